@@ -1,0 +1,102 @@
+//! A payment request written down once, so that the very same bytes can be sent again.
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::limits::TRANSACTION_ID_MAX;
+
+/// A checked payment request as it goes over the wire. It cannot be altered.
+///
+/// Made by [`CreatePayment::freeze`](crate::CreatePayment::freeze), kept by the caller, and made again from what was
+/// kept by [`from_stored`](Self::from_stored).
+#[derive(Clone, PartialEq, Eq)]
+pub struct FrozenPayment {
+    merchant_transaction_id: String,
+    body: String,
+    sha256: [u8; 32],
+}
+
+/// Why a kept body cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoredError {
+    /// The text is not a payment request, or names its id twice.
+    #[error("the stored body is not a payment request (line {line}, column {column})")]
+    NotAPayment {
+        /// Line of the first thing that could not be read, from 1.
+        line: usize,
+        /// Column of it, from 1; 0 if the line itself is at fault.
+        column: usize,
+    },
+    /// The body belongs to another payment than the caller believes.
+    #[error("the stored body carries another merchantTransactionId than the one it is stored under")]
+    OtherTransaction,
+    /// The id cannot be one of the gateway's.
+    #[error("a merchantTransactionId has 1 to 50 characters")]
+    BadTransactionId,
+}
+
+impl FrozenPayment {
+    pub(crate) fn of(merchant_transaction_id: String, body: String) -> Self {
+        let sha256 = Sha256::digest(body.as_bytes()).into();
+        Self { merchant_transaction_id, body, sha256 }
+    }
+
+    /// Reads a kept body again. The bytes stay as they are; the id inside must be the one given. To also know that
+    /// nobody touched the rest, compare [`sha256`](Self::sha256) with the digest kept beside the body.
+    ///
+    /// # Errors
+    /// [`StoredError`] if the body is no payment request or belongs to another id.
+    pub fn from_stored(
+        merchant_transaction_id: impl Into<String>,
+        body: impl Into<String>,
+    ) -> Result<Self, StoredError> {
+        #[derive(Deserialize)]
+        struct Inside<'a> {
+            #[serde(borrow, rename = "merchantTransactionId")]
+            id: Cow<'a, str>,
+        }
+
+        let (id, body) = (merchant_transaction_id.into(), body.into());
+        if id.is_empty() || id.chars().count() > TRANSACTION_ID_MAX {
+            return Err(StoredError::BadTransactionId);
+        }
+        let inside: Inside<'_> = serde_json::from_str(&body)
+            .map_err(|error| StoredError::NotAPayment { line: error.line(), column: error.column() })?;
+        if inside.id != id.as_str() {
+            return Err(StoredError::OtherTransaction);
+        }
+        Ok(Self::of(id, body))
+    }
+
+    /// The sender's id of the payment.
+    pub fn merchant_transaction_id(&self) -> &str {
+        &self.merchant_transaction_id
+    }
+
+    /// The JSON text that is sent. It may hold personal data.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// SHA-256 of the body's bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// Gives up the body.
+    pub fn into_body(self) -> String {
+        self.body
+    }
+}
+
+impl fmt::Debug for FrozenPayment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrozenPayment")
+            .field("merchant_transaction_id", &self.merchant_transaction_id)
+            .field("bytes", &self.body.len())
+            .field("sha256", &hex::encode(self.sha256))
+            .finish()
+    }
+}

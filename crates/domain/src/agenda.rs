@@ -1,0 +1,561 @@
+//! The agenda: book and moment in, decisions out. The one verb of the domain.
+//!
+//! [`draw`] reads facts and the time and says what to do, in which order and why. It changes nothing. A dry run prints its
+//! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::charge::{Charge, Limits, State, Tries};
+use crate::id::{ChargeId, Environment, Key, MerchantId, PlanId, Purpose, SubscriptionId};
+use crate::money::Money;
+use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
+use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+
+/// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
+/// a person, not a bill of 365 lines sent at once.
+pub const CATCH_UP_MAX: u32 = 92;
+
+/// What a hold covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "scope", content = "of")]
+pub enum Scope {
+    /// Everything: the kill switch.
+    All,
+    /// One merchant.
+    Merchant(MerchantId),
+    /// One plan.
+    Plan(PlanId),
+    /// One subscription.
+    Subscription(SubscriptionId),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Merchant(id) => write!(f, "merchant:{id}"),
+            Self::Plan(id) => write!(f, "plan:{id}"),
+            Self::Subscription(id) => write!(f, "subscription:{id}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = |why: String| format!("{text:?} is not a scope: {why}");
+        match text.split_once(':') {
+            None if text == "all" => Ok(Self::All),
+            Some(("merchant", id)) => id.parse().map(Self::Merchant).map_err(|e: crate::id::IdError| refused(e.to_string())),
+            Some(("plan", id)) => PlanId::parse(id).map(Self::Plan).map_err(|e| refused(e.to_string())),
+            Some(("subscription", id)) => {
+                SubscriptionId::parse(id).map(Self::Subscription).map_err(|e| refused(e.to_string()))
+            }
+            Some(_) | None => Err(refused("write all, merchant:ID, plan:ID or subscription:ID".to_owned())),
+        }
+    }
+}
+
+/// A stop, set by a person or by autopay itself; charges it covers wait, visibly, until it is lifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// Counts up with each hold.
+    pub id: i64,
+    /// What it covers.
+    pub scope: Scope,
+    /// Why, as a sentence part.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// Since when, UTC.
+    pub since: DateTime<Utc>,
+}
+
+impl Hold {
+    /// Does it cover this subscription?
+    #[must_use]
+    pub fn covers(&self, subscription: &Subscription) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::Merchant(id) => *id == subscription.merchant,
+            Scope::Plan(id) => *id == subscription.plan,
+            Scope::Subscription(id) => *id == subscription.id,
+        }
+    }
+}
+
+/// A charge whose moment has come, with the subscription it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The charge as stored.
+    pub charge: Charge,
+    /// Its subscription as stored.
+    pub subscription: Subscription,
+}
+
+/// The facts an agenda is drawn from. Order matters: items come out in the order of the book.
+#[derive(Debug, Clone, Copy)]
+pub struct Book<'a> {
+    /// Plans and policies in force.
+    pub catalog: &'a Catalog,
+    /// The deployment's name, part of every key.
+    pub environment: &'a Environment,
+    /// Holds in force.
+    pub holds: &'a [Hold],
+    /// Subscriptions due, oldest first.
+    pub due: &'a [Subscription],
+    /// Charges that ask for attention, oldest first.
+    pub open: &'a [Open],
+}
+
+/// Why a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The cycle fell due.
+    Due,
+    /// The last attempt was definitively declined and the policy's next try has come.
+    Retry,
+    /// The same key and body again: the last submission was provably not executed, or the gateway does not know the key
+    /// after the quiesce time.
+    SameKeyAgain,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// Record an intent and submit it.
+    Send {
+        /// Why.
+        reason: Reason,
+        /// Attempt number, from 1.
+        attempt: u16,
+        /// The gateway key.
+        key: Key,
+        /// The instrument; for `SameKeyAgain` the recorded one counts.
+        method: Method,
+    },
+    /// Ask the gateway what became of an attempt.
+    Ask {
+        /// Attempt number.
+        attempt: u16,
+        /// The gateway key.
+        key: Key,
+    },
+    /// Record that nothing is to be paid for this cycle.
+    SkipZero,
+    /// Record that there is nothing to charge it to.
+    ParkNoMethod,
+    /// Record that the charge ends with its cancelled subscription.
+    Cancel,
+    /// Do nothing now; the charge stays due.
+    Wait {
+        /// Which hold, pause or retirement, as a sentence part.
+        why: String,
+    },
+    /// Set the subscription aside: its row cannot be charged safely.
+    Quarantine {
+        /// What is wrong and who can mend it.
+        why: String,
+    },
+}
+
+impl Action {
+    /// The action's name, for logs, metrics and the digest.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::Ask { .. } => "ask",
+            Self::SkipZero => "skip_zero",
+            Self::ParkNoMethod => "park_no_method",
+            Self::Cancel => "cancel",
+            Self::Wait { .. } => "wait",
+            Self::Quarantine { .. } => "quarantine",
+        }
+    }
+}
+
+/// A decision about one cycle of one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// For whom.
+    pub subscription: SubscriptionId,
+    /// For which cycle.
+    pub cycle: u32,
+    /// The charge before the action; absent when the row gives none (quarantine).
+    pub charge: Option<Charge>,
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// How a subscription moves on once its due cycles are recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Advance {
+    /// Which.
+    pub subscription: SubscriptionId,
+    /// The cycle it stood at; the store refuses the advance when the row moved meanwhile.
+    pub from_cycle: u32,
+    /// The cycle it stands at now.
+    pub next_cycle: u32,
+    /// When that falls due, UTC; `None` when it never will.
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// Its status from now on.
+    pub status: SubscriptionStatus,
+    /// The reason of a quarantine.
+    pub note: Option<String>,
+}
+
+/// What to do, in order, and how the subscriptions move on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Agenda {
+    /// In the order of the book.
+    pub items: Vec<Item>,
+    /// One for each subscription that moves.
+    pub advances: Vec<Advance>,
+}
+
+/// Draws the agenda: the one verb.
+///
+/// `now` decides what is due, nothing else: two draws over the same book at two moments between which nothing fell due are
+/// equal. Items appear subscription by subscription in the book's order, cycles ascending, then the open charges.
+#[must_use]
+pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
+    let mut agenda = Agenda::default();
+    for subscription in book.due {
+        draw_due(book, subscription, now, &mut agenda);
+    }
+    for open in book.open {
+        agenda.items.push(draw_open(book, open));
+    }
+    agenda
+}
+
+/// A standing reason not to charge a subscription now.
+fn waits(book: &Book<'_>, plan: Option<&Plan>, subscription: &Subscription) -> Option<String> {
+    if let Some(hold) = book.holds.iter().find(|hold| hold.covers(subscription)) {
+        return Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
+    }
+    match subscription.status {
+        SubscriptionStatus::Active => {}
+        SubscriptionStatus::Paused => return Some("the subscription is paused".to_owned()),
+        SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
+        // A retry that outlives its subscription's end is still owed.
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
+    }
+    match plan.map(|plan| plan.status) {
+        Some(PlanStatus::Retired) => Some(format!("plan {} is retired", subscription.plan)),
+        Some(PlanStatus::Active) | None => None,
+    }
+}
+
+fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
+    let plan = book.catalog.plans.get(&subscription.plan);
+    if let Some(why) = waits(book, plan, subscription) {
+        let planned = plan.and_then(|plan| planned(plan, subscription, subscription.next_cycle).ok().flatten());
+        agenda.items.push(Item {
+            subscription: subscription.id.clone(),
+            cycle: subscription.next_cycle,
+            charge: planned.map(|(charge, _)| charge),
+            action: Action::Wait { why },
+        });
+        return;
+    }
+    let before = agenda.items.len();
+    match catch_up(book, plan, subscription, now, &mut agenda.items) {
+        Ok(advance) => agenda.advances.push(advance),
+        Err(why) => {
+            agenda.items.truncate(before);
+            quarantine(subscription, why, agenda);
+        }
+    }
+}
+
+fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
+    agenda.advances.push(Advance {
+        subscription: subscription.id.clone(),
+        from_cycle: subscription.next_cycle,
+        next_cycle: subscription.next_cycle,
+        next_due_at: None,
+        status: SubscriptionStatus::Quarantined,
+        note: Some(why.clone()),
+    });
+    agenda.items.push(Item {
+        subscription: subscription.id.clone(),
+        cycle: subscription.next_cycle,
+        charge: None,
+        action: Action::Quarantine { why },
+    });
+}
+
+/// Every cycle that has fallen due, oldest first, and the advance past them. Nothing is charged when anything is wrong.
+fn catch_up(
+    book: &Book<'_>,
+    plan: Option<&Plan>,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+    items: &mut Vec<Item>,
+) -> Result<Advance, String> {
+    let plan = plan.ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
+    let mut cycle = subscription.next_cycle;
+    let mut missed = 0_u32;
+    let advance = |next_cycle, next_due_at, status| Advance {
+        subscription: subscription.id.clone(),
+        from_cycle: subscription.next_cycle,
+        next_cycle,
+        next_due_at,
+        status,
+        note: None,
+    };
+    loop {
+        let Some((charge, price)) = planned(plan, subscription, cycle)? else {
+            return Ok(advance(cycle, None, SubscriptionStatus::Ended));
+        };
+        if charge.due_at > now {
+            return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
+        }
+        missed = missed.saturating_add(1);
+        if missed > CATCH_UP_MAX {
+            return Err(format!("more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"));
+        }
+        price?;
+        let action = match &subscription.method {
+            _ if charge.amount.is_zero() => Action::SkipZero,
+            None => Action::ParkNoMethod,
+            Some(method) => {
+                if method.kind == MethodKind::BankAccount && method.consent.is_none() {
+                    return Err("a bank account is charged only with a consent: import the consent, then release".to_owned());
+                }
+                let key = Key::of(book.environment, subscription.merchant, &subscription.id, cycle, 1);
+                Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
+            }
+        };
+        items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
+        cycle = cycle.checked_add(1).ok_or("the subscription has used up its cycle numbers")?;
+    }
+}
+
+/// The charge of one cycle as it would be recorded, and whether its price can be charged; `None` past the end date.
+///
+/// # Errors
+/// A sentence when the calendar or the price list has no answer for the cycle.
+pub fn planned(
+    plan: &Plan,
+    subscription: &Subscription,
+    cycle: u32,
+) -> Result<Option<(Charge, Result<(), String>)>, String> {
+    let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
+    let occurrence = schedule.occurrence(cycle).map_err(|error| error.to_string())?;
+    if subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
+        return Ok(None);
+    }
+    let (amount, price) = match plan.price_on(occurrence.date, subscription) {
+        Some(amount) if amount.currency() == plan.currency => (amount, chargeable(amount)),
+        Some(amount) => {
+            let wrong = format!("the agreed amount is in {}, the plan in {}", amount.currency(), plan.currency);
+            (amount, Err(wrong))
+        }
+        None => {
+            let missing = format!("plan {} has no price on {} for this subscription", plan.id, occurrence.date);
+            (Money::new(0, plan.currency), Err(missing))
+        }
+    };
+    let charge = Charge {
+        id: ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle),
+        merchant: subscription.merchant,
+        subscription: subscription.id.clone(),
+        cycle,
+        purpose: Purpose::Cycle,
+        plan: plan.id.clone(),
+        plan_version: plan.version,
+        amount,
+        due_on: occurrence.date,
+        due_at: occurrence.charge_at,
+        tries: Tries::default(),
+        state: State::Planned,
+    };
+    Ok(Some((charge, price)))
+}
+
+/// Where a subscription that enters the book at `now` starts: its first cycle that is not in the past, and when it falls due.
+///
+/// Cycles whose civil date lies before today (in the payer's zone) are not charged: a book seen for the first time is not
+/// billed backwards. Their numbers stay used, so the cycle index keeps its meaning. A cycle of today is charged even when
+/// its hour has passed.
+///
+/// # Errors
+/// A sentence when the plan's calendar has no answer.
+pub fn enrol(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<(u32, Option<DateTime<Utc>>), String> {
+    let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
+    let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
+    let cycle = schedule.cadence.index_on_or_after(today).map_err(|error| error.to_string())?;
+    let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
+    Ok((cycle, due_at))
+}
+
+fn draw_open(book: &Book<'_>, open: &Open) -> Item {
+    let Open { charge, subscription } = open;
+    let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
+    let plan = book.catalog.plans.get(&subscription.plan);
+    let action = match &charge.state {
+        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
+            Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
+        }
+        State::Due { .. } => match (&subscription.method, waits(book, plan, subscription)) {
+            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, Some(why)) => Action::Wait { why },
+            (Some(method), None) => Action::Send {
+                reason: Reason::SameKeyAgain,
+                attempt: charge.tries.attempt,
+                key: key(charge.tries.attempt),
+                method: method.clone(),
+            },
+            (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
+        },
+        State::Failing { .. } => match (&subscription.method, waits(book, plan, subscription)) {
+            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, Some(why)) => Action::Wait { why },
+            (Some(method), None) => {
+                let attempt = charge.tries.attempt.saturating_add(1);
+                Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+            }
+            (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
+        },
+        State::Planned | State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } | State::Parked { .. } => {
+            Action::Wait { why: format!("a charge that is {} needs nothing", charge.state.name()) }
+        }
+    };
+    Item { subscription: charge.subscription.clone(), cycle: charge.cycle, charge: Some(charge.clone()), action }
+}
+
+/// The content hash of an agenda, or of several drawn one after another.
+///
+/// It covers what would be done to whom, for how much, under which key and why; not the moment of drawing, so that a dry run
+/// and the real run it announces agree.
+#[derive(Debug, Clone, Default)]
+pub struct Digest {
+    hasher: Sha256,
+    items: u64,
+}
+
+impl Digest {
+    /// Adds the items in order.
+    pub fn add(&mut self, items: &[Item]) {
+        for item in items {
+            self.items = self.items.saturating_add(1);
+            self.text(item.subscription.as_str());
+            self.text(&item.cycle.to_string());
+            match &item.charge {
+                Some(charge) => {
+                    self.text(&charge.id.to_string());
+                    self.text(&charge.plan_version.to_string());
+                    self.text(&charge.amount.minor().to_string());
+                    self.text(charge.amount.currency().code());
+                    self.text(&charge.due_at.to_rfc3339());
+                }
+                None => self.text("-"),
+            }
+            self.text(item.action.name());
+            match &item.action {
+                Action::Send { reason, attempt, key, method } => {
+                    self.text(match reason {
+                        Reason::Due => "due",
+                        Reason::Retry => "retry",
+                        Reason::SameKeyAgain => "same_key_again",
+                    });
+                    self.text(&attempt.to_string());
+                    self.text(&key.to_string());
+                    self.text(&method.id.to_string());
+                }
+                Action::Ask { attempt, key } => {
+                    self.text(&attempt.to_string());
+                    self.text(&key.to_string());
+                }
+                Action::Wait { why } | Action::Quarantine { why } => self.text(why),
+                Action::SkipZero | Action::ParkNoMethod | Action::Cancel => {}
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        self.hasher.update(length.to_be_bytes());
+        self.hasher.update(text.as_bytes());
+    }
+
+    /// Items added so far.
+    #[must_use]
+    pub const fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The hash of everything added so far: `sha256:` and 64 hexadecimal digits.
+    #[must_use]
+    pub fn finish(&self) -> String {
+        format!("sha256:{}", hex::encode(self.hasher.clone().finalize()))
+    }
+}
+
+/// What an observation means for its charge: the one door through which an outcome is learnt.
+///
+/// Order and repetition do not matter: an observation about a charge that is already final changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learnt {
+    /// The charge afterwards.
+    pub charge: Charge,
+    /// The policy's end: the subscription is to be paused.
+    pub pause: bool,
+}
+
+/// Applies what was seen to a charge.
+///
+/// `seen` comes from the gateway, authenticated; `at` is when we learnt it, UTC. A sender's expired lease is stepped first.
+///
+/// # Errors
+/// [`crate::charge::Refused`] when the charge is in no state to take it; the caller keeps the evidence and changes nothing.
+pub fn observe(
+    catalog: &Catalog,
+    subscription: &Subscription,
+    charge: Charge,
+    seen: &crate::verdict::Seen,
+    at: DateTime<Utc>,
+    limits: &Limits,
+) -> Result<Learnt, crate::charge::Refused> {
+    use crate::charge::Event;
+    use crate::dunning::{AtTheEnd, GaveUp, Next};
+    use crate::verdict::Seen;
+    let plan = catalog.plans.get(&subscription.plan);
+    let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
+    let event = match seen {
+        Seen::Succeeded { amount } => Event::Succeeded { amount: *amount },
+        Seen::Declined(decline) => {
+            let declined = charge.tries.declined.saturating_add(1);
+            let first = charge.tries.first_failed_at.unwrap_or(at);
+            let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
+            // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
+            let next = match (&policy, zone) {
+                (Some(policy), Some(zone)) => policy
+                    .after_decline(decline.class, declined, first, zone, at)
+                    .unwrap_or(Next::GiveUp(GaveUp::LadderSpent)),
+                (None, _) | (_, None) => Next::GiveUp(GaveUp::LadderSpent),
+            };
+            Event::Declined { decline: decline.clone(), next }
+        }
+        Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
+        Seen::NotExecuted { retry_after, .. } => {
+            Event::NotExecuted { wait: retry_after.and_then(|wait| chrono::TimeDelta::from_std(wait).ok()) }
+        }
+        Seen::Rejected => Event::Rejected,
+        Seen::Absent => Event::Absent,
+        Seen::Silent => Event::Silent,
+        Seen::Mismatch => Event::Mismatch,
+    };
+    let charge = charge.step(event, at, limits)?;
+    let pause = matches!(charge.state, State::Failed { .. })
+        && policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
+    Ok(Learnt { charge, pause })
+}

@@ -1,0 +1,947 @@
+//! Charges: one obligation each, and the only way between its states.
+//!
+//! A charge is the promise that one cycle of one subscription is collected once. [`Charge::step`] is the single door between
+//! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::dunning::{GaveUp, Next};
+use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
+use crate::money::Money;
+use crate::verdict::{Decline, DeclineClass};
+
+/// How patiently we ask, and how often we dare to send again. Defaults are the design's; tests shorten them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Offsets from the moment a charge became unknown at which the gateway is asked about it.
+    pub ladder: Vec<TimeDelta>,
+    /// The same for payments handed to a bank, which settle in days.
+    pub slow_ladder: Vec<TimeDelta>,
+    /// "Not found" means nothing before a submission is this old: the gateway may still be committing it.
+    pub quiesce: TimeDelta,
+    /// Submissions of one key we make unaided. The gateway takes five (contract §4.6); one is left for a person.
+    pub submissions: u16,
+    /// No submission of a key later than this after its first: past it, nobody promises that the key is still remembered.
+    pub window: TimeDelta,
+    /// How long a sender holds an intent before anyone else may ask about it. Longer than every time limit of a call.
+    pub lease: TimeDelta,
+}
+
+impl Default for Limits {
+    /// 15 s, 1 min, 5 min, 15 min, 1 h, 6 h, 24 h, then daily to 7 days (to 14 days for bank debits); 15 minutes of
+    /// quiescence; 4 submissions within 24 hours; a lease of 90 seconds.
+    fn default() -> Self {
+        let seconds = |list: &[i64]| list.iter().map(|s| TimeDelta::seconds(*s)).collect::<Vec<_>>();
+        let days = |from: i64, to: i64| (from..=to).map(TimeDelta::days);
+        let mut ladder = seconds(&[15, 60, 300, 900, 3_600, 21_600, 86_400]);
+        let mut slow_ladder = seconds(&[3_600, 21_600, 86_400]);
+        ladder.extend(days(2, 7));
+        slow_ladder.extend(days(2, 14));
+        Self {
+            ladder,
+            slow_ladder,
+            quiesce: TimeDelta::minutes(15),
+            submissions: 4,
+            window: TimeDelta::hours(24),
+            lease: TimeDelta::seconds(90),
+        }
+    }
+}
+
+/// Why a charge was skipped: no money will move for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipWhy {
+    /// The cycle costs nothing.
+    ZeroAmount,
+    /// The subscription was cancelled before anything was sent, or between two tries.
+    Cancelled,
+}
+
+impl SkipWhy {
+    /// The word in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ZeroAmount => "zero_amount",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads the stored word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::ZeroAmount, Self::Cancelled].into_iter().find(|why| why.as_str() == text)
+    }
+}
+
+/// Why a charge waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkWhy {
+    /// We asked for as long as the ladder goes and still do not know. Money may have moved.
+    OutcomeUnknown,
+    /// The gateway answered about another key, amount, currency or merchant. Money may have moved.
+    Mismatch,
+    /// The gateway refused our request as malformed. No money moved; sending it again would fail again.
+    Rejected,
+    /// There is no saved payment method to charge. No money moved.
+    NoMethod,
+}
+
+impl ParkWhy {
+    /// The word in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Mismatch => "mismatch",
+            Self::Rejected => "rejected",
+            Self::NoMethod => "no_method",
+        }
+    }
+
+    /// Reads the stored word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod]
+            .into_iter()
+            .find(|why| why.as_str() == text)
+    }
+}
+
+/// Where a charge stands. Each state carries what belongs to it and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// The cycle is known and nothing has been recorded for it yet. Computed, never stored; the dispatcher moves it on. No
+    /// money moved.
+    Planned,
+    /// An attempt is recorded and waits to be sent (again) under its own key. The dispatcher moves it on. No money moved,
+    /// unless `doubt` says that an earlier submission of the same key may have been executed; the key makes that safe.
+    Due {
+        /// When it may be sent.
+        next_at: DateTime<Utc>,
+        /// An earlier submission of this key was not answered.
+        doubt: bool,
+    },
+    /// The intent is committed and the request is on its way, or about to be. The sender moves it on; when its lease runs
+    /// out, the reconciler does. Not known whether money moved.
+    Sending {
+        /// When the intent was recorded.
+        since: DateTime<Utc>,
+        /// Until when the sender is left alone.
+        lease_until: DateTime<Utc>,
+        /// An earlier submission of this key was not answered.
+        doubt: bool,
+    },
+    /// The gateway did not answer, or not provably. The reconciler asks until it knows. Not known whether money moved.
+    Unknown {
+        /// Since when we do not know.
+        since: DateTime<Utc>,
+        /// How often we asked since then.
+        asked: u16,
+        /// When we ask next.
+        next_at: DateTime<Utc>,
+    },
+    /// The gateway has the payment and has not finished it. The reconciler asks. No money moved yet.
+    Settling {
+        /// Since when the gateway has it.
+        since: DateTime<Utc>,
+        /// How often we asked since then.
+        asked: u16,
+        /// When we ask next.
+        next_at: DateTime<Utc>,
+        /// It is with a bank and takes days.
+        slow: bool,
+    },
+    /// Collected. Final; money moved.
+    Paid {
+        /// When we learnt it.
+        at: DateTime<Utc>,
+    },
+    /// Declined, with a further try planned. The dispatcher moves it on. No money moved.
+    Failing {
+        /// Why it was declined.
+        class: DeclineClass,
+        /// The gateway's most precise code.
+        code: String,
+        /// The next try.
+        next_at: DateTime<Utc>,
+    },
+    /// Declined, and trying is over. Final; no money moved.
+    Failed {
+        /// Why the last try was declined.
+        class: DeclineClass,
+        /// The gateway's most precise code.
+        code: String,
+        /// Why trying ended.
+        why: GaveUp,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Nothing will be collected for this cycle. Final; no money moved.
+    Skipped {
+        /// Why.
+        why: SkipWhy,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// A person must look. Nothing is sent meanwhile.
+    Parked {
+        /// Why; says whether money may have moved.
+        why: ParkWhy,
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+}
+
+impl State {
+    /// The state's own name: column value, and name in [`ARROWS`].
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Due { .. } => "due",
+            Self::Sending { .. } => "sending",
+            Self::Unknown { .. } => "unknown",
+            Self::Settling { .. } => "settling",
+            Self::Paid { .. } => "paid",
+            Self::Failing { .. } => "failing",
+            Self::Failed { .. } => "failed",
+            Self::Skipped { .. } => "skipped",
+            Self::Parked { .. } => "parked",
+        }
+    }
+
+    /// The word people see (product.md §1.1): the same in every command, export and page.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Due { doubt: false, .. } => "due",
+            Self::Due { doubt: true, .. } | Self::Unknown { .. } => "outcome_unknown",
+            Self::Sending { .. } | Self::Settling { .. } => "sending",
+            Self::Paid { .. } => "paid",
+            Self::Failing { .. } => "failing",
+            Self::Failed { .. } => "failed",
+            Self::Skipped { .. } => "skipped",
+            Self::Parked { why, .. } => match why {
+                ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => "outcome_unknown",
+                ParkWhy::Rejected | ParkWhy::NoMethod => "held",
+            },
+        }
+    }
+
+    /// When somebody must look at the charge again; `None` when it is final or waits for a person.
+    #[must_use]
+    pub const fn next_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Due { next_at, .. }
+            | Self::Unknown { next_at, .. }
+            | Self::Settling { next_at, .. }
+            | Self::Failing { next_at, .. } => Some(*next_at),
+            Self::Sending { lease_until, .. } => Some(*lease_until),
+            Self::Planned | Self::Paid { .. } | Self::Failed { .. } | Self::Skipped { .. } | Self::Parked { .. } => None,
+        }
+    }
+}
+
+/// What has been tried so far. Counts only grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tries {
+    /// The latest attempt's number; 0 before the first.
+    pub attempt: u16,
+    /// Submissions recorded for the latest attempt: never fewer than the gateway received.
+    pub submissions: u16,
+    /// Of those, how many were provably not executed. They do not count against the key's five.
+    pub not_executed: u16,
+    /// When the latest attempt was first sent.
+    pub first_sent_at: Option<DateTime<Utc>>,
+    /// When it was last sent.
+    pub last_sent_at: Option<DateTime<Utc>>,
+    /// Attempts definitively declined.
+    pub declined: u16,
+    /// When the first of them was.
+    pub first_failed_at: Option<DateTime<Utc>>,
+}
+
+impl Tries {
+    /// Submissions of the latest attempt that may have been executed.
+    #[must_use]
+    pub const fn spent(&self) -> u16 {
+        self.submissions.saturating_sub(self.not_executed)
+    }
+}
+
+/// One obligation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Charge {
+    /// Derived from the four fields below.
+    pub id: ChargeId,
+    /// Whose money.
+    pub merchant: MerchantId,
+    /// For which subscription.
+    pub subscription: SubscriptionId,
+    /// For which cycle of it.
+    pub cycle: u32,
+    /// For what.
+    pub purpose: Purpose,
+    /// Under which plan.
+    pub plan: PlanId,
+    /// Under which version of it: the one in force when the cycle fell due.
+    pub plan_version: u32,
+    /// How much; never changes.
+    pub amount: Money,
+    /// The civil date of the cycle; a roll to a business day does not change it.
+    pub due_on: NaiveDate,
+    /// The instant it fell due, UTC.
+    pub due_at: DateTime<Utc>,
+    /// What has been tried.
+    pub tries: Tries,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// What can happen to a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An intent was recorded: attempt `attempt` is about to be submitted.
+    Send {
+        /// The attempt: the latest one again, or the one after a decline.
+        attempt: u16,
+    },
+    /// The sender's lease ran out without a verdict.
+    LeaseRanOut,
+    /// The gateway says: complete.
+    Succeeded {
+        /// What it says was paid.
+        amount: Money,
+    },
+    /// The gateway says: failed.
+    Declined {
+        /// How and why.
+        decline: Decline,
+        /// What the dunning policy makes of it.
+        next: Next,
+    },
+    /// The gateway has it and is not finished.
+    Accepted {
+        /// It settles in days.
+        slow: bool,
+    },
+    /// Provably not executed.
+    NotExecuted {
+        /// How long we were asked to wait.
+        wait: Option<TimeDelta>,
+    },
+    /// Refused as malformed.
+    Rejected,
+    /// A healthy look-up found nothing.
+    Absent,
+    /// No answer that proves anything.
+    Silent,
+    /// An answer about something else.
+    Mismatch,
+    /// The subscription was cancelled.
+    Cancel,
+    /// The cycle's price is zero.
+    NothingToPay,
+    /// The subscription has no payment method.
+    NoMethod,
+}
+
+impl Event {
+    /// The event's name in [`ARROWS`] and in refusals.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::LeaseRanOut => "lease_ran_out",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Declined { .. } => "declined",
+            Self::Accepted { .. } => "accepted",
+            Self::NotExecuted { .. } => "not_executed",
+            Self::Rejected => "rejected",
+            Self::Absent => "absent",
+            Self::Silent => "silent",
+            Self::Mismatch => "mismatch",
+            Self::Cancel => "cancel",
+            Self::NothingToPay => "nothing_to_pay",
+            Self::NoMethod => "no_method",
+        }
+    }
+}
+
+/// Every arrow of the machine: from, event, and the states it may lead to.
+pub const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("planned", "send", &["sending"]),
+    ("planned", "cancel", &["skipped"]),
+    ("planned", "nothing_to_pay", &["skipped"]),
+    ("planned", "no_method", &["parked"]),
+    ("due", "send", &["sending"]),
+    ("due", "cancel", &["skipped"]),
+    ("sending", "lease_ran_out", &["unknown"]),
+    ("sending", "succeeded", &["paid", "parked"]),
+    ("sending", "declined", &["failing", "failed"]),
+    ("sending", "accepted", &["settling"]),
+    ("sending", "not_executed", &["due", "unknown"]),
+    ("sending", "rejected", &["parked", "unknown"]),
+    ("sending", "absent", &["unknown"]),
+    ("sending", "silent", &["unknown"]),
+    ("sending", "mismatch", &["parked"]),
+    ("unknown", "succeeded", &["paid", "parked"]),
+    ("unknown", "declined", &["failing", "failed"]),
+    ("unknown", "accepted", &["settling"]),
+    ("unknown", "not_executed", &["unknown"]),
+    ("unknown", "rejected", &["unknown", "parked"]),
+    ("unknown", "absent", &["due", "unknown", "parked"]),
+    ("unknown", "silent", &["unknown", "parked"]),
+    ("unknown", "mismatch", &["parked"]),
+    ("settling", "succeeded", &["paid", "parked"]),
+    ("settling", "declined", &["failing", "failed"]),
+    ("settling", "accepted", &["settling", "parked"]),
+    ("settling", "not_executed", &["settling"]),
+    ("settling", "rejected", &["settling", "parked"]),
+    ("settling", "absent", &["settling", "parked"]),
+    ("settling", "silent", &["settling", "parked"]),
+    ("settling", "mismatch", &["parked"]),
+    ("failing", "send", &["sending"]),
+    ("failing", "cancel", &["skipped"]),
+    ("parked", "succeeded", &["paid", "parked"]),
+    ("parked", "declined", &["failing", "failed"]),
+    ("parked", "cancel", &["skipped"]),
+];
+
+/// Why an event was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The state is final.
+    Final,
+    /// A request is in flight or its outcome unknown: nothing may overtake it.
+    InFlight,
+    /// Nothing is in flight that this could be the answer to.
+    NothingAsked,
+    /// The attempt number does not follow.
+    WrongAttempt,
+    /// The state waits for a person.
+    NeedsAPerson,
+}
+
+/// A refused event: both sides named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a charge that is {from} takes no {event}: {why:?}")]
+pub struct Refused {
+    /// The state's name.
+    pub from: &'static str,
+    /// The event's name.
+    pub event: &'static str,
+    /// The reason.
+    pub why: Why,
+}
+
+/// The shortest pause before asking again, whatever the ladder says: a late ladder must not become a busy loop.
+const SHORTEST_PAUSE: TimeDelta = TimeDelta::seconds(1);
+
+fn after(at: DateTime<Utc>, wait: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// 1 s, 2 s, 4 s … 5 min: how long a request that was not executed waits before it is sent again.
+fn backoff(not_executed: u16) -> TimeDelta {
+    let doublings = u32::from(not_executed.saturating_sub(1).min(9));
+    TimeDelta::seconds(1_i64.checked_shl(doublings).unwrap_or(300).min(300))
+}
+
+impl Charge {
+    /// The only way between states.
+    ///
+    /// `at` is the moment the event became known, UTC. The result is a new charge; the old one is consumed.
+    ///
+    /// # Errors
+    /// [`Refused`] when [`ARROWS`] has no arrow for this state and event; nothing changes then.
+    pub fn step(mut self, event: Event, at: DateTime<Utc>, limits: &Limits) -> Result<Self, Refused> {
+        self.state = match self.state.clone() {
+            State::Planned => self.from_planned(&event, at, limits)?,
+            State::Due { doubt, .. } => self.from_due(&event, at, doubt, limits)?,
+            State::Sending { doubt, .. } => self.from_sending(event, at, doubt, limits)?,
+            State::Unknown { since, asked, next_at } => self.from_unknown(event, at, (since, asked, next_at), limits)?,
+            State::Settling { since, asked, next_at, slow } => {
+                self.from_settling(event, at, (since, asked, next_at, slow), limits)?
+            }
+            State::Failing { .. } => match event {
+                Event::Send { attempt } => {
+                    if attempt != self.tries.attempt.saturating_add(1) {
+                        return Err(self.refused(&event, Why::WrongAttempt));
+                    }
+                    self.begin(attempt, at, false, limits)
+                }
+                Event::Cancel => State::Skipped { why: SkipWhy::Cancelled, at },
+                Event::LeaseRanOut
+                | Event::Succeeded { .. }
+                | Event::Declined { .. }
+                | Event::Accepted { .. }
+                | Event::NotExecuted { .. }
+                | Event::Rejected
+                | Event::Absent
+                | Event::Silent
+                | Event::Mismatch
+                | Event::NothingToPay
+                | Event::NoMethod => return Err(self.refused(&event, Why::NothingAsked)),
+            },
+            State::Parked { why, .. } => self.from_parked(event, at, why)?,
+            State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
+                return Err(self.refused(&event, Why::Final));
+            }
+        };
+        Ok(self)
+    }
+
+    fn from_planned(&mut self, event: &Event, at: DateTime<Utc>, limits: &Limits) -> Result<State, Refused> {
+        match event {
+            Event::Send { attempt: 1 } => Ok(self.begin(1, at, false, limits)),
+            Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
+            Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
+            Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
+            Event::LeaseRanOut
+            | Event::Succeeded { .. }
+            | Event::Declined { .. }
+            | Event::Accepted { .. }
+            | Event::NotExecuted { .. }
+            | Event::Rejected
+            | Event::Absent
+            | Event::Silent
+            | Event::Mismatch => Err(self.refused(event, Why::NothingAsked)),
+        }
+    }
+
+    fn from_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
+        match event {
+            Event::Send { attempt } if *attempt == self.tries.attempt => Ok(self.begin(*attempt, at, doubt, limits)),
+            Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
+            // Doubt here means that a healthy look-up found nothing after the quiesce time: as sure as absence gets.
+            Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::LeaseRanOut
+            | Event::Succeeded { .. }
+            | Event::Declined { .. }
+            | Event::Accepted { .. }
+            | Event::NotExecuted { .. }
+            | Event::Rejected
+            | Event::Absent
+            | Event::Silent
+            | Event::Mismatch
+            | Event::NothingToPay
+            | Event::NoMethod => Err(self.refused(event, Why::NothingAsked)),
+        }
+    }
+
+    fn from_sending(&mut self, event: Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
+        let unknown = |next_at| State::Unknown { since: at, asked: 0, next_at };
+        let first_ask = after(at, limits.ladder.first().copied().unwrap_or(SHORTEST_PAUSE));
+        match event {
+            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
+            // The sender is gone: whoever noticed asks at once.
+            Event::LeaseRanOut => Ok(unknown(at)),
+            Event::NotExecuted { wait } => {
+                self.tries.not_executed = self.tries.not_executed.saturating_add(1);
+                let pause = wait.unwrap_or_else(|| backoff(self.tries.not_executed));
+                let next_at = after(at, pause.max(SHORTEST_PAUSE));
+                // This submission did nothing, but an unanswered earlier one may have: then we ask, we do not send.
+                Ok(if doubt { unknown(next_at) } else { State::Due { next_at, doubt } })
+            }
+            Event::Rejected if doubt => Ok(unknown(first_ask)),
+            Event::Rejected => Ok(State::Parked { why: ParkWhy::Rejected, since: at }),
+            Event::Absent | Event::Silent => Ok(unknown(first_ask)),
+            Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            Event::Send { .. } | Event::Cancel | Event::NothingToPay | Event::NoMethod => {
+                Err(self.refused(&event, Why::InFlight))
+            }
+        }
+    }
+
+    fn from_unknown(
+        &mut self,
+        event: Event,
+        at: DateTime<Utc>,
+        (since, asked, _): (DateTime<Utc>, u16, DateTime<Utc>),
+        limits: &Limits,
+    ) -> Result<State, Refused> {
+        let asked_again = asked.saturating_add(1);
+        let keep_asking = || match rung(&limits.ladder, since, asked_again, at) {
+            Some(next_at) => State::Unknown { since, asked: asked_again, next_at },
+            None => State::Parked { why: ParkWhy::OutcomeUnknown, since: at },
+        };
+        match event {
+            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
+            Event::Absent if self.may_send_again(at, limits) => Ok(State::Due { next_at: at, doubt: true }),
+            Event::Absent | Event::Silent | Event::Rejected => Ok(keep_asking()),
+            // The question itself was not executed: ask again later, no rung used.
+            Event::NotExecuted { wait } => {
+                let next_at = after(at, wait.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE));
+                Ok(State::Unknown { since, asked, next_at })
+            }
+            Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            Event::Send { .. } | Event::Cancel | Event::LeaseRanOut | Event::NothingToPay | Event::NoMethod => {
+                Err(self.refused(&event, Why::InFlight))
+            }
+        }
+    }
+
+    fn from_settling(
+        &mut self,
+        event: Event,
+        at: DateTime<Utc>,
+        (since, asked, _, was_slow): (DateTime<Utc>, u16, DateTime<Utc>, bool),
+        limits: &Limits,
+    ) -> Result<State, Refused> {
+        let asked_again = asked.saturating_add(1);
+        match event {
+            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Accepted { slow } if slow && !was_slow => Ok(settling(at, 0, at, slow, limits)),
+            // The gateway had it: "not found" now proves nothing, and sending again is out of the question.
+            Event::Accepted { .. } | Event::Absent | Event::Silent | Event::Rejected => {
+                Ok(settling(since, asked_again, at, was_slow, limits))
+            }
+            Event::NotExecuted { wait } => {
+                let next_at = after(at, wait.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE));
+                Ok(State::Settling { since, asked, next_at, slow: was_slow })
+            }
+            Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            Event::Send { .. } | Event::Cancel | Event::LeaseRanOut | Event::NothingToPay | Event::NoMethod => {
+                Err(self.refused(&event, Why::InFlight))
+            }
+        }
+    }
+
+    /// Truth is welcome late: a parked charge still takes a definitive answer, unless nothing was ever sent for it.
+    fn from_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
+        let sent = match why {
+            ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => true,
+            ParkWhy::Rejected | ParkWhy::NoMethod => false,
+        };
+        match event {
+            Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
+            Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
+            Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::Cancel => Err(self.refused(&event, Why::InFlight)),
+            Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
+            Event::Send { .. }
+            | Event::LeaseRanOut
+            | Event::Accepted { .. }
+            | Event::NotExecuted { .. }
+            | Event::Rejected
+            | Event::Absent
+            | Event::Silent
+            | Event::Mismatch
+            | Event::NothingToPay
+            | Event::NoMethod => Err(self.refused(&event, Why::NeedsAPerson)),
+        }
+    }
+
+    fn begin(&mut self, attempt: u16, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> State {
+        if attempt != self.tries.attempt {
+            self.tries.attempt = attempt;
+            self.tries.submissions = 0;
+            self.tries.not_executed = 0;
+            self.tries.first_sent_at = None;
+        }
+        self.tries.submissions = self.tries.submissions.saturating_add(1);
+        self.tries.first_sent_at.get_or_insert(at);
+        self.tries.last_sent_at = Some(at);
+        State::Sending { since: at, lease_until: after(at, limits.lease), doubt }
+    }
+
+    fn paid_or_parked(&self, amount: Money, at: DateTime<Utc>) -> State {
+        if amount == self.amount { State::Paid { at } } else { State::Parked { why: ParkWhy::Mismatch, since: at } }
+    }
+
+    fn declined(&mut self, decline: Decline, next: Next, at: DateTime<Utc>) -> State {
+        self.tries.declined = self.tries.declined.saturating_add(1);
+        self.tries.first_failed_at.get_or_insert(at);
+        let Decline { class, code } = decline;
+        match next {
+            Next::RetryAt(next_at) => State::Failing { class, code, next_at },
+            Next::GiveUp(why) => State::Failed { class, code, why, at },
+        }
+    }
+
+    /// May the same key and body be submitted again after a healthy "not found"? Invariants I-14 and I-15.
+    fn may_send_again(&self, at: DateTime<Utc>, limits: &Limits) -> bool {
+        let (Some(first), Some(last)) = (self.tries.first_sent_at, self.tries.last_sent_at) else {
+            return false;
+        };
+        at.signed_duration_since(last) >= limits.quiesce
+            && at.signed_duration_since(first) <= limits.window
+            && self.tries.spent() < limits.submissions
+    }
+
+    fn refused(&self, event: &Event, why: Why) -> Refused {
+        Refused { from: self.state.name(), event: event.name(), why }
+    }
+
+    /// The state as a sentence for people, in UTC.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let day = |at: &DateTime<Utc>| at.format("%a %-d %b %Y %H:%M UTC").to_string();
+        match &self.state {
+            State::Planned => format!("Will be charged on {}.", day(&self.due_at)),
+            State::Due { next_at, doubt: false } => format!("Due; waits for its turn at {}.", day(next_at)),
+            State::Due { next_at, doubt: true } => {
+                format!("The gateway does not know the last request; the same request goes out again at {}.", day(next_at))
+            }
+            State::Sending { since, .. } => format!("Sent to the gateway at {}.", day(since)),
+            State::Unknown { next_at, .. } => format!(
+                "The gateway did not answer. We ask it again at {}; we will not charge again until we know.",
+                day(next_at)
+            ),
+            State::Settling { next_at, slow, .. } => {
+                let whom = if *slow { "The bank has it" } else { "The gateway has it" };
+                format!("{whom}; we ask for the result at {}.", day(next_at))
+            }
+            State::Paid { at } => format!("Paid {}.", day(at)),
+            State::Failing { class, next_at, .. } => format!(
+                "Declined: {}. Try {} on {}.",
+                class.in_words(),
+                self.tries.attempt.saturating_add(1),
+                day(next_at)
+            ),
+            State::Failed { class, why, .. } => {
+                let end = match why {
+                    GaveUp::HardDecline => "no further try is allowed on this method",
+                    GaveUp::NewMethodNeeded => "a new payment method is needed",
+                    GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
+                };
+                format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
+            }
+            State::Skipped { why: SkipWhy::ZeroAmount, .. } => "Skipped by rule: nothing to pay.".to_owned(),
+            State::Skipped { why: SkipWhy::Cancelled, .. } => "Skipped: the subscription was cancelled.".to_owned(),
+            State::Parked { why, .. } => match why {
+                ParkWhy::OutcomeUnknown => {
+                    "The gateway never said what happened. A person must find out; nothing is sent meanwhile.".to_owned()
+                }
+                ParkWhy::Mismatch => {
+                    "The gateway's answer contradicts what was asked. A person must look; nothing is sent meanwhile.".to_owned()
+                }
+                ParkWhy::Rejected => "The gateway refused the request itself. A person must mend it; no money moved.".to_owned(),
+                ParkWhy::NoMethod => "There is no payment method to charge. No money moved.".to_owned(),
+            },
+        }
+    }
+}
+
+/// The moment of ask number `asked` (counted from 0): its rung, but never sooner than a short pause from now. `None` past
+/// the last rung.
+fn rung(ladder: &[TimeDelta], since: DateTime<Utc>, asked: u16, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let offset = ladder.get(usize::from(asked))?;
+    Some(after(since, *offset).max(after(at, SHORTEST_PAUSE)))
+}
+
+fn settling(since: DateTime<Utc>, asked: u16, at: DateTime<Utc>, slow: bool, limits: &Limits) -> State {
+    let ladder = if slow { &limits.slow_ladder } else { &limits.ladder };
+    match rung(ladder, since, asked, at) {
+        Some(next_at) => State::Settling { since, asked, next_at, slow },
+        None => State::Parked { why: ParkWhy::OutcomeUnknown, since: at },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    fn dollars(minor: i64) -> Money {
+        Money::new(minor, Currency::USD)
+    }
+
+    fn charge(state: State) -> Charge {
+        let merchant = MerchantId(uuid::Uuid::nil());
+        let subscription = SubscriptionId::parse("sub-1").unwrap();
+        Charge {
+            id: ChargeId::of(merchant, &subscription, 4, Purpose::Cycle),
+            merchant,
+            subscription,
+            cycle: 4,
+            purpose: Purpose::Cycle,
+            plan: PlanId::parse("wellness").unwrap(),
+            plan_version: 1,
+            amount: dollars(7_900),
+            due_on: NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
+            due_at: at(0),
+            tries: Tries {
+                attempt: 2,
+                submissions: 1,
+                not_executed: 0,
+                first_sent_at: Some(at(0)),
+                last_sent_at: Some(at(0)),
+                declined: 1,
+                first_failed_at: Some(at(-1000)),
+            },
+            state,
+        }
+    }
+
+    fn states() -> Vec<State> {
+        let mut all = vec![
+            State::Planned,
+            State::Sending { since: at(0), lease_until: at(90), doubt: false },
+            State::Sending { since: at(0), lease_until: at(90), doubt: true },
+            State::Due { next_at: at(0), doubt: false },
+            State::Due { next_at: at(0), doubt: true },
+            State::Paid { at: at(0) },
+            State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
+            State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
+            State::Skipped { why: SkipWhy::ZeroAmount, at: at(0) },
+        ];
+        for asked in [0, 3, 50] {
+            all.push(State::Unknown { since: at(0), asked, next_at: at(5) });
+            for slow in [false, true] {
+                all.push(State::Settling { since: at(0), asked, next_at: at(5), slow });
+            }
+        }
+        for why in [ParkWhy::OutcomeUnknown, ParkWhy::Mismatch, ParkWhy::Rejected, ParkWhy::NoMethod] {
+            all.push(State::Parked { why, since: at(0) });
+        }
+        all
+    }
+
+    fn events() -> Vec<Event> {
+        let decline = Decline { class: DeclineClass::LaterFunds, code: "insufficient_funds".into() };
+        vec![
+            Event::Send { attempt: 1 },
+            Event::Send { attempt: 2 },
+            Event::Send { attempt: 3 },
+            Event::NothingToPay,
+            Event::NoMethod,
+            Event::LeaseRanOut,
+            Event::Succeeded { amount: dollars(7_900) },
+            Event::Succeeded { amount: dollars(7_901) },
+            Event::Declined { decline: decline.clone(), next: Next::RetryAt(at(1_000)) },
+            Event::Declined { decline, next: Next::GiveUp(GaveUp::LadderSpent) },
+            Event::Accepted { slow: false },
+            Event::Accepted { slow: true },
+            Event::NotExecuted { wait: None },
+            Event::NotExecuted { wait: Some(TimeDelta::seconds(30)) },
+            Event::Rejected,
+            Event::Absent,
+            Event::Silent,
+            Event::Mismatch,
+            Event::Cancel,
+        ]
+    }
+
+    #[test]
+    fn the_machine_is_exactly_its_table_of_arrows() {
+        let limits = Limits::default();
+        let mut walked = std::collections::BTreeSet::new();
+        for state in states() {
+            for event in events() {
+                for when in [at(10), at(2_000), at(90_000)] {
+                    let (from, name) = (state.name(), event.name());
+                    match charge(state.clone()).step(event.clone(), when, &limits) {
+                        Ok(next) => {
+                            let to = next.state.name();
+                            let drawn = ARROWS.iter().any(|(f, e, t)| *f == from && *e == name && t.contains(&to));
+                            assert!(drawn, "{from} --{name}--> {to} is not in ARROWS");
+                            walked.insert((from, name, to));
+                        }
+                        Err(refused) => assert_eq!((refused.from, refused.event), (from, name)),
+                    }
+                }
+            }
+        }
+        for (from, event, to) in ARROWS {
+            for to in *to {
+                assert!(walked.contains(&(*from, *event, *to)), "{from} --{event}--> {to} is never walked");
+            }
+        }
+    }
+
+    #[test]
+    fn final_states_take_nothing() {
+        for state in states().into_iter().filter(|s| matches!(s.name(), "paid" | "failed" | "skipped")) {
+            for event in events() {
+                let refused = charge(state.clone()).step(event, at(1), &Limits::default()).unwrap_err();
+                assert_eq!(refused.why, Why::Final);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_is_left_only_by_an_answer() {
+        let limits = Limits::default();
+        for (event, allowed) in [(Event::Silent, ["unknown", "parked"]), (Event::Rejected, ["unknown", "parked"])] {
+            let mut now = charge(State::Unknown { since: at(0), asked: 0, next_at: at(15) });
+            for _ in 0..40 {
+                let when = now.state.next_at().unwrap_or(at(0));
+                match now.clone().step(event.clone(), when, &limits) {
+                    Ok(next) => now = next,
+                    Err(_) => break,
+                }
+                assert!(allowed.contains(&now.state.name()));
+            }
+            assert_eq!(now.state.name(), "parked");
+        }
+    }
+
+    #[test]
+    fn the_ladder_asks_at_the_stated_offsets_and_ends_after_seven_days() {
+        let limits = Limits::default();
+        let mut now = charge(State::Sending { since: at(0), lease_until: at(90), doubt: false });
+        now = now.step(Event::Silent, at(0), &limits).unwrap();
+        let mut asked = Vec::new();
+        while let Some(next) = now.state.next_at() {
+            asked.push(next.signed_duration_since(at(0)).num_seconds());
+            now = now.step(Event::Silent, next, &limits).unwrap();
+        }
+        let day = 86_400;
+        assert_eq!(asked, [15, 60, 300, 900, 3_600, 21_600, day, 2 * day, 3 * day, 4 * day, 5 * day, 6 * day, 7 * day]);
+        assert_eq!(now.state.word(), "outcome_unknown");
+    }
+
+    #[test]
+    fn not_found_allows_the_same_key_again_only_after_the_quiesce_time() {
+        let limits = Limits::default();
+        let unknown = || charge(State::Unknown { since: at(0), asked: 2, next_at: at(300) });
+        assert_eq!(unknown().step(Event::Absent, at(300), &limits).unwrap().state.name(), "unknown");
+        let again = unknown().step(Event::Absent, at(900), &limits).unwrap();
+        assert_eq!(again.state, State::Due { next_at: at(900), doubt: true });
+        let mut tired = unknown();
+        tired.tries.submissions = 4;
+        assert_eq!(tired.step(Event::Absent, at(900), &limits).unwrap().state.name(), "unknown");
+        let late = unknown().step(Event::Absent, at(86_401), &limits).unwrap();
+        assert_eq!(late.state.name(), "unknown");
+    }
+
+    #[test]
+    fn a_refused_resubmission_never_forgets_the_unanswered_one() {
+        let limits = Limits::default();
+        let sending = charge(State::Sending { since: at(0), lease_until: at(90), doubt: true });
+        for event in [Event::NotExecuted { wait: None }, Event::Rejected] {
+            assert_eq!(sending.clone().step(event, at(1), &limits).unwrap().state.name(), "unknown");
+        }
+    }
+
+    #[test]
+    fn what_was_not_executed_costs_no_submission_and_keeps_its_attempt() {
+        let limits = Limits::default();
+        let mut now = charge(State::Sending { since: at(0), lease_until: at(90), doubt: false });
+        for round in 1..=20 {
+            now = now.step(Event::NotExecuted { wait: None }, at(round), &limits).unwrap();
+            assert_eq!(now.tries.spent(), 0);
+            now = now.step(Event::Send { attempt: 2 }, at(round), &limits).unwrap();
+            assert_eq!((now.tries.attempt, now.tries.submissions), (2, u16::try_from(round).unwrap() + 1));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Why this amount, on this date, at this instant: the derivation of a charge, step by step.
+
+use crate::agenda::planned;
+use crate::calendar::{BusinessDays, tz_version};
+use crate::plan::{OnDay, Plan, Price};
+use crate::subscription::Subscription;
+
+/// Derives one cycle of a subscription again and says each step in a sentence.
+///
+/// The steps are computed, not remembered: whoever follows them comes to the same date and the same amount.
+///
+/// # Errors
+/// A sentence when the plan has no answer for the cycle.
+pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<Vec<String>, String> {
+    let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
+    let first = schedule.occurrence(0).map_err(|error| error.to_string())?;
+    let this = schedule.occurrence(cycle).map_err(|error| error.to_string())?;
+    let zone = schedule.zone.name();
+    let mut steps = vec![format!("Plan {} in version {} applies: {}.", plan.id, plan.version, plan.name)];
+    let day = match (subscription.anchor_day, plan.on_day) {
+        (Some(day), OnDay::EnrollmentDay | OnDay::Fixed(_)) => format!("the day agreed with the customer, {day}"),
+        (None, OnDay::Fixed(day)) => format!("the plan's day, {day}"),
+        (None, OnDay::EnrollmentDay) => "the day of the start date".to_owned(),
+    };
+    let free = match plan.free_first_days {
+        0 => String::new(),
+        days => format!(", after {days} free days"),
+    };
+    steps.push(format!(
+        "The subscription starts on {}{free}; its first cycle (number 0) falls on {}, by {day}.",
+        subscription.start_on, first.date
+    ));
+    steps.push(format!("Cycle {cycle} is {cycle} times {} after the first: {}.", plan.every, this.date));
+    if this.submit_on != this.date {
+        let calendar = schedule.calendar.map_or("", |calendar| calendar.as_str());
+        steps.push(format!(
+            "{} is no business day of {calendar}; by the rule {} it is submitted on {}.",
+            this.date,
+            schedule.business_days.as_str(),
+            this.submit_on
+        ));
+    } else if schedule.business_days != BusinessDays::None {
+        steps.push(format!("{} is a business day: no shift.", this.date));
+    }
+    steps.push(format!(
+        "{} on that day in {zone} is {} (zone data {}).",
+        schedule.charge_at,
+        this.charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
+        tz_version()
+    ));
+    match planned(plan, subscription, cycle)? {
+        None => steps.push("The subscription has ended before this date: nothing is charged.".to_owned()),
+        Some((charge, price)) => {
+            price?;
+            let whence = match &plan.price {
+                Price::FromSubscription => "agreed with the customer".to_owned(),
+                Price::Steps(price_steps) => match price_steps.iter().rev().find(|(from, _)| *from <= this.date) {
+                    Some((from, _)) if price_steps.len() > 1 => format!("the plan's price from {from} on"),
+                    Some(_) | None => "the plan's price".to_owned(),
+                },
+            };
+            steps.push(format!("The amount is {}, {whence}.", charge.amount));
+        }
+    }
+    Ok(steps)
+}

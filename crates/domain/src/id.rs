@@ -1,0 +1,366 @@
+//! Typed identifiers, and the two pure functions that make them.
+//!
+//! An id of one kind cannot be passed where another is wanted. Charge ids and gateway keys are *derived*: they can be
+//! computed again after data loss, which matters because the gateway has no list endpoint.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// Namespace of charge ids. A constant of autopay's own; changing it would orphan every stored charge.
+const CHARGE_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c001);
+/// Namespace of gateway keys. Changing it would allow a second charge for a cycle already charged.
+const KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c002);
+/// Longest name of a plan or subscription, in characters: fits the gateway's metadata values (100) with room to spare.
+const NAME_MAX: usize = 64;
+
+/// An identifier that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IdError {
+    /// A name is empty, too long or holds a character other than `A-Z a-z 0-9 . _ -`.
+    #[error("{kind} {value:?} is not usable: write 1 to 64 letters, digits, dots, hyphens or underscores, starting with a letter or digit")]
+    Name {
+        /// What was being named.
+        kind: &'static str,
+        /// The refused text, shortened.
+        value: String,
+    },
+    /// Text that looks like a payment card number was used as a name.
+    #[error("{kind} looks like a card number: card numbers may not enter autopay, use a reference of your own")]
+    CardNumber {
+        /// What was being named.
+        kind: &'static str,
+    },
+    /// Not a UUID.
+    #[error("{kind} {value:?} is not a UUID: write 36 characters such as 4c1f2c3e-0d5b-4f7e-9a51-7b0f3a2d9c11")]
+    Uuid {
+        /// What was being named.
+        kind: &'static str,
+        /// The refused text, shortened.
+        value: String,
+    },
+}
+
+/// Does the text hold 13 to 19 consecutive digits (spaces and hyphens between them allowed) that pass the Luhn check?
+///
+/// Every text that enters autopay is asked this question: a raw card number must never be stored or sent (contract §0;
+/// reliability.md TM-I4). UUIDs are the caller's business to exempt: their hex groups can pass by chance.
+///
+/// ```
+/// assert!(domain::id::looks_like_a_card_number("ref 4242 4242 4242 4242"));
+/// assert!(!domain::id::looks_like_a_card_number("4242 4242 4242 4243"));
+/// ```
+#[must_use]
+pub fn looks_like_a_card_number(text: &str) -> bool {
+    let mut run: Vec<u32> = Vec::new();
+    let mut separators = 0_u8;
+    for ch in text.chars().chain(std::iter::once('.')) {
+        if let Some(digit) = ch.to_digit(10) {
+            run.push(digit);
+            separators = 0;
+        } else if (ch == ' ' || ch == '-') && separators == 0 && !run.is_empty() {
+            separators = 1;
+        } else {
+            if luhn_somewhere(&run) {
+                return true;
+            }
+            run.clear();
+            separators = 0;
+        }
+    }
+    false
+}
+
+/// A run of digits counts when the whole run has 13 to 19 digits and passes: windows inside longer runs would refuse
+/// ordinary long references by chance.
+fn luhn_somewhere(run: &[u32]) -> bool {
+    (13..=19).contains(&run.len()) && luhn(run)
+}
+
+fn luhn(digits: &[u32]) -> bool {
+    let sum = digits.iter().rev().enumerate().fold(0_u32, |sum, (place, digit)| {
+        let doubled = if place % 2 == 1 { digit.saturating_mul(2) } else { *digit };
+        let folded = if doubled > 9 { doubled.saturating_sub(9) } else { doubled };
+        sum.saturating_add(folded)
+    });
+    sum % 10 == 0
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn name(kind: &'static str, text: &str) -> Result<String, IdError> {
+    let first = text.chars().next().is_some_and(|ch| ch.is_ascii_alphanumeric());
+    let rest = text.chars().all(|ch| ch.is_ascii_alphanumeric() || matches!(ch, '.' | '_' | '-'));
+    if !first || !rest || text.len() > NAME_MAX {
+        return Err(IdError::Name { kind, value: shortened(text) });
+    }
+    if looks_like_a_card_number(text) {
+        return Err(IdError::CardNumber { kind });
+    }
+    Ok(text.to_owned())
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// Reads a name: 1 to 64 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit, not card-number-shaped.
+            ///
+            /// # Errors
+            /// [`IdError`] with the refused text and what to write instead.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                name($kind, text).map(Self)
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> String {
+                id.0
+            }
+        }
+    };
+}
+
+named!(
+    /// A billing plan's id: the plan file's name without its ending.
+    PlanId,
+    "plan id"
+);
+named!(
+    /// A subscription's id, chosen by whoever owns the book; the identity of everything charged under it.
+    SubscriptionId,
+    "subscription id"
+);
+named!(
+    /// A dunning policy's id.
+    PolicyId,
+    "dunning policy id"
+);
+named!(
+    /// The name of a deployment ("production", "staging"): part of every gateway key, so that two environments that share
+    /// a merchant can never replay each other's payments.
+    Environment,
+    "environment"
+);
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub Uuid);
+
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                // Only the hyphenated form: a bare run of 32 hex digits is too easily something else.
+                let parsed = if text.len() == 36 { Uuid::try_parse(text).ok() } else { None };
+                parsed.map(Self).ok_or_else(|| IdError::Uuid { kind: $kind, value: shortened(text) })
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// The merchant: the gateway's `X-Merchant-Id`, issued at onboarding.
+    MerchantId,
+    "merchant id"
+);
+uuid_id!(
+    /// A saved payment method in the gateway's wallet. Never a card number.
+    PaymentMethodId,
+    "payment method id"
+);
+uuid_id!(
+    /// The gateway key of one attempt: its `merchantTransactionId`. 36 characters, so it fits both documented formats.
+    Key,
+    "merchantTransactionId"
+);
+
+/// What a charge is for. Part of its identity beside subscription and cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The price of one billing cycle.
+    Cycle,
+}
+
+impl Purpose {
+    /// The word in the database and in ids.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cycle => "cycle",
+        }
+    }
+
+    /// Reads the stored word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text == "cycle").then_some(Self::Cycle)
+    }
+}
+
+/// One obligation's identity: derived from merchant, subscription, cycle and purpose, so the same obligation has the same
+/// id whoever computes it and whenever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChargeId(pub Uuid);
+
+impl ChargeId {
+    /// The id of the charge for `cycle` of `subscription`. Pure and injective.
+    #[must_use]
+    pub fn of(merchant: MerchantId, subscription: &SubscriptionId, cycle: u32, purpose: Purpose) -> Self {
+        let mut name = Vec::with_capacity(128);
+        field(&mut name, merchant.0.as_bytes());
+        field(&mut name, subscription.as_str().as_bytes());
+        field(&mut name, &cycle.to_be_bytes());
+        field(&mut name, purpose.as_str().as_bytes());
+        Self(Uuid::new_v5(&CHARGE_NAMESPACE, &name))
+    }
+}
+
+impl Key {
+    /// K(environment, merchant, subscription, cycle, attempt): a UUID v5 over length-prefixed fields, hence pure and
+    /// injective (up to SHA-1 collisions of 122 bits). No clock, no randomness: invariant I-06.
+    ///
+    /// ```
+    /// use domain::id::{Environment, Key, MerchantId, SubscriptionId};
+    /// # fn main() -> Result<(), domain::id::IdError> {
+    /// let merchant: MerchantId = "4c1f2c3e-0d5b-4f7e-9a51-7b0f3a2d9c11".parse()?;
+    /// let key = |n| Key::of(&Environment::parse("production").unwrap(), merchant, &SubscriptionId::parse("sub-1").unwrap(), 3, n);
+    /// assert_eq!(key(1), key(1));
+    /// assert_ne!(key(1), key(2));
+    /// assert_eq!(key(1).to_string().len(), 36);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn of(
+        environment: &Environment,
+        merchant: MerchantId,
+        subscription: &SubscriptionId,
+        cycle: u32,
+        attempt: u16,
+    ) -> Self {
+        let mut name = Vec::with_capacity(128);
+        field(&mut name, environment.as_str().as_bytes());
+        field(&mut name, merchant.0.as_bytes());
+        field(&mut name, subscription.as_str().as_bytes());
+        field(&mut name, &cycle.to_be_bytes());
+        field(&mut name, &attempt.to_be_bytes());
+        Self(Uuid::new_v5(&KEY_NAMESPACE, &name))
+    }
+}
+
+/// Appends one field behind its length, so that no two tuples share an encoding.
+fn field(name: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    name.extend_from_slice(&length.to_be_bytes());
+    name.extend_from_slice(bytes);
+}
+
+impl fmt::Display for ChargeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ch_{}", self.0.simple())
+    }
+}
+
+impl FromStr for ChargeId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let hex = text.strip_prefix("ch_").unwrap_or(text);
+        Uuid::try_parse(hex).map(Self).map_err(|_| IdError::Uuid { kind: "charge id", value: shortened(text) })
+    }
+}
+
+impl TryFrom<String> for ChargeId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<ChargeId> for String {
+    fn from(id: ChargeId) -> String {
+        id.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn card_shaped_text_is_recognised_with_spaces_and_hyphens() {
+        for text in ["4242424242424242", "4242-4242-4242-4242", "note: 3782 822463 10005 thanks", "5555555555554444"] {
+            assert!(looks_like_a_card_number(text), "{text}");
+        }
+        for text in ["", "1234567890123", "sub-0001", "42424242", "4242424242424241", "00000000000000000000042"] {
+            assert!(!looks_like_a_card_number(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_plain_and_bounded() {
+        assert!(SubscriptionId::parse("sub_0001.A-b").is_ok());
+        for bad in ["", "-x", "a b", "a/b", "ü", "../x", &"x".repeat(65), "4242424242424242"] {
+            assert!(SubscriptionId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_separate_fields_that_concatenate_alike() {
+        let env = Environment::parse("e").unwrap();
+        let merchant = MerchantId(Uuid::nil());
+        let key = |s: &str, c, a| Key::of(&env, merchant, &SubscriptionId::parse(s).unwrap(), c, a);
+        let mut seen = std::collections::BTreeSet::new();
+        for sub in ["a", "ab", "a1", "a.1", "a-1"] {
+            for cycle in 0..40 {
+                for attempt in 1..6 {
+                    assert!(seen.insert(key(sub, cycle, attempt)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_charge_id_reads_back_from_its_own_text() {
+        let id = ChargeId::of(MerchantId(Uuid::nil()), &SubscriptionId::parse("s").unwrap(), 0, Purpose::Cycle);
+        assert_eq!(id.to_string().parse::<ChargeId>().unwrap(), id);
+        assert_eq!(id.to_string().len(), 35);
+    }
+}

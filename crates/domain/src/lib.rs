@@ -1,0 +1,20 @@
+//! The rules of recurring billing: what is due, in which order, why, and what an answer means.
+//!
+//! This crate is pure. It is told the time and never asks for it; it performs no I/O, draws no random number, iterates no
+//! hash map and uses no floating point. Same book and same moment give the same [`agenda::Agenda`], byte for byte.
+//!
+//! Arrows run downwards in the order of the modules below: a module may name those above it, never those beneath.
+
+pub mod id;
+pub mod money;
+pub mod calendar;
+pub mod holidays;
+pub mod cadence;
+pub mod verdict;
+pub mod dunning;
+pub mod plan;
+pub mod subscription;
+pub mod charge;
+pub mod attempt;
+pub mod agenda;
+pub mod explain;

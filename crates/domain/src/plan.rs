@@ -1,0 +1,523 @@
+//! Billing plans: what is sold, at what price, on which rhythm, and how it is collected.
+//!
+//! A plan exists twice. [`PlanSpec`] is the plan as written: plain text fields, the shape of the plan file and of the stored
+//! version. [`Plan`] is the plan as understood: every field typed and checked. [`Plan::from_spec`] is the only way from one
+//! to the other and names every mistake at once.
+
+use std::collections::BTreeMap;
+
+use chrono::{Days, NaiveDate, NaiveTime};
+use serde::{Deserialize, Serialize};
+
+use crate::cadence::{AnchorDay, Cadence, Every, IfDayMissing, Schedule, Unit};
+use crate::calendar::{BusinessDays, CalendarError, Zone};
+use crate::dunning::Policy;
+use crate::holidays::HolidayCalendar;
+use crate::id::{PlanId, PolicyId, looks_like_a_card_number};
+use crate::money::{Currency, Money};
+use crate::subscription::Subscription;
+
+/// Longest text a person may write into a plan, in characters.
+const TEXT_MAX: usize = 100;
+/// Longest free first period, in days.
+const FREE_FIRST_MAX: u16 = 366;
+
+/// The plan as written. Every value is text, so that nothing is lost or guessed before it is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSpec {
+    /// File name without its ending.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// `recurring`.
+    pub kind: String,
+    /// `active` or `retired`; a retired plan charges nobody.
+    pub status: String,
+    /// Who answers for the plan; an address, not checked further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When.
+    pub schedule: ScheduleSpec,
+    /// How much.
+    pub amount: AmountSpec,
+    /// How it is collected.
+    #[serde(default)]
+    pub collect: CollectSpec,
+    /// Accounts for the journal, kept as written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ledger: BTreeMap<String, String>,
+}
+
+/// The rhythm as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// `1 month`, `2 weeks`, `1 quarter` …
+    pub every: String,
+    /// `1` to `31`, `last_day` or `enrollment_day` (the default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_day: Option<String>,
+    /// `last_day` (the default) or `skip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_day_missing: Option<String>,
+    /// `none` (the default), `next`, `modified_next` or `previous`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub business_days: Option<String>,
+    /// `us-federal-reserve`; needed when `business_days` is not `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
+    /// IANA zone name.
+    pub time_zone: String,
+    /// Local time of day, `HH:MM` or `HH:MM:SS`.
+    pub charge_at: String,
+    /// `30 days`: nothing is charged before that many local dates have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_first: Option<String>,
+}
+
+/// The price as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AmountSpec {
+    /// ISO 4217 code.
+    pub currency: String,
+    /// One price for ever (`79.00`) or `from_subscription`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Dated prices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub step: Vec<StepSpec>,
+}
+
+/// A dated price as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    /// First civil date it applies to, `YYYY-MM-DD`.
+    pub from: String,
+    /// The price.
+    pub value: String,
+}
+
+/// Collection as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectSpec {
+    /// Dunning policy id; `standard` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dunning: Option<String>,
+    /// At most 10 letters, digits, spaces, hyphens and dots, one letter at least (contract §3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_suffix: Option<String>,
+}
+
+/// One mistake in a plan: where, what was written, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Dotted path of the field: `schedule.every`, `amount.step.1.value`.
+    pub field: String,
+    /// The refused value, as written.
+    pub value: String,
+    /// What is wrong and how to mend it, as a sentence.
+    pub message: String,
+}
+
+/// May the plan charge?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanStatus {
+    /// It charges its subscriptions.
+    Active,
+    /// It charges nobody; its subscriptions wait, visibly.
+    Retired,
+}
+
+/// The day a month-like rhythm falls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDay {
+    /// The day of month of the subscription's own start date.
+    EnrollmentDay,
+    /// The same day for everyone.
+    Fixed(AnchorDay),
+}
+
+/// What one cycle costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Price {
+    /// Each subscription carries its own amount.
+    FromSubscription,
+    /// Dated prices in ascending order; the last one whose date has come applies.
+    Steps(Vec<(NaiveDate, Money)>),
+}
+
+/// The plan as understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The file's name.
+    pub id: PlanId,
+    /// 1 for the first version applied, then up by one with each change; 0 while it is only a file.
+    pub version: u32,
+    /// For people, and the `description` sent to the gateway.
+    pub name: String,
+    /// May it charge?
+    pub status: PlanStatus,
+    /// The rhythm.
+    pub every: Every,
+    /// The day within the month.
+    pub on_day: OnDay,
+    /// What happens in months without that day.
+    pub if_day_missing: IfDayMissing,
+    /// What happens when the date is no business day.
+    pub business_days: BusinessDays,
+    /// Which days those are.
+    pub calendar: Option<HolidayCalendar>,
+    /// The zone of dates and times, unless the subscription has its own.
+    pub zone: Zone,
+    /// Local time of day of the charge.
+    pub charge_at: NaiveTime,
+    /// Civil days after the start during which nothing is charged.
+    pub free_first_days: u16,
+    /// The currency of every price of the plan.
+    pub currency: Currency,
+    /// The price.
+    pub price: Price,
+    /// The dunning policy's id.
+    pub dunning: PolicyId,
+    /// Suffix of the statement descriptor.
+    pub statement_suffix: Option<String>,
+}
+
+struct Reader {
+    mistakes: Vec<Mistake>,
+}
+
+impl Reader {
+    fn note(&mut self, field: &str, value: &str, message: impl Into<String>) {
+        self.mistakes.push(Mistake { field: field.to_owned(), value: value.to_owned(), message: message.into() });
+    }
+
+    /// Keeps the value or notes the mistake.
+    fn read<T, E: std::fmt::Display>(&mut self, field: &str, value: &str, parsed: Result<T, E>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.note(field, value, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn read_or<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        value: Option<&str>,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match value {
+            None => Some(default),
+            Some(text) => self.read(field, text, parse(text)),
+        }
+    }
+
+    fn text(&mut self, field: &str, value: &str) {
+        if value.trim().is_empty() {
+            self.note(field, value, "is empty: write a short text for people");
+        } else if value.chars().count() > TEXT_MAX {
+            self.note(field, value, format!("is longer than {TEXT_MAX} characters: shorten it"));
+        } else if value.chars().any(char::is_control) {
+            self.note(field, value, "holds a line break or control character: remove it");
+        } else if looks_like_a_card_number(value) {
+            self.note(field, "(hidden)", "looks like a card number: card numbers may not enter autopay");
+        }
+    }
+}
+
+fn one_of<T: Copy>(allowed: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
+    move |text| {
+        allowed.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            format!("is not a value this field knows: write one of {}", words.join(", "))
+        })
+    }
+}
+
+fn time_of_day(text: &str) -> Result<NaiveTime, String> {
+    NaiveTime::parse_from_str(text, "%H:%M:%S").or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).map_err(|_| {
+        "is not a time of day: write hours and minutes, for example 06:00:00 (midnight is 00:00:00)".to_owned()
+    })
+}
+
+fn civil_date(text: &str) -> Result<NaiveDate, String> {
+    let shaped = text.len() == 10;
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|_| shaped)
+        .ok_or_else(|| "is not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
+}
+
+fn free_first(text: &str) -> Result<u16, String> {
+    let days = text.strip_suffix(" days").or_else(|| text.strip_suffix(" day"));
+    days.and_then(|count| count.parse().ok())
+        .filter(|count| *count <= FREE_FIRST_MAX)
+        .ok_or_else(|| format!("is not a free period: write a number of days up to {FREE_FIRST_MAX}, for example \"30 days\""))
+}
+
+fn statement_suffix(text: &str) -> Result<String, String> {
+    let allowed = text.chars().all(|ch| ch.is_ascii_alphanumeric() || matches!(ch, ' ' | '-' | '.'));
+    let lettered = text.chars().any(|ch| ch.is_ascii_alphabetic());
+    if allowed && lettered && text.len() <= 10 {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a statement suffix: at most 10 letters, digits, spaces, hyphens and dots, with one letter at least".to_owned())
+    }
+}
+
+/// A price must be something the gateway can be asked for.
+fn price(text: &str, currency: Currency) -> Result<Money, String> {
+    let money = Money::parse(text, currency).map_err(|error| error.to_string())?;
+    chargeable(money).map(|()| money)
+}
+
+/// The gateway accepts 1 to 99999999 minor units (contract §3.3); zero is a price too: its cycles are skipped.
+///
+/// # Errors
+/// A sentence naming the limit.
+pub fn chargeable(money: Money) -> Result<(), String> {
+    if (0..=99_999_999).contains(&money.minor()) {
+        Ok(())
+    } else {
+        let most = Money::new(99_999_999, money.currency());
+        Err(format!("{money} is outside what the gateway can charge: from 0 to {most}"))
+    }
+}
+
+impl Plan {
+    /// Understands a plan as written.
+    ///
+    /// # Errors
+    /// Every mistake at once, each with its field, the value and the mend; never an empty list.
+    pub fn from_spec(spec: &PlanSpec, version: u32) -> Result<Self, Vec<Mistake>> {
+        let mut r = Reader { mistakes: Vec::new() };
+        let id = r.read("id", &spec.id, PlanId::parse(&spec.id));
+        r.text("name", &spec.name);
+        r.read_or("kind", Some(&spec.kind), (), one_of(&[("recurring", ())]));
+        let status =
+            r.read_or("status", Some(&spec.status), PlanStatus::Active, one_of(&[("active", PlanStatus::Active), ("retired", PlanStatus::Retired)]));
+        if let Some(owner) = &spec.owner {
+            r.text("owner", owner);
+        }
+        let s = &spec.schedule;
+        let every = r.read("schedule.every", &s.every, Every::parse(&s.every));
+        let on_day = r.read_or("schedule.on_day", s.on_day.as_deref(), OnDay::EnrollmentDay, |text| {
+            if text == "enrollment_day" { Ok(OnDay::EnrollmentDay) } else { AnchorDay::parse(text).map(OnDay::Fixed) }
+        });
+        let if_day_missing =
+            r.read_or("schedule.if_day_missing", s.if_day_missing.as_deref(), IfDayMissing::LastDay, IfDayMissing::parse);
+        let business_days =
+            r.read_or("schedule.business_days", s.business_days.as_deref(), BusinessDays::None, BusinessDays::parse);
+        let calendar =
+            r.read_or("schedule.calendar", s.calendar.as_deref(), None, |text| HolidayCalendar::parse(text).map(Some));
+        if business_days.is_some_and(|rule| rule != BusinessDays::None) && calendar == Some(None) {
+            let rule = s.business_days.as_deref().unwrap_or_default();
+            r.note("schedule.business_days", rule, "needs to know the holidays: add calendar = \"us-federal-reserve\"");
+        }
+        if let (Some(every), Some(OnDay::Fixed(_))) = (every, on_day)
+            && matches!(every.unit(), Unit::Day | Unit::Week)
+        {
+            let day = s.on_day.as_deref().unwrap_or_default();
+            r.note("schedule.on_day", day, "has no meaning for a rhythm of days or weeks: remove it");
+        }
+        let zone = r.read("schedule.time_zone", &s.time_zone, Zone::parse(&s.time_zone));
+        let charge_at = r.read("schedule.charge_at", &s.charge_at, time_of_day(&s.charge_at));
+        let free_first_days = r.read_or("schedule.free_first", s.free_first.as_deref(), 0, free_first);
+        let currency = r.read("amount.currency", &spec.amount.currency, Currency::parse(&spec.amount.currency));
+        let price = Self::price_from(&mut r, &spec.amount, currency);
+        let named = spec.collect.dunning.as_deref().unwrap_or("standard");
+        let dunning = r.read("collect.dunning", named, PolicyId::parse(named));
+        let suffix = r.read_or("collect.statement_suffix", spec.collect.statement_suffix.as_deref(), None, |text| {
+            statement_suffix(text).map(Some)
+        });
+        for (key, value) in &spec.ledger {
+            r.text(&format!("ledger.{key}"), value);
+        }
+        let plan = (|| {
+            Some(Self {
+                id: id?,
+                version,
+                name: spec.name.clone(),
+                status: status?,
+                every: every?,
+                on_day: on_day?,
+                if_day_missing: if_day_missing?,
+                business_days: business_days?,
+                calendar: calendar?,
+                zone: zone?,
+                charge_at: charge_at?,
+                free_first_days: free_first_days?,
+                currency: currency?,
+                price: price?,
+                dunning: dunning?,
+                statement_suffix: suffix?,
+            })
+        })();
+        match plan {
+            Some(plan) if r.mistakes.is_empty() => Ok(plan),
+            Some(_) | None => Err(r.mistakes),
+        }
+    }
+
+    fn price_from(r: &mut Reader, amount: &AmountSpec, currency: Option<Currency>) -> Option<Price> {
+        match (&amount.value, amount.step.as_slice()) {
+            (Some(value), []) if value == "from_subscription" => Some(Price::FromSubscription),
+            (Some(value), []) => {
+                let money = r.read("amount.value", value, price(value, currency?))?;
+                Some(Price::Steps(vec![(NaiveDate::MIN, money)]))
+            }
+            (None, []) => {
+                r.note("amount", "", "has no price: add value = \"79.00\", or value = \"from_subscription\", or [[amount.step]]");
+                None
+            }
+            (Some(value), [_, ..]) => {
+                r.note("amount.value", value, "stands beside [[amount.step]]: keep one of the two");
+                None
+            }
+            (None, steps) => {
+                let mut dated: Vec<(NaiveDate, Money)> = Vec::new();
+                for (place, step) in steps.iter().enumerate() {
+                    let from_field = format!("amount.step.{place}.from");
+                    let from = r.read(&from_field, &step.from, civil_date(&step.from));
+                    if let (Some(from), Some((before, _))) = (from, dated.last())
+                        && from <= *before
+                    {
+                        r.note(&from_field, &step.from, "does not come after the step before it: order the steps by date");
+                    }
+                    let money = currency.and_then(|currency| {
+                        r.read(&format!("amount.step.{place}.value"), &step.value, price(&step.value, currency))
+                    });
+                    if let (Some(from), Some(money)) = (from, money) {
+                        dated.push((from, money));
+                    }
+                }
+                (dated.len() == steps.len()).then_some(Price::Steps(dated))
+            }
+        }
+    }
+
+    /// The schedule of one subscription under this plan.
+    ///
+    /// Occurrence 0 is the first matching date on or after the start date plus the free period; with `enrollment_day` the
+    /// matching day is the start date's own day of month.
+    ///
+    /// # Errors
+    /// When the dates leave the calendar's range.
+    pub fn schedule_of(&self, subscription: &Subscription) -> Result<Schedule, CalendarError> {
+        let first = subscription
+            .start_on
+            .checked_add_days(Days::new(u64::from(self.free_first_days)))
+            .ok_or(CalendarError::Year { date: subscription.start_on })?;
+        let day = match (subscription.anchor_day, self.on_day) {
+            (Some(day), OnDay::EnrollmentDay | OnDay::Fixed(_)) | (None, OnDay::Fixed(day)) => day,
+            (None, OnDay::EnrollmentDay) => AnchorDay::of(subscription.start_on),
+        };
+        let cadence = Cadence::first_on_or_after(first, day, self.every, self.if_day_missing)?;
+        let zone = subscription.zone.clone().unwrap_or_else(|| self.zone.clone());
+        Schedule::new(cadence, self.charge_at, zone, self.business_days, self.calendar)
+    }
+
+    /// What the cycle that falls on `date` costs this subscription; `None` when no price applies on that date.
+    #[must_use]
+    pub fn price_on(&self, date: NaiveDate, subscription: &Subscription) -> Option<Money> {
+        match &self.price {
+            Price::FromSubscription => subscription.amount,
+            Price::Steps(steps) => {
+                steps.iter().rev().find(|(from, _)| *from <= date).map(|(_, money)| *money)
+            }
+        }
+    }
+}
+
+/// Every plan and policy in force, by id.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Current versions.
+    pub plans: BTreeMap<PlanId, Plan>,
+    /// Current policies. [`Catalog::policy`] adds the standard one.
+    pub policies: BTreeMap<PolicyId, Policy>,
+}
+
+impl Catalog {
+    /// The policy of a plan, or the built-in `standard` one when no file of that name was applied.
+    #[must_use]
+    pub fn policy(&self, id: &PolicyId) -> Option<Policy> {
+        self.policies.get(id).cloned().or_else(|| Policy::standard().ok().filter(|standard| standard.id == *id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn spec() -> PlanSpec {
+        PlanSpec {
+            id: "wellness".into(),
+            name: "Wellness membership".into(),
+            kind: "recurring".into(),
+            status: "active".into(),
+            schedule: ScheduleSpec {
+                every: "1 month".into(),
+                time_zone: "America/Chicago".into(),
+                charge_at: "08:00:00".into(),
+                ..ScheduleSpec::default()
+            },
+            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+            ..PlanSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_good_plan_is_understood() {
+        let plan = Plan::from_spec(&spec(), 1).unwrap();
+        assert_eq!(plan.free_first_days, 0);
+        assert_eq!(plan.on_day, OnDay::EnrollmentDay);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let mut bad = spec();
+        bad.id = "a b".into();
+        bad.name = "pay 4242 4242 4242 4242".into();
+        bad.kind = "magic".into();
+        bad.status = "on".into();
+        bad.schedule.every = "0 months".into();
+        bad.schedule.time_zone = "Mars/Base".into();
+        bad.schedule.charge_at = "25:00".into();
+        bad.schedule.business_days = Some("next".into());
+        bad.schedule.free_first = Some("a while".into());
+        bad.amount.currency = "usd".into();
+        bad.collect.statement_suffix = Some("!!!".into());
+        let fields: Vec<String> = Plan::from_spec(&bad, 1).unwrap_err().into_iter().map(|m| m.field).collect();
+        let expected = [
+            "id", "name", "kind", "status", "schedule.every", "schedule.business_days", "schedule.time_zone",
+            "schedule.charge_at", "schedule.free_first", "amount.currency", "collect.statement_suffix",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn the_price_is_the_last_step_that_has_come() {
+        let mut dated = spec();
+        dated.amount.value = None;
+        dated.amount.step = vec![
+            StepSpec { from: "2026-01-01".into(), value: "79.00".into() },
+            StepSpec { from: "2027-01-01".into(), value: "84.00".into() },
+        ];
+        let plan = Plan::from_spec(&dated, 1).unwrap();
+        let sub = crate::subscription::tests::sample();
+        let on = |text: &str| plan.price_on(text.parse().unwrap(), &sub).map(|m| m.minor());
+        assert_eq!(on("2025-12-31"), None);
+        assert_eq!(on("2026-12-31"), Some(7_900));
+        assert_eq!(on("2027-01-01"), Some(8_400));
+    }
+}

@@ -1,0 +1,60 @@
+//! A Convenient Checkout Gateway on loopback that misbehaves on request.
+//!
+//! It runs by itself (`ccg-sandbox`) or in process, for tests, examples and measurements. It takes payments as the
+//! gateway's documents say, in each of the readings where they disagree; it breaks connections, answers and promises at
+//! a rate, decided by a seed; and it keeps a ledger of what it received and what it charged, which anyone can read back.
+//!
+//! This crate must never be linked into the `autopay` binary.
+//!
+//! ```
+//! # async fn run() -> anyhow::Result<()> {
+//! use sandbox::{Behaviour, Fault, Faults, Options, method_id, start};
+//!
+//! let faults = Faults { cut_after_commit: 0.1, ..Faults::none() };
+//! let gateway = start(Options { seed: 7, faults, ..Options::default() }).await?;
+//! let card = method_id(Behaviour::declines(2), 1);
+//! // ... point a client at gateway.url() and gateway.token_url(), and charge the card ...
+//! gateway.fail_next_post(Fault::Slow);
+//! assert!(gateway.ledger().successes_by_key().values().all(|successes| *successes <= 1));
+//! gateway.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+mod admin;
+mod auth;
+mod books;
+mod clock;
+mod faults;
+mod form;
+mod journal;
+mod ledger;
+mod method;
+mod options;
+mod payment;
+mod payments;
+mod problem;
+mod rate;
+mod request;
+mod server;
+mod wire;
+
+pub use clock::SandboxClock;
+pub use faults::{Fault, Faults, RetryAfter};
+pub use journal::{Journal, JournalError, JournalLedger, JournalSubmission, JournalSuccess};
+pub use ledger::{LedgerView, PaymentRecord, Rejection, Submission, Success, Summary};
+pub use method::{Behaviour, DeclineCode, ReturnCode, behaviour_of, method_id};
+pub use options::{
+    Client, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_MERCHANT, FailureStatus, Idempotency, Options,
+    SUBMISSION_LIMIT, UnknownMethods,
+};
+pub use payment::{Failure, Status};
+pub use rate::{RateLimit, Violation, check_rate, max_in_window};
+pub use server::{Sandbox, start};
+
+/// Locks; what a panicking holder left behind is still a whole value, since every change under a lock is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

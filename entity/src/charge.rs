@@ -1,0 +1,48 @@
+//! Obligations: the charge row is the job.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "charge")]
+#[expect(missing_docs, reason = "columns are described in the migration that makes them")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub merchant_id: Uuid,
+    pub subscription_id: String,
+    pub cycle: i64,
+    pub purpose: String,
+    pub plan_id: String,
+    pub plan_version: i32,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub due_on: chrono::NaiveDate,
+    pub due_at: chrono::DateTime<chrono::Utc>,
+    pub state: String,
+    pub state_since: chrono::DateTime<chrono::Utc>,
+    pub next_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub doubt: bool,
+    pub slow: bool,
+    pub asked: i32,
+    pub decline_class: Option<String>,
+    pub decline_code: Option<String>,
+    pub why: Option<String>,
+    pub attempt: i32,
+    pub submissions: i32,
+    pub not_executed: i32,
+    pub first_sent_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub last_sent_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub declined: i32,
+    pub first_failed_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub fence: i64,
+    pub leased_until: Option<chrono::DateTime<chrono::Utc>>,
+    pub created_at: chrono::DateTime<chrono::Utc>,
+    pub updated_at: chrono::DateTime<chrono::Utc>,
+}
+
+/// No relations: the store joins by hand, in batches.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

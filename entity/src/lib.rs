@@ -1,0 +1,12 @@
+//! The tables, as SeaORM sees them; no behaviour. The migration beside this crate says what each column means.
+
+pub mod attempt;
+pub mod audit;
+pub mod charge;
+pub mod dunning_policy_version;
+pub mod gateway_rate;
+pub mod hold;
+pub mod observation;
+pub mod plan_version;
+pub mod run;
+pub mod subscription;

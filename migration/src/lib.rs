@@ -1,0 +1,16 @@
+//! How the tables came to be: expand first, contract a release later. No migration is ever edited after it was released.
+
+pub use sea_orm_migration::prelude::*;
+
+mod m20261122_000001_the_main_job;
+
+/// Every migration, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261122_000001_the_main_job::Migration)]
+    }
+}

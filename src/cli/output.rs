@@ -1,0 +1,470 @@
+//! Everything a command prints. Data goes to standard output through one door, talk to standard error.
+//!
+//! A closed pipe is not a failure, a table on a terminal has the same columns as one in a pipe, money is never a float, and a cell of a
+//! CSV file never starts a formula.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::PathBuf;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use domain::money::Money;
+
+use super::exit::{Problem, Stop};
+
+/// Form of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: framed on a terminal, plain columns in a pipe.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+    /// RFC 4180, with a header.
+    Csv,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How this invocation prints.
+#[derive(Debug, Clone)]
+pub(crate) struct Printer {
+    pub(crate) format: Format,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) quiet: bool,
+    pub(crate) color: Color,
+}
+
+/// One column; a column of money becomes two where machines read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column {
+    name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Right,
+    Money,
+}
+
+impl Column {
+    pub(crate) const fn text(name: &'static str) -> Self {
+        Self { name, kind: Kind::Plain }
+    }
+
+    pub(crate) const fn number(name: &'static str) -> Self {
+        Self { name, kind: Kind::Right }
+    }
+
+    /// In JSON and CSV: `name` as plain decimal text, and `currency`.
+    pub(crate) const fn money(name: &'static str) -> Self {
+        Self { name, kind: Kind::Money }
+    }
+}
+
+/// One value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Empty,
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    Money(Money),
+    At(DateTime<Utc>),
+    On(NaiveDate),
+    List(Vec<String>),
+    /// Rows within a record: a second table, or a JSON array.
+    Rows(&'static [Column], Vec<Vec<Cell>>),
+}
+
+impl Cell {
+    pub(crate) fn text(text: impl ToString) -> Self {
+        Self::Text(text.to_string())
+    }
+
+    pub(crate) fn maybe<T>(value: Option<T>, make: impl FnOnce(T) -> Self) -> Self {
+        value.map_or(Self::Empty, make)
+    }
+
+    /// For people: one line, no control characters.
+    fn shown(&self) -> String {
+        let text = match self {
+            Self::Empty => "-".to_owned(),
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+            Self::Money(money) => money.to_string(),
+            Self::At(at) => instant(at),
+            Self::On(date) => date.to_string(),
+            Self::List(items) if items.is_empty() => "-".to_owned(),
+            Self::List(items) => items.join(", "),
+            Self::Rows(_, rows) => rows.len().to_string(),
+        };
+        text.chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect()
+    }
+
+    /// For CSV. Text that a spreadsheet would run is made text by a quote in front.
+    fn csv(&self) -> String {
+        match self {
+            Self::Empty => String::new(),
+            Self::Text(text) => inert(text),
+            Self::Money(money) => money.plain(),
+            Self::List(items) => inert(&items.join("; ")),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Number(_) | Self::At(_) | Self::On(_) | Self::Rows(..) => self.shown(),
+        }
+    }
+
+    fn json(&self) -> String {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        match self {
+            Self::Empty => "null".to_owned(),
+            Self::Text(value) => text(value),
+            Self::Number(number) => number.to_string(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Money(money) => text(&money.plain()),
+            Self::At(at) => text(&instant(at)),
+            Self::On(date) => text(&date.to_string()),
+            Self::List(items) => format!("[{}]", items.iter().map(|item| text(item)).collect::<Vec<_>>().join(",")),
+            Self::Rows(columns, rows) => {
+                let rows: Vec<String> = rows.iter().map(|row| object(columns, row)).collect();
+                format!("[{}]", rows.join(","))
+            }
+        }
+    }
+}
+
+/// RFC 3339 in UTC, with a fraction only where there is one.
+pub(crate) fn instant(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A cell that starts like a formula gets a quote in front of it.
+fn inert(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// A JSON object with its keys in the order of the columns.
+fn object(columns: &[Column], row: &[Cell]) -> String {
+    let mut parts = Vec::with_capacity(columns.len());
+    for (column, cell) in columns.iter().zip(row) {
+        parts.push(format!("\"{}\":{}", column.name, cell.json()));
+        if column.kind == Kind::Money {
+            let currency = match cell {
+                Cell::Money(money) => format!("\"{}\"", money.currency()),
+                _ => "null".to_owned(),
+            };
+            parts.push(format!("\"currency\":{currency}"));
+        }
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
+impl Printer {
+    /// Talk: progress, hints, notes. Not shown with `-q`.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            // Nobody listens: the work goes on.
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// The problems of a failed command: sentences, or `{"errors":[…]}` with `-o json`.
+    pub(crate) fn fail(&self, problems: &[Problem]) {
+        let mut err = io::stderr().lock();
+        let written = match self.format {
+            Format::Json | Format::Jsonl => writeln!(err, "{}", serde_json::json!({ "errors": problems })),
+            Format::Table | Format::Csv => {
+                let (on, off) = if self.colored() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+                problems.iter().try_for_each(|problem| writeln!(err, "{on}error{off}: {problem}"))
+            }
+        };
+        drop(written);
+    }
+
+    fn colored(&self) -> bool {
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+                io::stderr().is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+            }
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<Sink, Stop> {
+        match self.out.as_deref() {
+            None => Ok(Sink::Stdout(BufWriter::new(io::stdout()))),
+            Some(path) if path.as_os_str() == "-" => Ok(Sink::Stdout(BufWriter::new(io::stdout()))),
+            Some(path) => {
+                let mut temp = path.to_owned().into_os_string();
+                temp.push(".part");
+                let temp = PathBuf::from(temp);
+                let file = BufWriter::new(File::create(&temp)?);
+                Ok(Sink::File { file, temp, path: path.to_owned() })
+            }
+        }
+    }
+
+    /// Text as it is.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Stop> {
+        let mut sink = self.open()?;
+        sink.write_all(bytes)?;
+        sink.finish()
+    }
+
+    /// A list, page by page.
+    pub(crate) fn list(&self, columns: &'static [Column]) -> Result<Listing, Stop> {
+        let sink = self.open()?;
+        let framed = sink.is_terminal();
+        Listing::start(sink, self.format, columns, framed)
+    }
+
+    /// A whole list.
+    pub(crate) fn rows(&self, columns: &'static [Column], rows: &[Vec<Cell>]) -> Result<(), Stop> {
+        let mut listing = self.list(columns)?;
+        listing.page(rows)?;
+        listing.finish()
+    }
+
+    /// One thing: a JSON object rather than an array, a list of names and values rather than a row.
+    pub(crate) fn record(&self, columns: &'static [Column], row: &[Cell]) -> Result<(), Stop> {
+        match self.format {
+            Format::Json | Format::Jsonl => self.raw(format!("{}\n", object(columns, row)).as_bytes()),
+            Format::Csv => self.rows(columns, &[row.to_vec()]),
+            Format::Table => {
+                let mut sink = self.open()?;
+                let framed = sink.is_terminal();
+                let width = columns.iter().map(|column| column.name.len()).max().unwrap_or_default();
+                for (column, cell) in columns.iter().zip(row) {
+                    if let Cell::Rows(inner, rows) = cell {
+                        writeln!(sink, "{}:", column.name)?;
+                        table(&mut sink, inner, rows, true, framed)?;
+                    } else {
+                        writeln!(sink, "{:width$}  {}", column.name, cell.shown())?;
+                    }
+                }
+                sink.finish()
+            }
+        }
+    }
+}
+
+/// Where data goes.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    Stdout(BufWriter<io::Stdout>),
+    /// Written beside its place and moved there when it is whole.
+    File { file: BufWriter<File>, temp: PathBuf, path: PathBuf },
+}
+
+impl Sink {
+    fn is_terminal(&self) -> bool {
+        match self {
+            Self::Stdout(_) => io::stdout().is_terminal(),
+            Self::File { .. } => false,
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Stop> {
+        self.flush()?;
+        if let Self::File { file, temp, path } = self {
+            file.get_ref().sync_all()?;
+            std::fs::rename(temp, path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(out) => out.write(bytes),
+            Self::File { file, .. } => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => out.flush(),
+            Self::File { file, .. } => file.flush(),
+        }
+    }
+}
+
+/// A list under way.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    sink: Sink,
+    format: Format,
+    columns: &'static [Column],
+    framed: bool,
+    printed: u64,
+}
+
+impl Listing {
+    fn start(mut sink: Sink, format: Format, columns: &'static [Column], framed: bool) -> Result<Self, Stop> {
+        match format {
+            Format::Json => write!(sink, "[")?,
+            Format::Csv => {
+                let names = columns.iter().flat_map(|column| match column.kind {
+                    Kind::Money => vec![column.name, "currency"],
+                    Kind::Plain | Kind::Right => vec![column.name],
+                });
+                csv_line(&mut sink, names)?;
+            }
+            Format::Table | Format::Jsonl => {}
+        }
+        Ok(Self { sink, format, columns, framed, printed: 0 })
+    }
+
+    /// Prints further rows.
+    pub(crate) fn page(&mut self, rows: &[Vec<Cell>]) -> Result<(), Stop> {
+        match self.format {
+            Format::Table => {
+                if !rows.is_empty() || self.printed == 0 {
+                    table(&mut self.sink, self.columns, rows, self.printed == 0 || self.framed, self.framed)?;
+                }
+            }
+            Format::Json => {
+                for (place, row) in rows.iter().enumerate() {
+                    let between = if self.printed == 0 && place == 0 { "\n" } else { ",\n" };
+                    write!(self.sink, "{between}{}", object(self.columns, row))?;
+                }
+            }
+            Format::Jsonl => rows.iter().try_for_each(|row| writeln!(self.sink, "{}", object(self.columns, row)))?,
+            Format::Csv => {
+                for row in rows {
+                    let cells = self.columns.iter().zip(row).flat_map(|(column, cell)| match (column.kind, cell) {
+                        (Kind::Money, Cell::Money(money)) => vec![money.plain(), money.currency().to_string()],
+                        (Kind::Money, _) => vec![String::new(), String::new()],
+                        (Kind::Plain | Kind::Right, cell) => vec![cell.csv()],
+                    });
+                    csv_line(&mut self.sink, cells)?;
+                }
+            }
+        }
+        self.printed = self.printed.saturating_add(rows.len().try_into().unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Stop> {
+        if self.format == Format::Json {
+            let end = if self.printed == 0 { "]" } else { "\n]" };
+            writeln!(self.sink, "{end}")?;
+        }
+        self.sink.finish()
+    }
+}
+
+fn csv_line<T: AsRef<[u8]>>(sink: &mut Sink, cells: impl IntoIterator<Item = T>) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells).map_err(io::Error::other)?;
+    let line = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    sink.write_all(&line)
+}
+
+/// A table: framed on a terminal, padded columns elsewhere.
+fn table(sink: &mut Sink, columns: &[Column], rows: &[Vec<Cell>], header: bool, framed: bool) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_preset(if framed { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
+    if header {
+        table.set_header(columns.iter().map(|column| column.name));
+    }
+    for row in rows {
+        table.add_row(row.iter().map(Cell::shown));
+    }
+    for (place, column) in columns.iter().enumerate() {
+        if let Some(found) = table.column_mut(place) {
+            found.set_cell_alignment(match column.kind {
+                Kind::Plain => CellAlignment::Left,
+                Kind::Right | Kind::Money => CellAlignment::Right,
+            });
+            if !framed {
+                found.set_padding((0, 2));
+            }
+        }
+    }
+    for line in table.to_string().lines() {
+        writeln!(sink, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::money::Currency;
+
+    const COLUMNS: &[Column] = &[Column::text("id"), Column::number("tries"), Column::money("amount"), Column::text("note")];
+
+    fn rows() -> Vec<Vec<Cell>> {
+        let row = |id: &str, amount, note: &str| {
+            vec![Cell::text(id), Cell::Number(2), Cell::Money(Money::new(amount, Currency::USD)), Cell::text(note)]
+        };
+        vec![row("a", 110_421_000, "=cmd()"), row("b", 5, "two\nlines, \"quoted\"")]
+    }
+
+    fn printed(format: Format, pages: &[Vec<Vec<Cell>>]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let printer = Printer { format, out: Some(path.clone()), quiet: true, color: Color::Never };
+        let mut listing = printer.list(COLUMNS).unwrap();
+        for page in pages {
+            listing.page(page).unwrap();
+        }
+        listing.finish().unwrap();
+        assert!(!folder.path().join("out.part").exists());
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_table_in_a_pipe_has_plain_aligned_columns() {
+        let text = printed(Format::Table, &[rows()]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("id"), "{text}");
+        assert!(lines[1].contains("USD 1,104,210.00"), "{text}");
+        assert!(lines[2].contains("USD 0.05") && lines[2].contains("two lines"), "{text}");
+    }
+
+    #[test]
+    fn csv_cells_start_no_formula_and_money_is_plain() {
+        let text = printed(Format::Csv, &[rows()]);
+        assert_eq!(text, "id,tries,amount,currency,note\na,2,1104210.00,USD,'=cmd()\nb,2,0.05,USD,\"two\nlines, \"\"quoted\"\"\"\n");
+    }
+
+    #[test]
+    fn json_is_one_document_however_many_pages_there_are() {
+        let pages: Vec<Vec<Vec<Cell>>> = rows().into_iter().map(|row| vec![row]).collect();
+        let value: serde_json::Value = serde_json::from_str(&printed(Format::Json, &pages)).unwrap();
+        assert_eq!(value[0]["amount"], "1104210.00");
+        assert_eq!(value[0]["currency"], "USD");
+        assert_eq!(value[1]["note"], "two\nlines, \"quoted\"");
+        assert_eq!(printed(Format::Json, &[]), "[]\n");
+        assert_eq!(printed(Format::Jsonl, &pages).lines().count(), 2);
+    }
+
+    #[test]
+    fn every_kind_of_cell_that_starts_a_formula_is_made_inert() {
+        for start in ["=", "+", "-", "@", "\t", "\r"] {
+            assert!(Cell::text(format!("{start}x")).csv().starts_with('\''));
+        }
+        assert_eq!(Cell::text("x=1").csv(), "x=1");
+    }
+}

@@ -1,0 +1,189 @@
+//! From an agenda to one batch: each decision stepped, composed and made a value that one transaction can record.
+
+use chrono::{DateTime, Utc};
+use domain::agenda::{Action, Advance, Agenda, Item, Reason};
+use domain::attempt::Intent;
+use domain::charge::{Charge, Event, Limits, Refused};
+use domain::id::{Key, SubscriptionId};
+use domain::plan::Catalog;
+use domain::subscription::{Method, Subscription, SubscriptionStatus};
+
+use crate::ports::{Claimed, Gateway, IntentBatch, MovedCharge, NewCharge, OpenCharge};
+
+/// What is needed to decide.
+pub(super) struct Desk<'a> {
+    pub(super) gateway: &'a dyn Gateway,
+    pub(super) catalog: &'a Catalog,
+    pub(super) limits: &'a Limits,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// Counts of decisions that send nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Quiet {
+    pub(super) waiting: u64,
+    pub(super) skipped: u64,
+    pub(super) parked: u64,
+    pub(super) quarantined: u64,
+}
+
+/// A charge to ask about.
+pub(super) struct Ask {
+    pub(super) claimed: Claimed<OpenCharge>,
+    pub(super) key: Key,
+}
+
+impl Desk<'_> {
+    /// The batch for subscriptions that fell due.
+    pub(super) fn due(&self, claims: &[Claimed<Subscription>], agenda: &Agenda, holds_seen: Vec<i64>) -> (IntentBatch, Quiet) {
+        let mut quiet = Quiet::default();
+        let mut batch = IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        let mut set_aside: Vec<(&SubscriptionId, String)> = Vec::new();
+        // The agenda keeps the book's order, so both lists are walked once.
+        let mut claims_left = claims.iter().peekable();
+        for item in &agenda.items {
+            while claims_left.next_if(|claim| claim.value.id != item.subscription).is_some() {}
+            let Some(claim) = claims_left.peek() else { break };
+            match self.new_charge(&claim.value, item, &mut quiet) {
+                Ok(new) => batch.new.extend(new),
+                Err(why) => set_aside.push((&item.subscription, why)),
+            }
+        }
+        let mut claims_left = claims.iter().peekable();
+        for advance in &agenda.advances {
+            while claims_left.next_if(|claim| claim.value.id != advance.subscription).is_some() {}
+            let Some(claim) = claims_left.peek() else { break };
+            let mut value = advance.clone();
+            if let Some((_, why)) = set_aside.iter().find(|(id, _)| *id == &advance.subscription) {
+                value = quarantined(advance, why);
+            }
+            quiet.quarantined += u64::from(value.status == SubscriptionStatus::Quarantined);
+            batch.advances.push(Claimed { value, fence: claim.fence });
+        }
+        if !set_aside.is_empty() {
+            batch.new.retain(|new| !set_aside.iter().any(|(id, _)| **id == new.charge.subscription));
+        }
+        (batch, quiet)
+    }
+
+    fn new_charge(&self, subscription: &Subscription, item: &Item, quiet: &mut Quiet) -> Result<Option<NewCharge>, String> {
+        let Some(planned) = &item.charge else { return Ok(None) };
+        let step = |event| planned.clone().step(event, self.at, self.limits).map_err(|refused| refused.to_string());
+        match &item.action {
+            Action::Send { attempt, key, method, .. } => {
+                let charge = step(Event::Send { attempt: *attempt })?;
+                let intent = self.intent(&charge, subscription, method, *key, *attempt)?;
+                Ok(Some(NewCharge { charge, intent: Some(intent) }))
+            }
+            Action::SkipZero => {
+                quiet.skipped += 1;
+                Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None }))
+            }
+            Action::ParkNoMethod => {
+                quiet.parked += 1;
+                Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None }))
+            }
+            Action::Wait { .. } => {
+                quiet.waiting += 1;
+                Ok(None)
+            }
+            Action::Quarantine { .. } | Action::Ask { .. } | Action::Cancel => Ok(None),
+        }
+    }
+
+    fn intent(
+        &self,
+        charge: &Charge,
+        subscription: &Subscription,
+        method: &Method,
+        key: Key,
+        number: u16,
+    ) -> Result<Intent, String> {
+        let plan = self.catalog.plans.get(&charge.plan).ok_or_else(|| format!("plan {} does not exist", charge.plan))?;
+        let body = self.gateway.compose(charge, subscription, plan, method, key)?;
+        Ok(Intent { charge: charge.id, number, key, method: method.id, amount: charge.amount, body, at: self.at })
+    }
+
+    /// The batch for charges that ask for attention, and the questions among them.
+    pub(super) fn open(
+        &self,
+        claims: &[Claimed<OpenCharge>],
+        agenda: &Agenda,
+        holds_seen: Vec<i64>,
+    ) -> (IntentBatch, Vec<Ask>, Quiet) {
+        let mut quiet = Quiet::default();
+        let mut asks = Vec::new();
+        let mut batch = IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        for (claim, item) in claims.iter().zip(&agenda.items) {
+            let charge = &claim.value.open.charge;
+            match &item.action {
+                Action::Ask { key, .. } => asks.push(Ask { claimed: claim.clone(), key: *key }),
+                Action::Wait { .. } => quiet.waiting += 1,
+                Action::Cancel => match charge.clone().step(Event::Cancel, self.at, self.limits) {
+                    Ok(charge) => {
+                        quiet.skipped += 1;
+                        batch.moved.push(MovedCharge { charge, fence: claim.fence, new_attempt: None, again: None });
+                    }
+                    Err(refused) => refusal(charge, &refused.to_string()),
+                },
+                Action::Send { reason, attempt, key, method } => match self.move_on(claim, *reason, *attempt, *key, method) {
+                    Ok(moved) => batch.moved.push(moved),
+                    Err(why) => refusal(charge, &why),
+                },
+                Action::SkipZero | Action::ParkNoMethod | Action::Quarantine { .. } => {
+                    refusal(charge, "an open charge has no such action");
+                }
+            }
+        }
+        (batch, asks, quiet)
+    }
+
+    fn move_on(
+        &self,
+        claim: &Claimed<OpenCharge>,
+        reason: Reason,
+        number: u16,
+        key: Key,
+        method: &Method,
+    ) -> Result<MovedCharge, String> {
+        let OpenCharge { open, attempt } = &claim.value;
+        let charge = open.charge.clone().step(Event::Send { attempt: number }, self.at, self.limits);
+        let charge = charge.map_err(|refused: Refused| refused.to_string())?;
+        let fence = claim.fence;
+        match reason {
+            Reason::Due | Reason::Retry => {
+                let intent = self.intent(&charge, &open.subscription, method, key, number)?;
+                Ok(MovedCharge { charge, fence, new_attempt: Some(intent), again: None })
+            }
+            Reason::SameKeyAgain => {
+                let record = attempt.as_ref().filter(|record| record.number == number && record.key == key);
+                let record = record.ok_or("the recorded attempt is missing or has another key: nothing is sent")?;
+                let intent = Intent {
+                    charge: charge.id,
+                    number,
+                    key,
+                    method: record.method,
+                    amount: charge.amount,
+                    body: record.body.clone(),
+                    at: self.at,
+                };
+                Ok(MovedCharge { charge, fence, new_attempt: None, again: Some(intent) })
+            }
+        }
+    }
+}
+
+fn quarantined(advance: &Advance, why: &str) -> Advance {
+    Advance {
+        next_cycle: advance.from_cycle,
+        next_due_at: None,
+        status: SubscriptionStatus::Quarantined,
+        note: Some(why.to_owned()),
+        ..advance.clone()
+    }
+}
+
+/// A decision that cannot be carried out is a bug or a damaged row: said loudly, and nothing is sent.
+fn refusal(charge: &Charge, why: &str) {
+    tracing::error!(event = "decision_refused", charge_id = %charge.id, why, "a charge cannot move on; a person must look");
+}

@@ -1,0 +1,327 @@
+//! Claim, draw, commit, send: the main job. A pass finds everything due by one moment and leaves nothing of it unclaimed.
+//!
+//! The reconciler's questions are part of the same pass: a charge whose outcome is not known is simply a charge whose next
+//! step is to ask. Restart does nothing special.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use domain::agenda::{Agenda, Book, Digest, Hold, Item, Open, draw};
+use domain::plan::Catalog;
+use domain::subscription::Subscription;
+
+use super::decide::{Desk, Quiet};
+use super::heartbeat::Heartbeat;
+use super::pipeline::{Job, Pipeline, Shared};
+use super::{Engine, EngineError, RunReport};
+use crate::ports::{Claimed, Committed, Cursor, IntentBatch, OpenCharge, Recorded};
+
+/// Holds may change while an agenda is drawn; after this many redraws the rows wait for the next pass.
+const REDRAWS_MAX: u32 = 5;
+
+impl Engine {
+    /// What would be done as of a moment (the store's now by default): the same draw as a real run, printed and not carried
+    /// out. Writes nothing, sends nothing, takes nothing.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store cannot be read.
+    pub async fn dry_run(
+        &self,
+        as_of: Option<DateTime<Utc>>,
+        on_items: &mut (dyn FnMut(&[Item]) + Send),
+    ) -> Result<RunReport, EngineError> {
+        let as_of = match as_of {
+            Some(as_of) => as_of,
+            None => self.compare_clocks().await?,
+        };
+        let store = &self.inner.store;
+        let settings = &self.inner.settings;
+        let (catalog, holds) = (store.catalog().await?, store.holds().await?);
+        let mut digest = Digest::default();
+        let mut report = RunReport { as_of, ..RunReport::default() };
+        let mut take = |agenda: &Agenda, digest: &mut Digest| {
+            digest.add(&agenda.items);
+            count(&agenda.items, &mut report);
+            on_items(&agenda.items);
+        };
+        let mut after: Cursor = None;
+        loop {
+            let (page, cursor) = store.peek_due(settings.merchant, as_of, &after, settings.batch).await?;
+            if cursor.is_none() {
+                break;
+            }
+            let due: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
+            take(&self.draw(&catalog, &holds, &due, &[], as_of), &mut digest);
+            after = cursor;
+        }
+        let mut after: Cursor = None;
+        loop {
+            let (page, cursor) = store.peek_open(settings.merchant, as_of, &after, settings.batch).await?;
+            if cursor.is_none() {
+                break;
+            }
+            let open: Vec<Open> = page.into_iter().map(|open| open.open).collect();
+            take(&self.draw(&catalog, &holds, &[], &open, as_of), &mut digest);
+            after = cursor;
+        }
+        report.agenda_hash = digest.finish();
+        report.items = digest.items();
+        Ok(report)
+    }
+
+    /// One pass over everything due now, to its end.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store failed; what was sent until then is finished and recorded first.
+    pub async fn run_once(&self) -> Result<RunReport, EngineError> {
+        let as_of = self.compare_clocks().await?;
+        let pipeline = Pipeline::start(self);
+        let mut report = RunReport { as_of, ..RunReport::default() };
+        let passed = self.pass(&pipeline, as_of, &CancellationToken::new(), &mut report).await;
+        pipeline.finish().await.fill(&mut report);
+        passed?;
+        let at = self.now();
+        self.inner.store.record_run("once", as_of, at, &report.agenda_hash, report.items).await?;
+        tracing::info!(event = "run_finished", agenda_hash = report.agenda_hash, items = report.items, paid = report.paid, "run finished");
+        Ok(report)
+    }
+
+    /// The long-running process: passes at every ring of the bell until `stop`, then finishes what is under way.
+    ///
+    /// Store trouble never ends it: it pauses sending, says so, and goes on when the store is back.
+    ///
+    /// # Errors
+    /// [`EngineError::Heartbeat`] when the bell cannot be hung.
+    pub async fn serve(&self, stop: CancellationToken) -> Result<(), EngineError> {
+        let bell = Heartbeat::start(self.inner.settings.heartbeat).await?;
+        let pipeline = Pipeline::start(self);
+        while !stop.is_cancelled() {
+            self.watched_pass(&pipeline, &stop).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = bell.rung() => {}
+                // A bell that fell silent must cost no charge.
+                () = self.inner.clock.sleep(self.inner.settings.heartbeat.saturating_mul(10)) => {
+                    tracing::warn!(event = "bell_silent", "the heartbeat did not ring; looking anyway");
+                }
+            }
+        }
+        pipeline.stop_sending();
+        tracing::info!(event = "draining", "finishing what is under way");
+        pipeline.finish().await;
+        bell.stop().await
+    }
+
+    async fn watched_pass(&self, pipeline: &Pipeline, stop: &CancellationToken) {
+        let passed = async {
+            let as_of = self.compare_clocks().await?;
+            let mut report = RunReport { as_of, ..RunReport::default() };
+            self.pass(pipeline, as_of, stop, &mut report).await?;
+            if report.items > 0 {
+                let at = self.now();
+                self.inner.store.record_run("serve", as_of, at, &report.agenda_hash, report.items).await?;
+                tracing::info!(event = "pass", agenda_hash = report.agenda_hash, items = report.items, "pass over what is due");
+            }
+            metrics::gauge!("autopay_run_last_success_timestamp_seconds").set(seconds(as_of));
+            Ok::<(), EngineError>(())
+        };
+        if let Err(error) = passed.await {
+            tracing::error!(event = "pass_failed", error = %error, "nothing further is sent until the next pass succeeds");
+            self.inner.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn draw(&self, catalog: &Catalog, holds: &[Hold], due: &[Subscription], open: &[Open], as_of: DateTime<Utc>) -> Agenda {
+        let environment = &self.inner.settings.environment;
+        draw(&Book { catalog, environment, holds, due, open }, as_of)
+    }
+
+    /// Everything due by `as_of`: subscriptions first, then open charges, in batches. Returns when all of it is handed to
+    /// the pipeline.
+    async fn pass(
+        &self,
+        pipeline: &Pipeline,
+        as_of: DateTime<Utc>,
+        stop: &CancellationToken,
+        report: &mut RunReport,
+    ) -> Result<(), EngineError> {
+        let mut digest = Digest::default();
+        let mut shared: Option<Arc<Shared>> = None;
+        let limit = self.inner.throttle.worth_claiming(self.inner.settings.batch);
+        while !stop.is_cancelled() {
+            pipeline.room(limit).await;
+            let (now, lease) = self.lease();
+            let claim = self.inner.store.claim_due(self.inner.settings.merchant, as_of, now, lease, limit).await?;
+            for poison in &claim.poison {
+                metrics::counter!("autopay_quarantined_total").increment(1);
+                tracing::error!(event = "quarantined", subscription_id = poison.id, why = poison.why, "a row cannot be read");
+            }
+            report.quarantined += u64::try_from(claim.poison.len()).unwrap_or(0);
+            if claim.due.is_empty() && claim.poison.is_empty() {
+                break;
+            }
+            let shared = self.shared(&mut shared).await?;
+            self.dispatch_due(pipeline, shared, claim.due, as_of, &mut digest, report).await?;
+        }
+        while !stop.is_cancelled() {
+            pipeline.room(limit).await;
+            let (_, lease) = self.lease();
+            let claim = self.inner.store.claim_open(self.inner.settings.merchant, as_of, lease, limit).await?;
+            if claim.is_empty() {
+                break;
+            }
+            let shared = self.shared(&mut shared).await?;
+            self.dispatch_open(pipeline, shared, claim, as_of, &mut digest, report).await?;
+        }
+        report.agenda_hash = digest.finish();
+        report.items = digest.items();
+        Ok(())
+    }
+
+    fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let now = self.now();
+        (now, now.checked_add_signed(self.inner.settings.limits.lease).unwrap_or(now))
+    }
+
+    /// The catalog of this pass, read when there is first something to do.
+    async fn shared(&self, known: &mut Option<Arc<Shared>>) -> Result<Arc<Shared>, EngineError> {
+        if let Some(shared) = known {
+            return Ok(shared.clone());
+        }
+        let shared = Arc::new(Shared { catalog: self.inner.store.catalog().await? });
+        *known = Some(shared.clone());
+        Ok(shared)
+    }
+
+    async fn dispatch_due(
+        &self,
+        pipeline: &Pipeline,
+        shared: Arc<Shared>,
+        claims: Vec<Claimed<Subscription>>,
+        as_of: DateTime<Utc>,
+        digest: &mut Digest,
+        report: &mut RunReport,
+    ) -> Result<(), EngineError> {
+        let due: Vec<Subscription> = claims.iter().map(|claim| claim.value.clone()).collect();
+        let mut redraws = 0;
+        let (agenda, intents, quiet) = loop {
+            let holds = self.inner.store.holds().await?;
+            let agenda = self.draw(&shared.catalog, &holds, &due, &[], as_of);
+            let (batch, quiet) = self.desk(&shared).due(&claims, &agenda, ids(&holds));
+            match self.commit(batch, report).await? {
+                Some(intents) => break (agenda, intents, quiet),
+                None if redraws < REDRAWS_MAX => redraws += 1,
+                None => return Ok(()),
+            }
+        };
+        digest.add(&agenda.items);
+        note(&quiet, report);
+        let mut subscriptions: std::collections::BTreeMap<_, _> = due.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));
+        let last: std::collections::BTreeMap<_, _> = last.collect();
+        for (place, intent) in intents.into_iter().enumerate() {
+            let id = &intent.charge.subscription;
+            // Moved out with the last intent of the subscription, copied before it.
+            let subscription =
+                if last.get(id) == Some(&place) { subscriptions.remove(id) } else { subscriptions.get(id).cloned() };
+            let Some(subscription) = subscription else { continue };
+            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription)), shared.clone()).await;
+        }
+        Ok(())
+    }
+
+    async fn dispatch_open(
+        &self,
+        pipeline: &Pipeline,
+        shared: Arc<Shared>,
+        claims: Vec<Claimed<OpenCharge>>,
+        as_of: DateTime<Utc>,
+        digest: &mut Digest,
+        report: &mut RunReport,
+    ) -> Result<(), EngineError> {
+        let open: Vec<Open> = claims.iter().map(|claim| claim.value.open.clone()).collect();
+        let mut redraws = 0;
+        let (agenda, intents, asks, quiet) = loop {
+            let holds = self.inner.store.holds().await?;
+            let agenda = self.draw(&shared.catalog, &holds, &[], &open, as_of);
+            let (batch, asks, quiet) = self.desk(&shared).open(&claims, &agenda, ids(&holds));
+            match self.commit(batch, report).await? {
+                Some(intents) => break (agenda, intents, asks, quiet),
+                None if redraws < REDRAWS_MAX => redraws += 1,
+                None => return Ok(()),
+            }
+        };
+        digest.add(&agenda.items);
+        note(&quiet, report);
+        let subscriptions: std::collections::BTreeMap<_, _> =
+            open.into_iter().map(|open| (open.charge.id, open.subscription)).collect();
+        for intent in intents {
+            let Some(subscription) = subscriptions.get(&intent.charge.id).cloned() else { continue };
+            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription)), shared.clone()).await;
+        }
+        for ask in asks {
+            pipeline.put(Job::Ask(Box::new(ask)), shared.clone()).await;
+        }
+        Ok(())
+    }
+
+    fn desk<'a>(&'a self, shared: &'a Shared) -> Desk<'a> {
+        let Self { inner } = self;
+        Desk { gateway: &*inner.gateway, catalog: &shared.catalog, limits: &inner.settings.limits, at: self.now() }
+    }
+
+    /// Commits a batch that holds anything; `None` when holds changed and it must be drawn again.
+    async fn commit(
+        &self,
+        batch: IntentBatch,
+        report: &mut RunReport,
+    ) -> Result<Option<Vec<Recorded<domain::attempt::Intent>>>, EngineError> {
+        if batch.advances.is_empty() && batch.new.is_empty() && batch.moved.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        match self.inner.store.commit_intents(batch).await? {
+            Committed::HoldsChanged => Ok(None),
+            Committed::Recorded { intents, lost } => {
+                report.lost += u64::try_from(lost).unwrap_or(0);
+                Ok(Some(intents))
+            }
+        }
+    }
+}
+
+fn ids(holds: &[Hold]) -> Vec<i64> {
+    holds.iter().map(|hold| hold.id).collect()
+}
+
+fn note(quiet: &Quiet, report: &mut RunReport) {
+    report.waiting += quiet.waiting;
+    report.skipped += quiet.skipped;
+    report.parked += quiet.parked;
+    report.quarantined += quiet.quarantined;
+    if quiet.quarantined > 0 {
+        metrics::counter!("autopay_quarantined_total").increment(quiet.quarantined);
+    }
+}
+
+/// What a dry run counts: what would be sent and what would not.
+fn count(items: &[Item], report: &mut RunReport) {
+    use domain::agenda::Action;
+    for item in items {
+        match &item.action {
+            Action::Send { .. } => report.sent += 1,
+            Action::Ask { .. } => report.unknown += 1,
+            Action::SkipZero | Action::Cancel => report.skipped += 1,
+            Action::ParkNoMethod => report.parked += 1,
+            Action::Wait { .. } => report.waiting += 1,
+            Action::Quarantine { .. } => report.quarantined += 1,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a gauge is a float; seconds since 1970 fit exactly")]
+fn seconds(at: DateTime<Utc>) -> f64 {
+    at.timestamp() as f64
+}

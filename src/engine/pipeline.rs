@@ -1,0 +1,408 @@
+//! Between the two commits: sends what was recorded, asks what is not known, and hands what was learnt to the recorder.
+//!
+//! Requests overlap up to the configured number. No store connection is held while one is under way. What is queued and not
+//! yet sent when a stop comes is provably not executed, and is recorded so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use domain::agenda::{Hold, observe};
+use domain::attempt::Intent;
+use domain::charge::{Charge, Event, State};
+use domain::plan::Catalog;
+use domain::subscription::Subscription;
+use domain::verdict::{NotExecuted, Seen};
+
+use super::decide::Ask;
+use super::{Engine, RunReport};
+use crate::ports::{Asked, Claimed, Observation, Question, Recorded, StoreError, Verdict};
+
+/// A store outage may hold up the recorder this often, a second each, before verdicts are left to the reconciler.
+const OUTAGE_TRIES: u32 = 60;
+/// An intent older than this looks at the holds once more before it is sent.
+const HOLDS_FRESH: Duration = Duration::from_millis(500);
+
+/// What the jobs of a batch share.
+pub(super) struct Shared {
+    pub(super) catalog: Catalog,
+}
+
+/// Something to put to the gateway.
+pub(super) enum Job {
+    /// A recorded intent and its subscription.
+    Submit(Box<Recorded<Intent>>, Box<Subscription>),
+    /// A question.
+    Ask(Box<Ask>),
+}
+
+/// Counts of a run, added up by the recorder.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    counts: std::sync::Mutex<BTreeMap<&'static str, u64>>,
+    sent: AtomicU64,
+    evidence_only: AtomicU64,
+}
+
+impl Tally {
+    fn add(&self, state: &'static str) {
+        let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *counts.entry(state).or_default() += 1;
+    }
+
+    /// Writes the counts into a report.
+    pub(super) fn fill(&self, report: &mut RunReport) {
+        let counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let count = |state: &str| counts.get(state).copied().unwrap_or(0);
+        report.sent += self.sent.load(Ordering::Relaxed);
+        report.paid += count("paid");
+        report.settling += count("settling");
+        report.failing += count("failing");
+        report.failed += count("failed");
+        report.unknown += count("unknown");
+        report.not_executed += count("due");
+        report.parked += count("parked");
+        report.skipped += count("skipped");
+        report.lost += self.evidence_only.load(Ordering::Relaxed);
+    }
+}
+
+/// The senders and the recorder of one run.
+pub(super) struct Pipeline {
+    engine: Engine,
+    slots: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+    tracker: TaskTracker,
+    verdicts: mpsc::Sender<Verdict>,
+    recorder: tokio::task::JoinHandle<()>,
+    stopping: Arc<AtomicBool>,
+    holds: Arc<Mutex<Option<(Instant, Vec<Hold>)>>>,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Pipeline {
+    pub(super) fn start(engine: &Engine) -> Self {
+        let settings = &engine.inner.settings;
+        let batch = usize::try_from(settings.batch).unwrap_or(500).max(1);
+        let (verdicts, inbox) = mpsc::channel(batch.saturating_mul(2));
+        let tally = Arc::new(Tally::default());
+        let recorder = tokio::spawn(record(engine.clone(), inbox, batch, tally.clone()));
+        Self {
+            engine: engine.clone(),
+            slots: Arc::new(Semaphore::new(settings.in_flight.max(1))),
+            // Recorded but unsent work never exceeds what is in flight plus one batch.
+            queue: Arc::new(Semaphore::new(settings.in_flight.max(1).saturating_add(batch))),
+            tracker: TaskTracker::new(),
+            verdicts,
+            recorder,
+            stopping: Arc::new(AtomicBool::new(false)),
+            holds: Arc::new(Mutex::new(None)),
+            tally,
+        }
+    }
+
+    /// Waits until there is room for `jobs` more.
+    pub(super) async fn room(&self, jobs: u32) {
+        // The semaphore is never closed; a permit more or less only moves the moment of the next claim.
+        drop(self.queue.acquire_many(jobs).await);
+    }
+
+    /// Hands a job to a sender of its own.
+    pub(super) async fn put(&self, job: Job, shared: Arc<Shared>) {
+        let Ok(place) = self.queue.clone().acquire_owned().await else { return };
+        let sender = Sender {
+            engine: self.engine.clone(),
+            slots: self.slots.clone(),
+            stopping: self.stopping.clone(),
+            holds: self.holds.clone(),
+            shared,
+        };
+        let (verdicts, tally) = (self.verdicts.clone(), self.tally.clone());
+        self.tracker.spawn(async move {
+            if matches!(job, Job::Submit(..)) {
+                tally.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            let verdict = sender.work(job).await;
+            // The recorder lives as long as any sender; should it be gone, the lease runs out and the reconciler asks.
+            if verdicts.send(verdict).await.is_err() {
+                tracing::error!(event = "verdict_dropped", "the recorder is gone; the reconciler will ask again");
+            }
+            drop(place);
+        });
+    }
+
+    /// Nothing queued is sent any more; what is under way is finished.
+    pub(super) fn stop_sending(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for every sender and for the recorder's last commit.
+    pub(super) async fn finish(self) -> Arc<Tally> {
+        self.tracker.close();
+        self.tracker.wait().await;
+        drop(self.verdicts);
+        if let Err(error) = self.recorder.await {
+            tracing::error!(event = "recorder_failed", error = %error, "the recorder ended early; the reconciler will ask again");
+        }
+        self.tally
+    }
+}
+
+struct Sender {
+    engine: Engine,
+    slots: Arc<Semaphore>,
+    stopping: Arc<AtomicBool>,
+    holds: Arc<Mutex<Option<(Instant, Vec<Hold>)>>>,
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    async fn work(&self, job: Job) -> Verdict {
+        match job {
+            Job::Submit(recorded, subscription) => self.submit(&recorded, &subscription).await,
+            Job::Ask(ask) => self.ask(*ask).await,
+        }
+    }
+
+    async fn submit(&self, recorded: &Recorded<Intent>, subscription: &Subscription) -> Verdict {
+        let intent = recorded.value();
+        let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
+        let slot = self.slots.acquire().await;
+        let recorded_for = Instant::now();
+        let mut seen = Vec::with_capacity(2);
+        if let Some(why) = self.forbidden(subscription, recorded_for).await {
+            seen.push((self.engine.now(), not_sent(why)));
+        } else {
+            let answer = self.engine.inner.gateway.submit(recorded).await;
+            self.feel(&answer.seen).await;
+            seen.push((self.engine.now(), answer));
+        }
+        drop(slot);
+        let accepted = matches!(seen.last(), Some((_, Observation { seen: Seen::Accepted { settles_in_days: false }, .. })));
+        if accepted && !self.stopping.load(Ordering::Relaxed) {
+            let clock = &self.engine.inner.clock;
+            if !clock.is_turned() {
+                clock.sleep(self.engine.inner.settings.settle_wait).await;
+            }
+            let payment_id = seen.last().and_then(|(_, answer)| answer.payment_id.clone());
+            let question = Question { key: intent.key, payment_id, amount: intent.amount };
+            if let Some(answer) = self.put_question(&question).await {
+                seen.push(answer);
+            }
+        }
+        self.verdict(before.clone(), before.value, subscription, intent.number, seen)
+    }
+
+    async fn ask(&self, ask: Ask) -> Verdict {
+        let Ask { claimed, key } = ask;
+        let Claimed { value, fence } = claimed;
+        let charge = value.open.charge;
+        let before = Claimed { value: charge.clone(), fence };
+        let at = self.engine.now();
+        // The sender is gone: that is all this step says. What happened is what we ask now.
+        let charge = match &charge.state {
+            State::Sending { .. } => charge
+                .clone()
+                .step(Event::LeaseRanOut, at, &self.engine.inner.settings.limits)
+                .unwrap_or(charge),
+            State::Planned
+            | State::Due { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Paid { .. }
+            | State::Failing { .. }
+            | State::Failed { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => charge,
+        };
+        let payment_id = value.attempt.as_ref().and_then(|attempt| attempt.payment_id.clone());
+        let question = Question { key, payment_id, amount: charge.amount };
+        let seen = self.put_question(&question).await;
+        let attempt = charge.tries.attempt;
+        self.verdict(before, charge, &value.open.subscription, attempt, seen.into_iter().collect())
+    }
+
+    /// Asks, or says nothing when the process is stopping or no permit is to be had: then nothing changes.
+    async fn put_question(&self, question: &Question) -> Option<(DateTime<Utc>, Observation)> {
+        let slot = self.slots.acquire().await;
+        if self.stopping.load(Ordering::Relaxed) || self.engine.inner.throttle.permit().await.is_err() {
+            return None;
+        }
+        let answer = self.engine.inner.gateway.ask(question).await;
+        drop(slot);
+        self.feel(&answer.seen).await;
+        Some((self.engine.now(), answer))
+    }
+
+    /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet.
+    async fn forbidden(&self, subscription: &Subscription, recorded_for: Instant) -> Option<&'static str> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("shutting down");
+        }
+        if self.engine.inner.throttle.permit().await.is_err() {
+            return Some("no permit: the database is not available");
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("shutting down");
+        }
+        if recorded_for.elapsed() < HOLDS_FRESH {
+            return None;
+        }
+        let mut cached = self.holds.lock().await;
+        if cached.as_ref().is_none_or(|(at, _)| at.elapsed() > HOLDS_FRESH) {
+            match self.engine.inner.store.holds().await {
+                Ok(holds) => *cached = Some((Instant::now(), holds)),
+                Err(_) => return Some("holds cannot be read: the database is not available"),
+            }
+        }
+        let held = cached.as_ref().is_some_and(|(_, holds)| holds.iter().any(|hold| hold.covers(subscription)));
+        held.then_some("held before it was sent")
+    }
+
+    async fn feel(&self, seen: &Seen) {
+        let throttle = &self.engine.inner.throttle;
+        match seen {
+            Seen::NotExecuted { why: NotExecuted::RateLimited, retry_after } => {
+                throttle.blocked(retry_after.unwrap_or(Duration::from_secs(1))).await;
+            }
+            Seen::Silent => throttle.felt(true).await,
+            Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => throttle.felt(true).await,
+            Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } => throttle.felt(false).await,
+            Seen::NotExecuted { why: NotExecuted::Unauthorized, .. } | Seen::Rejected | Seen::Absent | Seen::Mismatch => {}
+        }
+    }
+
+    /// What the observations make of the charge, in order; one that it cannot take is kept as evidence only.
+    fn verdict(
+        &self,
+        before: Claimed<Charge>,
+        charge: Charge,
+        subscription: &Subscription,
+        attempt: u16,
+        observations: Vec<(DateTime<Utc>, Observation)>,
+    ) -> Verdict {
+        let limits = &self.engine.inner.settings.limits;
+        let mut now = charge;
+        let mut moved = !observations.is_empty();
+        let mut pause = false;
+        for (at, observation) in &observations {
+            match observe(&self.shared.catalog, subscription, now.clone(), &observation.seen, *at, limits) {
+                Ok(learnt) => {
+                    now = learnt.charge;
+                    pause |= learnt.pause;
+                }
+                Err(refused) => {
+                    tracing::warn!(event = "observation_refused", charge_id = %now.id, refused = %refused, "kept as evidence only");
+                    moved &= now.state.name() != before.value.state.name();
+                }
+            }
+        }
+        Verdict { before, after: moved.then_some(now), attempt, observations, pause }
+    }
+}
+
+fn not_sent(why: &'static str) -> Observation {
+    Observation {
+        asked: Asked::Submit,
+        seen: Seen::NotExecuted { why: NotExecuted::NothingSent, retry_after: None },
+        payment_id: None,
+        http_status: None,
+        gateway_status: None,
+        detail: Some(why.to_owned()),
+        body_sha256: None,
+        request_id: None,
+    }
+}
+
+/// Commits verdicts as they come, as many at a time as have come.
+async fn record(engine: Engine, mut inbox: mpsc::Receiver<Verdict>, batch: usize, tally: Arc<Tally>) {
+    let mut verdicts = Vec::with_capacity(batch);
+    while inbox.recv_many(&mut verdicts, batch).await > 0 {
+        commit(&engine, &verdicts, &tally).await;
+        verdicts.clear();
+    }
+}
+
+async fn commit(engine: &Engine, verdicts: &[Verdict], tally: &Tally) {
+    for _ in 0..OUTAGE_TRIES {
+        match engine.inner.store.commit_verdicts(verdicts).await {
+            Ok(done) => {
+                tally.evidence_only.fetch_add(u64::try_from(done.evidence_only).unwrap_or(0), Ordering::Relaxed);
+                verdicts.iter().for_each(|verdict| counted(verdict, tally));
+                return;
+            }
+            Err(StoreError::Unavailable(why)) => {
+                tracing::error!(event = "store_unavailable", why, waiting = verdicts.len(), "verdicts wait for the database");
+                engine.inner.clock.sleep(Duration::from_secs(1)).await;
+            }
+            Err(error @ (StoreError::Refused(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. })) => {
+                refused(engine, verdicts, &error, tally).await;
+                return;
+            }
+        }
+    }
+    tracing::error!(event = "verdicts_dropped", count = verdicts.len(), "the database stayed away; the reconciler will ask again");
+}
+
+/// A batch that the database refuses is tried verdict by verdict, so that one bad answer does not spoil its neighbours. The
+/// one that is refused alone contradicts what is stored (a payment id that belongs to another attempt, say): a mismatch.
+async fn refused(engine: &Engine, verdicts: &[Verdict], error: &StoreError, tally: &Tally) {
+    if let [verdict] = verdicts {
+        tracing::error!(event = "verdict_refused", charge_id = %verdict.before.value.id, error = %error, "the answer contradicts the book");
+        let Some(mismatch) = contradiction(engine, verdict) else { return };
+        if let Err(error) = engine.inner.store.commit_verdicts(std::slice::from_ref(&mismatch)).await {
+            tracing::error!(event = "verdict_dropped", error = %error, "the reconciler will ask again");
+        } else {
+            counted(&mismatch, tally);
+        }
+        return;
+    }
+    for verdict in verdicts {
+        Box::pin(commit(engine, std::slice::from_ref(verdict), tally)).await;
+    }
+}
+
+fn contradiction(engine: &Engine, verdict: &Verdict) -> Option<Verdict> {
+    let limits = &engine.inner.settings.limits;
+    let (at, last) = verdict.observations.last()?.clone();
+    let mut charge = verdict.before.value.clone();
+    if matches!(charge.state, State::Sending { .. }) {
+        charge = charge.clone().step(Event::LeaseRanOut, at, limits).unwrap_or(charge);
+    }
+    let after = charge.step(Event::Mismatch, at, limits).ok()?;
+    let detail = format!("payment {} already belongs to another attempt", last.payment_id.as_deref().unwrap_or("?"));
+    let observation = Observation { seen: Seen::Mismatch, payment_id: None, detail: Some(detail), ..last };
+    Some(Verdict {
+        before: verdict.before.clone(),
+        after: Some(after),
+        attempt: verdict.attempt,
+        observations: vec![(at, observation)],
+        pause: false,
+    })
+}
+
+fn counted(verdict: &Verdict, tally: &Tally) {
+    let Some(after) = &verdict.after else { return };
+    let state = after.state.name();
+    tally.add(state);
+    let class = match &after.state {
+        State::Failing { class, .. } | State::Failed { class, .. } => class.as_str(),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Paid { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => "",
+    };
+    metrics::counter!("autopay_charge_attempts_total", "outcome" => state, "decline_class" => class).increment(1);
+    if matches!(after.state, State::Parked { .. }) {
+        tracing::error!(event = "charge_parked", charge_id = %after.id, why = after.sentence(), "a person must look");
+    }
+}

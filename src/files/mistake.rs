@@ -1,0 +1,297 @@
+//! One mistake in a file: where, what stands there, what is wrong with it and what to write instead.
+
+use std::fmt;
+
+use domain::id::looks_like_a_card_number;
+use serde::Serialize;
+
+/// Characters of a refused text that are repeated.
+const SHOWN_CHARS: usize = 60;
+/// What is shown instead of text that looks like a card number.
+pub(super) const HIDDEN: &str = "(hidden)";
+/// Sentence about a card number, the same for every file.
+pub(super) const CARD_MESSAGE: &str = "This looks like a card number, and card numbers may not enter autopay";
+/// Its mend.
+pub(super) const CARD_MEND: &str = "remove it; refer to a saved method by its payment method id";
+
+/// A mistake with its place. Its `Display` is what `plans check` prints:
+///
+/// ```text
+/// plans/x.toml:12:17  error  money_unquoted   smallest = 25.00
+///       Money must be written in quotes so that no cent is lost.   Fix: smallest = "25.00"
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileMistake {
+    /// The file, as it was named by whoever asked.
+    pub path: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// A stable word for machines, in snake case.
+    pub code: &'static str,
+    /// What stands there, as written and with its key; at most 60 characters, never a card number; empty when something is missing.
+    pub value: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub mend: String,
+}
+
+impl FileMistake {
+    /// A mistake of a whole file.
+    pub(super) fn of_file(path: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line: 1,
+            column: 1,
+            code,
+            value: String::new(),
+            message: message.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+impl fmt::Display for FileMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, column, code, value, .. } = self;
+        write!(f, "{}", format!("{path}:{line}:{column}  error  {code}   {value}").trim_end())?;
+        write!(f, "\n      {}   Fix: {}", sentence(&self.message), self.mend)
+    }
+}
+
+/// The text with a full stop, unless it ends in punctuation.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// One line of at most 60 characters; never a card number.
+pub(super) fn shown(text: &str) -> String {
+    if holds_a_card_number(text) {
+        return HIDDEN.to_owned();
+    }
+    let line: String = text.chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
+    match line.char_indices().nth(SHOWN_CHARS) {
+        Some((_, _)) => line.chars().take(SHOWN_CHARS - 1).chain(['…']).collect(),
+        None => line,
+    }
+}
+
+/// Splits a sentence of the domain, "what is wrong: what to write", into its halves.
+pub(super) fn halves(sentence: &str) -> (String, String) {
+    match sentence.rsplit_once(": ") {
+        Some((wrong, mend)) => (wrong.to_owned(), mend.to_owned()),
+        None => (sentence.to_owned(), "write it as the documentation shows".to_owned()),
+    }
+}
+
+/// Is there a card number in the text? Stricter than the domain's own question, because whole files are asked: neither digits before or
+/// after it, set off by a space, nor the underscores that TOML allows in numbers hide it.
+pub(super) fn holds_a_card_number(text: &str) -> bool {
+    looks_like_a_card_number(text)
+        || (text.contains('_') && looks_like_a_card_number(&text.replace('_', "")))
+        || grouped_as_a_card(text).is_some()
+}
+
+/// Where a group of 13 to 19 digits stands that passes for a card number by itself, or neighbouring groups as they are printed on cards
+/// (4-4-4-4, 4-6-5).
+fn grouped_as_a_card(text: &str) -> Option<usize> {
+    let mut groups: Vec<(usize, &str)> = Vec::new();
+    let mut at = 0_usize;
+    while let Some(lead) = text.get(at..).and_then(|rest| rest.find(|ch: char| ch.is_ascii_digit())) {
+        let place = at + lead;
+        if !matches!(text.get(at..place), Some(" " | "-" | "_")) {
+            groups.clear();
+        }
+        let rest = text.get(place..).unwrap_or_default();
+        let group = rest.get(..rest.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(rest.len())).unwrap_or_default();
+        at = place + group.len();
+        groups.push((place, group));
+        for shape in [[4, 4, 4, 4].as_slice(), &[4, 6, 5], &[group.len()]] {
+            let Some(last) = groups.len().checked_sub(shape.len()).and_then(|start| groups.get(start..)) else {
+                continue;
+            };
+            let fits = last.iter().zip(shape).all(|((_, group), length)| group.len() == *length);
+            let digits: String = if fits { last.iter().map(|(_, group)| *group).collect() } else { String::new() };
+            if looks_like_a_card_number(&digits) {
+                return last.first().map(|(place, _)| *place);
+            }
+        }
+    }
+    None
+}
+
+/// Byte offsets of the card numbers in a text: of the first digit of each.
+pub(super) fn card_numbers(text: &str) -> Vec<usize> {
+    let digit_or_gap = |ch: char| ch.is_ascii_digit() || matches!(ch, ' ' | '-' | '_');
+    let mut found = Vec::new();
+    let mut rest = text;
+    let mut at = 0_usize;
+    while let Some(start) = rest.find(|ch: char| ch.is_ascii_digit()) {
+        let run = rest.get(start..).unwrap_or_default();
+        let length = run.find(|ch| !digit_or_gap(ch)).unwrap_or(run.len());
+        let (run, after) = run.split_at_checked(length).unwrap_or((run, ""));
+        let run_at = at + start;
+        at = run_at + run.len();
+        rest = after;
+        if !holds_a_card_number(run) {
+            continue;
+        }
+        // Two gaps in a row end a number: name the part that is one.
+        let mut part_at = run_at;
+        let mut part_found = false;
+        for part in run.split("  ") {
+            if holds_a_card_number(part) {
+                let first = part.find(|ch: char| ch.is_ascii_digit()).unwrap_or_default();
+                let lead = grouped_as_a_card(part).unwrap_or(first);
+                found.push(part_at + lead);
+                part_found = true;
+            }
+            part_at += part.len() + 2;
+        }
+        if !part_found {
+            found.push(run_at + grouped_as_a_card(run).unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Key and column names that suggest data about a person, which has no business in autopay's files.
+const PERSONAL: &[&str] = &[
+    "patient_name",
+    "first_name",
+    "last_name",
+    "full_name",
+    "middle_name",
+    "member_name",
+    "customer_name",
+    "payer_name",
+    "name_on_card",
+    "cardholder",
+    "cardholder_name",
+    "account_holder",
+    "ssn",
+    "ssn_last_four",
+    "social_security",
+    "social_security_number",
+    "dob",
+    "date_of_birth",
+    "birth_date",
+    "birthday",
+    "birthdate",
+    "diagnosis",
+    "diagnoses",
+    "icd",
+    "icd10",
+    "icd_10",
+    "condition",
+    "medical_record",
+    "medical_record_number",
+    "mrn",
+    "email",
+    "e_mail",
+    "email_address",
+    "phone",
+    "phone_number",
+    "mobile",
+    "address",
+    "street",
+    "street_address",
+    "zip",
+    "zip5",
+    "zip_code",
+    "postal_code",
+    "gender",
+    "sex",
+    "race",
+    "ethnicity",
+    "patient",
+    "treatment",
+    "procedure",
+    "medication",
+    "prescription",
+    "insurance_id",
+    "card_number",
+    "pan",
+    "cvc",
+    "cvv",
+    "account_number",
+    "routing_number",
+];
+
+/// Does a key or column name suggest data about a person, or a raw card or account number?
+pub(super) fn is_personal(key: &str) -> bool {
+    let mut plain = String::new();
+    let mut before = ' ';
+    for ch in key.trim().chars() {
+        if before.is_ascii_lowercase() && ch.is_ascii_uppercase() {
+            plain.push('_');
+        }
+        plain.push(if matches!(ch, ' ' | '-' | '.') { '_' } else { ch.to_ascii_lowercase() });
+        before = ch;
+    }
+    PERSONAL.contains(&plain.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_printed_as_place_code_value_message_and_mend() {
+        let mistake = FileMistake {
+            path: "plans/x.toml".into(),
+            line: 12,
+            column: 17,
+            code: "money_unquoted",
+            value: "smallest = 25.00".into(),
+            message: "Money must be written in quotes so that no cent is lost".into(),
+            mend: "smallest = \"25.00\"".into(),
+        };
+        let expected = "plans/x.toml:12:17  error  money_unquoted   smallest = 25.00\n      \
+                        Money must be written in quotes so that no cent is lost.   Fix: smallest = \"25.00\"";
+        assert_eq!(mistake.to_string(), expected);
+        let json = serde_json::to_value(&mistake).unwrap();
+        assert_eq!(json["column"], 17);
+    }
+
+    #[test]
+    fn what_is_shown_is_short_and_never_a_card_number() {
+        assert_eq!(shown(&"ü".repeat(60)).chars().count(), 60);
+        assert_eq!(shown(&"ü".repeat(61)).chars().count(), 60);
+        assert_eq!(shown("a\nb\tc"), "a b c");
+        // Cut in the middle, twelve of the digits would remain.
+        assert_eq!(shown(&format!("{} 4242424242424242", "x".repeat(50))), HIDDEN);
+        assert_eq!(shown("4_242_424_242_424_242"), HIDDEN);
+    }
+
+    #[test]
+    fn card_numbers_are_found_where_they_start() {
+        for (text, places) in [
+            ("", vec![]),
+            ("4242424242424242", vec![0]),
+            ("a 4242 4242 4242 4242 b 5555555555554444", vec![2, 24]),
+            ("2026-01-01  4242-4242-4242-4242", vec![12]),
+            ("ü4242424242424242ü", vec![2]),
+            ("4242424242424243", vec![]),
+            ("1 4242424242424242 7", vec![2]),
+            ("2026-12-01 4242 4242 4242 4242", vec![11]),
+            ("3782-822463-10005 1", vec![0]),
+            ("2026-12-01 2027-01-01", vec![]),
+            ("x = 4_242_424_242_424_242", vec![4]),
+        ] {
+            assert_eq!(card_numbers(text), places, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_personal_data_are_known_in_every_spelling() {
+        for key in ["ssn", "SSN", "patientName", "Patient-Name", "patient name", "dob", "diagnosis", "dateOfBirth"] {
+            assert!(is_personal(key), "{key}");
+        }
+        for key in ["name", "id", "plan", "customer_reference", "customer_hsid"] {
+            assert!(!is_personal(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Files that people write: text in, domain values or the complete list of mistakes out.
+//!
+//! Not allowed here: applying anything, asking a clock, reading a file other than those of the directory that was named. Every reader
+//! goes through the whole input and names every mistake in one pass; none of them repeats text that looks like a card number.
+
+mod csv_rows;
+pub mod mistake;
+mod near;
+pub mod plans;
+mod policies;
+pub mod roster;
+mod sheet;
+#[cfg(test)]
+mod tests;
+
+pub use mistake::FileMistake;
+pub use plans::{CatalogFiles, read_catalog, read_plan, read_policy};
+pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};

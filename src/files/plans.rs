@@ -1,0 +1,509 @@
+//! Plan files, and the directory they stand in.
+//!
+//! A plan file says more than this version keeps. `[mid_period] on_cancel` and `on_start = "full_price"`, `schedule.bill`,
+//! `collect.method`, `collect.notify_before`, and `notice` and `applies` of a price step are checked and kept nowhere yet: they do not
+//! change what is charged. Keys that would change it and that this version does not carry out are refused (`not_supported`), never
+//! ignored.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use domain::dunning::Policy;
+use domain::money::Currency;
+use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, StepSpec};
+
+use super::mistake::{FileMistake, halves, holds_a_card_number, shown};
+use super::near::nearest;
+use super::policies;
+use super::sheet::{Kind, Need, Sheet, Tab};
+
+/// Most plan and policy files in one directory.
+pub const MOST_FILES: usize = 10_000;
+/// Largest plan or policy file, in bytes.
+pub const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// What a directory of plan files says, when nothing in it is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogFiles {
+    /// The plans as written and as understood, by file name. Versions are 0: files have none.
+    pub plans: Vec<(PlanSpec, Plan)>,
+    /// The policies, by file name.
+    pub policies: Vec<Policy>,
+    /// How many files were read.
+    pub files: usize,
+}
+
+/// One plan file, read as far as it can be.
+struct PlanRead {
+    plan: Option<(PlanSpec, Plan)>,
+    id: Named,
+    policy: Option<Named>,
+    mistakes: Vec<FileMistake>,
+}
+
+/// A name in a file, with its place.
+pub(super) struct Named {
+    pub(super) name: Option<String>,
+    line: usize,
+    column: usize,
+    shown: String,
+}
+
+impl Named {
+    pub(super) fn new(sheet: &Sheet<'_>, field: &str, name: Option<String>) -> Self {
+        let place = sheet.place(field);
+        let (line, column) = sheet.line_and_column(place.at);
+        Self { name, line, column, shown: place.shown }
+    }
+
+    fn mistake(&self, path: &str, code: &'static str, message: String, mend: String) -> FileMistake {
+        let (line, column, value) = (self.line, self.column, shown(&self.shown));
+        FileMistake { path: path.to_owned(), line, column, code, value, message, mend }
+    }
+}
+
+/// Reads a directory: every `*.toml` in it as a plan, every `*.toml` in its folder `dunning` as a policy, in the order of their names.
+/// Other files, other folders and names that begin with a dot are left alone.
+///
+/// A plan may name a policy of the directory, `standard`, or one of `known_policies` (those applied earlier).
+///
+/// # Errors
+/// Every mistake of every file, never an empty list: among them a directory that cannot be read or holds no plan, more than 10,000
+/// files, a file larger than 1 MiB or not in UTF-8, an id used twice, and an id that is not its file's name.
+pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFiles, Vec<FileMistake>> {
+    let label = dir.display().to_string();
+    let plan_files = files_in(dir).map_err(|why| vec![unreadable(&label, &why)])?;
+    let dunning = dir.join("dunning");
+    let policy_files = if dunning.is_dir() {
+        files_in(&dunning).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
+    } else {
+        Vec::new()
+    };
+    let files = plan_files.len() + policy_files.len();
+    if files > MOST_FILES {
+        let message = format!("there are {files} files here, and at most {MOST_FILES} are read");
+        return Err(vec![FileMistake::of_file(
+            &label,
+            "too_many_files",
+            message,
+            "split them over several directories",
+        )]);
+    }
+    let mut mistakes = Vec::new();
+    if plan_files.is_empty() {
+        let mend = "name the directory that holds your plan files, such as plans/";
+        mistakes.push(FileMistake::of_file(
+            &label,
+            "no_plans",
+            "there is no plan file (*.toml) in this directory",
+            mend,
+        ));
+    }
+
+    let mut catalog = CatalogFiles { files, ..CatalogFiles::default() };
+    let mut policy_names: Vec<String> = known_policies.to_vec();
+    policy_names.push("standard".to_owned());
+    let mut seen = BTreeMap::new();
+    for path in &policy_files {
+        let label = path.display().to_string();
+        // A policy whose file is wrong still exists: the plans that name it are not wrong for it.
+        policy_names.extend(stem(path));
+        match text_of(path, &label) {
+            Err(mistake) => mistakes.push(*mistake),
+            Ok(text) => {
+                let (policy, id, found) = policies::read(&label, &text);
+                mistakes.extend(found);
+                mistakes.extend(misnamed(path, &label, &id, &mut seen));
+                policy_names.extend(id.name);
+                catalog.policies.extend(policy);
+            }
+        }
+    }
+    let mut seen = BTreeMap::new();
+    for path in &plan_files {
+        let label = path.display().to_string();
+        match text_of(path, &label) {
+            Err(mistake) => mistakes.push(*mistake),
+            Ok(text) => {
+                let read = read(&label, &text);
+                mistakes.extend(read.mistakes);
+                mistakes.extend(misnamed(path, &label, &read.id, &mut seen));
+                mistakes.extend(read.policy.and_then(|policy| unknown_policy(&label, &policy, &policy_names)));
+                catalog.plans.extend(read.plan);
+            }
+        }
+    }
+    mistakes.sort_by(|left, right| (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column)));
+    if mistakes.is_empty() { Ok(catalog) } else { Err(mistakes) }
+}
+
+fn unknown_policy(label: &str, policy: &Named, names: &[String]) -> Option<FileMistake> {
+    let name = policy.name.as_deref()?;
+    if names.iter().any(|known| known == name) {
+        return None;
+    }
+    let mend = match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("dunning = \"{near}\""),
+        None => format!("add the file dunning/{}.toml, or write dunning = \"standard\"", shown(name)),
+    };
+    let message = format!("there is no dunning policy {}", shown(name));
+    Some(policy.mistake(label, "unknown_policy", message, mend))
+}
+
+/// An id that is not the file's name, or stands in an earlier file.
+fn misnamed(path: &Path, label: &str, id: &Named, seen: &mut BTreeMap<String, String>) -> Option<FileMistake> {
+    let name = id.name.as_ref()?;
+    if let Some(earlier) = seen.get(name) {
+        let message = format!("the id {} stands in {earlier} too", shown(name));
+        return Some(id.mistake(label, "duplicate_id", message, "give each file an id of its own".to_owned()));
+    }
+    seen.insert(name.clone(), label.to_owned());
+    let stem = stem(path)?;
+    (stem != *name).then(|| {
+        let message = format!("the id must be the file's name without .toml, which is {}", shown(&stem));
+        id.mistake(
+            label,
+            "id_not_file_name",
+            message,
+            format!("id = \"{}\", or rename the file to {}.toml", shown(&stem), shown(name)),
+        )
+    })
+}
+
+fn stem(path: &Path) -> Option<String> {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+}
+
+fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
+    let mend = "check the name and that you may read it";
+    FileMistake::of_file(label, "unreadable", format!("this cannot be read ({why})"), mend)
+}
+
+/// The TOML files of a directory, by name.
+fn files_in(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
+        if toml && !hidden {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistake>> {
+    let about = fs::metadata(path).map_err(|why| Box::new(unreadable(label, &why)))?;
+    // A pipe would wait for ever.
+    if !about.is_file() {
+        let mend = "remove it, or give it a name that does not end in .toml";
+        return Err(Box::new(FileMistake::of_file(label, "unreadable", "this is not a file", mend)));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|why| Box::new(unreadable(label, &why)))?;
+    file.take(LARGEST_FILE.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|why| Box::new(unreadable(label, &why)))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
+        let mend = "check that this is the right file; one plan needs a few hundred bytes";
+        return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 1 MiB", mend)));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| Box::new(not_utf8(label, error.as_bytes(), error.utf8_error().valid_up_to())))
+}
+
+/// The mistake of a file in another encoding, at its first wrong byte.
+pub(super) fn not_utf8(label: &str, bytes: &[u8], valid: usize) -> FileMistake {
+    let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+    let last_line = before.rsplit('\n').next().unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = last_line.chars().count() + 1;
+    let message = "the file is not in UTF-8".to_owned();
+    let mend = "save it again with the encoding UTF-8 (in a spreadsheet: \"CSV UTF-8\")".to_owned();
+    FileMistake { path: label.to_owned(), line, column, code: "not_utf8", value: String::new(), message, mend }
+}
+
+/// Reads one plan file. `label` is the name it has in messages; that its id is the file's name, and that the dunning policy it names
+/// exists, is for [`read_catalog`] to check.
+///
+/// # Errors
+/// Every mistake in the file, in its order, never an empty list.
+pub fn read_plan(label: &str, text: &str) -> Result<(PlanSpec, Plan), Vec<FileMistake>> {
+    let read = read(label, text);
+    match read.plan {
+        Some(plan) if read.mistakes.is_empty() => Ok(plan),
+        Some(_) | None => Err(read.mistakes),
+    }
+}
+
+/// Reads one dunning policy file.
+///
+/// `not_past = "next_due_date"`, `quiet_from` and `quiet_to`, `notify` of a step and `hand_to` are checked and kept nowhere yet. The
+/// classes of a `[stop_at_once]` that could be tried again are left out of every step that does not name its own.
+///
+/// # Errors
+/// Every mistake in the file, in its order, never an empty list.
+pub fn read_policy(label: &str, text: &str) -> Result<Policy, Vec<FileMistake>> {
+    match policies::read(label, text) {
+        (Some(policy), _, mistakes) if mistakes.is_empty() => Ok(policy),
+        (_, _, mistakes) => Err(mistakes),
+    }
+}
+
+/// Checks the first line of meaning: what kind of file this is.
+pub(super) fn schema(sheet: &mut Sheet<'_>, top: &Tab<'_>, wanted: &'static str, example: &'static str) {
+    let Some(found) = sheet.text(top, "schema", Need::Required(example)) else { return };
+    let Some(entry) = top.get("schema") else { return };
+    if found != wanted {
+        let message = format!("this version reads files of the schema {wanted} here");
+        sheet.refuse(top, entry, "wrong_schema", message, format!("schema = \"{wanted}\""));
+    }
+}
+
+const TOP: &[&str] =
+    &["schema", "id", "name", "kind", "owner", "status", "schedule", "amount", "mid_period", "collect", "ledger"];
+const SCHEDULE: &[&str] =
+    &["every", "on_day", "if_day_missing", "business_days", "calendar", "time_zone", "charge_at", "bill", "free_first"];
+const AMOUNT: &[&str] = &["currency", "value", "step"];
+const STEP: &[&str] = &["from", "value", "applies", "notice"];
+const MID_PERIOD: &[&str] = &["on_start", "on_cancel"];
+const COLLECT: &[&str] = &["method", "dunning", "notify_before", "statement_suffix"];
+const LEDGER: &[&str] = &["debit", "credit"];
+const LATER: &[(&str, &str)] = &[
+    ("installments", "remove [installments] and its keys"),
+    ("rows", "remove it"),
+    ("price_list", "remove it, and write value = \"79.00\" or [[amount.step]]"),
+    ("match_on", "remove it"),
+];
+/// Keys that people put into the wrong table.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("every", "[schedule]"),
+    ("on_day", "[schedule]"),
+    ("if_day_missing", "[schedule]"),
+    ("business_days", "[schedule]"),
+    ("calendar", "[schedule]"),
+    ("time_zone", "[schedule]"),
+    ("charge_at", "[schedule]"),
+    ("bill", "[schedule]"),
+    ("free_first", "[schedule]"),
+    ("currency", "[amount]"),
+    ("value", "[amount]"),
+    ("dunning", "[collect]"),
+    ("statement_suffix", "[collect]"),
+    ("notify_before", "[collect]"),
+    ("debit", "[ledger]"),
+    ("credit", "[ledger]"),
+    ("on_start", "[mid_period]"),
+    ("on_cancel", "[mid_period]"),
+    ("kind", "the top of the file"),
+    ("status", "the top of the file"),
+    ("owner", "the top of the file"),
+    ("name", "the top of the file"),
+    ("id", "the top of the file"),
+];
+
+fn read(label: &str, text: &str) -> PlanRead {
+    let (mut sheet, entries) = Sheet::open(label, text);
+    let Some(entries) = entries else {
+        let id = Named::new(&sheet, "id", None);
+        return PlanRead { plan: None, id, policy: None, mistakes: sheet.finish() };
+    };
+    let top = sheet.top(&entries);
+    schema(&mut sheet, &top, "autopay.plan/1", "\"autopay.plan/1\"");
+    sheet.known(&top, TOP, LATER, ELSEWHERE);
+    let id = sheet.text(&top, "id", Need::Required("\"the-name-of-this-file\""));
+    let mut spec = PlanSpec {
+        id: id.clone().unwrap_or_else(|| "plan".to_owned()),
+        name: sheet.text(&top, "name", Need::Required("\"A name for people\"")).unwrap_or_else(|| "plan".to_owned()),
+        kind: sheet
+            .word(&top, "kind", Need::Required("\"recurring\""), &["recurring"], &["installments"])
+            .unwrap_or_else(|| "recurring".to_owned()),
+        status: sheet.text(&top, "status", Need::Required("\"active\"")).unwrap_or_else(|| "active".to_owned()),
+        owner: sheet.text(&top, "owner", Need::Optional),
+        ..PlanSpec::default()
+    };
+    spec.schedule = schedule(&mut sheet, &top);
+    spec.amount = amount(&mut sheet, &top);
+    if let Some(later) = sheet.table(&top, "installments", Need::Optional) {
+        for key in ["total", "smallest"] {
+            sheet.money(&later, key, Need::Optional, Currency::parse(&spec.amount.currency).ok());
+        }
+    }
+    if let Some(mid) = sheet.table(&top, "mid_period", Need::Optional) {
+        sheet.known(&mid, MID_PERIOD, &[], ELSEWHERE);
+        sheet.word(&mid, "on_start", Need::Optional, &["full_price"], &["prorate_by_day"]);
+        sheet.word(
+            &mid,
+            "on_cancel",
+            Need::Optional,
+            &["end_of_period", "no_refund"],
+            &["prorate_by_day", "refund_unused"],
+        );
+    }
+    spec.collect = collect(&mut sheet, &top);
+    if let Some(ledger) = sheet.table(&top, "ledger", Need::Optional) {
+        sheet.known(&ledger, LEDGER, &[], ELSEWHERE);
+        for key in LEDGER {
+            let account = sheet.text(&ledger, key, Need::Optional);
+            spec.ledger.extend(account.map(|account| ((*key).to_owned(), account)));
+        }
+    }
+    let plan = understood(&mut sheet, &spec);
+    let policy = spec.collect.dunning.clone().map(|name| Named::new(&sheet, "collect.dunning", Some(name)));
+    let id = Named::new(&sheet, "id", id);
+    let plan = plan.filter(|_| sheet.is_clean()).map(|plan| (spec, plan));
+    PlanRead { plan, id, policy, mistakes: sheet.finish() }
+}
+
+fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
+    let mut spec = ScheduleSpec {
+        every: "1 month".to_owned(),
+        time_zone: "UTC".to_owned(),
+        charge_at: "06:00:00".to_owned(),
+        ..ScheduleSpec::default()
+    };
+    let Some(tab) = sheet.table(top, "schedule", Need::Required("every, time_zone and charge_at")) else { return spec };
+    sheet.known(&tab, SCHEDULE, LATER, ELSEWHERE);
+    if let Some(every) = sheet.text(&tab, "every", Need::Required("\"1 month\"")) {
+        spec.every = every;
+    }
+    spec.on_day = sheet.number_or_text(&tab, "on_day");
+    spec.if_day_missing = sheet.text(&tab, "if_day_missing", Need::Optional);
+    spec.business_days = sheet.text(&tab, "business_days", Need::Optional);
+    spec.calendar = sheet.text(&tab, "calendar", Need::Optional);
+    if sheet.is_refused("schedule.calendar") {
+        // Something was meant to stand there: not to be reported as missing too.
+        spec.calendar = Some("us-federal-reserve".to_owned());
+    }
+    if let Some(zone) = sheet.text(&tab, "time_zone", Need::Required("\"America/Chicago\"")) {
+        spec.time_zone = zone;
+    }
+    if let Some(time) = sheet.moment(&tab, "charge_at", Need::Required("06:00:00"), "a time of day", "06:00:00") {
+        spec.charge_at = time;
+    }
+    sheet.word(&tab, "bill", Need::Optional, &["in_advance"], &["in_arrears"]);
+    spec.free_first = sheet.text(&tab, "free_first", Need::Optional);
+    spec
+}
+
+fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> AmountSpec {
+    let mut spec = AmountSpec { currency: "USD".to_owned(), value: Some("1.00".to_owned()), step: Vec::new() };
+    let Some(tab) = sheet.table(top, "amount", Need::Required("currency and value")) else { return spec };
+    sheet.known(&tab, AMOUNT, LATER, ELSEWHERE);
+    if let Some(currency) = sheet.text(&tab, "currency", Need::Required("\"USD\"")) {
+        spec.currency = currency;
+    }
+    let currency = Currency::parse(&spec.currency).ok();
+    spec.value = sheet.money(&tab, "value", Need::Optional, currency);
+    if spec.value.is_none() && sheet.is_refused("amount.value") {
+        spec.value = tab.get("step").is_none().then(|| "1.00".to_owned());
+    }
+    let steps = sheet.tables(&tab, "step").unwrap_or_default();
+    for step in steps {
+        sheet.known(&step, STEP, LATER, ELSEWHERE);
+        let from = sheet.moment(&step, "from", Need::Required("2027-01-01"), "a date", "2027-01-01");
+        let value = sheet.money(&step, "value", Need::Required("\"79.00\""), currency);
+        sheet.word(&step, "applies", Need::Optional, &["next_renewal"], &["at_once", "immediately", "new_only", "now"]);
+        sheet.wait(&step, "notice", Need::Optional);
+        spec.step.push(StepSpec { from: from.unwrap_or_default(), value: value.unwrap_or_else(|| "1.00".to_owned()) });
+    }
+    let installments =
+        top.get("kind").is_some_and(|kind| matches!(&kind.node.kind, Kind::Text(kind) if kind == "installments"));
+    let elsewhere = installments || tab.get("price_list").is_some() || top.get("installments").is_some();
+    let refused = sheet.is_refused("amount.step") || sheet.is_refused("amount.value");
+    if spec.value.is_none() && spec.step.is_empty() && (elsewhere || refused) {
+        // The price stands where this version does not look, which was said already.
+        spec.value = Some("1.00".to_owned());
+    }
+    spec
+}
+
+fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> CollectSpec {
+    let Some(tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
+    sheet.known(&tab, COLLECT, LATER, ELSEWHERE);
+    sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
+    sheet.wait(&tab, "notify_before", Need::Optional);
+    CollectSpec {
+        dunning: sheet.text(&tab, "dunning", Need::Optional),
+        statement_suffix: sheet.text(&tab, "statement_suffix", Need::Optional),
+    }
+}
+
+/// Lets the domain read the plan, and puts what it says at the place it speaks of.
+fn understood(sheet: &mut Sheet<'_>, spec: &PlanSpec) -> Option<Plan> {
+    let mut found = match Plan::from_spec(spec, 0) {
+        Ok(plan) => return Some(plan),
+        Err(found) => found,
+    };
+    // What a first mistake keeps the domain from looking at is said now, not at the next attempt.
+    let mut other = spec.clone();
+    if Currency::parse(&spec.amount.currency).is_err() {
+        other.amount.currency = "USD".to_owned();
+    }
+    if !spec.amount.step.is_empty() {
+        other.amount.value = None;
+    }
+    if other != *spec {
+        // Whether there are too many decimals, or too large a price, depends on the currency.
+        let depends = |message: &str| message.contains(" decimals, but ") || message.contains("the gateway can charge");
+        let more = Plan::from_spec(&other, 0).err().unwrap_or_default();
+        found.extend(more.into_iter().filter(|one| {
+            one.field.starts_with("amount") && !(other.amount.currency != spec.amount.currency && depends(&one.message))
+        }));
+        found.sort_by(|left, right| left.field.cmp(&right.field));
+        found.dedup();
+    }
+    for one in found {
+        if sheet.is_refused(&one.field)
+            || holds_a_card_number(&one.value)
+            || one.message.contains("looks like a card number")
+        {
+            continue;
+        }
+        let key = one.field.rsplit('.').next().unwrap_or_default();
+        let (mut wrong, mend) = halves(&one.message);
+        if ["is ", "has ", "holds ", "stands ", "needs ", "does "].iter().any(|verb| wrong.starts_with(verb)) {
+            wrong = format!("{key} {wrong}");
+        }
+        let place = sheet.place(&one.field);
+        sheet.add(place.at, code_of(&one), place.shown, wrong, mend);
+    }
+    // What the domain refuses is never passed as good, even where every sentence about it was held back.
+    if sheet.is_clean() {
+        sheet.add(0, "plan_invalid", "", "the plan cannot be read", "compare it with a plan that can be read");
+    }
+    None
+}
+
+fn code_of(mistake: &domain::plan::Mistake) -> &'static str {
+    let key = mistake.field.rsplit('.').next().unwrap_or_default();
+    match (mistake.field.split('.').next().unwrap_or_default(), key) {
+        ("ledger", _) => "ledger_invalid",
+        (_, "id") => "id_invalid",
+        (_, "name") => "name_invalid",
+        (_, "kind") => "kind_invalid",
+        (_, "status") => "status_invalid",
+        (_, "owner") => "owner_invalid",
+        (_, "every") => "every_invalid",
+        (_, "on_day") => "on_day_invalid",
+        (_, "if_day_missing") => "if_day_missing_invalid",
+        (_, "business_days") if mistake.message.starts_with("needs") => "calendar_missing",
+        (_, "business_days") => "business_days_invalid",
+        (_, "calendar") => "calendar_invalid",
+        (_, "time_zone") => "time_zone_invalid",
+        (_, "charge_at") => "charge_at_invalid",
+        (_, "free_first") => "free_first_invalid",
+        (_, "currency") => "currency_invalid",
+        (_, "amount") => "price_missing",
+        (_, "value") if mistake.message.starts_with("stands") => "price_twice",
+        (_, "value") => "amount_invalid",
+        (_, "from") => "from_invalid",
+        (_, "dunning") => "dunning_invalid",
+        (_, "statement_suffix") => "statement_suffix_invalid",
+        (_, _) => "plan_invalid",
+    }
+}

@@ -1,0 +1,832 @@
+//! Rosters: subscriptions as CSV in, the same file with reasons back.
+//!
+//! The columns are those of [`COLUMNS`]; the four of [`REPORT_COLUMNS`] may be there and are ignored, so that a report can be mended and
+//! handed in again. Everything is checked before anything is applied, which is the caller's business.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use domain::agenda::{enrol, planned};
+use domain::cadence::{AnchorDay, Unit};
+use domain::calendar::Zone;
+use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
+use domain::money::Money;
+use domain::plan::{Catalog, Plan, Price, chargeable};
+use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use serde::Serialize;
+
+use super::csv_rows::{MOST_FIELDS, Record, Records};
+use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, holds_a_card_number, is_personal, shown};
+use super::near::nearest;
+use super::plans::not_utf8;
+
+/// Largest roster, in bytes.
+pub const LARGEST_ROSTER: usize = 64 * 1024 * 1024;
+/// Most rows of a roster, its header not counted.
+pub const MOST_ROWS: usize = 2_000_000;
+/// Longest field, in bytes.
+pub const LONGEST_FIELD: usize = 4 * 1024;
+
+/// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
+pub const COLUMNS: [&str; 15] = [
+    "subscription_id",
+    "plan",
+    "payment_method_id",
+    "method_kind",
+    "customer_hsid",
+    "customer_enterprise_id",
+    "customer_reference",
+    "start_on",
+    "anchor_day",
+    "time_zone",
+    "amount",
+    "end_on",
+    "consent_id",
+    "consent_at",
+    "consent_channel",
+];
+/// The columns that a report adds.
+pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
+
+const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
+const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
+const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
+/// Longest value the gateway takes in a customer's metadata.
+const REFERENCE_CHARS: usize = 100;
+/// The metadata key under which the owner's own customer id goes to the gateway.
+const REFERENCE_KEY: &str = "customerId";
+
+/// What a roster is read against.
+#[derive(Debug, Clone, Copy)]
+pub struct RosterContext<'a> {
+    /// Whose subscriptions they are.
+    pub merchant: MerchantId,
+    /// Plans in force, or about to be.
+    pub catalog: &'a Catalog,
+    /// The moment of enrolment: cycles before today are not charged.
+    pub now: DateTime<Utc>,
+}
+
+/// A roster as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roster {
+    /// The header as given.
+    pub headers: Vec<String>,
+    /// Mistakes of the file and of its header. While there is one, no row is to be applied.
+    pub file_mistakes: Vec<FileMistake>,
+    /// Every row, in the order of the file.
+    pub rows: Vec<RosterRow>,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RosterRow {
+    /// The line of the file it begins on, from 1.
+    pub line: u64,
+    /// Its fields as given, except that what looks like a card number is not kept.
+    pub fields: Vec<String>,
+    /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
+    pub outcome: Result<Subscription, Vec<RowMistake>>,
+}
+
+/// A mistake in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowMistake {
+    /// The column; empty when the row as a whole is meant.
+    pub column: String,
+    /// A stable word for machines, in snake case.
+    pub code: &'static str,
+    /// The field as written, at most 60 characters, never a card number.
+    pub value: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub mend: String,
+}
+
+impl Roster {
+    /// Is there nothing wrong in the whole file?
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.file_mistakes.is_empty() && self.rows.iter().all(|row| row.outcome.is_ok())
+    }
+
+    /// Every mistake, of the file and of its rows, as mistakes of the file: for the terminal. The column of a row's mistake is the
+    /// number of its field.
+    #[must_use]
+    pub fn mistakes(&self, label: &str) -> Vec<FileMistake> {
+        let mut all = self.file_mistakes.clone();
+        for row in &self.rows {
+            for mistake in row.outcome.as_ref().err().into_iter().flatten() {
+                let field = self.headers.iter().position(|name| *name == mistake.column).map_or(1, |place| place + 1);
+                let value = if mistake.column.is_empty() {
+                    mistake.value.clone()
+                } else {
+                    format!("{} = {}", mistake.column, mistake.value)
+                };
+                all.push(FileMistake {
+                    path: label.to_owned(),
+                    line: usize::try_from(row.line).unwrap_or(usize::MAX),
+                    column: field,
+                    code: mistake.code,
+                    value: shown(&value),
+                    message: mistake.message.clone(),
+                    mend: mistake.mend.clone(),
+                });
+            }
+        }
+        all
+    }
+}
+
+/// Reads a roster: CSV by RFC 4180 in UTF-8, with or without a byte order mark, separated by commas, lines ended by LF or CRLF.
+///
+/// Subscriptions come out active, with the first cycle that falls on or after today in their zone. A row without a payment method is
+/// read too: it is the visible state "no method". Limits: 64 MiB, 2,000,000 rows, 4 KiB a field. Mistakes are values in the result, for
+/// the file and for each row; nothing is applied.
+#[must_use]
+pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
+    let mut roster = Roster { headers: Vec::new(), file_mistakes: Vec::new(), rows: Vec::new() };
+    let text = match text_of(label, bytes) {
+        Ok(text) => text,
+        Err(mistake) => {
+            roster.file_mistakes.push(*mistake);
+            return roster;
+        }
+    };
+    let mut records = Records::new(text);
+    let Some(header) = records.next() else {
+        let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
+        roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", "the file is empty", mend));
+        return roster;
+    };
+    let go_on = check_header(label, &header, &mut roster.file_mistakes);
+    roster.headers = header.fields.iter().map(|name| kept(name)).collect();
+    if !go_on {
+        return roster;
+    }
+    let columns: HashMap<&str, usize> =
+        header.fields.iter().enumerate().rev().map(|(place, name)| (name.as_str(), place)).collect();
+    let mut earlier: HashMap<String, u64> = HashMap::new();
+    for record in records {
+        if roster.rows.len() == MOST_ROWS {
+            let message = format!("the file has more than {MOST_ROWS} rows");
+            let mend = "split it into several files";
+            roster
+                .file_mistakes
+                .push(FileMistake { line: record.line, ..FileMistake::of_file(label, "too_many_rows", message, mend) });
+            break;
+        }
+        if let Some(place) = record.unclosed_quote {
+            let name = header.fields.get(place).map_or("", String::as_str);
+            roster.file_mistakes.push(FileMistake {
+                line: record.line,
+                value: shown(name),
+                ..FileMistake::of_file(
+                    label,
+                    "quote_unclosed",
+                    "a field begins with a quotation mark here and none ends it up to the end of the file",
+                    "close the quotation mark, or remove it",
+                )
+            });
+            continue;
+        }
+        let outcome =
+            Row { columns: &columns, record: &record, context, mistakes: Vec::new() }.read(&header, &mut earlier);
+        let fields = record.fields.iter().enumerate().map(|(place, field)| {
+            let name = header.fields.get(place).map_or("", String::as_str);
+            if is_card(name, field) { HIDDEN.to_owned() } else { field.clone() }
+        });
+        roster.rows.push(RosterRow {
+            line: u64::try_from(record.line).unwrap_or(u64::MAX),
+            fields: fields.collect(),
+            outcome,
+        });
+    }
+    if roster.rows.is_empty() && roster.file_mistakes.is_empty() {
+        let mend = "add a row for each subscription below the header";
+        roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", "the file has a header and no rows", mend));
+    }
+    if !roster.file_mistakes.is_empty() {
+        for row in &mut roster.rows {
+            // Good as they are, the rows of a file that is wrong are not to be applied.
+            if row.outcome.is_ok() {
+                row.outcome = Err(Vec::new());
+            }
+        }
+    }
+    roster
+}
+
+fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
+    if bytes.len() > LARGEST_ROSTER {
+        let mend = "split it into several files";
+        return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 64 MiB", mend)));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(label, bytes, error.valid_up_to())))?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Checks the header; `false` when the rows below it cannot be read at all.
+fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
+    let line = header.line;
+    for (mark, code, name) in [(';', "semicolon_separated", "semicolons"), ('\t', "tab_separated", "tabs")] {
+        if header.fields.len() == 1 && header.fields.iter().any(|only| only.contains(mark)) {
+            let message = format!("the fields are separated by {name}, not by commas");
+            let mend = "save the file as CSV with commas";
+            mistakes.push(FileMistake { line, ..FileMistake::of_file(label, code, message, mend) });
+            return false;
+        }
+    }
+    if header.unclosed_quote.is_some() || header.stray_quote.is_some() {
+        let message = "a quotation mark stands where none may";
+        let mend = "write the header without quotation marks";
+        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
+        return false;
+    }
+    if header.fields.len() > MOST_FIELDS {
+        let message = format!("the header has more than {MOST_FIELDS} columns");
+        let mend = format!("write the columns {}", COLUMNS.join(", "));
+        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "too_many_columns", message, mend) });
+        return false;
+    }
+    let mut recognised = false;
+    for (place, name) in header.fields.iter().enumerate() {
+        let column = header.columns.get(place).copied().unwrap_or(1);
+        let mut note = |code: &'static str, message: String, mend: String| {
+            mistakes.push(FileMistake {
+                path: label.to_owned(),
+                line,
+                column,
+                code,
+                value: shown(name),
+                message,
+                mend,
+            });
+        };
+        let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS);
+        if holds_a_card_number(name) {
+            note("card_number", CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
+        } else if known().any(|column| column == name) {
+            recognised = true;
+            if header.fields.iter().take(place).any(|before| before == name) {
+                note(
+                    "duplicate_column",
+                    format!("the column {name} stands here twice"),
+                    "remove one of the two".to_owned(),
+                );
+            }
+        } else if is_personal(name) {
+            let message =
+                format!("the column {} suggests data about a person, which may not enter autopay", shown(name));
+            note("personal_data", message, "remove the column; name the customer by an id".to_owned());
+        } else if name.trim().is_empty() {
+            note("unknown_column", "a column has no name".to_owned(), "name the column, or remove it".to_owned());
+        } else {
+            let mend = match nearest(name, known()) {
+                Some(near) => format!("write {near}"),
+                None => format!("remove the column; columns known here: {}", COLUMNS.join(", ")),
+            };
+            note("unknown_column", format!("{} is not a column of a roster", shown(name)), mend);
+        }
+    }
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|needed| !header.fields.iter().any(|name| name == needed)).collect();
+    for needed in &missing {
+        let message = format!("the column {needed} is missing");
+        mistakes.push(FileMistake {
+            line,
+            ..FileMistake::of_file(label, "missing_column", message, format!("add the column {needed}"))
+        });
+    }
+    if !CUSTOMER.iter().any(|column| header.fields.iter().any(|name| name == column)) {
+        let message = "no column says who the customer is".to_owned();
+        let mend = format!("add one of {}", CUSTOMER.join(", "));
+        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "missing_column", message, mend) });
+    }
+    recognised
+}
+
+/// A cell of the file, unless it looks like a card number.
+fn kept(field: &str) -> String {
+    if holds_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
+}
+
+/// Card-number-shaped, and not merely a UUID whose digits pass by chance.
+fn is_card(column: &str, field: &str) -> bool {
+    let uuid = matches!(column, "payment_method_id" | "customer_hsid") && field.parse::<PaymentMethodId>().is_ok();
+    !uuid && holds_a_card_number(field)
+}
+
+struct Row<'r, 'a> {
+    columns: &'r HashMap<&'r str, usize>,
+    record: &'r Record,
+    context: &'r RosterContext<'a>,
+    mistakes: Vec<RowMistake>,
+}
+
+impl<'a> Row<'_, 'a> {
+    fn note(&mut self, column: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+        let place = self.columns.get(column);
+        let value =
+            place.and_then(|place| self.record.fields.get(*place)).map(|field| shown(field)).unwrap_or_default();
+        self.mistakes.push(RowMistake {
+            column: column.to_owned(),
+            code,
+            value,
+            message: message.into(),
+            mend: mend.into(),
+        });
+    }
+
+    fn whole(&mut self, code: &'static str, value: String, message: impl Into<String>, mend: impl Into<String>) {
+        self.mistakes.push(RowMistake {
+            column: String::new(),
+            code,
+            value,
+            message: message.into(),
+            mend: mend.into(),
+        });
+    }
+
+    /// A sentence of the domain about a column.
+    fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
+        let (mut message, mend) = halves(sentence);
+        if message.starts_with("is ") || message.starts_with("has ") {
+            message = format!("{column} {message}");
+        }
+        self.note(column, code, message, mend);
+    }
+
+    fn read(mut self, header: &Record, earlier: &mut HashMap<String, u64>) -> Result<Subscription, Vec<RowMistake>> {
+        if self.record.fields.iter().all(|field| field.trim().is_empty()) {
+            self.whole("row_empty", String::new(), "the row is empty", "delete the row");
+            return Err(self.mistakes);
+        }
+        if let Some(place) = self.record.stray_quote {
+            let column = header.fields.get(place).cloned().unwrap_or_default();
+            let mend = "put quotation marks around the whole field and double those inside, or remove them";
+            self.note(&column, "quote_stray", "a quotation mark stands inside the field", mend);
+        }
+        let (wanted, found) = (header.fields.len(), self.record.fields.len());
+        let mut usable = true;
+        for (place, field) in self.record.fields.iter().enumerate() {
+            let column = header.fields.get(place).cloned().unwrap_or_default();
+            if is_card(&column, field) {
+                usable = false;
+                let value = HIDDEN.to_owned();
+                let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
+                self.mistakes.push(RowMistake { column, code: "card_number", value, message, mend });
+            } else if field.len() > LONGEST_FIELD {
+                usable = false;
+                self.note(&column, "field_too_long", "the field is longer than 4 KiB", "shorten it");
+            }
+        }
+        if wanted != found {
+            let message = format!("the row has {found} fields and the header {wanted}");
+            let mend = "put quotation marks around fields that hold a comma, and leave no field out";
+            self.whole("ragged_row", format!("{found} fields"), message, mend);
+            return Err(self.mistakes);
+        }
+        let id = self.subscription_id(earlier);
+        let plan = self.plan();
+        let start_on = self.date("start_on");
+        let end_on = self.date("end_on");
+        if self.columns.contains_key("start_on") && self.is_blank("start_on") {
+            self.note("start_on", "missing_value", "start_on is empty", "write the first date, for example 2027-01-31");
+        }
+        if let (Some(start), Some(end)) = (start_on, end_on)
+            && end < start
+        {
+            self.note(
+                "end_on",
+                "end_before_start",
+                format!("end_on lies before start_on, which is {start}"),
+                "write a later date, or leave it empty",
+            );
+        }
+        let method = self.method();
+        let customer = self.customer();
+        let anchor_day = self.anchor_day(plan);
+        let zone =
+            self.value("time_zone", |text| Zone::parse(text).map_err(|error| error.to_string()), "time_zone_invalid");
+        let amount = self.amount(plan);
+        if !self.mistakes.is_empty() || !usable {
+            return Err(self.mistakes);
+        }
+        let (Some(id), Some(plan), Some(start_on)) = (id, plan, start_on) else {
+            return Err(self.mistakes);
+        };
+        let subscription = Subscription {
+            id,
+            merchant: self.context.merchant,
+            plan: plan.id.clone(),
+            customer,
+            method,
+            start_on,
+            anchor_day,
+            zone,
+            amount,
+            end_on,
+            status: SubscriptionStatus::Active,
+            next_cycle: 0,
+            next_due_at: None,
+        };
+        self.enrolled(plan, subscription)
+    }
+
+    fn enrolled(mut self, plan: &Plan, mut subscription: Subscription) -> Result<Subscription, Vec<RowMistake>> {
+        match enrol(plan, &subscription, self.context.now) {
+            Ok((cycle, Some(due_at))) => {
+                subscription.next_cycle = cycle;
+                subscription.next_due_at = Some(due_at);
+                let price = planned(plan, &subscription, cycle).ok().flatten().map(|(_, price)| price);
+                if let Some(Err(sentence)) = price {
+                    let mend = "correct the plan's prices, or start the subscription later";
+                    self.note("plan", "no_price", sentence, mend);
+                    return Err(self.mistakes);
+                }
+                Ok(subscription)
+            }
+            Ok((_, None)) => {
+                let mend = "write a later end_on, or remove the row";
+                self.note("end_on", "ends_before_first_charge", "the subscription ends before its first charge", mend);
+                Err(self.mistakes)
+            }
+            Err(sentence) => {
+                self.said("start_on", "schedule_impossible", &sentence);
+                Err(self.mistakes)
+            }
+        }
+    }
+
+    /// The field of a column, `None` where the column or the text is missing.
+    fn raw(&self, column: &str) -> Option<&str> {
+        let field = self.record.fields.get(*self.columns.get(column)?)?;
+        (!field.is_empty()).then_some(field.as_str())
+    }
+
+    fn is_blank(&self, column: &str) -> bool {
+        self.raw(column).is_none()
+    }
+
+    /// The field of a column, when nothing is wrong with its characters.
+    fn field(&mut self, column: &str) -> Option<String> {
+        let text = self.raw(column)?.to_owned();
+        if is_card(column, &text) || text.len() > LONGEST_FIELD {
+            // Said already.
+            None
+        } else if text.contains(char::is_control) {
+            let mend = "write it on one line, and look for a quotation mark that is not closed";
+            self.note(column, "line_break", "the field holds a line break or control character", mend);
+            None
+        } else if text.trim() != text {
+            self.note(
+                column,
+                "spaces_around",
+                "spaces stand before or after the value",
+                format!("write {}", shown(text.trim())),
+            );
+            None
+        } else if let Some(rest) = text.strip_prefix(['\'', '\u{2019}']) {
+            let mend = format!("write {}", shown(rest));
+            self.note(
+                column,
+                "excel_apostrophe",
+                "an apostrophe stands before the value, left there by a spreadsheet",
+                mend,
+            );
+            None
+        } else if is_scientific(&text) {
+            let mend = "format the column as text in the spreadsheet, and enter the value again";
+            self.note(column, "excel_number", "a spreadsheet has turned this into a rounded number", mend);
+            None
+        } else {
+            Some(text)
+        }
+    }
+
+    fn value<T>(&mut self, column: &str, parse: impl Fn(&str) -> Result<T, String>, code: &'static str) -> Option<T> {
+        let text = self.field(column)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(sentence) => {
+                self.said(column, code, &sentence);
+                None
+            }
+        }
+    }
+
+    fn subscription_id(&mut self, earlier: &mut HashMap<String, u64>) -> Option<SubscriptionId> {
+        if self.columns.contains_key("subscription_id") && self.is_blank("subscription_id") {
+            self.note(
+                "subscription_id",
+                "missing_value",
+                "subscription_id is empty",
+                "write the subscription's own id, for example sub-0001",
+            );
+        }
+        let id = self.value(
+            "subscription_id",
+            |text| SubscriptionId::parse(text).map_err(|error| error.to_string()),
+            "id_invalid",
+        )?;
+        let line = u64::try_from(self.record.line).unwrap_or(u64::MAX);
+        if let Some(before) = earlier.get(id.as_str()) {
+            let message = format!("this id stands in line {before} already");
+            self.note(
+                "subscription_id",
+                "duplicate_id",
+                message,
+                "give the subscription an id of its own, or remove one of the rows",
+            );
+            return None;
+        }
+        earlier.insert(id.as_str().to_owned(), line);
+        Some(id)
+    }
+
+    fn plan(&mut self) -> Option<&'a Plan> {
+        if self.columns.contains_key("plan") && self.is_blank("plan") {
+            self.note("plan", "missing_value", "plan is empty", "write the id of a plan");
+        }
+        let id = self.value("plan", |text| PlanId::parse(text).map_err(|error| error.to_string()), "plan_invalid")?;
+        let catalog = self.context.catalog;
+        let found = catalog.plans.get(&id);
+        if found.is_none() {
+            let known = || catalog.plans.keys().map(PlanId::as_str);
+            let mend = match nearest(id.as_str(), known()) {
+                Some(near) => format!("write {near}"),
+                None => match known().take(8).collect::<Vec<_>>().join(", ") {
+                    none if none.is_empty() => "apply a plan first".to_owned(),
+                    some => format!("write the id of a plan, such as {some}"),
+                },
+            };
+            self.note("plan", "unknown_plan", format!("there is no plan {}", shown(id.as_str())), mend);
+        }
+        found
+    }
+
+    fn date(&mut self, column: &str) -> Option<NaiveDate> {
+        let text = self.field(column)?;
+        if let Some(date) = iso_date(&text) {
+            return Some(date);
+        }
+        match damaged_date(&text) {
+            Some((date, how)) => {
+                let message = format!("{column} is not written as year-month-day{how}");
+                self.note(column, "excel_date", message, format!("write {date}"));
+            }
+            None => {
+                let message = format!("{column} is not a date of the calendar");
+                self.note(column, "date_invalid", message, "write year-month-day, for example 2027-01-31");
+            }
+        }
+        None
+    }
+
+    fn method(&mut self) -> Option<Method> {
+        let parse = |text: &str| text.parse::<PaymentMethodId>().map_err(|error| error.to_string());
+        let id = self.value("payment_method_id", parse, "payment_method_id_invalid");
+        let kinds = |text: &str| {
+            MethodKind::parse(text)
+                .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
+        };
+        let kind = self.value("method_kind", kinds, "method_kind_invalid").unwrap_or(MethodKind::Card);
+        let consent = self.consent(id.is_some() && kind == MethodKind::BankAccount);
+        id.map(|id| Method { id, kind, consent })
+    }
+
+    fn consent(&mut self, needed: bool) -> Option<Consent> {
+        let blank: Vec<&str> = CONSENT.into_iter().filter(|column| self.is_blank(column)).collect();
+        let texts = |text: &str| {
+            let fits = text.chars().count() <= REFERENCE_CHARS;
+            fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
+        };
+        let id = self.value("consent_id", texts, "consent_id_invalid");
+        let moments = |text: &str| {
+            DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)).map_err(|_| {
+                "is not a moment with its offset: write for example 2026-11-30T14:05:00Z or 2026-11-30T08:05:00-06:00".to_owned()
+            })
+        };
+        let at = self.value("consent_at", moments, "consent_at_invalid");
+        let channels = |text: &str| match text {
+            "WEB" | "TEL" | "PPD" => Ok(text.to_owned()),
+            _ => Err("is not a way of consenting: write WEB, TEL or PPD".to_owned()),
+        };
+        let channel = self.value("consent_channel", channels, "consent_channel_invalid");
+        let some = blank.len() < CONSENT.len();
+        for column in blank {
+            if needed {
+                let message = format!("{column} is empty, and every debit of a bank account needs its consent");
+                self.note(column, "consent_missing", message, "write consent_id, consent_at and consent_channel");
+            } else if some {
+                let message = format!("{column} is empty, and a consent is kept whole or not at all");
+                self.note(column, "consent_incomplete", message, "write all three consent columns, or none");
+            }
+        }
+        Some(Consent { id: id?, at: at?, channel: channel? })
+    }
+
+    fn customer(&mut self) -> Customer {
+        let mut customer = Customer::default();
+        let parse = |text: &str| {
+            let id: Result<PaymentMethodId, _> = text.parse();
+            let id = id.ok().map(|id| id.0).filter(|id| !id.is_nil());
+            id.ok_or_else(|| {
+                "is not a UUID: write 36 characters such as 4c1f2c3e-0d5b-4f7e-9a51-7b0f3a2d9c11".to_owned()
+            })
+        };
+        customer.hsid = self.value("customer_hsid", parse, "customer_hsid_invalid");
+        let digits = |text: &str| {
+            let fits = text.len() <= REFERENCE_CHARS && text.bytes().all(|byte| byte.is_ascii_digit());
+            fits.then(|| text.to_owned()).ok_or_else(|| "is not a number: write digits only".to_owned())
+        };
+        customer.enterprise_id = self.value("customer_enterprise_id", digits, "customer_enterprise_id_invalid");
+        let reference = |text: &str| {
+            if text.chars().count() > REFERENCE_CHARS {
+                Err("is longer than 100 characters: shorten it".to_owned())
+            } else if text.contains('@') {
+                Err("is an e-mail address, which may not enter autopay: write your own id for the customer".to_owned())
+            } else {
+                Ok(text.to_owned())
+            }
+        };
+        let reference = self.value("customer_reference", reference, "customer_reference_invalid");
+        customer.metadata.extend(reference.map(|reference| (REFERENCE_KEY.to_owned(), reference)));
+        let has_column = CUSTOMER.into_iter().find(|column| self.columns.contains_key(column));
+        if let Some(column) = has_column
+            && CUSTOMER.iter().all(|column| self.is_blank(column))
+        {
+            let column = if self.columns.contains_key("customer_reference") { "customer_reference" } else { column };
+            self.note(
+                column,
+                "customer_missing",
+                "nothing says who the customer is",
+                format!("fill one of {}", CUSTOMER.join(", ")),
+            );
+        }
+        customer
+    }
+
+    fn anchor_day(&mut self, plan: Option<&Plan>) -> Option<AnchorDay> {
+        let parse = |text: &str| {
+            AnchorDay::parse(text)
+                .map_err(|_| "is not a day of the month: write a number from 1 to 31, or last_day".to_owned())
+        };
+        let day = self.value("anchor_day", parse, "anchor_day_invalid")?;
+        if plan.is_some_and(|plan| matches!(plan.every.unit(), Unit::Day | Unit::Week)) {
+            let message = "anchor_day has no meaning for a plan of days or weeks";
+            self.note("anchor_day", "anchor_day_without_meaning", message, "leave it empty");
+        }
+        Some(day)
+    }
+
+    fn amount(&mut self, plan: Option<&Plan>) -> Option<Money> {
+        let text = self.field("amount");
+        let plan = plan?;
+        match (&plan.price, text) {
+            (Price::FromSubscription, Some(text)) => {
+                let money = Money::parse(&text, plan.currency).map_err(|error| error.to_string());
+                match money.and_then(|money| chargeable(money).map(|()| money)) {
+                    Ok(money) => Some(money),
+                    Err(sentence) => {
+                        self.said("amount", "amount_invalid", &sentence);
+                        None
+                    }
+                }
+            }
+            (Price::FromSubscription, None) => {
+                if self.is_blank("amount") {
+                    let message = format!("amount is empty, and the plan {} takes it from the subscription", plan.id);
+                    self.note("amount", "amount_missing", message, "write the amount of one cycle, for example 79.00");
+                }
+                None
+            }
+            (Price::Steps(_), Some(_)) => {
+                let message = format!("the plan {} has a price of its own", plan.id);
+                self.note("amount", "amount_not_allowed", message, "leave amount empty");
+                None
+            }
+            (Price::Steps(_), None) => None,
+        }
+    }
+}
+
+fn iso_date(text: &str) -> Option<NaiveDate> {
+    let shaped = text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
+    if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
+}
+
+/// The date that was probably there before a spreadsheet changed it, and how it was read.
+fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
+    let day = text.split([' ', 'T']).next().unwrap_or_default();
+    if let Some(date) = iso_date(day) {
+        return Some((date, ", without a time"));
+    }
+    let serial = day.split('.').next().unwrap_or_default();
+    if let Ok(days @ 20_000..=80_000) = serial.parse::<u64>() {
+        let date = NaiveDate::from_ymd_opt(1899, 12, 30)?.checked_add_days(Days::new(days))?;
+        return Some((date, ": it is a spreadsheet's day number"));
+    }
+    let numbers: Vec<u32> = day.split(['/', '.', '-']).map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [first, second, third] = numbers.as_slice() else { return None };
+    let date = |year: u32, month: u32, day: u32| NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day);
+    if *first >= 1900 {
+        return Some((date(*first, *second, *third)?, ""));
+    }
+    let year = if *third < 100 { third.saturating_add(2000) } else { *third };
+    if year < 1900 {
+        return None;
+    }
+    if day.contains('.') {
+        return Some((date(year, *second, *first)?, " (read here as day.month.year)"));
+    }
+    let us = date(year, *first, *second).map(|date| (date, " (read here as month/day/year)"));
+    us.or_else(|| Some((date(year, *second, *first)?, " (read here as day/month/year)")))
+}
+
+/// `1E+05`, `1.23E+15`: what spreadsheets make of long ids.
+fn is_scientific(text: &str) -> bool {
+    let Some((number, exponent)) = text.split_once(['E', 'e']) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    digits(whole) && digits(fraction) && exponent.strip_prefix(['+', '-']).is_some_and(digits)
+}
+
+/// The file back, in the same order, with the columns `row_status`, `error_code`, `error` and `how_to_fix` at the end.
+///
+/// `row_status` is `ok`, `error`, or `not_applied` for a good row of a file that is itself at fault; such a row says what that fault is.
+/// Several mistakes of a row are joined with ` | `. Report columns that were there before are replaced. Cells that a spreadsheet would
+/// take for a formula get an apostrophe in front; text that looks like a card number is not returned.
+#[must_use]
+pub fn report_csv(roster: &Roster) -> Vec<u8> {
+    report_csv_as(roster, true)
+}
+
+/// [`report_csv`] for an import that applies all rows or none: with `good_rows_applied` false, good rows are `not_applied`.
+#[must_use]
+pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
+    let own: Vec<usize> = roster
+        .headers
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !REPORT_COLUMNS.contains(&name.as_str()))
+        .map(|(place, _)| place)
+        .collect();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let names = own.iter().filter_map(|place| roster.headers.get(*place)).map(|name| guarded(name));
+    let mut failed = writer.write_record(names.chain(REPORT_COLUMNS.map(str::to_owned))).is_err();
+    let file = roster.file_mistakes.first();
+    for row in &roster.rows {
+        // What stands beyond the last column would fall under the report's columns.
+        let beyond = row.fields.get(roster.headers.len()..).unwrap_or_default().join(",");
+        let last = own.last();
+        let cells = own.iter().map(|place| {
+            let field = row.fields.get(*place).map_or("", String::as_str);
+            if last == Some(place) && !beyond.is_empty() {
+                guarded(&format!("{field},{beyond}"))
+            } else {
+                guarded(field)
+            }
+        });
+        let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
+            guarded(&mistakes.iter().map(part).collect::<Vec<_>>().join(" | "))
+        };
+        let report = match (&row.outcome, file) {
+            (Ok(_), _) if good_rows_applied => ["ok".to_owned(), String::new(), String::new(), String::new()],
+            (Ok(_), _) => ["not_applied".to_owned(), String::new(), String::new(), "correct the other rows".to_owned()],
+            (Err(mistakes), Some(file)) if mistakes.is_empty() => {
+                let place = format!("the file: {} (line {}, column {})", file.message, file.line, file.column);
+                ["not_applied".to_owned(), file.code.to_owned(), guarded(&place), guarded(&file.mend)]
+            }
+            (Err(mistakes), _) => [
+                "error".to_owned(),
+                joined(|one| one.code.to_owned(), mistakes),
+                joined(
+                    |one| {
+                        if one.column.is_empty() {
+                            one.message.clone()
+                        } else {
+                            format!("{}: {}", one.column, one.message)
+                        }
+                    },
+                    mistakes,
+                ),
+                joined(|one| one.mend.clone(), mistakes),
+            ],
+        };
+        failed |= writer.write_record(cells.chain(report)).is_err();
+    }
+    // Writing to memory does not fail; a half report would be worse than none.
+    if failed { Vec::new() } else { writer.into_inner().unwrap_or_default() }
+}
+
+/// A cell that no spreadsheet takes for a formula.
+fn guarded(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+}

@@ -1,0 +1,683 @@
+//! A TOML file as a tree in which everything knows its place, and the list of mistakes found in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::dunning::Wait;
+use toml_edit::{Document, Item, TableLike, Value};
+
+use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, holds_a_card_number, shown};
+use super::near::nearest;
+
+/// Most mistakes that are listed for one file. Nobody writes so many; the limit keeps a hostile file from costing minutes.
+const MOST_MISTAKES: usize = 1_000;
+
+/// A key with its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// Byte offset of the key.
+    pub(super) key_at: usize,
+    pub(super) node: Node,
+}
+
+/// A value with its place.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Byte offset of the value; of the header for a table.
+    pub(super) at: usize,
+    /// As written; the header for a table.
+    pub(super) raw: String,
+    pub(super) kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Text(String),
+    Whole(i64),
+    Fraction,
+    Truth,
+    Moment(toml_edit::Datetime),
+    List(Vec<Node>),
+    Table(Vec<Entry>),
+}
+
+impl Kind {
+    const fn in_words(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Whole(_) | Self::Fraction => "a number",
+            Self::Truth => "true or false",
+            Self::Moment(_) => "a date or time",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// A table under the name its fields have in messages: "" for the top of the file, `schedule`, `amount.step.0`.
+#[derive(Debug, Clone)]
+pub(super) struct Tab<'n> {
+    pub(super) name: String,
+    at: usize,
+    header: String,
+    entries: &'n [Entry],
+}
+
+impl<'n> Tab<'n> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    pub(super) fn field(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+}
+
+/// Must the key be there?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Required(&'static str),
+    Optional,
+}
+
+/// Where a field stands and what stands there.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) at: usize,
+    pub(super) shown: String,
+}
+
+/// One file under examination.
+#[derive(Debug)]
+pub(super) struct Sheet<'t> {
+    label: &'t str,
+    text: &'t str,
+    line_starts: Vec<usize>,
+    places: BTreeMap<String, Place>,
+    /// Fields already refused here: what the domain says about their stand-ins does not count.
+    refused: BTreeSet<String>,
+    /// Offsets at which card numbers stand: said once, and nothing else is said about them.
+    hidden: BTreeSet<usize>,
+    mistakes: Vec<FileMistake>,
+}
+
+impl<'t> Sheet<'t> {
+    /// Reads a file and looks for what no file may hold: card numbers and names of personal data. `None` as the tree when it is no TOML.
+    pub(super) fn open(label: &'t str, text: &'t str) -> (Self, Option<Vec<Entry>>) {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let mut sheet = Self {
+            label,
+            text,
+            line_starts,
+            places: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            mistakes: Vec::new(),
+        };
+        let cards = mistake::card_numbers(text);
+        for at in &cards {
+            sheet.add(*at, "card_number", HIDDEN, CARD_MESSAGE, CARD_MEND);
+        }
+        match Document::parse(text) {
+            Ok(document) => {
+                let entries = entries_of(document.as_table(), text);
+                sheet.inspect(&entries, &cards);
+                (sheet, Some(entries))
+            }
+            Err(error) => {
+                sheet.syntax(&error);
+                (sheet, None)
+            }
+        }
+    }
+
+    pub(super) fn top<'n>(&self, entries: &'n [Entry]) -> Tab<'n> {
+        Tab { name: String::new(), at: 0, header: String::new(), entries }
+    }
+
+    fn syntax(&mut self, error: &toml_edit::TomlError) {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = self.line_of(at);
+        let said = error.message().lines().next().unwrap_or_default().trim().to_owned();
+        let mend = match line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+            Some((key, "")) => format!("write a value after {key} ="),
+            Some((key, value)) if said.contains("duplicate") && !value.is_empty() => {
+                format!("keep one {key} and remove the other")
+            }
+            Some((key, value)) if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '#', '\'']) => {
+                format!("{key} = \"{value}\"")
+            }
+            Some(_) | None => "write key = \"value\" on a line of its own, with quotes at both ends of text".to_owned(),
+        };
+        let mend = if holds_a_card_number(&mend) { CARD_MEND.to_owned() } else { shown(&mend) };
+        self.add(at, "toml_syntax", line, format!("This line is not TOML: {}", shown(&said)), mend);
+    }
+
+    /// Every key and text, at every depth.
+    fn inspect(&mut self, entries: &[Entry], cards: &[usize]) {
+        for entry in entries {
+            if self.guard(entry.key_at, &entry.key, entry.key_at..entry.key_at + entry.key.len() + 2, cards) {
+                // The key is the card number.
+            } else if mistake::is_personal(&entry.key) {
+                let message = format!("{} suggests data about a person, which may not enter plan files", entry.key);
+                self.add(
+                    entry.key_at,
+                    "personal_data",
+                    entry.key.clone(),
+                    message,
+                    "remove the line; plans hold no data about people",
+                );
+            }
+            self.inspect_node(&entry.node, cards);
+        }
+    }
+
+    fn inspect_node(&mut self, node: &Node, cards: &[usize]) {
+        match &node.kind {
+            Kind::Text(text) => {
+                self.guard(node.at, text, node.at..node.at + node.raw.len(), cards);
+            }
+            Kind::Whole(_) | Kind::Fraction => {
+                self.guard(node.at, &node.raw, node.at..node.at + node.raw.len(), cards);
+            }
+            Kind::Truth | Kind::Moment(_) => {}
+            Kind::List(nodes) => nodes.iter().for_each(|node| self.inspect_node(node, cards)),
+            Kind::Table(entries) => self.inspect(entries, cards),
+        }
+    }
+
+    /// Notes that a card number stands here, in whatever spelling.
+    fn guard(&mut self, at: usize, text: &str, within: std::ops::Range<usize>, cards: &[usize]) -> bool {
+        let next = cards.partition_point(|card| *card < within.start);
+        let written_plainly = cards.get(next).is_some_and(|card| within.contains(card));
+        let found = written_plainly || holds_a_card_number(text);
+        if found {
+            if !written_plainly {
+                self.add(at, "card_number", HIDDEN, CARD_MESSAGE, CARD_MEND);
+            }
+            self.hidden.insert(at);
+        }
+        found
+    }
+
+    fn line_index(&self, at: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    /// Line and column of a byte offset, both from 1, the column in characters.
+    pub(super) fn line_and_column(&self, at: usize) -> (usize, usize) {
+        let line = self.line_index(at);
+        let start = self.line_starts.get(line).copied().unwrap_or_default();
+        let column = self.text.get(start..at.min(self.text.len())).map_or(0, |before| before.chars().count());
+        (line + 1, column + 1)
+    }
+
+    fn line_of(&self, at: usize) -> String {
+        let start = self.line_starts.get(self.line_index(at)).copied().unwrap_or_default();
+        self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
+    }
+
+    /// Notes a mistake at a byte offset.
+    pub(super) fn add(
+        &mut self,
+        at: usize,
+        code: &'static str,
+        value: impl AsRef<str>,
+        message: impl AsRef<str>,
+        mend: impl AsRef<str>,
+    ) {
+        if self.hidden.contains(&at) || self.mistakes.len() > MOST_MISTAKES {
+            return;
+        }
+        if self.mistakes.len() == MOST_MISTAKES {
+            let message =
+                format!("there are more than {MOST_MISTAKES} mistakes in this file, and the others are not listed");
+            self.mistakes.push(FileMistake::of_file(
+                self.label,
+                "too_many_mistakes",
+                message,
+                "check that this is the right file",
+            ));
+            return;
+        }
+        let (line, column) = self.line_and_column(at);
+        let safe = |text: &str| if holds_a_card_number(text) { HIDDEN.to_owned() } else { text.to_owned() };
+        self.mistakes.push(FileMistake {
+            path: self.label.to_owned(),
+            line,
+            column,
+            code,
+            value: shown(value.as_ref()),
+            message: safe(message.as_ref()),
+            mend: safe(mend.as_ref()),
+        });
+    }
+
+    /// Notes a mistake about a value, shown with its key.
+    pub(super) fn refuse(
+        &mut self,
+        tab: &Tab<'_>,
+        entry: &Entry,
+        code: &'static str,
+        message: impl AsRef<str>,
+        mend: impl AsRef<str>,
+    ) {
+        self.refused.insert(tab.field(&entry.key));
+        self.add(entry.node.at, code, written(entry), message, mend);
+    }
+
+    /// The mistakes, in the order of the file.
+    pub(super) fn finish(mut self) -> Vec<FileMistake> {
+        self.mistakes
+            .sort_by(|left, right| (left.line, left.column, left.code).cmp(&(right.line, right.column, right.code)));
+        self.mistakes.dedup();
+        self.mistakes
+    }
+
+    /// Has anything been refused so far?
+    pub(super) fn is_clean(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// Refuses the keys that a table does not know. `later` are keys with a meaning that this version does not carry out.
+    pub(super) fn known(&mut self, tab: &Tab<'_>, keys: &[&str], later: &[(&str, &str)], elsewhere: &[(&str, &str)]) {
+        for entry in tab.entries {
+            let key = entry.key.as_str();
+            let at = if matches!(entry.node.kind, Kind::Table(_)) { entry.node.at } else { entry.key_at };
+            if keys.contains(&key) || mistake::is_personal(key) {
+                continue;
+            }
+            if let Some((_, mend)) = later.iter().find(|(name, _)| *name == key) {
+                let what = if matches!(entry.node.kind, Kind::Table(_)) { format!("[{key}]") } else { key.to_owned() };
+                self.add(at, "not_supported", written(entry), format!("{what} is not supported by this version"), mend);
+                continue;
+            }
+            let place =
+                if tab.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", tab.header) };
+            let mend = match (nearest(key, keys.iter().copied()), elsewhere.iter().find(|(name, _)| *name == key)) {
+                (_, Some((_, home))) => format!("move {key} to {home}"),
+                (Some(near), None) => format!("write {near}"),
+                (None, None) => format!("remove it; keys known here: {}", keys.join(", ")),
+            };
+            self.add(at, "unknown_key", written(entry), format!("{} is not a key known {place}", shown(key)), mend);
+        }
+    }
+
+    /// A table of this table. Refused, and noted as refused, when it is missing though needed or something else.
+    pub(super) fn table<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<Tab<'n>> {
+        let name = tab.field(key);
+        let Some(entry) = tab.get(key) else {
+            if let Need::Required(example) = need {
+                self.refused.insert(name);
+                self.add(
+                    tab.at,
+                    "missing_key",
+                    "",
+                    format!("[{key}] is missing"),
+                    format!("add [{key}] with {example}"),
+                );
+            }
+            return None;
+        };
+        match &entry.node.kind {
+            Kind::Table(entries) => {
+                let header = format!("[{name}]");
+                self.places.insert(name.clone(), Place { at: entry.node.at, shown: header.clone() });
+                Some(Tab { name, at: entry.node.at, header, entries })
+            }
+            Kind::Fraction | Kind::Whole(_) if key == "amount" => {
+                let quoted = entry.node.raw.replace('_', "");
+                self.refuse(
+                    tab,
+                    entry,
+                    "money_unquoted",
+                    UNQUOTED,
+                    format!("[amount] with value = \"{quoted}\" under it"),
+                );
+                None
+            }
+            other => {
+                let message = format!("{key} must be a table, not {}", other.in_words());
+                self.refuse(
+                    tab,
+                    entry,
+                    "wrong_type",
+                    message,
+                    format!("write [{key}] on a line of its own, and its keys below"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The tables of a `[[key]]`.
+    pub(super) fn tables<'n>(&mut self, tab: &Tab<'n>, key: &str) -> Option<Vec<Tab<'n>>> {
+        let entry = tab.get(key)?;
+        let base = tab.field(key);
+        let header = format!("[[{base}]]");
+        self.places.insert(base.clone(), Place { at: entry.node.at, shown: header.clone() });
+        let Kind::List(nodes) = &entry.node.kind else {
+            let message = format!("{key} must be a list of tables, not {}", entry.node.kind.in_words());
+            self.refuse(tab, entry, "wrong_type", message, format!("write {header} above each of them"));
+            return None;
+        };
+        let mut found = Vec::new();
+        for (place, node) in nodes.iter().enumerate() {
+            let name = format!("{base}.{place}");
+            self.places.insert(name.clone(), Place { at: node.at, shown: header.clone() });
+            if let Kind::Table(entries) = &node.kind {
+                found.push(Tab { name, at: node.at, header: header.clone(), entries });
+            } else {
+                self.refused.insert(base.clone());
+                let message = format!("{key} must be a list of tables, not of {}", node.kind.in_words());
+                self.add(node.at, "wrong_type", &node.raw, message, format!("write {header} above each of them"));
+            }
+        }
+        Some(found)
+    }
+
+    /// Finds a key and remembers its place; refuses its absence when it is needed.
+    pub(super) fn entry<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<&'n Entry> {
+        let found = tab.get(key);
+        match (found, need) {
+            (Some(entry), _) => {
+                self.places.insert(tab.field(key), Place { at: entry.node.at, shown: written(entry) });
+            }
+            (None, Need::Required(example)) => {
+                self.refused.insert(tab.field(key));
+                let place = if tab.name.is_empty() {
+                    "at the top of the file".to_owned()
+                } else {
+                    format!("in {}", tab.header)
+                };
+                self.add(
+                    tab.at,
+                    "missing_key",
+                    &tab.header,
+                    format!("{key} is missing {place}"),
+                    format!("add {key} = {example}"),
+                );
+            }
+            (None, Need::Optional) => {}
+        }
+        found
+    }
+
+    fn wrong_type(&mut self, tab: &Tab<'_>, entry: &Entry, wanted: &str, example: &str) {
+        let message = format!("{} must be {wanted}, not {}", entry.key, entry.node.kind.in_words());
+        self.refuse(tab, entry, "wrong_type", message, format!("{} = {example}", entry.key));
+    }
+
+    /// Quoted text.
+    pub(super) fn text(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<String> {
+        let entry = self.entry(tab, key, need)?;
+        match &entry.node.kind {
+            Kind::Text(text) => Some(text.clone()),
+            Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) => {
+                let quoted = format!("\"{}\"", entry.node.raw);
+                self.wrong_type(tab, entry, "text in quotes", &quoted);
+                None
+            }
+            Kind::List(_) | Kind::Table(_) => {
+                let example = match need {
+                    Need::Required(example) => example,
+                    Need::Optional => "\"…\"",
+                };
+                self.wrong_type(tab, entry, "text in quotes", example);
+                None
+            }
+        }
+    }
+
+    /// A word out of few. `later` are words that would change what is charged and are not carried out by this version.
+    pub(super) fn word(
+        &mut self,
+        tab: &Tab<'_>,
+        key: &str,
+        need: Need,
+        words: &[&str],
+        later: &[&str],
+    ) -> Option<String> {
+        let text = self.text(tab, key, need)?;
+        let entry = tab.get(key)?;
+        if words.contains(&text.as_str()) {
+            return Some(text);
+        }
+        if later.contains(&text.as_str()) {
+            let message = format!("{key} = \"{text}\" is not supported by this version");
+            let mend =
+                words.first().map_or("remove it".to_owned(), |word| format!("remove it, or write {key} = \"{word}\""));
+            self.refuse(tab, entry, "not_supported", message, mend);
+            return None;
+        }
+        let mend = match nearest(&text, words.iter().copied()) {
+            Some(near) => format!("{key} = \"{near}\""),
+            None => {
+                let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("{key} = {}", words.join(" or "))
+            }
+        };
+        self.refuse(
+            tab,
+            entry,
+            "unknown_word",
+            format!("{} is not a value that {key} knows", shown(&entry.node.raw)),
+            mend,
+        );
+        None
+    }
+
+    /// Money: quoted text. Any number is refused with the quoted text to write.
+    pub(super) fn money(
+        &mut self,
+        tab: &Tab<'_>,
+        key: &str,
+        need: Need,
+        currency: Option<domain::money::Currency>,
+    ) -> Option<String> {
+        let entry = self.entry(tab, key, need)?;
+        match &entry.node.kind {
+            Kind::Text(text) => Some(text.clone()),
+            Kind::Whole(_) | Kind::Fraction => {
+                let plain = entry.node.raw.replace('_', "");
+                let money = domain::money::Money::parse(&plain, currency.unwrap_or(domain::money::Currency::USD));
+                let quoted = money.map_or_else(|_| "79.00".to_owned(), domain::money::Money::plain);
+                self.refuse(tab, entry, "money_unquoted", UNQUOTED, format!("{key} = \"{quoted}\""));
+                None
+            }
+            Kind::Truth | Kind::Moment(_) | Kind::List(_) | Kind::Table(_) => {
+                self.wrong_type(tab, entry, "an amount in quotes", "\"79.00\"");
+                None
+            }
+        }
+    }
+
+    /// A whole number of at most 65,535.
+    pub(super) fn whole(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<u16> {
+        let example = match need {
+            Need::Required(example) => example,
+            Need::Optional => "1",
+        };
+        let entry = self.entry(tab, key, need)?;
+        match &entry.node.kind {
+            Kind::Whole(number) => match u16::try_from(*number) {
+                Ok(number) => Some(number),
+                Err(_) => {
+                    let message = format!("{key} must be a whole number from 0 to {}", u16::MAX);
+                    self.refuse(tab, entry, "number_out_of_range", message, format!("{key} = {example}"));
+                    None
+                }
+            },
+            _ => {
+                self.wrong_type(tab, entry, "a whole number", example);
+                None
+            }
+        }
+    }
+
+    /// A number or a word, as text: `on_day = 1`, `on_day = "last_day"`.
+    pub(super) fn number_or_text(&mut self, tab: &Tab<'_>, key: &str) -> Option<String> {
+        let entry = self.entry(tab, key, Need::Optional)?;
+        match &entry.node.kind {
+            Kind::Text(text) => Some(text.clone()),
+            Kind::Whole(number) => Some(number.to_string()),
+            _ => {
+                self.wrong_type(tab, entry, "a day of the month or text in quotes", "1, or \"last_day\"");
+                None
+            }
+        }
+    }
+
+    /// A date or time of day, as TOML's own type or as quoted text.
+    pub(super) fn moment(
+        &mut self,
+        tab: &Tab<'_>,
+        key: &str,
+        need: Need,
+        wanted: &str,
+        example: &str,
+    ) -> Option<String> {
+        let entry = self.entry(tab, key, need)?;
+        match &entry.node.kind {
+            Kind::Text(text) => Some(text.clone()),
+            Kind::Moment(moment) => Some(moment.to_string()),
+            _ => {
+                self.wrong_type(tab, entry, wanted, example);
+                None
+            }
+        }
+    }
+
+    /// A time of day that is only checked.
+    pub(super) fn checked_time(&mut self, tab: &Tab<'_>, key: &str) -> Option<chrono::NaiveTime> {
+        let text = self.moment(tab, key, Need::Optional, "a time of day", "09:00:00")?;
+        let parse = chrono::NaiveTime::parse_from_str;
+        match parse(&text, "%H:%M:%S").or_else(|_| parse(&text, "%H:%M")) {
+            Ok(time) if !text.ends_with(":60") => Some(time),
+            Ok(_) | Err(_) => {
+                let entry = tab.get(key)?;
+                self.refuse(
+                    tab,
+                    entry,
+                    "time_invalid",
+                    format!("{key} is not a time of day"),
+                    format!("{key} = 09:00:00"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A waiting time such as "5 days".
+    pub(super) fn wait(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<Wait> {
+        let text = self.text(tab, key, need)?;
+        match Wait::parse(&text) {
+            Ok(wait) => Some(wait),
+            Err(error) => {
+                let entry = tab.get(key)?;
+                let (message, mend) = mistake::halves(&error.to_string());
+                self.refuse(tab, entry, "duration_invalid", message, mend);
+                None
+            }
+        }
+    }
+
+    /// The place of a field, or of the nearest table above it.
+    pub(super) fn place(&self, field: &str) -> Place {
+        let mut name = field;
+        loop {
+            if let Some(place) = self.places.get(name) {
+                return place.clone();
+            }
+            match name.rsplit_once('.') {
+                Some((above, _)) => name = above,
+                None => return Place { at: 0, shown: String::new() },
+            }
+        }
+    }
+
+    /// Was the field, or the table it stands in, refused already?
+    pub(super) fn is_refused(&self, field: &str) -> bool {
+        let mut name = field;
+        loop {
+            if self.refused.contains(name) {
+                return true;
+            }
+            match name.rsplit_once('.') {
+                Some((above, _)) => name = above,
+                None => return false,
+            }
+        }
+    }
+
+    /// Notes that nothing more is to be said about a field.
+    pub(super) fn give_up_on(&mut self, field: &str) {
+        self.refused.insert(field.to_owned());
+    }
+}
+
+const UNQUOTED: &str = "Money must be written in quotes so that no cent is lost";
+
+/// `key = value`, or the header of a table, as written.
+pub(super) fn written(entry: &Entry) -> String {
+    match &entry.node.kind {
+        Kind::Table(_) => format!("[{}]", entry.key),
+        Kind::List(nodes) if nodes.iter().any(|node| matches!(node.kind, Kind::Table(_))) => {
+            format!("[[{}]]", entry.key)
+        }
+        _ => format!("{} = {}", entry.key, entry.node.raw),
+    }
+}
+
+fn entries_of(table: &dyn TableLike, text: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (name, item) in table.iter() {
+        let key_span = table.key(name).and_then(toml_edit::Key::span);
+        let key_at = key_span.map(|span| span.start);
+        if let Some(node) = node_of(item, key_at, text) {
+            entries.push(Entry { key: name.to_owned(), key_at: key_at.unwrap_or(node.at), node });
+        }
+    }
+    entries
+}
+
+fn node_of(item: &Item, key_at: Option<usize>, text: &str) -> Option<Node> {
+    match item {
+        Item::None => None,
+        Item::Value(value) => Some(value_of(value, key_at, text)),
+        Item::Table(table) => {
+            let at = if table.is_dotted() { key_at } else { table.span().map(|span| span.start).or(key_at) };
+            Some(Node { at: at.unwrap_or_default(), raw: String::new(), kind: Kind::Table(entries_of(table, text)) })
+        }
+        Item::ArrayOfTables(tables) => {
+            let nodes: Vec<Node> = tables
+                .iter()
+                .map(|table| Node {
+                    at: table.span().map(|span| span.start).or(key_at).unwrap_or_default(),
+                    raw: String::new(),
+                    kind: Kind::Table(entries_of(table, text)),
+                })
+                .collect();
+            let at = nodes.first().map(|node| node.at).or(key_at).unwrap_or_default();
+            Some(Node { at, raw: String::new(), kind: Kind::List(nodes) })
+        }
+    }
+}
+
+fn value_of(value: &Value, key_at: Option<usize>, text: &str) -> Node {
+    let span = value.span().or(key_at.map(|at| at..at)).unwrap_or(0..0);
+    let kind = match value {
+        Value::String(text) => Kind::Text(text.value().clone()),
+        Value::Integer(number) => Kind::Whole(*number.value()),
+        Value::Float(_) => Kind::Fraction,
+        Value::Boolean(_) => Kind::Truth,
+        Value::Datetime(moment) => Kind::Moment(*moment.value()),
+        Value::Array(values) => {
+            Kind::List(values.iter().map(|value| value_of(value, Some(span.start), text)).collect())
+        }
+        Value::InlineTable(table) => Kind::Table(entries_of(table, text)),
+    };
+    Node { at: span.start, raw: text.get(span).unwrap_or_default().to_owned(), kind }
+}

@@ -1,0 +1,268 @@
+//! The one table from CCG's answers to ours. Every arm is written out: a new kind of answer breaks the build, not the book.
+//!
+//! The rule behind each line: only an authenticated answer about the very payment asked for proves anything, and everything
+//! that is not provably something else is silence.
+
+use ccg::{Ambiguity, Answer, CallError, Evidence, NotSent, Payment, Status};
+
+use domain::id::MerchantId;
+use domain::money::Money;
+use domain::verdict::{Decline, DeclineClass, NotExecuted, Seen};
+
+use crate::ports::{Asked, Observation, Question};
+
+/// Longest message kept as evidence, in characters.
+const DETAIL_MAX: usize = 200;
+
+type Outcome = Result<Answer<Payment>, CallError>;
+
+/// What a create showed.
+pub(super) fn submitted(merchant: MerchantId, amount: Money, outcome: &Outcome) -> Observation {
+    observation(Asked::Submit, outcome, |payment| of_payment(merchant, amount, payment), of_failed_create)
+}
+
+/// What a question showed.
+pub(super) fn asked(merchant: MerchantId, question: &Question, asked: Asked, outcome: &Outcome) -> Observation {
+    let key = question.key.to_string();
+    let of_payment = |payment: &Payment| {
+        let ours = payment.merchant_transaction_id.as_deref().is_none_or(|found| found.eq_ignore_ascii_case(&key));
+        if ours { of_payment(merchant, question.amount, payment) } else { Seen::Mismatch }
+    };
+    observation(asked, outcome, of_payment, of_failed_question)
+}
+
+/// What a look-up by hand showed; no amount is expected.
+pub(super) fn looked_up(merchant: MerchantId, outcome: &Outcome) -> Observation {
+    let expected = |payment: &Payment| {
+        let currency = payment.currency_code.as_deref().and_then(|code| domain::money::Currency::parse(code).ok());
+        Money::new(payment.amount.unwrap_or(0), currency.unwrap_or(domain::money::Currency::USD))
+    };
+    observation(Asked::ByKey, outcome, |payment| of_payment(merchant, expected(payment), payment), of_failed_question)
+}
+
+/// A recorded body that is no longer what was recorded: nothing is sent.
+pub(super) fn damaged_body() -> Observation {
+    Observation {
+        asked: Asked::Submit,
+        seen: Seen::Rejected,
+        payment_id: None,
+        http_status: None,
+        gateway_status: None,
+        detail: Some("the recorded request does not match its digest; nothing was sent".to_owned()),
+        body_sha256: None,
+        request_id: None,
+    }
+}
+
+fn observation(
+    asked: Asked,
+    outcome: &Outcome,
+    of_payment: impl Fn(&Payment) -> Seen,
+    of_error: impl Fn(&CallError, &dyn Fn(&Payment) -> Seen) -> Seen,
+) -> Observation {
+    match outcome {
+        Ok(answer) => Observation {
+            asked,
+            seen: of_payment(&answer.value),
+            payment_id: Some(answer.value.id.clone()),
+            http_status: Some(answer.http_status),
+            gateway_status: Some(answer.value.status.as_str().to_owned()),
+            detail: None,
+            body_sha256: Some(hex::encode(answer.body_sha256)),
+            request_id: answer.request_id.clone(),
+        },
+        Err(error) => {
+            let evidence: &Evidence = error.evidence();
+            let payment = evidence.payment.as_deref();
+            let said = payment.and_then(Payment::error_message).or(evidence.detail.as_deref());
+            let detail = said.map_or_else(|| error.to_string(), ToOwned::to_owned);
+            Observation {
+                asked,
+                seen: of_error(error, &of_payment),
+                payment_id: payment.map(|payment| payment.id.clone()).filter(|id| !id.is_empty()),
+                http_status: evidence.http_status,
+                gateway_status: payment.map(|payment| payment.status.as_str().to_owned()),
+                detail: Some(detail.chars().take(DETAIL_MAX).collect()),
+                body_sha256: evidence.body_sha256.map(hex::encode),
+                request_id: evidence.request_id.clone(),
+            }
+        }
+    }
+}
+
+/// A payment the gateway showed us, under our key.
+fn of_payment(merchant: MerchantId, asked: Money, payment: &Payment) -> Seen {
+    let foreign = |id: &str| !id.eq_ignore_ascii_case(&merchant.to_string());
+    if payment.merchant.as_ref().and_then(|merchant| merchant.id.as_deref()).is_some_and(foreign) {
+        return Seen::Mismatch;
+    }
+    if payment.currency_code.as_deref().is_some_and(|code| code != asked.currency().code()) {
+        return Seen::Mismatch;
+    }
+    match &payment.status {
+        // What was captured counts; a payment that names neither figure proves no amount.
+        Status::Completed => match payment.captured_amount.or(payment.amount) {
+            Some(minor) => Seen::Succeeded { amount: Money::new(minor, asked.currency()) },
+            None => Seen::Silent,
+        },
+        Status::Failed => Seen::Declined(declined(payment)),
+        // Somebody cancelled it at the gateway: nothing was collected, and trying again is for a person to say.
+        Status::Cancelled => Seen::Declined(Decline { class: DeclineClass::Never, code: "cancelled_at_gateway".to_owned() }),
+        Status::CancelFailed => Seen::Mismatch,
+        Status::Accepted => Seen::Accepted { settles_in_days: true },
+        Status::Initiated
+        | Status::Pending
+        | Status::PendingForCustomerCreation
+        | Status::PendingForPaymentMethodCreation
+        | Status::Processing
+        | Status::ProcessingDedupCheck
+        | Status::AuthRequired
+        | Status::ConfirmationInitialized
+        | Status::Authorized
+        | Status::CaptureInitialized
+        | Status::CancelInitialized
+        | Status::RolledBack => Seen::Accepted { settles_in_days: false },
+        // A word this build does not know: the gateway has it, and nothing more is proven. Never taken for a failure.
+        Status::Other(word) => {
+            tracing::warn!(event = "unknown_gateway_status", status = %word, "kept as not finished; teach this build the word");
+            Seen::Accepted { settles_in_days: false }
+        }
+    }
+}
+
+fn declined(payment: &Payment) -> Decline {
+    Decline::classify(
+        payment.error_code().unwrap_or_default(),
+        payment.decline_code(),
+        payment.error_message().unwrap_or_default(),
+    )
+}
+
+/// A create that was not answered with a payment.
+fn of_failed_create(error: &CallError, of_payment: &dyn Fn(&Payment) -> Seen) -> Seen {
+    match error {
+        CallError::NotSent { why: NotSent::Invalid(_), .. } => Seen::Rejected,
+        CallError::NotSent { why: NotSent::Connect { .. } | NotSent::Token(_), .. } => nothing_sent(),
+        CallError::Rejected { .. } => Seen::Rejected,
+        CallError::Unauthorized { .. } => refused_unprocessed(NotExecuted::Unauthorized, error),
+        CallError::RateLimited { .. } => refused_unprocessed(NotExecuted::RateLimited, error),
+        // 422 or 406 with the payment itself: the processor's word about our key.
+        CallError::Processing { evidence } => evidence.payment.as_deref().map_or(Seen::Silent, of_payment),
+        // 403 may mean "this id exists"; 404 and the other 422s may be about an earlier submission: ask.
+        CallError::Forbidden { .. }
+        | CallError::NotFound { .. }
+        | CallError::RetryLimit { .. }
+        | CallError::Unprocessable { .. } => Seen::Silent,
+        CallError::Ambiguous { why, .. } => match why {
+            Ambiguity::Cut { .. }
+            | Ambiguity::TimedOut
+            | Ambiguity::Status(_)
+            | Ambiguity::Redirect
+            | Ambiguity::TooLarge { .. }
+            | Ambiguity::Undecodable { .. }
+            // The answer to a create is about another payment: ours may exist all the same, so we ask.
+            | Ambiguity::WrongPayment { .. } => Seen::Silent,
+        },
+    }
+}
+
+/// A question that was not answered with a payment.
+fn of_failed_question(error: &CallError, of_payment: &dyn Fn(&Payment) -> Seen) -> Seen {
+    match error {
+        CallError::NotSent { why: NotSent::Invalid(_), .. } => Seen::Rejected,
+        CallError::NotSent { why: NotSent::Connect { .. } | NotSent::Token(_), .. } => nothing_sent(),
+        CallError::Rejected { .. } => Seen::Rejected,
+        CallError::Unauthorized { .. } => refused_unprocessed(NotExecuted::Unauthorized, error),
+        CallError::RateLimited { .. } => refused_unprocessed(NotExecuted::RateLimited, error),
+        CallError::NotFound { .. } => Seen::Absent,
+        // Failed payments are answered 422 with the payment, or 406 without it by the older pages (contract §3.2). Either is
+        // the gateway's word about the very payment we asked for.
+        CallError::Processing { evidence } => match evidence.payment.as_deref() {
+            Some(payment) => of_payment(payment),
+            None => Seen::Declined(Decline::classify(
+                evidence.title.as_deref().unwrap_or_default(),
+                None,
+                evidence.detail.as_deref().unwrap_or_default(),
+            )),
+        },
+        CallError::Forbidden { .. } | CallError::RetryLimit { .. } | CallError::Unprocessable { .. } => Seen::Silent,
+        CallError::Ambiguous { why, .. } => match why {
+            Ambiguity::WrongPayment { .. } => Seen::Mismatch,
+            Ambiguity::Cut { .. }
+            | Ambiguity::TimedOut
+            | Ambiguity::Status(_)
+            | Ambiguity::Redirect
+            | Ambiguity::TooLarge { .. }
+            | Ambiguity::Undecodable { .. } => Seen::Silent,
+        },
+    }
+}
+
+const fn nothing_sent() -> Seen {
+    Seen::NotExecuted { why: NotExecuted::NothingSent, retry_after: None }
+}
+
+fn refused_unprocessed(why: NotExecuted, error: &CallError) -> Seen {
+    Seen::NotExecuted { why, retry_after: error.evidence().retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::money::Currency;
+
+    fn payment(json: serde_json::Value) -> Payment {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn merchant() -> MerchantId {
+        "11111111-1111-4111-8111-111111111111".parse().unwrap()
+    }
+
+    fn dollars(minor: i64) -> Money {
+        Money::new(minor, Currency::USD)
+    }
+
+    fn seen(status: &str) -> Seen {
+        let json = serde_json::json!({"id": "p", "status": status, "amount": 500, "currencyCode": "USD"});
+        of_payment(merchant(), dollars(500), &payment(json))
+    }
+
+    #[test]
+    fn each_documented_status_means_one_thing() {
+        assert_eq!(seen("COMPLETED"), Seen::Succeeded { amount: dollars(500) });
+        assert!(matches!(seen("FAILED"), Seen::Declined(_)));
+        assert!(matches!(seen("CANCELLED"), Seen::Declined(decline) if decline.class == DeclineClass::Never));
+        assert_eq!(seen("CANCEL_FAILED"), Seen::Mismatch);
+        assert_eq!(seen("ACCEPTED"), Seen::Accepted { settles_in_days: true });
+        let transient = [
+            "INITIATED", "PENDING", "PENDING_FOR_CUSTOMER_CREATION", "PENDING_FOR_PAYMENT_METHOD_CREATION", "PROCESSING",
+            "PROCESSING_DEDUP_CHECK", "AUTH_REQUIRED", "CONFIRMATION_INITIALIZED", "AUTHORIZED", "CAPTURE_INITIALIZED",
+            "CANCEL_INITIALIZED", "A_WORD_OF_NEXT_YEAR",
+        ];
+        for status in transient {
+            assert_eq!(seen(status), Seen::Accepted { settles_in_days: false }, "{status}");
+        }
+    }
+
+    #[test]
+    fn answers_about_other_money_are_mismatches() {
+        let other = |json| of_payment(merchant(), dollars(500), &payment(json));
+        let currency = serde_json::json!({"id": "p", "status": "COMPLETED", "amount": 500, "currencyCode": "EUR"});
+        assert_eq!(other(currency), Seen::Mismatch);
+        let foreign = serde_json::json!({"id": "p", "status": "COMPLETED", "amount": 500,
+            "merchant": {"id": "22222222-2222-4222-8222-222222222222"}});
+        assert_eq!(other(foreign), Seen::Mismatch);
+        // Another amount is a success of that amount: the domain parks the charge and the difference stays visible.
+        let more = serde_json::json!({"id": "p", "status": "COMPLETED", "amount": 501});
+        assert_eq!(other(more), Seen::Succeeded { amount: dollars(501) });
+    }
+
+    #[test]
+    fn the_most_precise_decline_code_is_used() {
+        let json = serde_json::json!({"id": "p", "status": "FAILED", "paymentAllocations": [
+            {"error": {"code": "card_declined", "declineCode": "insufficient_funds", "message": "x"}}]});
+        let Seen::Declined(decline) = of_payment(merchant(), dollars(500), &payment(json)) else { panic!("not a decline") };
+        assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::LaterFunds, "insufficient_funds"));
+    }
+}

@@ -1,0 +1,18 @@
+//! autopay: recurring charges through the Convenient Checkout Gateway, never twice, never forgotten, always explained.
+//!
+//! The map of the house. Arrows run downwards; tests/it/architecture.rs holds them.
+//!
+//! - [`app`]: the one place where everything meets.
+//! - [`cli`], [`api`]: what people and clusters talk to.
+//! - [`engine`]: the loops. They speak to the ports and the domain only.
+//! - [`store`], [`gateway`]: the adapters behind the ports. Neither knows the other.
+//! - [`files`]: plan files and rosters in, domain values or every mistake out.
+//! - [`ports`]: what the world must offer.
+//! - [`config`], [`telemetry`], [`clock`]: furniture.
+
+pub mod clock;
+pub mod engine;
+pub mod files;
+pub mod gateway;
+pub mod ports;
+pub mod store;

@@ -1,0 +1,2 @@
+//! autopay.
+fn main() {}

@@ -1,0 +1,506 @@
+//! What the world must offer: a clock, a store, a gateway. Names the domain and nothing else of ours.
+//!
+//! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
+//! (tests/it/contract_*).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use thiserror::Error;
+
+use domain::agenda::{Advance, Hold, Open, Scope};
+use domain::attempt::{Body, Intent};
+use domain::charge::Charge;
+use domain::dunning::Policy;
+use domain::id::{ChargeId, Key, MerchantId, SubscriptionId};
+use domain::money::Money;
+use domain::plan::{Catalog, Plan, PlanSpec};
+use domain::subscription::{Method, Subscription, SubscriptionStatus};
+use domain::verdict::Seen;
+
+/// Reads the time and waits for it. The only door to the wall clock.
+#[async_trait]
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// This machine's idea of now, UTC, whole microseconds.
+    fn now(&self) -> DateTime<Utc>;
+    /// Returns when `wait` has passed on this clock. A turned clock passes it when it is turned.
+    async fn sleep(&self, wait: Duration);
+    /// `true` for a clock turned by hand: then the database's own clock is not consulted either.
+    fn is_turned(&self) -> bool;
+}
+
+/// Why the store could not do something.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The database is not reachable, busy beyond patience, or shutting down. Nothing was changed by this call as far as
+    /// anyone can tell; whoever writes re-reads before trusting that.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A stored row cannot be understood. Names table, column and row, never the value.
+    #[error("{table}.{column} of row {row} cannot be read: {why}")]
+    Inconsistent {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// Primary key as text.
+        row: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A statement failed for a reason that is a bug of ours.
+    #[error("the database refused a statement: {0}")]
+    Refused(String),
+    /// The schema is not the one this binary was built for.
+    #[error("the database schema is at {found}, this binary needs {needed}: run `autopay migrate up`")]
+    Schema {
+        /// Applied migrations.
+        found: usize,
+        /// Known migrations.
+        needed: usize,
+    },
+}
+
+/// A row taken for a while: the value, and the fence that proves the taking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed<T> {
+    /// What was taken.
+    pub value: T,
+    /// Every write about it names this number; a write with an older one changes nothing.
+    pub fence: i64,
+}
+
+/// A subscription row that cannot be understood; it is set aside and its neighbours go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// Its id as stored.
+    pub id: String,
+    /// Table, column and what is wrong.
+    pub why: String,
+}
+
+/// Subscriptions claimed because they are due, oldest first, and rows that could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct DueClaim {
+    /// Good rows.
+    pub due: Vec<Claimed<Subscription>>,
+    /// Bad rows, already set aside.
+    pub poison: Vec<Poison>,
+}
+
+/// A charge that asks for attention, with what is needed to ask about it or send it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCharge {
+    /// Charge and subscription, for the agenda.
+    pub open: Open,
+    /// The latest attempt as recorded; absent only for a charge without one.
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// An attempt as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AttemptRecord {
+    /// Number, from 1.
+    pub number: u16,
+    /// The gateway key.
+    pub key: Key,
+    /// The instrument.
+    pub method: domain::id::PaymentMethodId,
+    /// `open`, `succeeded`, `declined` or `closed`.
+    pub state: String,
+    /// The gateway's id of the payment, once learnt.
+    pub payment_id: Option<String>,
+    /// The frozen request.
+    #[serde(skip)]
+    pub body: Body,
+    /// When it was recorded, UTC.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A value that was durably committed. Only [`Store::commit_intents`] makes one of an [`Intent`], and only it can be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded<T> {
+    value: T,
+    /// The charge as it stands after the commit.
+    pub charge: Charge,
+    /// The fence under which the verdict must be written.
+    pub fence: i64,
+}
+
+impl<T> Recorded<T> {
+    /// For implementations of [`Store`] only, after a commit returned; tests/it/architecture.rs holds that.
+    pub(crate) const fn by_commit(value: T, charge: Charge, fence: i64) -> Self {
+        Self { value, charge, fence }
+    }
+
+    /// What was committed.
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A new obligation and, unless it is skipped or parked, its first intent.
+#[derive(Debug, Clone)]
+pub struct NewCharge {
+    /// The charge after the step that records it.
+    pub charge: Charge,
+    /// What will be sent.
+    pub intent: Option<Intent>,
+}
+
+/// An open charge that moves on before anything is sent: a retry, the same key again, or its end by cancellation.
+#[derive(Debug, Clone)]
+pub struct MovedCharge {
+    /// The charge after the step.
+    pub charge: Charge,
+    /// The claim's fence.
+    pub fence: i64,
+    /// A new attempt to record; `None` for the same key again.
+    pub new_attempt: Option<Intent>,
+    /// The recorded attempt to submit again.
+    pub again: Option<Intent>,
+}
+
+/// One batch of decisions: one transaction.
+#[derive(Debug, Clone)]
+pub struct IntentBatch {
+    /// When it is decided, UTC.
+    pub at: DateTime<Utc>,
+    /// Ids of the holds the agenda was drawn under. Other holds in force at commit: nothing is recorded.
+    pub holds_seen: Vec<i64>,
+    /// How claimed subscriptions move on, with their claims' fences.
+    pub advances: Vec<Claimed<Advance>>,
+    /// Obligations of those subscriptions.
+    pub new: Vec<NewCharge>,
+    /// Open charges that move on.
+    pub moved: Vec<MovedCharge>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+pub enum Committed {
+    /// Recorded. Rows that changed hands or were cancelled meanwhile are left out; they were not touched.
+    Recorded {
+        /// What may now be sent, in the order given.
+        intents: Vec<Recorded<Intent>>,
+        /// Decisions dropped because the row had moved on.
+        lost: usize,
+    },
+    /// Holds changed between drawing and committing; nothing was recorded. Draw again.
+    HoldsChanged,
+}
+
+/// How a question was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// A create: POST.
+    Submit,
+    /// A GET by the gateway's id.
+    ById,
+    /// A look-up by our key.
+    ByKey,
+}
+
+impl Asked {
+    /// The word in evidence rows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::ById => "by_id",
+            Self::ByKey => "by_key",
+        }
+    }
+}
+
+/// One observation: what was seen, with the evidence. Carries no personal data and no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// How we asked.
+    pub asked: Asked,
+    /// What it means.
+    pub seen: Seen,
+    /// The gateway's id of the payment.
+    pub payment_id: Option<String>,
+    /// HTTP status, when there was an answer.
+    pub http_status: Option<u16>,
+    /// The gateway's own status word.
+    pub gateway_status: Option<String>,
+    /// The gateway's message or our reason, shortened.
+    pub detail: Option<String>,
+    /// SHA-256 of the answer's body.
+    pub body_sha256: Option<String>,
+    /// The gateway's request id.
+    pub request_id: Option<String>,
+}
+
+/// What was learnt about one charge, to be committed.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The charge before, as recorded or claimed.
+    pub before: Claimed<Charge>,
+    /// The charge after; `None` when the observation changes nothing and only the evidence is kept.
+    pub after: Option<Charge>,
+    /// Attempt number the observations are about.
+    pub attempt: u16,
+    /// The evidence, oldest first.
+    pub observations: Vec<(DateTime<Utc>, Observation)>,
+    /// The subscription is to be paused: its policy ended.
+    pub pause: bool,
+}
+
+/// What became of verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerdictsCommitted {
+    /// Charges that moved.
+    pub applied: usize,
+    /// Observations kept as evidence only, because the claim had been lost.
+    pub evidence_only: usize,
+}
+
+/// The place after which a page continues; `None` at the start.
+pub type Cursor = Option<(DateTime<Utc>, String)>;
+
+/// A change to the catalog: new or changed plans and policies, already understood.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogChange {
+    /// Plans as written and understood.
+    pub plans: Vec<(PlanSpec, Plan)>,
+    /// Policies.
+    pub policies: Vec<Policy>,
+}
+
+/// What applying a catalog change did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Ids with their new versions.
+    pub changed: Vec<(String, u32)>,
+    /// Ids that were already so.
+    pub unchanged: Vec<String>,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// New subscriptions.
+    pub added: usize,
+    /// Subscriptions whose method, amount, end or customer changed.
+    pub changed: usize,
+    /// Already so.
+    pub unchanged: usize,
+}
+
+/// Which rows a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct ChargeFilter {
+    /// Only these state words of product.md §1.1.
+    pub words: Vec<String>,
+    /// Only this subscription's.
+    pub subscription: Option<SubscriptionId>,
+    /// Only those due on or after this date.
+    pub from: Option<NaiveDate>,
+    /// Only those due on or before this date.
+    pub until: Option<NaiveDate>,
+}
+
+/// A line of a charge's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TimelineEntry {
+    /// When, UTC.
+    pub at: DateTime<Utc>,
+    /// Who or what.
+    pub actor: String,
+    /// What happened, in one word.
+    pub event: String,
+    /// The rest.
+    pub detail: String,
+}
+
+/// What a subscription looks like to people.
+#[derive(Debug, Clone, Serialize)]
+pub struct SubscriptionView {
+    /// The subscription.
+    #[serde(flatten)]
+    pub subscription: Subscription,
+    /// Why it is set aside, if it is.
+    pub note: Option<String>,
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cancelled {
+    /// Charges that ended with it.
+    pub skipped: usize,
+    /// Charges in flight or unknown, which run on: a cancel does not undo what was sent.
+    pub in_flight: usize,
+}
+
+/// Sums by state word and currency.
+pub type Totals = BTreeMap<(String, String), (u64, i64)>;
+
+/// The shared budget of one merchant's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests per second, all replicas together. At least 1.
+    pub per_second: u32,
+    /// Requests that may come at once.
+    pub burst: u32,
+}
+
+/// A slice of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slice {
+    /// `permits` requests, to be spread from `starts_in` on at `per_second`, and void after `valid_for`.
+    Granted {
+        /// How many.
+        permits: u32,
+        /// From when on.
+        starts_in: Duration,
+        /// Spread over this time.
+        spread_over: Duration,
+        /// Unused permits lapse after this time.
+        valid_for: Duration,
+    },
+    /// Nothing now; ask again after this time.
+    Wait(Duration),
+}
+
+/// What the gateway's behaviour says about the rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// 429: everyone waits this long.
+    Blocked(Duration),
+    /// Errors and silences: everyone halves.
+    Failing,
+    /// Answers come: everyone grows back a little.
+    Healthy,
+}
+
+/// Durable memory. Every write is one transaction; none is open across a call to the gateway.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
+    async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
+    /// Is the database reachable and at this binary's schema?
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Plans and policies in force.
+    async fn catalog(&self) -> Result<Catalog, StoreError>;
+    /// Applies plans and policies; versions count up, versions in force stay readable.
+    async fn apply(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError>;
+
+    /// Holds in force, oldest first.
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+    /// Sets a hold; a hold of the same scope already in force is returned as it is.
+    async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError>;
+    /// Lifts the hold of a scope; `false` when there was none.
+    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Adds or updates subscriptions, all or none. An update never moves cycle, due date or plan rhythm.
+    async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError>;
+    /// One subscription.
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError>;
+    /// Subscriptions by id, a page at a time.
+    async fn subscriptions(
+        &self,
+        status: Option<SubscriptionStatus>,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<SubscriptionView>, StoreError>;
+    /// Of the given ids, those already stored, as stored.
+    async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
+    /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
+    async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
+
+    /// Takes up to `limit` due subscriptions until `lease_until`, oldest first. One multi-row statement.
+    async fn claim_due(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<DueClaim, StoreError>;
+    /// Takes up to `limit` charges whose moment has come until `lease_until`, oldest first. One multi-row statement.
+    async fn claim_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Claimed<OpenCharge>>, StoreError>;
+    /// Due subscriptions in the order [`Store::claim_due`] takes them; takes nothing.
+    async fn peek_due(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(DueClaim, Cursor), StoreError>;
+    /// Open charges in the order [`Store::claim_open`] takes them; takes nothing.
+    async fn peek_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(Vec<OpenCharge>, Cursor), StoreError>;
+    /// When something falls due next; `None` when nothing will.
+    async fn next_wake(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError>;
+
+    /// Records a batch of decisions: the last look, the intents with their frozen bodies, the advances and the audit rows,
+    /// in one transaction. Returns after the commit is durable.
+    async fn commit_intents(&self, batch: IntentBatch) -> Result<Committed, StoreError>;
+    /// Records what was learnt, by fenced compare-and-set; evidence is kept even when the claim was lost.
+    async fn commit_verdicts(&self, verdicts: &[Verdict]) -> Result<VerdictsCommitted, StoreError>;
+
+    /// Takes a slice of a merchant's budget.
+    async fn take_rate(&self, merchant: MerchantId, quota: Quota, want: u32) -> Result<Slice, StoreError>;
+    /// Reports how the gateway behaves.
+    async fn report_pressure(&self, merchant: MerchantId, pressure: Pressure) -> Result<(), StoreError>;
+
+    /// One charge.
+    async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, StoreError>;
+    /// Charges by due instant, a page at a time.
+    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError>;
+    /// A charge's attempts, oldest first.
+    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError>;
+    /// Everything recorded about a charge, oldest first.
+    async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError>;
+    /// Count and sum by state word and currency.
+    async fn totals(&self) -> Result<Totals, StoreError>;
+
+    /// Keeps a run's agenda hash.
+    async fn record_run(&self, kind: &str, as_of: DateTime<Utc>, at: DateTime<Utc>, hash: &str, items: u64) -> Result<(), StoreError>;
+}
+
+/// A question about a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Our key.
+    pub key: Key,
+    /// The gateway's id, when known: then it is asked by id.
+    pub payment_id: Option<String>,
+    /// What was asked for; an answer about anything else is a mismatch.
+    pub amount: Money,
+}
+
+/// The gateway, as the engine needs it. Implementations never resend by themselves.
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// The request for an attempt, frozen: pure, no I/O.
+    ///
+    /// # Errors
+    /// A sentence when the gateway's limits forbid the request.
+    fn compose(&self, charge: &Charge, subscription: &Subscription, plan: &Plan, method: &Method, key: Key) -> Result<Body, String>;
+    /// Submits a recorded intent, once.
+    async fn submit(&self, intent: &Recorded<Intent>) -> Observation;
+    /// Asks what became of an attempt. Reads only.
+    async fn ask(&self, question: &Question) -> Observation;
+}
+

@@ -1,0 +1,369 @@
+//! Plans, policies, holds and subscriptions: what people change, each change in one transaction with its audit row.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Value,
+};
+use sha2::{Digest as _, Sha256};
+
+use domain::agenda::{Hold, Scope};
+use domain::charge::{Event, Limits};
+use domain::dunning::Policy;
+use domain::id::SubscriptionId;
+use domain::plan::{Catalog, Plan, PlanSpec};
+use domain::subscription::{Subscription, SubscriptionStatus};
+use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
+
+use super::bulk::{Bulk, Kind, Val, source};
+use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::{DatabaseStore, store_error};
+use crate::ports::{Applied, Cancelled, CatalogChange, Imported, StoreError, SubscriptionView};
+
+/// Rows of one import statement.
+const IMPORT_BATCH: usize = 1_000;
+
+const SUBSCRIPTIONS: &[(&str, Kind)] = &[
+    ("s_id", Kind::Text),
+    ("s_merchant_id", Kind::Uuid),
+    ("s_plan_id", Kind::Text),
+    ("s_customer", Kind::Text),
+    ("s_method_id", Kind::Uuid),
+    ("s_method_kind", Kind::Text),
+    ("s_consent", Kind::Text),
+    ("s_start_on", Kind::Date),
+    ("s_anchor_day", Kind::Text),
+    ("s_time_zone", Kind::Text),
+    ("s_amount_minor", Kind::Int),
+    ("s_currency", Kind::Text),
+    ("s_end_on", Kind::Date),
+    ("s_status", Kind::Text),
+    ("s_next_cycle", Kind::Int),
+    ("s_next_due_at", Kind::Time),
+    ("s_at", Kind::Time),
+];
+
+/// A subscription's texts, ready for a batch.
+struct Written {
+    customer: String,
+    consent: Option<String>,
+    anchor_day: Option<String>,
+}
+
+fn written(row: &Subscription) -> Result<Written, StoreError> {
+    let json = |column: &'static str, text: Result<String, serde_json::Error>| {
+        text.map_err(|error| StoreError::Refused(format!("subscription.{column} cannot be written: {error}")))
+    };
+    let consent = row.method.as_ref().and_then(|method| method.consent.as_ref());
+    Ok(Written {
+        customer: json("customer", serde_json::to_string(&row.customer))?,
+        consent: consent.map(|consent| json("consent", serde_json::to_string(consent))).transpose()?,
+        anchor_day: row.anchor_day.map(|day| day.to_string()),
+    })
+}
+
+/// What an import may change on a subscription that is already there.
+fn same_terms(a: &Subscription, b: &Subscription) -> bool {
+    a.customer == b.customer && a.method == b.method && a.amount == b.amount && a.end_on == b.end_on
+}
+
+fn spec_digest(spec: &str) -> String {
+    hex::encode(Sha256::digest(spec.as_bytes()))
+}
+
+impl DatabaseStore {
+    pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
+        let mut catalog = Catalog::default();
+        // Ascending versions: the last one of each id stays.
+        let plans = plan_version::Entity::find().order_by_asc(plan_version::Column::Version).all(&self.database).await;
+        for row in plans.map_err(store_error)? {
+            let fail = |why: String| StoreError::Inconsistent {
+                table: "plan_version",
+                column: "spec",
+                row: format!("{}/{}", row.plan_id, row.version),
+                why,
+            };
+            let spec: PlanSpec = serde_json::from_str(&row.spec).map_err(|error| fail(error.to_string()))?;
+            let version = u32::try_from(row.version).map_err(|error| fail(error.to_string()))?;
+            let plan = Plan::from_spec(&spec, version).map_err(|mistakes| {
+                fail(mistakes.first().map_or_else(String::new, |first| format!("{} {}", first.field, first.message)))
+            })?;
+            catalog.plans.insert(plan.id.clone(), plan);
+        }
+        let policies = dunning_policy_version::Entity::find()
+            .order_by_asc(dunning_policy_version::Column::Version)
+            .all(&self.database)
+            .await;
+        for row in policies.map_err(store_error)? {
+            let policy: Policy = serde_json::from_str(&row.spec).map_err(|error| StoreError::Inconsistent {
+                table: "dunning_policy_version",
+                column: "spec",
+                row: format!("{}/{}", row.policy_id, row.version),
+                why: error.to_string(),
+            })?;
+            catalog.policies.insert(policy.id.clone(), policy);
+        }
+        Ok(catalog)
+    }
+
+    pub(super) async fn apply_catalog(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError> {
+        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
+        let mut plans = Vec::new();
+        for (spec, plan) in &change.plans {
+            plans.push(("plan", plan.id.to_string(), serde_json::to_string(spec).map_err(bad)?));
+        }
+        for policy in &change.policies {
+            plans.push(("dunning_policy", policy.id.to_string(), serde_json::to_string(policy).map_err(bad)?));
+        }
+        let plans = &plans;
+        self.transaction(&move |transaction, _| {
+            Box::pin(async move {
+                let mut applied = Applied::default();
+                for (kind, id, spec) in plans {
+                    let digest = spec_digest(spec);
+                    let (table, column) = match *kind {
+                        "plan" => ("plan_version", "plan_id"),
+                        _ => ("dunning_policy_version", "policy_id"),
+                    };
+                    let sql = format!("SELECT version, sha256 FROM {table} WHERE {column} = $1 ORDER BY version DESC LIMIT 1");
+                    let current = transaction.query_one_raw(self.statement(sql, [id.clone().into()])).await?;
+                    let (version, known) = match current {
+                        Some(row) => (row.try_get::<i32>("", "version")?, row.try_get::<String>("", "sha256")?),
+                        None => (0, String::new()),
+                    };
+                    if known == digest {
+                        applied.unchanged.push(id.clone());
+                        continue;
+                    }
+                    let next = version + 1;
+                    let sql = format!(
+                        "INSERT INTO {table} ({column}, version, spec, sha256, applied_at, applied_by) VALUES ($1, $2, $3, $4, $5, $6)"
+                    );
+                    let values: [Value; 6] =
+                        [id.clone().into(), next.into(), spec.clone().into(), digest.clone().into(), at.into(), by.into()];
+                    transaction.execute_raw(self.statement(sql, values)).await?;
+                    self.audit(transaction, by, &format!("{kind}.applied"), id, &format!("version {next} {digest}"), at).await?;
+                    applied.changed.push((id.clone(), u32::try_from(next).unwrap_or_default()));
+                }
+                Ok(applied)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn read_holds(&self) -> Result<Vec<Hold>, StoreError> {
+        let found = hold::Entity::find()
+            .filter(hold::Column::LiftedAt.is_null())
+            .order_by_asc(hold::Column::Id)
+            .all(&self.database)
+            .await
+            .map_err(store_error)?;
+        found.into_iter().map(hold_of).collect()
+    }
+
+    pub(super) async fn set_hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
+        let word = scope.to_string();
+        let word = &word;
+        self.transaction(&move |transaction, _| {
+            Box::pin(async move {
+                let values: [Value; 4] = [word.clone().into(), reason.into(), by.into(), at.into()];
+                let sql = "INSERT INTO hold (scope, reason, held_by, since) VALUES ($1, $2, $3, $4) \
+                           ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
+                let done = transaction.execute_raw(self.statement(sql, values)).await?;
+                if done.rows_affected() > 0 {
+                    self.audit(transaction, by, "hold.on", word, reason, at).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        let holds = self.read_holds().await?;
+        holds.into_iter().find(|hold| hold.scope == *scope).ok_or_else(|| {
+            StoreError::Unavailable("the hold was lifted by someone else at the same moment: look again".to_owned())
+        })
+    }
+
+    pub(super) async fn lift_hold(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let word = scope.to_string();
+        let word = &word;
+        self.transaction(&move |transaction, _| {
+            Box::pin(async move {
+                let values: [Value; 3] = [word.clone().into(), at.into(), by.into()];
+                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 WHERE scope = $1 AND lifted_at IS NULL";
+                let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
+                if lifted {
+                    self.audit(transaction, by, "hold.off", word, "", at).await?;
+                }
+                Ok(lifted)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn import_subscriptions(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
+        let mut batches = Vec::new();
+        for chunk in rows.chunks(IMPORT_BATCH) {
+            let mut bulk = Bulk::new(SUBSCRIPTIONS);
+            for row in chunk {
+                let text = written(row)?;
+                bulk.push(&[
+                    Val::text(row.id.as_str()),
+                    Val::uuid(row.merchant.0),
+                    Val::text(row.plan.as_str()),
+                    Val::text(&text.customer),
+                    Val::Uuid(row.method.as_ref().map(|method| method.id.0)),
+                    Val::Text(row.method.as_ref().map(|method| method.kind.as_str())),
+                    Val::Text(text.consent.as_deref()),
+                    Val::Date(Some(row.start_on)),
+                    Val::Text(text.anchor_day.as_deref()),
+                    Val::Text(row.zone.as_ref().map(domain::calendar::Zone::name)),
+                    Val::Int(row.amount.map(|amount| amount.minor())),
+                    Val::Text(row.amount.map(|amount| amount.currency().code())),
+                    Val::Date(row.end_on),
+                    Val::text(row.status.as_str()),
+                    Val::int(i64::from(row.next_cycle)),
+                    Val::Time(row.next_due_at.map(whole)),
+                    Val::time(at),
+                ]);
+            }
+            batches.push(bulk.finish());
+        }
+        let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id.clone()).collect();
+        let before: BTreeMap<SubscriptionId, Subscription> =
+            self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
+        // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
+        let sql = format!(
+            "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
+             time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at) \
+             SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
+             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at FROM {} WHERE true \
+             ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
+             method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
+             currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at",
+            source(self.backend(), SUBSCRIPTIONS, 1)
+        );
+        let detail = format!("{} rows", rows.len());
+        let (batches, sql, detail) = (&batches, &sql, &detail);
+        self.transaction(&move |transaction, _| {
+            Box::pin(async move {
+                for batch in batches {
+                    transaction.execute_raw(self.statement(sql.clone(), [batch.clone().into()])).await?;
+                }
+                self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
+            })
+        })
+        .await?;
+        Ok(Imported { added: rows.len() - before.len(), changed: before.len() - unchanged, unchanged })
+    }
+
+    pub(super) async fn existing_subscriptions(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IMPORT_BATCH) {
+            let chunk = chunk.iter().map(SubscriptionId::as_str);
+            let models = subscription::Entity::find()
+                .filter(subscription::Column::Id.is_in(chunk))
+                .all(&self.database)
+                .await
+                .map_err(store_error)?;
+            for model in &models {
+                found.push(rows::subscription(model)?);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn one_subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
+        let found = subscription::Entity::find_by_id(id.as_str()).one(&self.database).await.map_err(store_error)?;
+        found.map(|model| view(&model)).transpose()
+    }
+
+    pub(super) async fn list_subscriptions(
+        &self,
+        status: Option<SubscriptionStatus>,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<SubscriptionView>, StoreError> {
+        let mut query = subscription::Entity::find().order_by_asc(subscription::Column::Id).limit(limit);
+        if let Some(status) = status {
+            query = query.filter(subscription::Column::Status.eq(status.as_str()));
+        }
+        if let Some(after) = after {
+            query = query.filter(subscription::Column::Id.gt(after));
+        }
+        query.all(&self.database).await.map_err(store_error)?.iter().map(view).collect()
+    }
+
+    pub(super) async fn cancel_subscription(
+        &self,
+        id: &SubscriptionId,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Cancelled>, StoreError> {
+        self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, by, at))).await
+    }
+
+    async fn cancel_within(
+        &self,
+        on: &DatabaseTransaction,
+        id: &SubscriptionId,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Option<Cancelled>, DbErr> {
+        // The row lock orders this against an intent that is being recorded: whoever commits first wins.
+        let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}").into()];
+        let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, leased_until = NULL, \
+                   fence = fence + 1, updated_at = $2 WHERE id = $1 AND status <> 'cancelled'";
+        let done = on.execute_raw(self.statement(sql, values)).await?;
+        if done.rows_affected() == 0 && subscription::Entity::find_by_id(id.as_str()).one(on).await?.is_none() {
+            return Ok(None);
+        }
+        let open = charge::Entity::find()
+            .filter(charge::Column::SubscriptionId.eq(id.as_str()))
+            .filter(charge::Column::State.is_not_in(["paid", "failed", "skipped"]))
+            .all(on)
+            .await?;
+        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        let mut skipped = Bulk::new(CHARGE_STATE);
+        for model in &open {
+            let Ok(charge) = rows::charge(model) else { continue };
+            match charge.step(Event::Cancel, at, &Limits::default()) {
+                Ok(charge) => {
+                    skipped.push(&charge_state(&charge, at));
+                    outcome.skipped += 1;
+                }
+                Err(_) => outcome.in_flight += 1,
+            }
+        }
+        let sql = format!(
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM {} WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')",
+            source(self.backend(), CHARGE_STATE, 1)
+        );
+        self.run(on, sql, skipped).await?;
+        let values: [Value; 2] = [id.as_str().into(), at.into()];
+        let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
+                   (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
+        on.execute_raw(self.statement(sql, values)).await?;
+        if done.rows_affected() > 0 {
+            let detail = format!("{} waiting charges ended, {} in flight", outcome.skipped, outcome.in_flight);
+            self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
+        }
+        Ok(Some(outcome))
+    }
+}
+
+fn view(model: &subscription::Model) -> Result<SubscriptionView, StoreError> {
+    Ok(SubscriptionView { subscription: rows::subscription(model)?, note: model.note.clone() })
+}
+
+fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {
+    let scope = model.scope.parse().map_err(|why| StoreError::Inconsistent {
+        table: "hold",
+        column: "scope",
+        row: model.id.to_string(),
+        why,
+    })?;
+    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since })
+}

@@ -1,0 +1,225 @@
+//! Taking work: one multi-row statement each, fenced, leased by the store's time, skipping what others hold.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _, Value};
+
+use domain::agenda::Open;
+use domain::charge::State;
+use domain::id::MerchantId;
+use entity::{attempt, charge, subscription};
+
+use super::{DatabaseStore, rows, store_error};
+use crate::ports::{Claimed, Cursor, DueClaim, OpenCharge, Poison, StoreError};
+
+impl DatabaseStore {
+    /// `times`: due by, now, lease until.
+    pub(super) async fn take_due(
+        &self,
+        merchant: MerchantId,
+        times: [DateTime<Utc>; 3],
+        limit: u32,
+    ) -> Result<DueClaim, StoreError> {
+        let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        // The rows to take are chosen once, in a materialised step: as a plain sub-select the planner may run it again and
+        // take more than the limit.
+        let sql = format!(
+            "WITH due AS MATERIALIZED (\
+               SELECT id FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 \
+                 AND (leased_until IS NULL OR leased_until <= $3) \
+               ORDER BY next_due_at, id LIMIT $5 {skip_locked}) \
+             UPDATE subscription SET fence = fence + 1, leased_until = $4 WHERE id IN (SELECT id FROM due) RETURNING *"
+        );
+        let [due_by, now, lease_until] = times;
+        let values: [Value; 5] = [merchant.0.into(), due_by.into(), now.into(), lease_until.into(), i64::from(limit).into()];
+        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
+        let mut models = Vec::with_capacity(found.len());
+        for row in &found {
+            models.push(subscription::Model::from_query_result(row, "").map_err(store_error)?);
+        }
+        // RETURNING has no order.
+        models.sort_by(|a, b| (a.next_due_at, &a.id).cmp(&(b.next_due_at, &b.id)));
+        let claim = read_due(&models);
+        self.set_aside(&claim.poison, now).await?;
+        Ok(claim)
+    }
+
+    pub(super) async fn look_at_due(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(DueClaim, Cursor), StoreError> {
+        let (at, id) = after.clone().unwrap_or((DateTime::<Utc>::UNIX_EPOCH, String::new()));
+        let sql = "SELECT * FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 AND (next_due_at, id) > ($3, $4) \
+                   ORDER BY next_due_at, id LIMIT $5";
+        let values: [Value; 5] = [merchant.0.into(), due_by.into(), at.into(), id.into(), i64::from(limit).into()];
+        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
+        let mut models = Vec::with_capacity(found.len());
+        for row in &found {
+            models.push(subscription::Model::from_query_result(row, "").map_err(store_error)?);
+        }
+        let cursor = models.last().and_then(|last| last.next_due_at.map(|at| (at, last.id.clone())));
+        Ok((read_due(&models), cursor))
+    }
+
+    pub(super) async fn take_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Claimed<OpenCharge>>, StoreError> {
+        let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let sql = format!(
+            "WITH due AS MATERIALIZED (\
+               SELECT id FROM charge WHERE merchant_id = $1 AND next_at <= $2 AND (leased_until IS NULL OR leased_until <= $2) \
+               ORDER BY next_at, id LIMIT $4 {skip_locked}) \
+             UPDATE charge SET fence = fence + 1, leased_until = $3 WHERE id IN (SELECT id FROM due) RETURNING *"
+        );
+        let values: [Value; 4] = [merchant.0.into(), due_by.into(), lease_until.into(), i64::from(limit).into()];
+        let models = self.charge_models(&sql, values.to_vec()).await?;
+        let fences: Vec<i64> = models.iter().map(|model| model.fence).collect();
+        let open = self.open_charges(&models).await?;
+        Ok(open.into_iter().zip(fences).filter_map(|(value, fence)| value.map(|value| Claimed { value, fence })).collect())
+    }
+
+    pub(super) async fn look_at_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(Vec<OpenCharge>, Cursor), StoreError> {
+        let (at, id) = after.clone().unwrap_or((DateTime::<Utc>::UNIX_EPOCH, uuid::Uuid::nil().to_string()));
+        let id = uuid::Uuid::try_parse(&id).unwrap_or_default();
+        let sql = "SELECT * FROM charge WHERE merchant_id = $1 AND next_at <= $2 AND (next_at, id) > ($3, $4) \
+                   ORDER BY next_at, id LIMIT $5";
+        let values: [Value; 5] = [merchant.0.into(), due_by.into(), at.into(), id.into(), i64::from(limit).into()];
+        let models = self.charge_models(sql, values.to_vec()).await?;
+        let cursor = models.last().and_then(|last| last.next_at.map(|at| (at, last.id.to_string())));
+        Ok((self.open_charges(&models).await?.into_iter().flatten().collect(), cursor))
+    }
+
+    /// Charge rows in the order of [`DatabaseStore::take_open`].
+    async fn charge_models(&self, sql: &str, values: Vec<Value>) -> Result<Vec<charge::Model>, StoreError> {
+        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
+        let mut models = Vec::with_capacity(found.len());
+        for row in &found {
+            models.push(charge::Model::from_query_result(row, "").map_err(store_error)?);
+        }
+        models.sort_by(|a, b| (a.next_at, a.id).cmp(&(b.next_at, b.id)));
+        Ok(models)
+    }
+
+    /// Joins charges with their subscriptions and latest attempts, three statements for any number of them. A row that
+    /// cannot be read is parked by nobody and claimed again after its lease; it is logged each time and blocks no neighbour.
+    async fn open_charges(&self, models: &[charge::Model]) -> Result<Vec<Option<OpenCharge>>, StoreError> {
+        if models.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ids: Vec<String> = models.iter().map(|model| model.subscription_id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = subscription::Entity::find()
+            .filter(subscription::Column::Id.is_in(ids))
+            .all(&self.database)
+            .await
+            .map_err(store_error)?;
+        let subscriptions: BTreeMap<&str, &subscription::Model> = found.iter().map(|row| (row.id.as_str(), row)).collect();
+        let charge_ids: Vec<uuid::Uuid> = models.iter().map(|model| model.id).collect();
+        let found = attempt::Entity::find()
+            .filter(attempt::Column::ChargeId.is_in(charge_ids))
+            .all(&self.database)
+            .await
+            .map_err(store_error)?;
+        let attempts: BTreeMap<(uuid::Uuid, i32), &attempt::Model> =
+            found.iter().map(|row| ((row.charge_id, row.number), row)).collect();
+        Ok(models
+            .iter()
+            .map(|model| {
+                let subscription = subscriptions.get(model.subscription_id.as_str()).copied();
+                match open_charge(model, subscription, attempts.get(&(model.id, model.attempt)).copied()) {
+                    Ok(open) => Some(open),
+                    Err(error) => {
+                        tracing::error!(event = "row_unreadable", error = %error, "a charge cannot be read; a person must mend its row");
+                        None
+                    }
+                }
+            })
+            .collect())
+    }
+
+    /// Sets unreadable subscriptions aside so that they are not claimed again.
+    async fn set_aside(&self, poison: &[Poison], at: DateTime<Utc>) -> Result<(), StoreError> {
+        for row in poison {
+            let values: [Value; 3] = [row.id.clone().into(), row.why.clone().into(), at.into()];
+            let sql = "UPDATE subscription SET status = 'quarantined', note = $2, next_due_at = NULL, leased_until = NULL, \
+                       updated_at = $3 WHERE id = $1";
+            self.database.execute_raw(self.statement(sql, values)).await.map_err(store_error)?;
+            self.audit(&self.database, "autopay", "subscription.quarantined", &row.id, &row.why, at).await.map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn soonest(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let sql = "SELECT (SELECT min(next_due_at) FROM subscription WHERE merchant_id = $1 AND next_due_at IS NOT NULL) AS a, \
+                   (SELECT min(next_at) FROM charge WHERE merchant_id = $1 AND next_at IS NOT NULL) AS b";
+        let row = self.database.query_one_raw(self.statement(sql, [merchant.0.into()])).await.map_err(store_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let a: Option<DateTime<Utc>> = row.try_get("", "a").map_err(store_error)?;
+        let b: Option<DateTime<Utc>> = row.try_get("", "b").map_err(store_error)?;
+        Ok(match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+
+    /// One audit row.
+    pub(super) async fn audit(
+        &self,
+        on: &impl ConnectionTrait,
+        actor: &str,
+        action: &str,
+        object: &str,
+        detail: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), sea_orm::DbErr> {
+        let values: [Value; 5] = [at.into(), actor.into(), action.into(), object.into(), detail.into()];
+        let sql = "INSERT INTO audit (at, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)";
+        on.execute_raw(self.statement(sql, values)).await.map(drop)
+    }
+}
+
+fn read_due(models: &[subscription::Model]) -> DueClaim {
+    let mut claim = DueClaim::default();
+    for model in models {
+        match rows::subscription(model) {
+            Ok(value) => claim.due.push(Claimed { value, fence: model.fence }),
+            Err(error) => claim.poison.push(Poison { id: model.id.clone(), why: error.to_string() }),
+        }
+    }
+    claim
+}
+
+fn open_charge(
+    model: &charge::Model,
+    subscription: Option<&subscription::Model>,
+    attempt: Option<&attempt::Model>,
+) -> Result<OpenCharge, StoreError> {
+    let charge = rows::charge(model)?;
+    let missing = |column, why: &str| StoreError::Inconsistent {
+        table: "charge",
+        column,
+        row: charge.id.to_string(),
+        why: why.to_owned(),
+    };
+    let subscription = subscription.ok_or_else(|| missing("subscription_id", "names no subscription"))?;
+    let attempt = attempt.map(rows::attempt).transpose()?;
+    if attempt.is_none() && !matches!(charge.state, State::Parked { .. }) {
+        return Err(missing("attempt", "names no attempt"));
+    }
+    Ok(OpenCharge { open: Open { subscription: rows::subscription(subscription)?, charge }, attempt })
+}

@@ -1,0 +1,489 @@
+//! The two commits of the charge path: intents before the gateway hears of them, verdicts after it answered.
+
+use std::collections::BTreeSet;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use uuid::Uuid;
+
+use domain::attempt::Intent;
+use domain::charge::{Charge, State};
+
+use super::bulk::{Bulk, Kind, Val, source};
+use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::{DatabaseStore, store_error};
+use crate::ports::{Committed, IntentBatch, MovedCharge, NewCharge, Recorded, StoreError, Verdict, VerdictsCommitted};
+
+const ADVANCES: &[(&str, Kind)] = &[
+    ("s_id", Kind::Text),
+    ("s_fence", Kind::Int),
+    ("s_from_cycle", Kind::Int),
+    ("s_next_cycle", Kind::Int),
+    ("s_next_due_at", Kind::Time),
+    ("s_status", Kind::Text),
+    ("s_note", Kind::Text),
+    ("s_at", Kind::Time),
+];
+
+/// What a charge is, beside [`CHARGE_STATE`], where it stands.
+const CHARGE_FACTS: &[(&str, Kind)] = &[
+    ("f_id", Kind::Uuid),
+    ("f_merchant_id", Kind::Uuid),
+    ("f_subscription_id", Kind::Text),
+    ("f_cycle", Kind::Int),
+    ("f_purpose", Kind::Text),
+    ("f_plan_id", Kind::Text),
+    ("f_plan_version", Kind::Int),
+    ("f_amount_minor", Kind::Int),
+    ("f_currency", Kind::Text),
+    ("f_due_on", Kind::Date),
+    ("f_due_at", Kind::Time),
+    ("f_state", Kind::Text),
+    ("f_since", Kind::Time),
+    ("f_next_at", Kind::Time),
+    ("f_why", Kind::Text),
+    ("f_attempt", Kind::Int),
+    ("f_submissions", Kind::Int),
+    ("f_sent_at", Kind::Time),
+    ("f_at", Kind::Time),
+];
+
+const ATTEMPTS: &[(&str, Kind)] = &[
+    ("a_charge_id", Kind::Uuid),
+    ("a_number", Kind::Int),
+    ("a_key", Kind::Uuid),
+    ("a_method_id", Kind::Uuid),
+    ("a_amount_minor", Kind::Int),
+    ("a_currency", Kind::Text),
+    ("a_body", Kind::Text),
+    ("a_body_sha256", Kind::Text),
+    ("a_at", Kind::Time),
+];
+
+const AUDIT: &[(&str, Kind)] = &[("o_at", Kind::Time), ("o_action", Kind::Text), ("o_object", Kind::Text), ("o_detail", Kind::Text)];
+
+const MOVED: &[(&str, Kind)] = &[("m_id", Kind::Uuid), ("m_fence", Kind::Int), ("m_sends", Kind::Bool)];
+
+const VERDICTS: &[(&str, Kind)] = &[("m_id", Kind::Uuid), ("m_fence", Kind::Int), ("m_before", Kind::Text)];
+
+const OUTCOMES: &[(&str, Kind)] = &[
+    ("a_charge_id", Kind::Uuid),
+    ("a_number", Kind::Int),
+    ("a_state", Kind::Text),
+    ("a_payment_id", Kind::Text),
+    ("a_at", Kind::Time),
+];
+
+const EVIDENCE: &[(&str, Kind)] = &[
+    ("e_charge_id", Kind::Uuid),
+    ("e_attempt", Kind::Int),
+    ("e_asked_by", Kind::Text),
+    ("e_seen", Kind::Text),
+    ("e_to_state", Kind::Text),
+    ("e_applied", Kind::Bool),
+    ("e_http_status", Kind::Int),
+    ("e_payment_id", Kind::Text),
+    ("e_gateway_status", Kind::Text),
+    ("e_detail", Kind::Text),
+    ("e_body_sha256", Kind::Text),
+    ("e_request_id", Kind::Text),
+    ("e_at", Kind::Time),
+];
+
+impl DatabaseStore {
+    pub(super) async fn record_intents(&self, batch: &IntentBatch) -> Result<Committed, StoreError> {
+        self.transaction(&move |transaction, _| Box::pin(self.intents(transaction, batch))).await
+    }
+
+    async fn intents(&self, on: &DatabaseTransaction, batch: &IntentBatch) -> Result<Committed, DbErr> {
+        // The last look: holds, then each row as it is now.
+        if self.holds_in_force(on).await? != batch.holds_seen {
+            return Ok(Committed::HoldsChanged);
+        }
+        let advanced = self.advance(on, batch).await?;
+        let new: Vec<&NewCharge> =
+            batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
+        let inserted = self.insert_charges(on, &new, batch).await?;
+        let moved = self.move_charges(on, &batch.moved, batch).await?;
+
+        let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
+        let mut attempts: Vec<&Intent> = Vec::with_capacity(new.len() + moved.len());
+        let mut audit = Bulk::new(AUDIT);
+        let mut intents = Vec::with_capacity(new.len() + moved.len());
+        let at = whole(batch.at);
+        for new in new.iter().filter(|new| inserted.contains(&new.charge.id.0)) {
+            attempts.extend(&new.intent);
+            note(&mut audit, &new.charge, new.intent.as_ref(), at);
+            intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
+        }
+        for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
+            attempts.extend(&moved.new_attempt);
+            let intent = moved.new_attempt.as_ref().or(moved.again.as_ref());
+            note(&mut audit, &moved.charge, intent, at);
+            intents.extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
+        }
+        for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
+            if let Some(why) = &advance.value.note {
+                audit.push(&[
+                    Val::time(at),
+                    Val::text("subscription.quarantined"),
+                    Val::text(advance.value.subscription.as_str()),
+                    Val::text(why),
+                ]);
+            }
+        }
+        self.insert_attempts(on, &attempts).await?;
+        self.insert_audit(on, audit).await?;
+        Ok(Committed::Recorded { intents, lost })
+    }
+
+    async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
+        let found = on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
+        found.iter().map(|row| row.try_get("", "id")).collect()
+    }
+
+    /// Moves claimed subscriptions on; returns the ids that were still ours and still active.
+    async fn advance<'b>(&self, on: &DatabaseTransaction, batch: &'b IntentBatch) -> Result<BTreeSet<&'b str>, DbErr> {
+        let mut rows = Bulk::new(ADVANCES);
+        let at = whole(batch.at);
+        for claimed in &batch.advances {
+            let advance = &claimed.value;
+            rows.push(&[
+                Val::text(advance.subscription.as_str()),
+                Val::int(claimed.fence),
+                Val::int(i64::from(advance.from_cycle)),
+                Val::int(i64::from(advance.next_cycle)),
+                Val::Time(advance.next_due_at.map(whole)),
+                Val::text(advance.status.as_str()),
+                Val::Text(advance.note.as_deref()),
+                Val::time(at),
+            ]);
+        }
+        let sql = format!(
+            "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
+             note = v.s_note, leased_until = NULL, updated_at = v.s_at FROM {} \
+             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' RETURNING id",
+            source(self.backend(), ADVANCES, 1)
+        );
+        let found = self.ids::<String>(on, sql, rows).await?;
+        let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+        Ok(batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(id)).collect())
+    }
+
+    async fn insert_charges(
+        &self,
+        on: &DatabaseTransaction,
+        new: &[&NewCharge],
+        batch: &IntentBatch,
+    ) -> Result<BTreeSet<Uuid>, DbErr> {
+        let mut rows = Bulk::new(CHARGE_FACTS);
+        let at = whole(batch.at);
+        for NewCharge { charge, .. } in new {
+            let why = match &charge.state {
+                State::Skipped { why, .. } => Some(why.as_str()),
+                State::Parked { why, .. } => Some(why.as_str()),
+                State::Planned
+                | State::Due { .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Settling { .. }
+                | State::Paid { .. }
+                | State::Failing { .. }
+                | State::Failed { .. } => None,
+            };
+            rows.push(&[
+                Val::uuid(charge.id.0),
+                Val::uuid(charge.merchant.0),
+                Val::text(charge.subscription.as_str()),
+                Val::int(i64::from(charge.cycle)),
+                Val::text(charge.purpose.as_str()),
+                Val::text(charge.plan.as_str()),
+                Val::int(i64::from(charge.plan_version)),
+                Val::int(charge.amount.minor()),
+                Val::text(charge.amount.currency().code()),
+                Val::Date(Some(charge.due_on)),
+                Val::time(whole(charge.due_at)),
+                Val::text(charge.state.name()),
+                Val::time(at),
+                Val::Time(charge.state.next_at().map(whole)),
+                Val::Text(why),
+                Val::int(i64::from(charge.tries.attempt)),
+                Val::int(i64::from(charge.tries.submissions)),
+                Val::Time(charge.tries.last_sent_at.map(whole)),
+                Val::time(at),
+            ]);
+        }
+        // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's ON.
+        let sql = format!(
+            "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, currency, \
+             due_on, due_at, state, state_since, next_at, why, attempt, submissions, first_sent_at, last_sent_at, \
+             doubt, slow, asked, not_executed, declined, fence, created_at, updated_at) \
+             SELECT f_id, f_merchant_id, f_subscription_id, f_cycle, f_purpose, f_plan_id, f_plan_version, f_amount_minor, \
+             f_currency, f_due_on, f_due_at, f_state, f_since, f_next_at, f_why, f_attempt, f_submissions, f_sent_at, f_sent_at, \
+             false, false, 0, 0, 0, 0, f_at, f_at FROM {} WHERE true \
+             ON CONFLICT (subscription_id, cycle, purpose) DO NOTHING RETURNING id",
+            source(self.backend(), CHARGE_FACTS, 1)
+        );
+        self.ids(on, sql, rows).await
+    }
+
+    async fn move_charges(
+        &self,
+        on: &DatabaseTransaction,
+        moved: &[MovedCharge],
+        batch: &IntentBatch,
+    ) -> Result<BTreeSet<Uuid>, DbErr> {
+        let columns: &'static [(&str, Kind)] = moved_columns();
+        let mut rows = Bulk::new(columns);
+        for row in moved {
+            let mut values = charge_state(&row.charge, batch.at);
+            values.extend([
+                Val::uuid(row.charge.id.0),
+                Val::int(row.fence),
+                Val::Bool(row.new_attempt.is_some() || row.again.is_some()),
+            ]);
+            rows.push(&values);
+        }
+        let sql = format!(
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM {} WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
+             AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
+             AND s.status IN ('active', 'ended'))) RETURNING id",
+            source(self.backend(), columns, 1)
+        );
+        self.ids(on, sql, rows).await
+    }
+
+    async fn insert_attempts(&self, on: &DatabaseTransaction, attempts: &[&Intent]) -> Result<(), DbErr> {
+        let mut rows = Bulk::new(ATTEMPTS);
+        for intent in attempts {
+            rows.push(&[
+                Val::uuid(intent.charge.0),
+                Val::int(i64::from(intent.number)),
+                Val::uuid(intent.key.0),
+                Val::uuid(intent.method.0),
+                Val::int(intent.amount.minor()),
+                Val::text(intent.amount.currency().code()),
+                Val::text(&intent.body.text),
+                Val::text(&intent.body.sha256),
+                Val::time(whole(intent.at)),
+            ]);
+        }
+        let sql = format!(
+            "INSERT INTO attempt (charge_id, number, gateway_key, method_id, amount_minor, currency, body, body_sha256, state, \
+             created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_amount_minor, a_currency, a_body, \
+             a_body_sha256, 'open', a_at, a_at FROM {}",
+            source(self.backend(), ATTEMPTS, 1)
+        );
+        self.run(on, sql, rows).await
+    }
+
+    async fn insert_audit(&self, on: &DatabaseTransaction, rows: Bulk) -> Result<(), DbErr> {
+        let sql = format!(
+            "INSERT INTO audit (at, actor, action, object, detail) SELECT o_at, 'autopay', o_action, o_object, o_detail FROM {}",
+            source(self.backend(), AUDIT, 1)
+        );
+        self.run(on, sql, rows).await
+    }
+
+    pub(super) async fn record_verdicts(&self, verdicts: &[Verdict]) -> Result<VerdictsCommitted, StoreError> {
+        if verdicts.is_empty() {
+            return Ok(VerdictsCommitted::default());
+        }
+        self.transaction(&move |transaction, _| Box::pin(self.verdicts(transaction, verdicts))).await
+    }
+
+    async fn verdicts(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<VerdictsCommitted, DbErr> {
+        let applied = self.settle_charges(on, verdicts).await?;
+        self.settle_attempts(on, verdicts, &applied).await?;
+        let kept = self.insert_evidence(on, verdicts, &applied).await?;
+        self.pause_subscriptions(on, verdicts, &applied).await?;
+        Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept })
+    }
+
+    /// The fenced compare-and-set: a charge moves only from the state and under the claim its verdict was drawn from.
+    async fn settle_charges(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<BTreeSet<Uuid>, DbErr> {
+        let columns: &'static [(&str, Kind)] = verdict_columns();
+        let mut rows = Bulk::new(columns);
+        for verdict in verdicts {
+            let Some(after) = &verdict.after else { continue };
+            let at = verdict.observations.last().map_or(after.due_at, |(at, _)| *at);
+            let mut values = charge_state(after, at);
+            values.extend([
+                Val::uuid(after.id.0),
+                Val::int(verdict.before.fence),
+                Val::text(verdict.before.value.state.name()),
+            ]);
+            rows.push(&values);
+        }
+        let sql = format!(
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM {} WHERE id = v.m_id AND fence = v.m_fence AND state = v.m_before RETURNING id",
+            source(self.backend(), columns, 1)
+        );
+        self.ids(on, sql, rows).await
+    }
+
+    async fn settle_attempts(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        applied: &BTreeSet<Uuid>,
+    ) -> Result<(), DbErr> {
+        let mut rows = Bulk::new(OUTCOMES);
+        for verdict in verdicts {
+            let Some(after) = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0)) else { continue };
+            let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.as_deref());
+            let at = verdict.observations.last().map_or(after.due_at, |(at, _)| *at);
+            let state = match &after.state {
+                State::Paid { .. } => "succeeded",
+                State::Failing { .. } | State::Failed { .. } => "declined",
+                State::Parked { .. } | State::Skipped { .. } => "closed",
+                State::Planned
+                | State::Due { .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Settling { .. } => "open",
+            };
+            if state == "open" && payment.is_none() {
+                continue;
+            }
+            rows.push(&[
+                Val::uuid(after.id.0),
+                Val::int(i64::from(verdict.attempt)),
+                Val::text(state),
+                Val::Text(payment),
+                Val::time(whole(at)),
+            ]);
+        }
+        let sql = format!(
+            "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), updated_at = v.a_at FROM {} \
+             WHERE charge_id = v.a_charge_id AND number = v.a_number",
+            source(self.backend(), OUTCOMES, 1)
+        );
+        self.run(on, sql, rows).await
+    }
+
+    /// Keeps every observation; returns how many of them changed nothing.
+    async fn insert_evidence(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        applied: &BTreeSet<Uuid>,
+    ) -> Result<usize, DbErr> {
+        let mut rows = Bulk::new(EVIDENCE);
+        let mut kept = 0;
+        for verdict in verdicts {
+            let id = verdict.before.value.id.0;
+            let moved = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0));
+            let to_state = moved.map_or_else(|| verdict.before.value.state.name(), |after| after.state.name());
+            kept += if moved.is_none() { verdict.observations.len() } else { 0 };
+            for (at, seen) in &verdict.observations {
+                rows.push(&[
+                    Val::uuid(id),
+                    Val::int(i64::from(verdict.attempt)),
+                    Val::text(seen.asked.as_str()),
+                    Val::text(seen.seen.as_str()),
+                    Val::text(to_state),
+                    Val::Bool(moved.is_some()),
+                    Val::Int(seen.http_status.map(i64::from)),
+                    Val::Text(seen.payment_id.as_deref()),
+                    Val::Text(seen.gateway_status.as_deref()),
+                    Val::Text(seen.detail.as_deref()),
+                    Val::Text(seen.body_sha256.as_deref()),
+                    Val::Text(seen.request_id.as_deref()),
+                    Val::time(whole(*at)),
+                ]);
+            }
+        }
+        let sql = format!(
+            "INSERT INTO observation (charge_id, attempt, asked_by, seen, to_state, applied, http_status, payment_id, \
+             gateway_status, detail, body_sha256, request_id, at) SELECT e_charge_id, e_attempt, e_asked_by, e_seen, e_to_state, \
+             e_applied, e_http_status, e_payment_id, e_gateway_status, e_detail, e_body_sha256, e_request_id, e_at FROM {}",
+            source(self.backend(), EVIDENCE, 1)
+        );
+        self.run(on, sql, rows).await?;
+        Ok(kept)
+    }
+
+    /// A policy that ended pauses its subscription, in the same transaction as the failure that ended it.
+    async fn pause_subscriptions(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        applied: &BTreeSet<Uuid>,
+    ) -> Result<(), DbErr> {
+        for verdict in verdicts.iter().filter(|verdict| verdict.pause && applied.contains(&verdict.before.value.id.0)) {
+            let charge = &verdict.before.value;
+            let at = whole(verdict.observations.last().map_or(charge.due_at, |(at, _)| *at));
+            let note = format!("paused because charge {} failed for good", charge.id);
+            let values: [Value; 3] = [charge.subscription.as_str().into(), note.clone().into(), at.into()];
+            let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, leased_until = NULL, \
+                       fence = fence + 1, updated_at = $3 WHERE id = $1 AND status = 'active'";
+            on.execute_raw(self.statement(sql, values)).await?;
+            self.audit(on, "autopay", "subscription.paused", charge.subscription.as_str(), &note, at).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a batch statement that returns ids; an empty batch is not sent.
+    async fn ids<T: sea_orm::TryGetable + Ord>(
+        &self,
+        on: &impl ConnectionTrait,
+        sql: String,
+        rows: Bulk,
+    ) -> Result<BTreeSet<T>, DbErr> {
+        if rows.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let found = on.query_all_raw(self.statement(sql, [rows.finish().into()])).await?;
+        found.iter().map(|row| row.try_get("", "id")).collect()
+    }
+
+    /// Runs a batch statement; an empty batch is not sent.
+    pub(super) async fn run(&self, on: &impl ConnectionTrait, sql: String, rows: Bulk) -> Result<(), DbErr> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        on.execute_raw(self.statement(sql, [rows.finish().into()])).await.map(drop)
+    }
+
+    /// Keeps a run's agenda hash. Times: as of, finished.
+    pub(super) async fn keep_run(
+        &self,
+        kind: &str,
+        [as_of, at]: [chrono::DateTime<chrono::Utc>; 2],
+        hash: &str,
+        items: u64,
+    ) -> Result<(), StoreError> {
+        let items = i64::try_from(items).unwrap_or(i64::MAX);
+        let values: [Value; 5] = [kind.into(), as_of.into(), at.into(), hash.into(), items.into()];
+        let sql = "INSERT INTO run (kind, as_of, finished_at, agenda_hash, items) VALUES ($1, $2, $3, $4, $5)";
+        self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
+    }
+}
+
+/// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.
+fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: chrono::DateTime<chrono::Utc>) {
+    let (action, detail) = match intent {
+        Some(intent) => (
+            "charge.intent",
+            format!("attempt {} submission {} key {} of {}", intent.number, charge.tries.submissions, intent.key, charge.amount),
+        ),
+        None => ("charge.recorded", charge.sentence()),
+    };
+    let object = charge.id.to_string();
+    audit.push(&[Val::time(at), Val::text(action), Val::text(&object), Val::text(&detail)]);
+}
+
+/// [`CHARGE_STATE`] and then `extra`, as one static list.
+fn with_state(extra: &'static [(&'static str, Kind)]) -> Vec<(&'static str, Kind)> {
+    CHARGE_STATE.iter().chain(extra).copied().collect()
+}
+
+fn moved_columns() -> &'static [(&'static str, Kind)] {
+    static COLUMNS: std::sync::LazyLock<Vec<(&'static str, Kind)>> = std::sync::LazyLock::new(|| with_state(MOVED));
+    &COLUMNS
+}
+
+fn verdict_columns() -> &'static [(&'static str, Kind)] {
+    static COLUMNS: std::sync::LazyLock<Vec<(&'static str, Kind)>> = std::sync::LazyLock::new(|| with_state(VERDICTS));
+    &COLUMNS
+}

@@ -1,0 +1,570 @@
+//! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use domain::agenda::{Hold, Open, Scope};
+use domain::charge::{Charge, Event, Limits, State};
+use domain::id::{ChargeId, MerchantId, SubscriptionId};
+use domain::plan::Catalog;
+use domain::subscription::{Subscription, SubscriptionStatus};
+
+use super::rate;
+use super::rows::whole;
+use crate::ports::{
+    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim, Imported,
+    IntentBatch, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionView, TimelineEntry, Totals, Verdict,
+    VerdictsCommitted,
+};
+
+#[derive(Debug, Clone)]
+struct SubscriptionRow {
+    value: Subscription,
+    note: Option<String>,
+    fence: i64,
+    leased_until: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone)]
+struct ChargeRow {
+    value: Charge,
+    fence: i64,
+    leased_until: Option<DateTime<Utc>>,
+    attempts: Vec<AttemptRecord>,
+    history: Vec<TimelineEntry>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    catalog: Catalog,
+    specs: BTreeMap<String, String>,
+    holds: Vec<Hold>,
+    holds_ever: i64,
+    subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
+    charges: BTreeMap<ChargeId, ChargeRow>,
+    rates: BTreeMap<MerchantId, Rate>,
+    runs: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    tat_us: i64,
+    blocked_us: i64,
+    share: i64,
+    changed_us: i64,
+}
+
+/// The store without a database.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    book: Arc<Mutex<Book>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryStore {
+    /// An empty book on this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { book: Arc::default(), clock }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // A panic inside a critical section aborts the process that uses this store; the map itself is whole.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
+    TimelineEntry { at, actor: actor.to_owned(), event: event.to_owned(), detail }
+}
+
+fn due_rows(book: &Book, merchant: MerchantId, due_by: DateTime<Utc>) -> Vec<(DateTime<Utc>, SubscriptionId)> {
+    let mut due: Vec<_> = book
+        .subscriptions
+        .values()
+        .filter(|row| row.value.merchant == merchant)
+        .filter_map(|row| row.value.next_due_at.filter(|at| *at <= due_by).map(|at| (at, row.value.id.clone())))
+        .collect();
+    due.sort();
+    due
+}
+
+fn open_rows(book: &Book, merchant: MerchantId, due_by: DateTime<Utc>) -> Vec<(DateTime<Utc>, ChargeId)> {
+    let mut due: Vec<_> = book
+        .charges
+        .values()
+        .filter(|row| row.value.merchant == merchant)
+        .filter_map(|row| row.value.state.next_at().filter(|at| *at <= due_by).map(|at| (at, row.value.id)))
+        .collect();
+    due.sort();
+    due
+}
+
+fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
+    let subscription = book.subscriptions.get(&row.value.subscription)?.value.clone();
+    let number = row.value.tries.attempt;
+    let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
+    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription }, attempt })
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(whole(self.clock.now()))
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        Ok(self.book().catalog.clone())
+    }
+
+    async fn apply(&self, change: &CatalogChange, _by: &str, _at: DateTime<Utc>) -> Result<Applied, StoreError> {
+        let mut book = self.book();
+        let mut applied = Applied::default();
+        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
+        for (spec, plan) in &change.plans {
+            let text = serde_json::to_string(spec).map_err(bad)?;
+            let id = plan.id.to_string();
+            if book.specs.insert(format!("plan {id}"), text.clone()) == Some(text) {
+                applied.unchanged.push(id);
+                continue;
+            }
+            let version = book.catalog.plans.get(&plan.id).map_or(1, |old| old.version + 1);
+            let mut plan = plan.clone();
+            plan.version = version;
+            applied.changed.push((id, version));
+            book.catalog.plans.insert(plan.id.clone(), plan);
+        }
+        for policy in &change.policies {
+            let text = serde_json::to_string(policy).map_err(bad)?;
+            let id = policy.id.to_string();
+            let key = format!("policy {id}");
+            if book.specs.get(&key) == Some(&text) {
+                applied.unchanged.push(id);
+                continue;
+            }
+            let versions = book.specs.iter().filter(|(name, _)| name.starts_with(&format!("{key} v"))).count() + 1;
+            book.specs.insert(format!("{key} v{versions}"), text.clone());
+            book.specs.insert(key, text);
+            applied.changed.push((id, u32::try_from(versions).unwrap_or(u32::MAX)));
+            book.catalog.policies.insert(policy.id.clone(), policy.clone());
+        }
+        Ok(applied)
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        Ok(self.book().holds.clone())
+    }
+
+    async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
+        let mut book = self.book();
+        if let Some(hold) = book.holds.iter().find(|hold| hold.scope == *scope) {
+            return Ok(hold.clone());
+        }
+        book.holds_ever += 1;
+        let hold = Hold {
+            id: book.holds_ever,
+            scope: scope.clone(),
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            since: whole(at),
+        };
+        book.holds.push(hold.clone());
+        Ok(hold)
+    }
+
+    async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let before = book.holds.len();
+        book.holds.retain(|hold| hold.scope != *scope);
+        Ok(book.holds.len() < before)
+    }
+
+    async fn import(&self, rows: &[Subscription], _by: &str, _at: DateTime<Utc>) -> Result<Imported, StoreError> {
+        let mut book = self.book();
+        let mut imported = Imported::default();
+        for row in rows {
+            match book.subscriptions.get_mut(&row.id) {
+                None => {
+                    let mut value = row.clone();
+                    value.next_due_at = value.next_due_at.map(whole);
+                    let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    book.subscriptions.insert(row.value.id.clone(), row);
+                    imported.added += 1;
+                }
+                Some(old) => {
+                    let terms = |s: &Subscription| (s.customer.clone(), s.method.clone(), s.amount, s.end_on);
+                    if terms(&old.value) == terms(row) {
+                        imported.unchanged += 1;
+                    } else {
+                        (old.value.customer, old.value.method, old.value.amount, old.value.end_on) = terms(row);
+                        imported.changed += 1;
+                    }
+                }
+            }
+        }
+        Ok(imported)
+    }
+
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
+        let book = self.book();
+        Ok(book.subscriptions.get(id).map(|row| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() }))
+    }
+
+    async fn subscriptions(
+        &self,
+        status: Option<SubscriptionStatus>,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<SubscriptionView>, StoreError> {
+        let book = self.book();
+        let wanted = book.subscriptions.values().filter(|row| {
+            status.is_none_or(|status| row.value.status == status) && after.is_none_or(|after| row.value.id.as_str() > after)
+        });
+        let view = |row: &SubscriptionRow| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() };
+        Ok(wanted.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(view).collect())
+    }
+
+    async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
+        let book = self.book();
+        Ok(ids.iter().filter_map(|id| book.subscriptions.get(id).map(|row| row.value.clone())).collect())
+    }
+
+    async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
+        let mut book = self.book();
+        let Some(row) = book.subscriptions.get_mut(id) else { return Ok(None) };
+        row.value.status = SubscriptionStatus::Cancelled;
+        row.value.next_due_at = None;
+        row.leased_until = None;
+        row.fence += 1;
+        row.note = Some(format!("cancelled by {by}"));
+        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
+            if matches!(row.value.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. }) {
+                continue;
+            }
+            match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
+                Ok(charge) => {
+                    row.value = charge;
+                    row.fence += 1;
+                    for attempt in row.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
+                        attempt.state = "closed".to_owned();
+                    }
+                    outcome.skipped += 1;
+                }
+                Err(_) => outcome.in_flight += 1,
+            }
+        }
+        Ok(Some(outcome))
+    }
+
+    async fn claim_due(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<DueClaim, StoreError> {
+        let mut book = self.book();
+        let mut claim = DueClaim::default();
+        for (_, id) in due_rows(&book, merchant, due_by) {
+            if claim.due.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+                break;
+            }
+            let Some(row) = book.subscriptions.get_mut(&id) else { continue };
+            if row.leased_until.is_none_or(|until| until <= now) {
+                row.fence += 1;
+                row.leased_until = Some(lease_until);
+                claim.due.push(Claimed { value: row.value.clone(), fence: row.fence });
+            }
+        }
+        Ok(claim)
+    }
+
+    async fn claim_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Claimed<OpenCharge>>, StoreError> {
+        let mut book = self.book();
+        let mut claimed = Vec::new();
+        for (_, id) in open_rows(&book, merchant, due_by) {
+            if claimed.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+                break;
+            }
+            let Some(row) = book.charges.get_mut(&id) else { continue };
+            if row.leased_until.is_some_and(|until| until > due_by) {
+                continue;
+            }
+            row.fence += 1;
+            row.leased_until = Some(lease_until);
+            let row = row.clone();
+            if let Some(value) = open_charge(&book, &row) {
+                claimed.push(Claimed { value, fence: row.fence });
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn peek_due(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(DueClaim, Cursor), StoreError> {
+        let book = self.book();
+        let rows = due_rows(&book, merchant, due_by);
+        let page: Vec<_> = rows
+            .into_iter()
+            .filter(|(at, id)| after.as_ref().is_none_or(|(from, last)| (*at, id.as_str()) > (*from, last.as_str())))
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .collect();
+        let cursor = page.last().map(|(at, id)| (*at, id.to_string()));
+        let due = page.iter().filter_map(|(_, id)| book.subscriptions.get(id));
+        let due = due.map(|row| Claimed { value: row.value.clone(), fence: row.fence }).collect();
+        Ok((DueClaim { due, poison: Vec::new() }, cursor))
+    }
+
+    async fn peek_open(
+        &self,
+        merchant: MerchantId,
+        due_by: DateTime<Utc>,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<(Vec<OpenCharge>, Cursor), StoreError> {
+        let book = self.book();
+        let page: Vec<_> = open_rows(&book, merchant, due_by)
+            .into_iter()
+            .filter(|(at, id)| after.as_ref().is_none_or(|(from, last)| (*at, id.0.to_string()) > (*from, last.clone())))
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .collect();
+        let cursor = page.last().map(|(at, id)| (*at, id.0.to_string()));
+        Ok((page.iter().filter_map(|(_, id)| open_charge(&book, book.charges.get(id)?)).collect(), cursor))
+    }
+
+    async fn next_wake(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let book = self.book();
+        let due = due_rows(&book, merchant, DateTime::<Utc>::MAX_UTC).first().map(|(at, _)| *at);
+        let open = open_rows(&book, merchant, DateTime::<Utc>::MAX_UTC).first().map(|(at, _)| *at);
+        Ok(due.into_iter().chain(open).min())
+    }
+
+    async fn commit_intents(&self, batch: IntentBatch) -> Result<Committed, StoreError> {
+        let mut book = self.book();
+        if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
+            return Ok(Committed::HoldsChanged);
+        }
+        let mut intents = Vec::new();
+        let mut lost = 0;
+        let mut advanced = std::collections::BTreeSet::new();
+        for Claimed { value: advance, fence } in &batch.advances {
+            let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
+                row.fence == *fence
+                    && row.value.next_cycle == advance.from_cycle
+                    && row.value.status == SubscriptionStatus::Active
+            });
+            let Some(row) = row else {
+                lost += 1;
+                continue;
+            };
+            row.value.next_cycle = advance.next_cycle;
+            row.value.next_due_at = advance.next_due_at.map(whole);
+            row.value.status = advance.status;
+            row.note.clone_from(&advance.note);
+            row.leased_until = None;
+            advanced.insert(advance.subscription.clone());
+        }
+        for new in batch.new.into_iter().filter(|new| advanced.contains(&new.charge.subscription)) {
+            if book.charges.contains_key(&new.charge.id) {
+                lost += 1;
+                continue;
+            }
+            let mut row =
+                ChargeRow { value: new.charge.clone(), fence: 0, leased_until: None, attempts: Vec::new(), history: Vec::new() };
+            row.decided(new.intent.as_ref(), batch.at);
+            intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
+            book.charges.insert(new.charge.id, row);
+        }
+        for moved in batch.moved {
+            let sends = moved.new_attempt.is_some() || moved.again.is_some();
+            let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
+                !sends || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
+            });
+            let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
+                allowed && row.fence == moved.fence && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
+            });
+            let Some(row) = row else {
+                lost += 1;
+                continue;
+            };
+            row.value = moved.charge.clone();
+            row.leased_until = None;
+            if moved.again.is_some() {
+                row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
+            } else {
+                row.decided(moved.new_attempt.as_ref(), batch.at);
+            }
+            let intent = moved.new_attempt.or(moved.again);
+            intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
+        }
+        Ok(Committed::Recorded { intents, lost })
+    }
+
+    async fn commit_verdicts(&self, verdicts: &[Verdict]) -> Result<VerdictsCommitted, StoreError> {
+        let mut book = self.book();
+        let mut done = VerdictsCommitted::default();
+        for verdict in verdicts {
+            let before = &verdict.before;
+            let Some(row) = book.charges.get_mut(&before.value.id) else { continue };
+            let applies = row.fence == before.fence && row.value.state.name() == before.value.state.name();
+            let after = verdict.after.as_ref().filter(|_| applies);
+            let (to, evidence_only) = (after.map(|after| after.state.name()), after.is_none());
+            for (at, seen) in &verdict.observations {
+                let event = to.map_or_else(
+                    || format!("{} (evidence only)", seen.seen.as_str()),
+                    |to| format!("{} → {to}", seen.seen.as_str()),
+                );
+                let detail = format!("attempt {} {}", verdict.attempt, seen.asked.as_str());
+                row.history.push(entry(*at, "gateway", &event, detail));
+            }
+            if evidence_only {
+                done.evidence_only += verdict.observations.len();
+                continue;
+            }
+            let Some(after) = after else { continue };
+            done.applied += 1;
+            row.value = after.clone();
+            row.leased_until = None;
+            let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.clone());
+            if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
+                attempt.state = match &after.state {
+                    State::Paid { .. } => "succeeded",
+                    State::Failing { .. } | State::Failed { .. } => "declined",
+                    State::Parked { .. } | State::Skipped { .. } => "closed",
+                    State::Planned
+                    | State::Due { .. }
+                    | State::Sending { .. }
+                    | State::Unknown { .. }
+                    | State::Settling { .. } => "open",
+                }
+                .to_owned();
+                attempt.payment_id = payment.or(attempt.payment_id.take());
+            }
+            if verdict.pause {
+                let subscription = after.subscription.clone();
+                let note = format!("paused because charge {} failed for good", after.id);
+                if let Some(row) = book.subscriptions.get_mut(&subscription)
+                    && row.value.status == SubscriptionStatus::Active
+                {
+                    row.value.status = SubscriptionStatus::Paused;
+                    row.value.next_due_at = None;
+                    row.fence += 1;
+                    row.note = Some(note);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn take_rate(&self, merchant: MerchantId, quota: Quota, want: u32) -> Result<Slice, StoreError> {
+        let now_us = self.clock.now().timestamp_micros();
+        let mut book = self.book();
+        let row = book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
+        if row.blocked_us > now_us || row.tat_us - now_us > rate::ahead_us() {
+            return Ok(rate::wait(row.blocked_us, row.tat_us, now_us));
+        }
+        let taken = rate::stretch(quota, want);
+        let length_us = taken.full_us * 1_000 / row.share;
+        let start_us = row.tat_us.max(now_us);
+        row.tat_us = start_us + length_us;
+        Ok(rate::granted(quota, taken, start_us, length_us, now_us))
+    }
+
+    async fn report_pressure(&self, merchant: MerchantId, pressure: Pressure) -> Result<(), StoreError> {
+        let now_us = self.clock.now().timestamp_micros();
+        let mut book = self.book();
+        let row = book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
+        if let Pressure::Blocked(time) = pressure {
+            row.blocked_us = row.blocked_us.max(now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)));
+            row.tat_us = row.tat_us.max(row.blocked_us);
+        } else if let Some(next) = rate::share_after(pressure, row.share, row.changed_us, now_us) {
+            (row.share, row.changed_us) = (next, now_us);
+        }
+        Ok(())
+    }
+
+    async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, StoreError> {
+        Ok(self.book().charges.get(&id).map(|row| row.value.clone()))
+    }
+
+    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError> {
+        let book = self.book();
+        let wanted = |charge: &Charge| {
+            (filter.words.is_empty() || filter.words.iter().any(|word| word == charge.state.word()))
+                && filter.subscription.as_ref().is_none_or(|id| charge.subscription == *id)
+                && filter.from.is_none_or(|from| charge.due_on >= from)
+                && filter.until.is_none_or(|until| charge.due_on <= until)
+                && after.as_ref().is_none_or(|(at, id)| (charge.due_at, charge.id.0.to_string()) > (*at, id.clone()))
+        };
+        let mut found: Vec<Charge> =
+            book.charges.values().map(|row| &row.value).filter(|charge| wanted(charge)).cloned().collect();
+        found.sort_by_key(|charge| (charge.due_at, charge.id));
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError> {
+        Ok(self.book().charges.get(&id).map(|row| row.attempts.clone()).unwrap_or_default())
+    }
+
+    async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
+        Ok(self.book().charges.get(&id).map(|row| row.history.clone()).unwrap_or_default())
+    }
+
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        let mut totals = Totals::new();
+        for row in self.book().charges.values() {
+            let key = (row.value.state.word().to_owned(), row.value.amount.currency().code().to_owned());
+            let sum = totals.entry(key).or_insert((0, 0));
+            sum.0 += 1;
+            sum.1 += row.value.amount.minor();
+        }
+        Ok(totals)
+    }
+
+    async fn record_run(&self, kind: &str, _as_of: DateTime<Utc>, _at: DateTime<Utc>, hash: &str, _items: u64) -> Result<(), StoreError> {
+        self.book().runs.push((kind.to_owned(), hash.to_owned()));
+        Ok(())
+    }
+}
+
+impl ChargeRow {
+    fn decided(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>) {
+        let Some(intent) = intent else {
+            self.history.push(entry(at, "autopay", "charge.recorded", self.value.sentence()));
+            return;
+        };
+        let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);
+        self.history.push(entry(at, "autopay", "charge.intent", detail));
+        self.attempts.push(AttemptRecord {
+            number: intent.number,
+            key: intent.key,
+            method: intent.method,
+            state: "open".to_owned(),
+            payment_id: None,
+            body: intent.body.clone(),
+            created_at: whole(intent.at),
+        });
+    }
+}
+

@@ -1,0 +1,220 @@
+//! Rows to domain values and back. A row that cannot be read is named by table, column and key; nothing is guessed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use domain::attempt::Body;
+use domain::cadence::AnchorDay;
+use domain::calendar::Zone;
+use domain::charge::{Charge, ParkWhy, SkipWhy, State, Tries};
+use domain::dunning::GaveUp;
+use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
+use domain::money::{Currency, Money};
+use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::verdict::DeclineClass;
+use entity::{attempt, charge, subscription};
+
+use super::bulk::{Kind, Val};
+use crate::ports::{AttemptRecord, StoreError};
+
+/// Reads one row of one table, naming the column that fails.
+struct Row<'a> {
+    table: &'static str,
+    key: &'a str,
+}
+
+impl Row<'_> {
+    fn fail(&self, column: &'static str, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Inconsistent { table: self.table, column, row: self.key.to_owned(), why: why.to_string() }
+    }
+
+    fn read<T, E: std::fmt::Display>(&self, column: &'static str, value: Result<T, E>) -> Result<T, StoreError> {
+        value.map_err(|error| self.fail(column, error))
+    }
+
+    fn word<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.fail(column, "the word is not one this binary knows"))
+    }
+
+    fn there<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.fail(column, "is empty, which its state does not allow"))
+    }
+
+    fn count(&self, column: &'static str, value: i32) -> Result<u16, StoreError> {
+        u16::try_from(value).map_err(|_| self.fail(column, "is outside 0 to 65535"))
+    }
+}
+
+/// A subscription row as the domain sees it.
+pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, StoreError> {
+    let r = Row { table: "subscription", key: &row.id };
+    let method = match row.method_id {
+        None => None,
+        Some(id) => Some(Method {
+            id: PaymentMethodId(id),
+            kind: r.word("method_kind", row.method_kind.as_deref().and_then(MethodKind::parse))?,
+            consent: row.consent.as_deref().map(|text| r.read("consent", serde_json::from_str(text))).transpose()?,
+        }),
+    };
+    let amount = match (row.amount_minor, row.currency.as_deref()) {
+        (Some(minor), Some(code)) => Some(Money::new(minor, r.read("currency", Currency::parse(code))?)),
+        (None, _) => None,
+        (Some(_), None) => return Err(r.fail("currency", "is empty beside an amount")),
+    };
+    Ok(Subscription {
+        id: r.read("id", SubscriptionId::parse(&row.id))?,
+        merchant: MerchantId(row.merchant_id),
+        plan: r.read("plan_id", PlanId::parse(&row.plan_id))?,
+        customer: r.read("customer", serde_json::from_str(&row.customer))?,
+        method,
+        start_on: row.start_on,
+        anchor_day: row.anchor_day.as_deref().map(|text| r.read("anchor_day", AnchorDay::parse(text))).transpose()?,
+        zone: row.time_zone.as_deref().map(|text| r.read("time_zone", Zone::parse(text))).transpose()?,
+        amount,
+        end_on: row.end_on,
+        status: r.word("status", SubscriptionStatus::parse(&row.status))?,
+        next_cycle: r.read("next_cycle", u32::try_from(row.next_cycle))?,
+        next_due_at: row.next_due_at,
+    })
+}
+
+/// A charge row as the domain sees it.
+pub(super) fn charge(row: &charge::Model) -> Result<Charge, StoreError> {
+    let key = ChargeId(row.id).to_string();
+    let r = Row { table: "charge", key: &key };
+    Ok(Charge {
+        id: ChargeId(row.id),
+        merchant: MerchantId(row.merchant_id),
+        subscription: r.read("subscription_id", SubscriptionId::parse(&row.subscription_id))?,
+        cycle: r.read("cycle", u32::try_from(row.cycle))?,
+        purpose: r.word("purpose", Purpose::parse(&row.purpose))?,
+        plan: r.read("plan_id", PlanId::parse(&row.plan_id))?,
+        plan_version: r.read("plan_version", u32::try_from(row.plan_version))?,
+        amount: Money::new(row.amount_minor, r.read("currency", Currency::parse(&row.currency))?),
+        due_on: row.due_on,
+        due_at: row.due_at,
+        tries: Tries {
+            attempt: r.count("attempt", row.attempt)?,
+            submissions: r.count("submissions", row.submissions)?,
+            not_executed: r.count("not_executed", row.not_executed)?,
+            first_sent_at: row.first_sent_at,
+            last_sent_at: row.last_sent_at,
+            declined: r.count("declined", row.declined)?,
+            first_failed_at: row.first_failed_at,
+        },
+        state: state(&r, row)?,
+    })
+}
+
+fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, StoreError> {
+    let since = row.state_since;
+    let next_at = || r.there("next_at", row.next_at);
+    let asked = r.count("asked", row.asked)?;
+    let class = || r.word("decline_class", row.decline_class.as_deref().and_then(DeclineClass::parse));
+    let code = || r.there("decline_code", row.decline_code.clone());
+    let why = row.why.as_deref();
+    Ok(match row.state.as_str() {
+        "due" => State::Due { next_at: next_at()?, doubt: row.doubt },
+        "sending" => State::Sending { since, lease_until: next_at()?, doubt: row.doubt },
+        "unknown" => State::Unknown { since, asked, next_at: next_at()? },
+        "settling" => State::Settling { since, asked, next_at: next_at()?, slow: row.slow },
+        "paid" => State::Paid { at: since },
+        "failing" => State::Failing { class: class()?, code: code()?, next_at: next_at()? },
+        "failed" => State::Failed { class: class()?, code: code()?, why: r.word("why", why.and_then(GaveUp::parse))?, at: since },
+        "skipped" => State::Skipped { why: r.word("why", why.and_then(SkipWhy::parse))?, at: since },
+        "parked" => State::Parked { why: r.word("why", why.and_then(ParkWhy::parse))?, since },
+        _ => return Err(r.fail("state", "the word is not one this binary knows")),
+    })
+}
+
+/// An attempt row as the ports see it.
+pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, StoreError> {
+    let key = format!("{}/{}", ChargeId(row.charge_id), row.number);
+    let r = Row { table: "attempt", key: &key };
+    Ok(AttemptRecord {
+        number: r.count("number", row.number)?,
+        key: Key(row.gateway_key),
+        method: PaymentMethodId(row.method_id),
+        state: row.state.clone(),
+        payment_id: row.payment_id.clone(),
+        body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
+        created_at: row.created_at,
+    })
+}
+
+/// The columns of a charge that its state and tries fill: shared by the insert and the two updates.
+pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
+    ("c_id", Kind::Uuid),
+    ("c_state", Kind::Text),
+    ("c_state_since", Kind::Time),
+    ("c_next_at", Kind::Time),
+    ("c_doubt", Kind::Bool),
+    ("c_slow", Kind::Bool),
+    ("c_asked", Kind::Int),
+    ("c_decline_class", Kind::Text),
+    ("c_decline_code", Kind::Text),
+    ("c_why", Kind::Text),
+    ("c_attempt", Kind::Int),
+    ("c_submissions", Kind::Int),
+    ("c_not_executed", Kind::Int),
+    ("c_first_sent_at", Kind::Time),
+    ("c_last_sent_at", Kind::Time),
+    ("c_declined", Kind::Int),
+    ("c_first_failed_at", Kind::Time),
+    ("c_at", Kind::Time),
+];
+
+/// `SET` list of an update from [`CHARGE_STATE`].
+pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_state_since, next_at = v.c_next_at, \
+     doubt = v.c_doubt, slow = v.c_slow, asked = v.c_asked, decline_class = v.c_decline_class, decline_code = v.c_decline_code, \
+     why = v.c_why, attempt = v.c_attempt, submissions = v.c_submissions, not_executed = v.c_not_executed, \
+     first_sent_at = v.c_first_sent_at, last_sent_at = v.c_last_sent_at, declined = v.c_declined, \
+     first_failed_at = v.c_first_failed_at, leased_until = NULL, updated_at = v.c_at";
+
+/// The values of [`CHARGE_STATE`] for one charge.
+pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
+    let count = |value: u16| Val::int(i64::from(value));
+    let mut since = at;
+    let (mut doubt, mut slow, mut asked) = (false, false, 0);
+    let (mut class, mut code, mut why) = (None, None, None);
+    match &charge.state {
+        State::Planned => {}
+        State::Due { doubt: d, .. } => doubt = *d,
+        State::Sending { since: s, doubt: d, .. } => (since, doubt) = (*s, *d),
+        State::Unknown { since: s, asked: a, .. } => (since, asked) = (*s, *a),
+        State::Settling { since: s, asked: a, slow: w, .. } => (since, asked, slow) = (*s, *a, *w),
+        State::Paid { at: s } => since = *s,
+        State::Failing { class: c, code: k, .. } => (class, code) = (Some(c.as_str()), Some(k.as_str())),
+        State::Failed { class: c, code: k, why: w, at: s } => {
+            (class, code, why, since) = (Some(c.as_str()), Some(k.as_str()), Some(w.as_str()), *s);
+        }
+        State::Skipped { why: w, at: s } => (why, since) = (Some(w.as_str()), *s),
+        State::Parked { why: w, since: s } => (why, since) = (Some(w.as_str()), *s),
+    }
+    let tries = &charge.tries;
+    vec![
+        Val::uuid(charge.id.0),
+        Val::text(charge.state.name()),
+        Val::time(whole(since)),
+        Val::Time(charge.state.next_at().map(whole)),
+        Val::Bool(doubt),
+        Val::Bool(slow),
+        count(asked),
+        Val::Text(class),
+        Val::Text(code),
+        Val::Text(why),
+        count(tries.attempt),
+        count(tries.submissions),
+        count(tries.not_executed),
+        Val::Time(tries.first_sent_at.map(whole)),
+        Val::Time(tries.last_sent_at.map(whole)),
+        count(tries.declined),
+        Val::Time(tries.first_failed_at.map(whole)),
+        Val::time(whole(at)),
+    ]
+}
+
+/// Whole microseconds, rounded down: what both databases keep.
+pub(crate) fn whole(at: DateTime<Utc>) -> DateTime<Utc> {
+    let spare = at.timestamp_subsec_nanos() % 1_000;
+    at - TimeDelta::nanoseconds(i64::from(spare))
+}

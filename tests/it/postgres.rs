@@ -1,0 +1,65 @@
+//! A PostgreSQL database of a test's own, made before and dropped after.
+//!
+//! `AUTOPAY_TEST_POSTGRES` names a server where databases may be made (default: postgres on 127.0.0.1:5432). Where none
+//! answers, the suites that need one are named as skipped; with `AUTOPAY_REQUIRE_POSTGRES=1` they fail instead.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+fn server() -> String {
+    std::env::var("AUTOPAY_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
+}
+
+async fn admin() -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let mut options = ConnectOptions::new(server());
+    options.max_connections(1).sqlx_logging(false).connect_timeout(std::time::Duration::from_secs(5));
+    Database::connect(options).await
+}
+
+/// A database that is dropped with this value.
+pub(crate) struct TestDatabase {
+    name: String,
+    pub(crate) url: String,
+}
+
+impl TestDatabase {
+    /// `None` where no server answers; then `test` is named as skipped.
+    pub(crate) async fn create(test: &str) -> Option<Self> {
+        let admin = match admin().await {
+            Ok(admin) => admin,
+            Err(error) => {
+                let required = std::env::var("AUTOPAY_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
+                assert!(!required, "PostgreSQL is required and does not answer: {error}");
+                writeln!(std::io::stderr(), "skipped on PostgreSQL, which does not answer: {test}").unwrap();
+                return None;
+            }
+        };
+        let name = format!("autopay_test_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        admin.close().await.unwrap();
+        let url = server();
+        let (place, _) = url.rsplit_once('/').unwrap();
+        Some(Self { url: format!("{place}/{name}"), name })
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let name = self.name.clone();
+        // A runtime of its own: the test's may be gone by now.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let admin = admin().await.unwrap();
+                admin.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.unwrap();
+            });
+        });
+        if dropped.join().is_err() && !std::thread::panicking() {
+            panic!("the test database could not be dropped");
+        }
+    }
+}
