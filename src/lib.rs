@@ -10,9 +10,12 @@
 //! - [`ports`]: what the world must offer.
 //! - [`config`], [`telemetry`], [`clock`]: furniture.
 
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod files;
 pub mod gateway;
 pub mod ports;
 pub mod store;
+pub mod telemetry;

@@ -224,7 +224,9 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
                 named
             }
         };
-        steps.push(after.zip(classes).map(|(after, classes)| Step { after, classes: classes.into_iter().collect() }));
+        // The waiting times of a step are checked even where its words could not be read.
+        let classes = classes.map_or_else(|| vec![DeclineClass::LaterFunds], |classes| classes.into_iter().collect());
+        steps.push(after.map(|after| Step { after, classes }));
     }
     steps
 }

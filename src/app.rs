@@ -1,0 +1,222 @@
+//! The one place where everything meets: builds the adapters, hands them to the engine, and lends people the few things that
+//! need an adapter by name.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use domain::charge::Charge;
+use domain::id::Key;
+use domain::plan::Plan;
+use domain::subscription::{Method, Subscription};
+
+use crate::clock::WallClock;
+use crate::config::{Config, GatewayConfig};
+use crate::engine::{Engine, EngineError, Settings};
+use crate::gateway::CcgGateway;
+use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
+use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
+
+pub use crate::store::SchemaStatus;
+
+/// Why the application could not be built or asked.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The gateway failed.
+    #[error("{0}")]
+    Gateway(String),
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// What `gateway ping` found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Ping {
+    /// The gateway asked.
+    pub url: String,
+    /// How long a token lives, seconds, when the gateway says so.
+    pub token_lifetime_seconds: Option<u64>,
+}
+
+/// Everything, connected.
+#[derive(Debug)]
+pub struct App {
+    /// The store behind its port.
+    pub store: Arc<dyn Store>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The engine.
+    pub engine: Engine,
+    database: DatabaseStore,
+    gateway: Option<(CcgGateway, String)>,
+}
+
+impl std::fmt::Debug for dyn Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl App {
+    /// Connects to the database, checks its schema and builds the engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when the schema is behind, else what failed, without secrets.
+    pub async fn open(config: &Config) -> Result<Self, AppError> {
+        let app = Self::open_unmigrated(config).await?;
+        app.store.check().await?;
+        Ok(app)
+    }
+
+    /// As [`App::open`], whatever the schema: for `doctor`.
+    ///
+    /// # Errors
+    /// What failed, without secrets.
+    pub async fn open_unmigrated(config: &Config) -> Result<Self, AppError> {
+        let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let pool = open(&database_url(config)?, Pool::engine(config.database.pool)).await?;
+        let database = DatabaseStore::new(pool, clock.clone());
+        let store: Arc<dyn Store> = Arc::new(database.clone());
+        let gateway = match config.gateway() {
+            Some(settings) => Some((CcgGateway::new(client(config, settings)?, config.merchant()), settings.base_url.clone())),
+            None => None,
+        };
+        let port: Arc<dyn Gateway> = match &gateway {
+            Some((gateway, _)) => Arc::new(gateway.clone()),
+            None => Arc::new(NoGateway),
+        };
+        let settings = Settings {
+            environment: config.environment.clone(),
+            merchant: config.merchant(),
+            limits: config.limits(),
+            batch: config.engine.batch,
+            in_flight: config.engine.in_flight,
+            quota: Some(config.quota()),
+            settle_wait: config.engine.settle_wait,
+            heartbeat: config.engine.heartbeat,
+        };
+        let engine = Engine::new(store.clone(), port, clock.clone(), settings);
+        Ok(Self { store, clock, engine, database, gateway })
+    }
+
+    /// Closes the database pool; what was committed stays.
+    pub async fn close(self) {
+        let database = self.database.database().clone();
+        if let Err(error) = database.close().await {
+            tracing::warn!(event = "close_failed", error = %error.to_string().chars().take(80).collect::<String>(), "the pool closed badly");
+        }
+    }
+
+    /// How far the schema is.
+    ///
+    /// # Errors
+    /// [`AppError::Store`].
+    pub async fn schema(&self) -> Result<SchemaStatus, AppError> {
+        Ok(schema_status(self.database.database()).await?)
+    }
+
+    fn need_gateway(&self) -> Result<&(CcgGateway, String), AppError> {
+        self.gateway.as_ref().ok_or_else(|| {
+            AppError::Config("no gateway is configured: add a [gateway] section with base_url, token_url, client_id and client_secret_file".to_owned())
+        })
+    }
+
+    /// Is the gateway reachable with these credentials?
+    ///
+    /// # Errors
+    /// [`AppError::Gateway`] or [`AppError::Config`].
+    pub async fn gateway_ping(&self) -> Result<Ping, AppError> {
+        let (gateway, url) = self.need_gateway()?;
+        let token_lifetime_seconds = gateway.ping().await.map_err(AppError::Gateway)?;
+        Ok(Ping { url: url.clone(), token_lifetime_seconds })
+    }
+
+    /// What the gateway knows under a key. Reads only.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] without a gateway.
+    pub async fn gateway_lookup(&self, key: Key) -> Result<Observation, AppError> {
+        Ok(self.need_gateway()?.0.lookup(key).await)
+    }
+}
+
+fn database_url(config: &Config) -> Result<DatabaseUrl, AppError> {
+    use secrecy::ExposeSecret as _;
+    DatabaseUrl::parse(config.database.url.expose_secret()).map_err(AppError::Config)
+}
+
+fn client(config: &Config, settings: &GatewayConfig) -> Result<ccg::Client, AppError> {
+    let connections = config.engine.in_flight.max(4);
+    let client = ccg::Client::new(ccg::Config {
+        base_url: settings.base_url.clone(),
+        token_url: settings.token_url.clone(),
+        client_id: settings.client_id.clone(),
+        client_secret: settings.client_secret.clone(),
+        merchant_id: config.merchant().0,
+        environment: settings.upstream_env.clone(),
+        source: settings.source.clone(),
+        scope_prefix: settings.scope_prefix.clone(),
+        time_limit: settings.time_limit,
+        connect_timeout: settings.connect_timeout,
+        pool_max_idle_per_host: connections,
+        ..ccg::Config::default()
+    });
+    client.map_err(|error| AppError::Config(error.to_string()))
+}
+
+/// Brings the schema up to this binary.
+///
+/// # Errors
+/// [`AppError::Store`] or [`AppError::Config`].
+pub async fn migrate(config: &Config) -> Result<SchemaStatus, AppError> {
+    Ok(crate::store::migrate(&database_url(config)?).await?)
+}
+
+/// How far the schema is.
+///
+/// # Errors
+/// [`AppError::Store`] or [`AppError::Config`].
+pub async fn migrate_status(config: &Config) -> Result<SchemaStatus, AppError> {
+    let pool = open(&database_url(config)?, Pool { connections: 1, role: "autopay/migrate", cleaned: true }).await?;
+    Ok(schema_status(&pool).await?)
+}
+
+/// No gateway: commands that need none work without its settings, and nothing can be sent by mistake.
+#[derive(Debug)]
+struct NoGateway;
+
+#[async_trait]
+impl Gateway for NoGateway {
+    fn compose(&self, _: &Charge, _: &Subscription, _: &Plan, _: &Method, _: Key) -> Result<domain::attempt::Body, String> {
+        Err("no gateway is configured".to_owned())
+    }
+
+    async fn submit(&self, _: &Recorded<domain::attempt::Intent>) -> Observation {
+        no_gateway(Asked::Submit)
+    }
+
+    async fn ask(&self, _: &Question) -> Observation {
+        no_gateway(Asked::ByKey)
+    }
+}
+
+fn no_gateway(asked: Asked) -> Observation {
+    Observation {
+        asked,
+        seen: domain::verdict::Seen::NotExecuted { why: domain::verdict::NotExecuted::NothingSent, retry_after: None },
+        payment_id: None,
+        http_status: None,
+        gateway_status: None,
+        detail: Some("no gateway is configured".to_owned()),
+        body_sha256: None,
+        request_id: None,
+    }
+}

@@ -1,0 +1,275 @@
+//! The command line: one file per noun, exit codes in one enum.
+//!
+//! Not allowed here: naming an adapter, deciding what is due, printing past [`output`].
+
+mod charges;
+mod doctor;
+pub mod exit;
+mod gateway;
+mod hold;
+mod imports;
+mod migrate;
+mod output;
+mod plans;
+mod run;
+mod schedule;
+mod serve;
+mod signals;
+mod subscriptions;
+mod version;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::app::App;
+use crate::clock::WallClock;
+use crate::config::{Config, LogFormat, Sources};
+use crate::ports::Clock as _;
+use crate::telemetry::{self, LogGuard, Logging};
+use exit::{Exit, Problem, Stop};
+use output::{Color, Format, Printer};
+
+/// Charges saved payment methods on schedule, once each, and can say why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "autopay",
+    version,
+    propagate_version = false,
+    max_term_width = 110,
+    after_help = "Examples:\n  \
+        autopay migrate up\n  \
+        autopay plans apply plans/\n  \
+        autopay subscriptions import roster.csv --dry-run\n  \
+        autopay run once --dry-run\n  \
+        autopay serve\n\n\
+        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 5 not found, 6 input has errors, 7 conflict, \
+        9 partly done, 10 discrepancy found, 11 database or gateway unavailable and nothing sent, 12 outcome unknown, \
+        130 interrupted, 143 terminated."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Configuration file [default: autopay.toml in the working directory, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "AUTOPAY_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Overrides one setting, such as engine.batch=100; may be repeated; secrets are refused
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Form of the data
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Writes the data to a file instead of standard output; - is standard output
+    #[arg(long, global = true, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Says nothing but data and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Colour in messages; NO_COLOR is respected
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// Never asks; autopay has no questions yet, so nothing changes
+    #[arg(long, global = true)]
+    no_input: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs until it is stopped: charges what falls due, asks about what is unknown, answers probes
+    #[command(after_help = "Example:\n  autopay serve --migrate\n\n\
+        SIGTERM or Ctrl-C: not ready, no new claims, what is under way is finished, exit 0. A second one stops at once (143 or 130).\n\
+        Exit codes: 0 stopped cleanly, 1 failure, 2 wrong configuration, 11 database unavailable or schema behind.")]
+    Serve(serve::Serve),
+    /// One pass of the scheduler
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Billing plans and dunning policies
+    #[command(subcommand)]
+    Plans(plans::Plans),
+    /// Subscriptions
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Subscriptions),
+    /// Charges: one obligation each
+    #[command(subcommand)]
+    Charges(charges::Charges),
+    /// Dates and instants of a rhythm, without a database
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    /// The database schema
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// The payment gateway; reads only
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
+    /// Stops charges, for everything, a plan or a subscription, until lifted
+    #[command(subcommand)]
+    Hold(hold::Hold),
+    /// Checks configuration, database, clock, zone data and gateway, and says what to mend
+    #[command(after_help = "Example:\n  autopay doctor -o json\n\n\
+        Exit codes: 0 nothing failed, 2 wrong configuration, 10 something is wrong, 11 database or gateway unavailable.")]
+    Doctor,
+    /// Version, and that of the zone data
+    #[command(after_help = "Example:\n  autopay version -o json\n\nExit codes: 0.")]
+    Version,
+    /// Prints completions for a shell
+    #[command(after_help = "Example:\n  autopay completions bash > /etc/bash_completion.d/autopay\n\nExit codes: 0, 2.")]
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The configuration
+    #[command(subcommand)]
+    Config(version::ConfigCommand),
+}
+
+/// What every command is given.
+struct Context {
+    printer: Printer,
+    sources: Sources,
+}
+
+impl Context {
+    /// The configuration; every mistake of it at once.
+    fn config(&self) -> Result<Config, Stop> {
+        Ok(Config::load(&self.sources)?)
+    }
+
+    /// Configuration and an open database at this binary's schema.
+    async fn app(&self) -> Result<(App, Config, LogGuard), Stop> {
+        let config = self.config()?;
+        let guard = talk(&config);
+        Ok((App::open(&config).await?, config, guard))
+    }
+
+    /// Runs a piece of work over the open application, and closes it whatever came of it.
+    async fn with_app<T, F>(&self, work: impl FnOnce(App, Config) -> F) -> Result<T, Stop>
+    where
+        F: Future<Output = (App, Result<T, Stop>)>,
+    {
+        let (app, config, _guard) = self.app().await?;
+        let (app, outcome) = Box::pin(work(app, config)).await;
+        app.close().await;
+        outcome
+    }
+}
+
+/// Log lines of a command go to standard error, as text, from `warn` on, unless the configuration says otherwise.
+fn talk(config: &Config) -> LogGuard {
+    logging(config, false)
+}
+
+fn logging(config: &Config, serving: bool) -> LogGuard {
+    let default = if serving { LogFormat::Json } else { LogFormat::Text };
+    telemetry::install_logging(&Logging {
+        level: config.log.level.clone().unwrap_or_else(|| if serving { "info" } else { "warn" }.to_owned()),
+        json: config.log.format.unwrap_or(default) == LogFormat::Json,
+        to_stdout: serving,
+        environment: config.environment.to_string(),
+        now: || WallClock.now(),
+    })
+}
+
+/// Who does this, for the audit: `$AUTOPAY_USER`, or the login name.
+fn person() -> String {
+    let said = ["AUTOPAY_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let plain: String = said.unwrap_or_else(|| "unknown".to_owned()).chars().filter(|ch| !ch.is_control()).take(64).collect();
+    plain
+}
+
+/// The whole program: arguments in, exit code out.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data, and a closed pipe is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let Global { config, set, output, out, quiet, color, no_input: _ } = cli.global;
+    let printer = Printer { format: output, out, quiet, color };
+    let context = Context { printer: printer.clone(), sources: Sources::of_process(config, set) };
+    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::from).and_then(|runtime| {
+        let ended = runtime.block_on(Box::pin(dispatch(cli.command, &context)));
+        // What hangs in a blocking call must not keep the process.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+        ended
+    });
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(Stop::Pipe) => Exit::Done.into(),
+        Err(Stop::Failed(exit, problems)) => {
+            printer.fail(&problems);
+            exit.into()
+        }
+    }
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
+    match command {
+        Command::Serve(command) => Box::pin(serve::run(command, context)).await,
+        Command::Run(command) => Box::pin(run::run(command, context)).await,
+        Command::Plans(command) => Box::pin(plans::run(command, context)).await,
+        Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
+        Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Schedule(command) => schedule::run(command, context),
+        Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
+        Command::Gateway(command) => Box::pin(gateway::run(command, context)).await,
+        Command::Hold(command) => Box::pin(hold::run(command, context)).await,
+        Command::Doctor => Box::pin(doctor::run(context)).await,
+        Command::Version => version::version(context),
+        Command::Completions { shell } => completions(shell, context),
+        Command::Config(command) => version::config(command, context),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, context: &Context) -> Result<Exit, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "autopay", &mut script);
+    script.flush()?;
+    context.printer.raw(&script)?;
+    Ok(Exit::Done)
+}
+
+/// A problem that only says a sentence.
+fn problem(message: impl Into<String>, mend: impl Into<String>) -> Problem {
+    Problem::new("", "", message, mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_and_its_exit_codes() {
+        fn walk(path: &str, command: &clap::Command) {
+            let leaf = command.get_subcommands().next().is_none();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if leaf {
+                assert!(help.contains("Example"), "{path} shows no example");
+                assert!(help.contains("Exit codes"), "{path} says nothing of exit codes");
+            }
+            for inner in command.get_subcommands() {
+                walk(&format!("{path} {}", inner.get_name()), inner);
+            }
+        }
+        walk("autopay", &Cli::command());
+    }
+}
