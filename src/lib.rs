@@ -10,7 +10,9 @@
 //! - [`ports`]: what the world must offer.
 //! - [`config`], [`telemetry`], [`clock`]: furniture.
 
+pub mod api;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -133,6 +133,13 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
     Ok(handle)
 }
 
+/// Has this process submitted a payment, by what it measured?
+#[must_use]
+pub fn payments_submitted(rendered: &str) -> bool {
+    let count = format!("{}_count{{", name::GATEWAY_REQUEST_DURATION);
+    rendered.lines().any(|line| line.starts_with(&count) && line.contains("call=\"create\""))
+}
+
 /// Where log lines go and what they look like.
 #[derive(Debug, Clone)]
 pub struct Logging {

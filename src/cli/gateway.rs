@@ -37,38 +37,39 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
     // Said before the database is opened: these settings are what the command is about.
     context.config()?.need_gateway()?;
     context
-        .with_app(|app, _| async move {
-            let outcome = match command {
-                Gateway::Ping => match app.gateway_ping().await {
-                    Ok(ping) => {
-                        let row = [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
-                        context.printer.record(PING, &row).map(|()| Exit::Done)
+        .with_any_app(async |app, _| match command {
+            Gateway::Ping => {
+                let ping = app.gateway_ping().await?;
+                let row = [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
+                context.printer.record(PING, &row)?;
+                Ok(Exit::Done)
+            }
+            Gateway::Lookup { key } => {
+                let observation = app.gateway_lookup(key).await?;
+                let row = [
+                    Cell::text(key),
+                    Cell::text(observation.seen.as_str()),
+                    Cell::maybe(observation.payment_id, Cell::Text),
+                    Cell::maybe(observation.http_status, |status| Cell::Number(status.into())),
+                    Cell::maybe(observation.gateway_status, Cell::Text),
+                    Cell::maybe(observation.detail.clone(), Cell::Text),
+                    Cell::maybe(observation.request_id, Cell::Text),
+                ];
+                context.printer.record(LOOKUP, &row)?;
+                let problem = |message: &str, mend: &str| Problem::new(format!("key {key}"), "", message, mend);
+                match observation.seen {
+                    Seen::Absent => {
+                        let mend = "check the key, the merchant and the environment";
+                        Err(Stop::because(Exit::NotFound, problem("is not known to the gateway", mend)))
                     }
-                    Err(error) => Err(error.into()),
-                },
-                Gateway::Lookup { key } => {
-                    let observation = app.gateway_lookup(key).await;
-                    let row = [
-                        Cell::text(key),
-                        Cell::text(observation.seen.as_str()),
-                        Cell::maybe(observation.payment_id, Cell::Text),
-                        Cell::maybe(observation.http_status, |status| Cell::Number(status.into())),
-                        Cell::maybe(observation.gateway_status, Cell::Text),
-                        Cell::maybe(observation.detail.clone(), Cell::Text),
-                        Cell::maybe(observation.request_id, Cell::Text),
-                    ];
-                    let problem = |message: &str, mend: &str| Problem::new(format!("key {key}"), "", message, mend);
-                    context.printer.record(LOOKUP, &row).and_then(|()| match observation.seen {
-                        Seen::Absent => Err(Stop::because(Exit::NotFound, problem("is not known to the gateway", "check the key, the merchant and the environment"))),
-                        Seen::Silent | Seen::NotExecuted { .. } => {
-                            let said = observation.detail.unwrap_or_else(|| "no answer".to_owned());
-                            Err(Stop::because(Exit::Unavailable, problem(&format!("could not be asked about ({said})"), "nothing was sent; ask again")))
-                        }
-                        Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Rejected | Seen::Mismatch => Ok(Exit::Done),
-                    })
+                    Seen::Silent | Seen::NotExecuted { .. } => {
+                        let said = observation.detail.unwrap_or_else(|| "no answer".to_owned());
+                        let message = format!("could not be asked about ({said})");
+                        Err(Stop::because(Exit::Unavailable, problem(&message, "nothing was sent; ask again")))
+                    }
+                    Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Rejected | Seen::Mismatch => Ok(Exit::Done),
                 }
-            };
-            (app, outcome)
+            }
         })
         .await
 }

@@ -6,8 +6,6 @@ use domain::agenda::{Hold as Held, Scope};
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::{Context, person};
-use crate::clock::WallClock;
-use crate::ports::Clock as _;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hold {
@@ -55,33 +53,30 @@ fn row(hold: &Held) -> Vec<Cell> {
 
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {
     context
-        .with_app(|app, _| async move {
-            let at = WallClock.now();
-            let work = async {
-                match command {
-                    Hold::On { scope, reason } => {
-                        let hold = app.store.hold(&scope, &reason, &person(), at).await?;
-                        context.printer.record(COLUMNS, &row(&hold))?;
-                        if hold.reason != reason {
-                            context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
-                        }
-                    }
-                    Hold::Off { scope } => {
-                        if !app.store.lift(&scope, &person(), at).await? {
-                            let mend = "`autopay hold show` lists those in force";
-                            return Err(Stop::because(Exit::NotFound, Problem::new(format!("hold on {scope}"), "", "is not in force", mend)));
-                        }
-                        context.printer.say(&format!("The hold on {scope} is lifted."));
-                    }
-                    Hold::Show => {
-                        let rows: Vec<Vec<Cell>> = app.store.holds().await?.iter().map(row).collect();
-                        context.printer.rows(COLUMNS, &rows)?;
+        .with_app(async |app, _| {
+            let at = app.clock.now();
+            match command {
+                Hold::On { scope, reason } => {
+                    let hold = app.store.hold(&scope, &reason, &person(), at).await?;
+                    context.printer.record(COLUMNS, &row(&hold))?;
+                    if hold.reason != reason {
+                        context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
                     }
                 }
-                Ok(Exit::Done)
-            };
-            let outcome = work.await;
-            (app, outcome)
+                Hold::Off { scope } => {
+                    if !app.store.lift(&scope, &person(), at).await? {
+                        let place = format!("hold on {scope}");
+                        let mend = "`autopay hold show` lists those in force";
+                        return Err(Stop::because(Exit::NotFound, Problem::new(place, "", "is not in force", mend)));
+                    }
+                    context.printer.say(&format!("The hold on {scope} is lifted."));
+                }
+                Hold::Show => {
+                    let rows: Vec<Vec<Cell>> = app.store.holds().await?.iter().map(row).collect();
+                    context.printer.rows(COLUMNS, &rows)?;
+                }
+            }
+            Ok(Exit::Done)
         })
         .await
 }

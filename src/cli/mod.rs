@@ -19,7 +19,6 @@ mod subscriptions;
 mod version;
 
 use std::ffi::OsString;
-use std::future::Future;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -152,13 +151,20 @@ impl Context {
         Ok((App::open(&config).await?, config, guard))
     }
 
+    /// As [`Context::with_app`], whatever the schema: for work that has nothing to do with it.
+    async fn with_any_app<T>(&self, work: impl AsyncFnOnce(&App, &Config) -> Result<T, Stop>) -> Result<T, Stop> {
+        let config = self.config()?;
+        let _guard = talk(&config);
+        let app = App::open_unmigrated(&config).await?;
+        let outcome = Box::pin(work(&app, &config)).await;
+        app.close().await;
+        outcome
+    }
+
     /// Runs a piece of work over the open application, and closes it whatever came of it.
-    async fn with_app<T, F>(&self, work: impl FnOnce(App, Config) -> F) -> Result<T, Stop>
-    where
-        F: Future<Output = (App, Result<T, Stop>)>,
-    {
+    async fn with_app<T>(&self, work: impl AsyncFnOnce(&App, &Config) -> Result<T, Stop>) -> Result<T, Stop> {
         let (app, config, _guard) = self.app().await?;
-        let (app, outcome) = Box::pin(work(app, config)).await;
+        let outcome = Box::pin(work(&app, &config)).await;
         app.close().await;
         outcome
     }

@@ -86,7 +86,6 @@ pub(crate) enum Cell {
     Money(Money),
     At(DateTime<Utc>),
     On(NaiveDate),
-    List(Vec<String>),
     /// Rows within a record: a second table, or a JSON array.
     Rows(&'static [Column], Vec<Vec<Cell>>),
 }
@@ -110,8 +109,6 @@ impl Cell {
             Self::Money(money) => money.to_string(),
             Self::At(at) => instant(at),
             Self::On(date) => date.to_string(),
-            Self::List(items) if items.is_empty() => "-".to_owned(),
-            Self::List(items) => items.join(", "),
             Self::Rows(_, rows) => rows.len().to_string(),
         };
         text.chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect()
@@ -123,7 +120,6 @@ impl Cell {
             Self::Empty => String::new(),
             Self::Text(text) => inert(text),
             Self::Money(money) => money.plain(),
-            Self::List(items) => inert(&items.join("; ")),
             Self::Flag(flag) => flag.to_string(),
             Self::Number(_) | Self::At(_) | Self::On(_) | Self::Rows(..) => self.shown(),
         }
@@ -139,7 +135,6 @@ impl Cell {
             Self::Money(money) => text(&money.plain()),
             Self::At(at) => text(&instant(at)),
             Self::On(date) => text(&date.to_string()),
-            Self::List(items) => format!("[{}]", items.iter().map(|item| text(item)).collect::<Vec<_>>().join(",")),
             Self::Rows(columns, rows) => {
                 let rows: Vec<String> = rows.iter().map(|row| object(columns, row)).collect();
                 format!("[{}]", rows.join(","))
@@ -151,6 +146,11 @@ impl Cell {
 /// RFC 3339 in UTC, with a fraction only where there is one.
 pub(crate) fn instant(at: &DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A line on standard error that `-q` does not silence.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A cell that starts like a formula gets a quote in front of it.
@@ -382,7 +382,7 @@ fn csv_line<T: AsRef<[u8]>>(sink: &mut Sink, cells: impl IntoIterator<Item = T>)
 /// A table: framed on a terminal, padded columns elsewhere.
 fn table(sink: &mut Sink, columns: &[Column], rows: &[Vec<Cell>], header: bool, framed: bool) -> io::Result<()> {
     let mut table = Table::new();
-    table.load_preset(if framed { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
+    table.load_style(if framed { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
     if header {
         table.set_header(columns.iter().map(|column| column.name));
     }
@@ -400,7 +400,7 @@ fn table(sink: &mut Sink, columns: &[Column], rows: &[Vec<Cell>], header: bool, 
             }
         }
     }
-    for line in table.to_string().lines() {
+    for line in table.lines() {
         writeln!(sink, "{}", line.trim_end())?;
     }
     Ok(())

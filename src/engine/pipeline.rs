@@ -95,8 +95,8 @@ impl Pipeline {
         Self {
             engine: engine.clone(),
             slots: Arc::new(Semaphore::new(settings.in_flight.max(1))),
-            // Recorded but unsent work never exceeds what is in flight plus one batch.
-            queue: Arc::new(Semaphore::new(settings.in_flight.max(1).saturating_add(batch))),
+            // Two batches beyond what is in flight: one is sent while the next is claimed and committed.
+            queue: Arc::new(Semaphore::new(settings.in_flight.max(1).saturating_add(batch.saturating_mul(2)))),
             tracker: TaskTracker::new(),
             verdicts,
             recorder,

@@ -17,7 +17,7 @@ use domain::agenda::enrol;
 use domain::charge::{Charge, Limits};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
-use domain::subscription::{Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
 
 use crate::postgres::TestDatabase;
@@ -133,6 +133,12 @@ pub(crate) fn card(behaviour: Behaviour, n: u64) -> Option<Method> {
     Some(Method { id: PaymentMethodId(sandbox::method_id(behaviour, n)), kind: MethodKind::Card, consent: None })
 }
 
+/// A bank account with its consent.
+pub(crate) fn bank(behaviour: Behaviour, n: u64) -> Option<Method> {
+    let consent = Consent { id: "terms-2027-01".to_owned(), at: at("2026-12-01T10:00:00Z"), channel: "WEB".to_owned() };
+    Some(Method { id: PaymentMethodId(sandbox::method_id(behaviour, n)), kind: MethodKind::BankAccount, consent: Some(consent) })
+}
+
 /// A subscription that has not begun yet.
 pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Method>) -> Subscription {
     Subscription {
@@ -221,6 +227,36 @@ impl World {
         if self.now() < end {
             self.turn(end.signed_duration_since(self.now()));
         }
+    }
+
+    /// Runs at the very moment at which something falls due, until `moment`, as a process with an endless patience would.
+    /// What stays due (a hold, a lease) is looked at again every `idle`.
+    pub(crate) async fn live_until(&self, moment: DateTime<Utc>, idle: TimeDelta) {
+        loop {
+            self.run().await;
+            let next = self.store.next_wake(MERCHANT).await.unwrap();
+            let Some(next) = next.map(|next| if next > self.now() { next } else { self.now() + idle }) else { break };
+            if next > moment {
+                break;
+            }
+            self.turn(next.signed_duration_since(self.now()));
+        }
+        if self.now() < moment {
+            self.turn(moment.signed_duration_since(self.now()));
+        }
+    }
+
+    /// The engine again, with other settings.
+    pub(crate) fn resettle(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.engine.settings().clone();
+        change(&mut settings);
+        let gateway = Arc::new(CcgGateway::new(client(self.sandbox()), MERCHANT));
+        self.engine = Engine::new(self.store.clone(), gateway, self.clock.clone(), settings);
+    }
+
+    /// Where the store is, for those who reach behind it; empty in memory.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// The process is gone and comes back on the same store: nothing but the store survives.

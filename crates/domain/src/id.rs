@@ -55,29 +55,41 @@ pub enum IdError {
 /// ```
 #[must_use]
 pub fn looks_like_a_card_number(text: &str) -> bool {
-    let mut run: Vec<u32> = Vec::new();
-    let mut separators = 0_u8;
+    // Groups of digits, and whether the next group follows after one space or hyphen.
+    let mut groups: Vec<Vec<u32>> = vec![Vec::new()];
+    let mut separated = false;
     for ch in text.chars().chain(std::iter::once('.')) {
         if let Some(digit) = ch.to_digit(10) {
-            run.push(digit);
-            separators = 0;
-        } else if (ch == ' ' || ch == '-') && separators == 0 && !run.is_empty() {
-            separators = 1;
+            if separated {
+                groups.push(Vec::new());
+                separated = false;
+            }
+            if let Some(group) = groups.last_mut() {
+                group.push(digit);
+            }
+        } else if (ch == ' ' || ch == '-') && !separated && groups.last().is_some_and(|group| !group.is_empty()) {
+            separated = true;
         } else {
-            if luhn_somewhere(&run) {
+            if any_card(&groups) {
                 return true;
             }
-            run.clear();
-            separators = 0;
+            groups = vec![Vec::new()];
+            separated = false;
         }
     }
     false
 }
 
-/// A run of digits counts when the whole run has 13 to 19 digits and passes: windows inside longer runs would refuse
-/// ordinary long references by chance.
-fn luhn_somewhere(run: &[u32]) -> bool {
-    (13..=19).contains(&run.len()) && luhn(run)
+/// Whole groups, one or several in a row, count when together they have 13 to 19 digits and pass: parts of a longer group
+/// would refuse ordinary long references by chance.
+fn any_card(groups: &[Vec<u32>]) -> bool {
+    (0..groups.len()).any(|first| {
+        let mut digits: Vec<u32> = Vec::new();
+        groups.iter().skip(first).take(19).any(|group| {
+            digits.extend(group);
+            (13..=19).contains(&digits.len()) && luhn(&digits)
+        })
+    })
 }
 
 fn luhn(digits: &[u32]) -> bool {
@@ -326,7 +338,7 @@ mod tests {
 
     #[test]
     fn card_shaped_text_is_recognised_with_spaces_and_hyphens() {
-        for text in ["4242424242424242", "4242-4242-4242-4242", "note: 3782 822463 10005 thanks", "5555555555554444"] {
+        for text in ["4242424242424242", "4242-4242-4242-4242", "note: 3782 822463 10005 thanks", "5555555555554444", "1 4242424242424242", "12-4242 4242 4242 4242 7"] {
             assert!(looks_like_a_card_number(text), "{text}");
         }
         for text in ["", "1234567890123", "sub-0001", "42424242", "4242424242424241", "00000000000000000000042"] {

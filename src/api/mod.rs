@@ -1,0 +1,204 @@
+//! What a cluster asks over HTTP: probes and metrics.
+//!
+//! Not allowed here: naming an adapter, and running database work inside a request. A client that hangs up drops its request's future; a
+//! question to the database that was under way must not be dropped with it.
+
+mod listener;
+mod problem;
+
+use std::future::IntoFuture as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::ports::Store;
+use listener::PatientListener;
+
+/// How long a readiness check waits for the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+/// Readiness checks at the database at once; further ones are answered without asking.
+const CHECKS_AT_ONCE: usize = 2;
+/// Largest request body: nobody sends one yet.
+const LARGEST_BODY: usize = 16 * 1024;
+/// How long a request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// How long open connections may finish once the listener stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the probes look at.
+#[derive(Debug, Clone)]
+pub struct Health {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    started: AtomicBool,
+    draining: AtomicBool,
+    checks: Arc<Semaphore>,
+}
+
+impl Health {
+    /// Not started, not draining.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+        Self { inner: Arc::new(Inner { store, started: AtomicBool::new(false), draining: AtomicBool::new(false), checks }) }
+    }
+
+    /// From now on `/startupz` says yes: configuration and schema are right.
+    pub fn started(&self) {
+        self.inner.started.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn draining(&self) {
+        self.inner.draining.store(true, Ordering::SeqCst);
+    }
+
+    fn has_started(&self) -> bool {
+        self.inner.started.load(Ordering::SeqCst)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::SeqCst)
+    }
+
+    /// Asks the database on a task of its own: neither this future's end nor its impatience interrupts the question.
+    async fn database(&self) -> Result<(), String> {
+        let Ok(permit) = Arc::clone(&self.inner.checks).try_acquire_owned() else {
+            return Err("earlier checks still wait for the database".to_owned());
+        };
+        let store = Arc::clone(&self.inner.store);
+        let check = tokio::spawn(async move {
+            let found = store.check().await.map_err(|error| error.to_string());
+            drop(permit);
+            found
+        });
+        match tokio::time::timeout(DATABASE_PATIENCE, check).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) => Err("the check ended early".to_owned()),
+            Err(_) => Err(format!("no answer within {} s", DATABASE_PATIENCE.as_secs())),
+        }
+    }
+}
+
+/// Probes, and metrics when a recorder is given.
+pub fn router(health: Health, metrics: Option<PrometheusHandle>) -> Router {
+    let probes = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/startupz", get(startupz))
+        .route("/readyz", get(readyz))
+        .with_state(health);
+    finished(match metrics {
+        Some(handle) => probes.merge(metrics_route(handle)),
+        None => probes,
+    })
+}
+
+/// Metrics alone, for an address of their own.
+pub fn metrics_router(handle: PrometheusHandle) -> Router {
+    finished(metrics_route(handle))
+}
+
+fn metrics_route(handle: PrometheusHandle) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(handle)
+}
+
+fn finished(router: Router) -> Router {
+    router
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_LIMIT))
+        .layer(CatchPanicLayer::custom(|_| problem::internal()))
+}
+
+async fn startupz(State(health): State<Health>) -> Response {
+    match health.has_started() {
+        true => "ok\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+    }
+}
+
+async fn readyz(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
+    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    let draining = health.is_draining();
+    let started = health.has_started();
+    // While draining the answer is known, and the pool belongs to the work that is being finished.
+    let database = if draining && !verbose { Ok(()) } else { health.database().await };
+    let ready = started && !draining && database.is_ok();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if !verbose {
+        return (status, if ready { "ok\n" } else { "not ready\n" }).into_response();
+    }
+    let check = |name: &str, ok: bool, detail: &str| serde_json::json!({ "check": name, "ok": ok, "detail": detail });
+    let checks = [
+        check("started", started, if started { "" } else { "still starting" }),
+        check("not_draining", !draining, if draining { "finishing what is under way" } else { "" }),
+        check("database", database.is_ok(), database.as_ref().err().map_or("", String::as_str)),
+    ];
+    (status, Json(serde_json::json!({ "ready": ready, "checks": checks }))).into_response()
+}
+
+async fn metrics(State(handle): State<PrometheusHandle>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
+}
+
+/// A listener that is bound and not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    listener: PatientListener,
+    /// The address it got.
+    pub address: SocketAddr,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// When the address is taken or not allowed.
+pub async fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok(Bound { listener: PatientListener::new(listener), address })
+}
+
+impl Bound {
+    /// Serves until `stop`, then lets open connections finish for a short while.
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let stopped = stop.clone();
+        let server = axum::serve(self.listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+        let mut server = std::pin::pin!(server.into_future());
+        tokio::select! {
+            served = &mut server => report(served),
+            () = stop.cancelled() => {
+                // A connection that never ends must not keep the process.
+                if let Ok(served) = tokio::time::timeout(DRAIN_LIMIT, server).await {
+                    report(served);
+                }
+            }
+        }
+    }
+}
+
+fn report(served: io::Result<()>) {
+    if let Err(error) = served {
+        tracing::error!(event = "http_failed", error = %error, "probes are no longer answered");
+    }
+}
+

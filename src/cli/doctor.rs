@@ -1,0 +1,172 @@
+//! `autopay doctor`: is this set up right, and if not, what is to be done?
+
+use chrono::{Datelike as _, TimeDelta};
+use domain::calendar::{Zone, tz_version, zone_disagreements};
+use domain::holidays::HolidayCalendar;
+
+use super::exit::{Exit, Problem, Stop};
+use super::output::{Cell, Column};
+use super::{Context, talk};
+use crate::app::{App, AppError};
+use crate::config::Config;
+use crate::ports::StoreError;
+
+const COLUMNS: &[Column] = &[Column::text("check"), Column::text("status"), Column::text("detail"), Column::text("fix")];
+/// Clocks further apart than this are worth a look.
+const SKEW_WARN: TimeDelta = TimeDelta::seconds(1);
+/// Clocks further apart than this stop the engine.
+const SKEW_FAIL: TimeDelta = TimeDelta::minutes(5);
+
+/// Findings, in order.
+#[derive(Default)]
+struct Report {
+    rows: Vec<Vec<Cell>>,
+    worst: Option<Exit>,
+}
+
+impl Report {
+    fn add(&mut self, check: &str, status: &str, detail: impl Into<String>, fix: impl Into<String>) {
+        let filled = |text: String| if text.is_empty() { Cell::Empty } else { Cell::Text(text) };
+        self.rows.push(vec![Cell::text(check), Cell::text(status), filled(detail.into()), filled(fix.into())]);
+    }
+
+    fn ok(&mut self, check: &str, detail: impl Into<String>) {
+        self.add(check, "ok", detail, "");
+    }
+
+    fn warn(&mut self, check: &str, detail: impl Into<String>, fix: impl Into<String>) {
+        self.add(check, "warn", detail, fix);
+    }
+
+    fn fail(&mut self, exit: Exit, check: &str, detail: impl Into<String>, fix: impl Into<String>) {
+        self.worst = self.worst.max(Some(exit));
+        self.add(check, "fail", detail, fix);
+    }
+}
+
+pub(super) async fn run(context: &Context) -> Result<Exit, Stop> {
+    let config = context.config()?;
+    let _guard = talk(&config);
+    let mut report = Report::default();
+    report.ok("configuration", format!("environment {}, merchant {}", config.environment, config.merchant()));
+    secret_files(&config, &mut report);
+    match App::open_unmigrated(&config).await {
+        Ok(app) => {
+            inspect(&app, &config, &mut report).await;
+            app.close().await;
+        }
+        Err(AppError::Config(why)) => report.fail(Exit::Discrepancy, "database", why, "mend the setting"),
+        Err(error) => report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url"),
+    }
+    context.printer.rows(COLUMNS, &report.rows)?;
+    match report.worst {
+        None => Ok(Exit::Done),
+        Some(exit) => {
+            let failed = report.rows.iter().filter(|row| row.get(1) == Some(&Cell::text("fail"))).count();
+            Err(Stop::because(exit, Problem::new("doctor", "", format!("{failed} checks failed"), "the last column says what to mend")))
+        }
+    }
+}
+
+/// A secret that others can read is not one.
+fn secret_files(config: &Config, report: &mut Report) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for shown in config.shown().iter().filter(|shown| shown.key.ends_with("_file") && !shown.value.is_empty()) {
+        match std::fs::metadata(&shown.value) {
+            Ok(found) if found.permissions().mode() & 0o007 != 0 => {
+                report.warn(shown.key, format!("everyone on this machine can use {}", shown.value), "chmod 640, or stricter");
+            }
+            Ok(_) => report.ok(shown.key, shown.value.clone()),
+            Err(error) => report.fail(Exit::Discrepancy, shown.key, error.to_string(), "name a readable file"),
+        }
+    }
+}
+
+async fn inspect(app: &App, config: &Config, report: &mut Report) {
+    let url = config.shown().iter().find(|shown| shown.key == "database.url").map(|shown| shown.value.clone()).unwrap_or_default();
+    let reachable = match app.store.now().await {
+        Ok(theirs) => {
+            report.ok("database", url);
+            let skew = theirs.signed_duration_since(app.clock.now());
+            let detail = format!("{} ms between database and this machine", skew.num_milliseconds());
+            match skew.abs() {
+                skew if skew > SKEW_FAIL => report.fail(Exit::Discrepancy, "clock", detail, "set the clocks by NTP: nothing is sent until they agree"),
+                skew if skew > SKEW_WARN => report.warn("clock", detail, "set the clocks by NTP"),
+                _ => report.ok("clock", detail),
+            }
+            true
+        }
+        Err(error) => {
+            report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url");
+            false
+        }
+    };
+    let schema = if reachable { app.store.check().await } else { Err(StoreError::Unavailable("not asked".to_owned())) };
+    match &schema {
+        Ok(()) => report.ok("schema", "up to date"),
+        Err(StoreError::Unavailable(_)) => report.warn("schema", "not checked: the database is not available", ""),
+        Err(error) => report.fail(Exit::Discrepancy, "schema", error.to_string(), "autopay migrate up"),
+    }
+    if schema.is_ok() {
+        book(app, report).await;
+    }
+    report.ok("holiday_calendar", format!(
+        "{}, known until {}",
+        HolidayCalendar::UsFederalReserve.version(),
+        HolidayCalendar::UsFederalReserve.valid_to()
+    ));
+    gateway(app, config, report).await;
+}
+
+/// What stands in the database, as far as it needs attention.
+async fn book(app: &App, report: &mut Report) {
+    match app.store.catalog().await {
+        Ok(catalog) => {
+            let mut zones: Vec<Zone> = catalog.plans.values().map(|plan| plan.zone.clone()).collect();
+            zones.sort_by(|left, right| left.name().cmp(right.name()));
+            zones.dedup_by(|left, right| left.name() == right.name());
+            let year = app.clock.now().year();
+            let found = zone_disagreements(&zones, year, year.saturating_add(2));
+            let detail = format!("{} is used; {} is the second opinion", tz_version(), chrono_tz::IANA_TZDB_VERSION);
+            if found.is_empty() {
+                report.ok("zone_data", format!("{detail}; they agree for the {} zones of the plans", zones.len()));
+            } else {
+                let names: Vec<String> = found.iter().map(|one| format!("{} from {}", one.zone.name(), one.first_date)).collect();
+                report.warn("zone_data", format!("{detail}; they differ for {}", names.join(", ")), "check the charge times of these zones against the law there");
+            }
+        }
+        Err(error) => report.fail(Exit::from(&error), "plans", error.to_string(), "see the row that is named"),
+    }
+    match app.store.holds().await {
+        Ok(holds) if holds.is_empty() => report.ok("holds", "none in force"),
+        Ok(holds) => {
+            let scopes: Vec<String> = holds.iter().map(|hold| format!("{} by {} ({})", hold.scope, hold.by, hold.reason)).collect();
+            report.warn("holds", scopes.join("; "), "autopay hold off --scope …, once the reason is gone");
+        }
+        Err(error) => report.fail(Exit::from(&error), "holds", error.to_string(), "see the row that is named"),
+    }
+    match app.store.totals().await {
+        Ok(totals) => {
+            let count = |word: &str| totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>();
+            match count("outcome_unknown") {
+                0 => report.ok("outcome_unknown", "none"),
+                unknown => report.warn("outcome_unknown", format!("{unknown} charges"), "autopay charges list --state outcome_unknown"),
+            }
+        }
+        Err(error) => report.fail(Exit::from(&error), "charges", error.to_string(), "see the row that is named"),
+    }
+}
+
+async fn gateway(app: &App, config: &Config, report: &mut Report) {
+    if let Err(missing) = config.need_gateway() {
+        let keys: Vec<String> = missing.into_iter().map(|mistake| mistake.place).collect();
+        return report.warn("gateway", format!("not configured: {} missing", keys.join(", ")), "set them before serving");
+    }
+    match app.gateway_ping().await {
+        Ok(ping) => {
+            let life = ping.token_lifetime_seconds.map_or("does not say how long a token lives".to_owned(), |life| format!("a token lives {life} s"));
+            report.ok("gateway", format!("{}: {life}", ping.url));
+        }
+        Err(error) => report.fail(Exit::Unavailable, "gateway", error.to_string(), "check base_url, token_url, client id and secret, and the way there"),
+    }
+}

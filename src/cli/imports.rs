@@ -1,0 +1,202 @@
+//! `autopay subscriptions import`: a roster in, the same file with reasons back.
+//!
+//! Everything is checked before anything is written: the file, its rows, and what is stored already. All good rows or none are applied.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use domain::id::SubscriptionId;
+use domain::subscription::Subscription;
+
+use super::exit::{Exit, Problem, Stop};
+use super::output::{Cell, Column};
+use super::{Context, person};
+use crate::app::App;
+use crate::config::Config;
+use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, read_roster, report_csv_as};
+use crate::ports::Imported;
+
+/// Ids looked up in the store at once.
+const LOOK_UP: usize = 1_000;
+/// Mistakes shown on the terminal; the report holds all of them.
+const MISTAKES_SHOWN: usize = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// Roster, CSV; - is standard input
+    file: PathBuf,
+    /// Checks everything, as the import would, and changes nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Applies nothing unless every row is good (the default)
+    #[arg(long, conflicts_with = "good_rows")]
+    all_or_none: bool,
+    /// Applies the good rows and reports the others
+    #[arg(long)]
+    good_rows: bool,
+    /// Writes the same file back with the columns row_status, error_code, error and how_to_fix
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+const COLUMNS: &[Column] = &[
+    Column::number("rows"),
+    Column::number("good"),
+    Column::number("bad"),
+    Column::number("added"),
+    Column::number("changed"),
+    Column::number("unchanged"),
+    Column::text("applied"),
+];
+
+/// Reads a whole roster, bounded.
+fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+    let most = u64::try_from(LARGEST_ROSTER).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes))
+    };
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(Stop::because(Exit::BadInput, Problem::new(file.display().to_string(), "", message, "name a readable file, or - for standard input")))
+        }
+    }
+}
+
+pub(super) async fn run(command: Import, context: &Context) -> Result<Exit, Stop> {
+    let bytes = read(&command.file)?;
+    context.with_app(async |app, config| import(&command, &bytes, app, config, context).await).await
+}
+
+async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let label = if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
+    let catalog = app.store.catalog().await?;
+    let now = app.store.now().await?;
+    let mut roster = read_roster(&label, bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
+    let known = stored(app, &roster).await?;
+    refuse_moved(&mut roster, &known);
+
+    let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
+        roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
+    } else {
+        Vec::new()
+    };
+    let clean = roster.is_clean();
+    let applies = roster.file_mistakes.is_empty() && (clean || command.good_rows);
+    if let Some(path) = &command.report {
+        write_report(path, &report_csv_as(&roster, applies))?;
+    }
+    let imported = match applies {
+        true if command.dry_run => foreseen(&good, &known),
+        true => app.store.import(&good, &person(), now).await?,
+        false => Imported::default(),
+    };
+    let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
+    let bad = roster.rows.len().saturating_sub(good.len());
+    let applied = applies && !command.dry_run;
+    let row = [
+        number(roster.rows.len()),
+        number(good.len()),
+        number(bad),
+        number(imported.added),
+        number(imported.changed),
+        number(imported.unchanged),
+        Cell::Flag(applied),
+    ];
+    let mistakes = roster.mistakes(&label);
+    let exit = match (clean, applies) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Partly,
+        (false, false) => Exit::BadInput,
+    };
+    context.printer.record(COLUMNS, &row)?;
+    if command.dry_run {
+        context.printer.say("DRY RUN: nothing was changed.");
+    }
+    if clean {
+        return Ok(exit);
+    }
+    let left = mistakes.len().saturating_sub(MISTAKES_SHOWN);
+    let mut problems: Vec<Problem> = mistakes.into_iter().take(MISTAKES_SHOWN).map(Problem::from).collect();
+    if left > 0 {
+        problems.push(Problem::new(label, "", format!("{left} further mistakes"), "write them all into a file with --report"));
+    }
+    if !applied && !command.dry_run {
+        context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
+    }
+    Err(Stop::Failed(exit, problems))
+}
+
+/// The report is written beside its place and moved there when it is whole.
+fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
+    let mut temp = path.to_owned().into_os_string();
+    temp.push(".part");
+    let written = std::fs::write(&temp, report).and_then(|()| std::fs::rename(&temp, path));
+    written.map_err(|error| {
+        let message = format!("cannot be written: {error}");
+        Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, "name a file in a folder you may write to"))
+    })
+}
+
+async fn stored(app: &App, roster: &Roster) -> Result<HashMap<SubscriptionId, Subscription>, Stop> {
+    let ids: Vec<SubscriptionId> = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().map(|good| good.id.clone())).collect();
+    let mut known = HashMap::new();
+    for page in ids.chunks(LOOK_UP) {
+        known.extend(app.store.existing(page).await?.into_iter().map(|subscription| (subscription.id.clone(), subscription)));
+    }
+    Ok(known)
+}
+
+/// What was charged under a subscription is counted from its plan, start, day and zone: a row that moves one of them is refused.
+fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscription>) {
+    for row in &mut roster.rows {
+        let Ok(new) = &row.outcome else { continue };
+        let Some(old) = known.get(&new.id) else { continue };
+        let day = |subscription: &Subscription| subscription.anchor_day.map(|day| day.to_string()).unwrap_or_default();
+        let zone = |subscription: &Subscription| subscription.zone.as_ref().map(|zone| zone.name().to_owned()).unwrap_or_default();
+        let fields = [
+            ("plan", old.plan.to_string(), new.plan.to_string()),
+            ("start_on", old.start_on.to_string(), new.start_on.to_string()),
+            ("anchor_day", day(old), day(new)),
+            ("time_zone", zone(old), zone(new)),
+        ];
+        let mistakes: Vec<RowMistake> = fields
+            .into_iter()
+            .filter(|(_, old, new)| old != new)
+            .map(|(column, old, new)| {
+                let was = if old.is_empty() { "empty".to_owned() } else { format!("\"{old}\"") };
+                RowMistake {
+                    column: column.to_owned(),
+                    code: "immutable_field",
+                    value: new,
+                    message: format!("The subscription exists, and its {column} is {was}: a change would renumber what was charged"),
+                    mend: format!("write {}, or cancel the subscription and add one under a new id", if old.is_empty() { "nothing" } else { &old }),
+                }
+            })
+            .collect();
+        if !mistakes.is_empty() {
+            row.outcome = Err(mistakes);
+        }
+    }
+}
+
+/// What an import would do: the store's own rule is that method, amount, end and customer may change.
+fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>) -> Imported {
+    let mut imported = Imported::default();
+    for new in good {
+        match known.get(&new.id) {
+            None => imported.added = imported.added.saturating_add(1),
+            Some(old) if old.method == new.method && old.amount == new.amount && old.end_on == new.end_on && old.customer == new.customer => {
+                imported.unchanged = imported.unchanged.saturating_add(1);
+            }
+            Some(_) => imported.changed = imported.changed.saturating_add(1),
+        }
+    }
+    imported
+}

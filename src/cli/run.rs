@@ -1,0 +1,253 @@
+//! `autopay run once`: one pass, for real or dry.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use domain::agenda::{Action, Item, Reason};
+
+use super::exit::{Exit, Stop};
+use super::output::{Cell, Column, Listing};
+use super::signals::Signals;
+use super::{Context, problem};
+use crate::app::App;
+use crate::config::Config;
+use crate::engine::RunReport;
+use crate::telemetry;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Run {
+    /// Charges everything that is due now, asks about what is unknown, and ends
+    #[command(after_help = "Examples:\n  \
+        autopay run once --dry-run --as-of 2027-01-04T06:00:00-06:00\n  \
+        autopay run once -o json\n\n\
+        A dry run prints the agenda and its hash; it sends nothing and writes nothing. A real run over the same book logs the same hash.\n\
+        Exit codes: 0, 2 wrong usage or configuration, 9 rows were set aside or are due again, 11 database or gateway unavailable and \
+        nothing was sent, 12 outcomes are unknown (they are asked about at the next pass).")]
+    Once(Once),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Once {
+    /// Prints what would be done, and does nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// As of this moment instead of now; dry runs only
+    #[arg(long, value_name = "TIME", requires = "dry_run", value_parser = moment)]
+    as_of: Option<DateTime<Utc>>,
+}
+
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|at| at.with_timezone(&Utc))
+        .map_err(|_| "not a moment: write date, time and offset, for example 2027-01-04T06:00:00-06:00".to_owned())
+}
+
+const AGENDA: &[Column] = &[
+    Column::text("action"),
+    Column::text("reason"),
+    Column::text("subscription"),
+    Column::number("cycle"),
+    Column::text("charge"),
+    Column::number("attempt"),
+    Column::money("amount"),
+    Column::text("due_at"),
+    Column::text("key"),
+    Column::text("why"),
+];
+const REPORT: &[Column] = &[
+    Column::text("as_of"),
+    Column::text("agenda_hash"),
+    Column::number("items"),
+    Column::number("sent"),
+    Column::number("paid"),
+    Column::number("settling"),
+    Column::number("failing"),
+    Column::number("failed"),
+    Column::number("unknown"),
+    Column::number("not_executed"),
+    Column::number("parked"),
+    Column::number("skipped"),
+    Column::number("waiting"),
+    Column::number("quarantined"),
+    Column::number("lost"),
+];
+
+fn row(item: &Item) -> Vec<Cell> {
+    let (reason, attempt, key, why) = match &item.action {
+        Action::Send { reason, attempt, key, .. } => {
+            let reason = match reason {
+                Reason::Due => "due",
+                Reason::Retry => "retry",
+                Reason::SameKeyAgain => "same_key_again",
+            };
+            (Cell::text(reason), Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
+        }
+        Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
+        Action::Wait { why } | Action::Quarantine { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
+        Action::SkipZero | Action::ParkNoMethod | Action::Cancel => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty),
+    };
+    vec![
+        Cell::text(item.action.name()),
+        reason,
+        Cell::text(&item.subscription),
+        Cell::Number(item.cycle.into()),
+        Cell::maybe(item.charge.as_ref(), |charge| Cell::text(charge.id)),
+        attempt,
+        Cell::maybe(item.charge.as_ref(), |charge| Cell::Money(charge.amount)),
+        Cell::maybe(item.charge.as_ref(), |charge| Cell::At(charge.due_at)),
+        key,
+        why,
+    ]
+}
+
+pub(super) async fn run(command: Run, context: &Context) -> Result<Exit, Stop> {
+    let Run::Once(once) = command;
+    if once.dry_run {
+        return context.with_app(async |app, _| dry(once.as_of, app, context).await).await;
+    }
+    // Said before anything is opened: a run without a gateway could only fail charge by charge.
+    context.config()?.need_gateway()?;
+    context.with_app(async |app, config| real(app, config, context).await).await
+}
+
+/// Prints items as they are drawn, so that a large book needs no large memory; remembers the first failure to print.
+struct Printing {
+    listing: Listing,
+    failed: Option<Stop>,
+}
+
+impl Printing {
+    fn take(&mut self, items: &[Item]) {
+        if self.failed.is_none() && !items.is_empty() {
+            let rows: Vec<Vec<Cell>> = items.iter().map(row).collect();
+            self.failed = self.listing.page(&rows).err();
+        }
+    }
+}
+
+async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Result<Exit, Stop> {
+    context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
+    let mut printing = Printing { listing: context.printer.list(AGENDA)?, failed: None };
+    let report = app.engine.dry_run(as_of, &mut |items: &[Item]| printing.take(items)).await?;
+    if let Some(stop) = printing.failed {
+        return Err(stop);
+    }
+    if report.items == 0 {
+        printing.listing.page(&[])?;
+    }
+    printing.listing.finish()?;
+    let RunReport { items, sent, unknown, skipped, parked, waiting, quarantined, agenda_hash, .. } = &report;
+    context.printer.say(&format!(
+        "{items} items as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked} without a method, {waiting} waiting, \
+         {quarantined} to set aside.",
+        super::output::instant(&report.as_of)
+    ));
+    // The hash is what two runs are compared by: said even when everything else is quiet.
+    super::output::line(&format!("agenda {agenda_hash}"));
+    Ok(Exit::Done)
+}
+
+async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
+    let mut signals = Signals::listen()?;
+    let mut pass = Box::pin(app.engine.run_once());
+    let passed = tokio::select! {
+        passed = &mut pass => passed,
+        _ = signals.next() => {
+            context.printer.say("Finishing this pass; once more to stop at once (what was sent is recorded, and will be asked about).");
+            let ender = tokio::spawn(signals.end_at_the_next());
+            let passed = pass.await;
+            ender.abort();
+            passed
+        }
+    };
+    let report = match passed {
+        Ok(report) => report,
+        Err(error) => {
+            let stop = Stop::from(error);
+            // "Nothing sent" is promised only when it is so.
+            let sent = recorder.is_some_and(|recorder| telemetry::payments_submitted(&recorder.render()));
+            return Err(match stop {
+                Stop::Failed(Exit::Unavailable, mut problems) if sent => {
+                    problems.push(problem("requests were sent before that", "their outcome is asked about at the next pass"));
+                    Stop::Failed(Exit::OutcomeUnknown, problems)
+                }
+                Stop::Failed(..) | Stop::Pipe => stop,
+            });
+        }
+    };
+    print(&report, context)?;
+    judge(&report, config)
+}
+
+fn print(report: &RunReport, context: &Context) -> Result<(), Stop> {
+    let mut row = vec![Cell::At(report.as_of), Cell::text(&report.agenda_hash)];
+    let counts = [
+        report.items,
+        report.sent,
+        report.paid,
+        report.settling,
+        report.failing,
+        report.failed,
+        report.unknown,
+        report.not_executed,
+        report.parked,
+        report.skipped,
+        report.waiting,
+        report.quarantined,
+        report.lost,
+    ];
+    row.extend(counts.map(Cell::Number));
+    context.printer.record(REPORT, &row)
+}
+
+/// The exit code of a finished pass.
+fn judge(report: &RunReport, config: &Config) -> Result<Exit, Stop> {
+    let stop = |exit, message: String, mend: &str| Err(Stop::because(exit, problem(message, mend)));
+    if report.unknown > 0 {
+        let message = format!("{} outcomes are unknown", report.unknown);
+        return stop(Exit::OutcomeUnknown, message, "do not charge them by other means; run again, and they are asked about");
+    }
+    if report.not_executed > 0 && report.not_executed == report.sent {
+        let url = config.gateway().map(|gateway| gateway.base_url.as_str()).unwrap_or_default();
+        let message = format!("the gateway at {url} took none of {} requests; nothing was charged", report.sent);
+        return stop(Exit::Unavailable, message, "see `autopay gateway ping`, then run again");
+    }
+    if report.not_executed > 0 {
+        let message = format!("{} of {} requests were not executed and are due again", report.not_executed, report.sent);
+        return stop(Exit::Partly, message, "run again");
+    }
+    if report.quarantined > 0 {
+        let message = format!("{} subscriptions were set aside", report.quarantined);
+        return stop(Exit::Partly, message, "`autopay subscriptions list --status quarantined` says why");
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(report: &RunReport) -> u8 {
+        let config = Config::of(&[]).unwrap();
+        match judge(report, &config) {
+            Ok(exit) | Err(Stop::Failed(exit, _)) => exit.code(),
+            Err(Stop::Pipe) => panic!("no pipe here"),
+        }
+    }
+
+    #[test]
+    fn the_gravest_finding_decides_the_exit_code() {
+        let report = |sent, unknown, not_executed, quarantined| RunReport { sent, unknown, not_executed, quarantined, ..RunReport::default() };
+        assert_eq!(code(&report(0, 0, 0, 0)), 0);
+        assert_eq!(code(&report(5, 1, 4, 1)), 12);
+        assert_eq!(code(&report(5, 0, 5, 1)), 11);
+        assert_eq!(code(&report(5, 0, 2, 0)), 9);
+        assert_eq!(code(&report(5, 0, 0, 1)), 9);
+    }
+
+    #[test]
+    fn moments_need_an_offset() {
+        assert_eq!(moment("2027-01-04T06:00:00-06:00").unwrap().to_rfc3339(), "2027-01-04T12:00:00+00:00");
+        assert!(moment("2027-01-04T06:00:00").is_err());
+    }
+}

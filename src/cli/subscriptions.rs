@@ -1,0 +1,195 @@
+//! `autopay subscriptions`.
+
+use clap::{Args, Subcommand};
+use domain::id::SubscriptionId;
+use domain::subscription::SubscriptionStatus;
+
+use super::exit::{Exit, Stop};
+use super::imports::{self, Import};
+use super::output::{Cell, Column};
+use super::{Context, person};
+use crate::ports::SubscriptionView;
+
+/// Rows read at once.
+const PAGE: u64 = 1_000;
+/// Rows shown unless told otherwise.
+pub(super) const LIMIT: u64 = 100;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Subscriptions {
+    /// Adds and updates subscriptions from a roster
+    #[command(after_help = "Examples:\n  \
+        autopay subscriptions import roster.csv --dry-run --report checked.csv\n  \
+        autopay subscriptions import roster.csv --good-rows\n\n\
+        Exit codes: 0, 2 wrong usage, 6 rows have errors and nothing was changed, 9 the good rows were applied and others have errors, \
+        11 database unavailable.")]
+    Import(Import),
+    /// Lists subscriptions by id
+    #[command(after_help = "Example:\n  autopay subscriptions list --status paused -o csv\n\nExit codes: 0, 2 wrong usage, 11 database unavailable.")]
+    List(List),
+    /// Shows one subscription
+    #[command(after_help = "Example:\n  autopay subscriptions show sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    Show {
+        /// The subscription's id
+        #[arg(value_parser = SubscriptionId::parse)]
+        id: SubscriptionId,
+    },
+    /// Ends a subscription: no further cycle falls due, planned tries end; what is on its way to the gateway runs on
+    #[command(after_help = "Example:\n  autopay subscriptions cancel sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    Cancel {
+        /// The subscription's id
+        #[arg(value_parser = SubscriptionId::parse)]
+        id: SubscriptionId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only those that are active, paused, cancelled, ended or quarantined
+    #[arg(long, value_parser = status)]
+    status: Option<SubscriptionStatus>,
+    /// How many
+    #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
+    limit: u64,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+}
+
+fn status(text: &str) -> Result<SubscriptionStatus, String> {
+    SubscriptionStatus::parse(text).ok_or_else(|| "write active, paused, cancelled, ended or quarantined".to_owned())
+}
+
+const COLUMNS: &[Column] = &[
+    Column::text("id"),
+    Column::text("status"),
+    Column::text("plan"),
+    Column::text("method_kind"),
+    Column::money("amount"),
+    Column::text("start_on"),
+    Column::text("end_on"),
+    Column::number("next_cycle"),
+    Column::text("next_due_at"),
+    Column::text("note"),
+];
+const SHOW: &[Column] = &[
+    Column::text("id"),
+    Column::text("status"),
+    Column::text("note"),
+    Column::text("merchant"),
+    Column::text("plan"),
+    Column::text("payment_method_id"),
+    Column::text("method_kind"),
+    Column::text("consent_id"),
+    Column::money("amount"),
+    Column::text("start_on"),
+    Column::text("anchor_day"),
+    Column::text("time_zone"),
+    Column::text("end_on"),
+    Column::number("next_cycle"),
+    Column::text("next_due_at"),
+];
+const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
+
+fn row(view: &SubscriptionView) -> Vec<Cell> {
+    let it = &view.subscription;
+    vec![
+        Cell::text(&it.id),
+        Cell::text(it.status.as_str()),
+        Cell::text(&it.plan),
+        Cell::maybe(it.method.as_ref(), |method| Cell::text(method.kind.as_str())),
+        Cell::maybe(it.amount, Cell::Money),
+        Cell::On(it.start_on),
+        Cell::maybe(it.end_on, Cell::On),
+        Cell::Number(it.next_cycle.into()),
+        Cell::maybe(it.next_due_at, Cell::At),
+        Cell::maybe(view.note.clone(), Cell::Text),
+    ]
+}
+
+fn whole(view: &SubscriptionView) -> Vec<Cell> {
+    let it = &view.subscription;
+    let method = it.method.as_ref();
+    vec![
+        Cell::text(&it.id),
+        Cell::text(it.status.as_str()),
+        Cell::maybe(view.note.clone(), Cell::Text),
+        Cell::text(it.merchant),
+        Cell::text(&it.plan),
+        Cell::maybe(method, |method| Cell::text(method.id)),
+        Cell::maybe(method, |method| Cell::text(method.kind.as_str())),
+        Cell::maybe(method.and_then(|method| method.consent.as_ref()), |consent| Cell::text(&consent.id)),
+        Cell::maybe(it.amount, Cell::Money),
+        Cell::On(it.start_on),
+        Cell::maybe(it.anchor_day, Cell::text),
+        Cell::maybe(it.zone.as_ref(), |zone| Cell::text(zone.name())),
+        Cell::maybe(it.end_on, Cell::On),
+        Cell::Number(it.next_cycle.into()),
+        Cell::maybe(it.next_due_at, Cell::At),
+    ]
+}
+
+pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exit, Stop> {
+    match command {
+        Subscriptions::Import(command) => imports::run(command, context).await,
+        Subscriptions::List(command) => list(&command, context).await,
+        Subscriptions::Show { id } => {
+            context
+                .with_app(async |app, _| {
+                    let view = app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
+                    context.printer.record(SHOW, &whole(&view))?;
+                    Ok(Exit::Done)
+                })
+                .await
+        }
+        Subscriptions::Cancel { id } => {
+            context
+                .with_app(async |app, _| {
+                    let cancelled = app.store.cancel(&id, &person(), app.clock.now()).await?;
+                    let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", &id))?;
+                    let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
+                    context.printer.record(CANCELLED, &[Cell::text(&id), number(cancelled.skipped), number(cancelled.in_flight)])?;
+                    if cancelled.in_flight > 0 {
+                        context.printer.say(&format!(
+                            "{} charges are with the gateway and run on; a cancel does not undo what was sent.",
+                            cancelled.in_flight
+                        ));
+                    }
+                    Ok(Exit::Done)
+                })
+                .await
+        }
+    }
+}
+
+async fn list(command: &List, context: &Context) -> Result<Exit, Stop> {
+    context
+        .with_app(async |app, _| {
+            let mut listing = context.printer.list(COLUMNS)?;
+            let mut left = if command.all { u64::MAX } else { command.limit };
+            let mut after: Option<String> = None;
+            let mut first = true;
+            loop {
+                let want = PAGE.min(left);
+                // One more than is shown says whether there is more.
+                let mut page = app.store.subscriptions(command.status, after.as_deref(), want.saturating_add(1)).await?;
+                let more = u64::try_from(page.len()).unwrap_or(u64::MAX) > want;
+                page.truncate(usize::try_from(want).unwrap_or(usize::MAX));
+                after = page.last().map(|view| view.subscription.id.to_string());
+                left = left.saturating_sub(u64::try_from(page.len()).unwrap_or(0));
+                if first || !page.is_empty() {
+                    let rows: Vec<Vec<Cell>> = page.iter().map(row).collect();
+                    listing.page(&rows)?;
+                    first = false;
+                }
+                if !more || left == 0 {
+                    listing.finish()?;
+                    if more {
+                        context.printer.say(&format!("{} shown; there are more: --limit N or --all.", command.limit));
+                    }
+                    return Ok(Exit::Done);
+                }
+            }
+        })
+        .await
+}
