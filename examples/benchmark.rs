@@ -81,7 +81,10 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             add("  of raw pairs (PostgreSQL)", rate / pairs);
         }
     }
-    print(&format!("{} charges a round, {} rounds, {} in flight, batches of {}\n", arguments.charges, arguments.rounds, arguments.in_flight, arguments.batch))?;
+    print(&format!(
+        "{} charges a round, {} rounds, {} in flight, batches of {}\n",
+        arguments.charges, arguments.rounds, arguments.in_flight, arguments.batch
+    ))?;
     for (name, mut figures) in lines {
         figures.sort_by(f64::total_cmp);
         let middle = figures[figures.len() / 2];
@@ -171,7 +174,9 @@ async fn raw(arguments: &Arguments, round: usize) -> anyhow::Result<(f64, f64)> 
     let environment = Environment::parse("raw")?;
     let token = token(&sandbox).await?;
     let address = sandbox.url().trim_start_matches("http://").to_owned();
-    let head = format!("Host: {address}\r\nAuthorization: Bearer {token}\r\nX-Merchant-Id: {MERCHANT}\r\nAccept: application/json\r\n");
+    let head = format!(
+        "Host: {address}\r\nAuthorization: Bearer {token}\r\nX-Merchant-Id: {MERCHANT}\r\nAccept: application/json\r\n"
+    );
     let mut posts = Vec::with_capacity(rows.len());
     for row in &rows {
         let (charge, _) = planned(&plan, row, 0).map_err(anyhow::Error::msg)?.context("nothing is planned")?;
@@ -247,7 +252,9 @@ async fn token(sandbox: &Sandbox) -> anyhow::Result<String> {
     let (id, secret) = (sandbox::DEFAULT_CLIENT_ID, sandbox::DEFAULT_CLIENT_SECRET);
     let form = format!("grant_type=client_credentials&scope={scope}&client_id={id}&client_secret={secret}");
     let length = form.len();
-    let request = format!("POST /{path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}");
+    let request = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
+    );
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let body: serde_json::Value = serde_json::from_slice(&answer(&mut stream, &mut Vec::new()).await?)?;

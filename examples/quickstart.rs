@@ -61,7 +61,8 @@ async fn ninety_days() -> anyhow::Result<()> {
     let options = Options { clock: SandboxClock::turned(start), faults, seed: 7, ..Options::default() };
     let sandbox = sandbox::start(options).await?;
 
-    let url = DatabaseUrl::parse(&format!("sqlite:{}", folder.path().join("quickstart.db").display())).map_err(anyhow::Error::msg)?;
+    let url = DatabaseUrl::parse(&format!("sqlite:{}", folder.path().join("quickstart.db").display()))
+        .map_err(anyhow::Error::msg)?;
     migrate(&url).await?;
     let store: Arc<dyn Store> = Arc::new(DatabaseStore::new(open(&url, Pool::engine(4)).await?, clock.clone()));
     let subscriptions = load(&*store, start).await?;
@@ -87,7 +88,12 @@ async fn ninety_days() -> anyhow::Result<()> {
     };
     let engine = Engine::new(store.clone(), Arc::new(CcgGateway::new(client, MERCHANT)), clock.clone(), settings);
 
-    say(&format!("{} subscriptions, {DAYS} days from {}, gateway at {}", subscriptions.len(), start.date_naive(), sandbox.url()))?;
+    say(&format!(
+        "{} subscriptions, {DAYS} days from {}, gateway at {}",
+        subscriptions.len(),
+        start.date_naive(),
+        sandbox.url()
+    ))?;
     let bar = ProgressBar::new(u64::try_from(DAYS)?);
     bar.set_style(ProgressStyle::with_template("  day {pos:>2} of {len}  {bar:40}  {msg}")?);
     let mut paid = 0;
@@ -116,7 +122,9 @@ async fn load(store: &dyn Store, now: DateTime<Utc>) -> anyhow::Result<Vec<Subsc
     let book = Path::new(env!("CARGO_MANIFEST_DIR")).join(BOOK);
     let files = match read_catalog(&book.join("plans"), &[]) {
         Ok(files) => files,
-        Err(mistakes) => bail!("the book has mistakes: {}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(mistakes) => {
+            bail!("the book has mistakes: {}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
     };
     store.apply(&CatalogChange { plans: files.plans, policies: files.policies }, "quickstart", now).await?;
     let catalog = store.catalog().await?;
@@ -130,7 +138,12 @@ async fn load(store: &dyn Store, now: DateTime<Utc>) -> anyhow::Result<Vec<Subsc
     Ok(rows)
 }
 
-async fn summary(store: &dyn Store, ledger: &LedgerView, roster: &[Subscription], end: DateTime<Utc>) -> anyhow::Result<()> {
+async fn summary(
+    store: &dyn Store,
+    ledger: &LedgerView,
+    roster: &[Subscription],
+    end: DateTime<Utc>,
+) -> anyhow::Result<()> {
     let charges = store.charges(&ChargeFilter::default(), &None, 1_000_000).await?;
     let tell = |name: &str, wanted: &dyn Fn(&Charge) -> bool, note: &str| {
         let found: Vec<&Charge> = charges.iter().filter(|charge| wanted(charge)).collect();
@@ -153,17 +166,27 @@ async fn summary(store: &dyn Store, ledger: &LedgerView, roster: &[Subscription]
     let mut successes: BTreeMap<(String, u32), u64> = BTreeMap::new();
     for success in ledger.successes() {
         let cycle = success.metadata.get("cycle").context("a cycle")?.parse()?;
-        *successes.entry((success.metadata.get("subscription").context("a subscription")?.clone(), cycle)).or_default() += 1;
+        *successes
+            .entry((success.metadata.get("subscription").context("a subscription")?.clone(), cycle))
+            .or_default() += 1;
     }
     let doubles = successes.values().filter(|count| **count > 1).count();
     let forgotten = forgotten(store, &store.catalog().await?, roster, &charges, end).await?;
-    let ours: i64 = charges.iter().filter(|charge| charge.state.word() == "paid").map(|charge| charge.amount.minor()).sum();
+    let ours: i64 =
+        charges.iter().filter(|charge| charge.state.word() == "paid").map(|charge| charge.amount.minor()).sum();
     let theirs = ledger.total_collected("USD");
     let money = |minor| Money::new(minor, Currency::USD).to_string();
     say("\nTie-out against the gateway's own ledger")?;
     say(&format!("  payments there {:>14}   {:>16}", successes.len(), money(theirs)))?;
-    say(&format!("  payments here  {:>14}   {:>16}", charges.iter().filter(|c| c.state.word() == "paid").count(), money(ours)))?;
-    say(&format!("  doubles {doubles}, forgotten {forgotten}, difference {}", Money::new(theirs - ours, Currency::USD).plain()))?;
+    say(&format!(
+        "  payments here  {:>14}   {:>16}",
+        charges.iter().filter(|c| c.state.word() == "paid").count(),
+        money(ours)
+    ))?;
+    say(&format!(
+        "  doubles {doubles}, forgotten {forgotten}, difference {}",
+        Money::new(theirs - ours, Currency::USD).plain()
+    ))?;
     if doubles > 0 || forgotten > 0 || theirs != ours {
         bail!("the books do not agree");
     }

@@ -86,7 +86,9 @@ impl App {
         let database = DatabaseStore::new(pool, clock.clone());
         let store: Arc<dyn Store> = Arc::new(database.clone());
         let gateway = match config.gateway() {
-            Some(settings) => Some((CcgGateway::new(client(config, settings)?, config.merchant()), settings.base_url.clone())),
+            Some(settings) => {
+                Some((CcgGateway::new(client(config, settings)?, config.merchant()), settings.base_url.clone()))
+            }
             None => None,
         };
         let port: Arc<dyn Gateway> = match &gateway {
@@ -195,7 +197,14 @@ struct NoGateway;
 
 #[async_trait]
 impl Gateway for NoGateway {
-    fn compose(&self, _: &Charge, _: &Subscription, _: &Plan, _: &Method, _: Key) -> Result<domain::attempt::Body, String> {
+    fn compose(
+        &self,
+        _: &Charge,
+        _: &Subscription,
+        _: &Plan,
+        _: &Method,
+        _: Key,
+    ) -> Result<domain::attempt::Body, String> {
         Err("no gateway is configured".to_owned())
     }
 

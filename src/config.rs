@@ -412,7 +412,12 @@ impl Layers {
         {
             if below.origin.rank() == origin.rank() {
                 let place = origin.place(key);
-                self.note(place, "", format!("stands beside {other}, which says the same thing in another way"), "keep one of the two");
+                self.note(
+                    place,
+                    "",
+                    format!("stands beside {other}, which says the same thing in another way"),
+                    "keep one of the two",
+                );
                 return;
             }
             self.values.remove(other);
@@ -429,7 +434,9 @@ impl Layers {
         let label = path.display().to_string();
         let text = match read_small(path) {
             Ok(text) => text,
-            Err(why) => return self.note(label, "", format!("cannot be read: {why}"), "name a readable file with --config"),
+            Err(why) => {
+                return self.note(label, "", format!("cannot be read: {why}"), "name a readable file with --config");
+            }
         };
         let line_of = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
         let document = match Document::parse(text.as_str()) {
@@ -437,7 +444,12 @@ impl Layers {
             Err(error) => {
                 let line = line_of(error.span().map_or(0, |span| span.start));
                 let said = error.message().lines().next().unwrap_or_default().to_owned();
-                return self.note(format!("{label}:{line}"), "", format!("is not TOML: {said}"), "write name = value lines under [section] headings");
+                return self.note(
+                    format!("{label}:{line}"),
+                    "",
+                    format!("is not TOML: {said}"),
+                    "write name = value lines under [section] headings",
+                );
             }
         };
         let mut found = Vec::new();
@@ -445,13 +457,22 @@ impl Layers {
         for (key, at, item) in found {
             let origin = Origin::File { path: label.clone(), line: line_of(at) };
             if key == "gateway.client_secret" {
-                self.note(origin.place(&key), HIDDEN, "a secret may not stand in the configuration", "write it into a file of its own and name that: client_secret_file = \"…\"");
+                self.note(
+                    origin.place(&key),
+                    HIDDEN,
+                    "a secret may not stand in the configuration",
+                    "write it into a file of its own and name that: client_secret_file = \"…\"",
+                );
                 continue;
             }
             match written(setting(&key).map(|setting| setting.kind), item) {
                 Ok(text) => self.put(&key, text, origin),
                 Err((message, mend)) => {
-                    let shown = if setting(&key).is_some_and(|setting| setting.secret) { HIDDEN.to_owned() } else { item.to_string() };
+                    let shown = if setting(&key).is_some_and(|setting| setting.secret) {
+                        HIDDEN.to_owned()
+                    } else {
+                        item.to_string()
+                    };
                     self.note(origin.place(&key), shown.trim(), message, mend);
                 }
             }
@@ -482,9 +503,15 @@ impl Layers {
                 continue;
             };
             let (key, value) = (key.trim(), value.trim());
-            let hides = key == "gateway.client_secret" || (key == "database.url" && value.contains('@') && has_password(value));
+            let hides =
+                key == "gateway.client_secret" || (key == "database.url" && value.contains('@') && has_password(value));
             if hides {
-                self.note(format!("--set {key}"), HIDDEN, "a secret may not stand in a flag, where every process can read it", format!("put it into a file and set {key}_file"));
+                self.note(
+                    format!("--set {key}"),
+                    HIDDEN,
+                    "a secret may not stand in a flag, where every process can read it",
+                    format!("put it into a file and set {key}_file"),
+                );
             } else {
                 self.put(key, value.to_owned(), Origin::Flag);
             }
@@ -630,7 +657,12 @@ impl Reader {
         said
     }
 
-    fn parsed<T: fmt::Display>(&mut self, key: &'static str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    fn parsed<T: fmt::Display>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let origin = self.origin(key);
         let value = match self.said(key) {
             None => default,
@@ -654,7 +686,12 @@ impl Reader {
     }
 
     /// A secret, from its own value or from the file that its companion names.
-    fn secret(&mut self, key: &'static str, file_key: &'static str, show: impl Fn(&str) -> String) -> Option<SecretString> {
+    fn secret(
+        &mut self,
+        key: &'static str,
+        file_key: &'static str,
+        show: impl Fn(&str) -> String,
+    ) -> Option<SecretString> {
         if let Some(path) = self.said(file_key) {
             let origin = self.origin(file_key);
             self.show(key, HIDDEN, &origin);
@@ -666,7 +703,11 @@ impl Reader {
                 }
                 Ok(text) => Some(SecretString::from(text.trim().to_owned())),
                 Err(why) => {
-                    self.refuse(file_key, &path, &format!("cannot be read ({why}): name a readable file that holds the secret and nothing else"));
+                    self.refuse(
+                        file_key,
+                        &path,
+                        &format!("cannot be read ({why}): name a readable file that holds the secret and nothing else"),
+                    );
                     None
                 }
             };
@@ -777,7 +818,11 @@ fn database(r: &mut Reader) -> DatabaseConfig {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|kind| url.expose_secret().starts_with(kind));
     if !known {
         let key = if r.said("database.url_file").is_some() { "database.url_file" } else { "database.url" };
-        r.refuse(key, HIDDEN, "is not a database URL: write sqlite:FILE or postgres://USER:PASSWORD@HOST:5432/DATABASE");
+        r.refuse(
+            key,
+            HIDDEN,
+            "is not a database URL: write sqlite:FILE or postgres://USER:PASSWORD@HOST:5432/DATABASE",
+        );
     }
     DatabaseConfig { url, pool: r.number("database.pool", 8, 1, 200) }
 }
@@ -819,11 +864,13 @@ fn gateway_url(r: &mut Reader, key: &'static str, production: bool) -> Option<St
     r.show(key, shown, &origin);
     let lower = url.to_ascii_lowercase();
     let verdict = address(&url).and_then(|address| {
-        let rehearsal = is_loopback(&address.host) || ["sandbox", "nonprod", "-stg"].iter().any(|part| lower.contains(part));
+        let rehearsal =
+            is_loopback(&address.host) || ["sandbox", "nonprod", "-stg"].iter().any(|part| lower.contains(part));
         if production && !address.https {
             Err("is not https, in production: write https://HOST/PATH".to_owned())
         } else if production && rehearsal {
-            Err("is not the production gateway, in production: write its production URL, or change environment".to_owned())
+            Err("is not the production gateway, in production: write its production URL, or change environment"
+                .to_owned())
         } else if !address.https && !is_loopback(&address.host) {
             Err("is not https, and the host is not this machine: write https://HOST/PATH".to_owned())
         } else {
@@ -853,10 +900,16 @@ fn gateway(r: &mut Reader, production: bool) -> (Option<GatewayConfig>, Vec<Conf
     let default_scope = if production { PRODUCTION_SCOPE } else { NON_PRODUCTION_SCOPE };
     let scope_prefix = r.parsed("gateway.scope_prefix", default_scope.to_owned(), |text| Ok(text.to_owned()));
     if production && scope_prefix != PRODUCTION_SCOPE {
-        r.refuse("gateway.scope_prefix", &scope_prefix, &format!("is not production's scope, in production: write {PRODUCTION_SCOPE}"));
+        r.refuse(
+            "gateway.scope_prefix",
+            &scope_prefix,
+            &format!("is not production's scope, in production: write {PRODUCTION_SCOPE}"),
+        );
     }
     if !production && scope_prefix == PRODUCTION_SCOPE {
-        let why = format!("is production's scope, but environment is not production: write {NON_PRODUCTION_SCOPE}, or change environment");
+        let why = format!(
+            "is production's scope, but environment is not production: write {NON_PRODUCTION_SCOPE}, or change environment"
+        );
         r.refuse("gateway.scope_prefix", &scope_prefix, &why);
     }
     let time_limit = r.number("gateway.time_limit_seconds", 20_u64, 1, 80);
@@ -864,7 +917,10 @@ fn gateway(r: &mut Reader, production: bool) -> (Option<GatewayConfig>, Vec<Conf
     let missing = ["gateway.base_url", "gateway.token_url", "gateway.client_id"]
         .into_iter()
         .filter(|key| r.said(key).is_none())
-        .chain((r.said("gateway.client_secret").is_none() && r.said("gateway.client_secret_file").is_none()).then_some("gateway.client_secret_file"))
+        .chain(
+            (r.said("gateway.client_secret").is_none() && r.said("gateway.client_secret_file").is_none())
+                .then_some("gateway.client_secret_file"),
+        )
         .map(|key| ConfigMistake {
             place: key.to_owned(),
             value: String::new(),
@@ -899,7 +955,9 @@ fn connect_timeout(r: &mut Reader, time_limit: u64) -> Duration {
     }
     let whole = r.number(key, 1_u64, 1, 30);
     if whole.saturating_mul(2) >= time_limit {
-        let why = format!("is not below half of the time limit of {time_limit} s, so that no time would be left to hear the answer: write a smaller one");
+        let why = format!(
+            "is not below half of the time limit of {time_limit} s, so that no time would be left to hear the answer: write a smaller one"
+        );
         r.refuse(key, &whole.to_string(), &why);
     }
     Duration::from_secs(whole)
@@ -907,7 +965,8 @@ fn connect_timeout(r: &mut Reader, time_limit: u64) -> Duration {
 
 fn http(r: &mut Reader) -> HttpConfig {
     let socket = |text: &str| {
-        text.parse::<SocketAddr>().map_err(|_| "is not an address and a port: write one such as 127.0.0.1:8080 or 0.0.0.0:8080".to_owned())
+        text.parse::<SocketAddr>()
+            .map_err(|_| "is not an address and a port: write one such as 127.0.0.1:8080 or 0.0.0.0:8080".to_owned())
     };
     let listen = r.parsed("http.listen", SocketAddr::from(([127, 0, 0, 1], 8080)), socket);
     let said = r.optional("http.metrics_listen");
@@ -949,7 +1008,11 @@ fn limits(r: &mut Reader, production: bool) -> Limits {
         let origin = r.origin(key);
         r.show(key, text.clone(), &origin);
         if production {
-            r.refuse(key, &text, "shortens what keeps a charge from being made twice, and this is production: remove it");
+            r.refuse(
+                key,
+                &text,
+                "shortens what keeps a charge from being made twice, and this is production: remove it",
+            );
             continue;
         }
         let parts: Result<Vec<TimeDelta>, String> = text.split(',').map(|part| seconds(part.trim())).collect();
@@ -962,7 +1025,9 @@ fn limits(r: &mut Reader, production: bool) -> Limits {
                 limits.ladder = ladder.to_vec();
                 limits.slow_ladder = ladder.to_vec();
             }
-            ("testing.ladder_seconds", Ok(_)) => r.refuse(key, &text, "is not a rising list of at most 100: order the numbers"),
+            ("testing.ladder_seconds", Ok(_)) => {
+                r.refuse(key, &text, "is not a rising list of at most 100: order the numbers");
+            }
             ("testing.lease_seconds", Ok([lease])) => limits.lease = *lease,
             ("testing.quiesce_seconds", Ok([quiesce])) => limits.quiesce = *quiesce,
             ("testing.window_seconds", Ok([window])) => limits.window = *window,
@@ -1015,7 +1080,12 @@ mod tests {
         let config = Config::of(&whole()).unwrap();
         let shown = format!("{config:?} {config:#?} {:?}", config.shown());
         assert!(!shown.contains(SECRET), "{shown}");
-        assert!(config.shown().iter().any(|one| one.key == "database.url" && one.value == "postgres://db.example.org:5432/autopay"));
+        assert!(
+            config
+                .shown()
+                .iter()
+                .any(|one| one.key == "database.url" && one.value == "postgres://db.example.org:5432/autopay")
+        );
         let mut wrong = whole();
         wrong.extend([("gateway.source", "x"), ("engine.batch", "many")]);
         wrong.push(("database.urls", SECRET));
@@ -1057,9 +1127,19 @@ mod tests {
     #[test]
     fn production_takes_no_rehearsal_settings() {
         let mut settings = whole();
-        settings.extend([("environment", "production"), ("testing.lease_seconds", "2"), ("gateway.upstream_env", "stage")]);
+        settings.extend([
+            ("environment", "production"),
+            ("testing.lease_seconds", "2"),
+            ("gateway.upstream_env", "stage"),
+        ]);
         let told = mistakes(&settings).join("\n");
-        for part in ["merchant.id: is missing", "gateway.base_url", "gateway.token_url", "testing.lease_seconds = 2", "gateway.upstream_env = stage"] {
+        for part in [
+            "merchant.id: is missing",
+            "gateway.base_url",
+            "gateway.token_url",
+            "testing.lease_seconds = 2",
+            "gateway.upstream_env = stage",
+        ] {
             assert!(told.contains(part), "{part}\n{told}");
         }
         let real = [
@@ -1102,16 +1182,26 @@ mod tests {
         let secret_file = folder.path().join("secret");
         std::fs::write(&secret_file, format!("{SECRET}\n")).unwrap();
         std::fs::write(&file, "environment = \"staging\"\n[engine]\nbatch = 10\nin_flight = 20\nsettle_wait_ms = 30\n[gateway]\nclient_id = \"a\"\n").unwrap();
-        let env = [("AUTOPAY_ENGINE_IN_FLIGHT", "21"), ("AUTOPAY_ENGINE_SETTLE_WAIT_MS", "31"), ("AUTOPAY_RATE_BURST", ""), ("AUTOPAY_SERVICE_HOST", "10.0.0.1")];
-        let mut env: BTreeMap<String, String> = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let env = [
+            ("AUTOPAY_ENGINE_IN_FLIGHT", "21"),
+            ("AUTOPAY_ENGINE_SETTLE_WAIT_MS", "31"),
+            ("AUTOPAY_RATE_BURST", ""),
+            ("AUTOPAY_SERVICE_HOST", "10.0.0.1"),
+        ];
+        let mut env: BTreeMap<String, String> =
+            env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         env.insert("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE".into(), secret_file.display().to_string());
         env.insert("AUTOPAY_GATEWAY_BASE_URL".into(), "https://stage.example.org".into());
         env.insert("AUTOPAY_GATEWAY_TOKEN_URL".into(), "https://stage.example.org/t".into());
         let sources = Sources { file: Some(file.clone()), env, set: vec!["engine.settle_wait_ms=32".into()] };
         let config = Config::load(&sources).unwrap();
-        assert_eq!((config.engine.batch, config.engine.in_flight, config.engine.settle_wait), (10, 21, Duration::from_millis(32)));
+        assert_eq!(
+            (config.engine.batch, config.engine.in_flight, config.engine.settle_wait),
+            (10, 21, Duration::from_millis(32))
+        );
         assert_eq!(config.gateway().unwrap().client_secret.expose_secret(), SECRET);
-        let origin = |key: &str| config.shown().iter().find(|one| one.key == key).map(|one| one.origin.clone()).unwrap();
+        let origin =
+            |key: &str| config.shown().iter().find(|one| one.key == key).map(|one| one.origin.clone()).unwrap();
         assert_eq!(origin("engine.batch"), format!("{}:3", file.display()));
         assert_eq!(origin("engine.in_flight"), "$AUTOPAY_ENGINE_IN_FLIGHT");
         assert_eq!(origin("engine.settle_wait_ms"), "--set");
@@ -1126,7 +1216,8 @@ mod tests {
         std::fs::write(&file, wrong).unwrap();
         let env = BTreeMap::from([("AUTOPAY_ENGINE_BACTH".to_owned(), "1".to_owned())]);
         let sources = Sources { file: Some(file), env, set: vec!["nonsense".into()] };
-        let told: Vec<String> = Config::load(&sources).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect();
+        let told: Vec<String> =
+            Config::load(&sources).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect();
         for part in [
             "a.toml:1: enviroment: is not a setting: did you mean environment?",
             "a.toml:3: engine.batch = true: is not a number",

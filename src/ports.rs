@@ -476,7 +476,14 @@ pub trait Store: Send + Sync {
     async fn totals(&self) -> Result<Totals, StoreError>;
 
     /// Keeps a run's agenda hash.
-    async fn record_run(&self, kind: &str, as_of: DateTime<Utc>, at: DateTime<Utc>, hash: &str, items: u64) -> Result<(), StoreError>;
+    async fn record_run(
+        &self,
+        kind: &str,
+        as_of: DateTime<Utc>,
+        at: DateTime<Utc>,
+        hash: &str,
+        items: u64,
+    ) -> Result<(), StoreError>;
 }
 
 /// A question about a payment.
@@ -497,10 +504,16 @@ pub trait Gateway: Send + Sync {
     ///
     /// # Errors
     /// A sentence when the gateway's limits forbid the request.
-    fn compose(&self, charge: &Charge, subscription: &Subscription, plan: &Plan, method: &Method, key: Key) -> Result<Body, String>;
+    fn compose(
+        &self,
+        charge: &Charge,
+        subscription: &Subscription,
+        plan: &Plan,
+        method: &Method,
+        key: Key,
+    ) -> Result<Body, String>;
     /// Submits a recorded intent, once.
     async fn submit(&self, intent: &Recorded<Intent>) -> Observation;
     /// Asks what became of an attempt. Reads only.
     async fn ask(&self, question: &Question) -> Observation;
 }
-

@@ -33,12 +33,76 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The fields an event may carry beside those that every line has. Ids, counts, words and reasons: no names, no card data, no secrets.
 pub const FIELDS: &[&str] = &[
-    "agenda_hash", "as_of", "asked", "attempt", "batch", "call", "charge_id", "check", "class", "code", "count", "cycle", "decline_class",
-    "detail", "dropped", "due_at", "duration_ms", "elapsed_ms", "error", "event", "exit", "failed", "failing", "fence", "found", "hold_id",
-    "http_status", "in_flight", "items", "key", "kind", "listen", "lost", "migrations", "needed", "next_at", "not_executed", "outcome", "paid",
-    "parked", "path", "payment_id", "per_second", "permits", "plan_id", "pressure", "quarantined", "reason", "refused", "request_id",
-    "retry_after_ms", "role", "run_id", "schema", "scope", "sent", "settling", "signal", "since", "skipped", "state", "status",
-    "subscription_id", "target", "unknown", "url", "version", "wait_ms", "waiting", "why",
+    "agenda_hash",
+    "as_of",
+    "asked",
+    "attempt",
+    "batch",
+    "call",
+    "charge_id",
+    "check",
+    "class",
+    "code",
+    "count",
+    "cycle",
+    "decline_class",
+    "detail",
+    "dropped",
+    "due_at",
+    "duration_ms",
+    "elapsed_ms",
+    "error",
+    "event",
+    "exit",
+    "failed",
+    "failing",
+    "fence",
+    "found",
+    "hold_id",
+    "http_status",
+    "in_flight",
+    "items",
+    "key",
+    "kind",
+    "listen",
+    "lost",
+    "migrations",
+    "needed",
+    "next_at",
+    "not_executed",
+    "outcome",
+    "paid",
+    "parked",
+    "path",
+    "payment_id",
+    "per_second",
+    "permits",
+    "plan_id",
+    "pressure",
+    "quarantined",
+    "reason",
+    "refused",
+    "request_id",
+    "retry_after_ms",
+    "role",
+    "run_id",
+    "schema",
+    "scope",
+    "sent",
+    "settling",
+    "signal",
+    "since",
+    "skipped",
+    "state",
+    "status",
+    "subscription_id",
+    "target",
+    "unknown",
+    "url",
+    "version",
+    "wait_ms",
+    "waiting",
+    "why",
 ];
 
 /// A metric: name, kind, unit and help.
@@ -87,15 +151,39 @@ pub mod name {
 
 /// Every metric there is.
 pub const METRICS: &[Metric] = &[
-    Metric { name: name::CHARGE_ATTEMPTS, kind: Kind::Counter, help: "Verdicts on attempts, by outcome and class of decline." },
+    Metric {
+        name: name::CHARGE_ATTEMPTS,
+        kind: Kind::Counter,
+        help: "Verdicts on attempts, by outcome and class of decline.",
+    },
     Metric { name: name::OUTCOME_UNKNOWN, kind: Kind::Gauge, help: "Charges whose outcome is not known now." },
     Metric { name: name::CHARGES_DUE, kind: Kind::Gauge, help: "Recorded charges that wait to be sent." },
-    Metric { name: name::RUN_LAST_SUCCESS, kind: Kind::Gauge, help: "When a pass over everything due last went through." },
-    Metric { name: name::GATEWAY_REQUEST_DURATION, kind: Kind::Histogram, help: "Time of calls to the gateway, by call and outcome." },
+    Metric {
+        name: name::RUN_LAST_SUCCESS,
+        kind: Kind::Gauge,
+        help: "When a pass over everything due last went through.",
+    },
+    Metric {
+        name: name::GATEWAY_REQUEST_DURATION,
+        kind: Kind::Histogram,
+        help: "Time of calls to the gateway, by call and outcome.",
+    },
     Metric { name: name::HOLD_ACTIVE, kind: Kind::Gauge, help: "Holds in force." },
-    Metric { name: name::BUILD_INFO, kind: Kind::Gauge, help: "1, with the version and the version of the zone data as labels." },
-    Metric { name: name::QUARANTINED, kind: Kind::Counter, help: "Subscriptions set aside because their row cannot be charged safely." },
-    Metric { name: name::LOG_LINES_DROPPED, kind: Kind::Counter, help: "Log lines dropped because their reader was too slow." },
+    Metric {
+        name: name::BUILD_INFO,
+        kind: Kind::Gauge,
+        help: "1, with the version and the version of the zone data as labels.",
+    },
+    Metric {
+        name: name::QUARANTINED,
+        kind: Kind::Counter,
+        help: "Subscriptions set aside because their row cannot be charged safely.",
+    },
+    Metric {
+        name: name::LOG_LINES_DROPPED,
+        kind: Kind::Counter,
+        help: "Log lines dropped because their reader was too slow.",
+    },
 ];
 
 /// Upper bounds of the gateway's time, in seconds: from a fast answer on the same network to beyond every time limit.
@@ -176,7 +264,8 @@ impl Drop for LogGuard {
 /// Installs the one subscriber of the process.
 pub fn install_logging(logging: &Logging) -> LogGuard {
     let level = &logging.level;
-    let filter = EnvFilter::try_new(format!("warn,autopay={level},ccg={level}")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(format!("warn,autopay={level},ccg={level}")).unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = logging.to_stdout.then(Queue::start);
     let lines = Lines { queue: queue.clone() };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
@@ -206,7 +295,8 @@ where
         for span in ctx.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
             let extensions = span.extensions();
             let written = extensions.get::<tracing_subscriber::fmt::FormattedFields<SpanFields>>();
-            if let Some(Value::Object(of_span)) = written.and_then(|written| serde_json::from_str(&written.fields).ok()) {
+            if let Some(Value::Object(of_span)) = written.and_then(|written| serde_json::from_str(&written.fields).ok())
+            {
                 fields.map.extend(of_span);
             }
         }
@@ -297,7 +387,11 @@ impl Visit for Allowed {
 struct SpanFields;
 
 impl<'writer> FormatFields<'writer> for SpanFields {
-    fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> fmt::Result {
         let mut allowed = Allowed::default();
         fields.record(&mut allowed);
         write!(writer, "{}", Value::Object(allowed.map))

@@ -112,7 +112,10 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(null(timestamp_with_time_zone(col("leased_until"))))
             .col(timestamp_with_time_zone(col("created_at")))
             .col(timestamp_with_time_zone(col("updated_at")))
-            .check(one_of("state", &["due", "sending", "unknown", "settling", "paid", "failing", "failed", "skipped", "parked"]))
+            .check(one_of(
+                "state",
+                &["due", "sending", "unknown", "settling", "paid", "failing", "failed", "skipped", "parked"],
+            ))
             .check(Expr::col(col("amount_minor")).gte(0))
             .check(Expr::col(col("cycle")).gte(0))
             .to_owned(),

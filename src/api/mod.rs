@@ -58,7 +58,9 @@ impl Health {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
-        Self { inner: Arc::new(Inner { store, started: AtomicBool::new(false), draining: AtomicBool::new(false), checks }) }
+        Self {
+            inner: Arc::new(Inner { store, started: AtomicBool::new(false), draining: AtomicBool::new(false), checks }),
+        }
     }
 
     /// From now on `/startupz` says yes: configuration and schema are right.
@@ -137,7 +139,8 @@ async fn startupz(State(health): State<Health>) -> Response {
 }
 
 async fn readyz(State(health): State<Health>, RawQuery(query): RawQuery) -> Response {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
     let draining = health.is_draining();
     let started = health.has_started();
     // While draining the answer is known, and the pool belongs to the work that is being finished.
@@ -182,7 +185,8 @@ impl Bound {
     /// Serves until `stop`, then lets open connections finish for a short while.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let stopped = stop.clone();
-        let server = axum::serve(self.listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
+        let server =
+            axum::serve(self.listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
         let mut server = std::pin::pin!(server.into_future());
         tokio::select! {
             served = &mut server => report(served),
@@ -201,4 +205,3 @@ fn report(served: io::Result<()>) {
         tracing::error!(event = "http_failed", error = %error, "probes are no longer answered");
     }
 }
-

@@ -6,11 +6,11 @@ use domain::charge::{Charge, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 
+use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
-use super::Context;
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
 
 /// Rows read at once.
@@ -21,11 +21,15 @@ const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "failing",
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
     /// Lists recorded charges by the moment they fell due
-    #[command(after_help = "Example:\n  autopay charges list --state failing --state failed --from 2027-01-01 -o csv\n\n\
-        Exit codes: 0, 2 wrong usage, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay charges list --state failing --state failed --from 2027-01-01 -o csv\n\n\
+        Exit codes: 0, 2 wrong usage, 11 database unavailable."
+    )]
     List(List),
     /// Shows one charge with its attempts and their keys
-    #[command(after_help = "Example:\n  autopay charges show ch_0f8d…\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay charges show ch_0f8d…\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable."
+    )]
     Show {
         /// The charge's id
         id: ChargeId,
@@ -213,7 +217,14 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                     let entries = app.store.timeline(id).await?;
                     let rows: Vec<Vec<Cell>> = entries
                         .into_iter()
-                        .map(|entry| vec![Cell::At(entry.at), Cell::Text(entry.actor), Cell::Text(entry.event), Cell::Text(entry.detail)])
+                        .map(|entry| {
+                            vec![
+                                Cell::At(entry.at),
+                                Cell::Text(entry.actor),
+                                Cell::Text(entry.event),
+                                Cell::Text(entry.detail),
+                            ]
+                        })
                         .collect();
                     context.printer.rows(TIMELINE, &rows)?;
                     Ok(Exit::Done)
@@ -269,13 +280,24 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
             let view = app.store.subscription(&charge.subscription).await?;
             let view = view.ok_or_else(|| Stop::not_found("subscription", &charge.subscription))?;
             let catalog = app.store.catalog().await?;
-            let differs = |message: String, mend: &str| Stop::because(Exit::Discrepancy, Problem::new(format!("charge {id}"), "", message, mend));
-            let plan = catalog.plans.get(&charge.plan).ok_or_else(|| differs(format!("its plan {} is gone", charge.plan), "apply the plan again"))?;
-            let steps = explain(plan, &view.subscription, charge.cycle).map_err(|why| differs(why, "see `autopay charges timeline`"))?;
-            let rows: Vec<Vec<Cell>> = (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
+            let differs = |message: String, mend: &str| {
+                Stop::because(Exit::Discrepancy, Problem::new(format!("charge {id}"), "", message, mend))
+            };
+            let plan = catalog
+                .plans
+                .get(&charge.plan)
+                .ok_or_else(|| differs(format!("its plan {} is gone", charge.plan), "apply the plan again"))?;
+            let steps = explain(plan, &view.subscription, charge.cycle)
+                .map_err(|why| differs(why, "see `autopay charges timeline`"))?;
+            let rows: Vec<Vec<Cell>> =
+                (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;
-            let derived = domain::agenda::planned(plan, &view.subscription, charge.cycle).ok().flatten().map(|(derived, _)| derived);
-            let same = derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
+            let derived = domain::agenda::planned(plan, &view.subscription, charge.cycle)
+                .ok()
+                .flatten()
+                .map(|(derived, _)| derived);
+            let same =
+                derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
             if same {
                 return Ok(Exit::Done);
             }

@@ -11,7 +11,8 @@ use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::ports::StoreError;
 
-const COLUMNS: &[Column] = &[Column::text("check"), Column::text("status"), Column::text("detail"), Column::text("fix")];
+const COLUMNS: &[Column] =
+    &[Column::text("check"), Column::text("status"), Column::text("detail"), Column::text("fix")];
 /// Clocks further apart than this are worth a look.
 const SKEW_WARN: TimeDelta = TimeDelta::seconds(1);
 /// Clocks further apart than this stop the engine.
@@ -56,14 +57,19 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Stop> {
             app.close().await;
         }
         Err(AppError::Config(why)) => report.fail(Exit::Discrepancy, "database", why, "mend the setting"),
-        Err(error) => report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url"),
+        Err(error) => {
+            report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url");
+        }
     }
     context.printer.rows(COLUMNS, &report.rows)?;
     match report.worst {
         None => Ok(Exit::Done),
         Some(exit) => {
             let failed = report.rows.iter().filter(|row| row.get(1) == Some(&Cell::text("fail"))).count();
-            Err(Stop::because(exit, Problem::new("doctor", "", format!("{failed} checks failed"), "the last column says what to mend")))
+            Err(Stop::because(
+                exit,
+                Problem::new("doctor", "", format!("{failed} checks failed"), "the last column says what to mend"),
+            ))
         }
     }
 }
@@ -74,7 +80,11 @@ fn secret_files(config: &Config, report: &mut Report) {
     for shown in config.shown().iter().filter(|shown| shown.key.ends_with("_file") && !shown.value.is_empty()) {
         match std::fs::metadata(&shown.value) {
             Ok(found) if found.permissions().mode() & 0o007 != 0 => {
-                report.warn(shown.key, format!("everyone on this machine can use {}", shown.value), "chmod 640, or stricter");
+                report.warn(
+                    shown.key,
+                    format!("everyone on this machine can use {}", shown.value),
+                    "chmod 640, or stricter",
+                );
             }
             Ok(_) => report.ok(shown.key, shown.value.clone()),
             Err(error) => report.fail(Exit::Discrepancy, shown.key, error.to_string(), "name a readable file"),
@@ -83,14 +93,24 @@ fn secret_files(config: &Config, report: &mut Report) {
 }
 
 async fn inspect(app: &App, config: &Config, report: &mut Report) {
-    let url = config.shown().iter().find(|shown| shown.key == "database.url").map(|shown| shown.value.clone()).unwrap_or_default();
+    let url = config
+        .shown()
+        .iter()
+        .find(|shown| shown.key == "database.url")
+        .map(|shown| shown.value.clone())
+        .unwrap_or_default();
     let reachable = match app.store.now().await {
         Ok(theirs) => {
             report.ok("database", url);
             let skew = theirs.signed_duration_since(app.clock.now());
             let detail = format!("{} ms between database and this machine", skew.num_milliseconds());
             match skew.abs() {
-                skew if skew > SKEW_FAIL => report.fail(Exit::Discrepancy, "clock", detail, "set the clocks by NTP: nothing is sent until they agree"),
+                skew if skew > SKEW_FAIL => report.fail(
+                    Exit::Discrepancy,
+                    "clock",
+                    detail,
+                    "set the clocks by NTP: nothing is sent until they agree",
+                ),
                 skew if skew > SKEW_WARN => report.warn("clock", detail, "set the clocks by NTP"),
                 _ => report.ok("clock", detail),
             }
@@ -110,11 +130,14 @@ async fn inspect(app: &App, config: &Config, report: &mut Report) {
     if schema.is_ok() {
         book(app, report).await;
     }
-    report.ok("holiday_calendar", format!(
-        "{}, known until {}",
-        HolidayCalendar::UsFederalReserve.version(),
-        HolidayCalendar::UsFederalReserve.valid_to()
-    ));
+    report.ok(
+        "holiday_calendar",
+        format!(
+            "{}, known until {}",
+            HolidayCalendar::UsFederalReserve.version(),
+            HolidayCalendar::UsFederalReserve.valid_to()
+        ),
+    );
     gateway(app, config, report).await;
 }
 
@@ -131,8 +154,13 @@ async fn book(app: &App, report: &mut Report) {
             if found.is_empty() {
                 report.ok("zone_data", format!("{detail}; they agree for the {} zones of the plans", zones.len()));
             } else {
-                let names: Vec<String> = found.iter().map(|one| format!("{} from {}", one.zone.name(), one.first_date)).collect();
-                report.warn("zone_data", format!("{detail}; they differ for {}", names.join(", ")), "check the charge times of these zones against the law there");
+                let names: Vec<String> =
+                    found.iter().map(|one| format!("{} from {}", one.zone.name(), one.first_date)).collect();
+                report.warn(
+                    "zone_data",
+                    format!("{detail}; they differ for {}", names.join(", ")),
+                    "check the charge times of these zones against the law there",
+                );
             }
         }
         Err(error) => report.fail(Exit::from(&error), "plans", error.to_string(), "see the row that is named"),
@@ -140,17 +168,24 @@ async fn book(app: &App, report: &mut Report) {
     match app.store.holds().await {
         Ok(holds) if holds.is_empty() => report.ok("holds", "none in force"),
         Ok(holds) => {
-            let scopes: Vec<String> = holds.iter().map(|hold| format!("{} by {} ({})", hold.scope, hold.by, hold.reason)).collect();
+            let scopes: Vec<String> =
+                holds.iter().map(|hold| format!("{} by {} ({})", hold.scope, hold.by, hold.reason)).collect();
             report.warn("holds", scopes.join("; "), "autopay hold off --scope …, once the reason is gone");
         }
         Err(error) => report.fail(Exit::from(&error), "holds", error.to_string(), "see the row that is named"),
     }
     match app.store.totals().await {
         Ok(totals) => {
-            let count = |word: &str| totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>();
+            let count = |word: &str| {
+                totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>()
+            };
             match count("outcome_unknown") {
                 0 => report.ok("outcome_unknown", "none"),
-                unknown => report.warn("outcome_unknown", format!("{unknown} charges"), "autopay charges list --state outcome_unknown"),
+                unknown => report.warn(
+                    "outcome_unknown",
+                    format!("{unknown} charges"),
+                    "autopay charges list --state outcome_unknown",
+                ),
             }
         }
         Err(error) => report.fail(Exit::from(&error), "charges", error.to_string(), "see the row that is named"),
@@ -160,13 +195,24 @@ async fn book(app: &App, report: &mut Report) {
 async fn gateway(app: &App, config: &Config, report: &mut Report) {
     if let Err(missing) = config.need_gateway() {
         let keys: Vec<String> = missing.into_iter().map(|mistake| mistake.place).collect();
-        return report.warn("gateway", format!("not configured: {} missing", keys.join(", ")), "set them before serving");
+        return report.warn(
+            "gateway",
+            format!("not configured: {} missing", keys.join(", ")),
+            "set them before serving",
+        );
     }
     match app.gateway_ping().await {
         Ok(ping) => {
-            let life = ping.token_lifetime_seconds.map_or("does not say how long a token lives".to_owned(), |life| format!("a token lives {life} s"));
+            let life = ping
+                .token_lifetime_seconds
+                .map_or("does not say how long a token lives".to_owned(), |life| format!("a token lives {life} s"));
             report.ok("gateway", format!("{}: {life}", ping.url));
         }
-        Err(error) => report.fail(Exit::Unavailable, "gateway", error.to_string(), "check base_url, token_url, client id and secret, and the way there"),
+        Err(error) => report.fail(
+            Exit::Unavailable,
+            "gateway",
+            error.to_string(),
+            "check base_url, token_url, client id and secret, and the way there",
+        ),
     }
 }

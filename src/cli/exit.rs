@@ -122,8 +122,20 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(place: impl Into<String>, value: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { place: place.into(), value: value.into(), message: message.into(), mend: mend.into(), code: "", line: None }
+    pub(crate) fn new(
+        place: impl Into<String>,
+        value: impl Into<String>,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            place: place.into(),
+            value: value.into(),
+            message: message.into(),
+            mend: mend.into(),
+            code: "",
+            line: None,
+        }
     }
 
     /// A sentence "what is wrong: what to do".
@@ -161,7 +173,14 @@ impl From<FileMistake> for Problem {
     fn from(mistake: FileMistake) -> Self {
         let line = mistake.to_string();
         let place = format!("{}:{}:{}", mistake.path, mistake.line, mistake.column);
-        Self { place, value: mistake.value, message: mistake.message, mend: mistake.mend, code: mistake.code, line: Some(line) }
+        Self {
+            place,
+            value: mistake.value,
+            message: mistake.message,
+            mend: mistake.mend,
+            code: mistake.code,
+            line: Some(line),
+        }
     }
 }
 
@@ -195,7 +214,15 @@ impl From<io::Error> for Stop {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::Pipe;
         }
-        Self::because(Exit::Failed, Problem::new("output", "", format!("cannot be written: {error}"), "free some space, or name another file with --out"))
+        Self::because(
+            Exit::Failed,
+            Problem::new(
+                "output",
+                "",
+                format!("cannot be written: {error}"),
+                "free some space, or name another file with --out",
+            ),
+        )
     }
 }
 
@@ -237,7 +264,18 @@ mod tests {
     fn codes_are_those_of_the_table_and_none_is_used_twice() {
         use Exit::*;
         let all = [
-            Done, Failed, Usage, Differences, NotFound, BadInput, Conflict, Partly, Discrepancy, Unavailable, OutcomeUnknown, Interrupted,
+            Done,
+            Failed,
+            Usage,
+            Differences,
+            NotFound,
+            BadInput,
+            Conflict,
+            Partly,
+            Discrepancy,
+            Unavailable,
+            OutcomeUnknown,
+            Interrupted,
             Terminated,
         ];
         let codes: Vec<u8> = all.iter().map(|exit| exit.code()).collect();
@@ -252,7 +290,9 @@ mod tests {
 
     #[test]
     fn a_schema_behind_is_unavailable_and_says_what_to_run() {
-        let Stop::Failed(exit, problems) = Stop::from(StoreError::Schema { found: 0, needed: 1 }) else { panic!("not a failure") };
+        let Stop::Failed(exit, problems) = Stop::from(StoreError::Schema { found: 0, needed: 1 }) else {
+            panic!("not a failure")
+        };
         assert_eq!(exit, Exit::Unavailable);
         assert!(problems[0].to_string().contains("autopay migrate up"));
     }

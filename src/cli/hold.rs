@@ -21,7 +21,9 @@ pub(super) enum Hold {
         reason: String,
     },
     /// Lifts the hold of a scope; what waited is charged at the next pass
-    #[command(after_help = "Example:\n  autopay hold off --scope all\n\nExit codes: 0, 2 wrong usage, 5 there is no such hold, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay hold off --scope all\n\nExit codes: 0, 2 wrong usage, 5 there is no such hold, 11 database unavailable."
+    )]
     Off {
         /// all, merchant:ID, plan:ID or subscription:ID
         #[arg(long)]
@@ -48,7 +50,13 @@ fn reason(text: &str) -> Result<String, String> {
 
 fn row(hold: &Held) -> Vec<Cell> {
     let id = u64::try_from(hold.id).unwrap_or_default();
-    vec![Cell::Number(id), Cell::text(&hold.scope), Cell::text(&hold.reason), Cell::text(&hold.by), Cell::At(hold.since)]
+    vec![
+        Cell::Number(id),
+        Cell::text(&hold.scope),
+        Cell::text(&hold.reason),
+        Cell::text(&hold.by),
+        Cell::At(hold.since),
+    ]
 }
 
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {

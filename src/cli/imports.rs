@@ -64,7 +64,10 @@ fn read(file: &Path) -> Result<Vec<u8>, Stop> {
         Ok(_) => Ok(bytes),
         Err(error) => {
             let message = format!("cannot be read: {error}");
-            Err(Stop::because(Exit::BadInput, Problem::new(file.display().to_string(), "", message, "name a readable file, or - for standard input")))
+            Err(Stop::because(
+                Exit::BadInput,
+                Problem::new(file.display().to_string(), "", message, "name a readable file, or - for standard input"),
+            ))
         }
     }
 }
@@ -75,7 +78,8 @@ pub(super) async fn run(command: Import, context: &Context) -> Result<Exit, Stop
 }
 
 async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let label = if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
+    let label =
+        if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
     let catalog = app.store.catalog().await?;
     let now = app.store.now().await?;
     let mut roster = read_roster(&label, bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
@@ -125,7 +129,12 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let left = mistakes.len().saturating_sub(MISTAKES_SHOWN);
     let mut problems: Vec<Problem> = mistakes.into_iter().take(MISTAKES_SHOWN).map(Problem::from).collect();
     if left > 0 {
-        problems.push(Problem::new(label, "", format!("{left} further mistakes"), "write them all into a file with --report"));
+        problems.push(Problem::new(
+            label,
+            "",
+            format!("{left} further mistakes"),
+            "write them all into a file with --report",
+        ));
     }
     if !applied && !command.dry_run {
         context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
@@ -140,15 +149,21 @@ fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
     let written = std::fs::write(&temp, report).and_then(|()| std::fs::rename(&temp, path));
     written.map_err(|error| {
         let message = format!("cannot be written: {error}");
-        Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, "name a file in a folder you may write to"))
+        Stop::because(
+            Exit::Usage,
+            Problem::new("--report", path.display().to_string(), message, "name a file in a folder you may write to"),
+        )
     })
 }
 
 async fn stored(app: &App, roster: &Roster) -> Result<HashMap<SubscriptionId, Subscription>, Stop> {
-    let ids: Vec<SubscriptionId> = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().map(|good| good.id.clone())).collect();
+    let ids: Vec<SubscriptionId> =
+        roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().map(|good| good.id.clone())).collect();
     let mut known = HashMap::new();
     for page in ids.chunks(LOOK_UP) {
-        known.extend(app.store.existing(page).await?.into_iter().map(|subscription| (subscription.id.clone(), subscription)));
+        known.extend(
+            app.store.existing(page).await?.into_iter().map(|subscription| (subscription.id.clone(), subscription)),
+        );
     }
     Ok(known)
 }
@@ -159,7 +174,9 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
         let Ok(new) = &row.outcome else { continue };
         let Some(old) = known.get(&new.id) else { continue };
         let day = |subscription: &Subscription| subscription.anchor_day.map(|day| day.to_string()).unwrap_or_default();
-        let zone = |subscription: &Subscription| subscription.zone.as_ref().map(|zone| zone.name().to_owned()).unwrap_or_default();
+        let zone = |subscription: &Subscription| {
+            subscription.zone.as_ref().map(|zone| zone.name().to_owned()).unwrap_or_default()
+        };
         let fields = [
             ("plan", old.plan.to_string(), new.plan.to_string()),
             ("start_on", old.start_on.to_string(), new.start_on.to_string()),
@@ -175,8 +192,13 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
                     column: column.to_owned(),
                     code: "immutable_field",
                     value: new,
-                    message: format!("The subscription exists, and its {column} is {was}: a change would renumber what was charged"),
-                    mend: format!("write {}, or cancel the subscription and add one under a new id", if old.is_empty() { "nothing" } else { &old }),
+                    message: format!(
+                        "The subscription exists, and its {column} is {was}: a change would renumber what was charged"
+                    ),
+                    mend: format!(
+                        "write {}, or cancel the subscription and add one under a new id",
+                        if old.is_empty() { "nothing" } else { &old }
+                    ),
                 }
             })
             .collect();
@@ -192,7 +214,12 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
     for new in good {
         match known.get(&new.id) {
             None => imported.added = imported.added.saturating_add(1),
-            Some(old) if old.method == new.method && old.amount == new.amount && old.end_on == new.end_on && old.customer == new.customer => {
+            Some(old)
+                if old.method == new.method
+                    && old.amount == new.amount
+                    && old.end_on == new.end_on
+                    && old.customer == new.customer =>
+            {
                 imported.unchanged = imported.unchanged.saturating_add(1);
             }
             Some(_) => imported.changed = imported.changed.saturating_add(1),

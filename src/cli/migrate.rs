@@ -10,7 +10,9 @@ use crate::app;
 #[derive(Debug, Subcommand)]
 pub(super) enum Migrate {
     /// Brings the schema to what this binary needs; safe to run again, and from several places at once
-    #[command(after_help = "Example:\n  autopay migrate up\n\nExit codes: 0, 2 wrong configuration, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay migrate up\n\nExit codes: 0, 2 wrong configuration, 11 database unavailable."
+    )]
     Up,
     /// Says how far the schema is
     #[command(after_help = "Example:\n  autopay migrate status -o json\n\n\
@@ -31,7 +33,9 @@ pub(super) async fn run(command: Migrate, context: &Context) -> Result<Exit, Sto
     let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
     context.printer.record(COLUMNS, &[number(status.applied), number(status.known), Cell::Flag(up_to_date)])?;
     if !up_to_date {
-        context.printer.say("The schema is not what this binary needs: run `autopay migrate up`, or the binary that made the schema.");
+        context.printer.say(
+            "The schema is not what this binary needs: run `autopay migrate up`, or the binary that made the schema.",
+        );
     }
     Ok(if up_to_date { Exit::Done } else { Exit::Differences })
 }

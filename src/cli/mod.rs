@@ -1,11 +1,11 @@
 //! The command line: one file per noun, exit codes in one enum.
 //!
-//! Not allowed here: naming an adapter, deciding what is due, printing past [`output`].
+//! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
 mod charges;
 mod doctor;
 pub mod exit;
-mod gateway;
+mod gateways;
 mod hold;
 mod imports;
 mod migrate;
@@ -109,7 +109,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// The payment gateway; reads only
     #[command(subcommand)]
-    Gateway(gateway::Gateway),
+    Gateway(gateways::Gateway),
     /// Stops charges, for everything, a plan or a subscription, until lifted
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -121,7 +121,9 @@ enum Command {
     #[command(after_help = "Example:\n  autopay version -o json\n\nExit codes: 0.")]
     Version,
     /// Prints completions for a shell
-    #[command(after_help = "Example:\n  autopay completions bash > /etc/bash_completion.d/autopay\n\nExit codes: 0, 2.")]
+    #[command(
+        after_help = "Example:\n  autopay completions bash > /etc/bash_completion.d/autopay\n\nExit codes: 0, 2."
+    )]
     Completions {
         /// bash, elvish, fish, powershell or zsh
         #[arg(value_enum)]
@@ -188,8 +190,11 @@ fn logging(config: &Config, serving: bool) -> LogGuard {
 
 /// Who does this, for the audit: `$AUTOPAY_USER`, or the login name.
 fn person() -> String {
-    let said = ["AUTOPAY_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    let plain: String = said.unwrap_or_else(|| "unknown".to_owned()).chars().filter(|ch| !ch.is_control()).take(64).collect();
+    let said = ["AUTOPAY_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let plain: String =
+        said.unwrap_or_else(|| "unknown".to_owned()).chars().filter(|ch| !ch.is_control()).take(64).collect();
     plain
 }
 
@@ -207,12 +212,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Global { config, set, output, out, quiet, color, no_input: _ } = cli.global;
     let printer = Printer { format: output, out, quiet, color };
     let context = Context { printer: printer.clone(), sources: Sources::of_process(config, set) };
-    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::from).and_then(|runtime| {
-        let ended = runtime.block_on(Box::pin(dispatch(cli.command, &context)));
-        // What hangs in a blocking call must not keep the process.
-        runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-        ended
-    });
+    let ended =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::from).and_then(|runtime| {
+            let ended = runtime.block_on(Box::pin(dispatch(cli.command, &context)));
+            // What hangs in a blocking call must not keep the process.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            ended
+        });
     match ended {
         Ok(exit) => exit.into(),
         Err(Stop::Pipe) => Exit::Done.into(),
@@ -230,14 +236,14 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
-        Command::Schedule(command) => schedule::run(command, context),
+        Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
-        Command::Gateway(command) => Box::pin(gateway::run(command, context)).await,
+        Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
         Command::Hold(command) => Box::pin(hold::run(command, context)).await,
         Command::Doctor => Box::pin(doctor::run(context)).await,
         Command::Version => version::version(context),
         Command::Completions { shell } => completions(shell, context),
-        Command::Config(command) => version::config(command, context),
+        Command::Config(command) => version::config(&command, context),
     }
 }
 

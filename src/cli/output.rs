@@ -91,7 +91,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    pub(crate) fn text(text: impl ToString) -> Self {
+    pub(crate) fn text(text: impl std::fmt::Display) -> Self {
         Self::Text(text.to_string())
     }
 
@@ -270,7 +270,11 @@ impl Printer {
 pub(crate) enum Sink {
     Stdout(BufWriter<io::Stdout>),
     /// Written beside its place and moved there when it is whole.
-    File { file: BufWriter<File>, temp: PathBuf, path: PathBuf },
+    File {
+        file: BufWriter<File>,
+        temp: PathBuf,
+        path: PathBuf,
+    },
 }
 
 impl Sink {
@@ -382,7 +386,7 @@ fn csv_line<T: AsRef<[u8]>>(sink: &mut Sink, cells: impl IntoIterator<Item = T>)
 /// A table: framed on a terminal, padded columns elsewhere.
 fn table(sink: &mut Sink, columns: &[Column], rows: &[Vec<Cell>], header: bool, framed: bool) -> io::Result<()> {
     let mut table = Table::new();
-    table.load_style(if framed { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
+    table.load_style(if framed { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
     if header {
         table.set_header(columns.iter().map(|column| column.name));
     }
@@ -411,7 +415,8 @@ mod tests {
     use super::*;
     use domain::money::Currency;
 
-    const COLUMNS: &[Column] = &[Column::text("id"), Column::number("tries"), Column::money("amount"), Column::text("note")];
+    const COLUMNS: &[Column] =
+        &[Column::text("id"), Column::number("tries"), Column::money("amount"), Column::text("note")];
 
     fn rows() -> Vec<Vec<Cell>> {
         let row = |id: &str, amount, note: &str| {
@@ -446,7 +451,10 @@ mod tests {
     #[test]
     fn csv_cells_start_no_formula_and_money_is_plain() {
         let text = printed(Format::Csv, &[rows()]);
-        assert_eq!(text, "id,tries,amount,currency,note\na,2,1104210.00,USD,'=cmd()\nb,2,0.05,USD,\"two\nlines, \"\"quoted\"\"\"\n");
+        assert_eq!(
+            text,
+            "id,tries,amount,currency,note\na,2,1104210.00,USD,'=cmd()\nb,2,0.05,USD,\"two\nlines, \"\"quoted\"\"\"\n"
+        );
     }
 
     #[test]

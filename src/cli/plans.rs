@@ -14,7 +14,9 @@ use crate::ports::CatalogChange;
 #[derive(Debug, Subcommand)]
 pub(super) enum Plans {
     /// Checks a directory of plan files: every mistake of every file, without a database
-    #[command(after_help = "Example:\n  autopay plans check plans/\n\nExit codes: 0, 2 wrong usage, 6 the files have errors.")]
+    #[command(
+        after_help = "Example:\n  autopay plans check plans/\n\nExit codes: 0, 2 wrong usage, 6 the files have errors."
+    )]
     Check {
         /// Directory with one *.toml a plan, and a folder dunning with one *.toml a policy
         dir: PathBuf,
@@ -63,7 +65,8 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let files = read_catalog(dir, &[])?;
     let plans = files.plans.iter().map(|(_, plan)| (plan.id.to_string(), "plan"));
     let policies = files.policies.iter().map(|policy| (policy.id.to_string(), "dunning_policy"));
-    let rows: Vec<Vec<Cell>> = plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
+    let rows: Vec<Vec<Cell>> =
+        plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
     context.printer.say(&format!("0 errors in {} files.", files.files));
     Ok(Exit::Done)
@@ -81,12 +84,16 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             } else {
                 let change = CatalogChange { plans: files.plans, policies: files.policies };
                 let applied = app.store.apply(&change, &person(), app.clock.now()).await?;
-                let changed = applied.changed.into_iter().map(|(id, version)| (id, "changed", Cell::Number(version.into())));
+                let changed =
+                    applied.changed.into_iter().map(|(id, version)| (id, "changed", Cell::Number(version.into())));
                 let unchanged = applied.unchanged.into_iter().map(|id| (id, "unchanged", Cell::Empty));
                 changed.chain(unchanged).collect()
             };
             let changed = rows.iter().filter(|(_, result, _)| *result != "unchanged").count();
-            let rows: Vec<Vec<Cell>> = rows.into_iter().map(|(id, result, version)| vec![Cell::Text(id), Cell::text(result), version]).collect();
+            let rows: Vec<Vec<Cell>> = rows
+                .into_iter()
+                .map(|(id, result, version)| vec![Cell::Text(id), Cell::text(result), version])
+                .collect();
             context.printer.rows(APPLIED, &rows)?;
             let done = if dry_run { "DRY RUN: nothing was changed;" } else { "Applied:" };
             context.printer.say(&format!("{done} {changed} of {} changed, read from {count} files.", rows.len()));

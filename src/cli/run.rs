@@ -83,7 +83,9 @@ fn row(item: &Item) -> Vec<Cell> {
         }
         Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
         Action::Wait { why } | Action::Quarantine { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
-        Action::SkipZero | Action::ParkNoMethod | Action::Cancel => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty),
+        Action::SkipZero | Action::ParkNoMethod | Action::Cancel => {
+            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
+        }
     };
     vec![
         Cell::text(item.action.name()),
@@ -168,7 +170,10 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
             let sent = recorder.is_some_and(|recorder| telemetry::payments_submitted(&recorder.render()));
             return Err(match stop {
                 Stop::Failed(Exit::Unavailable, mut problems) if sent => {
-                    problems.push(problem("requests were sent before that", "their outcome is asked about at the next pass"));
+                    problems.push(problem(
+                        "requests were sent before that",
+                        "their outcome is asked about at the next pass",
+                    ));
                     Stop::Failed(Exit::OutcomeUnknown, problems)
                 }
                 Stop::Failed(..) | Stop::Pipe => stop,
@@ -205,7 +210,11 @@ fn judge(report: &RunReport, config: &Config) -> Result<Exit, Stop> {
     let stop = |exit, message: String, mend: &str| Err(Stop::because(exit, problem(message, mend)));
     if report.unknown > 0 {
         let message = format!("{} outcomes are unknown", report.unknown);
-        return stop(Exit::OutcomeUnknown, message, "do not charge them by other means; run again, and they are asked about");
+        return stop(
+            Exit::OutcomeUnknown,
+            message,
+            "do not charge them by other means; run again, and they are asked about",
+        );
     }
     if report.not_executed > 0 && report.not_executed == report.sent {
         let url = config.gateway().map(|gateway| gateway.base_url.as_str()).unwrap_or_default();
@@ -213,7 +222,8 @@ fn judge(report: &RunReport, config: &Config) -> Result<Exit, Stop> {
         return stop(Exit::Unavailable, message, "see `autopay gateway ping`, then run again");
     }
     if report.not_executed > 0 {
-        let message = format!("{} of {} requests were not executed and are due again", report.not_executed, report.sent);
+        let message =
+            format!("{} of {} requests were not executed and are due again", report.not_executed, report.sent);
         return stop(Exit::Partly, message, "run again");
     }
     if report.quarantined > 0 {
@@ -237,7 +247,13 @@ mod tests {
 
     #[test]
     fn the_gravest_finding_decides_the_exit_code() {
-        let report = |sent, unknown, not_executed, quarantined| RunReport { sent, unknown, not_executed, quarantined, ..RunReport::default() };
+        let report = |sent, unknown, not_executed, quarantined| RunReport {
+            sent,
+            unknown,
+            not_executed,
+            quarantined,
+            ..RunReport::default()
+        };
         assert_eq!(code(&report(0, 0, 0, 0)), 0);
         assert_eq!(code(&report(5, 1, 4, 1)), 12);
         assert_eq!(code(&report(5, 0, 5, 1)), 11);

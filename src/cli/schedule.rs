@@ -6,9 +6,9 @@ use domain::cadence::{self, AnchorDay, Cadence, Every, IfDayMissing};
 use domain::calendar::{BusinessDays, CalendarError, Zone};
 use domain::holidays::HolidayCalendar;
 
+use super::Context;
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column};
-use super::Context;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedule {
@@ -20,7 +20,7 @@ pub(super) enum Schedule {
     Preview(Preview),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Preview {
     /// First date
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
@@ -53,27 +53,29 @@ pub(super) struct Preview {
 
 /// A civil date, in ten characters.
 pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
-    let parsed = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
-    parsed.ok_or_else(|| "not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
+    let parsed = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    parsed
+        .filter(|date| date.to_string() == text)
+        .ok_or_else(|| "not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
 }
 
 fn time(text: &str) -> Result<NaiveTime, String> {
-    let parsed = match text.len() {
-        5 => NaiveTime::parse_from_str(text, "%H:%M").ok(),
-        8 => NaiveTime::parse_from_str(text, "%H:%M:%S").ok(),
-        _ => None,
-    };
+    let read =
+        |shape: &str| NaiveTime::parse_from_str(text, shape).ok().filter(|time| time.format(shape).to_string() == text);
+    // A leap second reads as 59 and a second more.
     let leap = |time: &NaiveTime| chrono::Timelike::nanosecond(time) != 0;
-    parsed
+    read("%H:%M")
+        .or_else(|| read("%H:%M:%S"))
         .filter(|time| !leap(time))
         .ok_or_else(|| "not a time of day: write hours and minutes, for example 06:00 (midnight is 00:00)".to_owned())
 }
 
-const COLUMNS: &[Column] = &[Column::number("index"), Column::text("date"), Column::text("submit_on"), Column::text("charge_at")];
+const COLUMNS: &[Column] =
+    &[Column::number("index"), Column::text("date"), Column::text("submit_on"), Column::text("charge_at")];
 
-pub(super) fn run(command: Schedule, context: &Context) -> Result<Exit, Stop> {
+pub(super) fn run(command: &Schedule, context: &Context) -> Result<Exit, Stop> {
     let Schedule::Preview(preview) = command;
-    let Preview { anchor, every, at, zone, count, on_day, if_day_missing, business_days, calendar } = preview;
+    let Preview { anchor, every, at, zone, count, on_day, if_day_missing, business_days, calendar } = preview.clone();
     let refused = |flag: &str, error: &CalendarError| Stop::usage(flag, anchor, &error.to_string());
     let day = on_day.unwrap_or_else(|| AnchorDay::of(anchor));
     let cadence = Cadence::new(anchor, day, every, if_day_missing).map_err(|error| refused("--anchor", &error))?;
@@ -82,7 +84,9 @@ pub(super) fn run(command: Schedule, context: &Context) -> Result<Exit, Stop> {
         .map_err(|error| Stop::usage("schedule", "", &error.to_string()))?;
     let rows: Vec<Vec<Cell>> = occurrences
         .iter()
-        .map(|one| vec![Cell::Number(one.index.into()), Cell::On(one.date), Cell::On(one.submit_on), Cell::At(one.charge_at)])
+        .map(|one| {
+            vec![Cell::Number(one.index.into()), Cell::On(one.date), Cell::On(one.submit_on), Cell::At(one.charge_at)]
+        })
         .collect();
     context.printer.rows(COLUMNS, &rows)?;
     Ok(Exit::Done)
@@ -99,7 +103,7 @@ mod tests {
             assert!(date(wrong).is_err(), "{wrong}");
         }
         assert!(time("06:00").is_ok() && time("23:59:59").is_ok());
-        for wrong in ["24:00", "6:00", "06:00:60", "06", "", "06:00:00.5"] {
+        for wrong in ["24:00", "6:00", "06:00:60", "06", "", "06:00:00.5", " 6:00", "+6:00"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,5 @@
 //! `autopay serve`: the long-running process.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +42,8 @@ pub(super) async fn run(command: Serve, context: &Context) -> Result<Exit, Stop>
     let signals = Signals::listen()?;
     let _guard = logging(&config, true);
     telemetry::abort_on_panic(config.environment.to_string(), || WallClock.now());
-    let metrics = telemetry::install_metrics(tz_version()).map_err(|why| Stop::because(Exit::Failed, Problem::sentence(&why)))?;
+    let metrics =
+        telemetry::install_metrics(tz_version()).map_err(|why| Stop::because(Exit::Failed, Problem::sentence(&why)))?;
     let served = Box::pin(serve(command.migrate, &config, metrics, signals)).await;
     if let Err(Stop::Failed(exit, problems)) = &served {
         for problem in problems {
@@ -68,7 +68,11 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
 async fn open(migrate: bool, config: &Config) -> Result<App, Stop> {
     if migrate {
         let status = app::migrate(config).await?;
-        tracing::info!(event = "migrated", migrations = u64::try_from(status.applied).unwrap_or(u64::MAX), "the schema is up to date");
+        tracing::info!(
+            event = "migrated",
+            migrations = u64::try_from(status.applied).unwrap_or(u64::MAX),
+            "the schema is up to date"
+        );
     }
     Ok(App::open(config).await?)
 }
@@ -118,32 +122,39 @@ async fn serve_app(app: &App, config: &Config, metrics: PrometheusHandle, mut si
 async fn bind(key: &str, address: SocketAddr) -> Result<Bound, Stop> {
     api::bind(address).await.map_err(|error| {
         let message = format!("cannot be listened on: {error}");
-        Stop::because(Exit::Usage, Problem::new(key, address.to_string(), message, "choose a free address, or stop whoever has it"))
+        Stop::because(
+            Exit::Usage,
+            Problem::new(key, address.to_string(), message, "choose a free address, or stop whoever has it"),
+        )
     })
 }
 
 /// Keeps the gauges of the book: how much is due, how much is unknown, how many holds.
-fn gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) -> impl Future<Output = ()> + Send {
-    async move {
-        loop {
-            // The last values stay while the database is away: the readiness probe says that it is.
-            if let Ok(holds) = store.holds().await {
-                metrics::gauge!(name::HOLD_ACTIVE).set(float(holds.len().try_into().unwrap_or(u64::MAX)));
-            }
-            if let Ok(totals) = store.totals().await {
-                let count = |word: &str| totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>();
-                metrics::gauge!(name::OUTCOME_UNKNOWN).set(float(count("outcome_unknown")));
-                metrics::gauge!(name::CHARGES_DUE).set(float(count("due")));
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = clock.sleep(GAUGES_EVERY) => {}
-            }
+async fn gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        // The last values stay while the database is away: the readiness probe says that it is.
+        if let Ok(holds) = store.holds().await {
+            metrics::gauge!(name::HOLD_ACTIVE).set(float(holds.len().try_into().unwrap_or(u64::MAX)));
+        }
+        if let Ok(totals) = store.totals().await {
+            let count = |word: &str| {
+                totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>()
+            };
+            metrics::gauge!(name::OUTCOME_UNKNOWN).set(float(count("outcome_unknown")));
+            metrics::gauge!(name::CHARGES_DUE).set(float(count("due")));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clock.sleep(GAUGES_EVERY) => {}
         }
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a gauge is a float; counts stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a gauge is a float; counts stay far below 2^53"
+)]
 fn float(count: u64) -> f64 {
     count as f64
 }

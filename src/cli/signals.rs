@@ -29,7 +29,11 @@ impl Signals {
     /// Waits for a further signal and ends the process with its code: nothing is finished any more.
     pub(super) async fn end_at_the_next(mut self) {
         let exit = self.next().await;
-        tracing::warn!(event = "stopped_at_once", exit = u64::from(exit.code()), "second signal; what was sent is recorded and will be asked about");
+        tracing::warn!(
+            event = "stopped_at_once",
+            exit = u64::from(exit.code()),
+            "second signal; what was sent is recorded and will be asked about"
+        );
         std::process::exit(i32::from(exit.code()));
     }
 }

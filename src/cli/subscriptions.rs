@@ -25,17 +25,23 @@ pub(super) enum Subscriptions {
         11 database unavailable.")]
     Import(Import),
     /// Lists subscriptions by id
-    #[command(after_help = "Example:\n  autopay subscriptions list --status paused -o csv\n\nExit codes: 0, 2 wrong usage, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay subscriptions list --status paused -o csv\n\nExit codes: 0, 2 wrong usage, 11 database unavailable."
+    )]
     List(List),
     /// Shows one subscription
-    #[command(after_help = "Example:\n  autopay subscriptions show sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay subscriptions show sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable."
+    )]
     Show {
         /// The subscription's id
         #[arg(value_parser = SubscriptionId::parse)]
         id: SubscriptionId,
     },
     /// Ends a subscription: no further cycle falls due, planned tries end; what is on its way to the gateway runs on
-    #[command(after_help = "Example:\n  autopay subscriptions cancel sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay subscriptions cancel sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable."
+    )]
     Cancel {
         /// The subscription's id
         #[arg(value_parser = SubscriptionId::parse)]
@@ -136,7 +142,8 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
         Subscriptions::Show { id } => {
             context
                 .with_app(async |app, _| {
-                    let view = app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
+                    let view =
+                        app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
                     context.printer.record(SHOW, &whole(&view))?;
                     Ok(Exit::Done)
                 })
@@ -148,7 +155,10 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let cancelled = app.store.cancel(&id, &person(), app.clock.now()).await?;
                     let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", &id))?;
                     let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
-                    context.printer.record(CANCELLED, &[Cell::text(&id), number(cancelled.skipped), number(cancelled.in_flight)])?;
+                    context.printer.record(
+                        CANCELLED,
+                        &[Cell::text(&id), number(cancelled.skipped), number(cancelled.in_flight)],
+                    )?;
                     if cancelled.in_flight > 0 {
                         context.printer.say(&format!(
                             "{} charges are with the gateway and run on; a cancel does not undo what was sent.",
@@ -172,7 +182,8 @@ async fn list(command: &List, context: &Context) -> Result<Exit, Stop> {
             loop {
                 let want = PAGE.min(left);
                 // One more than is shown says whether there is more.
-                let mut page = app.store.subscriptions(command.status, after.as_deref(), want.saturating_add(1)).await?;
+                let mut page =
+                    app.store.subscriptions(command.status, after.as_deref(), want.saturating_add(1)).await?;
                 let more = u64::try_from(page.len()).unwrap_or(u64::MAX) > want;
                 page.truncate(usize::try_from(want).unwrap_or(usize::MAX));
                 after = page.last().map(|view| view.subscription.id.to_string());

@@ -35,9 +35,15 @@ pub(super) struct Ask {
 
 impl Desk<'_> {
     /// The batch for subscriptions that fell due.
-    pub(super) fn due(&self, claims: &[Claimed<Subscription>], agenda: &Agenda, holds_seen: Vec<i64>) -> (IntentBatch, Quiet) {
+    pub(super) fn due(
+        &self,
+        claims: &[Claimed<Subscription>],
+        agenda: &Agenda,
+        holds_seen: Vec<i64>,
+    ) -> (IntentBatch, Quiet) {
         let mut quiet = Quiet::default();
-        let mut batch = IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        let mut batch =
+            IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
         let mut set_aside: Vec<(&SubscriptionId, String)> = Vec::new();
         // The agenda keeps the book's order, so both lists are walked once.
         let mut claims_left = claims.iter().peekable();
@@ -66,7 +72,12 @@ impl Desk<'_> {
         (batch, quiet)
     }
 
-    fn new_charge(&self, subscription: &Subscription, item: &Item, quiet: &mut Quiet) -> Result<Option<NewCharge>, String> {
+    fn new_charge(
+        &self,
+        subscription: &Subscription,
+        item: &Item,
+        quiet: &mut Quiet,
+    ) -> Result<Option<NewCharge>, String> {
         let Some(planned) = &item.charge else { return Ok(None) };
         let step = |event| planned.clone().step(event, self.at, self.limits).map_err(|refused| refused.to_string());
         match &item.action {
@@ -99,7 +110,8 @@ impl Desk<'_> {
         key: Key,
         number: u16,
     ) -> Result<Intent, String> {
-        let plan = self.catalog.plans.get(&charge.plan).ok_or_else(|| format!("plan {} does not exist", charge.plan))?;
+        let plan =
+            self.catalog.plans.get(&charge.plan).ok_or_else(|| format!("plan {} does not exist", charge.plan))?;
         let body = self.gateway.compose(charge, subscription, plan, method, key)?;
         Ok(Intent { charge: charge.id, number, key, method: method.id, amount: charge.amount, body, at: self.at })
     }
@@ -113,7 +125,8 @@ impl Desk<'_> {
     ) -> (IntentBatch, Vec<Ask>, Quiet) {
         let mut quiet = Quiet::default();
         let mut asks = Vec::new();
-        let mut batch = IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        let mut batch =
+            IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
         for (claim, item) in claims.iter().zip(&agenda.items) {
             let charge = &claim.value.open.charge;
             match &item.action {
@@ -126,10 +139,12 @@ impl Desk<'_> {
                     }
                     Err(refused) => refusal(charge, &refused.to_string()),
                 },
-                Action::Send { reason, attempt, key, method } => match self.move_on(claim, *reason, *attempt, *key, method) {
-                    Ok(moved) => batch.moved.push(moved),
-                    Err(why) => refusal(charge, &why),
-                },
+                Action::Send { reason, attempt, key, method } => {
+                    match self.move_on(claim, *reason, *attempt, *key, method) {
+                        Ok(moved) => batch.moved.push(moved),
+                        Err(why) => refusal(charge, &why),
+                    }
+                }
                 Action::SkipZero | Action::ParkNoMethod | Action::Quarantine { .. } => {
                     refusal(charge, "an open charge has no such action");
                 }

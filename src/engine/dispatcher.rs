@@ -4,7 +4,7 @@
 //! step is to ask. Restart does nothing special.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +85,13 @@ impl Engine {
         passed?;
         let at = self.now();
         self.inner.store.record_run("once", as_of, at, &report.agenda_hash, report.items).await?;
-        tracing::info!(event = "run_finished", agenda_hash = report.agenda_hash, items = report.items, paid = report.paid, "run finished");
+        tracing::info!(
+            event = "run_finished",
+            agenda_hash = report.agenda_hash,
+            items = report.items,
+            paid = report.paid,
+            "run finished"
+        );
         Ok(report)
     }
 
@@ -123,7 +129,12 @@ impl Engine {
             if report.items > 0 {
                 let at = self.now();
                 self.inner.store.record_run("serve", as_of, at, &report.agenda_hash, report.items).await?;
-                tracing::info!(event = "pass", agenda_hash = report.agenda_hash, items = report.items, "pass over what is due");
+                tracing::info!(
+                    event = "pass",
+                    agenda_hash = report.agenda_hash,
+                    items = report.items,
+                    "pass over what is due"
+                );
             }
             metrics::gauge!("autopay_run_last_success_timestamp_seconds").set(seconds(as_of));
             Ok::<(), EngineError>(())
@@ -134,7 +145,14 @@ impl Engine {
         }
     }
 
-    fn draw(&self, catalog: &Catalog, holds: &[Hold], due: &[Subscription], open: &[Open], as_of: DateTime<Utc>) -> Agenda {
+    fn draw(
+        &self,
+        catalog: &Catalog,
+        holds: &[Hold],
+        due: &[Subscription],
+        open: &[Open],
+        as_of: DateTime<Utc>,
+    ) -> Agenda {
         let environment = &self.inner.settings.environment;
         draw(&Book { catalog, environment, holds, due, open }, as_of)
     }
@@ -157,7 +175,12 @@ impl Engine {
             let claim = self.inner.store.claim_due(self.inner.settings.merchant, as_of, now, lease, limit).await?;
             for poison in &claim.poison {
                 metrics::counter!("autopay_quarantined_total").increment(1);
-                tracing::error!(event = "quarantined", subscription_id = poison.id, why = poison.why, "a row cannot be read");
+                tracing::error!(
+                    event = "quarantined",
+                    subscription_id = poison.id,
+                    why = poison.why,
+                    "a row cannot be read"
+                );
             }
             report.quarantined += u64::try_from(claim.poison.len()).unwrap_or(0);
             if claim.due.is_empty() && claim.poison.is_empty() {
@@ -217,9 +240,11 @@ impl Engine {
                 None => return Ok(()),
             }
         };
+        let committed = Instant::now();
         digest.add(&agenda.items);
         note(&quiet, report);
-        let mut subscriptions: std::collections::BTreeMap<_, _> = due.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let mut subscriptions: std::collections::BTreeMap<_, _> =
+            due.into_iter().map(|row| (row.id.clone(), row)).collect();
         let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));
         let last: std::collections::BTreeMap<_, _> = last.collect();
         for (place, intent) in intents.into_iter().enumerate() {
@@ -228,7 +253,7 @@ impl Engine {
             let subscription =
                 if last.get(id) == Some(&place) { subscriptions.remove(id) } else { subscriptions.get(id).cloned() };
             let Some(subscription) = subscription else { continue };
-            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription)), shared.clone()).await;
+            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription), committed), shared.clone()).await;
         }
         Ok(())
     }
@@ -254,13 +279,14 @@ impl Engine {
                 None => return Ok(()),
             }
         };
+        let committed = Instant::now();
         digest.add(&agenda.items);
         note(&quiet, report);
         let subscriptions: std::collections::BTreeMap<_, _> =
             open.into_iter().map(|open| (open.charge.id, open.subscription)).collect();
         for intent in intents {
             let Some(subscription) = subscriptions.get(&intent.charge.id).cloned() else { continue };
-            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription)), shared.clone()).await;
+            pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription), committed), shared.clone()).await;
         }
         for ask in asks {
             pipeline.put(Job::Ask(Box::new(ask)), shared.clone()).await;
@@ -321,7 +347,11 @@ fn count(items: &[Item], report: &mut RunReport) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a gauge is a float; seconds since 1970 fit exactly")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a gauge is a float; seconds since 1970 fit exactly"
+)]
 fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp() as f64
 }

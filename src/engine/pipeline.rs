@@ -35,11 +35,14 @@ pub(super) struct Shared {
 
 /// Something to put to the gateway.
 pub(super) enum Job {
-    /// A recorded intent and its subscription.
-    Submit(Box<Recorded<Intent>>, Box<Subscription>),
+    /// A recorded intent, its subscription, and when it was committed.
+    Submit(Box<Recorded<Intent>>, Box<Subscription>, Instant),
     /// A question.
     Ask(Box<Ask>),
 }
+
+/// Holds as last read, and when.
+type HoldsSeen = Arc<Mutex<Option<(Instant, Vec<Hold>)>>>;
 
 /// Counts of a run, added up by the recorder.
 #[derive(Debug, Default)]
@@ -81,7 +84,7 @@ pub(super) struct Pipeline {
     verdicts: mpsc::Sender<Verdict>,
     recorder: tokio::task::JoinHandle<()>,
     stopping: Arc<AtomicBool>,
-    holds: Arc<Mutex<Option<(Instant, Vec<Hold>)>>>,
+    holds: HoldsSeen,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -157,25 +160,24 @@ struct Sender {
     engine: Engine,
     slots: Arc<Semaphore>,
     stopping: Arc<AtomicBool>,
-    holds: Arc<Mutex<Option<(Instant, Vec<Hold>)>>>,
+    holds: HoldsSeen,
     shared: Arc<Shared>,
 }
 
 impl Sender {
     async fn work(&self, job: Job) -> Verdict {
         match job {
-            Job::Submit(recorded, subscription) => self.submit(&recorded, &subscription).await,
+            Job::Submit(recorded, subscription, committed) => self.submit(&recorded, &subscription, committed).await,
             Job::Ask(ask) => self.ask(*ask).await,
         }
     }
 
-    async fn submit(&self, recorded: &Recorded<Intent>, subscription: &Subscription) -> Verdict {
+    async fn submit(&self, recorded: &Recorded<Intent>, subscription: &Subscription, committed: Instant) -> Verdict {
         let intent = recorded.value();
         let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
         let slot = self.slots.acquire().await;
-        let recorded_for = Instant::now();
         let mut seen = Vec::with_capacity(2);
-        if let Some(why) = self.forbidden(subscription, recorded_for).await {
+        if let Some(why) = self.forbidden(subscription, committed).await {
             seen.push((self.engine.now(), not_sent(why)));
         } else {
             let answer = self.engine.inner.gateway.submit(recorded).await;
@@ -183,7 +185,8 @@ impl Sender {
             seen.push((self.engine.now(), answer));
         }
         drop(slot);
-        let accepted = matches!(seen.last(), Some((_, Observation { seen: Seen::Accepted { settles_in_days: false }, .. })));
+        let accepted =
+            matches!(seen.last(), Some((_, Observation { seen: Seen::Accepted { settles_in_days: false }, .. })));
         if accepted && !self.stopping.load(Ordering::Relaxed) {
             let clock = &self.engine.inner.clock;
             if !clock.is_turned() {
@@ -206,10 +209,9 @@ impl Sender {
         let at = self.engine.now();
         // The sender is gone: that is all this step says. What happened is what we ask now.
         let charge = match &charge.state {
-            State::Sending { .. } => charge
-                .clone()
-                .step(Event::LeaseRanOut, at, &self.engine.inner.settings.limits)
-                .unwrap_or(charge),
+            State::Sending { .. } => {
+                charge.clone().step(Event::LeaseRanOut, at, &self.engine.inner.settings.limits).unwrap_or(charge)
+            }
             State::Planned
             | State::Due { .. }
             | State::Unknown { .. }
@@ -240,7 +242,7 @@ impl Sender {
     }
 
     /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet.
-    async fn forbidden(&self, subscription: &Subscription, recorded_for: Instant) -> Option<&'static str> {
+    async fn forbidden(&self, subscription: &Subscription, committed: Instant) -> Option<&'static str> {
         if self.stopping.load(Ordering::Relaxed) {
             return Some("shutting down");
         }
@@ -250,7 +252,12 @@ impl Sender {
         if self.stopping.load(Ordering::Relaxed) {
             return Some("shutting down");
         }
-        if recorded_for.elapsed() < HOLDS_FRESH {
+        // A process that was stopped and came back: somebody else may be asking about this charge already.
+        let lease = self.engine.inner.settings.limits.lease.to_std().unwrap_or_default();
+        if committed.elapsed() > lease / 2 {
+            return Some("half of the lease had passed before it was sent");
+        }
+        if committed.elapsed() < HOLDS_FRESH {
             return None;
         }
         let mut cached = self.holds.lock().await;
@@ -273,7 +280,10 @@ impl Sender {
             Seen::Silent => throttle.felt(true).await,
             Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => throttle.felt(true).await,
             Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } => throttle.felt(false).await,
-            Seen::NotExecuted { why: NotExecuted::Unauthorized, .. } | Seen::Rejected | Seen::Absent | Seen::Mismatch => {}
+            Seen::NotExecuted { why: NotExecuted::Unauthorized, .. }
+            | Seen::Rejected
+            | Seen::Absent
+            | Seen::Mismatch => {}
         }
     }
 
@@ -337,7 +347,12 @@ async fn commit(engine: &Engine, verdicts: &[Verdict], tally: &Tally) {
                 return;
             }
             Err(StoreError::Unavailable(why)) => {
-                tracing::error!(event = "store_unavailable", why, waiting = verdicts.len(), "verdicts wait for the database");
+                tracing::error!(
+                    event = "store_unavailable",
+                    why,
+                    waiting = verdicts.len(),
+                    "verdicts wait for the database"
+                );
                 engine.inner.clock.sleep(Duration::from_secs(1)).await;
             }
             Err(error @ (StoreError::Refused(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. })) => {
@@ -346,7 +361,11 @@ async fn commit(engine: &Engine, verdicts: &[Verdict], tally: &Tally) {
             }
         }
     }
-    tracing::error!(event = "verdicts_dropped", count = verdicts.len(), "the database stayed away; the reconciler will ask again");
+    tracing::error!(
+        event = "verdicts_dropped",
+        count = verdicts.len(),
+        "the database stayed away; the reconciler will ask again"
+    );
 }
 
 /// A batch that the database refuses is tried verdict by verdict, so that one bad answer does not spoil its neighbours. The

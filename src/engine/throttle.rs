@@ -35,7 +35,12 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, merchant: MerchantId, quota: Option<Quota>) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        merchant: MerchantId,
+        quota: Option<Quota>,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -83,7 +88,8 @@ impl Throttle {
                 Ok(Slice::Wait(time)) => self.clock.sleep(time).await,
                 Ok(Slice::Granted { permits, starts_in, spread_over, valid_for }) => {
                     let now = Instant::now();
-                    let period = spread_over.checked_div(permits.max(1)).unwrap_or(spread_over).max(Duration::from_nanos(1));
+                    let period =
+                        spread_over.checked_div(permits.max(1)).unwrap_or(spread_over).max(Duration::from_nanos(1));
                     let Some(spacing) = Spacing::with_period(period) else { continue };
                     *local = Some(Local {
                         spacing: RateLimiter::direct(spacing),

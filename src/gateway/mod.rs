@@ -65,7 +65,14 @@ fn consent(consent: &Consent) -> Result<ccg::Consent, String> {
 
 #[async_trait]
 impl Gateway for CcgGateway {
-    fn compose(&self, charge: &Charge, subscription: &Subscription, plan: &Plan, method: &Method, key: Key) -> Result<Body, String> {
+    fn compose(
+        &self,
+        charge: &Charge,
+        subscription: &Subscription,
+        plan: &Plan,
+        method: &Method,
+        key: Key,
+    ) -> Result<Body, String> {
         let customer = ccg::Customer {
             hsid: subscription.customer.hsid,
             enterprise_id: subscription.customer.enterprise_id.clone(),

@@ -107,7 +107,9 @@ fn of_payment(merchant: MerchantId, asked: Money, payment: &Payment) -> Seen {
         },
         Status::Failed => Seen::Declined(declined(payment)),
         // Somebody cancelled it at the gateway: nothing was collected, and trying again is for a person to say.
-        Status::Cancelled => Seen::Declined(Decline { class: DeclineClass::Never, code: "cancelled_at_gateway".to_owned() }),
+        Status::Cancelled => {
+            Seen::Declined(Decline { class: DeclineClass::Never, code: "cancelled_at_gateway".to_owned() })
+        }
         Status::CancelFailed => Seen::Mismatch,
         Status::Accepted => Seen::Accepted { settles_in_days: true },
         Status::Initiated
@@ -236,9 +238,18 @@ mod tests {
         assert_eq!(seen("CANCEL_FAILED"), Seen::Mismatch);
         assert_eq!(seen("ACCEPTED"), Seen::Accepted { settles_in_days: true });
         let transient = [
-            "INITIATED", "PENDING", "PENDING_FOR_CUSTOMER_CREATION", "PENDING_FOR_PAYMENT_METHOD_CREATION", "PROCESSING",
-            "PROCESSING_DEDUP_CHECK", "AUTH_REQUIRED", "CONFIRMATION_INITIALIZED", "AUTHORIZED", "CAPTURE_INITIALIZED",
-            "CANCEL_INITIALIZED", "A_WORD_OF_NEXT_YEAR",
+            "INITIATED",
+            "PENDING",
+            "PENDING_FOR_CUSTOMER_CREATION",
+            "PENDING_FOR_PAYMENT_METHOD_CREATION",
+            "PROCESSING",
+            "PROCESSING_DEDUP_CHECK",
+            "AUTH_REQUIRED",
+            "CONFIRMATION_INITIALIZED",
+            "AUTHORIZED",
+            "CAPTURE_INITIALIZED",
+            "CANCEL_INITIALIZED",
+            "A_WORD_OF_NEXT_YEAR",
         ];
         for status in transient {
             assert_eq!(seen(status), Seen::Accepted { settles_in_days: false }, "{status}");
@@ -262,7 +273,9 @@ mod tests {
     fn the_most_precise_decline_code_is_used() {
         let json = serde_json::json!({"id": "p", "status": "FAILED", "paymentAllocations": [
             {"error": {"code": "card_declined", "declineCode": "insufficient_funds", "message": "x"}}]});
-        let Seen::Declined(decline) = of_payment(merchant(), dollars(500), &payment(json)) else { panic!("not a decline") };
+        let Seen::Declined(decline) = of_payment(merchant(), dollars(500), &payment(json)) else {
+            panic!("not a decline")
+        };
         assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::LaterFunds, "insufficient_funds"));
     }
 }

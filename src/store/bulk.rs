@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn instants_sort_as_text() {
         let at = |text: &str| instant(text.parse().unwrap());
-        let mut sorted = vec![
+        let mut sorted = [
             at("2027-01-01T00:00:00.000001Z"),
             at("2027-01-01T00:00:00Z"),
             at("2027-01-01T00:00:01Z"),

@@ -108,7 +108,12 @@ impl DatabaseStore {
         Ok(catalog)
     }
 
-    pub(super) async fn apply_catalog(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError> {
+    pub(super) async fn apply_catalog(
+        &self,
+        change: &CatalogChange,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Applied, StoreError> {
         let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
         let mut plans = Vec::new();
         for (spec, plan) in &change.plans {
@@ -163,7 +168,13 @@ impl DatabaseStore {
         found.into_iter().map(hold_of).collect()
     }
 
-    pub(super) async fn set_hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
+    pub(super) async fn set_hold(
+        &self,
+        scope: &Scope,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Hold, StoreError> {
         let word = scope.to_string();
         let word = &word;
         self.transaction(&move |transaction, _| {
@@ -202,7 +213,12 @@ impl DatabaseStore {
         .await
     }
 
-    pub(super) async fn import_subscriptions(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
+    pub(super) async fn import_subscriptions(
+        &self,
+        rows: &[Subscription],
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Imported, StoreError> {
         let mut batches = Vec::new();
         for chunk in rows.chunks(IMPORT_BATCH) {
             let mut bulk = Bulk::new(SUBSCRIPTIONS);

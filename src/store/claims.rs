@@ -32,7 +32,8 @@ impl DatabaseStore {
              UPDATE subscription SET fence = fence + 1, leased_until = $4 WHERE id IN (SELECT id FROM due) RETURNING *"
         );
         let [due_by, now, lease_until] = times;
-        let values: [Value; 5] = [merchant.0.into(), due_by.into(), now.into(), lease_until.into(), i64::from(limit).into()];
+        let values: [Value; 5] =
+            [merchant.0.into(), due_by.into(), now.into(), lease_until.into(), i64::from(limit).into()];
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
         let mut models = Vec::with_capacity(found.len());
         for row in &found {
@@ -83,7 +84,11 @@ impl DatabaseStore {
         let models = self.charge_models(&sql, values.to_vec()).await?;
         let fences: Vec<i64> = models.iter().map(|model| model.fence).collect();
         let open = self.open_charges(&models).await?;
-        Ok(open.into_iter().zip(fences).filter_map(|(value, fence)| value.map(|value| Claimed { value, fence })).collect())
+        Ok(open
+            .into_iter()
+            .zip(fences)
+            .filter_map(|(value, fence)| value.map(|value| Claimed { value, fence }))
+            .collect())
     }
 
     pub(super) async fn look_at_open(
@@ -110,7 +115,7 @@ impl DatabaseStore {
         for row in &found {
             models.push(charge::Model::from_query_result(row, "").map_err(store_error)?);
         }
-        models.sort_by(|a, b| (a.next_at, a.id).cmp(&(b.next_at, b.id)));
+        models.sort_by_key(|model| (model.next_at, model.id));
         Ok(models)
     }
 
@@ -128,7 +133,8 @@ impl DatabaseStore {
             .all(&self.database)
             .await
             .map_err(store_error)?;
-        let subscriptions: BTreeMap<&str, &subscription::Model> = found.iter().map(|row| (row.id.as_str(), row)).collect();
+        let subscriptions: BTreeMap<&str, &subscription::Model> =
+            found.iter().map(|row| (row.id.as_str(), row)).collect();
         let charge_ids: Vec<uuid::Uuid> = models.iter().map(|model| model.id).collect();
         let found = attempt::Entity::find()
             .filter(attempt::Column::ChargeId.is_in(charge_ids))
@@ -159,7 +165,9 @@ impl DatabaseStore {
             let sql = "UPDATE subscription SET status = 'quarantined', note = $2, next_due_at = NULL, leased_until = NULL, \
                        updated_at = $3 WHERE id = $1";
             self.database.execute_raw(self.statement(sql, values)).await.map_err(store_error)?;
-            self.audit(&self.database, "autopay", "subscription.quarantined", &row.id, &row.why, at).await.map_err(store_error)?;
+            self.audit(&self.database, "autopay", "subscription.quarantined", &row.id, &row.why, at)
+                .await
+                .map_err(store_error)?;
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ const ATTEMPTS: &[(&str, Kind)] = &[
     ("a_at", Kind::Time),
 ];
 
-const AUDIT: &[(&str, Kind)] = &[("o_at", Kind::Time), ("o_action", Kind::Text), ("o_object", Kind::Text), ("o_detail", Kind::Text)];
+const AUDIT: &[(&str, Kind)] =
+    &[("o_at", Kind::Time), ("o_action", Kind::Text), ("o_object", Kind::Text), ("o_detail", Kind::Text)];
 
 const MOVED: &[(&str, Kind)] = &[("m_id", Kind::Uuid), ("m_fence", Kind::Int), ("m_sends", Kind::Bool)];
 
@@ -119,7 +120,8 @@ impl DatabaseStore {
             attempts.extend(&moved.new_attempt);
             let intent = moved.new_attempt.as_ref().or(moved.again.as_ref());
             note(&mut audit, &moved.charge, intent, at);
-            intents.extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
+            intents
+                .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
             if let Some(why) = &advance.value.note {
@@ -137,7 +139,8 @@ impl DatabaseStore {
     }
 
     async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
-        let found = on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
+        let found =
+            on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
         found.iter().map(|row| row.try_get("", "id")).collect()
     }
 
@@ -465,7 +468,10 @@ fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: chrono::
     let (action, detail) = match intent {
         Some(intent) => (
             "charge.intent",
-            format!("attempt {} submission {} key {} of {}", intent.number, charge.tries.submissions, intent.key, charge.amount),
+            format!(
+                "attempt {} submission {} key {} of {}",
+                intent.number, charge.tries.submissions, intent.key, charge.amount
+            ),
         ),
         None => ("charge.recorded", charge.sentence()),
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait as _,
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
@@ -60,7 +60,10 @@ impl DatabaseUrl {
             let path = path.strip_prefix("//").unwrap_or(path);
             let path = path.split_once('?').map_or(path, |(path, _)| path);
             if path.is_empty() || path.contains(":memory:") {
-                return Err("the database URL names no file: write sqlite:autopay.db (a database in memory forgets charges)".to_owned());
+                return Err(
+                    "the database URL names no file: write sqlite:autopay.db (a database in memory forgets charges)"
+                        .to_owned(),
+                );
             }
             return Ok(Self { url: format!("sqlite://{path}?mode=rwc"), backend: DatabaseBackend::Sqlite });
         }
@@ -71,7 +74,8 @@ impl DatabaseUrl {
                     "the database URL cannot be read: write postgres://USER:PASSWORD@HOST:5432/DATABASE, with special characters percent-encoded".to_owned()
                 });
         }
-        Err("the database URL has an unknown kind: write sqlite:FILE or postgres://USER:PASSWORD@HOST:5432/DATABASE".to_owned())
+        Err("the database URL has an unknown kind: write sqlite:FILE or postgres://USER:PASSWORD@HOST:5432/DATABASE"
+            .to_owned())
     }
 
     /// Which database.
@@ -98,7 +102,8 @@ impl DatabaseUrl {
 }
 
 /// File systems on which SQLite's locks and fsyncs do not mean what they say.
-const NETWORK_FILE_SYSTEMS: &[&str] = &["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"];
+const NETWORK_FILE_SYSTEMS: &[&str] =
+    &["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs"];
 
 /// The kind of network file system a path lies on, if it is one.
 #[must_use]
@@ -123,7 +128,9 @@ pub fn network_file_system(path: &Path) -> Option<String> {
 /// [`StoreError::Unavailable`] with a sentence that holds no secret.
 pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, StoreError> {
     if let Some(kind) = url.file().and_then(network_file_system) {
-        return Err(unavailable(format!("the SQLite file lies on a network file system ({kind}): keep it on a local disk")));
+        return Err(unavailable(format!(
+            "the SQLite file lies on a network file system ({kind}): keep it on a local disk"
+        )));
     }
     let mut options = ConnectOptions::new(url.url.clone());
     options
@@ -151,7 +158,8 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
                         use sqlx::Executor as _;
                         use sqlx::Row as _;
                         connection.execute("ROLLBACK").await?;
-                        let row = connection.fetch_one("SELECT current_setting('transaction_read_only') = 'off'").await?;
+                        let row =
+                            connection.fetch_one("SELECT current_setting('transaction_read_only') = 'off'").await?;
                         row.try_get::<bool, _>(0)
                     })
                 });
@@ -206,7 +214,9 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<SchemaStatus, StoreError> {
 }
 
 async fn migrate_postgres(database: &DatabaseConnection) -> Result<(), StoreError> {
-    let ask = |sql: &str| Statement::from_string(DatabaseBackend::Postgres, format!("SELECT {sql}({MIGRATION_LOCK}) AS done"));
+    let ask = |sql: &str| {
+        Statement::from_string(DatabaseBackend::Postgres, format!("SELECT {sql}({MIGRATION_LOCK}) AS done"))
+    };
     // Polled: a blocking lock would deadlock against a concurrent index build.
     for _ in 0..600 {
         let row = database.query_one_raw(ask("pg_try_advisory_lock")).await.map_err(store_error)?;
@@ -221,7 +231,10 @@ async fn migrate_postgres(database: &DatabaseConnection) -> Result<(), StoreErro
     Err(unavailable("another process has been migrating for a minute: try again when it is done"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "waits for another process's lock in real time, whatever clock the engine runs on")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for another process's lock in real time, whatever clock the engine runs on"
+)]
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
@@ -234,7 +247,10 @@ async fn migrate_sqlite(database: &DatabaseConnection) -> Result<(), StoreError>
 
 /// Every writing transaction on SQLite takes the write lock first, or readers that turn writers fail as busy.
 pub(super) fn immediate() -> TransactionOptions {
-    TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..TransactionOptions::default() }
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    }
 }
 
 /// How far the schema is.
@@ -244,7 +260,10 @@ pub(super) fn immediate() -> TransactionOptions {
 pub async fn schema_status(database: &impl ConnectionTrait) -> Result<SchemaStatus, StoreError> {
     let known = Migrator::migrations().len();
     let counted = database
-        .query_one_raw(Statement::from_string(database.get_database_backend(), "SELECT count(*) AS n FROM seaql_migrations"))
+        .query_one_raw(Statement::from_string(
+            database.get_database_backend(),
+            "SELECT count(*) AS n FROM seaql_migrations",
+        ))
         .await;
     let applied = match counted {
         Ok(row) => row.and_then(|row| row.try_get::<i64>("", "n").ok()).unwrap_or(0),

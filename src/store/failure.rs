@@ -56,24 +56,27 @@ fn sqlx_error(error: &sqlx::Error) -> StoreError {
 /// serialization and deadlock (40). SQLite: busy (5, 261, 517), locked (6), I/O (10), full (13), read-only (8), cannot open (14).
 fn is_outage(code: &str) -> bool {
     is_collision(code)
-        || ["08", "53", "57P", "57014", "58", "25006", "28", "3D"].iter().any(|class| code.starts_with(class) && code.len() == 5)
+        || ["08", "53", "57P", "57014", "58", "25006", "28", "3D"]
+            .iter()
+            .any(|class| code.starts_with(class) && code.len() == 5)
         || (code.len() != 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 6 | 8 | 10 | 13 | 14)))
 }
 
 /// Two transactions were in each other's way; the database step may simply be repeated.
 pub(super) fn is_collision(code: &str) -> bool {
-    matches!(code, "40001" | "40P01" | "55P03") || (code.len() != 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
+    matches!(code, "40001" | "40P01" | "55P03")
+        || (code.len() != 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 5))
 }
 
 /// The database's code of an error, if it has one.
 pub(super) fn code(error: &DbErr) -> Option<String> {
     match error {
-        DbErr::Conn(RuntimeErr::SqlxError(inner)) | DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => {
-            match &**inner {
-                sqlx::Error::Database(database) => database.code().map(std::borrow::Cow::into_owned),
-                _ => None,
-            }
-        }
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
+            sqlx::Error::Database(database) => database.code().map(std::borrow::Cow::into_owned),
+            _ => None,
+        },
         _ => None,
     }
 }

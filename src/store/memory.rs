@@ -15,9 +15,9 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 use super::rate;
 use super::rows::whole;
 use crate::ports::{
-    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim, Imported,
-    IntentBatch, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionView, TimelineEntry, Totals, Verdict,
-    VerdictsCommitted,
+    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
+    Imported, IntentBatch, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionView,
+    TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -214,7 +214,10 @@ impl Store for MemoryStore {
 
     async fn subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
         let book = self.book();
-        Ok(book.subscriptions.get(id).map(|row| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() }))
+        Ok(book
+            .subscriptions
+            .get(id)
+            .map(|row| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() }))
     }
 
     async fn subscriptions(
@@ -225,7 +228,8 @@ impl Store for MemoryStore {
     ) -> Result<Vec<SubscriptionView>, StoreError> {
         let book = self.book();
         let wanted = book.subscriptions.values().filter(|row| {
-            status.is_none_or(|status| row.value.status == status) && after.is_none_or(|after| row.value.id.as_str() > after)
+            status.is_none_or(|status| row.value.status == status)
+                && after.is_none_or(|after| row.value.id.as_str() > after)
         });
         let view = |row: &SubscriptionRow| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() };
         Ok(wanted.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(view).collect())
@@ -345,7 +349,9 @@ impl Store for MemoryStore {
         let book = self.book();
         let page: Vec<_> = open_rows(&book, merchant, due_by)
             .into_iter()
-            .filter(|(at, id)| after.as_ref().is_none_or(|(from, last)| (*at, id.0.to_string()) > (*from, last.clone())))
+            .filter(|(at, id)| {
+                after.as_ref().is_none_or(|(from, last)| (*at, id.0.to_string()) > (*from, last.clone()))
+            })
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
         let cursor = page.last().map(|(at, id)| (*at, id.0.to_string()));
@@ -389,8 +395,13 @@ impl Store for MemoryStore {
                 lost += 1;
                 continue;
             }
-            let mut row =
-                ChargeRow { value: new.charge.clone(), fence: 0, leased_until: None, attempts: Vec::new(), history: Vec::new() };
+            let mut row = ChargeRow {
+                value: new.charge.clone(),
+                fence: 0,
+                leased_until: None,
+                attempts: Vec::new(),
+                history: Vec::new(),
+            };
             row.decided(new.intent.as_ref(), batch.at);
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
@@ -401,7 +412,9 @@ impl Store for MemoryStore {
                 !sends || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
             });
             let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
-                allowed && row.fence == moved.fence && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
+                allowed
+                    && row.fence == moved.fence
+                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
             });
             let Some(row) = row else {
                 lost += 1;
@@ -479,7 +492,8 @@ impl Store for MemoryStore {
     async fn take_rate(&self, merchant: MerchantId, quota: Quota, want: u32) -> Result<Slice, StoreError> {
         let now_us = self.clock.now().timestamp_micros();
         let mut book = self.book();
-        let row = book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
+        let row =
+            book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
         if row.blocked_us > now_us || row.tat_us - now_us > rate::ahead_us() {
             return Ok(rate::wait(row.blocked_us, row.tat_us, now_us));
         }
@@ -493,9 +507,11 @@ impl Store for MemoryStore {
     async fn report_pressure(&self, merchant: MerchantId, pressure: Pressure) -> Result<(), StoreError> {
         let now_us = self.clock.now().timestamp_micros();
         let mut book = self.book();
-        let row = book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
+        let row =
+            book.rates.entry(merchant).or_insert(Rate { tat_us: now_us, blocked_us: 0, share: 1_000, changed_us: 0 });
         if let Pressure::Blocked(time) = pressure {
-            row.blocked_us = row.blocked_us.max(now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)));
+            row.blocked_us =
+                row.blocked_us.max(now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)));
             row.tat_us = row.tat_us.max(row.blocked_us);
         } else if let Some(next) = rate::share_after(pressure, row.share, row.changed_us, now_us) {
             (row.share, row.changed_us) = (next, now_us);
@@ -542,7 +558,14 @@ impl Store for MemoryStore {
         Ok(totals)
     }
 
-    async fn record_run(&self, kind: &str, _as_of: DateTime<Utc>, _at: DateTime<Utc>, hash: &str, _items: u64) -> Result<(), StoreError> {
+    async fn record_run(
+        &self,
+        kind: &str,
+        _as_of: DateTime<Utc>,
+        _at: DateTime<Utc>,
+        hash: &str,
+        _items: u64,
+    ) -> Result<(), StoreError> {
         self.book().runs.push((kind.to_owned(), hash.to_owned()));
         Ok(())
     }
@@ -567,4 +590,3 @@ impl ChargeRow {
         });
     }
 }
-

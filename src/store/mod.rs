@@ -22,7 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _, Value,
+};
 
 use domain::agenda::{Hold, Scope};
 use domain::charge::Charge;
@@ -35,9 +37,9 @@ pub use memory::MemoryStore;
 pub(crate) use rows::whole;
 
 use crate::ports::{
-    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim, Imported,
-    IntentBatch, OpenCharge, Pressure, Quota, Slice, Store, StoreError, SubscriptionView, TimelineEntry, Totals, Verdict,
-    VerdictsCommitted,
+    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
+    Imported, IntentBatch, OpenCharge, Pressure, Quota, Slice, Store, StoreError, SubscriptionView, TimelineEntry,
+    Totals, Verdict, VerdictsCommitted,
 };
 use failure::{code, is_collision, store_error};
 
@@ -48,8 +50,10 @@ const COLLISIONS_MAX: u32 = 8;
 struct Outlives<'t, 'w>(PhantomData<&'t &'w ()>);
 
 /// What a transaction does.
-type Work<'w, T> =
-    dyn for<'t> Fn(&'t DatabaseTransaction, Outlives<'t, 'w>) -> BoxFuture<'t, Result<T, sea_orm::DbErr>> + Send + Sync + 'w;
+type Work<'w, T> = dyn for<'t> Fn(&'t DatabaseTransaction, Outlives<'t, 'w>) -> BoxFuture<'t, Result<T, sea_orm::DbErr>>
+    + Send
+    + Sync
+    + 'w;
 
 /// The store over a database.
 #[derive(Debug, Clone)]
@@ -85,7 +89,10 @@ impl DatabaseStore {
 
     /// One transaction: all of `work` or nothing of it. Collisions with other transactions repeat the whole of it, so `work`
     /// may run more than once.
-    #[expect(clippy::disallowed_methods, reason = "the one place that opens transactions and waits out collisions in real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that opens transactions and waits out collisions in real time"
+    )]
     async fn transaction<'w, T: Send>(&self, work: &Work<'w, T>) -> Result<T, StoreError> {
         let mut collisions = 0;
         loop {
@@ -118,7 +125,11 @@ impl Store for DatabaseStore {
         if self.clock.is_turned() || !self.is_postgres() {
             return Ok(whole(self.clock.now()));
         }
-        let row = self.database.query_one_raw(self.statement("SELECT clock_timestamp() AS now", [])).await.map_err(store_error)?;
+        let row = self
+            .database
+            .query_one_raw(self.statement("SELECT clock_timestamp() AS now", []))
+            .await
+            .map_err(store_error)?;
         let now = row.map(|row| row.try_get::<DateTime<Utc>>("", "now")).transpose().map_err(store_error)?;
         now.map(whole).ok_or_else(|| StoreError::Refused("the database has no time".to_owned()))
     }
@@ -235,7 +246,14 @@ impl Store for DatabaseStore {
     async fn totals(&self) -> Result<Totals, StoreError> {
         self.sum_up().await
     }
-    async fn record_run(&self, kind: &str, as_of: DateTime<Utc>, at: DateTime<Utc>, hash: &str, items: u64) -> Result<(), StoreError> {
+    async fn record_run(
+        &self,
+        kind: &str,
+        as_of: DateTime<Utc>,
+        at: DateTime<Utc>,
+        hash: &str,
+        items: u64,
+    ) -> Result<(), StoreError> {
         self.keep_run(kind, [whole(as_of), whole(at)], hash, items).await
     }
 }

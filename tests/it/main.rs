@@ -1,5 +1,7 @@
 //! One binary of integration tests: the contract suites, the journeys, the crash rigs and the architecture.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
+
 mod architecture;
 mod contract_store;
 mod crash;

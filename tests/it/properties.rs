@@ -1,1 +1,327 @@
-//! (being written)
+//! Properties over random books, faults and histories: a dry run announces exactly what a run does, the books balance, and
+//! what falls due is what an independent walk through the calendar says.
+
+use std::collections::BTreeSet;
+
+use autopay::ports::{CatalogChange, ChargeFilter};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
+use chrono_tz::Tz;
+use domain::agenda::Scope;
+use domain::dunning::{AtTheEnd, Policy};
+use domain::id::{PlanId, PolicyId, SubscriptionId};
+use domain::plan::{Plan, PlanSpec};
+use domain::subscription::{Method, Subscription};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use sandbox::{Behaviour, DeclineCode, Faults, Idempotency, Options, ReturnCode};
+
+use crate::world::{Backend, MERCHANT, World, bank, card, plan, subscriber};
+
+const BEGIN: &str = "2027-01-20T00:00:00Z";
+const ZONES: [&str; 5] = ["UTC", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "Europe/Berlin"];
+const RHYTHMS: [&str; 7] = ["1 day", "3 days", "1 week", "2 weeks", "1 month", "2 months", "1 quarter"];
+
+/// A plan by numbers.
+#[derive(Debug, Clone)]
+struct APlan {
+    rhythm: usize,
+    zone: usize,
+    minute: u32,
+    day: u32,
+    cents: u32,
+}
+
+#[derive(Debug, Clone)]
+struct ASubscription {
+    plan: usize,
+    /// Days from the beginning, may lie before it.
+    start: i64,
+    /// Days from the start.
+    end: Option<i64>,
+    zone: Option<usize>,
+    method: u8,
+}
+
+#[derive(Debug, Clone)]
+struct ABook {
+    plans: Vec<APlan>,
+    subscriptions: Vec<ASubscription>,
+}
+
+#[derive(Debug, Clone)]
+struct AHold {
+    from: i64,
+    days: i64,
+    scope: usize,
+}
+
+fn book() -> impl Strategy<Value = ABook> {
+    let a_plan =
+        (0..RHYTHMS.len(), 0..ZONES.len(), 0..1_440_u32, 1..=32_u32, prop_oneof![9 => 1..50_000_u32, 1 => Just(0)])
+            .prop_map(|(rhythm, zone, minute, day, cents)| APlan { rhythm, zone, minute, day, cents });
+    let a_subscription = (
+        0..3_usize,
+        -100..40_i64,
+        proptest::option::weighted(0.2, 0..150_i64),
+        proptest::option::weighted(0.3, 0..ZONES.len()),
+        0..14_u8,
+    )
+        .prop_map(|(plan, start, end, zone, method)| ASubscription { plan, start, end, zone, method });
+    (prop::collection::vec(a_plan, 3), prop::collection::vec(a_subscription, 1..8))
+        .prop_map(|(plans, subscriptions)| ABook { plans, subscriptions })
+}
+
+fn holds() -> impl Strategy<Value = Vec<AHold>> {
+    let one = (0..60_i64, 1..12_i64, 0..8_usize).prop_map(|(from, days, scope)| AHold { from, days, scope });
+    prop::collection::vec(one, 0..3)
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    let rate = || prop_oneof![3 => Just(0.0), 1 => 0.0..0.25_f64];
+    (rate(), rate(), rate(), rate(), rate(), rate(), (rate(), rate(), rate())).prop_map(
+        |(
+            cut_before_commit,
+            cut_after_commit,
+            error_before_commit,
+            error_after_commit,
+            rate_limited,
+            truncated_answer,
+            more,
+        )| Faults {
+            cut_before_commit,
+            cut_after_commit,
+            error_before_commit,
+            error_after_commit,
+            rate_limited,
+            truncated_answer,
+            get_5xx: more.0,
+            late_commit: more.1,
+            late_commit_ms: 1,
+            unauthorized: more.2,
+            ..Faults::none()
+        },
+    )
+}
+
+fn idempotency() -> impl Strategy<Value = Idempotency> {
+    prop_oneof![Just(Idempotency::Replay), Just(Idempotency::NewAttemptAfterFailed), Just(Idempotency::RejectDuplicate)]
+}
+
+fn method(kind: u8, n: u64) -> Option<Method> {
+    match kind {
+        0 => None,
+        1 => card(Behaviour::declines(2), n),
+        2 => card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), n),
+        3 => card(Behaviour::DeclinesWith(DeclineCode::StolenCard), n),
+        4 => card(Behaviour::DeclinesPlainly, n),
+        5 => card(Behaviour::Demands3ds, n),
+        6 => bank(Behaviour::AchSettles { days: Some(3) }, n),
+        7 => bank(Behaviour::AchReturned { days: Some(2), code: ReturnCode::R01 }, n),
+        _ => card(Behaviour::Pays, n),
+    }
+}
+
+fn begin() -> DateTime<Utc> {
+    BEGIN.parse().unwrap()
+}
+
+impl ABook {
+    fn spec(&self, n: usize) -> PlanSpec {
+        let one = &self.plans[n];
+        let price = format!("{}.{:02}", one.cents / 100, one.cents % 100);
+        let hour = format!("{:02}:{:02}", one.minute / 60, one.minute % 60);
+        let mut spec = plan(&format!("plan-{n}"), RHYTHMS[one.rhythm], ZONES[one.zone], &hour, &price);
+        if self.monthly(n).is_some() {
+            spec.schedule.on_day = Some(if one.day == 32 { "last_day".to_owned() } else { one.day.to_string() });
+        }
+        spec.collect.dunning = Some("keep".to_owned());
+        spec
+    }
+
+    /// Months of a stride, for plans that count in months.
+    fn monthly(&self, n: usize) -> Option<u32> {
+        match RHYTHMS[self.plans[n].rhythm] {
+            "1 month" => Some(1),
+            "2 months" => Some(2),
+            "1 quarter" => Some(3),
+            _ => None,
+        }
+    }
+
+    fn rows(&self) -> Vec<Subscription> {
+        let mut rows = Vec::new();
+        for (one, n) in self.subscriptions.iter().zip(0_u64..) {
+            let start = begin().date_naive() + TimeDelta::days(one.start);
+            let mut row = subscriber(
+                &format!("sub-{n}"),
+                &format!("plan-{}", one.plan),
+                &start.to_string(),
+                method(one.method, n),
+            );
+            row.end_on = one.end.map(|days| start + TimeDelta::days(days));
+            row.zone = one.zone.map(|zone| domain::calendar::Zone::parse(ZONES[zone]).unwrap());
+            rows.push(row);
+        }
+        rows
+    }
+
+    async fn world(&self, options: Options) -> World {
+        let world = World::begin_with(Backend::Memory, BEGIN, "properties", options).await.unwrap();
+        // The end of a policy keeps the subscription, so that what falls due depends on the calendar alone.
+        let keep = Policy {
+            id: PolicyId::parse("keep").unwrap(),
+            at_the_end: AtTheEnd::KeepSubscription,
+            ..Policy::standard().unwrap()
+        };
+        let plans = (0..self.plans.len()).map(|n| (self.spec(n), Plan::from_spec(&self.spec(n), 0).unwrap())).collect();
+        world.store.apply(&CatalogChange { plans, policies: vec![keep] }, "test", begin()).await.unwrap();
+        world.enrol(self.rows()).await;
+        world
+    }
+
+    /// What falls due until a moment, by walking through the calendar day by day; shares no code with the domain.
+    fn naive(&self, until: DateTime<Utc>) -> BTreeSet<(String, NaiveDate)> {
+        let mut all = BTreeSet::new();
+        for (n, one) in self.subscriptions.iter().enumerate() {
+            let its = &self.plans[one.plan];
+            let zone: Tz = ZONES[one.zone.unwrap_or(its.zone)].parse().unwrap();
+            let start = begin().date_naive() + TimeDelta::days(one.start);
+            let today = begin().with_timezone(&zone).date_naive();
+            let hour = NaiveTime::from_hms_opt(its.minute / 60, its.minute % 60, 0).unwrap();
+            let last = |date: NaiveDate| date.succ_opt().unwrap().month() != date.month();
+            let mut first: Option<NaiveDate> = None;
+            for date in start.iter_days().take(600) {
+                let falls = match self.monthly(one.plan) {
+                    Some(stride) => {
+                        let day = date.day() == its.day || (last(date) && date.day() < its.day);
+                        let months = |date: NaiveDate| date.year() * 12 + i32::try_from(date.month0()).unwrap();
+                        let away = first.map_or(0, |first| months(date) - months(first));
+                        day && away % i32::try_from(stride).unwrap() == 0
+                    }
+                    None => {
+                        let stride = [1, 3, 7, 14][its.rhythm];
+                        date.signed_duration_since(start).num_days() % stride == 0
+                    }
+                };
+                if !falls {
+                    continue;
+                }
+                first.get_or_insert(date);
+                let over = one.end.is_some_and(|days| date > start + TimeDelta::days(days));
+                if date < today || over {
+                    continue;
+                }
+                let local = date.and_time(hour);
+                let moment = match zone.from_local_datetime(&local) {
+                    chrono::LocalResult::Single(moment) | chrono::LocalResult::Ambiguous(moment, _) => moment.to_utc(),
+                    // The clocks jump over it: as far after the jump.
+                    chrono::LocalResult::None => {
+                        (zone.from_local_datetime(&(local - TimeDelta::hours(3))).single().unwrap()
+                            + TimeDelta::hours(3))
+                        .to_utc()
+                    }
+                };
+                if moment <= until {
+                    all.insert((format!("sub-{n}"), date));
+                }
+            }
+        }
+        all
+    }
+}
+
+fn scope(n: usize) -> Scope {
+    match n {
+        0 => Scope::All,
+        1 => Scope::Merchant(MERCHANT),
+        2..=4 => Scope::Plan(PlanId::parse(&format!("plan-{}", n - 2)).unwrap()),
+        _ => Scope::Subscription(SubscriptionId::parse(&format!("sub-{}", n - 5)).unwrap()),
+    }
+}
+
+/// Lives until a moment, setting and lifting holds on their days.
+async fn live(world: &World, holds: &[AHold], until: DateTime<Utc>) {
+    let mut marks: Vec<(DateTime<Utc>, bool, Scope)> = Vec::new();
+    for hold in holds {
+        let from = begin() + TimeDelta::days(hold.from) + TimeDelta::minutes(7);
+        marks.push((from, true, scope(hold.scope)));
+        marks.push((from + TimeDelta::days(hold.days), false, scope(hold.scope)));
+    }
+    marks.sort_by_key(|(moment, ..)| *moment);
+    for (moment, on, scope) in marks.into_iter().take_while(|(moment, ..)| *moment <= until) {
+        world.live_until(moment, TimeDelta::hours(7)).await;
+        if on {
+            world.store.hold(&scope, "by chance", "test", world.now()).await.unwrap();
+        } else {
+            world.store.lift(&scope, "test", world.now()).await.unwrap();
+        }
+    }
+    world.live_until(until, TimeDelta::hours(7)).await;
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Everything that can be seen of a book from outside.
+async fn picture(world: &World) -> String {
+    let store = &world.store;
+    let charges = world.charges().await;
+    let mut timelines = Vec::new();
+    for charge in &charges {
+        timelines.push(store.timeline(charge.id).await.unwrap());
+    }
+    let subscriptions = store.subscriptions(None, None, 1_000).await.unwrap();
+    let totals = store.totals().await.unwrap();
+    let wake = store.next_wake(MERCHANT).await.unwrap();
+    let ledger = world.sandbox().ledger();
+    let seen = (ledger.submissions().len(), ledger.lookups(), ledger.success_count());
+    format!("{charges:?} {timelines:?} {subscriptions:?} {totals:?} {wake:?} {seen:?}")
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 64, max_shrink_iters: 60, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn a_dry_run_announces_exactly_what_the_run_does(
+        book in book(), holds in holds(), faults in faults(), idempotency in idempotency(), seed in any::<u64>(),
+        batch in 1..6_u32, history in 0..40_i64, gap in 2..5_000_i64,
+    ) {
+        runtime().block_on(async {
+            let mut world = book.world(Options { seed, faults, idempotency, ..Options::default() }).await;
+            world.resettle(|settings| settings.batch = batch);
+            live(&world, &holds, begin() + TimeDelta::days(history)).await;
+            // Longer than a lease: what waits or was asked is free again.
+            world.turn(TimeDelta::minutes(gap));
+            let before = picture(&world).await;
+            let announced = world.engine.dry_run(None, &mut |_| {}).await.unwrap();
+            assert_eq!(world.engine.dry_run(Some(world.now()), &mut |_| {}).await.unwrap().agenda_hash, announced.agenda_hash);
+            assert_eq!(picture(&world).await, before, "a dry run changes nothing");
+            // shows: what a question answers may fall due at the very moment of the run ("not found" after the quiesce time:
+            // Due at `at`), and is then on the run's agenda and not on the dry run's.
+            let done = world.run().await;
+            assert_eq!((done.as_of, done.items), (announced.as_of, announced.items));
+            assert_eq!(done.agenda_hash, announced.agenda_hash);
+        });
+    }
+
+    #[test]
+    fn the_books_balance_and_what_fell_due_is_what_the_calendar_says(
+        book in book(), holds in holds(), faults in faults(), idempotency in idempotency(), seed in any::<u64>(),
+    ) {
+        runtime().block_on(async {
+            let world = book.world(Options { seed, faults, idempotency, ..Options::default() }).await;
+            let end = begin() + TimeDelta::days(120);
+            live(&world, &holds, end).await;
+            let charges = world.store.charges(&ChargeFilter::default(), &None, 100_000).await.unwrap();
+            let due: BTreeSet<(String, NaiveDate)> =
+                charges.iter().filter(|charge| charge.due_at <= end).map(|charge| (charge.subscription.to_string(), charge.due_on)).collect();
+            assert_eq!(due.len(), charges.len(), "one charge each");
+            assert_eq!(due, book.naive(end));
+            // The gateway is well again: every outcome is learnt.
+            world.sandbox().set_faults(Faults::none());
+            world.live_until(end + TimeDelta::days(9), TimeDelta::hours(7)).await;
+            world.balance().await;
+        });
+    }
+}

@@ -23,7 +23,9 @@ async fn two_processes_share_one_backlog_and_one_rate() {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
     let store = database_store(&database.url, Arc::new(TurnedClock::new(Utc::now_of_the_test()))).await;
     backlog(&store, BACKLOG).await;
-    let more = format!("\n[rate]\nper_second = {PER_SECOND}\nburst = {BURST}\n\n[engine]\nbatch = 25\nin_flight = 32\nsettle_wait_ms = 50\n");
+    let more = format!(
+        "\n[rate]\nper_second = {PER_SECOND}\nburst = {BURST}\n\n[engine]\nbatch = 25\nin_flight = 32\nsettle_wait_ms = 50\n"
+    );
     let configuration = configuration(folder.path(), &database.url, &sandbox, &more);
     let logs = [folder.path().join("one"), folder.path().join("two")];
     let mut processes = logs.each_ref().map(|log| serve(&configuration, log));
@@ -31,8 +33,11 @@ async fn two_processes_share_one_backlog_and_one_rate() {
     loop {
         rest(Duration::from_millis(200)).await;
         let totals = store.totals().await.unwrap();
-        let done: u64 =
-            totals.iter().filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str())).map(|(_, (n, _))| n).sum();
+        let done: u64 = totals
+            .iter()
+            .filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str()))
+            .map(|(_, (n, _))| n)
+            .sum();
         if done >= BACKLOG {
             break;
         }

@@ -35,12 +35,16 @@ pub(crate) enum Backend {
 /// What a store needs kept alive beside it.
 pub(crate) enum Keep {
     Nothing,
-    Folder(tempfile::TempDir),
-    Database(TestDatabase),
+    Folder(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
+    Database(#[expect(dead_code, reason = "kept for its Drop")] TestDatabase),
 }
 
 /// A fresh store of a kind; `None` where PostgreSQL is not to be had.
-pub(crate) async fn fresh_store(backend: Backend, clock: Arc<TurnedClock>, test: &str) -> Option<(Arc<dyn Store>, Keep, String)> {
+pub(crate) async fn fresh_store(
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    test: &str,
+) -> Option<(Arc<dyn Store>, Keep, String)> {
     match backend {
         Backend::Memory => Some((Arc::new(MemoryStore::new(clock)), Keep::Nothing, String::new())),
         Backend::Sqlite => {
@@ -136,7 +140,11 @@ pub(crate) fn card(behaviour: Behaviour, n: u64) -> Option<Method> {
 /// A bank account with its consent.
 pub(crate) fn bank(behaviour: Behaviour, n: u64) -> Option<Method> {
     let consent = Consent { id: "terms-2027-01".to_owned(), at: at("2026-12-01T10:00:00Z"), channel: "WEB".to_owned() };
-    Some(Method { id: PaymentMethodId(sandbox::method_id(behaviour, n)), kind: MethodKind::BankAccount, consent: Some(consent) })
+    Some(Method {
+        id: PaymentMethodId(sandbox::method_id(behaviour, n)),
+        kind: MethodKind::BankAccount,
+        consent: Some(consent),
+    })
 }
 
 /// A subscription that has not begun yet.
@@ -172,7 +180,17 @@ impl World {
         let limits = Limits::default();
         let gateway = Arc::new(CcgGateway::new(client(&sandbox), MERCHANT));
         let engine = Engine::new(store.clone(), gateway, clock.clone(), settings(&limits));
-        Some(Self { clock, store, sandbox: Some(sandbox), engine, limits, backend, url, _keep: keep, may_end_unknown: false })
+        Some(Self {
+            clock,
+            store,
+            sandbox: Some(sandbox),
+            engine,
+            limits,
+            backend,
+            url,
+            _keep: keep,
+            may_end_unknown: false,
+        })
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -233,9 +251,12 @@ impl World {
     /// What stays due (a hold, a lease) is looked at again every `idle`.
     pub(crate) async fn live_until(&self, moment: DateTime<Utc>, idle: TimeDelta) {
         loop {
-            self.run().await;
-            let next = self.store.next_wake(MERCHANT).await.unwrap();
-            let Some(next) = next.map(|next| if next > self.now() { next } else { self.now() + idle }) else { break };
+            let busy = self.run().await.items > 0;
+            let Some(next) = self.store.next_wake(MERCHANT).await.unwrap() else { break };
+            if next == self.now() && busy {
+                continue;
+            }
+            let next = if next > self.now() { next } else { self.now() + idle };
             if next > moment {
                 break;
             }
@@ -286,7 +307,8 @@ impl World {
                 let mut words = entry.detail.split_whitespace();
                 let attempt: Vec<&str> = words.by_ref().take(2).collect();
                 let how = words.next().filter(|_| entry.actor == "gateway").unwrap_or_default();
-                let line = format!("  {} {} {} {how}", entry.at.format("%m-%d %H:%M:%S"), attempt.join(" "), entry.event);
+                let line =
+                    format!("  {} {} {} {how}", entry.at.format("%m-%d %H:%M:%S"), attempt.join(" "), entry.event);
                 lines.push(line.trim_end().to_owned());
             }
         }
@@ -311,10 +333,18 @@ impl World {
             let paid = charge.state.word() == "paid";
             let there = collected.get(&obligation).copied();
             if !self.may_end_unknown {
-                assert_eq!(paid.then(|| charge.amount.minor()), there, "{} of {}: {:?}", charge.cycle, charge.subscription, charge.state);
+                assert_eq!(
+                    paid.then(|| charge.amount.minor()),
+                    there,
+                    "{} of {}: {:?}",
+                    charge.cycle,
+                    charge.subscription,
+                    charge.state
+                );
             }
             assert!(
-                charge.state.next_at().is_some() || ["paid", "failed", "skipped", "held", "outcome_unknown"].contains(&charge.state.word()),
+                charge.state.next_at().is_some()
+                    || ["paid", "failed", "skipped", "held", "outcome_unknown"].contains(&charge.state.word()),
                 "nobody moves {charge:?} on"
             );
             for attempt in self.store.attempts(charge.id).await.unwrap() {
@@ -322,7 +352,16 @@ impl World {
                 if attempt.number == charge.tries.attempt {
                     assert!(received <= u64::from(charge.tries.submissions), "{received} submissions of {charge:?}");
                 }
-                assert_eq!(attempt.key, domain::id::Key::of(&self.engine.settings().environment, MERCHANT, &charge.subscription, charge.cycle, attempt.number));
+                assert_eq!(
+                    attempt.key,
+                    domain::id::Key::of(
+                        &self.engine.settings().environment,
+                        MERCHANT,
+                        &charge.subscription,
+                        charge.cycle,
+                        attempt.number
+                    )
+                );
             }
         }
         assert_eq!(ledger.keys_with_changed_bodies(), Vec::<String>::new());

@@ -167,8 +167,7 @@ fn check_consent(consent: &Consent, has_agent: bool, broken: &mut Broken) {
     broken.unless(clean, "consent.merchantConsentText", "contains unsupported characters");
     let details = &consent.collection_details;
     // The contract shows `web` and `tel` beside their types and does not say that they must be there: present means whole.
-    let complete =
-        details.web.as_ref().is_none_or(|web| !web.ip_address.is_empty() && !web.user_agent.is_empty());
+    let complete = details.web.as_ref().is_none_or(|web| !web.ip_address.is_empty() && !web.user_agent.is_empty());
     broken.unless(complete, "consent.collectionDetails", "are not valid");
     if let Some(tel) = &details.tel {
         check_phone(&tel.inbound_phone_number, "consent.collectionDetails.tel.inboundPhoneNumber", broken);

@@ -48,7 +48,9 @@ impl std::str::FromStr for Scope {
         let refused = |why: String| format!("{text:?} is not a scope: {why}");
         match text.split_once(':') {
             None if text == "all" => Ok(Self::All),
-            Some(("merchant", id)) => id.parse().map(Self::Merchant).map_err(|e: crate::id::IdError| refused(e.to_string())),
+            Some(("merchant", id)) => {
+                id.parse().map(Self::Merchant).map_err(|e: crate::id::IdError| refused(e.to_string()))
+            }
             Some(("plan", id)) => PlanId::parse(id).map(Self::Plan).map_err(|e| refused(e.to_string())),
             Some(("subscription", id)) => {
                 SubscriptionId::parse(id).map(Self::Subscription).map_err(|e| refused(e.to_string()))
@@ -300,7 +302,8 @@ fn catch_up(
     now: DateTime<Utc>,
     items: &mut Vec<Item>,
 ) -> Result<Advance, String> {
-    let plan = plan.ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
+    let plan = plan
+        .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
     let mut cycle = subscription.next_cycle;
     let mut missed = 0_u32;
     let advance = |next_cycle, next_due_at, status| Advance {
@@ -320,7 +323,9 @@ fn catch_up(
         }
         missed = missed.saturating_add(1);
         if missed > CATCH_UP_MAX {
-            return Err(format!("more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"));
+            return Err(format!(
+                "more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"
+            ));
         }
         price?;
         let action = match &subscription.method {
@@ -328,7 +333,9 @@ fn catch_up(
             None => Action::ParkNoMethod,
             Some(method) => {
                 if method.kind == MethodKind::BankAccount && method.consent.is_none() {
-                    return Err("a bank account is charged only with a consent: import the consent, then release".to_owned());
+                    return Err(
+                        "a bank account is charged only with a consent: import the consent, then release".to_owned()
+                    );
                 }
                 let key = Key::of(book.environment, subscription.merchant, &subscription.id, cycle, 1);
                 Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
@@ -339,15 +346,14 @@ fn catch_up(
     }
 }
 
+/// A charge as it would be recorded, and whether its price can be charged.
+pub type Planned = (Charge, Result<(), String>);
+
 /// The charge of one cycle as it would be recorded, and whether its price can be charged; `None` past the end date.
 ///
 /// # Errors
 /// A sentence when the calendar or the price list has no answer for the cycle.
-pub fn planned(
-    plan: &Plan,
-    subscription: &Subscription,
-    cycle: u32,
-) -> Result<Option<(Charge, Result<(), String>)>, String> {
+pub fn planned(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<Option<Planned>, String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let occurrence = schedule.occurrence(cycle).map_err(|error| error.to_string())?;
     if subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
@@ -389,7 +395,11 @@ pub fn planned(
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer.
-pub fn enrol(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<(u32, Option<DateTime<Utc>>), String> {
+pub fn enrol(
+    plan: &Plan,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(u32, Option<DateTime<Utc>>), String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
     let cycle = schedule.cadence.index_on_or_after(today).map_err(|error| error.to_string())?;

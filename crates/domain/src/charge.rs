@@ -244,7 +244,9 @@ impl State {
             | Self::Settling { next_at, .. }
             | Self::Failing { next_at, .. } => Some(*next_at),
             Self::Sending { lease_until, .. } => Some(*lease_until),
-            Self::Planned | Self::Paid { .. } | Self::Failed { .. } | Self::Skipped { .. } | Self::Parked { .. } => None,
+            Self::Planned | Self::Paid { .. } | Self::Failed { .. } | Self::Skipped { .. } | Self::Parked { .. } => {
+                None
+            }
         }
     }
 }
@@ -260,7 +262,8 @@ pub struct Tries {
     pub not_executed: u16,
     /// When the latest attempt was first sent.
     pub first_sent_at: Option<DateTime<Utc>>,
-    /// When it was last sent.
+    /// The latest moment at which it may have been sent: the intent's, until an answer stays away; then the moment we
+    /// stopped waiting.
     pub last_sent_at: Option<DateTime<Utc>>,
     /// Attempts definitively declined.
     pub declined: u16,
@@ -464,12 +467,14 @@ impl Charge {
     /// [`Refused`] when [`ARROWS`] has no arrow for this state and event; nothing changes then.
     pub fn step(mut self, event: Event, at: DateTime<Utc>, limits: &Limits) -> Result<Self, Refused> {
         self.state = match self.state.clone() {
-            State::Planned => self.from_planned(&event, at, limits)?,
-            State::Due { doubt, .. } => self.from_due(&event, at, doubt, limits)?,
-            State::Sending { doubt, .. } => self.from_sending(event, at, doubt, limits)?,
-            State::Unknown { since, asked, next_at } => self.from_unknown(event, at, (since, asked, next_at), limits)?,
+            State::Planned => self.leave_planned(&event, at, limits)?,
+            State::Due { doubt, .. } => self.leave_due(&event, at, doubt, limits)?,
+            State::Sending { doubt, .. } => self.leave_sending(event, at, doubt, limits)?,
+            State::Unknown { since, asked, next_at } => {
+                self.leave_unknown(event, at, (since, asked, next_at), limits)?
+            }
             State::Settling { since, asked, next_at, slow } => {
-                self.from_settling(event, at, (since, asked, next_at, slow), limits)?
+                self.leave_settling(event, at, (since, asked, next_at, slow), limits)?
             }
             State::Failing { .. } => match event {
                 Event::Send { attempt } => {
@@ -491,7 +496,7 @@ impl Charge {
                 | Event::NothingToPay
                 | Event::NoMethod => return Err(self.refused(&event, Why::NothingAsked)),
             },
-            State::Parked { why, .. } => self.from_parked(event, at, why)?,
+            State::Parked { why, .. } => self.leave_parked(event, at, why)?,
             State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 return Err(self.refused(&event, Why::Final));
             }
@@ -499,7 +504,7 @@ impl Charge {
         Ok(self)
     }
 
-    fn from_planned(&mut self, event: &Event, at: DateTime<Utc>, limits: &Limits) -> Result<State, Refused> {
+    fn leave_planned(&mut self, event: &Event, at: DateTime<Utc>, limits: &Limits) -> Result<State, Refused> {
         match event {
             Event::Send { attempt: 1 } => Ok(self.begin(1, at, false, limits)),
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
@@ -518,7 +523,7 @@ impl Charge {
         }
     }
 
-    fn from_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
+    fn leave_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
         match event {
             Event::Send { attempt } if *attempt == self.tries.attempt => Ok(self.begin(*attempt, at, doubt, limits)),
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
@@ -538,8 +543,18 @@ impl Charge {
         }
     }
 
-    fn from_sending(&mut self, event: Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
+    fn leave_sending(
+        &mut self,
+        event: Event,
+        at: DateTime<Utc>,
+        doubt: bool,
+        limits: &Limits,
+    ) -> Result<State, Refused> {
         let unknown = |next_at| State::Unknown { since: at, asked: 0, next_at };
+        // The request may have left at any moment up to now: the quiesce time counts from here, not from the intent.
+        if matches!(event, Event::LeaseRanOut | Event::Silent | Event::Absent) {
+            self.tries.last_sent_at = Some(at);
+        }
         let first_ask = after(at, limits.ladder.first().copied().unwrap_or(SHORTEST_PAUSE));
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
@@ -564,7 +579,7 @@ impl Charge {
         }
     }
 
-    fn from_unknown(
+    fn leave_unknown(
         &mut self,
         event: Event,
         at: DateTime<Utc>,
@@ -594,7 +609,7 @@ impl Charge {
         }
     }
 
-    fn from_settling(
+    fn leave_settling(
         &mut self,
         event: Event,
         at: DateTime<Utc>,
@@ -622,7 +637,7 @@ impl Charge {
     }
 
     /// Truth is welcome late: a parked charge still takes a definitive answer, unless nothing was ever sent for it.
-    fn from_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
+    fn leave_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => true,
             ParkWhy::Rejected | ParkWhy::NoMethod => false,
@@ -695,7 +710,10 @@ impl Charge {
             State::Planned => format!("Will be charged on {}.", day(&self.due_at)),
             State::Due { next_at, doubt: false } => format!("Due; waits for its turn at {}.", day(next_at)),
             State::Due { next_at, doubt: true } => {
-                format!("The gateway does not know the last request; the same request goes out again at {}.", day(next_at))
+                format!(
+                    "The gateway does not know the last request; the same request goes out again at {}.",
+                    day(next_at)
+                )
             }
             State::Sending { since, .. } => format!("Sent to the gateway at {}.", day(since)),
             State::Unknown { next_at, .. } => format!(
@@ -725,12 +743,16 @@ impl Charge {
             State::Skipped { why: SkipWhy::Cancelled, .. } => "Skipped: the subscription was cancelled.".to_owned(),
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
-                    "The gateway never said what happened. A person must find out; nothing is sent meanwhile.".to_owned()
+                    "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
+                        .to_owned()
                 }
                 ParkWhy::Mismatch => {
-                    "The gateway's answer contradicts what was asked. A person must look; nothing is sent meanwhile.".to_owned()
+                    "The gateway's answer contradicts what was asked. A person must look; nothing is sent meanwhile."
+                        .to_owned()
                 }
-                ParkWhy::Rejected => "The gateway refused the request itself. A person must mend it; no money moved.".to_owned(),
+                ParkWhy::Rejected => {
+                    "The gateway refused the request itself. A person must mend it; no money moved.".to_owned()
+                }
                 ParkWhy::NoMethod => "There is no payment method to charge. No money moved.".to_owned(),
             },
         }
@@ -758,7 +780,7 @@ mod tests {
     use crate::money::Currency;
 
     fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+        DateTime::from_timestamp(seconds.saturating_add(1_800_000_000), 0).unwrap()
     }
 
     fn dollars(minor: i64) -> Money {

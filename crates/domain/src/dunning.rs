@@ -106,7 +106,9 @@ pub enum PolicyError {
     #[error("{0:?} is not a waiting time: write for example \"6 hours\" or \"3 days\" (1 to 365)")]
     Wait(String),
     /// More or fewer tries than stated.
-    #[error("most_attempts is {stated} but the steps add up to {found} tries (1 first try + {retries} retries): write {found}, or change the steps")]
+    #[error(
+        "most_attempts is {stated} but the steps add up to {found} tries (1 first try + {retries} retries): write {found}, or change the steps"
+    )]
     Attempts {
         /// What the file says.
         stated: u16,
@@ -116,7 +118,9 @@ pub enum PolicyError {
         retries: usize,
     },
     /// Too many tries.
-    #[error("most_attempts is {0}: write at most {MOST_ATTEMPTS_MAX}, below the lowest network limit of 15 tries in 30 days")]
+    #[error(
+        "most_attempts is {0}: write at most {MOST_ATTEMPTS_MAX}, below the lowest network limit of 15 tries in 30 days"
+    )]
     TooMany(u16),
     /// Steps out of order.
     #[error("step {step} comes no later than the step before it: order the steps by their waiting time")]
@@ -201,7 +205,9 @@ impl Policy {
             }
             for class in &step.classes {
                 let why = match class {
-                    DeclineClass::Never => "networks forbid another try on this instrument (Visa category 1, MAC 03/21, R07)",
+                    DeclineClass::Never => {
+                        "networks forbid another try on this instrument (Visa category 1, MAC 03/21, R07)"
+                    }
                     DeclineClass::NewData => "a blind retry with the same data cannot succeed: wait for a new method",
                     DeclineClass::Contact
                     | DeclineClass::LaterFunds
@@ -348,8 +354,12 @@ mod tests {
             }
         }
         // DST starts on 2027-03-14: nine local moves from 14:00Z to 13:00Z.
-        let expected =
-            ["2027-03-04T14:00:00+00:00", "2027-03-09T14:00:00+00:00", "2027-03-16T13:00:00+00:00", "2027-03-23T13:00:00+00:00"];
+        let expected = [
+            "2027-03-04T14:00:00+00:00",
+            "2027-03-09T14:00:00+00:00",
+            "2027-03-16T13:00:00+00:00",
+            "2027-03-23T13:00:00+00:00",
+        ];
         assert_eq!(seen, expected);
     }
 

@@ -21,7 +21,9 @@ const NAME_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
     /// A name is empty, too long or holds a character other than `A-Z a-z 0-9 . _ -`.
-    #[error("{kind} {value:?} is not usable: write 1 to 64 letters, digits, dots, hyphens or underscores, starting with a letter or digit")]
+    #[error(
+        "{kind} {value:?} is not usable: write 1 to 64 letters, digits, dots, hyphens or underscores, starting with a letter or digit"
+    )]
     Name {
         /// What was being named.
         kind: &'static str,
@@ -338,7 +340,14 @@ mod tests {
 
     #[test]
     fn card_shaped_text_is_recognised_with_spaces_and_hyphens() {
-        for text in ["4242424242424242", "4242-4242-4242-4242", "note: 3782 822463 10005 thanks", "5555555555554444", "1 4242424242424242", "12-4242 4242 4242 4242 7"] {
+        for text in [
+            "4242424242424242",
+            "4242-4242-4242-4242",
+            "note: 3782 822463 10005 thanks",
+            "5555555555554444",
+            "1 4242424242424242",
+            "12-4242 4242 4242 4242 7",
+        ] {
             assert!(looks_like_a_card_number(text), "{text}");
         }
         for text in ["", "1234567890123", "sub-0001", "42424242", "4242424242424241", "00000000000000000000042"] {

@@ -5,16 +5,16 @@
 //!
 //! Arrows run downwards in the order of the modules below: a module may name those above it, never those beneath.
 
+pub mod agenda;
+pub mod attempt;
+pub mod cadence;
+pub mod calendar;
+pub mod charge;
+pub mod dunning;
+pub mod explain;
+pub mod holidays;
 pub mod id;
 pub mod money;
-pub mod calendar;
-pub mod holidays;
-pub mod cadence;
-pub mod verdict;
-pub mod dunning;
 pub mod plan;
 pub mod subscription;
-pub mod charge;
-pub mod attempt;
-pub mod agenda;
-pub mod explain;
+pub mod verdict;

@@ -259,9 +259,9 @@ fn civil_date(text: &str) -> Result<NaiveDate, String> {
 
 fn free_first(text: &str) -> Result<u16, String> {
     let days = text.strip_suffix(" days").or_else(|| text.strip_suffix(" day"));
-    days.and_then(|count| count.parse().ok())
-        .filter(|count| *count <= FREE_FIRST_MAX)
-        .ok_or_else(|| format!("is not a free period: write a number of days up to {FREE_FIRST_MAX}, for example \"30 days\""))
+    days.and_then(|count| count.parse().ok()).filter(|count| *count <= FREE_FIRST_MAX).ok_or_else(|| {
+        format!("is not a free period: write a number of days up to {FREE_FIRST_MAX}, for example \"30 days\"")
+    })
 }
 
 fn statement_suffix(text: &str) -> Result<String, String> {
@@ -270,7 +270,8 @@ fn statement_suffix(text: &str) -> Result<String, String> {
     if allowed && lettered && text.len() <= 10 {
         Ok(text.to_owned())
     } else {
-        Err("is not a statement suffix: at most 10 letters, digits, spaces, hyphens and dots, with one letter at least".to_owned())
+        Err("is not a statement suffix: at most 10 letters, digits, spaces, hyphens and dots, with one letter at least"
+            .to_owned())
     }
 }
 
@@ -303,8 +304,12 @@ impl Plan {
         let id = r.read("id", &spec.id, PlanId::parse(&spec.id));
         r.text("name", &spec.name);
         r.read_or("kind", Some(&spec.kind), (), one_of(&[("recurring", ())]));
-        let status =
-            r.read_or("status", Some(&spec.status), PlanStatus::Active, one_of(&[("active", PlanStatus::Active), ("retired", PlanStatus::Retired)]));
+        let status = r.read_or(
+            "status",
+            Some(&spec.status),
+            PlanStatus::Active,
+            one_of(&[("active", PlanStatus::Active), ("retired", PlanStatus::Retired)]),
+        );
         if let Some(owner) = &spec.owner {
             r.text("owner", owner);
         }
@@ -313,8 +318,12 @@ impl Plan {
         let on_day = r.read_or("schedule.on_day", s.on_day.as_deref(), OnDay::EnrollmentDay, |text| {
             if text == "enrollment_day" { Ok(OnDay::EnrollmentDay) } else { AnchorDay::parse(text).map(OnDay::Fixed) }
         });
-        let if_day_missing =
-            r.read_or("schedule.if_day_missing", s.if_day_missing.as_deref(), IfDayMissing::LastDay, IfDayMissing::parse);
+        let if_day_missing = r.read_or(
+            "schedule.if_day_missing",
+            s.if_day_missing.as_deref(),
+            IfDayMissing::LastDay,
+            IfDayMissing::parse,
+        );
         let business_days =
             r.read_or("schedule.business_days", s.business_days.as_deref(), BusinessDays::None, BusinessDays::parse);
         let calendar =
@@ -376,7 +385,11 @@ impl Plan {
                 Some(Price::Steps(vec![(NaiveDate::MIN, money)]))
             }
             (None, []) => {
-                r.note("amount", "", "has no price: add value = \"79.00\", or value = \"from_subscription\", or [[amount.step]]");
+                r.note(
+                    "amount",
+                    "",
+                    "has no price: add value = \"79.00\", or value = \"from_subscription\", or [[amount.step]]",
+                );
                 None
             }
             (Some(value), [_, ..]) => {
@@ -391,7 +404,11 @@ impl Plan {
                     if let (Some(from), Some((before, _))) = (from, dated.last())
                         && from <= *before
                     {
-                        r.note(&from_field, &step.from, "does not come after the step before it: order the steps by date");
+                        r.note(
+                            &from_field,
+                            &step.from,
+                            "does not come after the step before it: order the steps by date",
+                        );
                     }
                     let money = currency.and_then(|currency| {
                         r.read(&format!("amount.step.{place}.value"), &step.value, price(&step.value, currency))
@@ -431,9 +448,7 @@ impl Plan {
     pub fn price_on(&self, date: NaiveDate, subscription: &Subscription) -> Option<Money> {
         match &self.price {
             Price::FromSubscription => subscription.amount,
-            Price::Steps(steps) => {
-                steps.iter().rev().find(|(from, _)| *from <= date).map(|(_, money)| *money)
-            }
+            Price::Steps(steps) => steps.iter().rev().find(|(from, _)| *from <= date).map(|(_, money)| *money),
         }
     }
 }
@@ -499,8 +514,17 @@ mod tests {
         bad.collect.statement_suffix = Some("!!!".into());
         let fields: Vec<String> = Plan::from_spec(&bad, 1).unwrap_err().into_iter().map(|m| m.field).collect();
         let expected = [
-            "id", "name", "kind", "status", "schedule.every", "schedule.business_days", "schedule.time_zone",
-            "schedule.charge_at", "schedule.free_first", "amount.currency", "collect.statement_suffix",
+            "id",
+            "name",
+            "kind",
+            "status",
+            "schedule.every",
+            "schedule.business_days",
+            "schedule.time_zone",
+            "schedule.charge_at",
+            "schedule.free_first",
+            "amount.currency",
+            "collect.statement_suffix",
         ];
         assert_eq!(fields, expected);
     }

@@ -157,7 +157,11 @@ pub(crate) mod tests {
             merchant: MerchantId(uuid::Uuid::nil()),
             plan: PlanId::parse("wellness").unwrap(),
             customer: Customer { enterprise_id: Some("1001".into()), ..Customer::default() },
-            method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind: MethodKind::Card, consent: None }),
+            method: Some(Method {
+                id: PaymentMethodId(uuid::Uuid::from_u128(7)),
+                kind: MethodKind::Card,
+                consent: None,
+            }),
             start_on: NaiveDate::from_ymd_opt(2027, 1, 31).unwrap(),
             anchor_day: None,
             zone: None,

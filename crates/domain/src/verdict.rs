@@ -182,9 +182,11 @@ impl Decline {
             let message = message.to_ascii_lowercase();
             PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).and_then(|(_, code)| known(code))
         };
-        let returned = || message.split(|ch: char| !ch.is_ascii_alphanumeric()).find_map(|word| {
-            (word.len() == 3 && word.starts_with('R')).then(|| known(word)).flatten()
-        });
+        let returned = || {
+            message
+                .split(|ch: char| !ch.is_ascii_alphanumeric())
+                .find_map(|word| (word.len() == 3 && word.starts_with('R')).then(|| known(word)).flatten())
+        };
         match named.or_else(returned).or_else(phrase) {
             Some((code, class)) => Self { class, code: code.to_owned() },
             None => Self {

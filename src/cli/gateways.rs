@@ -4,14 +4,16 @@ use clap::Subcommand;
 use domain::id::Key;
 use domain::verdict::Seen;
 
+use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
-use super::Context;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gateway {
     /// Fetches an access token: are address and credentials right?
-    #[command(after_help = "Example:\n  autopay gateway ping\n\nExit codes: 0, 2 wrong configuration, 11 gateway unavailable.")]
+    #[command(
+        after_help = "Example:\n  autopay gateway ping\n\nExit codes: 0, 2 wrong configuration, 11 gateway unavailable."
+    )]
     Ping,
     /// Asks what the gateway knows about a key (merchantTransactionId); `autopay charges show` lists a charge's keys
     #[command(after_help = "Example:\n  autopay gateway lookup 4c1f2c3e-0d5b-5f7e-9a51-7b0f3a2d9c11\n\n\
@@ -40,7 +42,8 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
         .with_any_app(async |app, _| match command {
             Gateway::Ping => {
                 let ping = app.gateway_ping().await?;
-                let row = [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
+                let row =
+                    [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
                 context.printer.record(PING, &row)?;
                 Ok(Exit::Done)
             }
@@ -67,7 +70,11 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
                         let message = format!("could not be asked about ({said})");
                         Err(Stop::because(Exit::Unavailable, problem(&message, "nothing was sent; ask again")))
                     }
-                    Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Rejected | Seen::Mismatch => Ok(Exit::Done),
+                    Seen::Succeeded { .. }
+                    | Seen::Declined(_)
+                    | Seen::Accepted { .. }
+                    | Seen::Rejected
+                    | Seen::Mismatch => Ok(Exit::Done),
                 }
             }
         })
