@@ -472,8 +472,10 @@ pub trait Store: Send + Sync {
     async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError>;
     /// Everything recorded about a charge, oldest first.
     async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError>;
-    /// Count and sum by state word and currency.
+    /// Count and sum by state word and currency. Reads every charge: for reports, not for a loop.
     async fn totals(&self) -> Result<Totals, StoreError>;
+    /// Count by state word of the charges that somebody must move on: not of those that are final.
+    async fn attention(&self) -> Result<BTreeMap<String, u64>, StoreError>;
 
     /// Keeps a run's agenda hash.
     async fn record_run(

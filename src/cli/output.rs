@@ -235,6 +235,16 @@ impl Printer {
         Listing::start(sink, self.format, columns, framed)
     }
 
+    /// A list within a document: in JSON the rows stand under `name`, beside what [`Listing::finish_with`] adds.
+    pub(crate) fn list_within(&self, name: &str, columns: &'static [Column]) -> Result<Listing, Stop> {
+        let mut sink = self.open()?;
+        if self.format == Format::Json {
+            write!(sink, "{{\"{name}\":")?;
+        }
+        let framed = sink.is_terminal();
+        Listing::start(sink, self.format, columns, framed)
+    }
+
     /// A whole list.
     pub(crate) fn rows(&self, columns: &'static [Column], rows: &[Vec<Cell>]) -> Result<(), Stop> {
         let mut listing = self.list(columns)?;
@@ -365,6 +375,26 @@ impl Listing {
         }
         self.printed = self.printed.saturating_add(rows.len().try_into().unwrap_or(u64::MAX));
         Ok(())
+    }
+
+    /// Ends a list that was begun with [`Printer::list_within`], with further values: fields of the document in JSON, a last
+    /// object in JSON lines, a last line for people; a CSV file stays rows only.
+    pub(crate) fn finish_with(mut self, values: &[(&str, &str)]) -> Result<(), Stop> {
+        let pair = |(name, value): &(&str, &str)| format!("\"{name}\":{}", serde_json::Value::from(*value));
+        let fields = values.iter().map(pair).collect::<Vec<_>>().join(",");
+        match self.format {
+            Format::Json => {
+                let end = if self.printed == 0 { "]" } else { "\n]" };
+                writeln!(self.sink, "{end},{fields}}}")?;
+            }
+            Format::Jsonl => writeln!(self.sink, "{{{fields}}}")?,
+            Format::Table => {
+                let words = values.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>();
+                writeln!(self.sink, "{}", words.join("  "))?;
+            }
+            Format::Csv => {}
+        }
+        self.sink.finish()
     }
 
     pub(crate) fn finish(mut self) -> Result<(), Stop> {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
+use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, Listing};
@@ -128,7 +129,7 @@ impl Printing {
 
 async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Result<Exit, Stop> {
     context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-    let mut printing = Printing { listing: context.printer.list(AGENDA)?, failed: None };
+    let mut printing = Printing { listing: context.printer.list_within("items", AGENDA)?, failed: None };
     let report = app.engine.dry_run(as_of, &mut |items: &[Item]| printing.take(items)).await?;
     if let Some(stop) = printing.failed {
         return Err(stop);
@@ -136,12 +137,13 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
     if report.items == 0 {
         printing.listing.page(&[])?;
     }
-    printing.listing.finish()?;
+    let as_of_text = super::output::instant(&report.as_of);
+    printing.listing.finish_with(&[("as_of", &as_of_text), ("agenda_hash", &report.agenda_hash)])?;
     let RunReport { items, sent, unknown, skipped, parked, waiting, quarantined, agenda_hash, .. } = &report;
     context.printer.say(&format!(
         "{items} items as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked} without a method, {waiting} waiting, \
          {quarantined} to set aside.",
-        super::output::instant(&report.as_of)
+        as_of_text
     ));
     // The hash is what two runs are compared by: said even when everything else is quiet.
     super::output::line(&format!("agenda {agenda_hash}"));
@@ -151,11 +153,13 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
 async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
     let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
     let mut signals = Signals::listen()?;
-    let mut pass = Box::pin(app.engine.run_once());
+    let stop = CancellationToken::new();
+    let mut pass = Box::pin(app.engine.run_once_until(stop.clone()));
     let passed = tokio::select! {
         passed = &mut pass => passed,
         _ = signals.next() => {
-            context.printer.say("Finishing this pass; once more to stop at once (what was sent is recorded, and will be asked about).");
+            context.printer.say("Finishing what is under way; once more to stop at once (what was sent is recorded, and will be asked about).");
+            stop.cancel();
             let ender = tokio::spawn(signals.end_at_the_next());
             let passed = pass.await;
             ender.abort();

@@ -136,10 +136,8 @@ async fn gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: Cancellation
         if let Ok(holds) = store.holds().await {
             metrics::gauge!(name::HOLD_ACTIVE).set(float(holds.len().try_into().unwrap_or(u64::MAX)));
         }
-        if let Ok(totals) = store.totals().await {
-            let count = |word: &str| {
-                totals.iter().filter(|((found, _), _)| found == word).map(|(_, (count, _))| count).sum::<u64>()
-            };
+        if let Ok(open) = store.attention().await {
+            let count = |word: &str| open.get(word).copied().unwrap_or(0);
             metrics::gauge!(name::OUTCOME_UNKNOWN).set(float(count("outcome_unknown")));
             metrics::gauge!(name::CHARGES_DUE).set(float(count("due")));
         }

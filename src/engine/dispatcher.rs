@@ -77,10 +77,28 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when the store failed; what was sent until then is finished and recorded first.
     pub async fn run_once(&self) -> Result<RunReport, EngineError> {
+        self.run_once_until(CancellationToken::new()).await
+    }
+
+    /// As [`Engine::run_once`], but a stop ends it early: nothing more is claimed, what is queued is recorded as not
+    /// executed, what is under way is finished.
+    ///
+    /// # Errors
+    /// As [`Engine::run_once`].
+    pub async fn run_once_until(&self, stop: CancellationToken) -> Result<RunReport, EngineError> {
         let as_of = self.compare_clocks().await?;
         let pipeline = Pipeline::start(self);
         let mut report = RunReport { as_of, ..RunReport::default() };
-        let passed = self.pass(&pipeline, as_of, &CancellationToken::new(), &mut report).await;
+        let passed = {
+            let mut pass = std::pin::pin!(self.pass(&pipeline, as_of, &stop, &mut report));
+            tokio::select! {
+                passed = &mut pass => passed,
+                () = stop.cancelled() => {
+                    pipeline.stop_sending();
+                    pass.await
+                }
+            }
+        };
         pipeline.finish().await.fill(&mut report);
         passed?;
         let at = self.now();

@@ -558,6 +558,16 @@ impl Store for MemoryStore {
         Ok(totals)
     }
 
+    async fn attention(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut open = BTreeMap::new();
+        for row in self.book().charges.values() {
+            if row.value.state.next_at().is_some() || matches!(row.value.state, State::Parked { .. }) {
+                *open.entry(row.value.state.word().to_owned()).or_default() += 1;
+            }
+        }
+        Ok(open)
+    }
+
     async fn record_run(
         &self,
         kind: &str,

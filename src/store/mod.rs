@@ -15,6 +15,7 @@ mod rate;
 mod rows;
 mod views;
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,7 +245,15 @@ impl Store for DatabaseStore {
         self.read_timeline(id).await
     }
     async fn totals(&self) -> Result<Totals, StoreError> {
-        self.sum_up().await
+        self.sum_up("").await
+    }
+    async fn attention(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        // Both halves stand on partial indexes: this reads what is open, however long the history.
+        let mut open = BTreeMap::new();
+        for ((word, _), (count, _)) in self.sum_up("WHERE next_at IS NOT NULL OR state = 'parked'").await? {
+            *open.entry(word).or_default() += count;
+        }
+        Ok(open)
     }
     async fn record_run(
         &self,

@@ -96,9 +96,12 @@ impl DatabaseStore {
         Ok(all.into_iter().map(|(.., entry)| entry).collect())
     }
 
-    pub(super) async fn sum_up(&self) -> Result<Totals, StoreError> {
-        let sql = "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(amount_minor) AS bigint) AS total \
-                   FROM charge GROUP BY state, why, doubt, currency";
+    /// `which` is a WHERE clause of our own, or nothing.
+    pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
+        let sql = format!(
+            "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(amount_minor) AS bigint) AS total \
+             FROM charge {which} GROUP BY state, why, doubt, currency"
+        );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
         let mut totals = Totals::new();
         for row in &found {

@@ -181,6 +181,7 @@ fn the_domain_depends_on_little_and_on_no_clock() {
     }
     let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let chrono = workspace.lines().find(|line| line.starts_with("chrono = ")).unwrap();
+    let chrono = chrono.split('#').next().unwrap();
     assert!(chrono.contains("default-features = false") && !chrono.contains("clock"), "{chrono}");
     let jiff = workspace.lines().find(|line| line.starts_with("jiff = ")).unwrap();
     assert!(jiff.contains("default-features = false") && jiff.contains("tzdb-bundle-always"), "{jiff}");
@@ -199,4 +200,18 @@ fn every_metric_stands_in_the_table() {
             assert!(table.contains(&format!("\"{name}\"")), "{name} of {} is not in telemetry's table", file.display());
         }
     }
+}
+
+/// docs/states.md shows the machine as it is: one row for each arrow, in the machine's own order.
+#[test]
+fn the_state_table_in_the_docs_is_the_machine() {
+    let page = std::fs::read_to_string(root().join("docs/states.md")).unwrap();
+    let (_, rest) = page.split_once("<!-- arrows:begin -->").unwrap();
+    let (table, _) = rest.split_once("<!-- arrows:end -->").unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| from ")).collect();
+    let machine: Vec<String> = domain::charge::ARROWS
+        .iter()
+        .map(|(from, event, to)| format!("| {from} | {event} | {} |", to.join(", ")))
+        .collect();
+    assert_eq!(rows, machine, "copy the machine's table into docs/states.md:\n{}", machine.join("\n"));
 }

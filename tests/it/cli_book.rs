@@ -207,8 +207,8 @@ async fn one_run_charges_what_is_due_and_every_command_shows_it() {
     let (bench, sandbox) = with_sandbox().await;
     due_now(&bench, &["a", "b"]);
     let dry = bench.run(&["run", "once", "--dry-run", "-o", "json"]).exits(0);
-    assert_eq!(dry.json().as_array().unwrap().len(), 2, "{}", dry.out);
-    assert_eq!(dry.json()[0]["action"], "send");
+    assert_eq!(dry.json()["items"].as_array().unwrap().len(), 2, "{}", dry.out);
+    assert_eq!(dry.json()["items"][0]["action"], "send");
     let hash = dry.err.lines().find_map(|line| line.strip_prefix("agenda ")).unwrap().to_owned();
     let run = bench.run(&["run", "once", "-o", "json"]).exits(0).json();
     assert_eq!((&run["sent"], &run["agenda_hash"]), (&2.into(), &hash.into()), "{run}");
@@ -294,7 +294,7 @@ async fn serve_answers_probes_charges_and_stops_cleanly() {
     let deadline = Instant::now() + Duration::from_secs(60);
     while sandbox.ledger().successes_by_key().len() < 3 {
         assert!(Instant::now() < deadline, "nothing was charged");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::crash::rest(Duration::from_millis(50)).await;
     }
     let (_, metrics) = get(&address, "/metrics");
     for name in ["autopay_build_info", "autopay_outcome_unknown", "autopay_gateway_request_duration_seconds_bucket"] {

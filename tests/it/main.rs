@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
 mod architecture;
+mod cli_book;
+mod cli_plain;
+mod cli_support;
 mod contract_store;
 mod crash;
 mod journeys;

@@ -250,10 +250,10 @@ fn time_of_day(text: &str) -> Result<NaiveTime, String> {
 }
 
 fn civil_date(text: &str) -> Result<NaiveDate, String> {
-    let shaped = text.len() == 10;
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .ok()
-        .filter(|_| shaped)
+        // Only the one way to write it: no signs, no missing zeros.
+        .filter(|date| date.format("%Y-%m-%d").to_string() == text)
         .ok_or_else(|| "is not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
 }
 
