@@ -780,9 +780,9 @@ impl Layers {
         let limits = limits(&mut r, production);
         let time_limit = gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.time_limit);
         let longest = time_limit.saturating_add(engine.settle_wait);
-        if limits.lease.to_std().unwrap_or_default() <= longest {
+        if limits.lease.to_std().unwrap_or_default() / 2 <= longest {
             let why = format!(
-                "is not below the lease of {} s, after which another replica asks about a charge that may still be on its way: write a smaller time limit, or a longer lease",
+                "is not below half of the lease of {} s, up to which a charge may still be sent and after which another replica asks about it: write a smaller time limit, or a longer lease",
                 limits.lease.num_seconds()
             );
             let value = time_limit.as_secs().to_string();

@@ -165,6 +165,28 @@ pub struct MovedCharge {
     pub again: Option<Intent>,
 }
 
+impl MovedCharge {
+    /// What will be sent for it, if anything.
+    #[must_use]
+    pub const fn sends(&self) -> Option<&Intent> {
+        match &self.new_attempt {
+            Some(intent) => Some(intent),
+            None => self.again.as_ref(),
+        }
+    }
+}
+
+/// Where a paused or quarantined subscription goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Resume {
+    /// The cycle it stands at; the store refuses when the row moved meanwhile.
+    pub from_cycle: u32,
+    /// The cycle charged next.
+    pub next_cycle: u32,
+    /// When that falls due, UTC.
+    pub next_due_at: Option<DateTime<Utc>>,
+}
+
 /// One batch of decisions: one transaction.
 #[derive(Debug, Clone)]
 pub struct IntentBatch {
@@ -327,7 +349,7 @@ pub struct SubscriptionView {
     /// The subscription.
     #[serde(flatten)]
     pub subscription: Subscription,
-    /// Why it is set aside, if it is.
+    /// Why it is paused, cancelled or set aside, if it is.
     pub note: Option<String>,
 }
 
@@ -416,6 +438,9 @@ pub trait Store: Send + Sync {
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
+    /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.
+    async fn resume(&self, id: &SubscriptionId, from: &Resume, by: &str, at: DateTime<Utc>)
+    -> Result<bool, StoreError>;
 
     /// Takes up to `limit` due subscriptions until `lease_until`, oldest first. One multi-row statement.
     async fn claim_due(
@@ -434,6 +459,8 @@ pub trait Store: Send + Sync {
         lease_until: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<Claimed<OpenCharge>>, StoreError>;
+    /// Gives claims back before their lease ends, where their fence still stands: for rows that have to wait.
+    async fn release(&self, due: &[(SubscriptionId, i64)], open: &[(ChargeId, i64)]) -> Result<(), StoreError>;
     /// Due subscriptions in the order [`Store::claim_due`] takes them; takes nothing.
     async fn peek_due(
         &self,

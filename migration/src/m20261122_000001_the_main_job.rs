@@ -210,6 +210,13 @@ impl MigrationTrait for Migration {
             manager.create_table(statement).await?;
         }
         let connection = manager.get_connection();
+        if manager.get_database_backend() == sea_orm_migration::sea_orm::DatabaseBackend::Postgres {
+            // Ids are ordered by their bytes everywhere, so that an index serves the order of claims.
+            for (table, column) in [("subscription", "id"), ("charge", "subscription_id")] {
+                let alter = format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar COLLATE \"C\"");
+                connection.execute_unprepared(&alter).await?;
+            }
+        }
         for statement in INDEXES {
             connection.execute_unprepared(statement).await?;
         }

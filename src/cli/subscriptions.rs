@@ -38,6 +38,24 @@ pub(super) enum Subscriptions {
         #[arg(value_parser = SubscriptionId::parse)]
         id: SubscriptionId,
     },
+    /// Makes a paused or quarantined subscription active again
+    #[command(
+        after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
+        A quarantined subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
+        11 database unavailable."
+    )]
+    Resume {
+        /// The subscription's id
+        #[arg(value_parser = SubscriptionId::parse)]
+        id: SubscriptionId,
+        /// Does not charge the cycles that passed meanwhile
+        #[arg(long)]
+        from_today: bool,
+        /// Charges the cycles that passed meanwhile
+        #[arg(long, conflicts_with = "from_today")]
+        with_missed: bool,
+    },
     /// Ends a subscription: no further cycle falls due, planned tries end; what is on its way to the gateway runs on
     #[command(
         after_help = "Example:\n  autopay subscriptions cancel sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable."
@@ -95,6 +113,7 @@ const SHOW: &[Column] = &[
     Column::number("next_cycle"),
     Column::text("next_due_at"),
 ];
+const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
 const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
 
 fn row(view: &SubscriptionView) -> Vec<Cell> {
@@ -145,6 +164,40 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let view =
                         app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
                     context.printer.record(SHOW, &whole(&view))?;
+                    Ok(Exit::Done)
+                })
+                .await
+        }
+        Subscriptions::Resume { id, from_today, with_missed } => {
+            context
+                .with_app(async |app, _| {
+                    let found =
+                        app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
+                    let row = found.subscription;
+                    let from_today = from_today || (row.status == SubscriptionStatus::Paused && !with_missed);
+                    let catalog = app.store.catalog().await?;
+                    let missing = || format!("plan {} does not exist", row.plan);
+                    let plan = catalog.plans.get(&row.plan).ok_or_else(missing);
+                    let now = app.clock.now();
+                    let goes_on = plan.and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
+                    let (next_cycle, next_due_at) = goes_on.map_err(|why| {
+                        Stop::because(
+                            Exit::BadInput,
+                            super::problem(why, "apply the plan that mends it, then resume again"),
+                        )
+                    })?;
+                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at };
+                    if !app.store.resume(&id, &from, &person(), now).await? {
+                        let why = format!("subscription {id} is {}", row.status.as_str());
+                        return Err(Stop::because(
+                            Exit::Conflict,
+                            super::problem(why, "only a paused or quarantined one can be resumed"),
+                        ));
+                    }
+                    context.printer.record(
+                        RESUMED,
+                        &[Cell::text(&id), Cell::Number(next_cycle.into()), Cell::maybe(next_due_at, Cell::At)],
+                    )?;
                     Ok(Exit::Done)
                 })
                 .await

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use domain::agenda::{Agenda, Book, Digest, Hold, Item, Open, draw};
+use domain::agenda::{Action, Agenda, Book, Digest, Hold, Item, Open, draw};
+use domain::id::{ChargeId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 
@@ -17,7 +18,28 @@ use super::decide::{Desk, Quiet};
 use super::heartbeat::Heartbeat;
 use super::pipeline::{Job, Pipeline, Shared};
 use super::{Engine, EngineError, RunReport};
-use crate::ports::{Claimed, Committed, Cursor, IntentBatch, OpenCharge, Recorded};
+use crate::ports::{Claimed, Committed, Cursor, IntentBatch, OpenCharge, Recorded, Store, StoreError};
+
+/// In `serve` a pass ends after this time, so that a long backlog does not freeze the moment by which everything is judged.
+const PASS_TIME: Duration = Duration::from_secs(5);
+/// Claims remembered for an early release; beyond it rows wait until their lease ends.
+const WAITING_MAX: usize = 10_000;
+
+/// What a pass covers.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    as_of: DateTime<Utc>,
+    time: Option<Duration>,
+}
+
+/// Claims on rows that have to wait. They keep their leases, so that a held book is looked at once a lease and not once a
+/// second, until the holds change.
+#[derive(Debug, Default)]
+struct Waiting {
+    holds: Vec<i64>,
+    due: Vec<(SubscriptionId, i64)>,
+    open: Vec<(ChargeId, i64)>,
+}
 
 /// Holds may change while an agenda is drawn; after this many redraws the rows wait for the next pass.
 const REDRAWS_MAX: u32 = 5;
@@ -40,7 +62,7 @@ impl Engine {
         let store = &self.inner.store;
         let settings = &self.inner.settings;
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
-        let mut digest = Digest::default();
+        let (mut due_digest, mut open_digest) = (Digest::default(), Digest::default());
         let mut report = RunReport { as_of, ..RunReport::default() };
         let mut take = |agenda: &Agenda, digest: &mut Digest| {
             digest.add(&agenda.items);
@@ -54,7 +76,7 @@ impl Engine {
                 break;
             }
             let due: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
-            take(&self.draw(&catalog, &holds, &due, &[], as_of), &mut digest);
+            take(&self.draw(&catalog, &holds, &due, &[], as_of), &mut due_digest);
             after = cursor;
         }
         let mut after: Cursor = None;
@@ -64,9 +86,10 @@ impl Engine {
                 break;
             }
             let open: Vec<Open> = page.into_iter().map(|open| open.open).collect();
-            take(&self.draw(&catalog, &holds, &[], &open, as_of), &mut digest);
+            take(&self.draw(&catalog, &holds, &[], &open, as_of), &mut open_digest);
             after = cursor;
         }
+        let digest = Digest::joined(&due_digest, &open_digest);
         report.agenda_hash = digest.finish();
         report.items = digest.items();
         Ok(report)
@@ -89,8 +112,10 @@ impl Engine {
         let as_of = self.compare_clocks().await?;
         let pipeline = Pipeline::start(self);
         let mut report = RunReport { as_of, ..RunReport::default() };
+        let mut waiting = Waiting::default();
         let passed = {
-            let mut pass = std::pin::pin!(self.pass(&pipeline, as_of, &stop, &mut report));
+            let mut pass =
+                std::pin::pin!(self.pass(&pipeline, Bounds { as_of, time: None }, &stop, &mut waiting, &mut report));
             tokio::select! {
                 passed = &mut pass => passed,
                 () = stop.cancelled() => {
@@ -101,6 +126,8 @@ impl Engine {
         };
         pipeline.finish().await.fill(&mut report);
         passed?;
+        // Whoever looks next finds what waits here still due, as this run did.
+        self.inner.store.release(&waiting.due, &waiting.open).await?;
         let at = self.now();
         self.inner.store.record_run("once", as_of, at, &report.agenda_hash, report.items).await?;
         tracing::info!(
@@ -122,8 +149,11 @@ impl Engine {
     pub async fn serve(&self, stop: CancellationToken) -> Result<(), EngineError> {
         let bell = Heartbeat::start(self.inner.settings.heartbeat).await?;
         let pipeline = Pipeline::start(self);
+        let mut waiting = Waiting::default();
         while !stop.is_cancelled() {
-            self.watched_pass(&pipeline, &stop).await;
+            if self.watched_pass(&pipeline, &stop, &mut waiting).await {
+                continue;
+            }
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = bell.rung() => {}
@@ -139,11 +169,15 @@ impl Engine {
         bell.stop().await
     }
 
-    async fn watched_pass(&self, pipeline: &Pipeline, stop: &CancellationToken) {
+    /// One pass; says whether more is left to do at once. Trouble is told and waited out.
+    async fn watched_pass(&self, pipeline: &Pipeline, stop: &CancellationToken, waiting: &mut Waiting) -> bool {
         let passed = async {
             let as_of = self.compare_clocks().await?;
             let mut report = RunReport { as_of, ..RunReport::default() };
-            self.pass(pipeline, as_of, stop, &mut report).await?;
+            waiting.release_when_holds_change(&*self.inner.store).await?;
+            let bounds = Bounds { as_of, time: Some(PASS_TIME) };
+            let more = self.pass(pipeline, bounds, stop, waiting, &mut report).await?;
+            waiting.forget_beyond_bound();
             if report.items > 0 {
                 let at = self.now();
                 self.inner.store.record_run("serve", as_of, at, &report.agenda_hash, report.items).await?;
@@ -155,11 +189,15 @@ impl Engine {
                 );
             }
             metrics::gauge!("autopay_run_last_success_timestamp_seconds").set(seconds(as_of));
-            Ok::<(), EngineError>(())
+            Ok::<bool, EngineError>(more)
         };
-        if let Err(error) = passed.await {
-            tracing::error!(event = "pass_failed", error = %error, "nothing further is sent until the next pass succeeds");
-            self.inner.clock.sleep(Duration::from_secs(1)).await;
+        match passed.await {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::error!(event = "pass_failed", error = %error, "nothing further is sent until the next pass succeeds");
+                self.inner.clock.sleep(Duration::from_secs(1)).await;
+                false
+            }
         }
     }
 
@@ -175,51 +213,65 @@ impl Engine {
         draw(&Book { catalog, environment, holds, due, open }, as_of)
     }
 
-    /// Everything due by `as_of`: subscriptions first, then open charges, in batches. Returns when all of it is handed to
-    /// the pipeline.
+    /// Everything due by the moment of the bounds, in batches. Returns when all of it is handed to the pipeline, or the time
+    /// is up: what is left stays due, and `true` says so.
     async fn pass(
         &self,
         pipeline: &Pipeline,
-        as_of: DateTime<Utc>,
+        bounds: Bounds,
         stop: &CancellationToken,
+        waiting: &mut Waiting,
         report: &mut RunReport,
-    ) -> Result<(), EngineError> {
-        let mut digest = Digest::default();
+    ) -> Result<bool, EngineError> {
+        let started = Instant::now();
+        let (mut due_digest, mut open_digest) = (Digest::default(), Digest::default());
         let mut shared: Option<Arc<Shared>> = None;
         let limit = self.inner.throttle.worth_claiming(self.inner.settings.batch);
-        while !stop.is_cancelled() {
-            pipeline.room(limit).await;
-            let (now, lease) = self.lease();
-            let claim = self.inner.store.claim_due(self.inner.settings.merchant, as_of, now, lease, limit).await?;
-            for poison in &claim.poison {
-                metrics::counter!("autopay_quarantined_total").increment(1);
-                tracing::error!(
-                    event = "quarantined",
-                    subscription_id = poison.id,
-                    why = poison.why,
-                    "a row cannot be read"
-                );
+        let (mut due_left, mut open_left) = (true, true);
+        // In turns, so that questions do not wait for a backlog.
+        while (due_left || open_left) && !stop.is_cancelled() && bounds.time.is_none_or(|time| started.elapsed() < time)
+        {
+            if open_left {
+                pipeline.room(limit).await;
+                let (_, lease) = self.lease();
+                let claim =
+                    self.inner.store.claim_open(self.inner.settings.merchant, bounds.as_of, lease, limit).await?;
+                open_left = !claim.is_empty();
+                if open_left {
+                    let shared = self.shared(&mut shared).await?;
+                    let agenda = self.dispatch_open(pipeline, shared, &claim, bounds.as_of, report).await?;
+                    open_digest.add(&agenda.items);
+                    waiting.note_open(&claim, &agenda);
+                }
             }
-            report.quarantined += u64::try_from(claim.poison.len()).unwrap_or(0);
-            if claim.due.is_empty() && claim.poison.is_empty() {
-                break;
+            if due_left {
+                pipeline.room(limit).await;
+                let (now, lease) = self.lease();
+                let merchant = self.inner.settings.merchant;
+                let claim = self.inner.store.claim_due(merchant, bounds.as_of, now, lease, limit).await?;
+                for poison in &claim.poison {
+                    metrics::counter!("autopay_quarantined_total").increment(1);
+                    tracing::error!(
+                        event = "quarantined",
+                        subscription_id = poison.id,
+                        why = poison.why,
+                        "a row cannot be read"
+                    );
+                }
+                report.quarantined += u64::try_from(claim.poison.len()).unwrap_or(0);
+                due_left = !claim.due.is_empty() || !claim.poison.is_empty();
+                if !claim.due.is_empty() {
+                    let shared = self.shared(&mut shared).await?;
+                    let agenda = self.dispatch_due(pipeline, shared, &claim.due, bounds.as_of, report).await?;
+                    due_digest.add(&agenda.items);
+                    waiting.note_due(&claim.due, &agenda);
+                }
             }
-            let shared = self.shared(&mut shared).await?;
-            self.dispatch_due(pipeline, shared, claim.due, as_of, &mut digest, report).await?;
         }
-        while !stop.is_cancelled() {
-            pipeline.room(limit).await;
-            let (_, lease) = self.lease();
-            let claim = self.inner.store.claim_open(self.inner.settings.merchant, as_of, lease, limit).await?;
-            if claim.is_empty() {
-                break;
-            }
-            let shared = self.shared(&mut shared).await?;
-            self.dispatch_open(pipeline, shared, claim, as_of, &mut digest, report).await?;
-        }
+        let digest = Digest::joined(&due_digest, &open_digest);
         report.agenda_hash = digest.finish();
         report.items = digest.items();
-        Ok(())
+        Ok(due_left || open_left)
     }
 
     fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
@@ -241,25 +293,23 @@ impl Engine {
         &self,
         pipeline: &Pipeline,
         shared: Arc<Shared>,
-        claims: Vec<Claimed<Subscription>>,
+        claims: &[Claimed<Subscription>],
         as_of: DateTime<Utc>,
-        digest: &mut Digest,
         report: &mut RunReport,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Agenda, EngineError> {
         let due: Vec<Subscription> = claims.iter().map(|claim| claim.value.clone()).collect();
         let mut redraws = 0;
         let (agenda, intents, quiet) = loop {
             let holds = self.inner.store.holds().await?;
             let agenda = self.draw(&shared.catalog, &holds, &due, &[], as_of);
-            let (batch, quiet) = self.desk(&shared).due(&claims, &agenda, ids(&holds));
+            let (batch, quiet) = self.desk(&shared).due(claims, &agenda, ids(&holds));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, quiet),
                 None if redraws < REDRAWS_MAX => redraws += 1,
-                None => return Ok(()),
+                None => return Ok(Agenda::default()),
             }
         };
         let committed = Instant::now();
-        digest.add(&agenda.items);
         note(&quiet, report);
         let mut subscriptions: std::collections::BTreeMap<_, _> =
             due.into_iter().map(|row| (row.id.clone(), row)).collect();
@@ -273,32 +323,30 @@ impl Engine {
             let Some(subscription) = subscription else { continue };
             pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription), committed), shared.clone()).await;
         }
-        Ok(())
+        Ok(agenda)
     }
 
     async fn dispatch_open(
         &self,
         pipeline: &Pipeline,
         shared: Arc<Shared>,
-        claims: Vec<Claimed<OpenCharge>>,
+        claims: &[Claimed<OpenCharge>],
         as_of: DateTime<Utc>,
-        digest: &mut Digest,
         report: &mut RunReport,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Agenda, EngineError> {
         let open: Vec<Open> = claims.iter().map(|claim| claim.value.open.clone()).collect();
         let mut redraws = 0;
         let (agenda, intents, asks, quiet) = loop {
             let holds = self.inner.store.holds().await?;
             let agenda = self.draw(&shared.catalog, &holds, &[], &open, as_of);
-            let (batch, asks, quiet) = self.desk(&shared).open(&claims, &agenda, ids(&holds));
+            let (batch, asks, quiet) = self.desk(&shared).open(claims, &agenda, ids(&holds));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, asks, quiet),
                 None if redraws < REDRAWS_MAX => redraws += 1,
-                None => return Ok(()),
+                None => return Ok(Agenda::default()),
             }
         };
         let committed = Instant::now();
-        digest.add(&agenda.items);
         note(&quiet, report);
         let subscriptions: std::collections::BTreeMap<_, _> =
             open.into_iter().map(|open| (open.charge.id, open.subscription)).collect();
@@ -309,7 +357,7 @@ impl Engine {
         for ask in asks {
             pipeline.put(Job::Ask(Box::new(ask)), shared.clone()).await;
         }
-        Ok(())
+        Ok(agenda)
     }
 
     fn desk<'a>(&'a self, shared: &'a Shared) -> Desk<'a> {
@@ -336,6 +384,43 @@ impl Engine {
     }
 }
 
+impl Waiting {
+    /// A hold was set or lifted: what waits is looked at again now.
+    async fn release_when_holds_change(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let holds = ids(&store.holds().await?);
+        if holds != self.holds {
+            store.release(&self.due, &self.open).await?;
+            *self = Self { holds, ..Self::default() };
+        }
+        Ok(())
+    }
+
+    fn forget_beyond_bound(&mut self) {
+        let spare = self.due.len().saturating_sub(WAITING_MAX);
+        self.due.drain(..spare);
+        let spare = self.open.len().saturating_sub(WAITING_MAX);
+        self.open.drain(..spare);
+    }
+
+    fn note_due(&mut self, claims: &[Claimed<Subscription>], agenda: &Agenda) {
+        let waits = |item: &&Item| matches!(item.action, Action::Wait { .. });
+        let mut waiting = agenda.items.iter().filter(waits).map(|item| &item.subscription).peekable();
+        for claim in claims {
+            if waiting.next_if(|id| **id == claim.value.id).is_some() {
+                self.due.push((claim.value.id.clone(), claim.fence));
+            }
+        }
+    }
+
+    fn note_open(&mut self, claims: &[Claimed<OpenCharge>], agenda: &Agenda) {
+        for (claim, item) in claims.iter().zip(&agenda.items) {
+            if matches!(item.action, Action::Wait { .. }) {
+                self.open.push((claim.value.open.charge.id, claim.fence));
+            }
+        }
+    }
+}
+
 fn ids(holds: &[Hold]) -> Vec<i64> {
     holds.iter().map(|hold| hold.id).collect()
 }
@@ -352,7 +437,6 @@ fn note(quiet: &Quiet, report: &mut RunReport) {
 
 /// What a dry run counts: what would be sent and what would not.
 fn count(items: &[Item], report: &mut RunReport) {
-    use domain::agenda::Action;
     for item in items {
         match &item.action {
             Action::Send { .. } => report.sent += 1,

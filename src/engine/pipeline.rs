@@ -93,13 +93,17 @@ impl Pipeline {
         let settings = &engine.inner.settings;
         let batch = usize::try_from(settings.batch).unwrap_or(500).max(1);
         let (verdicts, inbox) = mpsc::channel(batch.saturating_mul(2));
+        // Two batches beyond what is in flight: one is sent while the next is claimed and committed. Under a rate, two
+        // seconds' worth: an intent must not grow old waiting for its permit, and questions wait behind few creates.
+        let worth = usize::try_from(engine.inner.throttle.worth_claiming(settings.batch)).unwrap_or(batch);
+        let queue = settings.in_flight.max(1).saturating_add(batch.saturating_mul(2));
+        let queue = if engine.inner.throttle.is_limited() { queue.min(worth.saturating_mul(2)) } else { queue };
         let tally = Arc::new(Tally::default());
         let recorder = tokio::spawn(record(engine.clone(), inbox, batch, tally.clone()));
         Self {
             engine: engine.clone(),
             slots: Arc::new(Semaphore::new(settings.in_flight.max(1))),
-            // Two batches beyond what is in flight: one is sent while the next is claimed and committed.
-            queue: Arc::new(Semaphore::new(settings.in_flight.max(1).saturating_add(batch.saturating_mul(2)))),
+            queue: Arc::new(Semaphore::new(queue)),
             tracker: TaskTracker::new(),
             verdicts,
             recorder,
@@ -243,19 +247,20 @@ impl Sender {
 
     /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet.
     async fn forbidden(&self, subscription: &Subscription, committed: Instant) -> Option<&'static str> {
-        if self.stopping.load(Ordering::Relaxed) {
-            return Some("shutting down");
-        }
-        if self.engine.inner.throttle.permit().await.is_err() {
-            return Some("no permit: the database is not available");
-        }
-        if self.stopping.load(Ordering::Relaxed) {
-            return Some("shutting down");
-        }
         // A process that was stopped and came back: somebody else may be asking about this charge already.
         let lease = self.engine.inner.settings.limits.lease.to_std().unwrap_or_default();
-        if committed.elapsed() > lease / 2 {
+        let too_old = || committed.elapsed() > lease / 2;
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("shutting down");
+        }
+        if !too_old() && self.engine.inner.throttle.permit().await.is_err() {
+            return Some("no permit: the database is not available");
+        }
+        if too_old() {
             return Some("half of the lease had passed before it was sent");
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("shutting down");
         }
         if committed.elapsed() < HOLDS_FRESH {
             return None;

@@ -57,6 +57,11 @@ impl Throttle {
         self.quota.map_or(batch, |quota| batch.min(quota.per_second.max(1)))
     }
 
+    /// Is there a rate to keep?
+    pub(super) const fn is_limited(&self) -> bool {
+        self.quota.is_some()
+    }
+
     /// Waits for the right to make one request.
     pub(super) async fn permit(&self) -> Result<(), StoreError> {
         let Some(quota) = self.quota else { return Ok(()) };

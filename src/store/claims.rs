@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _, Value};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryResult, Value,
+};
 
 use domain::agenda::Open;
 use domain::charge::State;
-use domain::id::MerchantId;
+use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use entity::{attempt, charge, subscription};
 
+use super::bulk::{Bulk, Kind, Val, source};
 use super::{DatabaseStore, rows, store_error};
 use crate::ports::{Claimed, Cursor, DueClaim, OpenCharge, Poison, StoreError};
 
@@ -22,26 +25,25 @@ impl DatabaseStore {
         limit: u32,
     ) -> Result<DueClaim, StoreError> {
         let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let bytes = self.by_bytes();
         // The rows to take are chosen once, in a materialised step: as a plain sub-select the planner may run it again and
         // take more than the limit.
         let sql = format!(
             "WITH due AS MATERIALIZED (\
                SELECT id FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 \
                  AND (leased_until IS NULL OR leased_until <= $3) \
-               ORDER BY next_due_at, id LIMIT $5 {skip_locked}) \
+               ORDER BY next_due_at, id{bytes} LIMIT $5 {skip_locked}) \
              UPDATE subscription SET fence = fence + 1, leased_until = $4 WHERE id IN (SELECT id FROM due) RETURNING *"
         );
         let [due_by, now, lease_until] = times;
         let values: [Value; 5] =
             [merchant.0.into(), due_by.into(), now.into(), lease_until.into(), i64::from(limit).into()];
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
-        let mut models = Vec::with_capacity(found.len());
-        for row in &found {
-            models.push(subscription::Model::from_query_result(row, "").map_err(store_error)?);
-        }
+        let (mut models, mut poison) = decoded(&found)?;
         // RETURNING has no order.
         models.sort_by(|a, b| (a.next_due_at, &a.id).cmp(&(b.next_due_at, &b.id)));
-        let claim = read_due(&models);
+        let mut claim = read_due(&models);
+        claim.poison.append(&mut poison);
         self.set_aside(&claim.poison, now).await?;
         Ok(claim)
     }
@@ -54,16 +56,18 @@ impl DatabaseStore {
         limit: u32,
     ) -> Result<(DueClaim, Cursor), StoreError> {
         let (at, id) = after.clone().unwrap_or((DateTime::<Utc>::UNIX_EPOCH, String::new()));
-        let sql = "SELECT * FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 AND (next_due_at, id) > ($3, $4) \
-                   ORDER BY next_due_at, id LIMIT $5";
+        let bytes = self.by_bytes();
+        let sql = format!(
+            "SELECT * FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 AND (next_due_at, id{bytes}) > ($3, $4) \
+             ORDER BY next_due_at, id{bytes} LIMIT $5"
+        );
         let values: [Value; 5] = [merchant.0.into(), due_by.into(), at.into(), id.into(), i64::from(limit).into()];
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
-        let mut models = Vec::with_capacity(found.len());
-        for row in &found {
-            models.push(subscription::Model::from_query_result(row, "").map_err(store_error)?);
-        }
-        let cursor = models.last().and_then(|last| last.next_due_at.map(|at| (at, last.id.clone())));
-        Ok((read_due(&models), cursor))
+        let (models, mut poison) = decoded(&found)?;
+        let last = found.last().map(|row| Ok((row.try_get("", "next_due_at")?, row.try_get("", "id")?)));
+        let mut claim = read_due(&models);
+        claim.poison.append(&mut poison);
+        Ok((claim, last.transpose().map_err(store_error)?))
     }
 
     pub(super) async fn take_open(
@@ -80,15 +84,43 @@ impl DatabaseStore {
                ORDER BY next_at, id LIMIT $4 {skip_locked}) \
              UPDATE charge SET fence = fence + 1, leased_until = $3 WHERE id IN (SELECT id FROM due) RETURNING *"
         );
-        let values: [Value; 4] = [merchant.0.into(), due_by.into(), lease_until.into(), i64::from(limit).into()];
-        let models = self.charge_models(&sql, values.to_vec()).await?;
-        let fences: Vec<i64> = models.iter().map(|model| model.fence).collect();
-        let open = self.open_charges(&models).await?;
-        Ok(open
-            .into_iter()
-            .zip(fences)
-            .filter_map(|(value, fence)| value.map(|value| Claimed { value, fence }))
-            .collect())
+        loop {
+            let values: [Value; 4] = [merchant.0.into(), due_by.into(), lease_until.into(), i64::from(limit).into()];
+            let models = self.charge_models(&sql, values.to_vec()).await?;
+            let fences: Vec<i64> = models.iter().map(|model| model.fence).collect();
+            let open = self.open_charges(&models).await?.into_iter().zip(fences);
+            let claimed: Vec<_> =
+                open.filter_map(|(value, fence)| value.map(|value| Claimed { value, fence })).collect();
+            // A batch of nothing but unreadable rows is leased by now and hides no neighbour: take the next.
+            if !claimed.is_empty() || models.is_empty() {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// Gives claims back early, where nobody took them over meanwhile.
+    pub(super) async fn give_back(
+        &self,
+        due: &[(SubscriptionId, i64)],
+        open: &[(ChargeId, i64)],
+    ) -> Result<(), StoreError> {
+        const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int)];
+        const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int)];
+        let give = |table: &str, columns| {
+            let rows = source(self.backend(), columns, 1);
+            format!("UPDATE {table} SET leased_until = NULL FROM {rows} WHERE id = v.r_id AND fence = v.r_fence")
+        };
+        let mut rows = Bulk::new(DUE);
+        due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence)]));
+        self.run(&self.database, give("subscription", DUE), rows).await.map_err(store_error)?;
+        let mut rows = Bulk::new(OPEN);
+        open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence)]));
+        self.run(&self.database, give("charge", OPEN), rows).await.map_err(store_error)
+    }
+
+    /// Ids are ordered by their bytes, whatever the collation of the database: as Rust orders them.
+    fn by_bytes(&self) -> &'static str {
+        if self.is_postgres() { " COLLATE \"C\"" } else { "" }
     }
 
     pub(super) async fn look_at_open(
@@ -113,7 +145,10 @@ impl DatabaseStore {
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
         let mut models = Vec::with_capacity(found.len());
         for row in &found {
-            models.push(charge::Model::from_query_result(row, "").map_err(store_error)?);
+            match charge::Model::from_query_result(row, "") {
+                Ok(model) => models.push(model),
+                Err(error) => unreadable(&store_error(error)),
+            }
         }
         models.sort_by_key(|model| (model.next_at, model.id));
         Ok(models)
@@ -150,7 +185,7 @@ impl DatabaseStore {
                 match open_charge(model, subscription, attempts.get(&(model.id, model.attempt)).copied()) {
                     Ok(open) => Some(open),
                     Err(error) => {
-                        tracing::error!(event = "row_unreadable", error = %error, "a charge cannot be read; a person must mend its row");
+                        unreadable(&error);
                         None
                     }
                 }
@@ -199,6 +234,27 @@ impl DatabaseStore {
         let sql = "INSERT INTO audit (at, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)";
         on.execute_raw(self.statement(sql, values)).await.map(drop)
     }
+}
+
+/// Rows as models; those that are none are poison, named by their id alone.
+fn decoded(found: &[QueryResult]) -> Result<(Vec<subscription::Model>, Vec<Poison>), StoreError> {
+    let (mut models, mut poison) = (Vec::with_capacity(found.len()), Vec::new());
+    for row in found {
+        match subscription::Model::from_query_result(row, "") {
+            Ok(model) => models.push(model),
+            Err(error) => {
+                poison.push(Poison {
+                    id: row.try_get("", "id").map_err(store_error)?,
+                    why: store_error(error).to_string(),
+                });
+            }
+        }
+    }
+    Ok((models, poison))
+}
+
+fn unreadable(error: &StoreError) {
+    tracing::error!(event = "row_unreadable", error = %error, "a charge cannot be read; a person must mend its row");
 }
 
 fn read_due(models: &[subscription::Model]) -> DueClaim {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
+use domain::id::ChargeId;
 
 use super::bulk::{Bulk, Kind, Val, source};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
@@ -118,7 +120,7 @@ impl DatabaseStore {
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
             attempts.extend(&moved.new_attempt);
-            let intent = moved.new_attempt.as_ref().or(moved.again.as_ref());
+            let intent = moved.sends();
             note(&mut audit, &moved.charge, intent, at);
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -133,6 +135,8 @@ impl DatabaseStore {
                 ]);
             }
         }
+        let ended = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
+        self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
         self.insert_audit(on, audit).await?;
         Ok(Committed::Recorded { intents, lost })
@@ -239,11 +243,7 @@ impl DatabaseStore {
         let mut rows = Bulk::new(columns);
         for row in moved {
             let mut values = charge_state(&row.charge, batch.at);
-            values.extend([
-                Val::uuid(row.charge.id.0),
-                Val::int(row.fence),
-                Val::Bool(row.new_attempt.is_some() || row.again.is_some()),
-            ]);
+            values.extend([Val::uuid(row.charge.id.0), Val::int(row.fence), Val::Bool(row.sends().is_some())]);
             rows.push(&values);
         }
         let sql = format!(
@@ -275,6 +275,23 @@ impl DatabaseStore {
              created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_amount_minor, a_currency, a_body, \
              a_body_sha256, 'open', a_at, a_at FROM {}",
             source(self.backend(), ATTEMPTS, 1)
+        );
+        self.run(on, sql, rows).await
+    }
+
+    /// A charge that ended without an answer leaves no attempt open.
+    async fn close_attempts(
+        &self,
+        on: &DatabaseTransaction,
+        charges: impl Iterator<Item = ChargeId>,
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        const ENDED: &[(&str, Kind)] = &[("x_id", Kind::Uuid), ("x_at", Kind::Time)];
+        let mut rows = Bulk::new(ENDED);
+        charges.for_each(|id| rows.push(&[Val::uuid(id.0), Val::time(at)]));
+        let sql = format!(
+            "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM {} WHERE charge_id = v.x_id AND state = 'open'",
+            source(self.backend(), ENDED, 1)
         );
         self.run(on, sql, rows).await
     }
@@ -452,7 +469,7 @@ impl DatabaseStore {
     pub(super) async fn keep_run(
         &self,
         kind: &str,
-        [as_of, at]: [chrono::DateTime<chrono::Utc>; 2],
+        [as_of, at]: [DateTime<Utc>; 2],
         hash: &str,
         items: u64,
     ) -> Result<(), StoreError> {
@@ -464,7 +481,7 @@ impl DatabaseStore {
 }
 
 /// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.
-fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: chrono::DateTime<chrono::Utc>) {
+fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: DateTime<Utc>) {
     let (action, detail) = match intent {
         Some(intent) => (
             "charge.intent",

@@ -146,9 +146,12 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
                 .statement_timeout(Duration::from_secs(30))
                 .test_before_acquire(false)
                 .map_sqlx_postgres_opts(|postgres| {
-                    postgres
-                        .statement_cache_capacity(256)
-                        .options([("idle_in_transaction_session_timeout", "10000"), ("TimeZone", "UTC")])
+                    postgres.statement_cache_capacity(256).options([
+                        ("idle_in_transaction_session_timeout", "10000"),
+                        ("TimeZone", "UTC"),
+                        // The ROLLBACK before each hand-out would warn each time that there was nothing to roll back.
+                        ("client_min_messages", "error"),
+                    ])
                 });
             if pool.cleaned {
                 // A cancelled `begin` puts its connection back inside an open transaction; whatever is written through it

@@ -16,7 +16,7 @@ use super::rate;
 use super::rows::whole;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionView,
+    Imported, IntentBatch, OpenCharge, Pressure, Quota, Recorded, Resume, Slice, Store, StoreError, SubscriptionView,
     TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
@@ -257,15 +257,35 @@ impl Store for MemoryStore {
                 Ok(charge) => {
                     row.value = charge;
                     row.fence += 1;
-                    for attempt in row.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
-                        attempt.state = "closed".to_owned();
-                    }
+                    row.close_attempts();
                     outcome.skipped += 1;
                 }
                 Err(_) => outcome.in_flight += 1,
             }
         }
         Ok(Some(outcome))
+    }
+
+    async fn resume(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        _by: &str,
+        _at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let row = book.subscriptions.get_mut(id).filter(|row| {
+            matches!(row.value.status, SubscriptionStatus::Paused | SubscriptionStatus::Quarantined)
+                && row.value.next_cycle == from.from_cycle
+        });
+        let Some(row) = row else { return Ok(false) };
+        row.value.status = SubscriptionStatus::Active;
+        row.value.next_cycle = from.next_cycle;
+        row.value.next_due_at = from.next_due_at.map(whole);
+        row.leased_until = None;
+        row.fence += 1;
+        row.note = None;
+        Ok(true)
     }
 
     async fn claim_due(
@@ -317,6 +337,21 @@ impl Store for MemoryStore {
             }
         }
         Ok(claimed)
+    }
+
+    async fn release(&self, due: &[(SubscriptionId, i64)], open: &[(ChargeId, i64)]) -> Result<(), StoreError> {
+        let mut book = self.book();
+        for (id, fence) in due {
+            if let Some(row) = book.subscriptions.get_mut(id).filter(|row| row.fence == *fence) {
+                row.leased_until = None;
+            }
+        }
+        for (id, fence) in open {
+            if let Some(row) = book.charges.get_mut(id).filter(|row| row.fence == *fence) {
+                row.leased_until = None;
+            }
+        }
+        Ok(())
     }
 
     async fn peek_due(
@@ -407,7 +442,7 @@ impl Store for MemoryStore {
             book.charges.insert(new.charge.id, row);
         }
         for moved in batch.moved {
-            let sends = moved.new_attempt.is_some() || moved.again.is_some();
+            let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
                 !sends || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
             });
@@ -422,6 +457,9 @@ impl Store for MemoryStore {
             };
             row.value = moved.charge.clone();
             row.leased_until = None;
+            if !sends {
+                row.close_attempts();
+            }
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
@@ -582,6 +620,12 @@ impl Store for MemoryStore {
 }
 
 impl ChargeRow {
+    fn close_attempts(&mut self) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
+            attempt.state = "closed".to_owned();
+        }
+    }
+
     fn decided(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>) {
         let Some(intent) = intent else {
             self.history.push(entry(at, "autopay", "charge.recorded", self.value.sentence()));

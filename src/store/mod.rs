@@ -39,8 +39,8 @@ pub(crate) use rows::whole;
 
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, OpenCharge, Pressure, Quota, Slice, Store, StoreError, SubscriptionView, TimelineEntry,
-    Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, OpenCharge, Pressure, Quota, Resume, Slice, Store, StoreError, SubscriptionView,
+    TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 use failure::{code, is_collision, store_error};
 
@@ -178,6 +178,15 @@ impl Store for DatabaseStore {
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
         self.cancel_subscription(id, by, whole(at)).await
     }
+    async fn resume(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.resume_subscription(id, from, by, whole(at)).await
+    }
     async fn claim_due(
         &self,
         merchant: MerchantId,
@@ -196,6 +205,9 @@ impl Store for DatabaseStore {
         limit: u32,
     ) -> Result<Vec<Claimed<OpenCharge>>, StoreError> {
         self.take_open(merchant, whole(due_by), whole(lease_until), limit).await
+    }
+    async fn release(&self, due: &[(SubscriptionId, i64)], open: &[(ChargeId, i64)]) -> Result<(), StoreError> {
+        self.give_back(due, open).await
     }
     async fn peek_due(
         &self,

@@ -128,6 +128,7 @@ impl DatabaseStore {
                        WHERE merchant_id = $1 AND blocked_until_us < $2";
             return self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error);
         }
+        self.make_rate_row(merchant, now_us).await?;
         let look = "SELECT share_permille, changed_us FROM gateway_rate WHERE merchant_id = $1";
         let Some(row) =
             self.database.query_one_raw(self.statement(look, [merchant.0.into()])).await.map_err(store_error)?

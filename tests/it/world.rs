@@ -251,7 +251,9 @@ impl World {
     /// What stays due (a hold, a lease) is looked at again every `idle`.
     pub(crate) async fn live_until(&self, moment: DateTime<Utc>, idle: TimeDelta) {
         loop {
-            let busy = self.run().await.items > 0;
+            // What only waits is released at the end of each run: it alone is no reason to look again at once.
+            let report = self.run().await;
+            let busy = report.items > report.waiting;
             let Some(next) = self.store.next_wake(MERCHANT).await.unwrap() else { break };
             if next == self.now() && busy {
                 continue;

@@ -105,7 +105,9 @@ pub(crate) fn failure(
     match (status, unread) {
         (401, _) => CallError::Unauthorized { evidence },
         (403, _) => CallError::Forbidden { evidence },
-        (404, _) => CallError::NotFound { evidence },
+        // Only the gateway's own "not found" counts: a proxy's page says nothing about the payment.
+        (404, Some(why)) => ambiguous(why, evidence),
+        (404, None) => CallError::NotFound { evidence },
         (429, _) => CallError::RateLimited { evidence },
         (300..=399, _) => ambiguous(Ambiguity::Redirect, evidence),
         (400 | 406 | 422, Some(why)) => ambiguous(why, evidence),

@@ -407,6 +407,28 @@ pub fn enrol(
     Ok((cycle, due_at))
 }
 
+/// Where a paused or quarantined subscription goes on at `now`, and when that falls due.
+///
+/// With `from_today` the cycles that passed meanwhile are not charged; without it they are still owed, the next draw charges
+/// them. The cycle never goes back.
+///
+/// # Errors
+/// A sentence when the plan's calendar has no answer.
+pub fn resume(
+    plan: &Plan,
+    subscription: &Subscription,
+    from_today: bool,
+    now: DateTime<Utc>,
+) -> Result<(u32, Option<DateTime<Utc>>), String> {
+    let cycle = if from_today {
+        enrol(plan, subscription, now)?.0.max(subscription.next_cycle)
+    } else {
+        subscription.next_cycle
+    };
+    let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
+    Ok((cycle, due_at))
+}
+
 fn draw_open(book: &Book<'_>, open: &Open) -> Item {
     let Open { charge, subscription } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
@@ -495,6 +517,17 @@ impl Digest {
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         self.hasher.update(length.to_be_bytes());
         self.hasher.update(text.as_bytes());
+    }
+
+    /// One digest of two parts: the subscriptions that fell due, and the open charges. They may be drawn in turns; each part
+    /// keeps its own order.
+    #[must_use]
+    pub fn joined(due: &Self, open: &Self) -> Self {
+        let mut whole = Self::default();
+        whole.text(&due.finish());
+        whole.text(&open.finish());
+        whole.items = due.items.saturating_add(open.items);
+        whole
     }
 
     /// Items added so far.

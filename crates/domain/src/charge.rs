@@ -595,7 +595,10 @@ impl Charge {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
-            Event::Absent if self.may_send_again(at, limits) => Ok(State::Due { next_at: at, doubt: true }),
+            // Not at this very instant: what a pass decides is never decided again in the same pass.
+            Event::Absent if self.may_send_again(at, limits) => {
+                Ok(State::Due { next_at: after(at, SHORTEST_PAUSE), doubt: true })
+            }
             Event::Absent | Event::Silent | Event::Rejected => Ok(keep_asking()),
             // The question itself was not executed: ask again later, no rung used.
             Event::NotExecuted { wait } => {
@@ -938,7 +941,7 @@ mod tests {
         let unknown = || charge(State::Unknown { since: at(0), asked: 2, next_at: at(300) });
         assert_eq!(unknown().step(Event::Absent, at(300), &limits).unwrap().state.name(), "unknown");
         let again = unknown().step(Event::Absent, at(900), &limits).unwrap();
-        assert_eq!(again.state, State::Due { next_at: at(900), doubt: true });
+        assert_eq!(again.state, State::Due { next_at: at(901), doubt: true });
         let mut tired = unknown();
         tired.tries.submissions = 4;
         assert_eq!(tired.step(Event::Absent, at(900), &limits).unwrap().state.name(), "unknown");
