@@ -11,11 +11,14 @@ use sea_orm::{
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
-use super::failure::{store_error, unavailable};
+use super::failure::{code, is_collision, store_error, unavailable};
 use crate::ports::StoreError;
 
 /// Key of the advisory lock under which migrations run on PostgreSQL.
 const MIGRATION_LOCK: i64 = 0x6175_746f_7061_7901;
+
+/// How often opening is tried again, a tenth of a second each, while another process changes the file.
+const OPEN_TRIES: u32 = 50;
 
 /// How a pool is used; each use has its own, so that one cannot starve another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,14 +183,26 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
             });
         }
     }
-    Database::connect(options).await.map_err(|error| {
-        let place = url.redacted();
-        match store_error(error) {
-            StoreError::Unavailable(why) => StoreError::Unavailable(format!("{place}: {why}")),
-            StoreError::Refused(why) => StoreError::Unavailable(format!("{place}: {why}")),
-            other @ (StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
+    let mut tries = 0;
+    loop {
+        match Database::connect(options.clone()).await {
+            Ok(pool) => return Ok(pool),
+            // Several processes that open a new SQLite file at once are in each other's way while it turns to WAL.
+            Err(error) if tries < OPEN_TRIES && code(&error).is_some_and(|code| is_collision(&code)) => {
+                tries += 1;
+                pause().await;
+            }
+            Err(error) => {
+                let place = url.redacted();
+                return Err(match store_error(error) {
+                    StoreError::Unavailable(why) | StoreError::Refused(why) => {
+                        StoreError::Unavailable(format!("{place}: {why}"))
+                    }
+                    other @ (StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
+                });
+            }
         }
-    })
+    }
 }
 
 /// Applied and known migrations.
