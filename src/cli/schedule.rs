@@ -79,6 +79,9 @@ pub(super) fn run(command: &Schedule, context: &Context) -> Result<Exit, Stop> {
     let refused = |flag: &str, error: &CalendarError| Stop::usage(flag, anchor, &error.to_string());
     let day = on_day.unwrap_or_else(|| AnchorDay::of(anchor));
     let cadence = Cadence::new(anchor, day, every, if_day_missing).map_err(|error| refused("--anchor", &error))?;
+    // There is one calendar to choose from; a plan file still has to name it, because a plan outlives this build.
+    let calendar =
+        calendar.or_else(|| (business_days != BusinessDays::None).then_some(HolidayCalendar::UsFederalReserve));
     let occurrences = cadence::Schedule::new(cadence, at, zone, business_days, calendar)
         .and_then(|schedule| schedule.preview(count))
         .map_err(|error| Stop::usage("schedule", "", &error.to_string()))?;

@@ -110,20 +110,11 @@ impl Engine {
     /// As [`Engine::run_once`].
     pub async fn run_once_until(&self, stop: CancellationToken) -> Result<RunReport, EngineError> {
         let as_of = self.compare_clocks().await?;
-        let pipeline = Pipeline::start(self);
+        let pipeline = Pipeline::start(self, stop.clone());
         let mut report = RunReport { as_of, ..RunReport::default() };
         let mut waiting = Waiting::default();
-        let passed = {
-            let mut pass =
-                std::pin::pin!(self.pass(&pipeline, Bounds { as_of, time: None }, &stop, &mut waiting, &mut report));
-            tokio::select! {
-                passed = &mut pass => passed,
-                () = stop.cancelled() => {
-                    pipeline.stop_sending();
-                    pass.await
-                }
-            }
-        };
+        let bounds = Bounds { as_of, time: None };
+        let passed = self.pass(&pipeline, bounds, &stop, &mut waiting, &mut report).await;
         pipeline.finish().await.fill(&mut report);
         passed?;
         // Whoever looks next finds what waits here still due, as this run did.
@@ -148,7 +139,7 @@ impl Engine {
     /// [`EngineError::Heartbeat`] when the bell cannot be hung.
     pub async fn serve(&self, stop: CancellationToken) -> Result<(), EngineError> {
         let bell = Heartbeat::start(self.inner.settings.heartbeat).await?;
-        let pipeline = Pipeline::start(self);
+        let pipeline = Pipeline::start(self, stop.clone());
         let mut waiting = Waiting::default();
         while !stop.is_cancelled() {
             if self.watched_pass(&pipeline, &stop, &mut waiting).await {
@@ -163,7 +154,6 @@ impl Engine {
                 }
             }
         }
-        pipeline.stop_sending();
         tracing::info!(event = "draining", "finishing what is under way");
         pipeline.finish().await;
         bell.stop().await

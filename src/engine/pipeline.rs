@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use domain::agenda::{Hold, observe};
@@ -83,13 +84,14 @@ pub(super) struct Pipeline {
     tracker: TaskTracker,
     verdicts: mpsc::Sender<Verdict>,
     recorder: tokio::task::JoinHandle<()>,
-    stopping: Arc<AtomicBool>,
+    stop: CancellationToken,
     holds: HoldsSeen,
     pub(super) tally: Arc<Tally>,
 }
 
 impl Pipeline {
-    pub(super) fn start(engine: &Engine) -> Self {
+    /// Starts the recorder. Once `stop` is cancelled nothing queued is sent any more; what is under way is finished.
+    pub(super) fn start(engine: &Engine, stop: CancellationToken) -> Self {
         let settings = &engine.inner.settings;
         let batch = usize::try_from(settings.batch).unwrap_or(500).max(1);
         let (verdicts, inbox) = mpsc::channel(batch.saturating_mul(2));
@@ -107,7 +109,7 @@ impl Pipeline {
             tracker: TaskTracker::new(),
             verdicts,
             recorder,
-            stopping: Arc::new(AtomicBool::new(false)),
+            stop,
             holds: Arc::new(Mutex::new(None)),
             tally,
         }
@@ -125,7 +127,7 @@ impl Pipeline {
         let sender = Sender {
             engine: self.engine.clone(),
             slots: self.slots.clone(),
-            stopping: self.stopping.clone(),
+            stop: self.stop.clone(),
             holds: self.holds.clone(),
             shared,
         };
@@ -143,11 +145,6 @@ impl Pipeline {
         });
     }
 
-    /// Nothing queued is sent any more; what is under way is finished.
-    pub(super) fn stop_sending(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
     /// Waits for every sender and for the recorder's last commit.
     pub(super) async fn finish(self) -> Arc<Tally> {
         self.tracker.close();
@@ -163,7 +160,7 @@ impl Pipeline {
 struct Sender {
     engine: Engine,
     slots: Arc<Semaphore>,
-    stopping: Arc<AtomicBool>,
+    stop: CancellationToken,
     holds: HoldsSeen,
     shared: Arc<Shared>,
 }
@@ -191,7 +188,7 @@ impl Sender {
         drop(slot);
         let accepted =
             matches!(seen.last(), Some((_, Observation { seen: Seen::Accepted { settles_in_days: false }, .. })));
-        if accepted && !self.stopping.load(Ordering::Relaxed) {
+        if accepted && !self.stop.is_cancelled() {
             let clock = &self.engine.inner.clock;
             if !clock.is_turned() {
                 clock.sleep(self.engine.inner.settings.settle_wait).await;
@@ -236,7 +233,7 @@ impl Sender {
     /// Asks, or says nothing when the process is stopping or no permit is to be had: then nothing changes.
     async fn put_question(&self, question: &Question) -> Option<(DateTime<Utc>, Observation)> {
         let slot = self.slots.acquire().await;
-        if self.stopping.load(Ordering::Relaxed) || self.engine.inner.throttle.permit().await.is_err() {
+        if self.stop.is_cancelled() || self.engine.inner.throttle.permit().await.is_err() {
             return None;
         }
         let answer = self.engine.inner.gateway.ask(question).await;
@@ -250,7 +247,7 @@ impl Sender {
         // A process that was stopped and came back: somebody else may be asking about this charge already.
         let lease = self.engine.inner.settings.limits.lease.to_std().unwrap_or_default();
         let too_old = || committed.elapsed() > lease / 2;
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stop.is_cancelled() {
             return Some("shutting down");
         }
         if !too_old() && self.engine.inner.throttle.permit().await.is_err() {
@@ -259,7 +256,7 @@ impl Sender {
         if too_old() {
             return Some("half of the lease had passed before it was sent");
         }
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stop.is_cancelled() {
             return Some("shutting down");
         }
         if committed.elapsed() < HOLDS_FRESH {

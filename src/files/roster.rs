@@ -611,8 +611,12 @@ impl<'a> Row<'_, 'a> {
         };
         let at = self.value("consent_at", moments, "consent_at_invalid");
         let channels = |text: &str| match text {
-            "WEB" | "TEL" | "PPD" => Ok(text.to_owned()),
-            _ => Err("is not a way of consenting: write WEB, TEL or PPD".to_owned()),
+            "WEB" | "TEL" => Ok(text.to_owned()),
+            // The gateway wants the person who took a paper consent with every such debit (contract §3.6).
+            "PPD" => {
+                Err("cannot be charged by this version, which knows no agent to name: write WEB or TEL".to_owned())
+            }
+            _ => Err("is not a way of consenting: write WEB or TEL".to_owned()),
         };
         let channel = self.value("consent_channel", channels, "consent_channel_invalid");
         let some = blank.len() < CONSENT.len();

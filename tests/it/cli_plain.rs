@@ -69,7 +69,6 @@ fn wrong_flags_end_with_two_and_say_what_to_write() {
     for (more, part) in [
         (vec!["--count", "0"], "1..=10000"),
         (vec!["--count", "10001"], "1..=10000"),
-        (vec!["--business-days", "next"], "calendar"),
         (vec!["--business-days", "later", "--calendar", "us-federal-reserve"], "modified_next"),
         (vec!["--if-day-missing", "never"], "skip"),
         (vec!["--calendar", "mars"], "us-federal-reserve"),
