@@ -1160,18 +1160,18 @@ mod tests {
         let mut settings = whole();
         settings.extend([
             ("gateway.time_limit_seconds", "1"),
-            ("testing.lease_seconds", "2"),
+            ("testing.lease_seconds", "4"),
             ("testing.quiesce_seconds", "0.5"),
             ("testing.ladder_seconds", "0.1, 1,2"),
             ("testing.window_seconds", "60"),
         ]);
         let config = Config::of(&settings).unwrap();
-        assert_eq!(config.limits().lease, TimeDelta::seconds(2));
+        assert_eq!(config.limits().lease, TimeDelta::seconds(4));
         assert_eq!(config.limits().quiesce, TimeDelta::milliseconds(500));
         assert_eq!(config.limits().ladder.first(), Some(&TimeDelta::milliseconds(100)));
-        settings.extend([("testing.lease_seconds", "1"), ("testing.window_seconds", "0.4")]);
+        settings.extend([("testing.lease_seconds", "2"), ("testing.window_seconds", "0.4")]);
         let told = mistakes(&settings).join("\n");
-        assert!(told.contains("is not below the lease of 1 s"), "{told}");
+        assert!(told.contains("is not below half of the lease of 2 s"), "{told}");
         assert!(told.contains("is not above the quiesce time"), "{told}");
     }
 

@@ -3,7 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use domain::agenda::{Advance, Hold, Open, Scope};
 use domain::attempt::{Body, Intent};
 use domain::charge::Charge;
 use domain::dunning::Policy;
-use domain::id::{ChargeId, Key, MerchantId, SubscriptionId};
+use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, Subscription, SubscriptionStatus};
@@ -415,6 +415,9 @@ pub trait Store: Send + Sync {
     async fn catalog(&self) -> Result<Catalog, StoreError>;
     /// Applies plans and policies; versions count up, versions in force stay readable.
     async fn apply(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError>;
+
+    /// Plans that some subscription is under, whatever its status.
+    async fn plans_in_use(&self) -> Result<BTreeSet<PlanId>, StoreError>;
 
     /// Holds in force, oldest first.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use domain::plan::{Catalog, OnDay, Plan, PlanStatus, Price};
 
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::{Context, person};
+use crate::app::App;
 use crate::files::{CatalogFiles, read_catalog};
 use crate::ports::CatalogChange;
 
@@ -72,12 +73,36 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
+/// A plan with subscriptions keeps its rhythm: with another one, cycles already counted would fall on other dates.
+async fn refuse_other_rhythms(known: &Catalog, files: &CatalogFiles, app: &App) -> Result<(), Stop> {
+    let differs = |plan: &Plan| known.plans.get(&plan.id)?.rhythm_differs(plan);
+    if files.plans.iter().all(|(_, plan)| differs(plan).is_none()) {
+        return Ok(());
+    }
+    let used = app.store.plans_in_use().await?;
+    let problems: Vec<Problem> = files
+        .plans
+        .iter()
+        .filter_map(|(_, plan)| {
+            let field = differs(plan).filter(|_| used.contains(&plan.id))?;
+            Some(Problem::new(
+                format!("{}.toml", plan.id),
+                field,
+                "differs from the plan in force, whose subscriptions have counted their cycles by it",
+                "write a new plan with another id for the new rhythm, and leave this one as it was",
+            ))
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
+}
+
 async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Stop> {
     context
         .with_app(async |app, _| {
             let known = app.store.catalog().await?;
             let policies: Vec<String> = known.policies.keys().map(ToString::to_string).collect();
             let files = read_catalog(dir, &policies)?;
+            refuse_other_rhythms(&known, &files, app).await?;
             let count = files.files;
             let rows = if dry_run {
                 would_apply(&known, &files)

@@ -224,6 +224,8 @@ impl Sender {
             | State::Parked { .. } => charge,
         };
         let payment_id = value.attempt.as_ref().and_then(|attempt| attempt.payment_id.clone());
+        // The key that was sent, should the environment's name have changed since.
+        let key = value.attempt.as_ref().map_or(key, |attempt| attempt.key);
         let question = Question { key, payment_id, amount: charge.amount };
         let seen = self.put_question(&question).await;
         let attempt = charge.tries.attempt;

@@ -1,6 +1,6 @@
 //! Plans, policies, holds and subscriptions: what people change, each change in one transaction with its audit row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use domain::agenda::{Hold, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
-use domain::id::SubscriptionId;
+use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
@@ -156,6 +156,18 @@ impl DatabaseStore {
             })
         })
         .await
+    }
+
+    pub(super) async fn used_plans(&self) -> Result<BTreeSet<PlanId>, StoreError> {
+        let sql = self.statement("SELECT DISTINCT plan_id FROM subscription", []);
+        let found = self.database.query_all_raw(sql).await.map_err(store_error)?;
+        let mut used = BTreeSet::new();
+        for row in &found {
+            let id: String = row.try_get("", "plan_id").map_err(store_error)?;
+            // An id that cannot be read is no plan's.
+            used.extend(PlanId::parse(&id));
+        }
+        Ok(used)
     }
 
     pub(super) async fn read_holds(&self) -> Result<Vec<Hold>, StoreError> {

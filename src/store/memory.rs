@@ -1,6 +1,6 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use domain::agenda::{Hold, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
-use domain::id::{ChargeId, MerchantId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
@@ -156,6 +156,10 @@ impl Store for MemoryStore {
             book.catalog.policies.insert(policy.id.clone(), policy.clone());
         }
         Ok(applied)
+    }
+
+    async fn plans_in_use(&self) -> Result<BTreeSet<PlanId>, StoreError> {
+        Ok(self.book().subscriptions.values().map(|row| row.value.plan.clone()).collect())
     }
 
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
@@ -407,7 +411,7 @@ impl Store for MemoryStore {
         }
         let mut intents = Vec::new();
         let mut lost = 0;
-        let mut advanced = std::collections::BTreeSet::new();
+        let mut advanced = BTreeSet::new();
         for Claimed { value: advance, fence } in &batch.advances {
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
                 row.fence == *fence

@@ -15,7 +15,7 @@ mod rate;
 mod rows;
 mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use sea_orm::{
 
 use domain::agenda::{Hold, Scope};
 use domain::charge::Charge;
-use domain::id::{ChargeId, MerchantId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
@@ -148,6 +148,9 @@ impl Store for DatabaseStore {
     }
     async fn apply(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError> {
         self.apply_catalog(change, by, whole(at)).await
+    }
+    async fn plans_in_use(&self) -> Result<BTreeSet<PlanId>, StoreError> {
+        self.used_plans().await
     }
     async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         self.read_holds().await

@@ -47,6 +47,20 @@ fn plans_are_applied_once_and_a_wrong_directory_changes_nothing() {
     assert!(bench.run(&["plans", "list"]).exits(0).out.contains("USD 1,079.00"));
 }
 
+/// The price of a plan with subscriptions may change, its rhythm may not: cycles are counted by it.
+#[test]
+fn a_plan_in_use_keeps_its_rhythm() {
+    let bench = Bench::with_plans();
+    bench.write("plans/wellness.toml", PLAN.replace("1 month", "2 months"));
+    bench.run(&["plans", "apply", "plans"]).exits(0);
+    bench.write("roster.csv", roster(&["a"], "2027-01-01"));
+    bench.run(&["subscriptions", "import", "roster.csv"]).exits(0);
+    bench.write("plans/wellness.toml", PLAN.replace("1 month", "1 week"));
+    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["wellness.toml", "schedule.every"]);
+    bench.write("plans/wellness.toml", PLAN.replace("1 month", "2 months").replace("1079.00", "1084.00"));
+    bench.run(&["plans", "apply", "plans"]).exits(0);
+}
+
 #[test]
 fn a_good_roster_is_imported_once() {
     let bench = Bench::with_plans();

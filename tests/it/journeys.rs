@@ -1162,3 +1162,21 @@ async fn a_dry_run_and_the_run_agree_right_after_a_run_that_only_waited() {
     assert_eq!((done.items, done.agenda_hash == announced.agenda_hash), (announced.items, true));
     world.balance().await;
 }
+
+#[tokio::test]
+async fn a_changed_rhythm_bills_nobody_backwards() {
+    let world = World::begin(Backend::Sqlite, "2027-01-15T00:00:00Z", "a changed rhythm").await.unwrap();
+    world.apply(&[plan("gold", "1 month", "America/New_York", "06:00", "79.00")]).await;
+    world.enrol(vec![subscriber("sub-1", "gold", "2027-01-15", card(Behaviour::Pays, 1))]).await;
+    for moment in ["2027-01-15T11:00:00Z", "2027-02-15T11:00:00Z", "2027-03-15T11:00:00Z"] {
+        world.turn_to(moment);
+        world.run().await;
+    }
+    // By weeks, cycle 3 would have been in February, and everything since would be due at once.
+    world.apply(&[plan("gold", "1 week", "America/New_York", "06:00", "79.00")]).await;
+    world.turn_to("2027-04-15T11:00:00Z");
+    let report = world.run().await;
+    assert_eq!((report.sent, report.quarantined), (0, 1));
+    assert_eq!(world.sandbox().ledger().success_count(), 3);
+    world.balance().await;
+}

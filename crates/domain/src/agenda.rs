@@ -3,7 +3,7 @@
 //! [`draw`] reads facts and the time and says what to do, in which order and why. It changes nothing. A dry run prints its
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +16,10 @@ use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
 pub const CATCH_UP_MAX: u32 = 92;
+
+/// How far a due instant may lie from the one stored when the cycle was scheduled: zone data, a change of the hour and a roll
+/// over holidays all fit; a changed rhythm does not, and would bill backwards.
+const MOVED_MAX: TimeDelta = TimeDelta::days(15);
 
 /// What a hold covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +325,16 @@ fn catch_up(
         if charge.due_at > now {
             return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
         }
+        // The stored instant is a cache of the civil intent: hours or a bank holiday may move, not weeks.
+        let moved = subscription.next_due_at.map(|cached| charge.due_at.signed_duration_since(cached).abs());
+        if cycle == subscription.next_cycle && moved.is_some_and(|moved| moved > MOVED_MAX) {
+            return Err(format!(
+                "cycle {cycle} was scheduled for {} and the plan now says {}: the plan's rhythm changed under a running \
+                 subscription, a person must say which cycles to charge",
+                subscription.next_due_at.map(|at| at.date_naive().to_string()).unwrap_or_default(),
+                charge.due_at.date_naive()
+            ));
+        }
         missed = missed.saturating_add(1);
         if missed > CATCH_UP_MAX {
             return Err(format!(
@@ -590,7 +604,7 @@ pub fn observe(
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
         Seen::NotExecuted { retry_after, .. } => {
-            Event::NotExecuted { wait: retry_after.and_then(|wait| chrono::TimeDelta::from_std(wait).ok()) }
+            Event::NotExecuted { wait: retry_after.and_then(|wait| TimeDelta::from_std(wait).ok()) }
         }
         Seen::Rejected => Event::Rejected,
         Seen::Absent => Event::Absent,

@@ -443,6 +443,23 @@ impl Plan {
         Schedule::new(cadence, self.charge_at, zone, self.business_days, self.calendar)
     }
 
+    /// The field whose change would give cycles that were already counted other dates, if the two plans differ in one: the
+    /// cycle index is the identity of what was charged, so the rhythm of a plan in force stays.
+    #[must_use]
+    pub fn rhythm_differs(&self, other: &Self) -> Option<&'static str> {
+        if self.every != other.every {
+            Some("schedule.every")
+        } else if self.on_day != other.on_day {
+            Some("schedule.on_day")
+        } else if self.if_day_missing != other.if_day_missing {
+            Some("schedule.if_day_missing")
+        } else if self.free_first_days != other.free_first_days {
+            Some("schedule.free_first")
+        } else {
+            None
+        }
+    }
+
     /// What the cycle that falls on `date` costs this subscription; `None` when no price applies on that date.
     #[must_use]
     pub fn price_on(&self, date: NaiveDate, subscription: &Subscription) -> Option<Money> {
@@ -527,6 +544,21 @@ mod tests {
             "collect.statement_suffix",
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn prices_and_hours_may_change_the_rhythm_may_not() {
+        let plan = Plan::from_spec(&spec(), 1).unwrap();
+        let changed = |change: &dyn Fn(&mut PlanSpec)| {
+            let mut other = spec();
+            change(&mut other);
+            plan.rhythm_differs(&Plan::from_spec(&other, 2).unwrap())
+        };
+        assert_eq!(changed(&|s| s.amount.value = Some("80.00".into())), None);
+        assert_eq!(changed(&|s| s.schedule.charge_at = "09:00".into()), None);
+        assert_eq!(changed(&|s| s.schedule.every = "1 week".into()), Some("schedule.every"));
+        assert_eq!(changed(&|s| s.schedule.on_day = Some("1".into())), Some("schedule.on_day"));
+        assert_eq!(changed(&|s| s.schedule.free_first = Some("30 days".into())), Some("schedule.free_first"));
     }
 
     #[test]
