@@ -20,7 +20,7 @@ use crate::world::{MERCHANT, card, database_store, plan, subscriber};
 
 /// Kills for each reading of idempotency; three readings a test.
 const KILLS: u32 = 100;
-const BACKLOG: u64 = 900;
+const BACKLOG: u64 = 1_300;
 
 /// A small deterministic generator: the tests choose moments, not secrets.
 pub(crate) struct Moments(u64);

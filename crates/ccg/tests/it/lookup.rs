@@ -109,8 +109,17 @@ async fn a_gateway_that_refuses_every_token_is_asked_twice_and_does_not_drain_th
 
 #[tokio::test]
 async fn a_look_up_that_gets_trouble_says_so_and_is_not_repeated() {
-    for (status, kind) in [(403, "forbidden"), (404, "not_found"), (429, "rate_limited"), (500, "ambiguous")] {
-        let world = World::new(move |_, _| Reply::Say(json(status, "{}"))).await;
+    const MISSING: &str = r#"{"title":"NOT_FOUND","status":404,"detail":"Payment information not found."}"#;
+    for (status, body, kind) in [
+        (403, "{}", "forbidden"),
+        (404, MISSING, "not_found"),
+        // A page that is not the gateway's says nothing about the payment.
+        (404, "{}", "ambiguous"),
+        (404, "<html>no such page</html>", "ambiguous"),
+        (429, "{}", "rate_limited"),
+        (500, "{}", "ambiguous"),
+    ] {
+        let world = World::new(move |_, _| Reply::Say(json(status, body))).await;
         assert_eq!(world.client.find_payment(TRANSACTION).await.unwrap_err().kind(), kind);
         assert_eq!(world.gateway.count(), 1);
     }

@@ -182,7 +182,9 @@ fn the_limits_are_named_in_the_gateways_words() {
             "consent.collectionDetails are not valid",
             Box::new(|p| {
                 let mut consent = consent(ConsentKind::Web);
-                consent.collection_details.web = None;
+                // Half of what a web consent holds; left out altogether it is taken as it is.
+                consent.collection_details.web =
+                    Some(ccg::WebConsent { ip_address: String::new(), user_agent: "browser".to_owned() });
                 p.consent = Some(consent);
             }),
         ),
@@ -218,6 +220,12 @@ fn the_limits_are_named_in_the_gateways_words() {
         assert_eq!(messages(change), [expected]);
     }
     assert!(messages(|p| p.consent = Some(consent(ConsentKind::Web))).is_empty());
+    let bare = |p: &mut CreatePayment| {
+        let mut consent = consent(ConsentKind::Web);
+        consent.collection_details.web = None;
+        p.consent = Some(consent);
+    };
+    assert!(messages(bare).is_empty());
     assert!(messages(|p| p.description = Some("é".repeat(100))).is_empty());
 }
 
