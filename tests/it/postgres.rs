@@ -4,11 +4,12 @@
 //! answers, the suites that need one are named as skipped; with `AUTOPAY_REQUIRE_POSTGRES=1` they fail instead.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+static ABSENT: AtomicBool = AtomicBool::new(false);
 
 fn server() -> String {
     std::env::var("AUTOPAY_TEST_POSTGRES").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
@@ -20,6 +21,10 @@ async fn admin() -> Result<DatabaseConnection, sea_orm::DbErr> {
     Database::connect(options).await
 }
 
+async fn answer() -> Result<DatabaseConnection, String> {
+    admin().await.map_err(|error| error.to_string())
+}
+
 /// A database that is dropped with this value.
 pub(crate) struct TestDatabase {
     name: String,
@@ -29,9 +34,13 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// `None` where no server answers; then `test` is named as skipped.
     pub(crate) async fn create(test: &str) -> Option<Self> {
-        let admin = match admin().await {
+        // Asked once: a server that does not answer is not waited for by every test.
+        let found =
+            if ABSENT.load(Ordering::Relaxed) { Err("it did not answer before".to_owned()) } else { answer().await };
+        let admin = match found {
             Ok(admin) => admin,
             Err(error) => {
+                ABSENT.store(true, Ordering::Relaxed);
                 let required = std::env::var("AUTOPAY_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
                 assert!(!required, "PostgreSQL is required and does not answer: {error}");
                 // Past the harness's capture, or nobody would read it.
