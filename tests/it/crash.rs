@@ -200,25 +200,30 @@ window_seconds = 3600
     // The storm ends; one process finishes the work.
     sandbox.set_faults(Faults::none());
     let mut process = serve(&configuration, &log);
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        rest(Duration::from_millis(250)).await;
-        let totals = store.totals().await.unwrap();
-        let done: u64 = totals
-            .iter()
-            .filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str()))
-            .map(|(_, (n, _))| n)
-            .sum();
-        if done >= BACKLOG {
-            break;
-        }
+    drained(&store, BACKLOG, || {
         assert!(process.try_wait().unwrap().is_none(), "it ended: {}", std::fs::read_to_string(&log).unwrap());
-        assert!(Instant::now() < deadline, "not done in time: {totals:?}\n{}", std::fs::read_to_string(&log).unwrap());
-    }
+    })
+    .await;
     process.kill().unwrap();
     process.wait().unwrap();
     agree(&store, &sandbox, BACKLOG, killed_at).await;
     sandbox.stop().await;
+}
+
+/// Waits until every obligation of a backlog has an answer; `look` sees to the processes meanwhile.
+pub(crate) async fn drained(store: &Arc<dyn Store>, backlog: u64, mut look: impl FnMut()) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        rest(Duration::from_millis(250)).await;
+        let totals = store.totals().await.unwrap();
+        let answered = |word: &str| ["paid", "failed", "failing"].contains(&word);
+        let done: u64 = totals.iter().filter(|((word, _), _)| answered(word)).map(|(_, (n, _))| n).sum();
+        if done >= backlog {
+            return;
+        }
+        look();
+        assert!(Instant::now() < deadline, "not done in time: {totals:?}");
+    }
 }
 
 /// Three lists: the book's, the store's, the gateway's own.

@@ -2,13 +2,13 @@
 //! that both share.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use autopay::clock::TurnedClock;
 use chrono::Utc;
 use sandbox::Options;
 
-use crate::crash::{WallTime as _, agree, backlog, configuration, rest, serve};
+use crate::crash::{WallTime as _, agree, backlog, configuration, drained, serve};
 use crate::postgres::TestDatabase;
 use crate::world::database_store;
 
@@ -29,20 +29,12 @@ async fn two_processes_share_one_backlog_and_one_rate() {
     let configuration = configuration(folder.path(), &database.url, &sandbox, &more);
     let logs = [folder.path().join("one"), folder.path().join("two")];
     let mut processes = logs.each_ref().map(|log| serve(&configuration, log));
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        rest(Duration::from_millis(200)).await;
-        let totals = store.totals().await.unwrap();
-        let done: u64 = totals
-            .iter()
-            .filter(|((word, _), _)| ["paid", "failed", "failing"].contains(&word.as_str()))
-            .map(|(_, (n, _))| n)
-            .sum();
-        if done >= BACKLOG {
-            break;
+    drained(&store, BACKLOG, || {
+        for (process, log) in processes.iter_mut().zip(&logs) {
+            assert!(process.try_wait().unwrap().is_none(), "it ended: {}", std::fs::read_to_string(log).unwrap());
         }
-        assert!(Instant::now() < deadline, "not done in time: {totals:?}");
-    }
+    })
+    .await;
     for process in &mut processes {
         terminate(process);
     }
