@@ -18,7 +18,7 @@ use crate::gateway::CcgGateway;
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
-pub use crate::store::SchemaStatus;
+pub use crate::store::{SchemaStatus, SoleDispatcher};
 
 /// Why the application could not be built or asked.
 #[derive(Debug, Error)]
@@ -35,6 +35,11 @@ pub enum AppError {
     /// A setting is missing or wrong.
     #[error("{0}")]
     Config(String),
+    /// Another process dispatches on the same SQLite file.
+    #[error(
+        "another autopay process charges from this database file: stop it first, or use PostgreSQL, where several may"
+    )]
+    SecondDispatcher,
 }
 
 /// What `gateway ping` found.
@@ -107,6 +112,14 @@ impl App {
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
         Ok(Self { store, clock, engine, database, gateway })
+    }
+
+    /// Takes the right to charge; held until the value is dropped.
+    ///
+    /// # Errors
+    /// [`AppError::SecondDispatcher`] when another process has it.
+    pub fn sole_dispatcher(config: &Config) -> Result<SoleDispatcher, AppError> {
+        SoleDispatcher::of(&database_url(config)?)?.ok_or(AppError::SecondDispatcher)
     }
 
     /// Closes the database pool; what was committed stays.

@@ -91,6 +91,14 @@ pub struct DatabaseConfig {
     pub pool: u32,
 }
 
+impl DatabaseConfig {
+    /// Is it a server, which may come and go, and not a file?
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.url.expose_secret().starts_with("postgres")
+    }
+}
+
 /// How the gateway is reached.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {

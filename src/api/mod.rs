@@ -9,8 +9,8 @@ mod problem;
 use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -47,25 +47,25 @@ pub struct Health {
 
 #[derive(Debug)]
 struct Inner {
-    store: Arc<dyn Store>,
-    started: AtomicBool,
+    /// Set once the database was reached and its schema found right.
+    store: OnceLock<Arc<dyn Store>>,
     draining: AtomicBool,
     checks: Arc<Semaphore>,
 }
 
-impl Health {
+impl Default for Health {
     /// Not started, not draining.
-    #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    fn default() -> Self {
         let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
-        Self {
-            inner: Arc::new(Inner { store, started: AtomicBool::new(false), draining: AtomicBool::new(false), checks }),
-        }
+        Self { inner: Arc::new(Inner { store: OnceLock::new(), draining: AtomicBool::new(false), checks }) }
     }
+}
 
-    /// From now on `/startupz` says yes: configuration and schema are right.
-    pub fn started(&self) {
-        self.inner.started.store(true, Ordering::SeqCst);
+impl Health {
+    /// From now on `/startupz` says yes, and `/readyz` asks this store: configuration and schema are right.
+    pub fn started(&self, store: Arc<dyn Store>) {
+        // Only the first start counts; there is no second.
+        self.inner.store.get_or_init(|| store);
     }
 
     /// From now on `/readyz` says no.
@@ -74,7 +74,7 @@ impl Health {
     }
 
     fn has_started(&self) -> bool {
-        self.inner.started.load(Ordering::SeqCst)
+        self.inner.store.get().is_some()
     }
 
     fn is_draining(&self) -> bool {
@@ -83,10 +83,10 @@ impl Health {
 
     /// Asks the database on a task of its own: neither this future's end nor its impatience interrupts the question.
     async fn database(&self) -> Result<(), String> {
+        let Some(store) = self.inner.store.get().cloned() else { return Err("not reached yet".to_owned()) };
         let Ok(permit) = Arc::clone(&self.inner.checks).try_acquire_owned() else {
             return Err("earlier checks still wait for the database".to_owned());
         };
-        let store = Arc::clone(&self.inner.store);
         let check = tokio::spawn(async move {
             let found = store.check().await.map_err(|error| error.to_string());
             drop(permit);

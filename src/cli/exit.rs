@@ -98,6 +98,7 @@ impl From<&AppError> for Exit {
             AppError::Engine(error) => error.into(),
             AppError::Gateway(_) => Self::Unavailable,
             AppError::Config(_) => Self::Usage,
+            AppError::SecondDispatcher => Self::Conflict,
         }
     }
 }

@@ -151,6 +151,7 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
 }
 
 async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let _sole = App::sole_dispatcher(config)?;
     let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();

@@ -14,14 +14,18 @@ use super::exit::{Exit, Problem, Stop};
 use super::signals::Signals;
 use super::{Context, logging, person};
 use crate::api::{self, Bound, Health};
-use crate::app::{self, App};
+use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
 use crate::config::Config;
-use crate::ports::{Clock, Store};
+use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
 
 /// How often the gauges of the book are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(15);
+/// The first pause before a database that does not answer at the start is tried again; doubled up to the longest.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const OPEN_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -55,33 +59,11 @@ pub(super) async fn run(command: Serve, context: &Context) -> Result<Exit, Stop>
 }
 
 async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut signals: Signals) -> Result<Exit, Stop> {
-    let opening = Box::pin(open(migrate, config));
-    let app = tokio::select! {
-        app = opening => app?,
-        exit = signals.next() => return Ok(exit),
-    };
-    let served = Box::pin(serve_app(&app, config, metrics, signals)).await;
-    app.close().await;
-    served
-}
-
-async fn open(migrate: bool, config: &Config) -> Result<App, Stop> {
-    if migrate {
-        let status = app::migrate(config).await?;
-        tracing::info!(
-            event = "migrated",
-            migrations = u64::try_from(status.applied).unwrap_or(u64::MAX),
-            "the schema is up to date"
-        );
-    }
-    Ok(App::open(config).await?)
-}
-
-async fn serve_app(app: &App, config: &Config, metrics: PrometheusHandle, mut signals: Signals) -> Result<Exit, Stop> {
-    let health = Health::new(Arc::clone(&app.store));
     // Two stops: claiming ends first, probes answer until the work is done.
     let (stop_claiming, stop_answering) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
+    let health = Health::default();
+    // The probes answer before the database does: a cluster must not end a process that waits for it.
     let listener = bind("http.listen", config.http.listen).await?;
     let address = listener.address;
     match config.http.metrics_listen {
@@ -92,10 +74,70 @@ async fn serve_app(app: &App, config: &Config, metrics: PrometheusHandle, mut si
             tasks.spawn(listener.serve(api::router(health.clone(), None), stop_answering.clone()));
         }
     }
-    tasks.spawn(gauges(Arc::clone(&app.store), Arc::clone(&app.clock), stop_answering.clone()));
-    health.started();
-    tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
+    tracing::info!(event = "listening", listen = %address, "probes answer");
+    let opening = Box::pin(open(migrate, config));
+    let ended = tokio::select! {
+        opened = opening => match opened {
+            Ok((app, _sole)) => {
+                tasks.spawn(gauges(Arc::clone(&app.store), Arc::clone(&app.clock), stop_answering.clone()));
+                health.started(Arc::clone(&app.store));
+                tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
+                let ended = Box::pin(work(&app, &health, &stop_claiming, signals)).await;
+                finish_answering(&health, &stop_answering, &tasks).await;
+                app.close().await;
+                return ended;
+            }
+            Err(stop) => Err(stop),
+        },
+        exit = signals.next() => Ok(exit),
+    };
+    finish_answering(&health, &stop_answering, &tasks).await;
+    ended
+}
 
+async fn finish_answering(health: &Health, stop: &CancellationToken, tasks: &TaskTracker) {
+    health.draining();
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Opens the application; a PostgreSQL that is not there yet is waited for, since a restart would not bring it back.
+async fn open(migrate: bool, config: &Config) -> Result<(App, SoleDispatcher), Stop> {
+    let sole = App::sole_dispatcher(config)?;
+    let mut pause = OPEN_PAUSE;
+    loop {
+        match open_once(migrate, config).await {
+            Ok(app) => return Ok((app, sole)),
+            Err(AppError::Store(StoreError::Unavailable(why))) if config.database.is_postgres() => {
+                tracing::error!(event = "store_unavailable", why, "waiting for the database");
+                WallClock.sleep(pause).await;
+                pause = pause.saturating_mul(2).min(OPEN_PAUSE_MAX);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn open_once(migrate: bool, config: &Config) -> Result<App, AppError> {
+    if migrate {
+        let status = app::migrate(config).await?;
+        tracing::info!(
+            event = "migrated",
+            migrations = u64::try_from(status.applied).unwrap_or(u64::MAX),
+            "the schema is up to date"
+        );
+    }
+    App::open(config).await
+}
+
+/// The engine until it ends or a signal comes; then until what is under way is finished.
+async fn work(
+    app: &App,
+    health: &Health,
+    stop_claiming: &CancellationToken,
+    mut signals: Signals,
+) -> Result<Exit, Stop> {
     let mut engine = Box::pin(app.engine.serve(stop_claiming.clone()));
     let ended = tokio::select! {
         ended = &mut engine => ended,
@@ -110,10 +152,6 @@ async fn serve_app(app: &App, config: &Config, metrics: PrometheusHandle, mut si
             ended
         }
     };
-    health.draining();
-    stop_answering.cancel();
-    tasks.close();
-    tasks.wait().await;
     ended?;
     tracing::info!(event = "stopped", "everything under way is finished");
     Ok(Exit::Done)

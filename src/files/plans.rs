@@ -242,7 +242,7 @@ pub fn read_plan(label: &str, text: &str) -> Result<(PlanSpec, Plan), Vec<FileMi
 
 /// Reads one dunning policy file.
 ///
-/// `not_past = "next_due_date"`, `quiet_from` and `quiet_to`, `notify` of a step and `hand_to` are checked and kept nowhere yet. The
+/// `quiet_from` and `quiet_to`, `notify` of a step and `hand_to` are checked and kept nowhere yet. The
 /// classes of a `[stop_at_once]` that could be tried again are left out of every step that does not name its own.
 ///
 /// # Errors

@@ -122,6 +122,7 @@ fn fixed(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, value: &'static str) {
 struct Limits {
     most_attempts: Option<u16>,
     give_up_after_days: Option<u16>,
+    not_past_next_due: bool,
     at: Option<NaiveTime>,
 }
 
@@ -142,11 +143,11 @@ fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
         }
         None => None,
     };
-    sheet.word(&tab, "not_past", Need::Optional, &["next_due_date"], &[]);
+    let not_past_next_due = sheet.word(&tab, "not_past", Need::Optional, &["next_due_date"], &[]).is_some();
     sheet.checked_time(&tab, "quiet_from");
     sheet.checked_time(&tab, "quiet_to");
     let at = if tab.get("at").is_some() { sheet.checked_time(&tab, "at") } else { NaiveTime::from_hms_opt(9, 0, 0) };
-    Limits { most_attempts, give_up_after_days, at }
+    Limits { most_attempts, give_up_after_days, not_past_next_due, at }
 }
 
 /// The classes that a list of words names.
@@ -274,6 +275,7 @@ fn contradictions(
         most_attempts: tries,
         give_up_after_days: limits.give_up_after_days.unwrap_or(u16::MAX),
         at: limits.at.unwrap_or_default(),
+        not_past_next_due: limits.not_past_next_due,
         steps: numbered.into_iter().map(|(_, step)| step).collect(),
         at_the_end: at_the_end.unwrap_or(AtTheEnd::PauseSubscription),
     };

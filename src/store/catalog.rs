@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Query;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
@@ -10,14 +11,15 @@ use sea_orm::{
 use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Hold, Scope};
-use domain::charge::{Event, Limits};
+use domain::charge::{Charge, Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
-use super::bulk::{Bulk, Kind, Val, source};
+use super::bulk::{Bulk, Kind, Val};
+use super::commits::AUDIT;
 use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, store_error};
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
@@ -256,7 +258,7 @@ impl DatabaseStore {
                     Val::time(at),
                 ]);
             }
-            batches.push(bulk.finish());
+            batches.push(bulk);
         }
         let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id.clone()).collect();
         let known = self.count_known(&ids).await?;
@@ -264,28 +266,61 @@ impl DatabaseStore {
             self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
         let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
-        let sql = format!(
-            "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
+        let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
              time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at) \
              SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
-             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at FROM {} WHERE true \
+             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at FROM v WHERE true \
              ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
-             currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at",
-            source(self.backend(), SUBSCRIPTIONS, 1)
-        );
+             currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at";
         let detail = format!("{} rows", rows.len());
-        let (batches, sql, detail) = (&batches, &sql, &detail);
+        let (batches, detail) = (&batches, &detail);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
-                    transaction.execute_raw(self.statement(sql.clone(), [batch.clone().into()])).await?;
+                    self.run(transaction, sql, batch).await?;
                 }
+                self.release_with_method(transaction, by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
             })
         })
         .await?;
         Ok(Imported { added: rows.len() - known, changed: known - unchanged, unchanged })
+    }
+
+    /// Charges that waited for a payment method fall due again where their subscription has one now.
+    async fn release_with_method(&self, on: &DatabaseTransaction, by: &str, at: DateTime<Utc>) -> Result<(), DbErr> {
+        let waiting = charge::Entity::find()
+            .filter(charge::Column::State.eq("parked"))
+            .filter(charge::Column::Why.eq("no_method"))
+            .filter(
+                charge::Column::SubscriptionId.in_subquery(
+                    Query::select()
+                        .column(subscription::Column::Id)
+                        .from(subscription::Entity)
+                        .and_where(subscription::Column::MethodId.is_not_null())
+                        .to_owned(),
+                ),
+            )
+            .all(on)
+            .await?;
+        let released: Vec<Charge> = waiting
+            .iter()
+            .filter_map(|model| rows::charge(model).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
+            .collect();
+        let mut due = Bulk::new(CHARGE_STATE);
+        released.iter().for_each(|charge| due.push(&charge_state(charge, at)));
+        let sql = format!(
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'parked' AND why = 'no_method'"
+        );
+        self.run(on, &sql, &due).await?;
+        let mut audit = Bulk::new(AUDIT);
+        for charge in &released {
+            let (object, detail) = (charge.id.to_string(), "the subscription has a payment method now");
+            let action = Val::text("charge.method_found");
+            audit.push(&[Val::time(at), Val::text(by), action, Val::text(&object), Val::text(detail)]);
+        }
+        self.insert_audit(on, &audit).await
     }
 
     pub(super) async fn existing_subscriptions(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
@@ -426,10 +461,9 @@ impl DatabaseStore {
             }
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM {} WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')",
-            source(self.backend(), CHARGE_STATE, 1)
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')"
         );
-        self.run(on, sql, skipped).await?;
+        self.run(on, &sql, &skipped).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";

@@ -12,7 +12,7 @@ use domain::charge::State;
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use entity::{attempt, charge, subscription};
 
-use super::bulk::{Bulk, Kind, Val, source};
+use super::bulk::{Bulk, Kind, Val};
 use super::{DatabaseStore, rows, store_error};
 use crate::ports::{Claimed, Cursor, DueClaim, OpenCharge, Poison, StoreError};
 
@@ -106,16 +106,15 @@ impl DatabaseStore {
     ) -> Result<(), StoreError> {
         const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int)];
         const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int)];
-        let give = |table: &str, columns| {
-            let rows = source(self.backend(), columns, 1);
-            format!("UPDATE {table} SET leased_until = NULL FROM {rows} WHERE id = v.r_id AND fence = v.r_fence")
+        let give = |table: &str| {
+            format!("UPDATE {table} SET leased_until = NULL FROM v WHERE id = v.r_id AND fence = v.r_fence")
         };
         let mut rows = Bulk::new(DUE);
         due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence)]));
-        self.run(&self.database, give("subscription", DUE), rows).await.map_err(store_error)?;
+        self.run(&self.database, &give("subscription"), &rows).await.map_err(store_error)?;
         let mut rows = Bulk::new(OPEN);
         open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence)]));
-        self.run(&self.database, give("charge", OPEN), rows).await.map_err(store_error)
+        self.run(&self.database, &give("charge"), &rows).await.map_err(store_error)
     }
 
     /// Ids are ordered by their bytes, whatever the collation of the database: as Rust orders them.
@@ -282,7 +281,7 @@ fn open_charge(
     };
     let subscription = subscription.ok_or_else(|| missing("subscription_id", "names no subscription"))?;
     let attempt = attempt.map(rows::attempt).transpose()?;
-    if attempt.is_none() && !matches!(charge.state, State::Parked { .. }) {
+    if attempt.is_none() && charge.tries.attempt > 0 && !matches!(charge.state, State::Parked { .. }) {
         return Err(missing("attempt", "names no attempt"));
     }
     Ok(OpenCharge { open: Open { subscription: rows::subscription(subscription)?, charge }, attempt })

@@ -10,7 +10,7 @@ use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
-use super::bulk::{Bulk, Kind, Val, source};
+use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, store_error};
 use crate::ports::{Committed, IntentBatch, MovedCharge, NewCharge, Recorded, StoreError, Verdict, VerdictsCommitted};
@@ -61,8 +61,16 @@ const ATTEMPTS: &[(&str, Kind)] = &[
     ("a_at", Kind::Time),
 ];
 
-const AUDIT: &[(&str, Kind)] =
-    &[("o_at", Kind::Time), ("o_action", Kind::Text), ("o_object", Kind::Text), ("o_detail", Kind::Text)];
+pub(super) const AUDIT: &[(&str, Kind)] = &[
+    ("o_at", Kind::Time),
+    ("o_actor", Kind::Text),
+    ("o_action", Kind::Text),
+    ("o_object", Kind::Text),
+    ("o_detail", Kind::Text),
+];
+
+/// Who decides in the engine's own name.
+const ENGINE: &str = "autopay";
 
 const MOVED: &[(&str, Kind)] = &[("m_id", Kind::Uuid), ("m_fence", Kind::Int), ("m_sends", Kind::Bool)];
 
@@ -129,6 +137,7 @@ impl DatabaseStore {
             if let Some(why) = &advance.value.note {
                 audit.push(&[
                     Val::time(at),
+                    Val::text(ENGINE),
                     Val::text("subscription.quarantined"),
                     Val::text(advance.value.subscription.as_str()),
                     Val::text(why),
@@ -138,7 +147,7 @@ impl DatabaseStore {
         let ended = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
-        self.insert_audit(on, audit).await?;
+        self.insert_audit(on, &audit).await?;
         Ok(Committed::Recorded { intents, lost })
     }
 
@@ -165,13 +174,10 @@ impl DatabaseStore {
                 Val::time(at),
             ]);
         }
-        let sql = format!(
-            "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
-             note = v.s_note, leased_until = NULL, updated_at = v.s_at FROM {} \
-             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' RETURNING id",
-            source(self.backend(), ADVANCES, 1)
-        );
-        let found = self.ids::<String>(on, sql, rows).await?;
+        let sql = "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
+             note = v.s_note, leased_until = NULL, updated_at = v.s_at FROM v \
+             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' RETURNING id";
+        let found = self.ids::<String>(on, sql, &rows).await?;
         let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
         Ok(batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(id)).collect())
     }
@@ -220,17 +226,14 @@ impl DatabaseStore {
             ]);
         }
         // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's ON.
-        let sql = format!(
-            "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, currency, \
+        let sql = "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, currency, \
              due_on, due_at, state, state_since, next_at, why, attempt, submissions, first_sent_at, last_sent_at, \
              doubt, slow, asked, not_executed, declined, fence, created_at, updated_at) \
              SELECT f_id, f_merchant_id, f_subscription_id, f_cycle, f_purpose, f_plan_id, f_plan_version, f_amount_minor, \
              f_currency, f_due_on, f_due_at, f_state, f_since, f_next_at, f_why, f_attempt, f_submissions, f_sent_at, f_sent_at, \
-             false, false, 0, 0, 0, 0, f_at, f_at FROM {} WHERE true \
-             ON CONFLICT (subscription_id, cycle, purpose) DO NOTHING RETURNING id",
-            source(self.backend(), CHARGE_FACTS, 1)
-        );
-        self.ids(on, sql, rows).await
+             false, false, 0, 0, 0, 0, f_at, f_at FROM v WHERE true \
+             ON CONFLICT (subscription_id, cycle, purpose) DO NOTHING RETURNING id";
+        self.ids(on, sql, &rows).await
     }
 
     async fn move_charges(
@@ -247,12 +250,11 @@ impl DatabaseStore {
             rows.push(&values);
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE} FROM {} WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
-             AND s.status IN ('active', 'ended'))) RETURNING id",
-            source(self.backend(), columns, 1)
+             AND s.status IN ('active', 'ended'))) RETURNING id"
         );
-        self.ids(on, sql, rows).await
+        self.ids(on, &sql, &rows).await
     }
 
     async fn insert_attempts(&self, on: &DatabaseTransaction, attempts: &[&Intent]) -> Result<(), DbErr> {
@@ -270,13 +272,10 @@ impl DatabaseStore {
                 Val::time(whole(intent.at)),
             ]);
         }
-        let sql = format!(
-            "INSERT INTO attempt (charge_id, number, gateway_key, method_id, amount_minor, currency, body, body_sha256, state, \
+        let sql = "INSERT INTO attempt (charge_id, number, gateway_key, method_id, amount_minor, currency, body, body_sha256, state, \
              created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_amount_minor, a_currency, a_body, \
-             a_body_sha256, 'open', a_at, a_at FROM {}",
-            source(self.backend(), ATTEMPTS, 1)
-        );
-        self.run(on, sql, rows).await
+             a_body_sha256, 'open', a_at, a_at FROM v";
+        self.run(on, sql, &rows).await
     }
 
     /// A charge that ended without an answer leaves no attempt open.
@@ -289,18 +288,13 @@ impl DatabaseStore {
         const ENDED: &[(&str, Kind)] = &[("x_id", Kind::Uuid), ("x_at", Kind::Time)];
         let mut rows = Bulk::new(ENDED);
         charges.for_each(|id| rows.push(&[Val::uuid(id.0), Val::time(at)]));
-        let sql = format!(
-            "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM {} WHERE charge_id = v.x_id AND state = 'open'",
-            source(self.backend(), ENDED, 1)
-        );
-        self.run(on, sql, rows).await
+        let sql = "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM v WHERE charge_id = v.x_id AND state = 'open'";
+        self.run(on, sql, &rows).await
     }
 
-    async fn insert_audit(&self, on: &DatabaseTransaction, rows: Bulk) -> Result<(), DbErr> {
-        let sql = format!(
-            "INSERT INTO audit (at, actor, action, object, detail) SELECT o_at, 'autopay', o_action, o_object, o_detail FROM {}",
-            source(self.backend(), AUDIT, 1)
-        );
+    /// Rows of [`AUDIT`].
+    pub(super) async fn insert_audit(&self, on: &DatabaseTransaction, rows: &Bulk) -> Result<(), DbErr> {
+        let sql = "INSERT INTO audit (at, actor, action, object, detail) SELECT o_at, o_actor, o_action, o_object, o_detail FROM v";
         self.run(on, sql, rows).await
     }
 
@@ -335,10 +329,9 @@ impl DatabaseStore {
             rows.push(&values);
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE} FROM {} WHERE id = v.m_id AND fence = v.m_fence AND state = v.m_before RETURNING id",
-            source(self.backend(), columns, 1)
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state = v.m_before RETURNING id"
         );
-        self.ids(on, sql, rows).await
+        self.ids(on, &sql, &rows).await
     }
 
     async fn settle_attempts(
@@ -373,12 +366,9 @@ impl DatabaseStore {
                 Val::time(whole(at)),
             ]);
         }
-        let sql = format!(
-            "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), updated_at = v.a_at FROM {} \
-             WHERE charge_id = v.a_charge_id AND number = v.a_number",
-            source(self.backend(), OUTCOMES, 1)
-        );
-        self.run(on, sql, rows).await
+        let sql = "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), updated_at = v.a_at FROM v \
+             WHERE charge_id = v.a_charge_id AND number = v.a_number";
+        self.run(on, sql, &rows).await
     }
 
     /// Keeps every observation; returns how many of them changed nothing.
@@ -413,13 +403,10 @@ impl DatabaseStore {
                 ]);
             }
         }
-        let sql = format!(
-            "INSERT INTO observation (charge_id, attempt, asked_by, seen, to_state, applied, http_status, payment_id, \
+        let sql = "INSERT INTO observation (charge_id, attempt, asked_by, seen, to_state, applied, http_status, payment_id, \
              gateway_status, detail, body_sha256, request_id, at) SELECT e_charge_id, e_attempt, e_asked_by, e_seen, e_to_state, \
-             e_applied, e_http_status, e_payment_id, e_gateway_status, e_detail, e_body_sha256, e_request_id, e_at FROM {}",
-            source(self.backend(), EVIDENCE, 1)
-        );
-        self.run(on, sql, rows).await?;
+             e_applied, e_http_status, e_payment_id, e_gateway_status, e_detail, e_body_sha256, e_request_id, e_at FROM v";
+        self.run(on, sql, &rows).await?;
         Ok(kept)
     }
 
@@ -447,22 +434,24 @@ impl DatabaseStore {
     async fn ids<T: sea_orm::TryGetable + Ord>(
         &self,
         on: &impl ConnectionTrait,
-        sql: String,
-        rows: Bulk,
+        sql: &str,
+        rows: &Bulk,
     ) -> Result<BTreeSet<T>, DbErr> {
-        if rows.is_empty() {
-            return Ok(BTreeSet::new());
+        let mut ids = BTreeSet::new();
+        for statement in rows.statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                ids.insert(row.try_get("", "id")?);
+            }
         }
-        let found = on.query_all_raw(self.statement(sql, [rows.finish().into()])).await?;
-        found.iter().map(|row| row.try_get("", "id")).collect()
+        Ok(ids)
     }
 
     /// Runs a batch statement; an empty batch is not sent.
-    pub(super) async fn run(&self, on: &impl ConnectionTrait, sql: String, rows: Bulk) -> Result<(), DbErr> {
-        if rows.is_empty() {
-            return Ok(());
+    pub(super) async fn run(&self, on: &impl ConnectionTrait, sql: &str, rows: &Bulk) -> Result<(), DbErr> {
+        for statement in rows.statements(self.backend(), sql) {
+            on.execute_raw(statement).await?;
         }
-        on.execute_raw(self.statement(sql, [rows.finish().into()])).await.map(drop)
+        Ok(())
     }
 
     /// Keeps a run's agenda hash. Times: as of, finished.
@@ -493,7 +482,7 @@ fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: DateTime
         None => ("charge.recorded", charge.sentence()),
     };
     let object = charge.id.to_string();
-    audit.push(&[Val::time(at), Val::text(action), Val::text(&object), Val::text(&detail)]);
+    audit.push(&[Val::time(at), Val::text(ENGINE), Val::text(action), Val::text(&object), Val::text(&detail)]);
 }
 
 /// [`CHARGE_STATE`] and then `extra`, as one static list.

@@ -1,5 +1,6 @@
 //! Opening a database: URL checked and redacted, pools set up, the known hazard closed, migrations under a lock.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait as _,
 };
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
 use super::failure::{code, is_collision, store_error, unavailable};
@@ -71,7 +73,7 @@ impl DatabaseUrl {
             return Ok(Self { url: format!("sqlite://{path}?mode=rwc"), backend: DatabaseBackend::Sqlite });
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return sqlx::postgres::PgConnectOptions::from_str(text)
+            return PgConnectOptions::from_str(text)
                 .map(|_| Self { url: text.to_owned(), backend: DatabaseBackend::Postgres })
                 .map_err(|_| {
                     "the database URL cannot be read: write postgres://USER:PASSWORD@HOST:5432/DATABASE, with special characters percent-encoded".to_owned()
@@ -125,6 +127,34 @@ pub fn network_file_system(path: &Path) -> Option<String> {
     best.map(|(_, kind)| kind).filter(|kind| NETWORK_FILE_SYSTEMS.contains(kind)).map(ToOwned::to_owned)
 }
 
+/// The right to dispatch on a SQLite file; it ends with the value, and with the process however that ends.
+#[derive(Debug)]
+pub struct SoleDispatcher {
+    _lock: Option<File>,
+}
+
+impl SoleDispatcher {
+    /// Takes the right, on a lock file beside the database; a server needs none, its replicas share the work.
+    ///
+    /// Two dispatchers on one file would charge nothing twice, the fences see to that; but they would fight for one writer and
+    /// double the rate kept in memory.
+    ///
+    /// # Errors
+    /// `Ok(None)` when another process has it; [`StoreError::Unavailable`] when the lock file cannot be made.
+    pub fn of(url: &DatabaseUrl) -> Result<Option<Self>, StoreError> {
+        let Some(file) = url.file() else { return Ok(Some(Self { _lock: None })) };
+        let mut path = file.as_os_str().to_owned();
+        path.push("-dispatcher");
+        let failed = |error: std::io::Error| unavailable(format!("the lock file beside the database: {error}"));
+        let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
 /// Opens a pool. Creates a SQLite file that does not exist; creates no tables.
 ///
 /// # Errors
@@ -149,6 +179,7 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
                 .statement_timeout(Duration::from_secs(30))
                 .test_before_acquire(false)
                 .map_sqlx_postgres_opts(|postgres| {
+                    let postgres = if stays_here(&postgres) { postgres.ssl_mode(PgSslMode::Disable) } else { postgres };
                     postgres.statement_cache_capacity(256).options([
                         ("idle_in_transaction_session_timeout", "10000"),
                         ("TimeZone", "UTC"),
@@ -212,6 +243,15 @@ pub struct SchemaStatus {
     pub applied: usize,
     /// Known to this binary.
     pub known: usize,
+}
+
+/// Would TLS be tried to a server on this very machine, and by nobody's demand? Then it protects nothing, and costs much:
+/// sqlx 0.9.0 leaves Nagle's algorithm on (transact-rs/sqlx#4335, mended but not released), and on loopback each statement
+/// of more than one TLS record waits 40 ms for a delayed acknowledgement. `sslmode=require` still has its way.
+fn stays_here(postgres: &PgConnectOptions) -> bool {
+    let host = postgres.get_host().trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback && matches!(postgres.get_ssl_mode(), PgSslMode::Prefer)
 }
 
 /// Brings the schema up to this binary, on a connection of its own and under a lock: any number of processes may call it at
@@ -294,4 +334,23 @@ pub async fn schema_status(database: &impl ConnectionTrait) -> Result<SchemaStat
 fn is_missing_table(error: &DbErr) -> bool {
     let text = error.to_string();
     text.contains("no such table") || text.contains("does not exist")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_left_off_only_towards_this_machine_and_never_against_a_demand() {
+        let stays = |url: &str| stays_here(&PgConnectOptions::from_str(url).unwrap());
+        for here in ["postgres://u@127.0.0.1/d", "postgres://u@localhost:5433/d", "postgres://u@[::1]/d"] {
+            assert!(stays(here), "{here}");
+        }
+        for demanded in ["require", "verify-ca", "verify-full", "allow"] {
+            assert!(!stays(&format!("postgres://u@127.0.0.1/d?sslmode={demanded}")), "{demanded}");
+        }
+        for elsewhere in ["postgres://u@10.0.0.7/d", "postgres://u@db.example/d", "postgres://u@localhost.example/d"] {
+            assert!(!stays(elsewhere), "{elsewhere}");
+        }
+    }
 }

@@ -190,8 +190,9 @@ impl Store for MemoryStore {
         Ok(book.holds.len() < before)
     }
 
-    async fn import(&self, rows: &[Subscription], _by: &str, _at: DateTime<Utc>) -> Result<Imported, StoreError> {
+    async fn import(&self, rows: &[Subscription], _by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         let mut book = self.book();
+        let book = &mut *book;
         let mut imported = Imported::default();
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
@@ -211,6 +212,15 @@ impl Store for MemoryStore {
                         imported.changed += 1;
                     }
                 }
+            }
+        }
+        for charge in book.charges.values_mut().filter(|charge| matches!(charge.value.state, State::Parked { .. })) {
+            let subscription = book.subscriptions.get(&charge.value.subscription);
+            if subscription.is_some_and(|row| row.value.method.is_some())
+                && let Ok(due) = charge.value.clone().step(Event::MethodFound, whole(at), &Limits::default())
+            {
+                charge.value = due;
+                charge.fence += 1;
             }
         }
         Ok(imported)

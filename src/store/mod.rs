@@ -33,7 +33,7 @@ use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
-pub use connect::{DatabaseUrl, Pool, SchemaStatus, migrate, network_file_system, open, schema_status};
+pub use connect::{DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, migrate, network_file_system, open, schema_status};
 pub use memory::MemoryStore;
 pub(crate) use rows::whole;
 

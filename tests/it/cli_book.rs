@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sandbox::{Options, Sandbox};
 
 use crate::cli_support::{Bench, PLAN, roster};
+use crate::postgres::TestDatabase;
 
 #[test]
 fn a_database_without_a_schema_says_what_to_run() {
@@ -338,5 +339,68 @@ async fn serve_refuses_a_schema_that_is_behind_unless_it_may_mend_it() {
         }
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    sandbox.stop().await;
+}
+
+/// The first line of the log with this event; its place in the process's life is what the test waits for.
+fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, event: &str) -> serde_json::Value {
+    loop {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == event {
+            return line;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serve_waits_for_a_database_that_is_not_there_yet_and_answers_its_probes_meanwhile() {
+    let Some(database) = TestDatabase::create("a database that comes late").await else { return };
+    let (_, place) = database.url.rsplit_once('@').unwrap();
+    let (server, name) = place.split_once('/').unwrap();
+    let (bench, sandbox) = with_sandbox().await;
+    // A port where nobody listens yet; later a way to the server.
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap();
+    drop(door);
+    let url = format!("database.url=postgres://postgres@{address}/{name}");
+    let mut command = bench.command(&["serve", "--migrate", "--set", &url]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let probes = wait_for(&mut lines, "listening")["listen"].as_str().unwrap().to_owned();
+    wait_for(&mut lines, "store_unavailable");
+    assert_eq!(["/livez", "/startupz", "/readyz"].map(|path| get(&probes, path).0), [200, 503, 503]);
+    let door = tokio::net::TcpListener::bind(address).await.unwrap();
+    let server = server.to_owned();
+    let way = tokio::spawn(async move {
+        while let Ok((mut near, _)) = door.accept().await {
+            let mut far = tokio::net::TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    wait_for(&mut lines, "started");
+    assert_eq!(["/livez", "/startupz", "/readyz"].map(|path| get(&probes, path).0), [200, 200, 200]);
+    signal(&child, "TERM");
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    way.abort();
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_at_a_time_charges_from_a_file() {
+    let (bench, sandbox) = with_sandbox().await;
+    due_now(&bench, &["a"]);
+    let mut child = bench.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    wait_for(&mut lines, "started");
+    for second in [vec!["run", "once"], vec!["serve", "--listen", "127.0.0.1:0"]] {
+        bench.run(&second).exits(7).complains(&["another autopay process", "stop it first"]);
+    }
+    bench.run(&["run", "once", "--dry-run"]).exits(0);
+    bench.run(&["charges", "list"]).exits(0);
+    // Killed, it leaves nothing behind that would keep the next one out.
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    bench.run(&["run", "once"]).exits(0);
     sandbox.stop().await;
 }

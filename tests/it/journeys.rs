@@ -45,6 +45,7 @@ everywhere! {
     a_cancel_between_two_tries_ends_the_charge;
     ten_days_of_downtime_are_caught_up_oldest_first;
     everything_waits_while_it_is_held;
+    a_charge_without_a_method_waits_and_is_collected_once_there_is_one;
 }
 
 /// A world in which one subscription to a monthly plan is about to fall due.
@@ -722,15 +723,52 @@ async fn a_cycle_that_costs_nothing_is_skipped_and_uses_its_number() {
 }
 
 #[tokio::test]
-async fn a_subscription_without_a_method_is_held_and_the_next_cycle_is_charged_once_it_has_one() {
-    let world = one(Backend::Sqlite, None).await.unwrap();
+async fn a_policy_that_may_not_pass_the_next_due_date_ends_before_it() {
+    let Some(world) = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "a short rhythm").await else { return };
+    let mut policy = domain::dunning::Policy::standard().unwrap();
+    policy.id = domain::id::PolicyId::parse("short").unwrap();
+    policy.not_past_next_due = true;
+    policy.at_the_end = domain::dunning::AtTheEnd::KeepSubscription;
+    let mut weekly = plan("weekly", "1 week", "America/New_York", "06:00", "9.00");
+    weekly.collect.dunning = Some("short".to_owned());
+    let understood = Plan::from_spec(&weekly, 0).unwrap();
+    let change = autopay::ports::CatalogChange { plans: vec![(weekly, understood)], policies: vec![policy] };
+    world.store.apply(&change, "test", world.now()).await.unwrap();
+    let broke = card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), 1);
+    world.enrol(vec![subscriber("sub-1", "weekly", "2027-01-15", broke)]).await;
+    live(&world, "2027-01-22T10:59:00Z").await;
+    // Tried on the day and after three days; the try on day eight would come after the next cycle's day seven.
+    told(
+        &world,
+        "sub-1",
+        &[
+            "2027-01-15 9.00 failed",
+            "  01-15 11:00:00 attempt 1 charge.intent",
+            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 declined → failing by_id",
+            "  01-18 14:00:00 attempt 2 charge.intent",
+            "  01-18 14:00:00 attempt 2 accepted → failed submit",
+            "  01-18 14:00:00 attempt 2 declined → failed by_id",
+        ],
+    )
+    .await;
+    let sentence = world.charges_of("sub-1").await[0].sentence();
+    assert!(sentence.contains("on or after the next due date"), "{sentence}");
+    world.balance().await;
+}
+
+async fn a_charge_without_a_method_waits_and_is_collected_once_there_is_one(backend: Backend) {
+    let Some(world) = one(backend, None).await else { return };
     live(&world, "2027-02-01T00:00:00Z").await;
-    told(&world, "sub-1", &["2027-01-15 79.00 held", "  01-15 11:00:00 There is charge.recorded"]).await;
+    assert_eq!(summary(&world, "sub-1").await, ["0 2027-01-15 79.00 held"]);
     let mut row = subscriber("sub-1", "gold", "2027-01-15", card(Behaviour::Pays, 1));
     row.next_cycle = 99;
+    world.store.import(&[row.clone()], "test", world.now()).await.unwrap();
     world.store.import(&[row], "test", world.now()).await.unwrap();
     live(&world, "2027-02-16T00:00:00Z").await;
-    assert_eq!(summary(&world, "sub-1").await, ["0 2027-01-15 79.00 held", "1 2027-02-15 79.00 paid"]);
+    assert_eq!(summary(&world, "sub-1").await, ["0 2027-01-15 79.00 paid", "1 2027-02-15 79.00 paid"]);
+    assert_eq!(tries(&world, "sub-1").await, (1, 0, 0));
+    assert_eq!(sent(&world), 2);
     world.balance().await;
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::calendar::Zone;
 use crate::charge::{Charge, Limits, State, Tries};
 use crate::id::{ChargeId, Environment, Key, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
@@ -454,6 +455,10 @@ fn draw_open(book: &Book<'_>, open: &Open) -> Item {
         State::Due { .. } => match (&subscription.method, waits(book, plan, subscription)) {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
+            // It waited for a payment method and has had no attempt yet.
+            (Some(method), None) if charge.tries.attempt == 0 => {
+                Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() }
+            }
             (Some(method), None) => Action::Send {
                 reason: Reason::SameKeyAgain,
                 attempt: charge.tries.attempt,
@@ -557,6 +562,20 @@ impl Digest {
     }
 }
 
+/// Has the cycle after `cycle` come, by civil date, when it is `moment`? A subscription that has ended has no next cycle.
+fn next_cycle_is_due_by(
+    plan: Option<&Plan>,
+    subscription: &Subscription,
+    cycle: u32,
+    zone: &Zone,
+    moment: DateTime<Utc>,
+) -> bool {
+    let next = plan.zip(cycle.checked_add(1)).and_then(|(plan, next)| planned(plan, subscription, next).ok().flatten());
+    let due_on = next.map(|(charge, _)| charge.due_on);
+    let on = zone.civil(moment).map(|civil| civil.date);
+    due_on.is_some_and(|due_on| on.is_ok_and(|on| on >= due_on))
+}
+
 /// What an observation means for its charge: the one door through which an outcome is learnt.
 ///
 /// Order and repetition do not matter: an observation about a charge that is already final changes nothing.
@@ -600,6 +619,13 @@ pub fn observe(
                     .unwrap_or(Next::GiveUp(GaveUp::LadderSpent)),
                 (None, _) | (_, None) => Next::GiveUp(GaveUp::LadderSpent),
             };
+            let overtaken = match (next, &policy, zone) {
+                (Next::RetryAt(retry), Some(policy), Some(zone)) if policy.not_past_next_due => {
+                    next_cycle_is_due_by(plan, subscription, charge.cycle, zone, retry)
+                }
+                (Next::RetryAt(_) | Next::GiveUp(_), _, _) => false,
+            };
+            let next = if overtaken { Next::GiveUp(GaveUp::NextCycleDue) } else { next };
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },

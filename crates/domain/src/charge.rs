@@ -354,6 +354,8 @@ pub enum Event {
     NothingToPay,
     /// The subscription has no payment method.
     NoMethod,
+    /// The subscription got a payment method.
+    MethodFound,
 }
 
 impl Event {
@@ -374,6 +376,7 @@ impl Event {
             Self::Cancel => "cancel",
             Self::NothingToPay => "nothing_to_pay",
             Self::NoMethod => "no_method",
+            Self::MethodFound => "method_found",
         }
     }
 }
@@ -416,6 +419,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "succeeded", &["paid", "parked"]),
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
+    ("parked", "method_found", &["due"]),
 ];
 
 /// Why an event was refused.
@@ -494,7 +498,8 @@ impl Charge {
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
-                | Event::NoMethod => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::NoMethod
+                | Event::MethodFound => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why)?,
             State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
@@ -519,13 +524,17 @@ impl Charge {
             | Event::Rejected
             | Event::Absent
             | Event::Silent
-            | Event::Mismatch => Err(self.refused(event, Why::NothingAsked)),
+            | Event::Mismatch
+            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
     fn leave_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
         match event {
-            Event::Send { attempt } if *attempt == self.tries.attempt => Ok(self.begin(*attempt, at, doubt, limits)),
+            // A charge that waited for a payment method has had no attempt yet.
+            Event::Send { attempt } if *attempt == self.tries.attempt.max(1) => {
+                Ok(self.begin(*attempt, at, doubt, limits))
+            }
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
             // Doubt here means that a healthy look-up found nothing after the quiesce time: as sure as absence gets.
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
@@ -539,7 +548,8 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
-            | Event::NoMethod => Err(self.refused(event, Why::NothingAsked)),
+            | Event::NoMethod
+            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -573,7 +583,7 @@ impl Charge {
             Event::Rejected => Ok(State::Parked { why: ParkWhy::Rejected, since: at }),
             Event::Absent | Event::Silent => Ok(unknown(first_ask)),
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
-            Event::Send { .. } | Event::Cancel | Event::NothingToPay | Event::NoMethod => {
+            Event::Send { .. } | Event::Cancel | Event::NothingToPay | Event::NoMethod | Event::MethodFound => {
                 Err(self.refused(&event, Why::InFlight))
             }
         }
@@ -606,9 +616,12 @@ impl Charge {
                 Ok(State::Unknown { since, asked, next_at })
             }
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
-            Event::Send { .. } | Event::Cancel | Event::LeaseRanOut | Event::NothingToPay | Event::NoMethod => {
-                Err(self.refused(&event, Why::InFlight))
-            }
+            Event::Send { .. }
+            | Event::Cancel
+            | Event::LeaseRanOut
+            | Event::NothingToPay
+            | Event::NoMethod
+            | Event::MethodFound => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -633,9 +646,12 @@ impl Charge {
                 Ok(State::Settling { since, asked, next_at, slow: was_slow })
             }
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
-            Event::Send { .. } | Event::Cancel | Event::LeaseRanOut | Event::NothingToPay | Event::NoMethod => {
-                Err(self.refused(&event, Why::InFlight))
-            }
+            Event::Send { .. }
+            | Event::Cancel
+            | Event::LeaseRanOut
+            | Event::NothingToPay
+            | Event::NoMethod
+            | Event::MethodFound => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -648,6 +664,7 @@ impl Charge {
         match event {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
+            Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -660,7 +677,8 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
-            | Event::NoMethod => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::NoMethod
+            | Event::MethodFound => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -739,6 +757,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
+                    GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
             }
@@ -849,6 +868,7 @@ mod tests {
             Event::Send { attempt: 3 },
             Event::NothingToPay,
             Event::NoMethod,
+            Event::MethodFound,
             Event::LeaseRanOut,
             Event::Succeeded { amount: dollars(7_900) },
             Event::Succeeded { amount: dollars(7_901) },

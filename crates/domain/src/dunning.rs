@@ -93,6 +93,9 @@ pub struct Policy {
     pub give_up_after_days: u16,
     /// Local time of day of tries that wait in days.
     pub at: NaiveTime,
+    /// No try on or after the civil date on which the next cycle falls due.
+    #[serde(default)]
+    pub not_past_next_due: bool,
     /// Further tries in ascending order of [`Step::after`].
     pub steps: Vec<Step>,
     /// What happens when trying ends without success.
@@ -168,6 +171,7 @@ impl Policy {
             most_attempts: 10,
             give_up_after_days: 22,
             at: NaiveTime::from_hms_opt(9, 0, 0).unwrap_or_default(),
+            not_past_next_due: false,
             steps: vec![
                 step(Wait::Hours(1), &[LaterTechnical]),
                 step(Wait::Hours(7), &[LaterTechnical]),
@@ -298,6 +302,8 @@ pub enum GaveUp {
     TriesSpent,
     /// No step of the policy is left for this kind of decline.
     LadderSpent,
+    /// The next try would come when the next cycle is due, and the policy forbids that.
+    NextCycleDue,
 }
 
 impl GaveUp {
@@ -309,13 +315,14 @@ impl GaveUp {
             Self::NewMethodNeeded => "new_method_needed",
             Self::TriesSpent => "tries_spent",
             Self::LadderSpent => "ladder_spent",
+            Self::NextCycleDue => "next_cycle_due",
         }
     }
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::HardDecline, Self::NewMethodNeeded, Self::TriesSpent, Self::LadderSpent]
+        [Self::HardDecline, Self::NewMethodNeeded, Self::TriesSpent, Self::LadderSpent, Self::NextCycleDue]
             .into_iter()
             .find(|why| why.as_str() == text)
     }
