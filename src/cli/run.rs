@@ -1,5 +1,7 @@
 //! `autopay run once`: one pass, for real or dry.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
@@ -185,8 +187,9 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
             });
         }
     };
+    let waiting = app.store.attention().await?;
     print(&report, context)?;
-    judge(&report, config)
+    judge(&report, &waiting, config)
 }
 
 fn print(report: &RunReport, context: &Context) -> Result<(), Stop> {
@@ -210,26 +213,46 @@ fn print(report: &RunReport, context: &Context) -> Result<(), Stop> {
     context.printer.record(REPORT, &row)
 }
 
-/// The exit code of a finished pass.
-fn judge(report: &RunReport, config: &Config) -> Result<Exit, Stop> {
+/// The exit code of a finished pass: the gravest thing that is so now, found by this pass or by an earlier one. `waiting`
+/// counts the book's open charges by their words.
+fn judge(report: &RunReport, waiting: &BTreeMap<String, u64>, config: &Config) -> Result<Exit, Stop> {
     let stop = |exit, message: String, mend: &str| Err(Stop::because(exit, problem(message, mend)));
-    if report.unknown > 0 {
-        let message = format!("{} outcomes are unknown", report.unknown);
+    let open = |word: &str| waiting.get(word).copied().unwrap_or(0);
+    let unknown = report.unknown.max(open("outcome_unknown"));
+    if unknown > 0 {
+        let message = format!("the outcome of {unknown} charge(s) is unknown");
         return stop(
             Exit::OutcomeUnknown,
             message,
-            "do not charge them by other means; run again, and they are asked about",
+            "do not charge them by other means; `autopay charges list --state outcome_unknown` says when each is asked about",
         );
     }
-    if report.not_executed > 0 && report.not_executed == report.sent {
+    let answered = report.paid + report.settling + report.failing + report.failed;
+    if report.not_executed > 0 && answered == 0 {
         let url = config.gateway().map(|gateway| gateway.base_url.as_str()).unwrap_or_default();
         let message = format!("the gateway at {url} took none of {} requests; nothing was charged", report.sent);
-        return stop(Exit::Unavailable, message, "see `autopay gateway ping`, then run again");
+        return stop(
+            Exit::Unavailable,
+            message,
+            "see `autopay gateway ping`; they are due again, the first within seconds and all within 5 minutes",
+        );
     }
     if report.not_executed > 0 {
         let message =
             format!("{} of {} requests were not executed and are due again", report.not_executed, report.sent);
-        return stop(Exit::Partly, message, "run again");
+        return stop(
+            Exit::Partly,
+            message,
+            "run again when they are due: `autopay charges list --state due` says when",
+        );
+    }
+    if report.parked > 0 || open("held") > 0 {
+        let message = format!("{} charge(s) wait for a person", report.parked.max(open("held")));
+        return stop(
+            Exit::Partly,
+            message,
+            "`autopay charges list --state held` shows them, and `charges show` says why",
+        );
     }
     if report.quarantined > 0 {
         let message = format!("{} subscriptions were set aside", report.quarantined);
@@ -244,7 +267,7 @@ mod tests {
 
     fn code(report: &RunReport) -> u8 {
         let config = Config::of(&[]).unwrap();
-        match judge(report, &config) {
+        match judge(report, &BTreeMap::new(), &config) {
             Ok(exit) | Err(Stop::Failed(exit, _)) => exit.code(),
             Err(Stop::Pipe) => panic!("no pipe here"),
         }
@@ -261,6 +284,15 @@ mod tests {
         };
         assert_eq!(code(&report(0, 0, 0, 0)), 0);
         assert_eq!(code(&report(5, 1, 4, 1)), 12);
+        let paid = RunReport { paid: 1, ..report(2, 0, 1, 0) };
+        assert_eq!(code(&paid), 9, "something was charged: nobody may take this for nothing");
+        let config = Config::of(&[]).unwrap();
+        for (word, exit) in [("outcome_unknown", Exit::OutcomeUnknown), ("held", Exit::Partly)] {
+            let waiting = BTreeMap::from([(word.to_owned(), 2)]);
+            assert!(
+                matches!(judge(&RunReport::default(), &waiting, &config), Err(Stop::Failed(found, _)) if found == exit)
+            );
+        }
         assert_eq!(code(&report(5, 0, 5, 1)), 11);
         assert_eq!(code(&report(5, 0, 2, 0)), 9);
         assert_eq!(code(&report(5, 0, 0, 1)), 9);

@@ -200,7 +200,7 @@ impl Engine {
         as_of: DateTime<Utc>,
     ) -> Agenda {
         let environment = &self.inner.settings.environment;
-        draw(&Book { catalog, environment, holds, due, open }, as_of)
+        draw(&Book { catalog, environment, holds, due, open, limits: &self.inner.settings.limits }, as_of)
     }
 
     /// Everything due by the moment of the bounds, in batches. Returns when all of it is handed to the pipeline, or the time

@@ -26,6 +26,10 @@ use crate::ports::{Asked, Claimed, Observation, Question, Recorded, StoreError, 
 
 /// A store outage may hold up the recorder this often, a second each, before verdicts are left to the reconciler.
 const OUTAGE_TRIES: u32 = 60;
+/// After a stop the recorder waits this long for an absent store: within the time a cluster gives a process to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Trouble at the gateway is told at most this often.
+const TROUBLE_EVERY: Duration = Duration::from_secs(10);
 /// An intent older than this looks at the holds once more before it is sent.
 const HOLDS_FRESH: Duration = Duration::from_millis(500);
 
@@ -44,6 +48,8 @@ pub(super) enum Job {
 
 /// Holds as last read, and when.
 type HoldsSeen = Arc<Mutex<Option<(Instant, Vec<Hold>)>>>;
+/// When trouble at the gateway was last told.
+type TroubleTold = Arc<std::sync::Mutex<Option<Instant>>>;
 
 /// Counts of a run, added up by the recorder.
 #[derive(Debug, Default)]
@@ -86,6 +92,7 @@ pub(super) struct Pipeline {
     recorder: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     holds: HoldsSeen,
+    trouble_told: TroubleTold,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -101,7 +108,8 @@ impl Pipeline {
         let queue = settings.in_flight.max(1).saturating_add(batch.saturating_mul(2));
         let queue = if engine.inner.throttle.is_limited() { queue.min(worth.saturating_mul(2)) } else { queue };
         let tally = Arc::new(Tally::default());
-        let recorder = tokio::spawn(record(engine.clone(), inbox, batch, tally.clone()));
+        let recorder = Recorder { engine: engine.clone(), stop: stop.clone(), stopped_at: None, tally: tally.clone() };
+        let recorder = tokio::spawn(recorder.record(inbox, batch));
         Self {
             engine: engine.clone(),
             slots: Arc::new(Semaphore::new(settings.in_flight.max(1))),
@@ -111,6 +119,7 @@ impl Pipeline {
             recorder,
             stop,
             holds: Arc::new(Mutex::new(None)),
+            trouble_told: TroubleTold::default(),
             tally,
         }
     }
@@ -129,6 +138,7 @@ impl Pipeline {
             slots: self.slots.clone(),
             stop: self.stop.clone(),
             holds: self.holds.clone(),
+            trouble_told: self.trouble_told.clone(),
             shared,
         };
         let (verdicts, tally) = (self.verdicts.clone(), self.tally.clone());
@@ -162,6 +172,7 @@ struct Sender {
     slots: Arc<Semaphore>,
     stop: CancellationToken,
     holds: HoldsSeen,
+    trouble_told: TroubleTold,
     shared: Arc<Shared>,
 }
 
@@ -182,7 +193,7 @@ impl Sender {
             seen.push((self.engine.now(), not_sent(why)));
         } else {
             let answer = self.engine.inner.gateway.submit(recorded).await;
-            self.feel(&answer.seen).await;
+            self.feel(&answer).await;
             seen.push((self.engine.now(), answer));
         }
         drop(slot);
@@ -208,13 +219,12 @@ impl Sender {
         let charge = value.open.charge;
         let before = Claimed { value: charge.clone(), fence };
         let at = self.engine.now();
-        // The sender is gone: that is all this step says. What happened is what we ask now.
+        let limits = &self.engine.inner.settings.limits;
         let charge = match &charge.state {
-            State::Sending { .. } => {
-                charge.clone().step(Event::LeaseRanOut, at, &self.engine.inner.settings.limits).unwrap_or(charge)
-            }
+            // The sender is gone: that is all this step says. What happened is what we ask now.
+            State::Sending { .. } => charge.clone().step(Event::LeaseRanOut, at, limits).unwrap_or(charge),
+            State::Due { .. } => charge.clone().step(Event::AskAgain, at, limits).unwrap_or(charge),
             State::Planned
-            | State::Due { .. }
             | State::Unknown { .. }
             | State::Settling { .. }
             | State::Paid { .. }
@@ -240,7 +250,7 @@ impl Sender {
         }
         let answer = self.engine.inner.gateway.ask(question).await;
         drop(slot);
-        self.feel(&answer.seen).await;
+        self.feel(&answer).await;
         Some((self.engine.now(), answer))
     }
 
@@ -275,19 +285,41 @@ impl Sender {
         held.then_some("held before it was sent")
     }
 
-    async fn feel(&self, seen: &Seen) {
+    async fn feel(&self, answer: &Observation) {
         let throttle = &self.engine.inner.throttle;
-        match seen {
+        match &answer.seen {
             Seen::NotExecuted { why: NotExecuted::RateLimited, retry_after } => {
                 throttle.blocked(retry_after.unwrap_or(Duration::from_secs(1))).await;
             }
-            Seen::Silent => throttle.felt(true).await,
-            Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => throttle.felt(true).await,
+            Seen::Silent => {
+                self.tell_trouble(answer);
+                throttle.felt(true).await;
+            }
+            Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => {
+                self.tell_trouble(answer);
+                throttle.felt(true).await;
+            }
             Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } => throttle.felt(false).await,
             Seen::NotExecuted { why: NotExecuted::Unauthorized, .. }
             | Seen::Rejected
             | Seen::Absent
             | Seen::Mismatch => {}
+        }
+    }
+
+    /// Says that the gateway does not answer, now and then and not for each request.
+    fn tell_trouble(&self, answer: &Observation) {
+        let mut told = self.trouble_told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TROUBLE_EVERY) {
+            *told = Some(Instant::now());
+            let why = answer.detail.as_deref().unwrap_or("no answer");
+            tracing::warn!(
+                event = "gateway_trouble",
+                seen = answer.seen.as_str(),
+                http_status = answer.http_status,
+                why,
+                "the gateway does not answer as it should"
+            );
         }
     }
 
@@ -334,59 +366,78 @@ fn not_sent(why: &'static str) -> Observation {
 }
 
 /// Commits verdicts as they come, as many at a time as have come.
-async fn record(engine: Engine, mut inbox: mpsc::Receiver<Verdict>, batch: usize, tally: Arc<Tally>) {
-    let mut verdicts = Vec::with_capacity(batch);
-    while inbox.recv_many(&mut verdicts, batch).await > 0 {
-        commit(&engine, &verdicts, &tally).await;
-        verdicts.clear();
-    }
+struct Recorder {
+    engine: Engine,
+    stop: CancellationToken,
+    /// When the stop was first noticed while the store was away.
+    stopped_at: Option<Instant>,
+    tally: Arc<Tally>,
 }
 
-async fn commit(engine: &Engine, verdicts: &[Verdict], tally: &Tally) {
-    for _ in 0..OUTAGE_TRIES {
-        match engine.inner.store.commit_verdicts(verdicts).await {
-            Ok(done) => {
-                tally.evidence_only.fetch_add(u64::try_from(done.evidence_only).unwrap_or(0), Ordering::Relaxed);
-                verdicts.iter().for_each(|verdict| counted(verdict, tally));
-                return;
-            }
-            Err(StoreError::Unavailable(why)) => {
-                tracing::error!(
-                    event = "store_unavailable",
-                    why,
-                    waiting = verdicts.len(),
-                    "verdicts wait for the database"
-                );
-                engine.inner.clock.sleep(Duration::from_secs(1)).await;
-            }
-            Err(error @ (StoreError::Refused(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. })) => {
-                refused(engine, verdicts, &error, tally).await;
-                return;
-            }
+impl Recorder {
+    async fn record(mut self, mut inbox: mpsc::Receiver<Verdict>, batch: usize) {
+        let mut verdicts = Vec::with_capacity(batch);
+        while inbox.recv_many(&mut verdicts, batch).await > 0 {
+            self.commit(&verdicts).await;
+            verdicts.clear();
         }
     }
-    tracing::error!(
-        event = "verdicts_dropped",
-        count = verdicts.len(),
-        "the database stayed away; the reconciler will ask again"
-    );
-}
 
-/// A batch that the database refuses is tried verdict by verdict, so that one bad answer does not spoil its neighbours. The
-/// one that is refused alone contradicts what is stored (a payment id that belongs to another attempt, say): a mismatch.
-async fn refused(engine: &Engine, verdicts: &[Verdict], error: &StoreError, tally: &Tally) {
-    if let [verdict] = verdicts {
-        tracing::error!(event = "verdict_refused", charge_id = %verdict.before.value.id, error = %error, "the answer contradicts the book");
-        let Some(mismatch) = contradiction(engine, verdict) else { return };
-        if let Err(error) = engine.inner.store.commit_verdicts(std::slice::from_ref(&mismatch)).await {
-            tracing::error!(event = "verdict_dropped", error = %error, "the reconciler will ask again");
-        } else {
-            counted(&mismatch, tally);
+    async fn commit(&mut self, verdicts: &[Verdict]) {
+        for _ in 0..OUTAGE_TRIES {
+            match self.engine.inner.store.commit_verdicts(verdicts).await {
+                Ok(done) => {
+                    let kept = u64::try_from(done.evidence_only).unwrap_or(0);
+                    self.tally.evidence_only.fetch_add(kept, Ordering::Relaxed);
+                    verdicts.iter().for_each(|verdict| counted(verdict, &self.tally));
+                    return;
+                }
+                Err(StoreError::Unavailable(why)) => {
+                    tracing::error!(
+                        event = "store_unavailable",
+                        why,
+                        waiting = verdicts.len(),
+                        "verdicts wait for the database"
+                    );
+                    if self.is_out_of_patience() {
+                        break;
+                    }
+                    self.engine.inner.clock.sleep(Duration::from_secs(1)).await;
+                }
+                Err(error @ (StoreError::Refused(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. })) => {
+                    self.refused(verdicts, &error).await;
+                    return;
+                }
+            }
         }
-        return;
+        tracing::error!(
+            event = "verdicts_dropped",
+            count = verdicts.len(),
+            "the database stayed away; the reconciler will ask again"
+        );
     }
-    for verdict in verdicts {
-        Box::pin(commit(engine, std::slice::from_ref(verdict), tally)).await;
+
+    /// One patience for everything that is left after a stop; what is dropped is asked about after the next start.
+    fn is_out_of_patience(&mut self) -> bool {
+        self.stop.is_cancelled() && self.stopped_at.get_or_insert_with(Instant::now).elapsed() > STOP_PATIENCE
+    }
+
+    /// A batch that the database refuses is tried verdict by verdict, so that one bad answer does not spoil its neighbours. The
+    /// one that is refused alone contradicts what is stored (a payment id that belongs to another attempt, say): a mismatch.
+    async fn refused(&mut self, verdicts: &[Verdict], error: &StoreError) {
+        if let [verdict] = verdicts {
+            tracing::error!(event = "verdict_refused", charge_id = %verdict.before.value.id, error = %error, "the answer contradicts the book");
+            let Some(mismatch) = contradiction(&self.engine, verdict) else { return };
+            if let Err(error) = self.engine.inner.store.commit_verdicts(std::slice::from_ref(&mismatch)).await {
+                tracing::error!(event = "verdict_dropped", error = %error, "the reconciler will ask again");
+            } else {
+                counted(&mismatch, &self.tally);
+            }
+            return;
+        }
+        for verdict in verdicts {
+            Box::pin(self.commit(std::slice::from_ref(verdict))).await;
+        }
     }
 }
 
@@ -412,7 +463,8 @@ fn contradiction(engine: &Engine, verdict: &Verdict) -> Option<Verdict> {
 fn counted(verdict: &Verdict, tally: &Tally) {
     let Some(after) = &verdict.after else { return };
     let state = after.state.name();
-    tally.add(state);
+    // Due again because "not found" proves little is no less unknown than before.
+    tally.add(if matches!(after.state, State::Due { doubt: true, .. }) { "unknown" } else { state });
     let class = match &after.state {
         State::Failing { class, .. } | State::Failed { class, .. } => class.as_str(),
         State::Planned

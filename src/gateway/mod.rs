@@ -109,7 +109,7 @@ impl Gateway for CcgGateway {
         };
         let started = Instant::now();
         let answer = self.client.create_payment(&frozen).await;
-        let seen = verdicts::submitted(self.merchant, intent.amount, &answer);
+        let seen = verdicts::submitted(self.merchant, intent.key, intent.amount, &answer);
         measure("create", started, &seen);
         seen
     }

@@ -5,7 +5,7 @@
 
 use ccg::{Ambiguity, Answer, CallError, Evidence, NotSent, Payment, Status};
 
-use domain::id::MerchantId;
+use domain::id::{Key, MerchantId};
 use domain::money::Money;
 use domain::verdict::{Decline, DeclineClass, NotExecuted, Seen};
 
@@ -14,21 +14,32 @@ use crate::ports::{Asked, Observation, Question};
 /// Longest message kept as evidence, in characters.
 const DETAIL_MAX: usize = 200;
 
+/// Titles that say of the payment asked about that it failed, where the answer does not carry the payment (contract §4.7).
+const FAILED_TITLES: [&str; 2] = ["PAYMENT_ERROR", "PAYMENT_METHOD_ERROR"];
+
 type Outcome = Result<Answer<Payment>, CallError>;
 
 /// What a create showed.
-pub(super) fn submitted(merchant: MerchantId, amount: Money, outcome: &Outcome) -> Observation {
-    observation(Asked::Submit, outcome, |payment| of_payment(merchant, amount, payment), of_failed_create)
+pub(super) fn submitted(merchant: MerchantId, key: Key, amount: Money, outcome: &Outcome) -> Observation {
+    let of_payment = |payment: &Payment| of_our_payment(merchant, key, amount, payment, None);
+    observation(Asked::Submit, outcome, of_payment, of_failed_create)
 }
 
 /// What a question showed.
 pub(super) fn asked(merchant: MerchantId, question: &Question, asked: Asked, outcome: &Outcome) -> Observation {
-    let key = question.key.to_string();
-    let of_payment = |payment: &Payment| {
-        let ours = payment.merchant_transaction_id.as_deref().is_none_or(|found| found.eq_ignore_ascii_case(&key));
-        if ours { of_payment(merchant, question.amount, payment) } else { Seen::Mismatch }
-    };
+    let id = question.payment_id.as_deref().filter(|_| asked == Asked::ById);
+    let of_payment = |payment: &Payment| of_our_payment(merchant, question.key, question.amount, payment, id);
     observation(asked, outcome, of_payment, of_failed_question)
+}
+
+/// A payment that must prove to be ours: by our key, or where it names none by the id that was asked for.
+fn of_our_payment(merchant: MerchantId, key: Key, amount: Money, payment: &Payment, id: Option<&str>) -> Seen {
+    match payment.merchant_transaction_id.as_deref() {
+        Some(found) if found.eq_ignore_ascii_case(&key.to_string()) => of_payment(merchant, amount, payment),
+        Some(_) => Seen::Mismatch,
+        None if id.is_some_and(|id| id.eq_ignore_ascii_case(&payment.id)) => of_payment(merchant, amount, payment),
+        None => Seen::Silent,
+    }
 }
 
 /// What a look-up by hand showed; no amount is expected.
@@ -177,10 +188,12 @@ fn of_failed_question(error: &CallError, of_payment: &dyn Fn(&Payment) -> Seen) 
         CallError::Unauthorized { .. } => refused_unprocessed(NotExecuted::Unauthorized, error),
         CallError::RateLimited { .. } => refused_unprocessed(NotExecuted::RateLimited, error),
         CallError::NotFound { .. } => Seen::Absent,
-        // Failed payments are answered 422 with the payment, or 406 without it by the older pages (contract §3.2). Either is
-        // the gateway's word about the very payment we asked for.
+        // Failed payments are answered 422 with the payment, or by the older pages 406 without it (contract §3.2). Either is the
+        // gateway's word about the very payment we asked for. NOT_ACCEPTABLE alone is not: it has other meanings at the
+        // gateway, and is what any proxy says to headers it does not like.
         CallError::Processing { evidence } => match evidence.payment.as_deref() {
             Some(payment) => of_payment(payment),
+            None if !evidence.title.as_deref().is_some_and(|title| FAILED_TITLES.contains(&title)) => Seen::Silent,
             None => Seen::Declined(Decline::classify(
                 evidence.title.as_deref().unwrap_or_default(),
                 None,
@@ -267,6 +280,36 @@ mod tests {
         // Another amount is a success of that amount: the domain parks the charge and the difference stays visible.
         let more = serde_json::json!({"id": "p", "status": "COMPLETED", "amount": 501});
         assert_eq!(other(more), Seen::Succeeded { amount: dollars(501) });
+    }
+
+    fn processing(title: &str, payment: Option<serde_json::Value>) -> Outcome {
+        let evidence = Evidence {
+            http_status: Some(406),
+            title: Some(title.to_owned()),
+            payment: payment.map(|json| Box::new(self::payment(json))),
+            ..Evidence::default()
+        };
+        Err(CallError::Processing { evidence: Box::new(evidence) })
+    }
+
+    #[test]
+    fn a_failure_counts_only_if_it_is_said_of_our_payment() {
+        let key = Key(uuid::Uuid::from_u128(5));
+        let question = |id: Option<&str>| Question { key, payment_id: id.map(ToOwned::to_owned), amount: dollars(500) };
+        let ask = |id: Option<&str>, outcome: &Outcome| {
+            let how = if id.is_some() { Asked::ById } else { Asked::ByKey };
+            asked(merchant(), &question(id), how, outcome).seen
+        };
+        for id in [None, Some("p")] {
+            assert!(matches!(ask(id, &processing("PAYMENT_METHOD_ERROR", None)), Seen::Declined(_)));
+            assert_eq!(ask(id, &processing("NOT_ACCEPTABLE", None)), Seen::Silent);
+        }
+        let nameless = || processing("PAYMENT_ERROR", Some(serde_json::json!({"id": "p", "status": "FAILED"})));
+        assert_eq!(ask(None, &nameless()), Seen::Silent);
+        assert!(matches!(ask(Some("p"), &nameless()), Seen::Declined(_)));
+        assert_eq!(submitted(merchant(), key, dollars(500), &nameless()).seen, Seen::Silent);
+        let other = serde_json::json!({"id": "p", "status": "FAILED", "merchantTransactionId": "another"});
+        assert_eq!(ask(Some("p"), &processing("PAYMENT_ERROR", Some(other))), Seen::Mismatch);
     }
 
     #[test]

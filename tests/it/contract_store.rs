@@ -569,7 +569,8 @@ async fn a_retry_is_a_new_attempt_and_a_resubmission_is_not(b: Bench) {
 
     let due = State::Due { next_at: b.now() + secs(1), doubt: true };
     b.become_(&charge, claim.fence, due, None).await;
-    b.clock.advance(secs(1));
+    // Not before the quiesce time has passed since the silence.
+    b.clock.advance(Limits::default().quiesce);
     let claim = b.claim_open(10).await.remove(0);
     let charge = step(&claim.value.open.charge, 2);
     let again = Some(intent(&charge, 2, b.now()));
@@ -921,7 +922,7 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
         let after = b.charge(charge.id).await;
         let waits = matches!(
             charge.state,
-            State::Due { .. }
+            State::Due { doubt: false, .. }
                 | State::Failing { .. }
                 | State::Parked { why: ParkWhy::Rejected | ParkWhy::NoMethod, .. }
         );

@@ -426,6 +426,72 @@ async fn a_payment_made_late_is_found_before_the_key_goes_out_again() {
     world.balance().await;
 }
 
+/// A world in which a payment was made, its answer was lost, and look-ups find nothing until the faults are mended.
+async fn hidden_payment() -> World {
+    let faults = Faults { lookup_404_for: 1.0, lookup_404_for_ms: u64::MAX, ..Faults::none() };
+    let options = Options { faults, ..Options::default() };
+    let world = one_with(Backend::Sqlite, card(Behaviour::Pays, 1), options).await.unwrap();
+    world.sandbox().fail_next_post(Fault::CutAfterCommit);
+    world
+}
+
+#[tokio::test]
+async fn a_cancel_does_not_turn_a_not_found_into_proof_that_nothing_was_paid() {
+    // Before the look-up that would have let the key go out again, and after it.
+    for (cancelled_at, at_the_quiesce_time) in
+        [("2027-01-15T11:14:00Z", "absent → unknown by_key"), ("2027-01-15T11:15:00Z", "absent → due by_key")]
+    {
+        let world = hidden_payment().await;
+        live(&world, cancelled_at).await;
+        let cancelled =
+            world.store.cancel(&SubscriptionId::parse("sub-1").unwrap(), "test", world.now()).await.unwrap();
+        assert_eq!(cancelled.map(|done| (done.skipped, done.in_flight)), Some((0, 1)), "{cancelled_at}");
+        live(&world, "2027-01-15T11:40:00Z").await;
+        world.sandbox().set_faults(Faults::none());
+        live(&world, "2027-01-17T00:00:00Z").await;
+        let story = world.story("sub-1").await;
+        assert_eq!(story[0], "2027-01-15 79.00 paid", "{story:#?}");
+        assert_eq!(story[6], format!("  01-15 11:15:00 attempt 1 {at_the_quiesce_time}"), "{story:#?}");
+        assert_eq!(story.last().unwrap(), "  01-15 12:00:00 attempt 1 succeeded → paid by_key", "{story:#?}");
+        assert_eq!(sent(&world), 1);
+        world.balance().await;
+    }
+}
+
+#[tokio::test]
+async fn an_old_look_up_is_repeated_before_the_key_goes_out_again() {
+    let world = hidden_payment().await;
+    // The look-up at 11:15 found nothing; then the process is away for an hour.
+    live(&world, "2027-01-15T11:15:00Z").await;
+    assert_eq!(world.charges_of("sub-1").await[0].state.name(), "due");
+    world.turn(TimeDelta::hours(1));
+    world.sandbox().set_faults(Faults::none());
+    live(&world, "2027-01-17T00:00:00Z").await;
+    let story = world.story("sub-1").await;
+    assert_eq!(story.last().unwrap(), "  01-15 12:15:00 attempt 1 succeeded → paid by_key", "{story:#?}");
+    assert_eq!(sent(&world), 1);
+    world.balance().await;
+}
+
+#[tokio::test]
+async fn a_hold_longer_than_the_window_of_the_key_ends_with_questions_and_a_person() {
+    let mut world = one(Backend::Sqlite, card(Behaviour::Pays, 1)).await.unwrap();
+    world.sandbox().fail_next_post(Fault::CutBeforeCommit);
+    live(&world, "2027-01-15T11:15:00Z").await;
+    world.store.hold(&Scope::All, "a look at the gateway", "test", world.now()).await.unwrap();
+    let before = world.sandbox().ledger().lookups();
+    live(&world, "2027-01-16T12:00:00Z").await;
+    let asked = world.sandbox().ledger().lookups() - before;
+    assert!((24..=100).contains(&asked), "asked {asked} times in a day of holding");
+    world.store.lift(&Scope::All, "test", world.now()).await.unwrap();
+    live(&world, "2027-02-01T00:00:00Z").await;
+    // Nobody promises that the gateway still remembers the key: it may not go out again.
+    assert_eq!(sent(&world), 1);
+    assert_eq!(summary(&world, "sub-1").await, ["0 2027-01-15 79.00 outcome_unknown"]);
+    world.may_end_unknown = true;
+    world.balance().await;
+}
+
 #[tokio::test]
 async fn a_503_after_the_payment_was_made_proves_nothing() {
     let faults = Faults { error_status: Some(503), ..Faults::none() };

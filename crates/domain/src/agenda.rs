@@ -115,6 +115,8 @@ pub struct Book<'a> {
     pub due: &'a [Subscription],
     /// Charges that ask for attention, oldest first.
     pub open: &'a [Open],
+    /// How patiently we ask, and how often we dare to send again.
+    pub limits: &'a Limits,
 }
 
 /// Why a request is sent.
@@ -228,8 +230,8 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, nothing else: two draws over the same book at two moments between which nothing fell due are
-/// equal. Items appear subscription by subscription in the book's order, cycles ascending, then the open charges.
+/// `now` decides what is due, and whether a look-up is too old to be trusted; nothing else: two draws over the same book at two
+/// moments between which neither happened are equal. Items appear subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
@@ -237,7 +239,7 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
         draw_due(book, subscription, now, &mut agenda);
     }
     for open in book.open {
-        agenda.items.push(draw_open(book, open));
+        agenda.items.push(draw_open(book, open, now));
     }
     agenda
 }
@@ -444,12 +446,21 @@ pub fn resume(
     Ok((cycle, due_at))
 }
 
-fn draw_open(book: &Book<'_>, open: &Open) -> Item {
+fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     let plan = book.catalog.plans.get(&subscription.plan);
     let action = match &charge.state {
         State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
+            Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
+        }
+        // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
+        // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
+        State::Due { next_at, doubt: true }
+            if subscription.status == SubscriptionStatus::Cancelled
+                || now.signed_duration_since(*next_at) > book.limits.quiesce
+                || !charge.may_send_again(now, book.limits) =>
+        {
             Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
         }
         State::Due { .. } => match (&subscription.method, waits(book, plan, subscription)) {
@@ -633,7 +644,7 @@ pub fn observe(
             Event::NotExecuted { wait: retry_after.and_then(|wait| TimeDelta::from_std(wait).ok()) }
         }
         Seen::Rejected => Event::Rejected,
-        Seen::Absent => Event::Absent,
+        Seen::Absent => Event::Absent { may_resend: subscription.status != SubscriptionStatus::Cancelled },
         Seen::Silent => Event::Silent,
         Seen::Mismatch => Event::Mismatch,
     };

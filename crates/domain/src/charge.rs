@@ -343,7 +343,12 @@ pub enum Event {
     /// Refused as malformed.
     Rejected,
     /// A healthy look-up found nothing.
-    Absent,
+    Absent {
+        /// The same key may go out again: the subscription was not cancelled meanwhile.
+        may_resend: bool,
+    },
+    /// What was found absent a while ago is asked about again before anything else happens.
+    AskAgain,
     /// No answer that proves anything.
     Silent,
     /// An answer about something else.
@@ -370,7 +375,8 @@ impl Event {
             Self::Accepted { .. } => "accepted",
             Self::NotExecuted { .. } => "not_executed",
             Self::Rejected => "rejected",
-            Self::Absent => "absent",
+            Self::Absent { .. } => "absent",
+            Self::AskAgain => "ask_again",
             Self::Silent => "silent",
             Self::Mismatch => "mismatch",
             Self::Cancel => "cancel",
@@ -389,6 +395,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
     ("due", "cancel", &["skipped"]),
+    ("due", "ask_again", &["unknown"]),
     ("sending", "lease_ran_out", &["unknown"]),
     ("sending", "succeeded", &["paid", "parked"]),
     ("sending", "declined", &["failing", "failed"]),
@@ -435,6 +442,8 @@ pub enum Why {
     WrongAttempt,
     /// The state waits for a person.
     NeedsAPerson,
+    /// The key's window is over, its submissions are used up, or the last one is too young.
+    MayNotBeSentAgain,
 }
 
 /// A refused event: both sides named.
@@ -494,7 +503,8 @@ impl Charge {
                 | Event::Accepted { .. }
                 | Event::NotExecuted { .. }
                 | Event::Rejected
-                | Event::Absent
+                | Event::Absent { .. }
+                | Event::AskAgain
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
@@ -522,7 +532,8 @@ impl Charge {
             | Event::Accepted { .. }
             | Event::NotExecuted { .. }
             | Event::Rejected
-            | Event::Absent
+            | Event::Absent { .. }
+            | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
             | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
@@ -532,19 +543,26 @@ impl Charge {
     fn leave_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
         match event {
             // A charge that waited for a payment method has had no attempt yet.
-            Event::Send { attempt } if *attempt == self.tries.attempt.max(1) => {
-                Ok(self.begin(*attempt, at, doubt, limits))
+            Event::Send { attempt } if *attempt != self.tries.attempt.max(1) => {
+                Err(self.refused(event, Why::WrongAttempt))
             }
-            Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
-            // Doubt here means that a healthy look-up found nothing after the quiesce time: as sure as absence gets.
+            // The look-up may be old by now, after a hold or an outage: the limits hold at the moment of sending.
+            Event::Send { .. } if doubt && !self.may_send_again(at, limits) => {
+                Err(self.refused(event, Why::MayNotBeSentAgain))
+            }
+            Event::Send { attempt } => Ok(self.begin(*attempt, at, doubt, limits)),
+            // "Not found" is no proof that nothing was executed: only an answer about the payment ends the doubt.
+            Event::Cancel if doubt => Err(self.refused(event, Why::InFlight)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::AskAgain if doubt => Ok(self.ask_again(at, limits)),
             Event::LeaseRanOut
             | Event::Succeeded { .. }
             | Event::Declined { .. }
             | Event::Accepted { .. }
             | Event::NotExecuted { .. }
             | Event::Rejected
-            | Event::Absent
+            | Event::Absent { .. }
+            | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
@@ -562,7 +580,7 @@ impl Charge {
     ) -> Result<State, Refused> {
         let unknown = |next_at| State::Unknown { since: at, asked: 0, next_at };
         // The request may have left at any moment up to now: the quiesce time counts from here, not from the intent.
-        if matches!(event, Event::LeaseRanOut | Event::Silent | Event::Absent) {
+        if matches!(event, Event::LeaseRanOut | Event::Silent | Event::Absent { .. }) {
             self.tries.last_sent_at = Some(at);
         }
         let first_ask = after(at, limits.ladder.first().copied().unwrap_or(SHORTEST_PAUSE));
@@ -581,11 +599,14 @@ impl Charge {
             }
             Event::Rejected if doubt => Ok(unknown(first_ask)),
             Event::Rejected => Ok(State::Parked { why: ParkWhy::Rejected, since: at }),
-            Event::Absent | Event::Silent => Ok(unknown(first_ask)),
+            Event::Absent { .. } | Event::Silent => Ok(unknown(first_ask)),
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
-            Event::Send { .. } | Event::Cancel | Event::NothingToPay | Event::NoMethod | Event::MethodFound => {
-                Err(self.refused(&event, Why::InFlight))
-            }
+            Event::Send { .. }
+            | Event::Cancel
+            | Event::NothingToPay
+            | Event::NoMethod
+            | Event::MethodFound
+            | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -606,10 +627,10 @@ impl Charge {
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
             // Not at this very instant: what a pass decides is never decided again in the same pass.
-            Event::Absent if self.may_send_again(at, limits) => {
+            Event::Absent { may_resend: true } if self.may_send_again(at, limits) => {
                 Ok(State::Due { next_at: after(at, SHORTEST_PAUSE), doubt: true })
             }
-            Event::Absent | Event::Silent | Event::Rejected => Ok(keep_asking()),
+            Event::Absent { .. } | Event::Silent | Event::Rejected => Ok(keep_asking()),
             // The question itself was not executed: ask again later, no rung used.
             Event::NotExecuted { wait } => {
                 let next_at = after(at, wait.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE));
@@ -621,7 +642,8 @@ impl Charge {
             | Event::LeaseRanOut
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(&event, Why::InFlight)),
+            | Event::MethodFound
+            | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -638,7 +660,7 @@ impl Charge {
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Accepted { slow } if slow && !was_slow => Ok(settling(at, 0, at, slow, limits)),
             // The gateway had it: "not found" now proves nothing, and sending again is out of the question.
-            Event::Accepted { .. } | Event::Absent | Event::Silent | Event::Rejected => {
+            Event::Accepted { .. } | Event::Absent { .. } | Event::Silent | Event::Rejected => {
                 Ok(settling(since, asked_again, at, was_slow, limits))
             }
             Event::NotExecuted { wait } => {
@@ -651,7 +673,8 @@ impl Charge {
             | Event::LeaseRanOut
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(&event, Why::InFlight)),
+            | Event::MethodFound
+            | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -673,7 +696,8 @@ impl Charge {
             | Event::Accepted { .. }
             | Event::NotExecuted { .. }
             | Event::Rejected
-            | Event::Absent
+            | Event::Absent { .. }
+            | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
@@ -709,8 +733,17 @@ impl Charge {
         }
     }
 
+    /// Back to asking, at the rung of the ladder that the time since the silence has reached.
+    fn ask_again(&self, at: DateTime<Utc>, limits: &Limits) -> State {
+        let since = self.tries.last_sent_at.unwrap_or(at);
+        let passed = limits.ladder.iter().take_while(|offset| after(since, **offset) <= at).count();
+        // The question to come stands for the rung that has passed last; the next one follows it.
+        let asked = u16::try_from(passed.saturating_sub(1)).unwrap_or(u16::MAX);
+        State::Unknown { since, asked, next_at: at }
+    }
+
     /// May the same key and body be submitted again after a healthy "not found"? Invariants I-14 and I-15.
-    fn may_send_again(&self, at: DateTime<Utc>, limits: &Limits) -> bool {
+    pub(crate) fn may_send_again(&self, at: DateTime<Utc>, limits: &Limits) -> bool {
         let (Some(first), Some(last)) = (self.tries.first_sent_at, self.tries.last_sent_at) else {
             return false;
         };
@@ -879,7 +912,9 @@ mod tests {
             Event::NotExecuted { wait: None },
             Event::NotExecuted { wait: Some(TimeDelta::seconds(30)) },
             Event::Rejected,
-            Event::Absent,
+            Event::Absent { may_resend: true },
+            Event::Absent { may_resend: false },
+            Event::AskAgain,
             Event::Silent,
             Event::Mismatch,
             Event::Cancel,
@@ -959,14 +994,38 @@ mod tests {
     fn not_found_allows_the_same_key_again_only_after_the_quiesce_time() {
         let limits = Limits::default();
         let unknown = || charge(State::Unknown { since: at(0), asked: 2, next_at: at(300) });
-        assert_eq!(unknown().step(Event::Absent, at(300), &limits).unwrap().state.name(), "unknown");
-        let again = unknown().step(Event::Absent, at(900), &limits).unwrap();
+        assert_eq!(
+            unknown().step(Event::Absent { may_resend: true }, at(300), &limits).unwrap().state.name(),
+            "unknown"
+        );
+        let again = unknown().step(Event::Absent { may_resend: true }, at(900), &limits).unwrap();
         assert_eq!(again.state, State::Due { next_at: at(901), doubt: true });
         let mut tired = unknown();
         tired.tries.submissions = 4;
-        assert_eq!(tired.step(Event::Absent, at(900), &limits).unwrap().state.name(), "unknown");
-        let late = unknown().step(Event::Absent, at(86_401), &limits).unwrap();
+        assert_eq!(tired.step(Event::Absent { may_resend: true }, at(900), &limits).unwrap().state.name(), "unknown");
+        let late = unknown().step(Event::Absent { may_resend: true }, at(86_401), &limits).unwrap();
         assert_eq!(late.state.name(), "unknown");
+    }
+
+    #[test]
+    fn doubt_is_ended_by_no_cancel_and_no_lapse_of_time() {
+        let limits = Limits::default();
+        let doubtful = || charge(State::Due { next_at: at(901), doubt: true });
+        assert_eq!(doubtful().step(Event::Cancel, at(902), &limits).unwrap_err().why, Why::InFlight);
+        // Held or forgotten past the window of the key: it is asked about again, from the rung that time has reached.
+        let late = doubtful().step(Event::Send { attempt: 2 }, at(86_401), &limits).unwrap_err();
+        assert_eq!(late.why, Why::MayNotBeSentAgain);
+        let asked = doubtful().step(Event::AskAgain, at(86_401), &limits).unwrap();
+        assert_eq!(asked.state, State::Unknown { since: at(0), asked: 6, next_at: at(86_401) });
+        let still = asked.step(Event::Absent { may_resend: true }, at(86_402), &limits).unwrap();
+        assert_eq!(still.state, State::Unknown { since: at(0), asked: 7, next_at: at(2 * 86_400) });
+        // A cancelled subscription's request is asked about to the end of the ladder and never sent again.
+        let mut cancelled = charge(State::Unknown { since: at(0), asked: 3, next_at: at(900) });
+        while let Some(next_at) = cancelled.state.next_at() {
+            cancelled = cancelled.step(Event::Absent { may_resend: false }, next_at, &limits).unwrap();
+            assert_ne!(cancelled.state.name(), "due");
+        }
+        assert_eq!(cancelled.state.word(), "outcome_unknown");
     }
 
     #[test]
