@@ -228,7 +228,7 @@ fn judge(report: &RunReport, waiting: &BTreeMap<String, u64>, config: &Config) -
         );
     }
     let answered = report.paid + report.settling + report.failing + report.failed;
-    if report.not_executed > 0 && answered == 0 {
+    if report.not_executed > 0 && report.not_executed >= report.sent && answered == 0 {
         let url = config.gateway().map(|gateway| gateway.base_url.as_str()).unwrap_or_default();
         let message = format!("the gateway at {url} took none of {} requests; nothing was charged", report.sent);
         return stop(
