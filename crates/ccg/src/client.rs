@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::classify::{self, Expected};
 use crate::config::{self, Config, ConfigError};
 use crate::error::{Ambiguity, Answer, CallError, Evidence, NotSent};
-use crate::operation::Operation;
+use crate::operation::{Operation, Verb};
 use crate::token::{Scope, Source, Token, TokenError, TokenInfo, Tokens};
 use crate::transport::{self, ReadError};
 use crate::{http, retry_after, text};
@@ -214,10 +214,10 @@ impl Client {
             url.query_pairs_mut().append_pair("merchantTransactionId", id);
         }
         let method = match call.operation.verb() {
-            "POST" => Method::POST,
-            "PATCH" => Method::PATCH,
-            "DELETE" => Method::DELETE,
-            _ => Method::GET,
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Patch => Method::PATCH,
+            Verb::Delete => Method::DELETE,
         };
         let mut request = self.with_headers(method, url);
         if let Some(body) = call.body {
@@ -267,11 +267,9 @@ impl Client {
         let body_sha256: [u8; 32] = Sha256::digest(&body).into();
         evidence.body_sha256 = Some(body_sha256);
         evidence.received_bytes = body.len();
-        let success = match call.operation {
-            // Nothing is read from a deletion's answer, so any success will do (contract §6 names no status).
-            Operation::DeletePaymentMethod => (200..300).contains(&http_status),
-            _ => matches!(http_status, 200..=202),
-        };
+        // Nothing is read from a deletion's answer, so any success will do (contract §6 names no status).
+        let last_success = if call.operation == Operation::DeletePaymentMethod { 299 } else { 202 };
+        let success = (200..=last_success).contains(&http_status);
         if !success {
             let error = classify::failure(call.operation, http_status, &body, evidence, call.expected, token.secret());
             return Err(error);

@@ -121,7 +121,7 @@ pub use error::{Ambiguity, Answer, CallError, Evidence, NotSent, SessionEnd};
 pub use frozen::{Freezes, Frozen, FrozenPayment, FrozenRefund, FrozenTokenPayment, StoredError};
 pub use healthcare::{Healthcare, Iias, PaymentDetails, QualifiedAmountDetails};
 pub use limits::{AMOUNT_MAX, AMOUNT_MIN, CREDIT_MAX, LimitError, TRANSACTION_ID_MAX};
-pub use operation::{Operation, Resource};
+pub use operation::{Operation, Resource, Verb};
 pub use payment::{Allocation, AllocationError, ErrorDetail, Merchant, Payment};
 pub use payment_method::{
     AccountType, BankAccountDetails, CardCategory, CardDetails, MethodStatus, MethodType, PaymentMethod,

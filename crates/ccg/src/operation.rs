@@ -54,6 +54,31 @@ pub enum Resource {
     Customer,
 }
 
+/// An HTTP verb the gateway takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// `GET`
+    Get,
+    /// `POST`
+    Post,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+}
+
+impl Verb {
+    /// The verb as it goes over the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 impl Operation {
     /// All of them.
     pub const ALL: [Self; 15] = [
@@ -75,7 +100,7 @@ impl Operation {
     ];
 
     /// The HTTP verb.
-    pub const fn verb(self) -> &'static str {
+    pub const fn verb(self) -> Verb {
         match self {
             Self::CreatePayment
             | Self::CreateTokenPayment
@@ -83,10 +108,10 @@ impl Operation {
             | Self::CreateSession
             | Self::SearchPaymentMethods
             | Self::SetUpPaymentMethod
-            | Self::FindCustomer => "POST",
-            Self::GetPayment | Self::FindPayment | Self::GetRefund | Self::GetSession => "GET",
-            Self::CapturePayment | Self::CancelPayment | Self::UpdatePaymentMethod => "PATCH",
-            Self::DeletePaymentMethod => "DELETE",
+            | Self::FindCustomer => Verb::Post,
+            Self::GetPayment | Self::FindPayment | Self::GetRefund | Self::GetSession => Verb::Get,
+            Self::CapturePayment | Self::CancelPayment | Self::UpdatePaymentMethod => Verb::Patch,
+            Self::DeletePaymentMethod => Verb::Delete,
         }
     }
 

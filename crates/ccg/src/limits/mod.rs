@@ -20,7 +20,6 @@ pub const AMOUNT_MIN: i64 = 1;
 pub const AMOUNT_MAX: i64 = 99_999_999;
 /// Longest `merchantTransactionId`, in characters (contract §3.3).
 pub const TRANSACTION_ID_MAX: usize = 50;
-
 /// Largest unlinked credit, in cents (contract §5).
 pub const CREDIT_MAX: i64 = 1_000_000;
 

@@ -124,6 +124,7 @@ async fn each_call_goes_to_its_address_under_its_scope_with_its_headers() {
         let (line, scope) = documented(operation);
         let seen = world.gateway.seen().remove(0);
         assert_eq!(seen.line, line, "{operation:?}");
+        assert!(line.starts_with(operation.verb().as_str()), "{operation:?}");
         assert_eq!(seen.header("x-merchant-id"), Some(MERCHANT.to_string().as_str()));
         assert_eq!((seen.header("x-upstream-env"), seen.header("x-source")), (Some("stage"), Some("tests")));
         assert_eq!(seen.header("accept"), Some("application/json"), "{operation:?}");
