@@ -102,3 +102,68 @@ async fn a_class_is_a_kind_of_error_and_both_have_one_name() {
         assert_eq!(error.kind(), class.name());
     }
 }
+
+/// A limit is told before sending in the words the gateway would use: those words are rows of the table.
+#[test]
+fn what_is_refused_before_sending_is_worded_as_the_table_words_it() {
+    use ccg::{Agent, CollectionDetails, Consent, ConsentKind, CreatePayment, CreateRefund, Customer, PaymentDetails};
+    let long = |n: usize| "x".repeat(n);
+    let notes = |n: usize| (0..n).map(|i| (format!("{i}{}", long(40)), long(101))).collect();
+    let bad = Customer {
+        enterprise_id: Some("a".into()),
+        hsid: Some(uuid::Uuid::nil()),
+        metadata: notes(21),
+        first_name: Some(long(101)),
+        last_name: Some(long(101)),
+        email: Some("nobody".into()),
+        ssn_last_four: Some("1".into()),
+        ..Customer::default()
+    };
+    let mut payment = CreatePayment::sale("", 0, uuid::Uuid::nil(), bad);
+    payment.amount = 1;
+    payment.partial_authorization = Some(true);
+    payment.description = Some(long(101));
+    payment.statement_descriptor_suffix = Some(format!("{}?", long(10)));
+    payment.metadata = notes(21);
+    payment.agent = Some(Agent {
+        first_name: Some(long(51)),
+        last_name: Some(long(51)),
+        user_id: String::new(),
+        ..Agent::default()
+    });
+    payment.consent = Some(Consent {
+        merchant_consent_id: None,
+        merchant_consent_text: Some("{".into()),
+        collection_timestamp: chrono::DateTime::UNIX_EPOCH.fixed_offset(),
+        collection_details: CollectionDetails {
+            kind: ConsentKind::Ppd,
+            web: Some(ccg::WebConsent { ip_address: String::new(), user_agent: String::new() }),
+            tel: None,
+        },
+    });
+    payment.payment_details = Some(PaymentDetails::qualified(5).with_prescription(6));
+    let mut staffless = payment.clone();
+    staffless.agent = None;
+    staffless.customer = None;
+    staffless.payment_details = Some(PaymentDetails::default());
+    staffless.payment_allocations.clear();
+    staffless.merchant_transaction_id = long(51);
+
+    let mut words: Vec<String> = Vec::new();
+    for payment in [payment, staffless] {
+        words.extend(payment.freeze().unwrap_err().into_iter().map(|broken| broken.message));
+    }
+    assert!(words.len() > 30, "{words:?}");
+    for message in &words {
+        let found = [(400, "INVALID_REQUEST"), (422, "UNPROCESSABLE_ENTITY")]
+            .into_iter()
+            .any(|(status, title)| codes::look_up(Operation::CreatePayment, status, title, message).is_some());
+        assert!(found, "{message}");
+    }
+    let refund = CreateRefund::credit("r", uuid::Uuid::nil(), Customer::default(), 1_000_001).freeze().unwrap_err();
+    for message in refund.iter().map(|broken| &broken.message).filter(|message| !message.ends_with("is required")) {
+        assert!(codes::look_up(Operation::CreateRefund, 400, "INVALID_REQUEST", message).is_some(), "{message}");
+    }
+    let needed = codes::look_up(Operation::CreateRefund, 400, "INVALID_REQUEST", &refund[0].message);
+    assert_eq!(needed.unwrap().detail, "paymentId or paymentMethodId is required");
+}
