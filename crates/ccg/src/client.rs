@@ -1,7 +1,7 @@
 //! The client: one request a call, one time limit, no hidden resends.
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Body, Certificate, Method, Request, Response, Url};
+use reqwest::{Body, Method, Request, Response, Url};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +10,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::classify::{self, Expected};
-use crate::config::{self, Checked, Config, ConfigError, ConfigProblem, Roots};
+use crate::config::{self, Config, ConfigError};
 use crate::error::{Ambiguity, Answer, CallError, Evidence, NotSent};
-use crate::frozen::FrozenPayment;
-use crate::limits::TRANSACTION_ID_MAX;
-use crate::payment::Payment;
+use crate::operation::{Operation, Verb};
 use crate::token::{Scope, Source, Token, TokenError, TokenInfo, Tokens};
 use crate::transport::{self, ReadError};
-use crate::{retry_after, text};
+use crate::{http, retry_after, text};
 
 const MERCHANT_ID: HeaderName = HeaderName::from_static("x-merchant-id");
 const UPSTREAM_ENV: HeaderName = HeaderName::from_static("x-upstream-env");
@@ -28,10 +26,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A client of one gateway under one OAuth 2 client id. Cheap to clone; clones share connections and tokens.
 ///
 /// # What is never done behind the caller's back
-/// A payment request is put on a connection once. No redirect is followed, no proxy is taken from the environment, and
+/// A request is put on a connection once. No redirect is followed, no proxy is taken from the environment, and
 /// nothing is resent after a broken connection, a time limit, a 401, or a refused HTTP/2 stream. (A request still
 /// queued for a kept connection that turns out closed, with no byte of it written, is moved to another connection.) A
-/// look-up, and only a look-up, is asked once more after a 401, with a renewed token.
+/// call that [only asks](crate::Operation::only_asks), and no other, is asked once more after a 401, with a renewed token.
+///
+/// Each call is made with a token of its own [scope](crate::Operation::scope).
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -42,15 +42,43 @@ pub struct Client {
 struct Shared {
     http: reqwest::Client,
     tokens: Arc<Tokens>,
-    payments_url: Url,
+    base_url: Url,
     time_limit: Duration,
     max_body: usize,
 }
 
-enum Call<'a> {
-    Create(&'a FrozenPayment),
-    Get(&'a str),
-    Find(&'a str),
+/// One call as it is to be made.
+pub(crate) struct Call<'a> {
+    pub(crate) operation: Operation,
+    /// The one id in the path, already known to be plain.
+    pub(crate) id: Option<&'a str>,
+    pub(crate) body: Option<&'a str>,
+    /// What the answer must be about. For a look-up by the sender's id it is the question, too.
+    pub(crate) expected: Expected<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// A call whose answer names nothing that it could be compared with.
+    pub(crate) fn new(operation: Operation) -> Self {
+        Self { operation, id: None, body: None, expected: Expected::Nothing }
+    }
+
+    /// A call about one resource.
+    pub(crate) fn about(operation: Operation, id: &'a str) -> Result<Self, CallError> {
+        let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !plain {
+            return Err(invalid("an id of the gateway has 1 to 64 letters, digits and hyphens"));
+        }
+        Ok(Self { operation, id: Some(id), body: None, expected: Expected::Id(id) })
+    }
+
+    pub(crate) fn with_body(self, body: &'a str) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    pub(crate) fn expecting(self, expected: Expected<'a>) -> Self {
+        Self { expected, ..self }
+    }
 }
 
 impl Client {
@@ -61,7 +89,7 @@ impl Client {
     /// [`ConfigError`] with every mistake at once.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let checked = config::check(&config)?;
-        let http = build_http(&config, &checked)?;
+        let http = http::build(&config, &checked)?;
         let source = Source {
             http: http.clone(),
             token_url: checked.token_url,
@@ -82,7 +110,7 @@ impl Client {
         let shared = Shared {
             http,
             tokens,
-            payments_url: checked.payments_url,
+            base_url: checked.base_url,
             time_limit: config.time_limit,
             max_body: config.max_body,
         };
@@ -99,44 +127,6 @@ impl Client {
             Err(_) => other.headers.remove(MERCHANT_ID),
         };
         other
-    }
-
-    /// Asks for a payment: `POST /v2/payments` (contract §4.1, §4.3). Sent once, whatever happens.
-    ///
-    /// The answer is believed only if it names an id and the `merchantTransactionId` that was sent. Its payment is
-    /// usually `INITIATED`: the outcome has to be asked for later. The same frozen payment may be sent again, up to
-    /// five times in all; what the gateway then does is read in three ways (contract §4.6).
-    ///
-    /// # Errors
-    /// [`CallError`]; see [`CallError::is_ambiguous_for_create`].
-    pub async fn create_payment(&self, payment: &FrozenPayment) -> Result<Answer<Payment>, CallError> {
-        self.call(&Call::Create(payment)).await
-    }
-
-    /// Looks a payment up by the gateway's id: `GET /v2/payments/{id}` (contract §4.4). A failed payment may come as
-    /// [`CallError::Processing`] with the payment inside.
-    ///
-    /// # Errors
-    /// [`CallError`]. `Ambiguous` just means that nothing was learned.
-    pub async fn get_payment(&self, id: &str) -> Result<Answer<Payment>, CallError> {
-        let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !plain {
-            return Err(invalid("a payment id has 1 to 64 letters, digits and hyphens"));
-        }
-        self.call(&Call::Get(id)).await
-    }
-
-    /// Looks a payment up by the sender's id: `GET /v2/payments?merchantTransactionId=…` (contract §4.1; documented for
-    /// version 1 and inferred for version 2).
-    ///
-    /// # Errors
-    /// As [`get_payment`](Self::get_payment). `NotFound` is no proof for a payment sent a moment ago.
-    pub async fn find_payment(&self, merchant_transaction_id: &str) -> Result<Answer<Payment>, CallError> {
-        let length = merchant_transaction_id.chars().count();
-        if length == 0 || length > TRANSACTION_ID_MAX {
-            return Err(invalid("a merchantTransactionId has 1 to 50 characters"));
-        }
-        self.call(&Call::Find(merchant_transaction_id)).await
     }
 
     /// Fetches a new access token for payments, and nothing else: a check of the token endpoint and of the credentials
@@ -157,29 +147,42 @@ impl Client {
         tokio::time::timeout(self.shared.time_limit / 2, fetch).await.unwrap_or(Err(TokenError::TimedOut))
     }
 
-    async fn call(&self, call: &Call<'_>) -> Result<Answer<Payment>, CallError> {
+    /// Makes one call and reads its answer with `read`. Sent once, except that a call which only asks is asked once more
+    /// after a 401.
+    pub(crate) async fn call<T>(&self, call: &Call<'_>, read: Read<T>) -> Result<Answer<T>, CallError> {
         let deadline = Instant::now() + self.shared.time_limit;
-        let token = self.token(deadline).await?;
-        let response = self.send(call, &token, deadline).await?;
-        if response.status() != 401 {
-            return self.read(call, &token, response).await;
+        let scope = call.operation.scope();
+        let token = self.token(scope, deadline).await?;
+        let outcome = self.attempt(call, read, &token, deadline).await;
+        if !token_was_refused(&outcome) {
+            return outcome;
         }
-        let other_token = self.shared.tokens.drop_refused(Scope::Merchant, &token);
-        if matches!(call, Call::Create(_)) || !other_token {
-            return self.read(call, &token, response).await;
+        let other_token = self.shared.tokens.drop_refused(scope, &token);
+        if !call.operation.only_asks() || !other_token {
+            return outcome;
         }
-        drop(response);
-        let token = self.token(deadline).await?;
-        let response = self.send(call, &token, deadline).await?;
-        if response.status() == 401 {
-            self.shared.tokens.drop_refused(Scope::Merchant, &token);
+        let token = self.token(scope, deadline).await?;
+        let outcome = self.attempt(call, read, &token, deadline).await;
+        if token_was_refused(&outcome) {
+            self.shared.tokens.drop_refused(scope, &token);
         }
-        self.read(call, &token, response).await
+        outcome
     }
 
-    async fn token(&self, deadline: Instant) -> Result<Arc<Token>, CallError> {
+    async fn attempt<T>(
+        &self,
+        call: &Call<'_>,
+        read: Read<T>,
+        token: &Token,
+        deadline: Instant,
+    ) -> Result<Answer<T>, CallError> {
+        let response = self.send(call, token, deadline).await?;
+        self.read(call, read, token, response).await
+    }
+
+    async fn token(&self, scope: Scope, deadline: Instant) -> Result<Arc<Token>, CallError> {
         let longest = (self.shared.time_limit / 2).min(deadline.saturating_duration_since(Instant::now()));
-        let token = tokio::time::timeout(longest, self.shared.tokens.get(Scope::Merchant)).await;
+        let token = tokio::time::timeout(longest, self.shared.tokens.get(scope)).await;
         token
             .unwrap_or(Err(TokenError::TimedOut))
             .map_err(|error| CallError::NotSent { why: NotSent::Token(error), evidence: Box::default() })
@@ -201,25 +204,27 @@ impl Client {
     }
 
     fn request(&self, call: &Call<'_>) -> Request {
-        let mut url = self.shared.payments_url.clone();
-        match call {
-            Call::Create(payment) => {
-                let mut request = self.with_headers(Method::POST, url);
-                request.headers_mut().insert(CONTENT_TYPE, JSON);
-                *request.body_mut() = Some(Body::from(payment.body().to_owned()));
-                request
-            }
-            Call::Get(id) => {
-                if let Ok(mut segments) = url.path_segments_mut() {
-                    segments.push(id);
-                }
-                self.with_headers(Method::GET, url)
-            }
-            Call::Find(id) => {
-                url.query_pairs_mut().append_pair("merchantTransactionId", id);
-                self.with_headers(Method::GET, url)
+        let mut url = self.shared.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            for segment in call.operation.path().split('/') {
+                segments.push(if segment == "{id}" { call.id.unwrap_or_default() } else { segment });
             }
         }
+        if let (Operation::FindPayment, Expected::Transaction(id)) = (call.operation, call.expected) {
+            url.query_pairs_mut().append_pair("merchantTransactionId", id);
+        }
+        let method = match call.operation.verb() {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+            Verb::Patch => Method::PATCH,
+            Verb::Delete => Method::DELETE,
+        };
+        let mut request = self.with_headers(method, url);
+        if let Some(body) = call.body {
+            request.headers_mut().insert(CONTENT_TYPE, JSON);
+            *request.body_mut() = Some(Body::from(body.to_owned()));
+        }
+        request
     }
 
     fn with_headers(&self, method: Method, url: Url) -> Request {
@@ -228,7 +233,13 @@ impl Client {
         request
     }
 
-    async fn read(&self, call: &Call<'_>, token: &Token, mut response: Response) -> Result<Answer<Payment>, CallError> {
+    async fn read<T>(
+        &self,
+        call: &Call<'_>,
+        read: Read<T>,
+        token: &Token,
+        mut response: Response,
+    ) -> Result<Answer<T>, CallError> {
         let http_status = response.status().as_u16();
         let header = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
         let mut evidence = Box::new(Evidence {
@@ -256,15 +267,14 @@ impl Client {
         let body_sha256: [u8; 32] = Sha256::digest(&body).into();
         evidence.body_sha256 = Some(body_sha256);
         evidence.received_bytes = body.len();
-        let expected = match call {
-            Call::Create(payment) => Expected::Transaction(payment.merchant_transaction_id()),
-            Call::Get(id) => Expected::Id(id),
-            Call::Find(id) => Expected::Transaction(id),
-        };
-        if !matches!(http_status, 200..=202) {
-            return Err(classify::failure(http_status, &body, evidence, expected, token.secret()));
+        // Nothing is read from a deletion's answer, so any success will do (contract §6 names no status).
+        let last_success = if call.operation == Operation::DeletePaymentMethod { 299 } else { 202 };
+        let success = (200..=last_success).contains(&http_status);
+        if !success {
+            let error = classify::failure(call.operation, http_status, &body, evidence, call.expected, token.secret());
+            return Err(error);
         }
-        match classify::payment(&body, expected) {
+        match read(&body, call.expected) {
             Ok(value) => {
                 let request_id = evidence.request_id.take();
                 Ok(Answer { value, http_status, request_id, body_sha256, received_bytes: body.len() })
@@ -277,55 +287,31 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("payments_url", &self.shared.payments_url.as_str())
+            .field(
+                "payments_url",
+                &format_args!("\"{}/v2/payments\"", self.shared.base_url.as_str().trim_end_matches('/')),
+            )
             .field("merchant_id", &self.headers.get(MERCHANT_ID))
             .finish_non_exhaustive()
     }
 }
 
-fn invalid(what: &'static str) -> CallError {
+/// Takes the answer's body apart and checks that it is about what was asked.
+pub(crate) type Read<T> = fn(&[u8], Expected<'_>) -> Result<T, Ambiguity>;
+
+/// Whether the answer refuses the token it was asked with. A 401 about a session that is over does not.
+fn token_was_refused<T>(outcome: &Result<Answer<T>, CallError>) -> bool {
+    match outcome {
+        Ok(_) | Err(CallError::Unprocessable { .. }) => false,
+        Err(error) => error.evidence().http_status == Some(401),
+    }
+}
+
+pub(crate) fn invalid(what: &'static str) -> CallError {
     CallError::NotSent { why: NotSent::Invalid(what), evidence: Box::default() }
 }
 
 /// Something went wrong once bytes may have left.
 fn broken(error: reqwest::Error) -> Ambiguity {
     if error.is_timeout() { Ambiguity::TimedOut } else { Ambiguity::Cut { cause: text::cause_of(error) } }
-}
-
-fn build_http(config: &Config, checked: &Checked) -> Result<reqwest::Client, ConfigError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Losing the race against another thread leaves a provider installed, which is all that is needed.
-        let _lost_race = rustls::crypto::ring::default_provider().install_default();
-    }
-    #[expect(clippy::disallowed_methods, reason = "this is the one place where the gateway's HTTP client is built")]
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .user_agent(config.http.user_agent.as_str())
-        .connect_timeout(config.connect_timeout)
-        .pool_idle_timeout(config.pool_idle_timeout)
-        .pool_max_idle_per_host(config.pool_max_idle_per_host)
-        .tcp_nodelay(true)
-        .tcp_keepalive(config.http.tcp_keepalive);
-    if config.http.http1_only {
-        builder = builder.http1_only();
-    }
-    let certificates = |pem: &[u8]| match Certificate::from_pem_bundle(pem) {
-        Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) | Err(_) => Err(problem("http.roots", "holds no certificate in PEM form".to_owned())),
-    };
-    builder = match &config.http.roots {
-        Roots::SystemAnd(pem) => builder.tls_certs_merge(certificates(pem)?),
-        Roots::Only(pem) => builder.tls_certs_only(certificates(pem)?),
-        Roots::System if checked.any_tls => builder,
-        // Nothing but loopback over plain HTTP: the system's roots need not even exist.
-        Roots::System => builder.tls_certs_only([]),
-    };
-    builder.build().map_err(|error| problem("http", format!("cannot be set up: {}", text::cause_of(error))))
-}
-
-fn problem(field: &'static str, message: String) -> ConfigError {
-    ConfigError { problems: vec![ConfigProblem { field, message }] }
 }

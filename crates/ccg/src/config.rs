@@ -19,7 +19,7 @@ pub type MonotonicClock = Arc<dyn Fn() -> Instant + Send + Sync>;
 /// one that was forgotten.
 #[derive(Clone)]
 pub struct Config {
-    /// The gateway up to, but without, `/v2`. Required. `https`, or `http` on a loopback host.
+    /// The gateway up to, but without, `/v1` and `/v2`. Required. `https`, or `http` on a loopback host.
     pub base_url: String,
     /// Where access tokens are issued. Required. The vendor's pages give two paths (contract §2).
     pub token_url: String,
@@ -178,7 +178,7 @@ impl std::error::Error for ConfigError {}
 
 /// A configuration that was checked, in the forms the client uses.
 pub(crate) struct Checked {
-    pub(crate) payments_url: Url,
+    pub(crate) base_url: Url,
     pub(crate) token_url: Url,
     pub(crate) environment: Option<HeaderValue>,
     pub(crate) source: Option<HeaderValue>,
@@ -238,12 +238,12 @@ pub(crate) fn check(config: &Config) -> Result<Checked, ConfigError> {
         wrong("http.user_agent", "cannot be sent as a header");
     }
 
-    let (Some(payments_url), Some(token_url), true) = (base_url, token_url, problems.is_empty()) else {
+    let (Some(base_url), Some(token_url), true) = (base_url, token_url, problems.is_empty()) else {
         return Err(ConfigError { problems });
     };
-    let any_tls = payments_url.scheme() == "https" || token_url.scheme() == "https";
+    let any_tls = base_url.scheme() == "https" || token_url.scheme() == "https";
     Ok(Checked {
-        payments_url: under(payments_url),
+        base_url: bare(base_url),
         token_url,
         environment: environment.and_then(|text| HeaderValue::from_str(text).ok()),
         source: source.and_then(|text| HeaderValue::from_str(text).ok()),
@@ -251,10 +251,10 @@ pub(crate) fn check(config: &Config) -> Result<Checked, ConfigError> {
     })
 }
 
-/// `…/checkout` and `…/checkout/` both give `…/checkout/v2/payments`.
-fn under(mut url: Url) -> Url {
+/// `…/checkout` and `…/checkout/` both give `…/checkout`.
+fn bare(mut url: Url) -> Url {
     if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(["v2", "payments"]);
+        segments.pop_if_empty();
     }
     url
 }

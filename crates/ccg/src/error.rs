@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::payment::{Payment, Status};
+use crate::payment::Payment;
+use crate::refund::Refund;
+use crate::status::Status;
 use crate::token::TokenError;
 
 /// A call the gateway answered as hoped.
@@ -21,7 +23,7 @@ pub struct Answer<T> {
     pub received_bytes: usize,
 }
 
-/// What is known about a call that did not go as hoped. It never holds a token or a secret; `detail` and `payment` may
+/// What is known about a call that did not go as hoped. It never holds a token or a secret; `detail`, `payment` and `refund` may
 /// quote the gateway and so may hold what the gateway knows of a customer's payment method.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
@@ -40,6 +42,8 @@ pub struct Evidence {
     /// The payment an error answer carries (contract §3.2, §4.7): the one that was asked about, except that
     /// an error answer may leave the `merchantTransactionId` out.
     pub payment: Option<Box<Payment>>,
+    /// The refund an error answer about a refund carries (contract §5), under the same conditions.
+    pub refund: Option<Box<Refund>>,
     /// How long the gateway asks to wait, bounded to 1 second to 1 hour.
     pub retry_after: Option<Duration>,
 }
@@ -81,17 +85,19 @@ pub enum CallError {
         /// What is known.
         evidence: Box<Evidence>,
     },
-    /// 422 or 406 about a processing failure; [`Evidence::payment`] tells what failed, if the gateway said so.
+    /// 422 or 406 about a processing failure; [`Evidence::payment`] or [`Evidence::refund`] tells what failed, if the
+    /// gateway said so.
     Processing {
         /// What is known.
         evidence: Box<Evidence>,
     },
-    /// 422: the fifth submission of this id was the last; look the payment up (contract §4.6).
+    /// 422, or 403 in older words: the fifth submission of this id was the last; look the payment up (contract §4.6).
     RetryLimit {
         /// What is known.
         evidence: Box<Evidence>,
     },
-    /// Any other 422 or 406: a business rule.
+    /// Any other 422 or 406: a business rule, such as a payment in the wrong state. Also a session that is over (410
+    /// `SESSION_CANCELED`, 401 `SESSION_TIMEOUT`, contract §7); see [`CallError::session_end`].
     Unprocessable {
         /// What is known.
         evidence: Box<Evidence>,
@@ -104,6 +110,15 @@ pub enum CallError {
         /// What is known.
         evidence: Box<Evidence>,
     },
+}
+
+/// How a session ended without its purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Somebody cancelled it.
+    Canceled,
+    /// Its time ran out.
+    TimedOut,
 }
 
 /// Why nothing was sent.
@@ -148,7 +163,7 @@ pub enum Ambiguity {
         /// Column of it; 0 if unknown.
         column: usize,
     },
-    /// An answer about another payment than the one asked about. Treat it as hostile.
+    /// An answer about another payment (or refund, or session) than the one asked about. Treat it as hostile.
     WrongPayment {
         /// Which field differs, or is missing.
         field: &'static str,
@@ -193,8 +208,9 @@ impl CallError {
         matches!(self, Self::NotSent { .. })
     }
 
-    /// Whether, after *this submission* of a create, money may have moved or may still move, so that the payment has to
-    /// be looked up before anything else is done.
+    /// Whether, after *this submission* of a payment's create, money may have moved or may still move, so that the payment
+    /// has to be looked up before anything else is done. Refunds have no such look-up:
+    /// [`CreateRefundError`](crate::CreateRefundError) speaks about theirs.
     ///
     /// False for what provably processed nothing (`NotSent`, `Rejected`, `Unauthorized`, `RateLimited`, a broken
     /// business rule titled `UNPROCESSABLE_ENTITY`) and for a `Processing` answer that carries the payment, under its
@@ -211,6 +227,16 @@ impl CallError {
                 .is_none_or(|payment| payment.status != Status::Failed || payment.merchant_transaction_id.is_none()),
             Self::Unprocessable { evidence } => evidence.title.as_deref() != Some("UNPROCESSABLE_ENTITY"),
             Self::Forbidden { .. } | Self::NotFound { .. } | Self::RetryLimit { .. } | Self::Ambiguous { .. } => true,
+        }
+    }
+
+    /// How a session ended, if that is what the answer says (contract §7).
+    pub fn session_end(&self) -> Option<SessionEnd> {
+        let Self::Unprocessable { evidence } = self else { return None };
+        match evidence.title.as_deref() {
+            Some("SESSION_CANCELED") => Some(SessionEnd::Canceled),
+            Some("SESSION_TIMEOUT") => Some(SessionEnd::TimedOut),
+            Some(_) | None => None,
         }
     }
 
@@ -244,7 +270,7 @@ impl fmt::Display for CallError {
                 f.write_str("the gateway forbids the call, or a payment of this id exists already")?;
             }
             Self::NotFound { .. } => f.write_str("the gateway does not know it")?,
-            Self::Processing { .. } => f.write_str("the payment failed in processing")?,
+            Self::Processing { .. } => f.write_str("it failed in processing")?,
             Self::RetryLimit { .. } => {
                 f.write_str("the gateway takes no further submission of this id; look the payment up")?;
             }
@@ -293,13 +319,13 @@ impl fmt::Display for Ambiguity {
         match self {
             Self::Cut { cause } => write!(f, "the connection ended before the answer did ({cause})"),
             Self::TimedOut => f.write_str("no whole answer within the time limit"),
-            Self::Status(_) => f.write_str("the status says nothing about the payment"),
+            Self::Status(_) => f.write_str("the status says nothing about the outcome"),
             Self::Redirect => f.write_str("the answer is a redirect, which is never followed"),
             Self::TooLarge { limit } => write!(f, "the answer is longer than {limit} bytes"),
             Self::Undecodable { line, column } => {
                 write!(f, "the answer is not the JSON it should be (line {line}, column {column})")
             }
-            Self::WrongPayment { field } => write!(f, "the answer is about another payment: its {field} differs"),
+            Self::WrongPayment { field } => write!(f, "the answer is not about what was asked: its {field} differs"),
         }
     }
 }

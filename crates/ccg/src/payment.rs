@@ -3,20 +3,20 @@
 //! Reading is lenient where a newer gateway may say more (fields nobody asked for, statuses nobody knows) and strict
 //! where it matters (a number written as text, or a field given twice, is an error and never a guess).
 
-use serde::de::{Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fmt;
 
-/// Longest status text kept from a gateway that invents one, in characters.
-const STATUS_MAX: usize = 64;
+use crate::payment_method::PaymentMethod;
+use crate::reading::{if_readable, null_as_empty};
+use crate::status::Status;
 
 /// A payment as the gateway describes it (contract §4.3, §4.4).
 ///
 /// Amounts are whole minor units (US cents). The customer object of the answer is left unread on purpose: it is
-/// personal data that the sender already has.
+/// personal data that the sender already has. A flat payment of version 1 reads as one without allocations: its method
+/// is [`payment_method`](Self::payment_method), its error [`error`](Self::error).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Wire")]
 pub struct Payment {
     /// The gateway's own id of the payment.
     pub id: String,
@@ -45,12 +45,72 @@ pub struct Payment {
     /// The merchant the gateway booked it under.
     pub merchant: Option<Merchant>,
     /// The parts the amount is split into: one, or two with split tender.
-    #[serde(default, deserialize_with = "null_as_empty")]
     pub payment_allocations: Vec<Allocation>,
-    /// The sender's own notes. Values are texts by contract; anything else is kept as it came.
+    /// The sender's own notes, under either of the gateway's spellings. Values are texts by contract; anything else is
+    /// kept as it came.
     pub metadata: Option<BTreeMap<String, serde_json::Value>>,
+    /// The method of a flat payment (version 1 only).
+    pub payment_method: Option<PaymentMethod>,
     /// An error of the payment as a whole (seen on version 1 only).
     pub error: Option<AllocationError>,
+}
+
+/// A payment as either version writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    id: String,
+    merchant_transaction_id: Option<String>,
+    status: Status,
+    amount: Option<i64>,
+    currency_code: Option<String>,
+    authorized_amount: Option<i64>,
+    captured_amount: Option<i64>,
+    description: Option<String>,
+    /// Version 1's name for it.
+    #[serde(default, deserialize_with = "if_readable")]
+    payment_description: Option<String>,
+    authorize_card: Option<bool>,
+    partial_authorization: Option<bool>,
+    payment_date_utc: Option<String>,
+    checkout_id: Option<String>,
+    merchant: Option<Merchant>,
+    /// Version 1 names the merchant by its id alone.
+    #[serde(default, deserialize_with = "if_readable")]
+    merchant_id: Option<String>,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    payment_allocations: Vec<Allocation>,
+    metadata: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default, rename = "metaData", deserialize_with = "if_readable")]
+    other_metadata: Option<BTreeMap<String, serde_json::Value>>,
+    #[serde(default, deserialize_with = "if_readable")]
+    payment_method: Option<PaymentMethod>,
+    error: Option<AllocationError>,
+}
+
+impl From<Wire> for Payment {
+    fn from(wire: Wire) -> Self {
+        let alone = wire.merchant_id.map(|id| Merchant { id: Some(id), name: None });
+        Self {
+            id: wire.id,
+            merchant_transaction_id: wire.merchant_transaction_id,
+            status: wire.status,
+            amount: wire.amount,
+            currency_code: wire.currency_code,
+            authorized_amount: wire.authorized_amount,
+            captured_amount: wire.captured_amount,
+            description: wire.description.or(wire.payment_description),
+            authorize_card: wire.authorize_card,
+            partial_authorization: wire.partial_authorization,
+            payment_date_utc: wire.payment_date_utc,
+            checkout_id: wire.checkout_id,
+            merchant: wire.merchant.or(alone),
+            payment_allocations: wire.payment_allocations,
+            metadata: wire.metadata.or(wire.other_metadata),
+            payment_method: wire.payment_method,
+            error: wire.error,
+        }
+    }
 }
 
 /// The merchant named in an answer.
@@ -84,13 +144,6 @@ pub struct Allocation {
     pub error: Option<AllocationError>,
     /// What was done to undo a part whose sibling failed (contract §4.12); its shape is not documented.
     pub remediation: Option<serde_json::Value>,
-}
-
-/// The stored method named in an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PaymentMethod {
-    /// The gateway's id of the method.
-    pub id: Option<String>,
 }
 
 /// Why a part of a payment failed. The gateway uses two shapes (contract §3.2): `{code, message}` for payments and
@@ -157,195 +210,22 @@ impl Payment {
         self.errors().find_map(AllocationError::message)
     }
 
+    /// How much less than asked is on hold, in cents, when the issuer approved only a part (contract §4.10): the sender
+    /// may capture what is there, cancel, or collect the rest elsewhere. `None` if the hold is whole or if the gateway
+    /// does not name both figures.
+    pub fn shortfall(&self) -> Option<i64> {
+        let missing = self.amount?.checked_sub(self.authorized_amount?)?;
+        (missing > 0).then_some(missing)
+    }
+
     fn errors(&self) -> impl Iterator<Item = &AllocationError> {
         self.payment_allocations.iter().filter_map(|part| part.error.as_ref()).chain(self.error.as_ref())
     }
 }
 
-/// Where a payment or a part of it stands (contract §4.5). A status nobody knows yet is kept as it came.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Accepted, nothing done yet.
-    Initiated,
-    /// Queued.
-    Pending,
-    /// Waiting for the customer's record.
-    PendingForCustomerCreation,
-    /// Waiting for the method's record.
-    PendingForPaymentMethodCreation,
-    /// The processor is being called.
-    Processing,
-    /// Pay-and-save only: looking for the same method.
-    ProcessingDedupCheck,
-    /// The card asks for its holder; without one present this ends in failure.
-    AuthRequired,
-    /// The holder has answered.
-    ConfirmationInitialized,
-    /// A hold is on the card; it lasts 7 days.
-    Authorized,
-    /// A bank debit is taken and not yet settled: the money has not moved for good.
-    Accepted,
-    /// A capture is under way.
-    CaptureInitialized,
-    /// A cancellation is under way.
-    CancelInitialized,
-    /// Done: money taken.
-    Completed,
-    /// Done: no money taken.
-    Failed,
-    /// Done: cancelled. `CANCELED`, the older spelling, reads as this too.
-    Cancelled,
-    /// A cancellation failed; people have to look.
-    CancelFailed,
-    /// A part only: undone because its sibling failed.
-    RolledBack,
-    /// A status this client does not know, as it came (control characters stripped, at most 64 characters).
-    /// Never read it as a failure.
-    Other(String),
-}
-
-impl Status {
-    /// The gateway's word.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Initiated => "INITIATED",
-            Self::Pending => "PENDING",
-            Self::PendingForCustomerCreation => "PENDING_FOR_CUSTOMER_CREATION",
-            Self::PendingForPaymentMethodCreation => "PENDING_FOR_PAYMENT_METHOD_CREATION",
-            Self::Processing => "PROCESSING",
-            Self::ProcessingDedupCheck => "PROCESSING_DEDUP_CHECK",
-            Self::AuthRequired => "AUTH_REQUIRED",
-            Self::ConfirmationInitialized => "CONFIRMATION_INITIALIZED",
-            Self::Authorized => "AUTHORIZED",
-            Self::Accepted => "ACCEPTED",
-            Self::CaptureInitialized => "CAPTURE_INITIALIZED",
-            Self::CancelInitialized => "CANCEL_INITIALIZED",
-            Self::Completed => "COMPLETED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::CancelFailed => "CANCEL_FAILED",
-            Self::RolledBack => "ROLLED_BACK",
-            Self::Other(word) => word,
-        }
-    }
-
-    /// Whether the gateway never moves a payment on from here (contract §4.5). An unknown status is not final.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::CancelFailed)
-    }
-}
-
-impl From<&str> for Status {
-    fn from(word: &str) -> Self {
-        match word {
-            "INITIATED" => Self::Initiated,
-            "PENDING" => Self::Pending,
-            "PENDING_FOR_CUSTOMER_CREATION" => Self::PendingForCustomerCreation,
-            "PENDING_FOR_PAYMENT_METHOD_CREATION" => Self::PendingForPaymentMethodCreation,
-            "PROCESSING" => Self::Processing,
-            "PROCESSING_DEDUP_CHECK" => Self::ProcessingDedupCheck,
-            "AUTH_REQUIRED" => Self::AuthRequired,
-            "CONFIRMATION_INITIALIZED" => Self::ConfirmationInitialized,
-            "AUTHORIZED" => Self::Authorized,
-            "ACCEPTED" => Self::Accepted,
-            "CAPTURE_INITIALIZED" => Self::CaptureInitialized,
-            "CANCEL_INITIALIZED" => Self::CancelInitialized,
-            "COMPLETED" => Self::Completed,
-            "FAILED" => Self::Failed,
-            "CANCELLED" | "CANCELED" => Self::Cancelled,
-            "CANCEL_FAILED" => Self::CancelFailed,
-            "ROLLED_BACK" => Self::RolledBack,
-            other => Self::Other(crate::text::clean(other, STATUS_MAX)),
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Word;
-        impl Visitor<'_> for Word {
-            type Value = Status;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status word")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Status, E> {
-                Ok(Status::from(word))
-            }
-        }
-        deserializer.deserialize_str(Word)
-    }
-}
-
-fn null_as_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const WORDS: [&str; 17] = [
-        "INITIATED",
-        "PENDING",
-        "PENDING_FOR_CUSTOMER_CREATION",
-        "PENDING_FOR_PAYMENT_METHOD_CREATION",
-        "PROCESSING",
-        "PROCESSING_DEDUP_CHECK",
-        "AUTH_REQUIRED",
-        "CONFIRMATION_INITIALIZED",
-        "AUTHORIZED",
-        "ACCEPTED",
-        "CAPTURE_INITIALIZED",
-        "CANCEL_INITIALIZED",
-        "COMPLETED",
-        "FAILED",
-        "CANCELLED",
-        "CANCEL_FAILED",
-        "ROLLED_BACK",
-    ];
-
-    #[test]
-    fn every_known_status_reads_back_as_the_word_it_came_from() {
-        for word in WORDS {
-            let status: Status = serde_json::from_str(&format!("\"{word}\"")).unwrap();
-            assert!(!matches!(status, Status::Other(_)), "{word}");
-            assert_eq!(status.as_str(), word);
-            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{word}\""));
-        }
-    }
-
-    #[test]
-    fn only_the_four_end_states_are_final() {
-        let ends: Vec<&str> = WORDS.into_iter().filter(|word| Status::from(*word).is_final()).collect();
-        assert_eq!(ends, ["COMPLETED", "FAILED", "CANCELLED", "CANCEL_FAILED"]);
-        assert!(!Status::from("NEW_AND_UNHEARD_OF").is_final());
-    }
-
-    #[test]
-    fn an_unknown_status_is_kept_and_an_unreadable_one_is_an_error() {
-        assert_eq!(Status::from("ON_THE\r\nMOON"), Status::Other("ON_THEMOON".into()));
-        assert_eq!(Status::from("CANCELED"), Status::Cancelled);
-        assert!(serde_json::from_str::<Status>("7").is_err());
-        assert!(serde_json::from_str::<Status>("null").is_err());
-    }
 
     #[test]
     fn a_doubled_field_or_a_number_written_as_text_is_an_error() {
@@ -365,6 +245,23 @@ mod tests {
         assert!(
             serde_json::from_str::<Payment>(r#"{"id":"a","status":"PENDING","amount":100,"newField":[1]}"#).is_ok()
         );
+    }
+
+    #[test]
+    fn a_flat_payment_of_version_1_reads_as_one_without_parts() {
+        let flat: Payment = serde_json::from_str(
+            r#"{"id":"a","status":"AUTHORIZED","amount":100,"authorizedAmount":60,"merchantId":"m","metaData":{"k":"v"},
+            "paymentDescription":"June","paymentMethod":{"id":"pm","default":true},"paymentAllocations":null}"#,
+        )
+        .unwrap();
+        assert_eq!(flat.merchant.as_ref().unwrap().id.as_deref(), Some("m"));
+        assert_eq!(flat.metadata.as_ref().unwrap()["k"], "v");
+        assert_eq!((flat.description.as_deref(), flat.shortfall()), (Some("June"), Some(40)));
+        assert_eq!(flat.payment_method.unwrap().is_default, Some(true));
+        assert!(flat.payment_allocations.is_empty());
+        let whole: Payment =
+            serde_json::from_str(r#"{"id":"a","status":"AUTHORIZED","amount":100,"authorizedAmount":100}"#).unwrap();
+        assert_eq!(whole.shortfall(), None);
     }
 
     #[test]

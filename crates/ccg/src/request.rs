@@ -2,14 +2,18 @@
 //!
 //! Every type's `Debug` leaves out what belongs to a person.
 
-use chrono::{DateTime, FixedOffset, NaiveDate};
+use chrono::NaiveDate;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use uuid::Uuid;
 
+use crate::consent::Consent;
 use crate::frozen::FrozenPayment;
+use crate::healthcare::PaymentDetails;
 use crate::limits::{self, LimitError};
+use crate::ready::written;
+use crate::silent::silent_debug;
 
 /// A payment to be made with stored payment methods (contract §4.2).
 ///
@@ -133,109 +137,6 @@ pub struct Agent {
     pub is_access_verified: Option<bool>,
 }
 
-/// The customer's agreement to a bank debit, in the publicly documented shape (contract §3.6).
-///
-/// One vendor guide shows another, flat shape; which of the two a merchant's gateway takes has to be asked before
-/// going live.
-#[derive(Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Consent {
-    /// The merchant's id of the recorded consent. Server-side payments need it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub merchant_consent_id: Option<String>,
-    /// The text that was agreed to; the id wins over it. Without ``{ } + = * ^ % # ~ \ ` < > ? | [ ]``.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub merchant_consent_text: Option<String>,
-    /// When the consent was given, with its offset.
-    pub collection_timestamp: DateTime<FixedOffset>,
-    /// How it was given.
-    pub collection_details: CollectionDetails,
-}
-
-/// How a consent was given.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CollectionDetails {
-    /// The way.
-    #[serde(rename = "type")]
-    pub kind: ConsentKind,
-    /// Given with [`ConsentKind::Web`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub web: Option<WebConsent>,
-    /// Given with [`ConsentKind::Tel`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tel: Option<TelConsent>,
-}
-
-/// The way a consent was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ConsentKind {
-    /// On a web page.
-    Web,
-    /// By telephone.
-    Tel,
-    /// On paper; also needs an [`Agent`].
-    Ppd,
-}
-
-/// Where on the web a consent was given.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WebConsent {
-    /// The customer's network address.
-    pub ip_address: String,
-    /// The customer's browser.
-    pub user_agent: String,
-}
-
-/// From which telephone a consent was given.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TelConsent {
-    /// The number that called.
-    pub inbound_phone_number: PhoneNumber,
-}
-
-/// Amounts that a health card may pay for (contract §3.7), in cents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct PaymentDetails {
-    /// The only kind there is.
-    pub healthcare: Healthcare,
-}
-
-/// Health-care amounts, in cents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Healthcare {
-    /// Amounts by inventory approval.
-    pub iias: Iias,
-    /// For vision; together with the qualified amount not above the payment's amount.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vision_amount: Option<i64>,
-}
-
-/// Amounts by inventory approval, in cents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Iias {
-    /// Required by the gateway whenever [`PaymentDetails`] are sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qualified_amount: Option<i64>,
-    /// A breakdown of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub qualified_amount_details: Option<QualifiedAmountDetails>,
-}
-
-/// A breakdown of the qualified amount, in cents.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct QualifiedAmountDetails {
-    /// For prescriptions; not above the qualified amount.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prescription_amount: Option<i64>,
-}
-
 impl CreatePayment {
     /// A sale of `amount` cents in US dollars on one stored method.
     pub fn sale(
@@ -261,13 +162,55 @@ impl CreatePayment {
         }
     }
 
+    /// A hold of `amount` cents in US dollars on one stored card (contract §4.9): it lasts 7 days, and then it has to be
+    /// captured or is gone. [`or_less`](Self::or_less) lets the issuer approve a part.
+    pub fn authorize(
+        merchant_transaction_id: impl Into<String>,
+        amount: i64,
+        payment_method_id: Uuid,
+        customer: Customer,
+    ) -> Self {
+        let sale = Self::sale(merchant_transaction_id, amount, payment_method_id, customer);
+        Self { authorize_card: Some(true), partial_authorization: Some(false), ..sale }
+    }
+
+    /// The same hold, of which the issuer may approve less than asked (contract §4.10). Compare
+    /// [`Payment::shortfall`](crate::Payment::shortfall) before capturing.
+    #[must_use]
+    pub fn or_less(self) -> Self {
+        Self { partial_authorization: Some(true), ..self }
+    }
+
+    /// A sale in US dollars that two stored methods pay together (contract §4.12): both parts or none. The amount is the
+    /// sum of the parts. Which kinds of methods may be mixed, and whether such a payment may be a hold, the vendor's
+    /// pages disagree on; two cards and a sale are always right.
+    ///
+    /// ```
+    /// use ccg::{CreatePayment, Customer, NewAllocation};
+    /// use uuid::Uuid;
+    ///
+    /// let health_account = NewAllocation { amount: 3_000, payment_method_id: Uuid::from_u128(2) };
+    /// let card = NewAllocation { amount: 1_200, payment_method_id: Uuid::from_u128(3) };
+    /// let customer = Customer { enterprise_id: Some("778812".into()), ..Customer::default() };
+    /// let payment = CreatePayment::split("inv-7731-a1", [health_account, card], customer);
+    /// assert_eq!(payment.amount, 4_200);
+    /// assert!(payment.freeze().is_ok());
+    /// ```
+    pub fn split(merchant_transaction_id: impl Into<String>, parts: [NewAllocation; 2], customer: Customer) -> Self {
+        let [one, two] = &parts;
+        // A sum beyond any amount stays beyond the limit, which then names it.
+        let amount = one.amount.saturating_add(two.amount);
+        let sale = Self::sale(merchant_transaction_id, amount, one.payment_method_id, customer);
+        Self { authorize_card: Some(false), payment_allocations: parts.into(), ..sale }
+    }
+
     /// Everything the gateway would refuse, all at once and in its own words where they are known (contract §3.3 to
     /// §3.7, §4.7).
     ///
     /// # Errors
     /// One [`LimitError`] per broken limit.
     pub fn validate(&self) -> Result<(), Vec<LimitError>> {
-        let broken = limits::check(self);
+        let broken = limits::payment::check(self);
         if broken.is_empty() { Ok(()) } else { Err(broken) }
     }
 
@@ -277,9 +220,7 @@ impl CreatePayment {
     /// As [`validate`](Self::validate).
     pub fn freeze(&self) -> Result<FrozenPayment, Vec<LimitError>> {
         self.validate()?;
-        let body = serde_json::to_string(self)
-            .map_err(|_| vec![LimitError::new("", "the payment could not be written as JSON")])?;
-        Ok(FrozenPayment::of(self.merchant_transaction_id.clone(), body))
+        Ok(FrozenPayment::of(self.merchant_transaction_id.clone(), written(self)?))
     }
 }
 
@@ -297,14 +238,4 @@ impl fmt::Debug for CreatePayment {
     }
 }
 
-/// Names the type and nothing of the person behind it.
-macro_rules! silent_debug {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    )*};
-}
-silent_debug!(Customer, PhoneNumber, Agent, Consent, CollectionDetails, WebConsent, TelConsent);
+silent_debug!(Customer, PhoneNumber, Agent);

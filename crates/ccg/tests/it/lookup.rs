@@ -55,6 +55,20 @@ async fn the_recorded_shapes_are_read() {
 }
 
 #[tokio::test]
+async fn a_flat_payment_of_version_1_is_read_as_one_of_version_2() {
+    let world = World::new(|_, _| Reply::Say(json(200, include_str!("../shapes/payment_v1_flat.json")))).await;
+    let flat = world.client.get_payment(PAYMENT_ID).await.unwrap().value;
+    assert_eq!((flat.status.clone(), flat.captured_amount), (Status::Completed, Some(4_200)));
+    assert_eq!(flat.merchant.as_ref().unwrap().id.as_deref(), Some("8d0b0f2e-0000-4000-8000-000000000001"));
+    assert_eq!(flat.metadata.as_ref().unwrap()["invoice"], "7731");
+    assert!(flat.payment_allocations.is_empty() && flat.error.is_none());
+    let method = flat.payment_method.unwrap();
+    assert_eq!((method.is_default, method.kind), (Some(true), Some(ccg::MethodType::Card)));
+    let card = method.card.unwrap();
+    assert_eq!((card.expiry_month, card.expiry_year, card.zip_code.as_deref()), (Some(4), Some(2031), Some("55401")));
+}
+
+#[tokio::test]
 async fn an_answer_about_another_payment_is_not_believed() {
     let world = World::new(|_, _| Reply::Say(json(200, COMPLETED))).await;
     let error = world.client.get_payment("9f0c1d52-6a0e-4b0b-8f4e-000000000000").await.unwrap_err();

@@ -95,3 +95,25 @@ fn parts_of_a_request_that_name_people_print_nothing() {
     let stored = FrozenPayment::from_stored("a", r#"{"merchantTransactionId":"a","customer":"Peter"}"#).unwrap();
     assert_clean("frozen debug", &format!("{stored:?}"));
 }
+
+#[test]
+fn requests_of_every_group_print_nothing_of_a_person_or_a_token() {
+    use crate::calls::{somebody, vendor_method};
+    use ccg::{CreateRefund, CreateSession, CreateTokenPayment, SessionMode, SetUpMethod, UpdateMethod};
+    let credit = CreateRefund::credit("r", uuid::Uuid::from_u128(2), somebody(), 1);
+    let stored = CreateTokenPayment::pay_and_store("t", 1, vendor_method(), somebody());
+    let session = CreateSession::new(SessionMode::Wallet).for_customer(somebody());
+    let set_up = SetUpMethod::new("req-1", somebody(), vendor_method());
+    let update = UpdateMethod { nickname: Some("Peter".into()), ..UpdateMethod::default() };
+    for (what, text) in [
+        ("credit", format!("{credit:?}")),
+        ("token payment", format!("{stored:?} {:?}", stored.freeze())),
+        ("session", format!("{session:?} {:?}", session.ready())),
+        ("set-up", format!("{set_up:?} {:?}", set_up.ready())),
+        ("update", format!("{update:?} {:?}", update.ready())),
+        ("customer", format!("{:?} {:?}", somebody(), somebody().ready())),
+    ] {
+        assert_clean(what, &text);
+        assert!(!text.contains("pm_secret_token"), "{what}: {text}");
+    }
+}

@@ -1,11 +1,18 @@
-//! The gateway's limits on a payment request, checked before anything is sent.
+//! The gateway's limits on requests, checked before anything is sent, all at once.
 //!
 //! Not allowed here: limits of our own making. Each message is the gateway's where its wording is known.
+
+pub(crate) mod payment;
+pub(crate) mod refund;
+pub(crate) mod session;
+pub(crate) mod settle;
+pub(crate) mod wallet;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::request::{Agent, Consent, ConsentKind, CreatePayment, Customer, PaymentDetails, PhoneNumber};
+use crate::consent::{Consent, ConsentKind, ConsentShape};
+use crate::request::{Agent, Customer, PhoneNumber};
 
 /// Smallest amount the gateway's validation takes, in cents (contract §3.3).
 pub const AMOUNT_MIN: i64 = 1;
@@ -13,6 +20,8 @@ pub const AMOUNT_MIN: i64 = 1;
 pub const AMOUNT_MAX: i64 = 99_999_999;
 /// Longest `merchantTransactionId`, in characters (contract §3.3).
 pub const TRANSACTION_ID_MAX: usize = 50;
+/// Largest unlinked credit, in cents (contract §5).
+pub const CREDIT_MAX: i64 = 1_000_000;
 
 /// Characters a consent text may not contain (contract §3.6).
 const CONSENT_FORBIDDEN: &[char] =
@@ -55,6 +64,16 @@ impl Broken {
         self.unless(fits, field, &format!("cannot exceed {max} characters"));
     }
 
+    fn transaction_id(&mut self, id: &str) {
+        self.unless(!id.is_empty(), "merchantTransactionId", "is required");
+        self.longest(Some(id), TRANSACTION_ID_MAX, "merchantTransactionId");
+    }
+
+    /// The message alone, where the gateway's words do not begin with the field.
+    fn say(&mut self, field: &str, message: &str) {
+        self.0.push(LimitError::new(field, message));
+    }
+
     fn amount(&mut self, amount: i64, field: &str) {
         let fits = (AMOUNT_MIN..=AMOUNT_MAX).contains(&amount);
         self.unless(fits, field, &format!("must be an integer between {AMOUNT_MIN} and {AMOUNT_MAX}"));
@@ -65,63 +84,6 @@ impl Broken {
         self.unless(map.keys().all(|key| chars(key) <= 40), field, "key cannot exceed 40 characters");
         self.unless(map.values().all(|value| chars(value) <= 100), field, "value cannot exceed 100 characters");
     }
-}
-
-pub(crate) fn check(payment: &CreatePayment) -> Vec<LimitError> {
-    let mut broken = Broken(Vec::new());
-    broken.unless(!payment.merchant_transaction_id.is_empty(), "merchantTransactionId", "is required");
-    broken.longest(Some(&payment.merchant_transaction_id), TRANSACTION_ID_MAX, "merchantTransactionId");
-    broken.amount(payment.amount, "amount");
-    check_allocations(payment, &mut broken);
-    let holds = payment.partial_authorization != Some(true) || payment.authorize_card == Some(true);
-    broken.unless(holds, "partialAuthorization", "requires authorizeCard to be true");
-    broken.longest(payment.description.as_deref(), 100, "description");
-    check_suffix(payment.statement_descriptor_suffix.as_deref(), &mut broken);
-    let code = payment.currency_code.as_deref();
-    let code_fits = code.is_none_or(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()));
-    broken.unless(code_fits, "currencyCode", "must be three capital letters");
-    broken.metadata(&payment.metadata, "metadata");
-    match &payment.customer {
-        Some(customer) => check_customer(customer, &mut broken),
-        None => broken.unless(false, "customer", "object is required"),
-    }
-    if let Some(agent) = &payment.agent {
-        check_agent(agent, &mut broken);
-    }
-    if let Some(consent) = &payment.consent {
-        check_consent(consent, payment.agent.is_some(), &mut broken);
-    }
-    if let Some(details) = &payment.payment_details {
-        check_details(details, payment.amount, &mut broken);
-    }
-    broken.0
-}
-
-fn check_allocations(payment: &CreatePayment, broken: &mut Broken) {
-    let parts = &payment.payment_allocations;
-    broken.unless(!parts.is_empty(), "paymentAllocations", "is required");
-    broken.unless(parts.len() <= 2, "paymentAllocations", "cannot contain more than 2 items");
-    for (n, part) in parts.iter().enumerate() {
-        broken.amount(part.amount, &format!("paymentAllocations[{n}].amount"));
-        let named = !part.payment_method_id.is_nil();
-        broken.unless(named, &format!("paymentAllocations[{n}].paymentMethodId"), "is required");
-    }
-    let twice = matches!(parts.as_slice(), [one, two] if one.payment_method_id == two.payment_method_id);
-    broken.unless(!twice, "paymentAllocations", "cannot name the same payment method twice");
-    let sum = parts.iter().try_fold(0_i64, |sum, part| sum.checked_add(part.amount));
-    let agrees = parts.is_empty() || sum == Some(payment.amount);
-    broken.unless(agrees, "amount", "must equal the sum of paymentAllocations[:].amount");
-}
-
-fn check_suffix(suffix: Option<&str>, broken: &mut Broken) {
-    const FIELD: &str = "statementDescriptorSuffix";
-    let fits = suffix.is_none_or(|suffix| {
-        suffix.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'.'))
-            && suffix.bytes().any(|b| b.is_ascii_alphabetic())
-    });
-    let problem = "only allows alphanumeric, space, hyphen and dot, and must contain at least one letter";
-    broken.unless(fits, FIELD, problem);
-    broken.longest(suffix, 10, FIELD);
 }
 
 fn check_customer(customer: &Customer, broken: &mut Broken) {
@@ -160,9 +122,25 @@ fn check_agent(agent: &Agent, broken: &mut Broken) {
     broken.longest(agent.last_name.as_deref(), 50, "agent.lastName");
 }
 
-fn check_consent(consent: &Consent, has_agent: bool, broken: &mut Broken) {
-    let identified = consent.merchant_consent_id.as_deref().is_some_and(|id| !id.is_empty());
-    broken.unless(identified, "consent.merchantConsentId", "is required");
+/// Where a consent is used: the public shape needs an id on a server's call and a text in a widget.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    Server,
+    Widget,
+}
+
+fn check_consent(consent: &Consent, used: Use, has_agent: bool, broken: &mut Broken) {
+    let given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let identified = given(&consent.merchant_consent_id);
+    if consent.collection_details.kind.shape() == ConsentShape::Public {
+        match used {
+            Use::Server => broken.unless(identified, "consent.merchantConsentId", "is required"),
+            Use::Widget => {
+                let agreed = identified || given(&consent.merchant_consent_text);
+                broken.unless(agreed, "consent.merchantConsentText", "is required");
+            }
+        }
+    }
     let clean = consent.merchant_consent_text.as_deref().is_none_or(|text| !text.contains(CONSENT_FORBIDDEN));
     broken.unless(clean, "consent.merchantConsentText", "contains unsupported characters");
     let details = &consent.collection_details;
@@ -174,30 +152,6 @@ fn check_consent(consent: &Consent, has_agent: bool, broken: &mut Broken) {
     }
     let staffed = details.kind != ConsentKind::Ppd || has_agent;
     broken.unless(staffed, "agent", "is required when consent.collectionDetails.type is PPD");
-}
-
-fn check_details(details: &PaymentDetails, amount: i64, broken: &mut Broken) {
-    let care = &details.healthcare;
-    let Some(qualified) = care.iias.qualified_amount else {
-        broken.unless(false, "paymentDetails.qualifiedAmount", "is required when paymentDetails is provided");
-        return;
-    };
-    let vision = care.vision_amount.unwrap_or(0);
-    let prescription = care.iias.qualified_amount_details.as_ref().and_then(|d| d.prescription_amount).unwrap_or(0);
-    for (value, field) in [
-        (qualified, "paymentDetails.qualifiedAmount"),
-        (vision, "paymentDetails.visionAmount"),
-        (prescription, "paymentDetails.prescriptionAmount"),
-    ] {
-        broken.unless(value >= 0, field, "cannot be negative");
-    }
-    let together = qualified.checked_add(vision).is_some_and(|sum| sum <= amount);
-    let problem = "of paymentDetails.qualifiedAmount and paymentDetails.visionAmount cannot exceed amount";
-    if !together {
-        broken.0.push(LimitError::new("paymentDetails", format!("sum {problem}")));
-    }
-    let problem = "cannot exceed paymentDetails.qualifiedAmount";
-    broken.unless(prescription <= qualified, "paymentDetails.prescriptionAmount", problem);
 }
 
 fn chars(text: &str) -> usize {
