@@ -1,4 +1,4 @@
-//! `/sandbox/...`: the ledger, the switches and the clock; and `/`, which explains them.
+//! `/sandbox/...`: tokens, the ledger, the faults and the clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,18 +20,44 @@ use crate::form::field;
 use crate::journal::LineOut;
 use crate::ledger::LedgerView;
 use crate::method::Behaviour;
-use crate::options::Idempotency;
 use crate::problem::{self, Problem};
 use crate::request::object;
+use crate::switches::{Idempotency, TokenPath};
 
-/// `POST /oauth2/token`, `POST /v1/oauth2/token`
+/// A token for client credentials, sent as a form.
+#[utoipa::path(post, path = "/oauth2/token", tag = "tokens", request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "access_token, token_type, expires_in, scope"), (status = 400, description = "As OAuth says"),
+        (status = 401, description = "invalid_client"), (status = 404, description = "A switch"), (status = 503, description = "A fault")))]
 pub(crate) async fn token(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    match app.switches().token_path {
+        TokenPath::Both | TokenPath::Unversioned => give_token(&app, &body),
+        TokenPath::V1 => nothing_here().await,
+    }
+}
+
+/// A token for client credentials, sent as a form.
+#[utoipa::path(post, path = "/v1/oauth2/token", tag = "tokens", request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "access_token, token_type, expires_in, scope"), (status = 400, description = "As OAuth says"),
+        (status = 401, description = "invalid_client"), (status = 404, description = "A switch"), (status = 503, description = "A fault")))]
+pub(crate) async fn token_v1(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    match app.switches().token_path {
+        TokenPath::Both | TokenPath::V1 => give_token(&app, &body),
+        TokenPath::Unversioned => nothing_here().await,
+    }
+}
+
+/// Everything else.
+pub(crate) async fn nothing_here() -> Response {
+    Problem::not_found("There is nothing here; GET / explains what there is.").into_response()
+}
+
+fn give_token(app: &App, body: &Bytes) -> Response {
     let number = app.desk.next_request();
     let rate = app.faults().token_5xx;
     if Dice::of(app.options.seed, Uuid::nil(), "token").hits(rate, Fault::Token5xx, number) {
         return Problem::internal(503).into_response();
     }
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(body);
     let of = |name| field(&text, name).unwrap_or_default();
     let refuse = |status: u16, error: &str| {
         let text = match error {
@@ -61,24 +87,68 @@ pub(crate) async fn token(State(app): State<Arc<App>>, body: Bytes) -> Response 
     }
 }
 
-/// `GET /sandbox/ledger`
+/// The ledger in a few numbers.
+#[utoipa::path(get, path = "/sandbox/ledger", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn ledger(State(app): State<Arc<App>>) -> Response {
     problem::json(200, &LedgerView(app).summary())
 }
 
-/// `GET /sandbox/ledger/submissions`
+/// Every submission to pay, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/submissions", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn submissions(State(app): State<Arc<App>>) -> Response {
     lines(LedgerView(app).submissions())
 }
 
-/// `GET /sandbox/ledger/payments`
+/// Every payment, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/payments", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn payments(State(app): State<Arc<App>>) -> Response {
     lines(LedgerView(app).payments())
 }
 
-/// `GET /sandbox/ledger/rejections`
+/// The last requests to pay that were refused, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/rejections", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn rejections(State(app): State<Arc<App>>) -> Response {
     lines(LedgerView(app).rejections())
+}
+
+/// Every capture, cancellation and refund that was submitted, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/calls", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn calls(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).calls())
+}
+
+/// Every refund, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/refunds", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn refunds(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).refunds())
+}
+
+/// Every movement of money, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/movements", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn movements(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).movements())
+}
+
+/// Every open hold, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/holds", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn holds(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).open_holds())
+}
+
+/// Every dispute, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/disputes", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn disputes(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).disputes())
+}
+
+/// Every webhook and what became of it, as JSON lines.
+#[utoipa::path(get, path = "/sandbox/ledger/deliveries", tag = "sandbox", responses((status = 200, description = "Done")))]
+pub(crate) async fn deliveries(State(app): State<Arc<App>>) -> Response {
+    lines(LedgerView(app).deliveries())
 }
 
 fn lines<T: Serialize>(rows: Vec<T>) -> Response {
@@ -99,7 +169,9 @@ pub(crate) struct RateQuery {
     posts: bool,
 }
 
-/// `GET /sandbox/ledger/rate?rate=50&burst=5[&posts=true]`
+/// Whether calls kept to a rate: `?rate=50&burst=5[&posts=true]`.
+#[utoipa::path(get, path = "/sandbox/ledger/rate", tag = "sandbox",
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn rate(State(app): State<Arc<App>>, Query(query): Query<RateQuery>) -> Response {
     let ledger = LedgerView(app);
     let second = Duration::from_secs(1);
@@ -111,12 +183,16 @@ pub(crate) async fn rate(State(app): State<Arc<App>>, Query(query): Query<RateQu
     problem::json(200, &json!({ "max_in_one_second": most, "violation": violation }))
 }
 
-/// `GET /sandbox/faults`
+/// What goes wrong, and how often.
+#[utoipa::path(get, path = "/sandbox/faults", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn faults(State(app): State<Arc<App>>) -> Response {
     problem::json(200, &*app.faults())
 }
 
-/// `POST /sandbox/faults`
+/// Sets what goes wrong: `{"slow": 0.1}`; `{}` heals.
+#[utoipa::path(post, path = "/sandbox/faults", tag = "sandbox", request_body = Object,
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn set_faults(State(app): State<Arc<App>>, body: Bytes) -> Response {
     match object::<Faults>(&body).and_then(|faults| faults.check().map(|()| faults)) {
         Err(reason) => Problem::invalid(reason).into_response(),
@@ -135,7 +211,9 @@ struct Next {
     key: Option<String>,
 }
 
-/// `POST /sandbox/faults/next`
+/// The next call suffers this fault: `{"post": "cut_after_commit", "key": "optional"}`, `{"get": "get_5xx"}`.
+#[utoipa::path(post, path = "/sandbox/faults/next", tag = "sandbox", request_body = Object,
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn next_fault(State(app): State<Arc<App>>, body: Bytes) -> Response {
     match object::<Next>(&body) {
         Err(error) => Problem::invalid(error).into_response(),
@@ -157,18 +235,22 @@ struct IdempotencyBody {
     idempotency: Idempotency,
 }
 
-/// `POST /sandbox/idempotency`
+/// Sets the switch of its name: `{"idempotency": "replay"}`.
+#[utoipa::path(post, path = "/sandbox/idempotency", tag = "sandbox", request_body = Object,
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn set_idempotency(State(app): State<Arc<App>>, body: Bytes) -> Response {
     match object::<IdempotencyBody>(&body) {
         Err(error) => Problem::invalid(error).into_response(),
         Ok(body) => {
-            app.set_idempotency(body.idempotency);
+            app.set_switches(|switches| switches.idempotency = body.idempotency);
             problem::json(200, &body)
         }
     }
 }
 
-/// `POST /sandbox/methods`: `{"<uuid>": <behaviour>, ...}`
+/// Scripts methods: `{"<uuid>": "pays", "<uuid>": {"declines_with": "lost_card"}}`.
+#[utoipa::path(post, path = "/sandbox/methods", tag = "sandbox", request_body = Object,
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn set_methods(State(app): State<Arc<App>>, body: Bytes) -> Response {
     match object::<BTreeMap<Uuid, Behaviour>>(&body) {
         Err(error) => Problem::invalid(error).into_response(),
@@ -181,13 +263,17 @@ pub(crate) async fn set_methods(State(app): State<Arc<App>>, body: Bytes) -> Res
     }
 }
 
-/// `POST /sandbox/tokens/revoke`
+/// Every token given out so far is refused.
+#[utoipa::path(post, path = "/sandbox/tokens/revoke", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn revoke(State(app): State<Arc<App>>) -> Response {
     app.desk.revoke();
     problem::json(200, &json!({}))
 }
 
-/// `GET /sandbox/clock`
+/// The sandbox's time.
+#[utoipa::path(get, path = "/sandbox/clock", tag = "sandbox",
+    responses((status = 200, description = "Done")))]
 pub(crate) async fn clock(State(app): State<Arc<App>>) -> Response {
     problem::json(200, &json!({ "now": app.options.clock.now(), "turned": app.options.clock.is_turned() }))
 }
@@ -204,7 +290,9 @@ struct Turn {
     to: Option<DateTime<Utc>>,
 }
 
-/// `POST /sandbox/clock/advance`: `{"days": 1}`, `{"seconds": 60}`, `{"ms": 5}` or `{"to": "<RFC 3339>"}`
+/// Turns the clock: `{"days": 1}`, `{"seconds": 60}`, `{"ms": 5}` or `{"to": "<RFC 3339>"}`.
+#[utoipa::path(post, path = "/sandbox/clock/advance", tag = "sandbox", request_body = Object,
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
 pub(crate) async fn advance(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let turn = match object::<Turn>(&body) {
         Ok(turn) if turn.days <= 36_525 && turn.seconds <= 3_155_760_000 && turn.ms <= 3_155_760_000_000 => turn,
@@ -220,84 +308,4 @@ pub(crate) async fn advance(State(app): State<Arc<App>>, body: Bytes) -> Respons
         journal.note(&LineOut::clock(clock.now_us(), real_us()));
     }
     self::clock(State(app)).await
-}
-
-/// `GET /`
-pub(crate) async fn explain(State(app): State<Arc<App>>) -> String {
-    EXPLANATION.replace("{base}", &app.base).replace("{merchants}", &names(&app))
-}
-
-fn names(app: &App) -> String {
-    app.merchants.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
-}
-
-const EXPLANATION: &str = "\
-A Convenient Checkout Gateway that runs on your machine and misbehaves on request.
-It moves no money and talks to nobody.
-
-Listening on {base}
-Merchants: {merchants}
-
-THE GATEWAY
-  POST /oauth2/token, /v1/oauth2/token      client credentials, as a form
-  POST /v2/payments                         202; Authorization, X-Merchant-Id, Content-Type
-  GET  /v2/payments/{id}                    202 in progress, 200 final, 422 or 406 failed; needs Accept
-  GET  /v2/payments?merchantTransactionId=  the same, by key
-
-THE LEDGER
-  GET  /sandbox/ledger                      a summary
-  GET  /sandbox/ledger/submissions          JSON lines
-  GET  /sandbox/ledger/payments             JSON lines
-  GET  /sandbox/ledger/rejections           JSON lines
-  GET  /sandbox/ledger/rate?rate=50&burst=5[&posts=true]
-
-SWITCHES
-  GET, POST /sandbox/faults                 {\"cut_after_commit\": 0.1, \"slow\": 0.05, \"slow_ms\": 3000}; {} heals
-  POST /sandbox/faults/next                 {\"post\": \"cut_after_commit\", \"key\": \"optional\"} or {\"get\": \"get_5xx\"}
-  POST /sandbox/idempotency                 {\"idempotency\": \"replay\" | \"new-attempt-after-failed\" | \"reject-duplicate\"}
-  POST /sandbox/methods                     {\"<uuid>\": \"pays\", \"<uuid>\": {\"declines_with\": \"lost_card\"}}
-  POST /sandbox/tokens/revoke               every token given out so far is refused
-  GET  /sandbox/clock
-  POST /sandbox/clock/advance               {\"days\": 1}, {\"seconds\": 60}, {\"ms\": 5}, {\"to\": \"2026-03-01T00:00:00Z\"}
-
-FAULTS (each a share from 0 to 1)
-  refused rate_limited unauthorized error_before_commit error_after_commit cut_before_commit cut_after_commit
-  truncated_answer slow late_commit lookup_404_for wrong_key wrong_amount duplicate_charge get_5xx token_5xx
-
-PAYMENT METHODS, by the digits of their id: 5a4db0c5-BBPP-8QQQ-8nnn-nnnnnnnnnnnn
-  BB  behaviour                         PP            QQQ
-  00  pays                              00            000
-  01  declines PP times, then pays      01 to 0f      decline code
-  02  declines with a decline code      decline code  000
-  03  declines without a decline code   00            000
-  04  bank account, settles             00            days, fff = default
-  05  bank account, returned            return code   days, fff = default
-  06  demands 3DS                       00            000
-  07  not found                         00            000
-  Decline codes: 00 insufficient_funds 01 lost_card 02 stolen_card 03 expired_card 04 do_not_honor
-    05 processing_error 06 generic_decline 07 card_velocity_exceeded 08 try_again_later 09 pickup_card
-    0a restricted_card 0b fraudulent 0c incorrect_number 0d invalid_account 0e issuer_not_available
-    0f reenter_transaction 10 transaction_not_allowed 11 withdrawal_count_limit_exceeded
-    12 revocation_of_authorization 13 stop_payment_order 14 call_issuer 15 currency_not_supported
-  Return codes: 00 R01  01 R02  02 R03  03 R04  04 R05  05 R07  06 R08  07 R09  08 R10  09 R16  0a R20  0b R29
-  Any other id is a card that pays, or is not found (a switch).
-";
-
-#[cfg(test)]
-mod tests {
-    use crate::faults::Fault;
-    use crate::method::{DeclineCode, ReturnCode};
-
-    #[test]
-    fn the_explanation_names_every_fault_and_numbers_every_code() {
-        for fault in Fault::ALL {
-            assert!(super::EXPLANATION.contains(fault.name()), "{fault:?}");
-        }
-        for (n, code) in DeclineCode::ALL.iter().enumerate() {
-            assert!(super::EXPLANATION.contains(&format!("{n:02x} {code}")), "{code}");
-        }
-        for (n, code) in ReturnCode::ALL.iter().enumerate() {
-            assert!(super::EXPLANATION.contains(&format!("{n:02x} {code}")), "{code}");
-        }
-    }
 }

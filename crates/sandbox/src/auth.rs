@@ -38,11 +38,32 @@ struct Claims {
 pub(crate) struct Grant {
     merchants: Option<Vec<Uuid>>,
     pub(crate) may_pay: bool,
+    may_manage: bool,
+    may_handle_tokens: bool,
     issued_us: i64,
     expires_us: i64,
 }
 
+/// What a call needs (contract §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// `merchant`
+    Merchant,
+    /// `merchant-wallet-management`
+    Wallet,
+    /// `merchant-pci`
+    Pci,
+}
+
 impl Grant {
+    pub(crate) const fn has(&self, right: Right) -> bool {
+        match right {
+            Right::Merchant => self.may_pay,
+            Right::Wallet => self.may_manage,
+            Right::Pci => self.may_handle_tokens,
+        }
+    }
+
     pub(crate) fn allows(&self, merchant: Uuid) -> bool {
         self.merchants.as_ref().is_none_or(|merchants| merchants.contains(&merchant))
     }
@@ -145,15 +166,17 @@ impl TokenDesk {
         let (_, body) = signed.split_once('.')?;
         let claims: Claims = serde_json::from_slice(&un_base64url(body)?).ok()?;
         let client = self.clients.iter().find(|client| client.id == claims.sub)?;
-        let pays = |scope: &str| {
-            scope == DEFAULT_SCOPE
-                || AREAS
-                    .iter()
-                    .any(|area| scope.strip_prefix(area).is_some_and(|right| matches!(right, ":all" | ":merchant")))
+        let has = |right: &str| {
+            claims.scope.split_whitespace().any(|scope| {
+                let own = AREAS.iter().find_map(|area| scope.strip_prefix(area)?.strip_prefix(':'));
+                scope == DEFAULT_SCOPE || own.is_some_and(|own| own == "all" || own == right)
+            })
         };
         Some(Grant {
             merchants: client.merchants.clone(),
-            may_pay: claims.scope.split_whitespace().any(pays),
+            may_pay: has("merchant"),
+            may_manage: has("merchant-wallet-management"),
+            may_handle_tokens: has("merchant-pci"),
             issued_us: claims.iat_us,
             expires_us: claims.exp_us,
         })
@@ -179,7 +202,7 @@ fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
@@ -191,7 +214,7 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
-fn un_base64url(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn un_base64url(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     let (mut word, mut bits) = (0_u32, 0);
     for byte in text.bytes() {

@@ -1,7 +1,7 @@
 //! What the gateway knows: keys, submissions and payments, in shards with short locks that nothing waits under.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::body::Bytes;
@@ -11,18 +11,27 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::auth::TokenDesk;
+use crate::call::Calls;
+use crate::changes::Changes;
 use crate::clock::{micros, real_us};
+use crate::deeds::Deed;
 use crate::faults::{Dice, Fault, Faults};
 use crate::journal::{Event, LineIn, LineOut, PostOut, Writer};
 use crate::lock;
+use crate::making::Parts;
 use crate::method::{Behaviour, behaviour_of};
-use crate::options::{Idempotency, Options, SUBMISSION_LIMIT, UnknownMethods};
-use crate::payment::{Allocation, End, Facts, Failure, Payment, Status};
+use crate::options::{Options, SUBMISSION_LIMIT, UnknownMethods};
+use crate::payment::{End, Facts, Payment, Status};
 use crate::rate::{Arrivals, Limiter};
+use crate::refund::Refunds;
 use crate::request::Order;
+use crate::sessions::Sessions;
+use crate::switches::{FailureStatus, Idempotency, Switches};
+use crate::tokens::Spent;
+use crate::wallet::Wallet;
+use crate::webhooks::Outbox;
 
 const SHARDS: u64 = 64;
-const DAY_US: i64 = 86_400_000_000;
 /// How many refused requests are kept one by one; all are counted.
 const REJECTIONS_MAX: usize = 10_000;
 /// How many keys that nobody paid under are numbered for look-up faults.
@@ -34,7 +43,7 @@ pub(crate) type Sha = [u8; 32];
 pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) base: String,
-    pub(crate) idempotency: RwLock<Idempotency>,
+    switches: RwLock<Switches>,
     faults: RwLock<Arc<Faults>>,
     pub(crate) methods: RwLock<BTreeMap<Uuid, Behaviour>>,
     pub(crate) merchants: Vec<Uuid>,
@@ -45,7 +54,7 @@ pub(crate) struct App {
     shards: Vec<Mutex<Shard>>,
     ids: Vec<Mutex<HashMap<Uuid, Arc<Payment>>>>,
     /// Charges of each method that counts them.
-    tries: Mutex<HashMap<Uuid, u32>>,
+    pub(crate) tries: Mutex<HashMap<Uuid, u32>>,
     strangers: Mutex<HashMap<(usize, String), u32>>,
     pub(crate) journal: Option<Writer>,
     injected: Injected,
@@ -56,6 +65,13 @@ pub(crate) struct App {
     pub(crate) refused: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) rejections: Mutex<Rejections>,
+    pub(crate) calls: Mutex<Calls>,
+    pub(crate) refunds: Mutex<Refunds>,
+    pub(crate) wallet: Mutex<Wallet>,
+    pub(crate) changes: Changes,
+    pub(crate) spent: Mutex<Spent>,
+    pub(crate) sessions: Mutex<Sessions>,
+    pub(crate) outbox: Outbox,
 }
 
 /// The keys of one shard, by merchant.
@@ -164,7 +180,7 @@ impl App {
         let shard = |_| Mutex::new(Shard(merchants.iter().map(|_| HashMap::new()).collect()));
         let app = Self {
             base,
-            idempotency: RwLock::new(options.idempotency),
+            switches: RwLock::new(first_switches(&options)),
             faults: RwLock::new(Arc::new(options.faults.clone())),
             methods: RwLock::new(options.methods.clone()),
             desk: TokenDesk::new(options.clients.clone(), options.token_lifetime, options.seed),
@@ -183,6 +199,13 @@ impl App {
             refused: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             rejections: Mutex::default(),
+            calls: Mutex::default(),
+            refunds: Mutex::default(),
+            wallet: Mutex::default(),
+            changes: Changes::default(),
+            spent: Mutex::default(),
+            sessions: Mutex::default(),
+            outbox: Outbox::new(&options.webhooks),
             merchants,
             index,
             options,
@@ -198,6 +221,10 @@ impl App {
                 continue;
             }
             let Some(merchant) = self.index_of(line.merchant) else { continue };
+            if let Some(deed) = line.deed {
+                self.redo(merchant, line.at_us, deed);
+                continue;
+            }
             let dice = self.dice(merchant, &line.key);
             let key: Arc<str> = line.key.as_str().into();
             let mut shard = lock(self.shard(dice));
@@ -225,13 +252,13 @@ impl App {
                         }
                     }
                 }
-                let payment = Arc::new(Payment {
-                    merchant: line.merchant,
-                    key: Arc::clone(&key),
-                    facts,
-                    committed: AtomicBool::new(true),
-                    lookups: AtomicU32::new(0),
-                });
+                if let Some(accepted_us) = facts.accepted_us {
+                    for part in &facts.allocations {
+                        let behaviour = self.behaviour(part.method);
+                        self.schedule_bank_news(part.method, behaviour, accepted_us, facts.ends_us);
+                    }
+                }
+                let payment = Arc::new(Payment::new(line.merchant, Arc::clone(&key), facts, true));
                 self.remember(entry, payment);
             }
         }
@@ -249,12 +276,12 @@ impl App {
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(faults);
     }
 
-    pub(crate) fn idempotency(&self) -> Idempotency {
-        *self.idempotency.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn switches(&self) -> Switches {
+        *self.switches.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_idempotency(&self, idempotency: Idempotency) {
-        *self.idempotency.write().unwrap_or_else(PoisonError::into_inner) = idempotency;
+    pub(crate) fn set_switches(&self, set: impl FnOnce(&mut Switches)) {
+        set(&mut self.switches.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn register(&self, method: Uuid, behaviour: Behaviour) {
@@ -306,7 +333,7 @@ impl App {
         };
         entry.received += 1;
         let number = entry.received;
-        let asked = self.injected.of_post(&order.key);
+        let asked = self.injected_post(&order.key);
         let twin = asked == Some(Fault::DuplicateCharge)
             || dice.hits(faults.duplicate_charge, Fault::DuplicateCharge, u64::from(number));
         let fault = asked.filter(|fault| *fault != Fault::DuplicateCharge).or_else(|| faults.of_post(dice, number));
@@ -358,15 +385,28 @@ impl App {
         }
     }
 
-    /// What a submission whose connection died earlier makes now.
-    pub(crate) fn receive_late(&self, merchant: usize, order: &Order) {
+    /// What a submission whose connection died earlier makes now, and whether that is durable.
+    pub(crate) fn receive_late(
+        &self,
+        merchant: usize,
+        order: &Order,
+    ) -> Option<(Arc<Payment>, Option<oneshot::Receiver<bool>>)> {
         let dice = self.dice(merchant, &order.key);
         let times = (self.options.clock.now_us(), real_us());
         let mut shard = lock(self.shard(dice));
-        let Some(entry) = shard.0[merchant].get_mut(order.key.as_str()) else { return };
+        let entry = shard.0[merchant].get_mut(order.key.as_str())?;
         let mut made = [None, None];
         self.process(entry, merchant, order, times, false, &mut made);
-        self.write_down(Event::Late, entry, merchant, &order.key, times, None, None, Some(Fault::LateCommit), &made);
+        let fault = Some(Fault::LateCommit);
+        let durable = self.write_down(Event::Late, entry, merchant, &order.key, times, None, None, fault, &made);
+        let [first, _] = made;
+        first.map(|payment| (payment, durable))
+    }
+
+    /// Writes down what was done beside submissions to pay; the receiver says when it is durable.
+    pub(crate) fn note(&self, merchant: Uuid, at_us: i64, deed: &Deed) -> Option<oneshot::Receiver<bool>> {
+        let journal = self.journal.as_ref()?;
+        Some(journal.append(&LineOut::deed(merchant, at_us, real_us(), deed), [None, None]))
     }
 
     /// Hands the event to the journal, if there is one. Called under the shard's lock, so that the lines of a key are
@@ -412,7 +452,7 @@ impl App {
     ) -> Outcome {
         entry.processed += 1;
         let stored = entry.payments.iter().rev().find(|payment| !payment.facts.twin).cloned();
-        let idempotency = self.idempotency();
+        let idempotency = self.switches().idempotency;
         let attempt = match stored {
             Some(_) if idempotency == Idempotency::RejectDuplicate => return Outcome::Reused,
             Some(_) if entry.processed > SUBMISSION_LIMIT => return Outcome::LimitReached,
@@ -432,13 +472,8 @@ impl App {
             let mut facts = payment.facts.clone();
             facts.id = Uuid::new_v5(&facts.id, b"twin");
             facts.twin = true;
-            let second = Arc::new(Payment {
-                merchant: payment.merchant,
-                key: Arc::clone(&payment.key),
-                facts,
-                committed: AtomicBool::new(self.journal.is_none()),
-                lookups: AtomicU32::new(0),
-            });
+            let key = Arc::clone(&payment.key);
+            let second = Arc::new(Payment::new(payment.merchant, key, facts, self.journal.is_none()));
             self.remember(entry, Arc::clone(&second));
             made[1] = Some(second);
         }
@@ -448,38 +483,10 @@ impl App {
     }
 
     fn make(&self, merchant: usize, order: &Order, (made_us, made_real_us): (i64, i64), attempt: u32) -> Arc<Payment> {
+        let dice = self.dice(merchant, &order.key);
         let merchant = self.merchants[merchant];
         let settled_us = made_us.saturating_add(micros(self.options.settle));
-        let mut days = None;
-        let allocations: Vec<Allocation> = order
-            .parts
-            .iter()
-            .map(|part| {
-                let default = self.options.ach_days;
-                let failure = match part.behaviour {
-                    Behaviour::Pays => None,
-                    Behaviour::DeclinesThenPays { times, code } => {
-                        let mut tries = lock(&self.tries);
-                        let count = tries.entry(part.method).or_default();
-                        *count += 1;
-                        (*count <= u32::from(times)).then_some(Failure::Declined(Some(code)))
-                    }
-                    Behaviour::DeclinesWith(code) => Some(Failure::Declined(Some(code))),
-                    Behaviour::DeclinesPlainly => Some(Failure::Declined(None)),
-                    Behaviour::AchSettles { days: own } => {
-                        days = Some(own.map_or(default, u32::from));
-                        None
-                    }
-                    Behaviour::AchReturned { days: own, code } => {
-                        days = Some(own.map_or(default, u32::from));
-                        Some(Failure::Returned(code))
-                    }
-                    Behaviour::Demands3ds => Some(Failure::Demands3ds),
-                    Behaviour::NotFound => Some(Failure::NotFound),
-                };
-                Allocation { method: part.method, amount: part.amount, failure }
-            })
-            .collect();
+        let Parts { allocations, bank, ends_us, later } = self.decide(order, made_us, settled_us, dice);
         let failed = allocations.iter().any(|part| part.failure.is_some());
         let end = match (failed, order.authorize) {
             (true, _) => End::Failed,
@@ -501,17 +508,15 @@ impl App {
             partial: order.partial,
             made_us,
             made_real_us,
-            accepted_us: days.map(|_| settled_us),
-            ends_us: settled_us.saturating_add(days.map_or(0, |days| i64::from(days).saturating_mul(DAY_US))),
+            accepted_us: bank.then_some(settled_us),
+            ends_us,
             end,
+            expires_us: (end == End::Authorized).then(|| self.hold_ends(ends_us)),
+            way: order.way,
+            later: later.filter(|_| end == End::Completed),
+            source: order.source.clone(),
         };
-        Arc::new(Payment {
-            merchant,
-            key: order.key.as_str().into(),
-            facts,
-            committed: AtomicBool::new(self.journal.is_none()),
-            lookups: AtomicU32::new(0),
-        })
+        Arc::new(Payment::new(merchant, order.key.as_str().into(), facts, self.journal.is_none()))
     }
 
     /// The payment with this id, if it is this merchant's.
@@ -581,9 +586,25 @@ impl App {
         self.injected.waiting.fetch_add(1, Ordering::SeqCst);
     }
 
+    pub(crate) fn injected_post(&self, key: &str) -> Option<Fault> {
+        self.injected.of_post(key)
+    }
+
     pub(crate) fn injected_get(&self) -> Option<Fault> {
         self.injected.take(|queues| queues.gets.pop_front())
     }
+}
+
+/// The switches at the start: an option of its own wins when it is not the default.
+fn first_switches(options: &Options) -> Switches {
+    let mut switches = options.switches;
+    if options.idempotency != Idempotency::default() {
+        switches.idempotency = options.idempotency;
+    }
+    if options.failure_status != FailureStatus::default() {
+        switches.failure_status = options.failure_status;
+    }
+    switches
 }
 
 impl Injected {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 /// The sandbox's time: the machine's, or one that is turned by hand.
 ///
@@ -18,19 +19,22 @@ struct Face {
     turned: bool,
     /// Microseconds since 1970: the time itself when turned, what is added to the machine's time when real.
     micros: AtomicI64,
+    /// Wakes whoever waits for a time that a turn may have brought.
+    turned_now: Notify,
 }
 
 impl SandboxClock {
     /// The machine's time.
     #[must_use]
     pub fn real() -> Self {
-        Self(Arc::new(Face { turned: false, micros: AtomicI64::new(0) }))
+        Self(Arc::new(Face { turned: false, micros: AtomicI64::new(0), turned_now: Notify::new() }))
     }
 
     /// A clock that stands at `start` until it is turned.
     #[must_use]
     pub fn turned(start: DateTime<Utc>) -> Self {
-        Self(Arc::new(Face { turned: true, micros: AtomicI64::new(start.timestamp_micros()) }))
+        let micros = AtomicI64::new(start.timestamp_micros());
+        Self(Arc::new(Face { turned: true, micros, turned_now: Notify::new() }))
     }
 
     /// Whether this clock moves by hand only.
@@ -48,12 +52,19 @@ impl SandboxClock {
     /// Turns the clock forward. A real clock keeps running, this much ahead.
     pub fn advance(&self, by: Duration) {
         self.0.micros.fetch_add(micros(by), Ordering::SeqCst);
+        self.0.turned_now.notify_waiters();
     }
 
     /// Sets the clock, forwards or backwards. A real clock keeps running from there.
     pub fn set(&self, to: DateTime<Utc>) {
         let base = if self.0.turned { 0 } else { real_us() };
         self.0.micros.store(to.timestamp_micros().saturating_sub(base), Ordering::SeqCst);
+        self.0.turned_now.notify_waiters();
+    }
+
+    /// Rings at every turn.
+    pub(crate) fn turns(&self) -> &Notify {
+        &self.0.turned_now
     }
 
     pub(crate) fn now_us(&self) -> i64 {

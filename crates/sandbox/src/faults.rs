@@ -390,7 +390,7 @@ fn mix(z: u64) -> u64 {
 
 /// A number in `[0, 1)` from the top 53 bits.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in an f64")]
-fn share(bits: u64) -> f64 {
+pub(crate) fn share(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 

@@ -19,12 +19,14 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::instant;
+use crate::deeds::Deed;
 use crate::faults::Fault;
 use crate::lock;
 use crate::payment::{End, Facts, Payment};
+use crate::timeline::Act;
 
-/// The version of the lines below.
-const VERSION: u32 = 1;
+/// The version of the lines below. Version 1 had no deeds and is read as well.
+const VERSION: u32 = 2;
 /// How much is written before it is made durable: about what a disk takes in one go.
 const BATCH_BYTES: usize = 1 << 20;
 /// How long a sandbox waits for another one to let go of the file.
@@ -70,6 +72,8 @@ pub(crate) enum Event {
     Post,
     /// What a submission that was cut off made later.
     Late,
+    /// Anything else that has to survive.
+    Deed,
 }
 
 /// A line as it is written.
@@ -84,6 +88,14 @@ pub(crate) struct LineOut<'a> {
     pub(crate) seed: Option<u64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) post: Option<PostOut<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) deed: Option<DeedOut<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DeedOut<'a> {
+    merchant: Uuid,
+    deed: &'a Deed,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +137,7 @@ pub(crate) struct LineIn {
     pub(crate) fault: Option<Fault>,
     #[serde(default)]
     pub(crate) payments: Vec<Facts>,
+    pub(crate) deed: Option<Deed>,
 }
 
 /// The whole lines of a journal and how many bytes they take.
@@ -284,15 +297,20 @@ fn write_all(mut file: File, receiver: &mpsc::Receiver<Message>, abandoned: &Ato
 
 impl<'a> LineOut<'a> {
     pub(crate) fn start(at_us: i64, real_us: i64, seed: u64) -> Self {
-        Self { event: Event::Start, at_us, real_us, version: Some(VERSION), seed: Some(seed), post: None }
+        Self { event: Event::Start, at_us, real_us, version: Some(VERSION), seed: Some(seed), post: None, deed: None }
     }
 
     pub(crate) fn clock(at_us: i64, real_us: i64) -> Self {
-        Self { event: Event::Clock, at_us, real_us, version: None, seed: None, post: None }
+        Self { event: Event::Clock, at_us, real_us, version: None, seed: None, post: None, deed: None }
     }
 
     pub(crate) fn post(event: Event, at_us: i64, real_us: i64, post: PostOut<'a>) -> Self {
-        Self { event, at_us, real_us, version: None, seed: None, post: Some(post) }
+        Self { event, at_us, real_us, version: None, seed: None, post: Some(post), deed: None }
+    }
+
+    pub(crate) fn deed(merchant: Uuid, at_us: i64, real_us: i64, deed: &'a Deed) -> Self {
+        let deed = Some(DeedOut { merchant, deed });
+        Self { event: Event::Deed, at_us, real_us, version: None, seed: None, post: None, deed }
     }
 }
 
@@ -333,6 +351,7 @@ pub struct JournalLedger {
     pub last_at: DateTime<Utc>,
     submissions: Vec<JournalSubmission>,
     charges: Vec<Charge>,
+    refunds: Vec<JournalRefund>,
 }
 
 /// A submission as the journal has it.
@@ -377,6 +396,23 @@ pub struct JournalSuccess {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Money that goes back, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRefund {
+    /// For whom.
+    pub merchant: Uuid,
+    /// The refund's `merchantTransactionId`.
+    pub key: String,
+    /// The refund.
+    pub refund_id: Uuid,
+    /// The payment; `None` for an unlinked credit.
+    pub payment_id: Option<Uuid>,
+    /// What goes back, in minor units; none of an allocation that fails.
+    pub amount_minor: i64,
+    /// When, by the sandbox's clock.
+    pub at: DateTime<Utc>,
+}
+
 #[derive(Debug)]
 struct Charge {
     success: JournalSuccess,
@@ -405,6 +441,7 @@ impl JournalLedger {
                 fault: line.fault,
             }),
             Event::Late => {}
+            Event::Deed => return self.take_deed(line.merchant, line.deed),
         }
         for facts in line.payments {
             let raw = facts.metadata.as_deref();
@@ -423,6 +460,51 @@ impl JournalLedger {
                 },
             });
         }
+    }
+
+    /// Captures make successes of holds, cancellations unmake successes to come, and refunds are listed.
+    fn take_deed(&mut self, merchant: Uuid, deed: Option<Deed>) {
+        match deed {
+            Some(Deed::Acted { payment, act }) => {
+                let charge = self.charges.iter_mut().rev().find(|charge| charge.success.payment_id == payment);
+                let Some(charge) = charge else { return };
+                match act {
+                    Act::Captured { ends_us, parts, failure: None, .. } => {
+                        charge.paid_us = Some(ends_us);
+                        charge.success.at = instant(ends_us);
+                        charge.success.amount_minor = parts.iter().sum();
+                    }
+                    Act::Cancelled { at_us, .. } | Act::Returned { at_us, .. } => {
+                        charge.paid_us = charge.paid_us.filter(|paid| *paid <= at_us);
+                    }
+                    Act::Captured { .. } | Act::Expired { .. } | Act::Disputed { .. } | Act::DisputeClosed { .. } => {}
+                }
+            }
+            Some(Deed::Refunded(facts)) => self.refunds.push(JournalRefund {
+                merchant,
+                key: facts.key.clone(),
+                refund_id: facts.id,
+                payment_id: facts.payment,
+                amount_minor: facts.good_amount(),
+                at: instant(facts.ends_us),
+            }),
+            _ => {}
+        }
+    }
+
+    /// Every refund that gave or will give money back, in the order of the file.
+    pub fn refunds(&self) -> impl Iterator<Item = &JournalRefund> {
+        self.refunds.iter().filter(|refund| refund.amount_minor > 0)
+    }
+
+    /// How many refunds that give money back each key has.
+    #[must_use]
+    pub fn refunds_by_key(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for refund in self.refunds() {
+            *counts.entry(refund.key.clone()).or_default() += 1;
+        }
+        counts
     }
 
     /// Every submission, in the order of the file.

@@ -13,8 +13,10 @@ use crate::books::{App, Entry, Submitted};
 use crate::clock::instant;
 use crate::faults::Fault;
 use crate::lock;
+use crate::movements::{CallRecord, DisputeRecord, Hold, Movement, RefundRecord};
 use crate::payment::{Payment, Status};
 use crate::rate::{Violation, check_rate, max_in_window};
+use crate::webhooks::Delivery;
 
 /// A submission: a well-formed, authorized `POST /v2/payments`, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -157,11 +159,11 @@ impl std::fmt::Debug for LedgerView {
 }
 
 impl LedgerView {
-    fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.0.options.clock.now_us()
     }
 
-    fn each_payment(&self, mut visit: impl FnMut(&Arc<Payment>)) {
+    pub(crate) fn each_payment(&self, mut visit: impl FnMut(&Arc<Payment>)) {
         self.0.each_key(|_, _, entry| entry.payments.iter().filter(|p| p.is_committed()).for_each(&mut visit));
     }
 
@@ -276,11 +278,75 @@ impl LedgerView {
         let now = self.now();
         let mut total = 0;
         self.each_payment(|payment| {
-            if payment.facts.currency == currency && payment.succeeded(now) {
-                total += payment.facts.amount;
+            if payment.facts.currency == currency {
+                total += payment.taken(now).unwrap_or(0);
             }
         });
         total
+    }
+
+    /// Every capture, cancellation and refund that was submitted, in the order of arrival.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        crate::movements::calls(self)
+    }
+
+    /// Every refund, by key.
+    #[must_use]
+    pub fn refunds(&self) -> Vec<RefundRecord> {
+        crate::movements::refunds(self)
+    }
+
+    /// How many refunds that gave money back each key has; keys without one are left out.
+    #[must_use]
+    pub fn refund_successes_by_key(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for refund in self.refunds().into_iter().filter(|refund| refund.given_back_minor > 0) {
+            *counts.entry(refund.key).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What was captured of each payment that took money, in minor units.
+    #[must_use]
+    pub fn captured_by_payment(&self) -> BTreeMap<Uuid, i64> {
+        let now = self.now();
+        let mut captured = BTreeMap::new();
+        self.each_payment(|payment| {
+            captured.extend(payment.taken(now).map(|taken| (payment.facts.id, taken)));
+        });
+        captured
+    }
+
+    /// Every movement of money, in the order of time.
+    #[must_use]
+    pub fn movements(&self) -> Vec<Movement> {
+        crate::movements::movements(self)
+    }
+
+    /// What is left of the money in one currency after refunds, returns and lost disputes, in minor units.
+    #[must_use]
+    pub fn net_collected(&self, currency: &str) -> i64 {
+        let moved = self.movements().into_iter().filter(|movement| movement.currency == currency);
+        moved.map(|movement| movement.amount_minor).sum()
+    }
+
+    /// The holds that are neither captured nor cancelled, by key.
+    #[must_use]
+    pub fn open_holds(&self) -> Vec<Hold> {
+        crate::movements::open_holds(self)
+    }
+
+    /// Every dispute that was opened, in the order of opening.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<DisputeRecord> {
+        crate::movements::disputes(self)
+    }
+
+    /// Every webhook and what became of it, in the order in which they were put on their way.
+    #[must_use]
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.0.outbox.log()
     }
 
     /// The keys whose submissions had different bodies.
@@ -310,10 +376,9 @@ impl LedgerView {
             for payment in entry.payments.iter().filter(|payment| payment.is_committed()) {
                 summary.payments += 1;
                 *summary.by_status.entry(payment.status(now)).or_default() += 1;
-                if payment.succeeded(now) {
+                if let Some(taken) = payment.taken(now) {
                     successes += 1;
-                    let currency = payment.facts.currency.clone();
-                    *summary.collected.entry(currency).or_default() += payment.facts.amount;
+                    *summary.collected.entry(payment.facts.currency.clone()).or_default() += taken;
                 }
             }
             summary.successes += successes;
@@ -402,7 +467,8 @@ fn submission(merchant: Uuid, key: &str, submitted: &Submitted) -> Submission {
 fn record(payment: &Payment, now: i64) -> PaymentRecord {
     let facts = &payment.facts;
     let status = payment.status(now);
-    let failure = payment.failure().filter(|_| status == Status::Failed);
+    let failed = (status == Status::Failed).then(|| payment.view(now, None).failure()).flatten();
+    let method_of = |n: usize| facts.allocations.get(n).map_or(Uuid::nil(), |part| part.method);
     PaymentRecord {
         id: facts.id,
         merchant: payment.merchant,
@@ -414,7 +480,7 @@ fn record(payment: &Payment, now: i64) -> PaymentRecord {
         method: first_method(payment),
         status,
         history: payment.history(now).into_iter().map(|(status, at)| (status, instant(at))).collect(),
-        failure: failure.map(|(n, failure)| failure.message(n)),
+        failure: failed.map(|(n, failure)| failure.message_about(n, method_of(n))),
         metadata: payment.metadata(),
         real_made_at: instant(facts.made_real_us),
         successes: u64::from(payment.succeeded(now)),
@@ -425,15 +491,15 @@ fn success(payment: &Payment) -> Success {
     Success {
         merchant: payment.merchant,
         key: payment.key.to_string(),
-        amount_minor: payment.facts.amount,
+        amount_minor: payment.captured_parts().iter().sum(),
         currency: payment.facts.currency.clone(),
         method: first_method(payment),
         payment_id: payment.facts.id,
-        at: instant(payment.facts.ends_us),
+        at: instant(payment.paid_us().unwrap_or(payment.facts.ends_us)),
         metadata: payment.metadata(),
     }
 }
 
-fn first_method(payment: &Payment) -> Uuid {
+pub(crate) fn first_method(payment: &Payment) -> Uuid {
     payment.facts.allocations.first().map_or(Uuid::nil(), |part| part.method)
 }

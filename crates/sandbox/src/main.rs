@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::{ArgAction, Parser};
 use sandbox::{
     Client, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_MERCHANT, FailureStatus, Faults, Idempotency, Options,
-    RateLimit, SandboxClock, UnknownMethods,
+    RateLimit, SandboxClock, Switches, UnknownMethods, WebhookOptions,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -67,6 +67,24 @@ struct Cli {
     /// Answer a create with the state that a look-up would show, instead of INITIATED
     #[arg(long)]
     create_answers_final: bool,
+    /// Which reading of the vendor's pages is followed: late-return=dispute; GET /sandbox/switches lists them all
+    #[arg(long = "switch", value_name = "NAME=VALUE")]
+    switches: Vec<String>,
+    /// Days until a hold that is not captured is cancelled, by the sandbox's clock
+    #[arg(long, default_value_t = 7)]
+    hold_days: u32,
+    /// Where events are told
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
+    /// A file with the PKCS#8 PEM of the key that signs webhooks; without one the seed makes it
+    #[arg(long, value_name = "FILE")]
+    webhook_key: Option<PathBuf>,
+    /// The same for the key after the next rotation
+    #[arg(long, value_name = "FILE")]
+    webhook_next_key: Option<PathBuf>,
+    /// How unreliably events are told: loss=0.1, duplicate=0.1, delay=0.1, delay_ms=60000, reorder=0.1, timeout_ms=30000
+    #[arg(long = "webhook", value_name = "NAME=VALUE")]
+    webhooks: Vec<String>,
     /// Do not keep request bodies and customers in memory
     #[arg(long = "no-bodies", action = ArgAction::SetFalse)]
     keep_bodies: bool,
@@ -92,7 +110,15 @@ impl Cli {
         for setting in &self.faults {
             faults.apply(setting).map_err(anyhow::Error::msg).context("--fault")?;
         }
+        let mut switches = Switches::default();
+        for setting in &self.switches {
+            switches.apply(setting).map_err(anyhow::Error::msg).context("--switch")?;
+        }
+        let webhooks = webhooks(&self)?;
         Ok(Options {
+            switches,
+            webhooks,
+            hold_days: self.hold_days,
             listen: self.listen,
             seed: self.seed,
             idempotency: self.idempotency,
@@ -113,6 +139,23 @@ impl Cli {
             ..Options::default()
         })
     }
+}
+
+fn webhooks(cli: &Cli) -> anyhow::Result<WebhookOptions> {
+    let key = |file: &Option<PathBuf>| {
+        let read = |file: &PathBuf| std::fs::read_to_string(file).with_context(|| format!("{}", file.display()));
+        file.as_ref().map(read).transpose()
+    };
+    let mut options = WebhookOptions {
+        url: cli.webhook_url.clone(),
+        key_pem: key(&cli.webhook_key)?,
+        next_key_pem: key(&cli.webhook_next_key)?,
+        ..WebhookOptions::default()
+    };
+    for setting in &cli.webhooks {
+        options.apply(setting).map_err(anyhow::Error::msg).context("--webhook")?;
+    }
+    Ok(options)
 }
 
 #[tokio::main]
@@ -151,7 +194,8 @@ mod tests {
     fn flags_become_options() {
         let line = "ccg-sandbox --listen 127.0.0.1:9999 --seed 7 --idempotency reject-duplicate --fault slow=0.5 \
                     --fault slow.ms=20 --rate-limit 50/5 --settle-ms 10 --clock turned:2026-01-01T00:00:00Z \
-                    --failure-status 406 --no-bodies --journal /tmp/j";
+                    --failure-status 406 --no-bodies --journal /tmp/j --switch late-return=dispute --hold-days 5 \
+                    --webhook-url http://127.0.0.1:1/hooks --webhook loss=0.5 --webhook delay_ms=9";
         let options = Cli::parse_from(line.split_whitespace()).options().unwrap();
         assert_eq!(options.listen.port(), 9999);
         assert_eq!((options.seed, options.idempotency), (7, Idempotency::RejectDuplicate));
@@ -160,7 +204,20 @@ mod tests {
         assert!(options.clock.is_turned() && !options.keep_bodies && options.record_arrivals);
         assert_eq!(options.failure_status, FailureStatus::NotAcceptable);
         assert_eq!(options.merchants, [DEFAULT_MERCHANT]);
-        for wrong in ["--fault slow", "--fault brake=1", "--fault slow=2"] {
+        assert_eq!((options.switches.late_return, options.hold_days), (sandbox::LateReturn::Dispute, 5));
+        assert_eq!((options.webhooks.loss, options.webhooks.delay_ms), (0.5, 9));
+        assert_eq!(options.webhooks.url.as_deref(), Some("http://127.0.0.1:1/hooks"));
+        for wrong in [
+            "--fault slow",
+            "--fault brake=1",
+            "--fault slow=2",
+            "--switch late-return",
+            "--switch late-return=x",
+            "--switch brake=on",
+            "--webhook loss=2",
+            "--webhook brake=1",
+            "--webhook-key /nowhere",
+        ] {
             let line = format!("ccg-sandbox {wrong}");
             assert!(Cli::parse_from(line.split_whitespace()).options().is_err(), "{wrong}");
         }

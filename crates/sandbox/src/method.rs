@@ -26,8 +26,19 @@
 //! | `05` | bank account, returned | return code | days, `fff` = the sandbox's default |
 //! | `06` | card that demands 3DS | 00 | 000 |
 //! | `07` | not found | 00 | 000 |
+//! | `08` | card that approves a part of a hold | percent, 01 to 63 | 000 |
+//! | `09` | card that expires | year after 2000 | month, 001 to 00c |
+//! | `0a` | bank account, returned after it settled | return code | days after that, `fff` = 2 |
+//! | `0b` | pays and is disputed | 00 stays open, 01 won, 02 lost | days after it paid |
+//! | `0c` | pays; its refunds fail | refund error | 000 |
+//! | `0d` | pays; its refunds are pending for days | 00 | days, `fff` = the sandbox's default |
+//! | `0e` | bank account with a notification of change | 00 details, 01 a new id | days, `fff` = the sandbox's default |
+//! | `0f` | refused | refusal | 000 |
+//! | `10` | holds; its captures are declined | decline code | 000 |
+//! | `11` | holds or is debited; cancelling fails | 00 card, 01 bank account | 000 |
 //!
-//! Decline and return codes are numbered by their place in [`DeclineCode::ALL`] and [`ReturnCode::ALL`], from 0.
+//! Decline and return codes are numbered by their place in [`DeclineCode::ALL`] and [`ReturnCode::ALL`], from 0, and so are
+//! [`RefundError::ALL`] and [`Refusal::ALL`].
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -69,6 +80,67 @@ pub enum Behaviour {
     Demands3ds,
     /// A method that the gateway does not know: the payment is accepted and fails.
     NotFound,
+    /// A card that holds only a part of what is asked, if a part is allowed; else it declines for insufficient funds.
+    ApprovesPart {
+        /// 1 to 99 percent, rounded down to a cent and at least one.
+        percent: u8,
+    },
+    /// A card that pays until the end of this month (UTC) and declines as expired from then on.
+    Expires {
+        /// 2000 to 2255.
+        year: u16,
+        /// 1 to 12.
+        month: u8,
+    },
+    /// A bank account whose debit settles and is returned afterwards; what that does is the switch `late-return`.
+    AchReturnedLate {
+        /// Days after it settled; `None` is 2.
+        days: Option<u16>,
+        /// What the bank says.
+        code: ReturnCode,
+    },
+    /// A card that pays; its holder disputes the payment later.
+    Disputed {
+        /// Days after it paid.
+        days: u16,
+        /// How the dispute ends, a week after it was opened.
+        end: DisputeEnd,
+    },
+    /// A card that pays; its refunds are taken and fail.
+    RefundFails(RefundError),
+    /// A card that pays; its refunds are pending first.
+    RefundPends {
+        /// For how many days; `None` is `Options::ach_days`.
+        days: Option<u16>,
+    },
+    /// A bank account whose debit settles; the bank then tells of a change in it (contract §4.13).
+    AchNoc {
+        /// Days after the first debit; `None` is `Options::ach_days`.
+        days: Option<u16>,
+        /// Whether the account number changes, which makes a new method id; else the stored details change.
+        new_id: bool,
+    },
+    /// A method that may not be charged: the payment is accepted and fails.
+    Refused(Refusal),
+    /// A card that holds; what is captured is declined.
+    CaptureFails(DeclineCode),
+    /// A card or bank account that pays or holds; cancelling it ends `CANCEL_FAILED`.
+    CancelFails {
+        /// Whether it is a bank account.
+        bank: bool,
+    },
+}
+
+/// How a dispute ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeEnd {
+    /// Not at all, unless somebody closes it.
+    Open,
+    /// The merchant keeps the money.
+    Won,
+    /// The cardholder gets it.
+    Lost,
 }
 
 impl Behaviour {
@@ -81,7 +153,14 @@ impl Behaviour {
     /// Whether this is a bank account, which needs consent and settles in days.
     #[must_use]
     pub const fn is_bank_account(self) -> bool {
-        matches!(self, Self::AchSettles { .. } | Self::AchReturned { .. })
+        matches!(
+            self,
+            Self::AchSettles { .. }
+                | Self::AchReturned { .. }
+                | Self::AchReturnedLate { .. }
+                | Self::AchNoc { .. }
+                | Self::CancelFails { bank: true }
+        )
     }
 }
 
@@ -107,6 +186,25 @@ pub const fn method_id(behaviour: Behaviour, n: u64) -> Uuid {
         Behaviour::AchReturned { days, code } => (5, code as u8, days_digits(days)),
         Behaviour::Demands3ds => (6, 0, 0),
         Behaviour::NotFound => (7, 0, 0),
+        Behaviour::ApprovesPart { percent } => {
+            let percent = if percent == 0 {
+                1
+            } else if percent > 99 {
+                99
+            } else {
+                percent
+            };
+            (8, percent, 0)
+        }
+        Behaviour::Expires { year, month } => (9, (year.saturating_sub(2000) & 0xff) as u8, month as u16),
+        Behaviour::AchReturnedLate { days, code } => (10, code as u8, days_digits(days)),
+        Behaviour::Disputed { days, end } => (11, end as u8, days_digits(Some(days))),
+        Behaviour::RefundFails(error) => (12, error as u8, 0),
+        Behaviour::RefundPends { days } => (13, 0, days_digits(days)),
+        Behaviour::AchNoc { days, new_id } => (14, new_id as u8, days_digits(days)),
+        Behaviour::Refused(refusal) => (15, refusal as u8, 0),
+        Behaviour::CaptureFails(code) => (16, code as u8, 0),
+        Behaviour::CancelFails { bank } => (17, bank as u8, 0),
     };
     Uuid::from_u128(
         MAGIC << 96
@@ -141,6 +239,21 @@ pub fn behaviour_of(id: Uuid) -> Option<Behaviour> {
         5 => Some(Behaviour::AchReturned { days, code: *ReturnCode::ALL.get(usize::from(first))? }),
         6 => Some(Behaviour::Demands3ds),
         7 => Some(Behaviour::NotFound),
+        8 if (1..=99).contains(&first) => Some(Behaviour::ApprovesPart { percent: first }),
+        9 if (1..=12).contains(&second) => {
+            Some(Behaviour::Expires { year: 2000 + u16::from(first), month: u8::try_from(second).ok()? })
+        }
+        10 => Some(Behaviour::AchReturnedLate { days, code: *ReturnCode::ALL.get(usize::from(first))? }),
+        11 => {
+            let end = *[DisputeEnd::Open, DisputeEnd::Won, DisputeEnd::Lost].get(usize::from(first))?;
+            Some(Behaviour::Disputed { days: second, end })
+        }
+        12 => Some(Behaviour::RefundFails(*RefundError::ALL.get(usize::from(first))?)),
+        13 => Some(Behaviour::RefundPends { days }),
+        14 if first <= 1 => Some(Behaviour::AchNoc { days, new_id: first == 1 }),
+        15 => Some(Behaviour::Refused(*Refusal::ALL.get(usize::from(first))?)),
+        16 => Some(Behaviour::CaptureFails(*DeclineCode::ALL.get(usize::from(first))?)),
+        17 if first <= 1 => Some(Behaviour::CancelFails { bank: first == 1 }),
         _ => None,
     }
 }
@@ -236,6 +349,42 @@ codes! {
     }
 }
 
+codes! {
+    /// Why a refund fails: a name of our own and the sentence of the gateway's page (contract §5).
+    RefundError {
+        AlreadyRefunded = "already_refunded", "This payment is already refunded";
+        TooOld = "too_old", "This payment is too old to be refunded";
+        MoreThanUnrefunded = "more_than_unrefunded", "Refund amount cannot be more than the un-refunded amount of the original payment";
+        MoreThanPayment = "more_than_payment", "Refund amount cannot be more than the payment amount";
+        CannotIssue = "cannot_issue", "Cannot issue refund for this payment";
+        MethodCanceled = "method_canceled", "Payment method is canceled by a customer or expired by the financial partner";
+        PreviousFailed = "previous_failed", "A previous attempt to refund this payment has failed";
+        OverLimit = "over_limit", "The amount given exceeds the allowed refund limit";
+        InDispute = "in_dispute", "Payment is in dispute and not available for refund";
+        DeclinedByPartner = "declined_by_partner", "Refund declined by financial partner";
+        PendingWindowClosed = "pending_window_closed", "Refund is pending due to insufficient funds and pending refund expiry window is closed";
+        LossOrTheft = "loss_or_theft", "Refund has failed due to loss or theft of the original card";
+        BusinessRequest = "business_request", "Refund failed upon the business's request";
+        UnknownReason = "unknown_reason", "Refund has failed due to an unknown reason";
+    }
+}
+
+codes! {
+    /// Why the gateway refuses a stored method: a name of our own and the sentence of its page, in which `{last4}`
+    /// stands for the end of the method's number (contract §4.7).
+    Refusal {
+        Invalid = "invalid", "Payment method ending with {last4} is invalid. Please provide a valid payment method";
+        NotConfigured = "not_configured", "Payment method ending with {last4} is not configured. Please provide a valid payment method.";
+        ManufacturerCard = "manufacturer_card", "Manufacturer card ending with {last4} not enabled for this merchant. Please use a different payment method";
+        SecurityStep = "security_step", "This card requires an additional security step to be performed by the customer. Please have the customer enter the card via text or email; otherwise, have the customer provide a different payment method.";
+    }
+}
+
+/// The last four digits that a scripted method shows.
+pub(crate) fn last4(id: Uuid) -> String {
+    format!("{:04}", id.as_u128() % 10_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,13 +399,29 @@ mod tests {
             Behaviour::Demands3ds,
             Behaviour::NotFound,
         ];
+        all.extend([1, 40, 99].map(|percent| Behaviour::ApprovesPart { percent }));
+        all.extend([(2000, 1), (2026, 3), (2255, 12)].map(|(year, month)| Behaviour::Expires { year, month }));
+        for end in [DisputeEnd::Open, DisputeEnd::Won, DisputeEnd::Lost] {
+            all.push(Behaviour::Disputed { days: 30, end });
+        }
+        all.extend(RefundError::ALL.iter().map(|error| Behaviour::RefundFails(*error)));
+        all.extend(Refusal::ALL.iter().map(|refusal| Behaviour::Refused(*refusal)));
+        all.extend([None, Some(4)].map(|days| Behaviour::RefundPends { days }));
+        for flag in [false, true] {
+            all.push(Behaviour::AchNoc { days: Some(1), new_id: flag });
+            all.push(Behaviour::AchNoc { days: None, new_id: flag });
+            all.push(Behaviour::CancelFails { bank: flag });
+        }
         for &code in DeclineCode::ALL {
             all.push(Behaviour::DeclinesWith(code));
+            all.push(Behaviour::CaptureFails(code));
             all.extend((1..=15).map(|times| Behaviour::DeclinesThenPays { times, code }));
         }
         for &code in ReturnCode::ALL {
             all.push(Behaviour::AchReturned { days: Some(2), code });
             all.push(Behaviour::AchReturned { days: None, code });
+            all.push(Behaviour::AchReturnedLate { days: Some(3), code });
+            all.push(Behaviour::AchReturnedLate { days: None, code });
         }
         all
     }

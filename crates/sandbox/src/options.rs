@@ -12,6 +12,8 @@ use crate::clock::SandboxClock;
 use crate::faults::Faults;
 use crate::method::Behaviour;
 use crate::rate::RateLimit;
+use crate::switches::{FailureStatus, Idempotency, Switches};
+use crate::webhooks::WebhookOptions;
 
 /// The merchant that a sandbox knows unless told otherwise.
 pub const DEFAULT_MERCHANT: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
@@ -22,56 +24,6 @@ pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-secret";
 
 /// How many submissions of one key the gateway takes before it answers 422.
 pub const SUBMISSION_LIMIT: u32 = 5;
-
-/// What a repeated `merchantTransactionId` means. The vendor's pages give three readings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Idempotency {
-    /// 202 with the stored payment, nothing is charged again; five submissions, then 422.
-    #[default]
-    Replay,
-    /// As `Replay`, but when the stored payment is `FAILED` the method is charged again; five submissions in all.
-    NewAttemptAfterFailed,
-    /// 403 `MerchantTransaction Id cannot be reused`.
-    RejectDuplicate,
-}
-
-impl std::str::FromStr for Idempotency {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "replay" => Ok(Self::Replay),
-            "new-attempt-after-failed" => Ok(Self::NewAttemptAfterFailed),
-            "reject-duplicate" => Ok(Self::RejectDuplicate),
-            _ => Err(format!("`{text}` is not replay, new-attempt-after-failed or reject-duplicate")),
-        }
-    }
-}
-
-/// How a look-up answers for a failed payment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailureStatus {
-    /// 422 `PAYMENT_ERROR` with the payment in `data`: the newest pages.
-    #[default]
-    #[serde(rename = "422")]
-    Unprocessable,
-    /// 406 `PAYMENT_METHOD_ERROR` with the reason in `detail` and no `data`: older pages.
-    #[serde(rename = "406")]
-    NotAcceptable,
-}
-
-impl std::str::FromStr for FailureStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "422" => Ok(Self::Unprocessable),
-            "406" => Ok(Self::NotAcceptable),
-            _ => Err(format!("`{text}` is not 422 or 406")),
-        }
-    }
-}
 
 /// What happens to a payment method id that carries no behaviour and has none registered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +79,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Decides faults and ids.
     pub seed: u64,
-    /// What a repeated key means.
+    /// What a repeated key means; wins over [`Switches::idempotency`] when it is not the default.
     pub idempotency: Idempotency,
     /// What goes wrong.
     pub faults: Faults,
@@ -145,8 +97,14 @@ pub struct Options {
     pub merchants: Vec<Uuid>,
     /// The OAuth clients that exist.
     pub clients: Vec<Client>,
-    /// How failed payments are answered.
+    /// How failed payments are answered; wins over [`Switches::failure_status`] when it is not the default.
     pub failure_status: FailureStatus,
+    /// Which reading of the vendor's pages is followed.
+    pub switches: Switches,
+    /// Where events are told, and how reliably.
+    pub webhooks: WebhookOptions,
+    /// Days until a hold that is not captured is cancelled, by the sandbox's clock (contract §4.5).
+    pub hold_days: u32,
     /// How long a token lives, in real time.
     pub token_lifetime: Duration,
     /// Whether arrival times are kept, for the questions about rates.
@@ -176,6 +134,9 @@ impl Default for Options {
             merchants: vec![DEFAULT_MERCHANT],
             clients: vec![Client::default()],
             failure_status: FailureStatus::default(),
+            switches: Switches::default(),
+            webhooks: WebhookOptions::default(),
+            hold_days: 7,
             token_lifetime: Duration::from_secs(1_800),
             record_arrivals: true,
             create_answers_final: false,

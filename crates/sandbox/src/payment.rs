@@ -1,19 +1,19 @@
 //! A payment: decided when it is made, shown as the clock goes by.
 //!
-//! Nothing about a payment changes after it was made. Its state is a function of the time, so settling a million
-//! payments is turning the clock once.
+//! What was decided never changes; what somebody does to the payment later (a capture, say) is added to it as an act with
+//! a time. Its state is a function of the time, so settling a million payments is turning the clock once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::clock::instant;
-use crate::method::{DeclineCode, ReturnCode};
+use crate::method::{DeclineCode, DisputeEnd, Refusal, ReturnCode, last4};
+use crate::switches::LateReturn;
+use crate::timeline::Act;
 
 /// The states a payment of the sandbox passes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub enum Status {
     Processing,
     /// A bank payment that was submitted and has not settled.
     Accepted,
-    /// A hold on a card, never captured here.
+    /// A hold on a card, for `Options::hold_days`.
     Authorized,
     /// Paid.
     Completed,
@@ -35,13 +35,95 @@ pub enum Status {
     Failed,
     /// An allocation whose sibling failed.
     RolledBack,
+    /// Waiting for its customer to be made.
+    PendingForCustomerCreation,
+    /// Waiting for its method to be stored.
+    PendingForPaymentMethodCreation,
+    /// Compared with the methods that are stored already.
+    ProcessingDedupCheck,
+    /// The issuer demands a challenge.
+    AuthRequired,
+    /// The challenge was answered. No payment of this sandbox gets here: nobody is there to answer.
+    ConfirmationInitialized,
+    /// A capture is under way.
+    CaptureInitialized,
+    /// A cancellation is under way.
+    CancelInitialized,
+    /// Cancelled, by the merchant or because the hold ran out; no money moved.
+    Cancelled,
+    /// The cancellation failed; a person has to look.
+    CancelFailed,
 }
 
 impl Status {
     /// Whether a look-up answers 202 for it.
     #[must_use]
     pub const fn in_progress(self) -> bool {
-        matches!(self, Self::Initiated | Self::Pending | Self::Processing | Self::Accepted)
+        match self {
+            Self::Initiated
+            | Self::Pending
+            | Self::Processing
+            | Self::Accepted
+            | Self::PendingForCustomerCreation
+            | Self::PendingForPaymentMethodCreation
+            | Self::ProcessingDedupCheck
+            | Self::AuthRequired
+            | Self::ConfirmationInitialized
+            | Self::CaptureInitialized
+            | Self::CancelInitialized => true,
+            Self::Authorized
+            | Self::Completed
+            | Self::Failed
+            | Self::RolledBack
+            | Self::Cancelled
+            | Self::CancelFailed => false,
+        }
+    }
+
+    /// Whether the domain-model page knows it as a state of a payment (contract §4.5).
+    pub(crate) const fn in_domain_model(self) -> bool {
+        match self {
+            Self::AuthRequired
+            | Self::ConfirmationInitialized
+            | Self::CaptureInitialized
+            | Self::CancelInitialized
+            | Self::CancelFailed
+            | Self::RolledBack => false,
+            Self::Initiated
+            | Self::Pending
+            | Self::Processing
+            | Self::Accepted
+            | Self::Authorized
+            | Self::Completed
+            | Self::Failed
+            | Self::PendingForCustomerCreation
+            | Self::PendingForPaymentMethodCreation
+            | Self::ProcessingDedupCheck
+            | Self::Cancelled => true,
+        }
+    }
+
+    /// The name that error texts use.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Initiated => "INITIATED",
+            Self::Pending => "PENDING",
+            Self::Processing => "PROCESSING",
+            Self::Accepted => "ACCEPTED",
+            Self::Authorized => "AUTHORIZED",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::RolledBack => "ROLLED_BACK",
+            Self::PendingForCustomerCreation => "PENDING_FOR_CUSTOMER_CREATION",
+            Self::PendingForPaymentMethodCreation => "PENDING_FOR_PAYMENT_METHOD_CREATION",
+            Self::ProcessingDedupCheck => "PROCESSING_DEDUP_CHECK",
+            Self::AuthRequired => "AUTH_REQUIRED",
+            Self::ConfirmationInitialized => "CONFIRMATION_INITIALIZED",
+            Self::CaptureInitialized => "CAPTURE_INITIALIZED",
+            Self::CancelInitialized => "CANCEL_INITIALIZED",
+            Self::Cancelled => "CANCELLED",
+            Self::CancelFailed => "CANCEL_FAILED",
+        }
     }
 }
 
@@ -57,6 +139,10 @@ pub enum Failure {
     Demands3ds,
     /// The gateway does not know the method.
     NotFound,
+    /// The gateway knows the method and does not take it.
+    Refused(Refusal),
+    /// The gateway does not know the customer.
+    NoCustomer,
 }
 
 impl Failure {
@@ -74,12 +160,19 @@ impl Failure {
             }
             Self::Demands3ds => "authentication_required",
             Self::NotFound => "payment_method_not_found",
+            Self::Refused(_) => "payment_method_invalid",
+            Self::NoCustomer => "customer_not_found",
         }
     }
 
     /// `error.message` of the allocation.
     #[must_use]
     pub fn message(self, allocation: usize) -> String {
+        self.message_about(allocation, Uuid::nil())
+    }
+
+    /// The message, with the last digits of the method where they belong.
+    pub(crate) fn message_about(self, allocation: usize, method: Uuid) -> String {
         match self {
             Self::Declined(code) => code.map_or("Your card was declined.", DeclineCode::message).to_owned(),
             Self::Returned(code) => format!("The bank returned this payment: {code} {}", code.message()),
@@ -89,13 +182,15 @@ impl Failure {
             Self::NotFound => format!(
                 "paymentAllocations[{allocation}].paymentMethodId not found. Please provide a valid payment method"
             ),
+            Self::Refused(refusal) => refusal.message().replace("{last4}", &last4(method)),
+            Self::NoCustomer => "Customer not found for given customer.enterpriseId".to_owned(),
         }
     }
 
-    const fn decline_code(self) -> Option<DeclineCode> {
+    pub(crate) const fn decline_code(self) -> Option<DeclineCode> {
         match self {
             Self::Declined(code) => code,
-            Self::Returned(_) | Self::Demands3ds | Self::NotFound => None,
+            Self::Returned(_) | Self::Demands3ds | Self::NotFound | Self::Refused(_) | Self::NoCustomer => None,
         }
     }
 }
@@ -107,6 +202,32 @@ pub(crate) enum End {
     Completed,
     Authorized,
     Failed,
+}
+
+/// The way to the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Way {
+    #[default]
+    Plain,
+    /// The method is stored on the way.
+    Saves,
+    /// It waits for a customer that cannot be made.
+    NoCustomer,
+}
+
+impl Way {
+    fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+}
+
+/// What befalls a payment after it was paid, decided when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Later {
+    Returned { at_us: i64, code: ReturnCode, shows: LateReturn },
+    Disputed { at_us: i64, end: DisputeEnd },
 }
 
 /// What was decided when the payment was made: a line of the journal.
@@ -138,6 +259,16 @@ pub(crate) struct Facts {
     pub(crate) accepted_us: Option<i64>,
     pub(crate) ends_us: i64,
     pub(crate) end: End,
+    /// When a hold is cancelled unless it is captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "Way::is_plain")]
+    pub(crate) way: Way,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) later: Option<Later>,
+    /// `X-Source`, which webhooks give back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Box<str>>,
 }
 
 /// One method's part of a payment.
@@ -147,6 +278,16 @@ pub(crate) struct Allocation {
     pub(crate) amount: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
+    /// What the issuer holds, when that is less than the amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) approved: Option<i64>,
+}
+
+impl Allocation {
+    /// What a hold or a payment of it is worth.
+    pub(crate) fn approved(&self) -> i64 {
+        self.approved.unwrap_or(self.amount)
+    }
 }
 
 /// A payment and what the running sandbox notes about it.
@@ -158,42 +299,29 @@ pub(crate) struct Payment {
     /// Set once the journal holds it; until then nobody is told of it and it counts for nothing.
     pub(crate) committed: AtomicBool,
     pub(crate) lookups: AtomicU32,
+    /// Held while an act is decided, so that two captures at once are one.
+    pub(crate) turn: Mutex<()>,
+    /// What was done to it since, in the order of time.
+    pub(crate) acts: Mutex<Vec<Act>>,
 }
 
 impl Payment {
+    pub(crate) fn new(merchant: Uuid, key: Arc<str>, facts: Facts, committed: bool) -> Self {
+        let (committed, lookups) = (AtomicBool::new(committed), AtomicU32::new(0));
+        Self { merchant, key, facts, committed, lookups, turn: Mutex::default(), acts: Mutex::default() }
+    }
+
     pub(crate) fn is_committed(&self) -> bool {
         self.committed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn status(&self, now: i64) -> Status {
-        self.history(now).last().map_or(Status::Initiated, |(status, _)| *status)
+    pub(crate) fn is_bank_payment(&self) -> bool {
+        self.facts.accepted_us.is_some()
     }
 
-    pub(crate) fn succeeded(&self, now: i64) -> bool {
-        self.is_committed() && self.facts.end == End::Completed && now >= self.facts.ends_us
-    }
-
-    /// The states it has passed through by `now`, each with the time it was entered.
-    pub(crate) fn history(&self, now: i64) -> Vec<(Status, i64)> {
-        let facts = &self.facts;
-        let first = facts.accepted_us.unwrap_or(facts.ends_us);
-        let third = (first - facts.made_us) / 3;
-        let mut states = vec![
-            (Status::Initiated, facts.made_us),
-            (Status::Pending, facts.made_us + third),
-            (Status::Processing, facts.made_us + 2 * third),
-        ];
-        states.extend(facts.accepted_us.map(|at| (Status::Accepted, at)));
-        let end = match facts.end {
-            End::Completed => Status::Completed,
-            End::Authorized => Status::Authorized,
-            End::Failed => Status::Failed,
-        };
-        states.push((end, facts.ends_us));
-        // A clock set back may stand before the payment was made; it is then still the payment that was taken in.
-        let seen = states.iter().take_while(|(_, at)| *at <= now).count().max(1);
-        states.truncate(seen);
-        states
+    /// The id of an allocation.
+    pub(crate) fn part_id(&self, n: usize) -> Uuid {
+        Uuid::new_v5(&self.facts.id, &[u8::try_from(n).unwrap_or(u8::MAX)])
     }
 
     pub(crate) fn failure(&self) -> Option<(usize, Failure)> {
@@ -203,153 +331,4 @@ impl Payment {
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         self.facts.metadata.as_deref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
     }
-}
-
-/// A lie in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
-    Key,
-    Amount,
-}
-
-/// The resource as the gateway shows it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Resource<'a> {
-    id: Uuid,
-    merchant_transaction_id: &'a str,
-    amount: i64,
-    currency_code: &'a str,
-    status: Status,
-    authorize_card: bool,
-    partial_authorization: bool,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    rest: Option<Rest<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Rest<'a> {
-    authorized_amount: i64,
-    captured_amount: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer: Option<&'a RawValue>,
-    merchant: Merchant,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    payment_date_utc: DateTime<Utc>,
-    payment_allocations: Vec<Part>,
-}
-
-#[derive(Serialize)]
-struct Merchant {
-    id: Uuid,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Part {
-    id: Uuid,
-    amount: i64,
-    authorized_amount: i64,
-    captured_amount: i64,
-    status: Status,
-    vendor_payment_id: String,
-    payment_method: Method,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<PartError>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Method {
-    id: Uuid,
-    is_default: bool,
-    payment_method_details: Details,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Details {
-    r#type: &'static str,
-    last_four: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PartError {
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decline_code: Option<DeclineCode>,
-}
-
-/// The few fields that the answer to a create has.
-pub(crate) fn brief<'a>(payment: &'a Payment, status: Status, lie: Option<Lie>, lied_key: &'a str) -> Resource<'a> {
-    let facts = &payment.facts;
-    Resource {
-        id: facts.id,
-        merchant_transaction_id: if lie == Some(Lie::Key) { lied_key } else { &payment.key },
-        amount: facts.amount + i64::from(lie == Some(Lie::Amount)),
-        currency_code: &facts.currency,
-        status,
-        authorize_card: facts.authorize,
-        partial_authorization: facts.partial,
-        rest: None,
-    }
-}
-
-/// The whole payment, as a look-up shows it at `now`.
-pub(crate) fn full<'a>(payment: &'a Payment, now: i64, lie: Option<Lie>, lied_key: &'a str) -> Resource<'a> {
-    let facts = &payment.facts;
-    let status = payment.status(now);
-    let taken = |amount| match status {
-        Status::Completed => (amount, amount),
-        Status::Authorized => (amount, 0),
-        _ => (0, 0),
-    };
-    let extra = i64::from(lie == Some(Lie::Amount));
-    let bank = facts.accepted_us.is_some();
-    let parts = facts.allocations.iter().enumerate().map(|(n, part)| {
-        let amount = part.amount + if n == 0 { extra } else { 0 };
-        let (authorized_amount, captured_amount) = taken(amount);
-        let failed = if status == Status::Failed { part.failure } else { None };
-        Part {
-            id: Uuid::new_v5(&facts.id, &[u8::try_from(n).unwrap_or(u8::MAX)]),
-            amount,
-            authorized_amount,
-            captured_amount,
-            status: if status == Status::Failed && part.failure.is_none() { Status::RolledBack } else { status },
-            vendor_payment_id: format!("pi_{}{n}", facts.id.simple()),
-            payment_method: Method {
-                id: part.method,
-                is_default: false,
-                payment_method_details: Details {
-                    r#type: if bank { "BANK_ACCOUNT" } else { "CARD" },
-                    last_four: format!("{:04}", part.method.as_u128() % 10_000),
-                },
-            },
-            error: failed.map(|failure| PartError {
-                code: failure.code(),
-                message: failure.message(n),
-                decline_code: failure.decline_code(),
-            }),
-        }
-    });
-    let payment_allocations = parts.collect();
-    let (authorized_amount, captured_amount) = taken(facts.amount + extra);
-    let mut resource = brief(payment, status, lie, lied_key);
-    resource.rest = Some(Rest {
-        authorized_amount,
-        captured_amount,
-        description: facts.description.as_deref(),
-        customer: facts.customer.as_deref(),
-        merchant: Merchant { id: payment.merchant },
-        metadata: facts.metadata.as_deref(),
-        payment_date_utc: instant(facts.made_us),
-        payment_allocations,
-    });
-    resource
 }

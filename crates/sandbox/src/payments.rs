@@ -1,96 +1,138 @@
-//! `/v2/payments`: create and look up.
+//! `/v2/payments` and `/v1/payments`: create and look up.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::auth::expired;
+use crate::auth::Right;
 use crate::books::{App, Arrived, Outcome, Receipt, Rejected, Sha};
-use crate::clock::{instant, pause, real_us};
-use crate::faults::{Dice, Fault, RetryAfter};
+use crate::call::{Version, header_text, is_json};
+use crate::clock::{pause, real_us};
+use crate::faults::Fault;
 use crate::form::field;
-use crate::options::FailureStatus;
-use crate::payment::{Lie, Payment, Resource, Status, brief, full};
+use crate::payment::{Payment, Status};
 use crate::problem::{Problem, ProblemBody, json};
-use crate::request::{self, uuid};
+use crate::request::{self, BodyV1, Order, uuid};
+use crate::resource::{Lie, Place, brief, flat, full};
+use crate::switches::{FailureStatus, V1Create};
+use crate::wallet::is_durable;
 use crate::wire::Connection;
 
 /// The largest body that is read.
-const BODY_MAX: usize = 1 << 20;
+pub(crate) const BODY_MAX: usize = 1 << 20;
 const FAILED: &str = "Payment processing failed for all records. Check individual records for error details";
 
+/// What a good answer is wrapped in (contract §3.1).
 #[derive(Serialize)]
-struct Envelope<T> {
-    url: String,
-    data: T,
+pub(crate) struct Envelope<T> {
+    pub(crate) url: String,
+    pub(crate) data: T,
 }
 
-/// `POST /v2/payments`
+/// Makes a payment, at once or as the clock goes by.
+#[utoipa::path(post, path = "/v2/payments", tag = "payments", request_body = request::Body,
+    responses((status = 202, description = "The payment, INITIATED; of a repeated key, as it stands"),
+        (status = 400, description = "INVALID_REQUEST"), (status = 401, description = "UNAUTHORIZED"),
+        (status = 403, description = "FORBIDDEN"), (status = 422, description = "UNPROCESSABLE_ENTITY")))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    app.catch_up();
     let named = app.merchant_named(&headers);
     app.arrivals.record(named, true);
     let Ok(body) = to_bytes(body, BODY_MAX).await else {
         return Problem::new(413, "INVALID_REQUEST", "The request body is too large.").into_response();
     };
     let sha: Sha = Sha256::digest(&body).into();
-    let checked = app.admit(&headers, named).and_then(|merchant| {
+    let checked = app.admit(&headers, named, Right::Merchant, Version::V2).and_then(|merchant| {
         if !is_json(&headers) {
             return Err(Problem::malformed());
         }
-        Ok((merchant, request::read(&body, |method| app.behaviour(method))?))
+        Ok((merchant, request::read(&body, &app.switches(), |method| app.behaviour(method))?))
     });
-    let (merchant, order) = match checked {
-        Ok(checked) => checked,
-        Err(problem) => {
-            app.reject(Rejected {
-                merchant: header_text(&headers, "x-merchant-id").and_then(uuid),
-                key: request::key_of(&body),
-                sha,
-                at_us: app.options.clock.now_us(),
-                real_us: real_us(),
-                status: problem.status,
-                detail: problem.detail.clone(),
-            });
-            return problem.into_response();
-        }
+    match checked {
+        Ok((merchant, order)) => pay(&app, &connection, &headers, merchant, order, sha, body, Version::V2).await,
+        Err(problem) => app.refuse(&headers, problem, sha, &body),
+    }
+}
+
+/// Makes a payment of one method, in the shape of v1.
+#[utoipa::path(post, path = "/v1/payments", tag = "payments", request_body = BodyV1,
+    responses((status = 202, description = "The payment, INITIATED"), (status = 200, description = "The payment, final: a switch"),
+        (status = 400, description = "INVALID_REQUEST"), (status = 401, description = "UNAUTHORIZED"),
+        (status = 403, description = "FORBIDDEN"), (status = 406, description = "PAYMENT_METHOD_ERROR")))]
+pub(crate) async fn create_v1(
+    State(app): State<Arc<App>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    app.catch_up();
+    let named = app.merchant_named(&headers);
+    app.arrivals.record(named, true);
+    let Ok(body) = to_bytes(body, BODY_MAX).await else {
+        return Problem::new(413, "INVALID_REQUEST", "The request body is too large.").into_response();
     };
+    let sha: Sha = Sha256::digest(&body).into();
+    let checked = app.admit(&headers, named, Right::Merchant, Version::V1).and_then(|merchant| {
+        if !is_json(&headers) {
+            return Err(Problem::malformed());
+        }
+        let read: BodyV1<'_> = request::object(&body).map_err(|_| Problem::malformed())?;
+        Ok((merchant, request::read_v1(read, &app.switches(), |method| app.behaviour(method))?))
+    });
+    match checked {
+        Ok((merchant, order)) => pay(&app, &connection, &headers, merchant, order, sha, body, Version::V1).await,
+        Err(problem) => app.refuse(&headers, problem, sha, &body),
+    }
+}
+
+/// A checked order: processed, answered, and struck by its fault on the way.
+#[expect(clippy::too_many_arguments, reason = "what a request is made of, three callers")]
+pub(crate) async fn pay(
+    app: &Arc<App>,
+    connection: &Connection,
+    headers: &HeaderMap,
+    merchant: usize,
+    mut order: Order,
+    sha: Sha,
+    body: Bytes,
+    version: Version,
+) -> Response {
+    order.source = header_text(headers, "x-source").map(Into::into);
     let dice = app.dice(merchant, &order.key);
     match app.receive(Arrived { merchant, order: &order, sha, body }) {
         Receipt::Stopped { fault, status, number } => {
             if fault == Fault::LateCommit {
-                commit_later(&app, merchant, order);
+                commit_later(app, merchant, order);
             } else if status.is_some() {
                 return app.fault_answer(fault, status.unwrap_or(500));
             }
-            app.cut(&connection, dice, number)
+            app.cut(connection, dice, number)
         }
         Receipt::Processed { outcome, fault, number, error_status, durable } => {
-            if let Some(durable) = durable
-                && !durable.await.unwrap_or(false)
-            {
+            if !is_durable(durable).await {
                 return Problem::internal(500).into_response();
             }
             let lie = lie_of(fault);
             let answer = match outcome {
-                Outcome::Made(payment) if !app.options.create_answers_final => {
-                    app.created(brief(&payment, Status::Initiated, lie, LIED_KEY), payment.facts.id)
+                Outcome::Made(payment) => {
+                    app.announce(&payment);
+                    app.created(&payment, lie, version, app.options.create_answers_final)
                 }
-                Outcome::Made(payment) | Outcome::Replayed(payment) => {
-                    app.created(full(&payment, app.options.clock.now_us(), lie, LIED_KEY), payment.facts.id)
-                }
+                Outcome::Replayed(payment) => app.created(&payment, lie, version, true),
                 Outcome::LimitReached => Problem::unprocessable(
                     "Retry limit exceeded for merchantTransactionId. Please use a new merchantTransactionId.",
                 )
@@ -98,50 +140,109 @@ pub(crate) async fn create(
                 Outcome::Reused => Problem::forbidden("MerchantTransaction Id cannot be reused").into_response(),
             };
             match fault {
-                Some(Fault::CutAfterCommit) => app.cut(&connection, dice, number),
+                Some(Fault::CutAfterCommit) => app.cut(connection, dice, number),
                 Some(Fault::ErrorAfterCommit) => Problem::internal(error_status).into_response(),
-                fault => app.send(answer, fault, &connection).await,
+                fault => app.send(answer, fault, connection).await,
             }
         }
     }
 }
 
-fn commit_later(app: &Arc<App>, merchant: usize, order: request::Order) {
+fn commit_later(app: &Arc<App>, merchant: usize, order: Order) {
     let (app, wait) = (Arc::clone(app), Duration::from_millis(app.faults().late_commit_ms));
     let late = app.late.clone();
     late.spawn(async move {
         tokio::select! {
-            () = pause(wait) => app.receive_late(merchant, &order),
-            () = app.stop.cancelled() => {}
+            () = pause(wait) => {}
+            () = app.stop.cancelled() => return,
+        }
+        let Some((payment, durable)) = app.receive_late(merchant, &order) else { return };
+        if is_durable(durable).await {
+            app.announce(&payment);
         }
     });
 }
 
-/// `GET /v2/payments/{id}`
+/// A payment by its id.
+#[utoipa::path(get, path = "/v2/payments/{id}", tag = "payments", params(("id" = String, Path, description = "paymentId")),
+    responses((status = 200, description = "The payment, held or final"), (status = 202, description = "The payment, in progress"),
+        (status = 404, description = "NOT_FOUND"), (status = 406, description = "PAYMENT_METHOD_ERROR: a switch"),
+        (status = 422, description = "PAYMENT_ERROR with the failed payment in data")))]
 pub(crate) async fn by_id(
     State(app): State<Arc<App>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
-    id: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    look_by_id(&app, &connection, &headers, id, Version::V2).await
+}
+
+/// A payment by its id, in the shape of v1.
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "payments", params(("id" = String, Path, description = "paymentId")),
+    responses((status = 200, description = "The payment, held or final"), (status = 202, description = "The payment, in progress"),
+        (status = 404, description = "NOT_FOUND"), (status = 406, description = "PAYMENT_METHOD_ERROR")))]
+pub(crate) async fn by_id_v1(
+    State(app): State<Arc<App>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    look_by_id(&app, &connection, &headers, id, Version::V1).await
+}
+
+async fn look_by_id(
+    app: &App,
+    connection: &Connection,
+    headers: &HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+    version: Version,
 ) -> Response {
     let id = id.map(|Path(id)| id).unwrap_or_default();
-    let merchant = match app.look(&headers) {
+    let merchant = match app.look(headers, Right::Merchant, version) {
         Ok(merchant) => merchant,
         Err(problem) => return problem.into_response(),
     };
     let Some(id) = uuid(&id) else { return Problem::invalid("paymentId must be valid UUID").into_response() };
     let found = app.by_id(merchant, id);
-    app.show(merchant, found, &id.to_string(), "paymentId not found", &connection).await
+    app.show(merchant, found, &id.to_string(), "paymentId not found", connection, version).await
 }
 
-/// `GET /v2/payments?merchantTransactionId=`
+/// A payment by its `merchantTransactionId`.
+#[utoipa::path(get, path = "/v2/payments", tag = "payments", params(("merchantTransactionId" = String, Query)),
+    responses((status = 200, description = "The payment, held or final"), (status = 202, description = "The payment, in progress"),
+        (status = 400, description = "INVALID_REQUEST"), (status = 404, description = "NOT_FOUND"),
+        (status = 422, description = "PAYMENT_ERROR with the failed payment in data")))]
 pub(crate) async fn by_key(
     State(app): State<Arc<App>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let merchant = match app.look(&headers) {
+    look_by_key(&app, &connection, &headers, query, Version::V2).await
+}
+
+/// A payment by its `merchantTransactionId`, in the shape of v1.
+#[utoipa::path(get, path = "/v1/payments", tag = "payments", params(("merchantTransactionId" = String, Query)),
+    responses((status = 200, description = "The payment, held or final"), (status = 202, description = "The payment, in progress"),
+        (status = 400, description = "INVALID_REQUEST"), (status = 404, description = "NOT_FOUND"),
+        (status = 406, description = "PAYMENT_METHOD_ERROR")))]
+pub(crate) async fn by_key_v1(
+    State(app): State<Arc<App>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    look_by_key(&app, &connection, &headers, query, Version::V1).await
+}
+
+async fn look_by_key(
+    app: &App,
+    connection: &Connection,
+    headers: &HeaderMap,
+    query: Option<String>,
+    version: Version,
+) -> Response {
+    let merchant = match app.look(headers, Right::Merchant, version) {
         Ok(merchant) => merchant,
         Err(problem) => return problem.into_response(),
     };
@@ -151,10 +252,8 @@ pub(crate) async fn by_key(
         return Problem::invalid("merchantTransactionId cannot exceed 50 characters").into_response();
     }
     let found = app.by_key(merchant, &key);
-    app.show(merchant, found, &key, "Payment information not found.", &connection).await
+    app.show(merchant, found, &key, "Payment information not found.", connection, version).await
 }
-
-const LIED_KEY: &str = "another-merchant-transaction";
 
 const fn lie_of(fault: Option<Fault>) -> Option<Lie> {
     match fault {
@@ -164,66 +263,47 @@ const fn lie_of(fault: Option<Fault>) -> Option<Lie> {
     }
 }
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = header_text(headers, "content-type").unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or("").trim();
-    kind.eq_ignore_ascii_case("application/json")
-}
-
 impl App {
-    /// The index of the merchant that the headers name, if it is one of ours.
-    fn merchant_named(&self, headers: &HeaderMap) -> Option<usize> {
-        header_text(headers, "x-merchant-id").and_then(uuid).and_then(|merchant| self.index_of(merchant))
+    /// Refuses a request to pay before it counts as a submission.
+    pub(crate) fn refuse(&self, headers: &HeaderMap, problem: Problem, sha: Sha, body: &[u8]) -> Response {
+        self.reject(Rejected {
+            merchant: header_text(headers, "x-merchant-id").and_then(uuid),
+            key: request::key_of(body),
+            sha,
+            at_us: self.options.clock.now_us(),
+            real_us: real_us(),
+            status: problem.status,
+            detail: problem.detail.clone(),
+        });
+        problem.into_response()
     }
 
-    /// The checks of every payment call: token, merchant, scope, source, and the rate limit.
-    fn admit(&self, headers: &HeaderMap, named: Option<usize>) -> Result<usize, Problem> {
-        let grant = self.desk.check(header_text(headers, "authorization"))?;
-        let merchant = headers.get("x-merchant-id").ok_or_else(|| Problem::invalid("X-Merchant-Id is required"))?;
-        let merchant = merchant.to_str().ok().and_then(uuid);
-        let merchant = merchant.ok_or_else(|| Problem::invalid("X-Merchant-Id must be valid UUID"))?;
-        let index = named.filter(|_| grant.allows(merchant)).ok_or_else(|| {
-            let number = self.requests.fetch_add(1, Ordering::Relaxed);
-            let made = || Uuid::new_v5(&Uuid::from_u128(u128::from(self.options.seed)), &number.to_le_bytes());
-            let request = header_text(headers, "x-request-id").map_or_else(|| made().to_string(), str::to_owned);
-            Problem::forbidden(format!("403 FORBIDDEN. RequestId: {request}"))
-        })?;
-        if !grant.may_pay {
-            return Err(Problem::forbidden("insufficient scope"));
+    /// The answer to a create: what was asked for, or with `whole` the payment as a look-up shows it.
+    fn created(&self, payment: &Payment, lie: Option<Lie>, version: Version, whole: bool) -> Response {
+        let (now, switches) = (self.options.clock.now_us(), self.switches());
+        let url = self.payment_url(payment.facts.id, version);
+        match version {
+            Version::V2 if !whole => json(202, &Envelope { url, data: brief(payment, Status::Initiated, lie) }),
+            Version::V2 => {
+                let view = payment.view(now, None);
+                json(202, &Envelope { url, data: full(payment, &view, lie, Place::Answer, &switches) })
+            }
+            Version::V1 if switches.v1_create == V1Create::Final => {
+                let view = payment.view(now, None);
+                if view.status == Status::Failed {
+                    return self.shown(payment, lie, version);
+                }
+                json(200, &Envelope { url, data: flat(payment, &view, lie, Place::Answer, &switches) })
+            }
+            Version::V1 => {
+                let view = payment.view(if whole { now } else { i64::MIN }, None);
+                json(202, &Envelope { url, data: flat(payment, &view, lie, Place::Answer, &switches) })
+            }
         }
-        if headers.get("x-source").is_some_and(|source| source.len() > 50) {
-            return Err(Problem::invalid("source header cannot exceed 50 characters"));
-        }
-        if let Some(limiter) = self.limiters.get(index)
-            && let Err(wait) = limiter.admit(self.arrivals.since.elapsed().as_secs_f64())
-        {
-            return Err(Problem::too_many(Some(format!("{}", wait.ceil().max(1.0)))));
-        }
-        Ok(index)
     }
 
-    /// The checks of a look-up.
-    fn look(&self, headers: &HeaderMap) -> Result<usize, Problem> {
-        let named = self.merchant_named(headers);
-        self.arrivals.record(named, false);
-        self.lookups.fetch_add(1, Ordering::Relaxed);
-        // The firewall in front of the gateway refuses both; with which status is not known.
-        if !headers.contains_key(header::ACCEPT) || headers.contains_key(header::TRANSFER_ENCODING) {
-            return Err(Problem::forbidden("The request was blocked."));
-        }
-        self.admit(headers, named)
-    }
-
-    fn created(&self, resource: Resource<'_>, id: Uuid) -> Response {
-        json(202, &Envelope { url: self.url_of(id), data: resource })
-    }
-
-    fn url_of(&self, id: Uuid) -> String {
-        format!("{}/v2/payments/{id}", self.base)
+    pub(crate) fn payment_url(&self, id: Uuid, version: Version) -> String {
+        format!("{}/{}/payments/{id}", self.base, version.name())
     }
 
     /// Answers a look-up, or does what its fault says.
@@ -234,6 +314,7 @@ impl App {
         name: &str,
         missing: &'static str,
         connection: &Connection,
+        version: Version,
     ) -> Response {
         let faults = self.faults();
         let dice = self.dice(merchant, found.as_ref().map_or(name, |payment| &payment.key));
@@ -265,68 +346,34 @@ impl App {
         };
         let answer = match found.filter(|payment| !hidden(payment)) {
             None => Problem::not_found(missing).into_response(),
-            Some(payment) => self.shown(&payment, lie_of(fault)),
+            Some(payment) => self.shown(&payment, lie_of(fault), version),
         };
         self.send(answer, fault, connection).await
     }
 
-    fn shown(&self, payment: &Payment, lie: Option<Lie>) -> Response {
-        let now = self.options.clock.now_us();
-        let resource = full(payment, now, lie, LIED_KEY);
-        match payment.status(now) {
-            Status::Failed if self.options.failure_status == FailureStatus::NotAcceptable => {
-                let detail = payment.failure().map(|(n, failure)| failure.message(n)).unwrap_or_default();
-                Problem::new(406, "PAYMENT_METHOD_ERROR", detail).into_response()
-            }
-            Status::Failed => {
-                let body = ProblemBody { title: "PAYMENT_ERROR", status: 422, detail: FAILED, data: Some(resource) };
-                json(422, &body)
-            }
-            status => {
-                let code = if status.in_progress() { 202 } else { 200 };
-                json(code, &Envelope { url: self.url_of(payment.facts.id), data: resource })
-            }
+    fn shown(&self, payment: &Payment, lie: Option<Lie>, version: Version) -> Response {
+        let switches = self.switches();
+        let view = payment.view(self.options.clock.now_us(), None);
+        let older = version == Version::V1 || switches.failure_status == FailureStatus::NotAcceptable;
+        if view.status == Status::Failed && older {
+            let detail = view.failure().map(|(n, failure)| {
+                let method = payment.facts.allocations.get(n).map_or(Uuid::nil(), |part| part.method);
+                failure.message_about(n, method)
+            });
+            return Problem::new(406, "PAYMENT_METHOD_ERROR", detail.unwrap_or_default()).into_response();
         }
-    }
-
-    /// Lets an answer out, late or not all of it.
-    async fn send(&self, answer: Response, fault: Option<Fault>, connection: &Connection) -> Response {
-        match fault {
-            Some(Fault::Slow) => {
-                pause(Duration::from_millis(self.faults().slow_ms)).await;
-                answer
-            }
-            Some(Fault::TruncatedAnswer) => {
-                let (parts, body) = answer.into_parts();
-                let bytes: Bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
-                connection.0.cut_after(bytes.len() / 2);
-                Response::from_parts(parts, Body::from(bytes))
-            }
-            _ => answer,
-        }
-    }
-
-    fn fault_answer(&self, fault: Fault, status: u16) -> Response {
-        match fault {
-            Fault::RateLimited => Problem::too_many(match self.faults().retry_after {
-                RetryAfter::Seconds(seconds) => Some(seconds.to_string()),
-                RetryAfter::Date(seconds) => {
-                    let ahead = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-                    let at = instant(real_us().saturating_add(ahead));
-                    Some(at.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        let url = self.payment_url(payment.facts.id, version);
+        let code = if view.status.in_progress() { 202 } else { 200 };
+        match version {
+            Version::V1 => json(code, &Envelope { url, data: flat(payment, &view, lie, Place::Answer, &switches) }),
+            Version::V2 => {
+                let data = full(payment, &view, lie, Place::Answer, &switches);
+                if view.status == Status::Failed {
+                    let body = ProblemBody { title: "PAYMENT_ERROR", status: 422, detail: FAILED, data: Some(data) };
+                    return json(422, &body);
                 }
-                RetryAfter::Absent => None,
-            })
-            .into_response(),
-            Fault::Unauthorized => expired(real_us()).into_response(),
-            _ => Problem::internal(status).into_response(),
+                json(code, &Envelope { url, data })
+            }
         }
-    }
-
-    /// Kills the connection; the seed decides whether the peer sees a reset or an end of stream.
-    fn cut(&self, connection: &Connection, dice: Dice, number: u32) -> Response {
-        connection.0.cut(dice.value(0xc7, u64::from(number)) & 1 == 1);
-        // Writing this is what finds the wire dead.
-        Problem::internal(500).into_response()
     }
 }

@@ -1,4 +1,4 @@
-//! The body of `POST /v2/payments`: read into types, checked in the order of the gateway's error pages.
+//! The bodies of create calls: read into types, checked in the order of the gateway's error pages.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,28 @@ use chrono::{DateTime, NaiveDate};
 use serde::Deserialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::method::Behaviour;
+use crate::payment::Way;
 use crate::problem::Problem;
+use crate::switches::{
+    AllocationCount, ConsentShape, DescriptionLimit, MetadataSpelling, MinimumAmount, PartialAuthorization,
+    SplitTender, Switches,
+};
 
-const AMOUNT_MAX: i64 = 99_999_999;
+pub(crate) const AMOUNT_MAX: i64 = 99_999_999;
+/// An `enterpriseId` that starts so belongs to nobody: the payment waits for its customer and fails.
+const NOBODY: &str = "000";
 
-#[derive(Deserialize)]
+/// `POST /v2/payments` (contract §4.2). Amounts are cents.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+#[schema(as = PaymentRequest)]
+pub(crate) struct Body<'a> {
     merchant_transaction_id: Option<String>,
+    #[schema(value_type = Option<i64>)]
     amount: Option<Number>,
     currency_code: Option<String>,
     #[serde(default)]
@@ -26,46 +37,84 @@ struct Body<'a> {
     description: Option<String>,
     statement_descriptor_suffix: Option<String>,
     #[serde(borrow)]
+    #[schema(value_type = Option<Customer>)]
     customer: Option<&'a RawValue>,
     payment_allocations: Option<Vec<AllocationBody>>,
     #[serde(borrow)]
+    #[schema(value_type = Option<Consent>)]
     consent: Option<&'a RawValue>,
     agent: Option<Agent>,
     payment_details: Option<PaymentDetails>,
     #[serde(borrow)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     metadata: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// `POST /v1/payments` (contract §4.2): one method, no allocations. Amounts are cents.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PaymentRequestV1)]
+pub(crate) struct BodyV1<'a> {
+    merchant_transaction_id: Option<String>,
+    #[schema(value_type = Option<i64>)]
+    amount: Option<Number>,
+    currency_code: Option<String>,
+    payment_type: Option<String>,
+    authorize_card: Option<bool>,
+    partial_authorization: Option<bool>,
+    payment_description: Option<String>,
+    statement_descriptor_suffix: Option<String>,
+    pub(crate) payment_method_id: Option<String>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<Customer>)]
+    pub(crate) customer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<Consent>)]
+    consent: Option<&'a RawValue>,
+    pub(crate) agent: Option<Agent>,
+    payment_details: Option<PaymentDetails>,
+    #[serde(borrow)]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, rename = "metaData")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    meta_data: Option<&'a RawValue>,
+    pub(crate) payment_method: Option<crate::tokens::VendorMethod>,
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AllocationBody {
+    #[schema(value_type = Option<i64>)]
     amount: Option<Number>,
     payment_method_id: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// A customer (contract §3.4). Personal data: it is never logged.
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Customer {
-    hsid: Option<String>,
-    enterprise_id: Option<String>,
-    metadata: Option<BTreeMap<String, String>>,
-    first_name: Option<String>,
-    last_name: Option<String>,
+pub(crate) struct Customer {
+    pub(crate) hsid: Option<String>,
+    pub(crate) enterprise_id: Option<String>,
+    pub(crate) metadata: Option<BTreeMap<String, String>>,
+    pub(crate) first_name: Option<String>,
+    pub(crate) last_name: Option<String>,
     email: Option<String>,
     ssn_last_four: Option<String>,
     date_of_birth: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Staff who act for a customer (contract §3.5).
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Agent {
+pub(crate) struct Agent {
     first_name: Option<String>,
     last_name: Option<String>,
-    user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
 }
 
-/// Both shapes: the public pages' and the engineering guide's flat one.
-#[derive(Deserialize)]
+/// Both shapes: the public pages' and the engineering guide's flat one (contract §3.6).
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Consent {
     merchant_consent_id: Option<String>,
@@ -76,31 +125,31 @@ struct Consent {
     timestamp: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct CollectionDetails {
     r#type: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct PaymentDetails {
     healthcare: Option<Healthcare>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Healthcare {
     iias: Option<Iias>,
     vision_amount: Option<i64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Iias {
     qualified_amount: Option<i64>,
     qualified_amount_details: Option<QualifiedDetails>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct QualifiedDetails {
     prescription_amount: Option<i64>,
@@ -118,6 +167,9 @@ pub(crate) struct Order {
     pub(crate) customer: Option<Box<RawValue>>,
     pub(crate) metadata: Option<Box<RawValue>>,
     pub(crate) parts: Vec<OrderPart>,
+    /// `X-Source`
+    pub(crate) source: Option<Box<str>>,
+    pub(crate) way: Way,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,20 +179,65 @@ pub(crate) struct OrderPart {
     pub(crate) behaviour: Behaviour,
 }
 
-/// Reads and checks a body. `behaviour` says what a method does, which decides whether consent is needed.
-pub(crate) fn read(bytes: &[u8], behaviour: impl Fn(Uuid) -> Behaviour) -> Result<Order, Problem> {
+/// Reads and checks a body of v2. `behaviour` says what a method does, which decides whether consent is needed.
+pub(crate) fn read(bytes: &[u8], switches: &Switches, behaviour: impl Fn(Uuid) -> Behaviour) -> Result<Order, Problem> {
     let body: Body<'_> = object(bytes).map_err(|_| Problem::malformed())?;
-    let key = body.merchant_transaction_id.filter(|key| !key.trim().is_empty());
-    let key = key.ok_or_else(|| Problem::invalid("merchantTransactionId is required"))?;
-    limit(&key, 50, "merchantTransactionId")?;
-    let amount = amount(body.amount.as_ref(), "amount")?;
+    check(body, switches, behaviour)
+}
+
+/// Reads and checks a body of v1, as the payment with one allocation that it means.
+pub(crate) fn read_v1(
+    body: BodyV1<'_>,
+    switches: &Switches,
+    behaviour: impl Fn(Uuid) -> Behaviour,
+) -> Result<Order, Problem> {
+    let metadata = match switches.metadata_spelling {
+        MetadataSpelling::Both => body.metadata.or(body.meta_data),
+        MetadataSpelling::Metadata => body.metadata,
+        MetadataSpelling::MetaData => body.meta_data,
+    };
+    let hold = match body.payment_type.as_deref() {
+        None | Some("SALE") => None,
+        Some("PRE_AUTH") => Some(true),
+        Some(_) => return Err(Problem::malformed()),
+    };
+    let parts = vec![AllocationBody { amount: body.amount.clone(), payment_method_id: body.payment_method_id }];
+    let body = Body {
+        merchant_transaction_id: body.merchant_transaction_id,
+        amount: body.amount,
+        currency_code: body.currency_code,
+        authorize_card: body.authorize_card.or(hold),
+        partial_authorization: body.partial_authorization,
+        description: body.payment_description,
+        statement_descriptor_suffix: body.statement_descriptor_suffix,
+        customer: body.customer,
+        payment_allocations: Some(parts),
+        consent: body.consent,
+        agent: body.agent,
+        payment_details: body.payment_details,
+        metadata,
+    };
+    let switches = Switches { allocation_count: AllocationCount::OneOrTwo, ..*switches };
+    check(body, &switches, behaviour).map_err(|mut problem| {
+        problem.detail = problem.detail.replace("paymentAllocations[0].", "");
+        problem
+    })
+}
+
+fn check(body: Body<'_>, switches: &Switches, behaviour: impl Fn(Uuid) -> Behaviour) -> Result<Order, Problem> {
+    let key = key(body.merchant_transaction_id)?;
+    let amount = amount_from(body.amount.as_ref(), "amount", minimum(switches))?;
     let currency = body.currency_code.unwrap_or_else(|| "USD".to_owned());
     if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(Problem::invalid("currencyCode is invalid"));
     }
     let (authorize, partial) = (body.authorize_card.unwrap_or(false), body.partial_authorization.unwrap_or(false));
     if let Some(text) = &body.description {
-        limit(text, 100, "description")?;
+        let most = match switches.description_limit {
+            DescriptionLimit::Hundred => 100,
+            DescriptionLimit::Fifty => 50,
+        };
+        limit(text, most, "description")?;
     }
     if let Some(suffix) = &body.statement_descriptor_suffix {
         statement_suffix(suffix)?;
@@ -149,7 +246,7 @@ pub(crate) fn read(bytes: &[u8], behaviour: impl Fn(Uuid) -> Behaviour) -> Resul
         let metadata: BTreeMap<String, String> = map(raw)?;
         metadata_limits(&metadata, "metadata")?;
     }
-    let parts = allocations(body.payment_allocations, behaviour)?;
+    let parts = allocations(body.payment_allocations, switches, behaviour)?;
     if parts.iter().map(|part| part.amount).sum::<i64>() != amount {
         return Err(Problem::invalid("amount must equal the sum of paymentAllocations[:].amount"));
     }
@@ -157,25 +254,21 @@ pub(crate) fn read(bytes: &[u8], behaviour: impl Fn(Uuid) -> Behaviour) -> Resul
     if partial && !authorize && !bank {
         return Err(Problem::invalid("partialAuthorization requires authorizeCard to be true"));
     }
+    if authorize && !partial && !bank && switches.partial_authorization == PartialAuthorization::Coupled {
+        return Err(Problem::invalid("authorizeCard requires partialAuthorization to be true"));
+    }
     if parts.len() == 2 {
-        if bank {
-            return Err(Problem::invalid("paymentAllocations of a split payment must be cards"));
-        }
-        if authorize {
-            return Err(Problem::invalid("authorizeCard must be false for a split payment"));
-        }
-        if parts[0].method == parts[1].method {
-            return Err(Problem::invalid("paymentAllocations must not name the same paymentMethodId twice"));
-        }
+        split(&parts, authorize, bank, switches)?;
     }
     let raw_customer = body.customer.ok_or_else(|| Problem::invalid("customer object is required"))?;
-    customer(&map(raw_customer)?)?;
+    let who: Customer = map(raw_customer)?;
+    customer(&who)?;
     if let Some(agent) = &body.agent {
         check_agent(agent)?;
     }
     if bank {
         let consent = body.consent.ok_or_else(|| Problem::invalid("Consent is required!"))?;
-        check_consent(&map(consent)?, body.agent.is_some())?;
+        check_consent(&map(consent)?, body.agent.is_some(), switches)?;
     }
     if let Some(details) = body.payment_details {
         healthcare(&details, amount)?;
@@ -190,7 +283,37 @@ pub(crate) fn read(bytes: &[u8], behaviour: impl Fn(Uuid) -> Behaviour) -> Resul
         customer: Some(raw_customer.to_owned()),
         metadata: body.metadata.map(ToOwned::to_owned),
         parts,
+        source: None,
+        way: if is_nobody(&who) { Way::NoCustomer } else { Way::Plain },
     })
+}
+
+/// A `merchantTransactionId`.
+pub(crate) fn key(text: Option<String>) -> Result<String, Problem> {
+    let key = text.filter(|key| !key.trim().is_empty());
+    let key = key.ok_or_else(|| Problem::invalid("merchantTransactionId is required"))?;
+    limit(&key, 50, "merchantTransactionId")?;
+    Ok(key)
+}
+
+/// Whether the identity service has no record of this customer: this sandbox's choice, for tests of that failure.
+pub(crate) fn is_nobody(customer: &Customer) -> bool {
+    customer.enterprise_id.as_deref().is_some_and(|id| id.starts_with(NOBODY))
+}
+
+/// What is paid in two parts: contract §4.12.
+fn split(parts: &[OrderPart], authorize: bool, bank: bool, switches: &Switches) -> Result<(), Problem> {
+    let cards_only = switches.split_tender == SplitTender::Cards;
+    if bank && cards_only {
+        return Err(Problem::invalid("paymentAllocations of a split payment must be cards"));
+    }
+    if authorize && (cards_only || bank) {
+        return Err(Problem::invalid("authorizeCard must be false for a split payment"));
+    }
+    if parts[0].method == parts[1].method {
+        return Err(Problem::invalid("paymentAllocations must not name the same paymentMethodId twice"));
+    }
+    Ok(())
 }
 
 /// Reads a JSON object. Derived readers take an array for a struct too; the gateway does not.
@@ -211,23 +334,32 @@ pub(crate) fn key_of(bytes: &[u8]) -> Option<String> {
     object::<Key>(bytes).ok().map(|key| key.merchant_transaction_id)
 }
 
-fn map<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Problem> {
+pub(crate) fn map<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Problem> {
     object(raw.get().as_bytes()).map_err(|_| Problem::malformed())
 }
 
-fn limit(text: &str, most: usize, name: &str) -> Result<(), Problem> {
+pub(crate) fn limit(text: &str, most: usize, name: &str) -> Result<(), Problem> {
     if text.len() > most && text.chars().count() > most {
         return Err(Problem::invalid(format!("{name} cannot exceed {most} characters")));
     }
     Ok(())
 }
 
-fn amount(number: Option<&Number>, name: &str) -> Result<i64, Problem> {
+/// An amount of cents from the smallest to the largest that the gateway takes.
+pub(crate) fn amount_from(number: Option<&Number>, name: &str, least: i64) -> Result<i64, Problem> {
     let number = number.ok_or_else(|| Problem::invalid(format!("{name} is required")))?;
     number
         .as_i64()
-        .filter(|amount| (1..=AMOUNT_MAX).contains(amount))
-        .ok_or_else(|| Problem::invalid(format!("{name} must be an integer between 1 and {AMOUNT_MAX}")))
+        .filter(|amount| (least..=AMOUNT_MAX).contains(amount))
+        .ok_or_else(|| Problem::invalid(format!("{name} must be an integer between {least} and {AMOUNT_MAX}")))
+}
+
+/// The smallest amount of a payment.
+pub(crate) const fn minimum(switches: &Switches) -> i64 {
+    match switches.minimum_amount {
+        MinimumAmount::One => 1,
+        MinimumAmount::Fifty => 50,
+    }
 }
 
 fn statement_suffix(suffix: &str) -> Result<(), Problem> {
@@ -241,7 +373,7 @@ fn statement_suffix(suffix: &str) -> Result<(), Problem> {
     ))
 }
 
-fn metadata_limits(metadata: &BTreeMap<String, String>, name: &str) -> Result<(), Problem> {
+pub(crate) fn metadata_limits(metadata: &BTreeMap<String, String>, name: &str) -> Result<(), Problem> {
     if metadata.len() > 20 {
         return Err(Problem::invalid(format!("{name} cannot exceed 20 entries")));
     }
@@ -254,17 +386,21 @@ fn metadata_limits(metadata: &BTreeMap<String, String>, name: &str) -> Result<()
 
 fn allocations(
     bodies: Option<Vec<AllocationBody>>,
+    switches: &Switches,
     behaviour: impl Fn(Uuid) -> Behaviour,
 ) -> Result<Vec<OrderPart>, Problem> {
     let bodies = bodies.filter(|bodies| !bodies.is_empty());
-    // The text is from the days of split tender; one item is allowed.
+    // The text is from the days of split tender; one item is allowed, unless a switch takes it at its word.
     let missing = || Problem::invalid("paymentAllocations is required and must contain at least 2 items");
     let bodies = bodies.ok_or_else(missing)?;
+    if bodies.len() < 2 && switches.allocation_count == AllocationCount::Two {
+        return Err(missing());
+    }
     if bodies.len() > 2 {
         return Err(Problem::invalid("paymentAllocations cannot contain more than 2 items"));
     }
     let part = |(n, body): (usize, &AllocationBody)| {
-        let amount = amount(body.amount.as_ref(), &format!("paymentAllocations[{n}].amount"))?;
+        let amount = amount_from(body.amount.as_ref(), &format!("paymentAllocations[{n}].amount"), 1)?;
         let name = format!("paymentAllocations[{n}].paymentMethodId");
         let id = body.payment_method_id.as_deref().filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Problem::invalid(format!("{name} is required")))?;
@@ -279,7 +415,7 @@ pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-fn customer(customer: &Customer) -> Result<(), Problem> {
+pub(crate) fn customer(customer: &Customer) -> Result<(), Problem> {
     if customer.hsid.is_none() && customer.enterprise_id.is_none() && customer.metadata.is_none() {
         return Err(Problem::invalid(
             "customer object must include at least one of customer.hsid, customer.enterpriseId, or customer.metadata",
@@ -317,7 +453,7 @@ fn is_email(text: &str) -> bool {
     })
 }
 
-fn check_agent(agent: &Agent) -> Result<(), Problem> {
+pub(crate) fn check_agent(agent: &Agent) -> Result<(), Problem> {
     let user = agent.user_id.as_deref().filter(|id| !id.is_empty());
     let user = user.ok_or_else(|| Problem::invalid("agent.userId is required"))?;
     limit(agent.first_name.as_deref().unwrap_or(""), 50, "agent.firstName")?;
@@ -325,12 +461,17 @@ fn check_agent(agent: &Agent) -> Result<(), Problem> {
     limit(user, 50, "agent.userId")
 }
 
-fn check_consent(consent: &Consent, has_agent: bool) -> Result<(), Problem> {
+fn check_consent(consent: &Consent, has_agent: bool, switches: &Switches) -> Result<(), Problem> {
     let time = |text: Option<&str>| text.is_some_and(|text| DateTime::parse_from_rfc3339(text).is_ok());
     let public = consent.merchant_consent_id.is_some()
         || consent.merchant_consent_text.is_some()
         || consent.collection_timestamp.is_some()
         || consent.collection_details.is_some();
+    match switches.consent_shape {
+        ConsentShape::Public if !public => return Err(Problem::invalid("Consent is Invalid!")),
+        ConsentShape::Flat if public => return Err(Problem::invalid("Consent is Invalid!")),
+        ConsentShape::Both | ConsentShape::Public | ConsentShape::Flat => {}
+    }
     if !public {
         let known = matches!(consent.r#type.as_deref(), Some("ONLINE" | "WRITTEN" | "VERBAL"));
         return match (consent.r#type.is_some(), consent.timestamp.is_some()) {

@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -17,11 +15,16 @@ use crate::clock::{SandboxClock, instant, pause, real_us};
 use crate::faults::{Dice, Fault, Faults};
 use crate::journal::{LineOut, Writer};
 use crate::ledger::LedgerView;
-use crate::method::Behaviour;
-use crate::options::{Idempotency, Options};
+use crate::lock;
+use crate::method::{Behaviour, ReturnCode};
+use crate::options::Options;
 use crate::problem::Problem;
+use crate::routes::router;
+use crate::sessions::SessionOutcome;
+use crate::switches::{Idempotency, Switches};
+use crate::wallet::WalletMethod;
+use crate::webhooks::WebhookOptions;
 use crate::wire::{Connection, Door};
-use crate::{admin, payments};
 
 /// How long a stopping sandbox waits for its connections to fall.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -61,6 +64,7 @@ pub async fn start(options: Options) -> anyhow::Result<Sandbox> {
         anyhow::ensure!(journal.append(&started, [None, None]).await?, "the journal cannot be written");
     }
     let app = Arc::new(App::new(options, base, journal, lines));
+    app.start_webhooks().map_err(anyhow::Error::msg)?;
     let asked = Arc::clone(&app);
     let door = Door::new(listener, app.stop.clone(), Arc::clone(&app.open), move |number| {
         let rate = asked.faults().refused;
@@ -89,31 +93,15 @@ fn check(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(admin::explain))
-        .route("/oauth2/token", post(admin::token))
-        .route("/v1/oauth2/token", post(admin::token))
-        .route("/v2/payments", post(payments::create).get(payments::by_key))
-        .route("/v2/payments/{id}", get(payments::by_id))
-        .route("/sandbox/ledger", get(admin::ledger))
-        .route("/sandbox/ledger/submissions", get(admin::submissions))
-        .route("/sandbox/ledger/payments", get(admin::payments))
-        .route("/sandbox/ledger/rejections", get(admin::rejections))
-        .route("/sandbox/ledger/rate", get(admin::rate))
-        .route("/sandbox/faults", get(admin::faults).post(admin::set_faults))
-        .route("/sandbox/faults/next", post(admin::next_fault))
-        .route("/sandbox/idempotency", post(admin::set_idempotency))
-        .route("/sandbox/methods", post(admin::set_methods))
-        .route("/sandbox/tokens/revoke", post(admin::revoke))
-        .route("/sandbox/clock", get(admin::clock))
-        .route("/sandbox/clock/advance", post(admin::advance))
-        .fallback(nothing_here)
-        .with_state(app)
-}
+/// Why something could not be made to happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPossible(String);
 
-async fn nothing_here() -> Response {
-    Problem::not_found("There is nothing here; GET / explains what there is.").into_response()
+impl From<Problem> for NotPossible {
+    fn from(problem: Problem) -> Self {
+        Self(problem.detail)
+    }
 }
 
 impl Sandbox {
@@ -154,7 +142,128 @@ impl Sandbox {
 
     /// What a repeated key means from now on.
     pub fn set_idempotency(&self, idempotency: Idempotency) {
-        self.app.set_idempotency(idempotency);
+        self.app.set_switches(|switches| switches.idempotency = idempotency);
+    }
+
+    /// The reading of every subject now.
+    #[must_use]
+    pub fn switches(&self) -> Switches {
+        self.app.switches()
+    }
+
+    /// Which readings are followed from now on.
+    pub fn set_switches(&self, switches: Switches) {
+        self.app.set_switches(|own| *own = switches);
+    }
+
+    /// Where events are told from now on, and how reliably. The keys stay as they were.
+    ///
+    /// # Errors
+    ///
+    /// When a rate is not a share or the URL is none.
+    pub fn set_webhooks(&self, options: WebhookOptions) -> Result<(), NotPossible> {
+        self.app.set_webhooks(options).map_err(NotPossible)
+    }
+
+    /// The public halves of the key that signs webhooks now and of the next one, as PEM files.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be made.
+    pub fn webhook_keys(&self) -> Result<[String; 2], NotPossible> {
+        self.app.public_keys().map_err(NotPossible)
+    }
+
+    /// Signs webhooks with the next key from now on.
+    pub fn rotate_webhook_key(&self) {
+        self.app.rotate_key();
+    }
+
+    /// Returns when no webhook is due by the sandbox's clock and none is on its way.
+    pub async fn webhooks_settled(&self) {
+        self.app.webhooks_settled().await;
+    }
+
+    /// Puts a method into the wallet of a customer, who is made if need be, and tells nobody. `customer` is the object of
+    /// contract §3.4. The answer is the customer's id.
+    ///
+    /// # Errors
+    ///
+    /// When the customer has a field that the gateway would refuse.
+    pub fn fill_wallet(&self, merchant: Uuid, customer: &Value, method: WalletMethod) -> Result<Uuid, NotPossible> {
+        Ok(self.app.fill_wallet(merchant, customer, method, None)?.0)
+    }
+
+    /// Puts another method in the place of one and tells of it (contract §8.4); the answer is the new id.
+    #[must_use]
+    pub fn replace_method(&self, method: Uuid, new_id: Option<Uuid>) -> Option<Uuid> {
+        self.app.replace_method(method, new_id, self.app.now_us()).map(|(new_id, _)| new_id)
+    }
+
+    /// Removes a method and tells of it; `false` when it is gone already.
+    pub fn delete_method(&self, method: Uuid) -> bool {
+        self.app.delete_method(method, self.app.now_us(), None).is_some()
+    }
+
+    /// Makes a method unusable and tells of it; `false` when it is gone.
+    pub fn invalidate_method(&self, method: Uuid) -> bool {
+        self.app.invalidate_method(method, self.app.now_us()).is_some()
+    }
+
+    /// Changes the stored details of a bank account and tells of it; `false` when it is gone.
+    pub fn correct_method(&self, method: Uuid) -> bool {
+        self.app.correct_method(method, self.app.now_us()).is_some()
+    }
+
+    /// Lets a hold run out now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such payment or it is no hold.
+    pub fn expire_hold(&self, payment: Uuid) -> Result<(), NotPossible> {
+        drop(self.app.expire_hold(payment)?);
+        Ok(())
+    }
+
+    /// Lets the bank return a payment now; after `COMPLETED` the switch `late-return` says what that does.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such payment or it is no bank payment that is accepted or paid.
+    pub fn return_payment(&self, payment: Uuid, code: ReturnCode) -> Result<(), NotPossible> {
+        drop(self.app.return_payment(payment, code)?);
+        Ok(())
+    }
+
+    /// Opens a dispute about an allocation of a paid payment, counted from 0; the answer is the dispute's id.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such allocation or it is not paid.
+    pub fn open_dispute(&self, payment: Uuid, allocation: usize, reason: &str) -> Result<Uuid, NotPossible> {
+        Ok(self.app.open_dispute(payment, allocation, reason)?.0)
+    }
+
+    /// Closes a dispute.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such dispute or it is closed.
+    pub fn close_dispute(&self, dispute: Uuid, won: bool) -> Result<(), NotPossible> {
+        drop(self.app.close_dispute(dispute, won)?);
+        Ok(())
+    }
+
+    /// Does what the customer in front of a session would; `false` when there is no such session or it has ended.
+    pub fn play_session(&self, session: Uuid, outcome: SessionOutcome) -> bool {
+        self.app.play_session(session, outcome)
+    }
+
+    /// What is stored of a method, unless it was removed or never stored.
+    #[must_use]
+    pub fn stored_method(&self, method: Uuid) -> Option<WalletMethod> {
+        self.app.catch_up();
+        lock(&self.app.wallet).method(method).map(|row| row.method)
     }
 
     /// What a payment method does from now on, whatever its id says.

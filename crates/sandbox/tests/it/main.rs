@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod binary;
 #[cfg(test)]
+mod captures;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
@@ -11,7 +15,19 @@ mod journal;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod rates;
+#[cfg(test)]
+mod readings;
+#[cfg(test)]
+mod refunds;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod speed;
 #[cfg(test)]
@@ -19,4 +35,10 @@ mod support;
 #[cfg(test)]
 mod torture;
 #[cfg(test)]
+mod v1;
+#[cfg(test)]
 mod validation;
+#[cfg(test)]
+mod wallet;
+#[cfg(test)]
+mod webhooks;

@@ -188,6 +188,43 @@ impl World {
         self.try_post(body).await.unwrap()
     }
 
+    /// Any call of the gateway with a JSON body.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &Value) -> Request {
+        Request::new(method, path)
+            .header("authorization", &format!("Bearer {}", self.token))
+            .header("x-merchant-id", &DEFAULT_MERCHANT.to_string())
+            .header("accept", "application/json")
+            .header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.request(method, path, body).send(self.to).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_request(path).send(self.to).await.unwrap()
+    }
+
+    /// A token with nothing but this scope.
+    pub(crate) async fn scoped(&self, right: &str) -> String {
+        let form = format!("{CREDENTIALS}financial/commerce/nonprodcheckout:{right}");
+        token(self.to, &form).await.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Sets a switch over HTTP.
+    pub(crate) async fn switch(&self, name: &str, value: &str) {
+        let answer = self.admin("/sandbox/switches", &json!({ name: value })).await;
+        assert_eq!(answer.status, 200, "{name}={value}");
+    }
+
+    /// Makes a payment and gives its id.
+    pub(crate) async fn pay(&self, body: &Value) -> String {
+        let answer = self.post(body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.payment_id()
+    }
+
     pub(crate) async fn by_key(&self, key: &str) -> Answer {
         let path = format!("/v2/payments?merchantTransactionId={key}");
         self.get_request(&path).send(self.to).await.unwrap()
@@ -218,6 +255,26 @@ pub(crate) fn order(key: &str, amount: i64, method: Uuid) -> Value {
         "paymentAllocations": [{ "amount": amount, "paymentMethodId": method }],
         "metadata": { "subscription": "sub-1", "cycle": "4" }
     })
+}
+
+/// A hold on a card.
+pub(crate) fn hold(key: &str, amount: i64, method: Uuid) -> Value {
+    let mut body = order(key, amount, method);
+    body["authorizeCard"] = json!(true);
+    body
+}
+
+/// A payment in two parts.
+pub(crate) fn split(key: &str, parts: [(i64, Uuid); 2]) -> Value {
+    let mut body = bank_order(key, parts[0].0 + parts[1].0, parts[0].1);
+    body["paymentAllocations"] =
+        parts.into_iter().map(|(amount, id)| json!({ "amount": amount, "paymentMethodId": id })).collect();
+    body
+}
+
+/// Status, title and detail as a test writes them.
+pub(crate) fn problem(status: u16, title: &str, detail: &str) -> (u16, String, String) {
+    (status, title.to_owned(), detail.to_owned())
 }
 
 pub(crate) fn bank_order(key: &str, amount: i64, method: Uuid) -> Value {
