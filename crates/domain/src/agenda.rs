@@ -458,7 +458,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
         State::Due { next_at, doubt: true }
             if subscription.status == SubscriptionStatus::Cancelled
-                || now.signed_duration_since(*next_at) > book.limits.quiesce
+                || now.signed_duration_since(*next_at) > book.limits.look_up_is_old()
                 || !charge.may_send_again(now, book.limits) =>
         {
             Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }

@@ -29,6 +29,14 @@ pub struct Limits {
     pub lease: TimeDelta,
 }
 
+impl Limits {
+    /// A look-up older than this is repeated before the same key goes out again: a quarter of the window, 6 hours. Long enough
+    /// for a deployment that runs a pass now and then, short enough to leave room in the window for the answer.
+    pub(crate) fn look_up_is_old(&self) -> TimeDelta {
+        self.window / 4
+    }
+}
+
 impl Default for Limits {
     /// 15 s, 1 min, 5 min, 15 min, 1 h, 6 h, 24 h, then daily to 7 days (to 14 days for bank debits); 15 minutes of
     /// quiescence; 4 submissions within 24 hours; a lease of 90 seconds.
