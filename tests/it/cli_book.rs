@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sandbox::{Options, Sandbox};
+use sandbox::{Faults, Options, Sandbox};
+use tokio_util::sync::CancellationToken;
 
 use crate::cli_support::{Bench, PLAN, roster};
 use crate::postgres::TestDatabase;
@@ -352,37 +353,97 @@ fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, event: &s
     }
 }
 
+/// A way to a PostgreSQL server that is opened and cut by hand.
+struct Way {
+    address: std::net::SocketAddr,
+    server: String,
+    open: Option<CancellationToken>,
+}
+
+impl Way {
+    /// A way to the server of a database, closed: a port where nobody listens.
+    async fn closed(database: &TestDatabase) -> (Self, String) {
+        let (_, place) = database.url.rsplit_once('@').unwrap();
+        let (server, name) = place.split_once('/').unwrap();
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = door.local_addr().unwrap();
+        (Self { address, server: server.to_owned(), open: None }, format!("postgres://postgres@{address}/{name}"))
+    }
+
+    async fn open(&mut self) {
+        let door = tokio::net::TcpListener::bind(self.address).await.unwrap();
+        let (cut, server) = (CancellationToken::new(), self.server.clone());
+        self.open = Some(cut.clone());
+        tokio::spawn(cut.clone().run_until_cancelled_owned(async move {
+            while let Ok((mut near, _)) = door.accept().await {
+                let mut far = tokio::net::TcpStream::connect(&server).await.unwrap();
+                let copy = async move { tokio::io::copy_bidirectional(&mut near, &mut far).await };
+                tokio::spawn(cut.clone().run_until_cancelled_owned(copy));
+            }
+        }));
+    }
+
+    fn cut(&mut self) {
+        self.open.take().unwrap().cancel();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serve_waits_for_a_database_that_is_not_there_yet_and_answers_its_probes_meanwhile() {
     let Some(database) = TestDatabase::create("a database that comes late").await else { return };
-    let (_, place) = database.url.rsplit_once('@').unwrap();
-    let (server, name) = place.split_once('/').unwrap();
-    let (bench, sandbox) = with_sandbox().await;
-    // A port where nobody listens yet; later a way to the server.
-    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = door.local_addr().unwrap();
-    drop(door);
-    let url = format!("database.url=postgres://postgres@{address}/{name}");
-    let mut command = bench.command(&["serve", "--migrate", "--set", &url]);
+    let (mut way, url) = Way::closed(&database).await;
+    let (mut bench, sandbox) = with_sandbox().await;
+    bench.env("AUTOPAY_DATABASE_URL", url);
+    let mut command = bench.command(&["serve", "--migrate"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let probes = wait_for(&mut lines, "listening")["listen"].as_str().unwrap().to_owned();
     wait_for(&mut lines, "store_unavailable");
     assert_eq!(["/livez", "/startupz", "/readyz"].map(|path| get(&probes, path).0), [200, 503, 503]);
-    let door = tokio::net::TcpListener::bind(address).await.unwrap();
-    let server = server.to_owned();
-    let way = tokio::spawn(async move {
-        while let Ok((mut near, _)) = door.accept().await {
-            let mut far = tokio::net::TcpStream::connect(&server).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
-        }
-    });
+    way.open().await;
     wait_for(&mut lines, "started");
     assert_eq!(["/livez", "/startupz", "/readyz"].map(|path| get(&probes, path).0), [200, 200, 200]);
     signal(&child, "TERM");
     lines.for_each(drop);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    way.abort();
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_although_the_database_is_gone_and_what_was_sent_is_asked_about_later() {
+    let Some(database) = TestDatabase::create("a stop without a database").await else { return };
+    let (mut way, url) = Way::closed(&database).await;
+    way.open().await;
+    let (mut bench, sandbox) = with_sandbox().await;
+    bench.env("AUTOPAY_DATABASE_URL", url);
+    // The lease of the process that is gone has to run out before anybody asks.
+    bench.env("AUTOPAY_TESTING_LEASE_SECONDS", "8");
+    bench.env("AUTOPAY_GATEWAY_TIME_LIMIT_SECONDS", "3");
+    bench.env("AUTOPAY_GATEWAY_CONNECT_TIMEOUT_SECONDS", "1");
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    due_now(&bench, &["a", "b", "c"]);
+    sandbox.set_faults(Faults { slow: 1.0, slow_ms: 2_000, ..Faults::none() });
+    let mut child = bench.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    wait_for(&mut lines, "started");
+    // Sent, and the answers still to come: their verdicts will find no database.
+    while sandbox.ledger().submissions_by_key().len() < 3 {
+        crate::crash::rest(Duration::from_millis(20)).await;
+    }
+    way.cut();
+    signal(&child, "TERM");
+    wait_for(&mut lines, "verdicts_dropped");
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    way.open().await;
+    sandbox.set_faults(Faults::none());
+    let deadline = Instant::now() + Duration::from_secs(240);
+    while bench.run(&["charges", "list", "--state", "paid", "-o", "jsonl"]).exits(0).out.lines().count() < 3 {
+        assert!(Instant::now() < deadline, "never learnt");
+        bench.run(&["run", "once", "-q"]);
+        crate::crash::rest(Duration::from_millis(500)).await;
+    }
+    assert_eq!(sandbox.ledger().submissions().len(), 3, "nothing was sent twice");
     sandbox.stop().await;
 }
 
