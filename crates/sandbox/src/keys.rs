@@ -1,23 +1,22 @@
 //! The ES256 keys that sign webhooks (contract §8.1): made from the seed, or given.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey as Secret};
+use p256::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::auth::{base64url, un_base64url};
+use crate::auth::base64url;
 use crate::clock::instant;
 
-/// What a PKCS#8 file of a P-256 key begins with, up to its 32 secret bytes.
-const PKCS8_HEAD: &str = "3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420";
-/// What the file of a P-256 public key begins with, up to its 64 bytes of coordinates.
-const SPKI_HEAD: &str = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
+/// The one header of every token.
+const HEADER: &str = r#"{"alg":"ES256","typ":"JWT"}"#;
 
 /// A key pair.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
-    secret: EncodingKey,
+    secret: Secret,
     /// The public half, as a PEM file.
     pub(crate) public_pem: String,
 }
@@ -45,67 +44,52 @@ impl SigningKey {
         let mut scalar: [u8; 32] = Sha256::digest(parts.concat()).into();
         // Below the order of the curve, whatever the digest was.
         scalar[0] &= 0x7f;
-        let mut der = hex::decode(PKCS8_HEAD).map_err(|error| error.to_string())?;
-        der.extend_from_slice(&scalar);
-        Self::from_secret(EncodingKey::from_ec_der(&der))
+        Self::from_secret(Secret::from_bytes(&scalar.into()).map_err(|error| error.to_string())?)
     }
 
     /// A key from a PKCS#8 PEM file.
     pub(crate) fn given(pem: &str) -> Result<Self, String> {
-        Self::from_secret(EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|error| error.to_string())?)
+        Self::from_secret(Secret::from_pkcs8_pem(pem).map_err(|error| error.to_string())?)
     }
 
-    fn from_secret(secret: EncodingKey) -> Result<Self, String> {
-        let jwk = Jwk::from_encoding_key(&secret, Algorithm::ES256).map_err(|error| error.to_string())?;
-        let AlgorithmParameters::EllipticCurve(point) = jwk.algorithm else {
-            return Err("the key is not one of an elliptic curve".to_owned());
-        };
-        let mut der = hex::decode(SPKI_HEAD).map_err(|error| error.to_string())?;
-        for half in [&point.x, &point.y] {
-            let bytes = un_base64url(half).filter(|bytes| bytes.len() == 32);
-            der.extend_from_slice(&bytes.ok_or_else(|| "the key is not one of P-256".to_owned())?);
-        }
-        Ok(Self { secret, public_pem: pem(&der) })
+    fn from_secret(secret: Secret) -> Result<Self, String> {
+        let public_pem = secret.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| error.to_string())?;
+        Ok(Self { secret, public_pem })
     }
 
     /// A token for one merchant.
     pub(crate) fn token(&self, merchant: Uuid, iat_us: i64, life_s: i64) -> Option<String> {
-        let iat = instant(iat_us).timestamp();
-        let claims = Claims { sub: merchant, iat, exp: iat.saturating_add(life_s), body_sha256: None };
-        encode(&Header::new(Algorithm::ES256), &claims, &self.secret).ok()
+        self.signed(merchant, iat_us, life_s, None)
     }
 
     /// A token that is tied to a body by its digest: what the switch `webhook-signature` sends.
     pub(crate) fn seal(&self, merchant: Uuid, iat_us: i64, life_s: i64, body: &[u8]) -> Option<String> {
-        let digest = hex::encode(Sha256::digest(body));
-        let iat = instant(iat_us).timestamp();
-        let claims = Claims { sub: merchant, iat, exp: iat.saturating_add(life_s), body_sha256: Some(&digest) };
-        encode(&Header::new(Algorithm::ES256), &claims, &self.secret).ok()
+        self.signed(merchant, iat_us, life_s, Some(&hex::encode(Sha256::digest(body))))
     }
-}
 
-/// A public key as a PEM file.
-fn pem(der: &[u8]) -> String {
-    let text = base64url(der).replace('-', "+").replace('_', "/");
-    let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
-    let mut lines = vec!["-----BEGIN PUBLIC KEY-----".to_owned()];
-    lines.extend(padded.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()));
-    lines.push("-----END PUBLIC KEY-----\n".to_owned());
-    lines.join("\n")
+    fn signed(&self, merchant: Uuid, iat_us: i64, life_s: i64, body_sha256: Option<&str>) -> Option<String> {
+        let iat = instant(iat_us).timestamp();
+        let claims = Claims { sub: merchant, iat, exp: iat.saturating_add(life_s), body_sha256 };
+        let claims = serde_json::to_vec(&claims).ok()?;
+        let message = format!("{}.{}", base64url(HEADER.as_bytes()), base64url(&claims));
+        let signature: Signature = self.secret.sign(message.as_bytes());
+        Some(format!("{message}.{}", base64url(&signature.to_bytes())))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation, decode};
-    use serde_json::Value;
+    use p256::ecdsa::VerifyingKey;
+    use p256::ecdsa::signature::Verifier as _;
+    use p256::pkcs8::DecodePublicKey as _;
 
     use super::*;
+    use crate::auth::un_base64url;
 
     fn accepts(key: &SigningKey, token: &str) -> bool {
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.validate_exp = false;
-        let public = DecodingKey::from_ec_pem(key.public_pem.as_bytes()).unwrap();
-        decode::<Value>(token, &public, &validation).is_ok()
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let signature = Signature::from_slice(&un_base64url(signature).unwrap()).unwrap();
+        VerifyingKey::from_public_key_pem(&key.public_pem).unwrap().verify(message.as_bytes(), &signature).is_ok()
     }
 
     #[test]

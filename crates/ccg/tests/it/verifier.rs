@@ -1,8 +1,14 @@
 //! Whose delivery is it? Only the gateway's own, of this merchant, of now.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ccg::webhook::{KeyError, LEEWAY, Refusal, TOKEN_MAX, Verifier};
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use hmac::{Hmac, Mac};
+use jsonwebtoken::{Algorithm, Header};
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::pkcs8::DecodePrivateKey as _;
 use serde_json::{Value, json as value};
 use uuid::Uuid;
 
@@ -15,7 +21,6 @@ const PUBLIC_384: &str = include_str!("../keys/test_only_p384.public.pem");
 const PRIVATE_A: &str = include_str!("../keys/test_only_a.private.pem");
 const PRIVATE_B: &str = include_str!("../keys/test_only_b.private.pem");
 const PRIVATE_C: &str = include_str!("../keys/test_only_c.private.pem");
-const PRIVATE_384: &str = include_str!("../keys/test_only_p384.private.pem");
 
 fn now() -> DateTime<Utc> {
     DateTime::parse_from_rfc3339("2026-06-01T14:00:00Z").unwrap().to_utc()
@@ -30,8 +35,24 @@ fn claims() -> Value {
     value!({ "sub": MERCHANT.to_string(), "iat": at(-5), "exp": at(180) })
 }
 
+/// Header and claims, as a signature covers them.
+fn message(header: &Header, claims: &Value) -> String {
+    let part = |json: String| URL_SAFE_NO_PAD.encode(json);
+    format!("{}.{}", part(serde_json::to_string(header).unwrap()), part(claims.to_string()))
+}
+
 fn signed(header: &Header, claims: &Value, private: &str) -> String {
-    jsonwebtoken::encode(header, claims, &EncodingKey::from_ec_pem(private.as_bytes()).unwrap()).unwrap()
+    let message = message(header, claims);
+    let signature: Signature = SigningKey::from_pkcs8_pem(private).unwrap().sign(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// A token with a true HMAC under a secret that everybody knows.
+fn shared<M: Mac + hmac::digest::KeyInit>(algorithm: Algorithm, secret: &[u8]) -> String {
+    let message = message(&Header::new(algorithm), &claims());
+    let mut mac = <M as Mac>::new_from_slice(secret).unwrap();
+    mac.update(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 fn es256(claims: &Value, private: &str) -> String {
@@ -105,13 +126,15 @@ fn no_other_algorithm_is_taken_whatever_the_token_asks_for() {
         }
     }
     for secret in [PUBLIC_A.as_bytes(), PUBLIC_A.trim_end().as_bytes(), b""] {
-        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
-            let forged =
-                jsonwebtoken::encode(&Header::new(algorithm), &claims(), &EncodingKey::from_secret(secret)).unwrap();
+        for forged in [
+            shared::<Hmac<sha2::Sha256>>(Algorithm::HS256, secret),
+            shared::<Hmac<sha2::Sha384>>(Algorithm::HS384, secret),
+            shared::<Hmac<sha2::Sha512>>(Algorithm::HS512, secret),
+        ] {
             assert_eq!(verifier().verify(&forged, now()), Err(Refusal::Algorithm));
         }
     }
-    let longer = signed(&Header::new(Algorithm::ES384), &claims(), PRIVATE_384);
+    let longer = signed(&Header::new(Algorithm::ES384), &claims(), PRIVATE_A);
     assert_eq!(verifier().verify(&longer, now()), Err(Refusal::Algorithm));
     assert_eq!(
         verifier().verify(&format!("{}.{body}.", token.split('.').next().unwrap()), now()),
