@@ -78,6 +78,12 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
+/// What the system said, without its number.
+pub(super) fn plainly(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    said.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 /// Splits a sentence of the domain, "what is wrong: what to write", into its halves.
 pub(super) fn halves(sentence: &str) -> (String, String) {
     match sentence.rsplit_once(": ") {

@@ -15,7 +15,7 @@ use domain::id::{PlanId, looks_like_a_card_number};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, StepSpec};
 
-use super::mistake::{FileMistake, halves, shown};
+use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
 use super::sheet::{Kind, Need, Sheet, Tab, written};
@@ -179,7 +179,7 @@ fn stem(path: &Path) -> Option<String> {
 
 fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
     let mend = "check the name and that you may read it";
-    FileMistake::of_file(label, "unreadable", format!("this cannot be read ({why})"), mend)
+    FileMistake::of_file(label, "unreadable", format!("this cannot be read ({})", plainly(why)), mend)
 }
 
 /// The TOML files of a directory, by name.

@@ -208,10 +208,7 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
         }
         let outcome =
             Row { columns: &columns, record: &record, context, mistakes: Vec::new() }.read(&header, &mut earlier);
-        let fields = record.fields.iter().enumerate().map(|(place, field)| {
-            let name = header.fields.get(place).map_or("", String::as_str);
-            if is_card(name, field) { HIDDEN.to_owned() } else { field.clone() }
-        });
+        let fields = record.fields.iter().map(|field| kept(field));
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),
             fields: fields.collect(),
@@ -396,12 +393,6 @@ fn kept(field: &str) -> String {
     if looks_like_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
 }
 
-/// Card-number-shaped, and not merely a UUID whose digits pass by chance.
-fn is_card(column: &str, field: &str) -> bool {
-    let uuid = matches!(column, "payment_method_id" | "customer_hsid") && field.parse::<PaymentMethodId>().is_ok();
-    !uuid && looks_like_a_card_number(field)
-}
-
 struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
@@ -456,7 +447,7 @@ impl<'a> Row<'_, 'a> {
         let mut usable = true;
         for (place, field) in self.record.fields.iter().enumerate() {
             let column = header.fields.get(place).cloned().unwrap_or_default();
-            if is_card(&column, field) {
+            if looks_like_a_card_number(field) {
                 usable = false;
                 let value = HIDDEN.to_owned();
                 let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
@@ -561,7 +552,7 @@ impl<'a> Row<'_, 'a> {
     /// The field of a column, when nothing is wrong with its characters.
     fn field(&mut self, column: &str) -> Option<String> {
         let text = self.raw(column)?.to_owned();
-        if is_card(column, &text) || text.len() > LONGEST_FIELD {
+        if looks_like_a_card_number(&text) || text.len() > LONGEST_FIELD {
             // Said already.
             None
         } else if text.contains(char::is_control) {

@@ -157,15 +157,13 @@ fn chains(text: &str) -> Vec<Vec<Group<'_>>> {
     chains.into_iter().flat_map(unexplained).collect()
 }
 
-/// The byte ranges of UUIDs and of digests in hex. Only those with a letter: a card number has none.
+/// The byte ranges of UUIDs, and of digests in hex that have a letter: a card number has none.
 fn spelled_ids(text: &str) -> Vec<Range<usize>> {
     let mut parts: Vec<(Range<usize>, bool)> = Vec::new();
     let mut found = Vec::new();
     let mut start = 0;
     let all = |parts: &[(Range<usize>, bool)], lengths: &[usize]| {
-        parts.len() == lengths.len()
-            && parts.iter().zip(lengths).all(|((part, _), length)| part.len() == *length)
-            && parts.iter().any(|(_, letter)| *letter)
+        parts.len() == lengths.len() && parts.iter().zip(lengths).all(|((part, _), length)| part.len() == *length)
     };
     for (at, byte) in text.bytes().chain(std::iter::once(b' ')).enumerate() {
         if byte.is_ascii_hexdigit() {
@@ -179,7 +177,7 @@ fn spelled_ids(text: &str) -> Vec<Range<usize>> {
             if let Some((first, _)) = tail(5).first() {
                 found.push(first.start..at);
             }
-        } else if [32, 40, 64].iter().any(|length| all(tail(1), &[*length])) {
+        } else if letter && [32, 40, 64].iter().any(|length| all(tail(1), &[*length])) {
             found.push(start..at);
         }
         if byte != b'-' {
@@ -373,6 +371,7 @@ mod tests {
             "4242424242424241",
             "00000000000000000000042",
             "5a4db0c5-0000-8000-8000-424242424242",
+            "42424242-4242-4242-8242-424242424242",
             "key-5a4db0c5-0000-8000-8000-424242424242.",
             "sha256:d18ca4242424242424242a0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b",
             "4242 and 4242 and 4242 and 4242",
