@@ -10,6 +10,7 @@ pub mod plans;
 mod policies;
 pub mod roster;
 mod sheet;
+mod syntax;
 #[cfg(test)]
 mod tests;
 

@@ -263,12 +263,12 @@ pub fn mistake_in_plan(
     plan: &PlanId,
     field: &str,
     code: &'static str,
-    message: String,
-    mend: String,
+    message: &str,
+    mend: &str,
 ) -> FileMistake {
     let path = dir.join(format!("{plan}.toml"));
     let label = path.display().to_string();
-    let whole = FileMistake::of_file(&label, code, message.clone(), mend.clone());
+    let whole = FileMistake::of_file(&label, code, message, mend);
     let Ok(text) = text_of(&path, &label) else { return whole };
     let (sheet, entries) = Sheet::open(&label, &text);
     let mut level = entries.as_deref().unwrap_or_default();

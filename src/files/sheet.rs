@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Datelike as _, NaiveDate};
 use domain::dunning::Wait;
 use domain::id::looks_like_a_card_number;
 use toml_edit::{Document, Item, TableLike, Value};
 
 use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, shown};
 use super::near::nearest;
+use super::syntax::{broken_line, stands_alone};
 
 /// Most mistakes that are listed for one file. Nobody writes so many; the limit keeps a hostile file from costing minutes.
 const MOST_MISTAKES: usize = 1_000;
@@ -115,6 +115,8 @@ pub(super) struct Sheet<'t> {
     refused: BTreeSet<String>,
     /// Fields that stand here under a mistyped name, in another table or on a line that cannot be read: not to be called missing too.
     meant: BTreeSet<String>,
+    /// Tables under a mistyped name, by the field they are meant to be: they are read as that field.
+    mistyped: BTreeMap<String, String>,
     /// Fields that are missing, unless it turns out that they are meant by something else.
     absent: Vec<(String, FileMistake)>,
     /// Offsets at which card numbers stand: said once, and nothing else is said about them.
@@ -134,6 +136,7 @@ impl<'t> Sheet<'t> {
             places: BTreeMap::new(),
             refused: BTreeSet::new(),
             meant: BTreeSet::new(),
+            mistyped: BTreeMap::new(),
             absent: Vec::new(),
             hidden: BTreeSet::new(),
             mistakes: Vec::new(),
@@ -372,8 +375,13 @@ impl<'t> Sheet<'t> {
                 }
                 (Some(near), None) => {
                     if tab.get(near).is_none() {
-                        self.meant.insert(tab.field(near));
-                        self.refused.insert(tab.field(near));
+                        let field = tab.field(near);
+                        self.meant.insert(field.clone());
+                        if at == entry.node.at {
+                            self.mistyped.insert(field, entry.key.clone());
+                        } else {
+                            self.refused.insert(field);
+                        }
                     }
                     format!("write {near}")
                 }
@@ -401,7 +409,7 @@ impl<'t> Sheet<'t> {
     /// A table of this table. Refused, and noted as refused, when it is missing though needed or something else.
     pub(super) fn table<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<Tab<'n>> {
         let name = tab.field(key);
-        let Some(entry) = tab.get(key) else {
+        let Some(entry) = self.table_entry(tab, key) else {
             if let Need::Required(example) = need {
                 self.miss(name, tab.at, "", format!("[{key}] is missing"), format!("add [{key}] with {example}"));
             }
@@ -433,9 +441,14 @@ impl<'t> Sheet<'t> {
         }
     }
 
+    /// The entry of a table, under its own name or a mistyped one.
+    fn table_entry<'n>(&self, tab: &Tab<'n>, key: &str) -> Option<&'n Entry> {
+        tab.get(key).or_else(|| tab.get(self.mistyped.get(&tab.field(key))?))
+    }
+
     /// The tables of a `[[key]]`.
     pub(super) fn tables<'n>(&mut self, tab: &Tab<'n>, key: &str) -> Option<Vec<Tab<'n>>> {
-        let entry = tab.get(key)?;
+        let entry = self.table_entry(tab, key)?;
         let base = tab.field(key);
         let header = format!("[[{base}]]");
         self.places.insert(base.clone(), Place { at: entry.node.at, shown: header.clone() });
@@ -729,84 +742,6 @@ fn quoted(key: &str, kind: &Kind, raw: &str) -> Option<String> {
 fn plain_amount(raw: &str, currency: Option<domain::money::Currency>) -> Option<String> {
     let money = domain::money::Money::parse(&raw.replace('_', ""), currency.unwrap_or(domain::money::Currency::USD));
     money.ok().map(domain::money::Money::plain)
-}
-
-/// May this line be passed over without changing what the others mean?
-fn stands_alone(line: &str) -> bool {
-    let line = line.trim();
-    let several = line.contains("\"\"\"") || line.contains("'''");
-    let opens = |open, close| line.matches(open).count() > line.matches(close).count();
-    let key = line.split_once('=').map(|(key, _)| key.trim());
-    let named = key.is_some_and(|key| {
-        !key.is_empty() && key.chars().all(|ch| ch.is_alphanumeric() || matches!(ch, '_' | '-' | '.' | '"' | ' '))
-    });
-    named && !several && !opens('[', ']') && !opens('{', '}')
-}
-
-/// What is wrong with a line that cannot be read, and what to write. `said` is the parser's own word, in small letters.
-fn broken_line(line: &str, said: &str) -> (String, String) {
-    if said.contains("recur") {
-        return ("the values are nested too deeply".to_owned(), "write one value to a key".to_owned());
-    }
-    if line.starts_with('[') {
-        let mend = "write the name in brackets on a line of its own, such as [schedule]";
-        return ("this heading cannot be read".to_owned(), mend.to_owned());
-    }
-    let general = || {
-        let mend = "write key = \"value\" on a line of its own, with quotes at both ends of text";
-        ("this line cannot be read".to_owned(), mend.to_owned())
-    };
-    let Some((key, value)) = line.split_once('=') else { return general() };
-    let (key, value) = (key.trim(), value.split('#').next().unwrap_or_default().trim());
-    if key.contains(' ') {
-        return general();
-    }
-    let numeric =
-        |marks: &[char]| value.contains(marks) && value.chars().all(|ch| ch.is_ascii_digit() || marks.contains(&ch));
-    if said.contains("duplicate") && !value.is_empty() {
-        (format!("{key} stands in this table twice"), format!("keep one {key} and remove the other"))
-    } else if value.is_empty() {
-        ("nothing stands after the equals sign".to_owned(), format!("write a value after {key} ="))
-    } else if numeric(&[':', '.']) && value.contains(':') {
-        (format!("{value} is not a time of day"), format!("{key} = 06:00:00, or another time up to 23:59:59"))
-    } else if numeric(&['-', '/', '.']) && value.matches(['-', '/', '.']).count() == 2 {
-        (format!("{value} is not a date of the calendar"), format!("{key} = {}, or another date", near_date(value)))
-    } else if numeric(&[',']) && value.matches(',').count() == 1 {
-        (
-            "a number has a point before its decimals, and money stands in quotes".to_owned(),
-            format!("{key} = \"{}\"", value.replace(',', ".")),
-        )
-    } else if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '\'']) {
-        ("text stands in quotes".to_owned(), format!("{key} = \"{value}\""))
-    } else if value.matches('"').count() % 2 == 1 {
-        (
-            "the text has no quotation mark at one of its ends".to_owned(),
-            format!("{key} = \"{}\"", value.trim_matches('"')),
-        )
-    } else {
-        general()
-    }
-}
-
-/// The last day of the month that a date beyond it names; the end of a January when it names none.
-fn near_date(value: &str) -> NaiveDate {
-    let numbers: Vec<u32> = value.split(['-', '/', '.']).filter_map(|part| part.parse().ok()).collect();
-    let last_of = |year: u32, month: u32| {
-        let year = i32::try_from(year).ok().filter(|year| (1900..=2199).contains(year))?;
-        let next = if month == 12 {
-            NaiveDate::from_ymd_opt(year + 1, 1, 1)
-        } else {
-            NaiveDate::from_ymd_opt(year, month + 1, 1)
-        };
-        next?.pred_opt()
-    };
-    let found = match numbers.as_slice() {
-        [year, month @ 1..=12, day] if *day > 0 => {
-            last_of(*year, *month).map(|last| last.with_day(*day).unwrap_or(last))
-        }
-        _ => None,
-    };
-    found.unwrap_or_else(|| NaiveDate::from_ymd_opt(2027, 1, 31).unwrap_or_default())
 }
 
 const UNQUOTED: &str = "Money must be written in quotes so that no cent is lost";

@@ -121,6 +121,7 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         ("status = \"active\"", "", "missing_key@1:1"),
         ("status = \"active\"", "status = \"active\"\nowner = \"\"", "owner_invalid@6:9"),
         ("[schedule]", "[shedule]", "unknown_key@7:1"),
+        ("[schedule]\nevery = \"1 month\"", "[shedule]\nevery = 1", "unknown_key@7:1 wrong_type@8:9"),
         ("time_zone", "timezone", "unknown_key@9:1"),
         ("[schedule]\nevery = \"1 month\"", "every = \"1 month\"\n[schedule]", "unknown_key@7:1"),
         ("[amount]", "[[amount]]", "wrong_type@12:1"),
@@ -201,6 +202,9 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         // What no file may hold.
         ("name = \"X\"", "name = \"4242 4242 4242 4242\"", "card_number@3:9"),
         ("name = \"X\"", "name = \"\\u00342424242424242 42\"", "card_number@3:8"),
+        ("name = \"X\"", "name = \"\"\"4242\n4242\n4242\n4242\"\"\"", "card_number@3:11"),
+        ("name = \"X\"", "name = \"4242.4242.4242.4242\"", "card_number@3:9"),
+        ("name = \"X\"", "name = \"4242\u{a0}4242\u{a0}4242\u{a0}4242\"", "card_number@3:9"),
         ("name = \"X\"", "name = \"X\" # ü 4242-4242-4242-4242", "card_number@3:16"),
         ("\"79.00\"", "4242424242424242", "card_number@14:9"),
         ("\"79.00\"", "4_242_424_242_424_242", "card_number@14:9"),

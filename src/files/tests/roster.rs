@@ -396,6 +396,8 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
         row(&[("subscription_id", "s-4"), ("customer_reference", "\"C,\"\"4\"")]),
         row(&[("subscription_id", "s-6")]),
     );
+    let broken = format!("{}\n{}\n", COLUMNS.join(","), row(&[("customer_reference", "\"4242\n4242\n4242\n4242\"")]));
+    assert!(!String::from_utf8_lossy(&report_csv(&read(&broken))).contains("4242"));
     let formula = format!("{}\n{}\n", COLUMNS.join(","), row(&[("customer_reference", "=cmd|calc")]));
     let reported = report_csv(&read(&formula));
     assert!(String::from_utf8_lossy(&reported).contains("'=cmd|calc"));

@@ -191,13 +191,14 @@ fn spelled_ids(text: &str) -> Vec<Range<usize>> {
 /// A chain without its dates, times, amounts and addresses: what stands before and after each cannot be one number.
 fn unexplained(chain: Vec<Group<'_>>) -> Vec<Vec<Group<'_>>> {
     let total: usize = chain.iter().map(Group::len).sum();
-    if chain.len() < 2 || total < DIGITS.start {
+    if total < DIGITS.start {
         return vec![chain];
     }
     let mut cuts = Vec::new();
     let mut first = 0;
     while let Some(rest) = chain.get(first..).filter(|rest| !rest.is_empty()) {
-        let length = [date(rest), time(rest), address(rest), amount(rest)].into_iter().max().unwrap_or_default();
+        let length =
+            [date(rest), stamp(rest), time(rest), address(rest), amount(rest)].into_iter().max().unwrap_or_default();
         cuts.extend(std::iter::repeat_n(length > 0, length.max(1)));
         first = first.saturating_add(length.max(1));
     }
@@ -222,6 +223,17 @@ fn date(groups: &[Group<'_>]) -> usize {
     let year_first = year(one) && two.len() == 2 && small(two, 12) && three.len() == 2 && small(three, 31);
     let year_last = year(three) && small(one, 31) && small(two, 31) && (small(one, 12) || small(two, 12));
     if joined && (year_first || year_last) { 3 } else { 0 }
+}
+
+/// One group that is date and time without anything between: `20261130140506`, as in the names of files. No card begins like a year.
+fn stamp(groups: &[Group<'_>]) -> usize {
+    let Some(group) = groups.first().filter(|group| group.len() == 14) else { return 0 };
+    let part = |first: usize, count: usize| {
+        let digits = group.digits.iter().skip(first).take(count);
+        digits.fold(0_u32, |number, digit| number.saturating_mul(10).saturating_add(*digit))
+    };
+    let day = (1900..=2199).contains(&part(0, 4)) && (1..=12).contains(&part(4, 2)) && (1..=31).contains(&part(6, 2));
+    usize::from(day && part(8, 2) <= 23 && part(10, 2) <= 59 && part(12, 2) <= 60)
 }
 
 /// How many groups a time of day takes: hours and minutes, perhaps seconds, perhaps their fraction.
@@ -379,6 +391,7 @@ mod tests {
             "2026-11-30 14:05:06",
             "2026-11-30 14:05:09.123",
             "11/30/2026 12/09/2026",
+            "backup/roster-20261130140506.csv",
             "192.168.100.205:8080",
             "12,345,678,901.28",
             "15, 60, 300, 900, 3600, 21604",
@@ -391,13 +404,15 @@ mod tests {
     #[test]
     fn card_numbers_are_found_where_they_stand() {
         for (text, places) in [
-            ("a 4242 4242 4242 4242 b 5555555555554444", vec![2..21, 24..40]),
-            ("2026-01-01  4242-4242-4242-4242", vec![12..31]),
-            ("ü4242424242424242ü", vec![2..18]),
-            ("1 4242424242424242 7", vec![2..18]),
-            ("4242424242424242 4242424242424242", vec![0..16, 17..33]),
+            ("a 4242 4242 4242 4242 b 5555555555554444", vec![(2, 21), (24, 40)]),
+            ("2026-01-01  4242-4242-4242-4242", vec![(12, 31)]),
+            ("ü4242424242424242ü", vec![(2, 18)]),
+            ("1 4242424242424242 7", vec![(2, 18)]),
+            ("4242424242424242 4242424242424242", vec![(0, 16), (17, 33)]),
         ] {
-            assert_eq!(card_numbers(text), places, "{text}");
+            let found: Vec<(usize, usize)> =
+                card_numbers(text).into_iter().map(|card| (card.start, card.end)).collect();
+            assert_eq!(found, places, "{text}");
         }
     }
 
@@ -418,7 +433,7 @@ mod tests {
         #[test]
         fn no_script_and_no_gap_hides_a_card(card in a_card(), zero in proptest::sample::select(ZEROS.to_vec()),
             gap in "[ \\-_/\u{a0}\u{2009}\u{200b}\u{2013}|*\n\t]{0,4}", size in 4..20_usize) {
-            let spelled: Vec<char> = card.iter().map(|digit| char::from_u32(zero + digit).unwrap()).collect();
+            let spelled: Vec<char> = card.iter().map(|digit| char::from_u32(zero.saturating_add(*digit)).unwrap()).collect();
             let groups: Vec<String> = spelled.chunks(size).map(|group| group.iter().collect()).collect();
             // A date in the middle of it would be a number of another kind.
             prop_assume!(groups.iter().all(|group| group.chars().count() > 2) || gap.is_empty());
@@ -460,6 +475,7 @@ mod tests {
                 format!("{date}{between}{time}"),
                 format!("{date}{between}{time}{fraction}{offset}"),
                 format!("{date} {date} {time} {time}"),
+                format!("roster-{year}{month:02}{day:02}{hour:02}{minute:02}{second:02}.csv"),
                 format!("{day:02}/{month:02}/{year} {month}/{day}/{year} {day}.{month}.{year}"),
                 format!("{dollars}.{rest:02}"),
                 format!("{grouped}.{rest:02}"),
