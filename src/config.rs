@@ -3,7 +3,7 @@
 //! Not allowed here: naming any other room but the domain and the ports' plain values. Sources in rising order: built-in defaults, the file,
 //! `AUTOPAY_*` variables, flags. Every mistake of every source is named in one pass, and none of them repeats a secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use domain::charge::Limits;
-use domain::id::{Environment, MerchantId};
+use domain::id::{Environment, MerchantId, looks_like_a_card_number, without_card_numbers};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use toml_edit::{Document, Item, TableLike, Value};
@@ -33,6 +33,31 @@ const NON_PRODUCTION_SCOPE: &str = "financial/commerce/nonprodcheckout";
 const LARGEST_FILE: u64 = 256 * 1024;
 /// What is shown of a secret.
 const HIDDEN: &str = "(hidden)";
+/// Most lines of the file that are passed over because they cannot be read; each costs another reading.
+const MOST_BROKEN_LINES: usize = 50;
+/// What may follow `?` in a PostgreSQL URL. Anything else would be passed over in silence, `sslmod=require` among it.
+const DATABASE_OPTIONS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+/// What `sslmode` may be.
+const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// One mistake: where, what stands there, what is wrong, what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -396,12 +421,15 @@ struct Raw {
 #[derive(Default)]
 struct Layers {
     values: BTreeMap<&'static str, Raw>,
+    /// Settings that were said in a way that was refused: not to be called missing too.
+    meant: BTreeSet<&'static str>,
     mistakes: Vec<ConfigMistake>,
 }
 
 impl Layers {
     fn note(&mut self, place: impl Into<String>, value: &str, message: impl Into<String>, mend: impl Into<String>) {
-        let value = value.chars().take(80).map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
+        let value =
+            without_card_numbers(value).chars().take(80).map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
         self.mistakes.push(ConfigMistake { place: place.into(), value, message: message.into(), mend: mend.into() });
     }
 
@@ -409,7 +437,10 @@ impl Layers {
     fn put(&mut self, key: &str, text: String, origin: Origin) {
         let Some(setting) = setting(key) else {
             let mend = match nearest(key, SETTINGS.iter().map(|setting| setting.key)) {
-                Some(meant) => format!("did you mean {meant}?"),
+                Some(near) => {
+                    self.meant.insert(near);
+                    format!("did you mean {near}?")
+                }
                 None => "remove it; `autopay config show` lists every setting".to_owned(),
             };
             self.note(origin.place(key), "", "is not a setting", mend);
@@ -430,6 +461,12 @@ impl Layers {
             }
             self.values.remove(other);
         }
+        if !setting.secret && looks_like_a_card_number(&text) {
+            self.meant.insert(setting.key);
+            let message = "looks like a card number, and card numbers may not enter autopay";
+            self.note(origin.place(key), HIDDEN, message, "write something else");
+            return;
+        }
         self.values.insert(setting.key, Raw { text, origin });
     }
 
@@ -443,23 +480,17 @@ impl Layers {
         let text = match read_small(path) {
             Ok(text) => text,
             Err(why) => {
-                return self.note(label, "", format!("cannot be read: {why}"), "name a readable file with --config");
+                let mend = "name a text file that autopay may read, in UTF-8";
+                return self.note(label, "", format!("cannot be read: {why}"), mend);
             }
         };
         let line_of = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-        let document = match Document::parse(text.as_str()) {
-            Ok(document) => document,
-            Err(error) => {
-                let line = line_of(error.span().map_or(0, |span| span.start));
-                let said = error.message().lines().next().unwrap_or_default().to_owned();
-                return self.note(
-                    format!("{label}:{line}"),
-                    "",
-                    format!("is not TOML: {said}"),
-                    "write name = value lines under [section] headings",
-                );
-            }
-        };
+        let (document, broken) = readable(&text);
+        for at in broken {
+            let mend = "write name = \"text\" or name = 5 on a line of its own, below the heading of its [section]";
+            self.note(format!("{label}:{}", line_of(at)), "", "cannot be read as a setting", mend);
+        }
+        let Some(document) = document else { return };
         let mut found = Vec::new();
         walk("", document.as_table(), &mut found);
         for (key, at, item) in found {
@@ -568,12 +599,43 @@ fn written(kind: Option<Kind>, item: &Item) -> Result<String, (&'static str, &'s
     }
 }
 
+/// A document, and the byte offsets of the lines that cannot be read. Lines that stand alone are passed over, so that the mistakes
+/// below them are named too; without a document where that is not enough.
+fn readable(text: &str) -> (Option<Document<String>>, Vec<usize>) {
+    let mut kept = text.to_owned();
+    let mut broken: Vec<usize> = Vec::new();
+    loop {
+        let at = match Document::parse(kept.clone()) {
+            Ok(document) => return (Some(document), broken),
+            Err(error) => error.span().map_or(0, |span| span.start).min(kept.len()),
+        };
+        let start = kept.get(..at).unwrap_or_default().rfind('\n').map_or(0, |before| before + 1);
+        let line = kept.get(start..).unwrap_or_default().lines().next().unwrap_or_default().to_owned();
+        let again = broken.iter().any(|before| (start..=start + line.len()).contains(before));
+        if !again {
+            broken.push(at);
+        }
+        let several = ["\"\"\"", "'''", "[", "]"].iter().any(|mark| line.contains(mark));
+        if again || several || !line.contains('=') || broken.len() > MOST_BROKEN_LINES {
+            return (None, broken);
+        }
+        kept.replace_range(start..start + line.len(), &" ".repeat(line.len()));
+    }
+}
+
 fn read_small(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let size = std::fs::metadata(path).map_err(|error| plainly(&error))?.len();
     if size > LARGEST_FILE {
         return Err(format!("it is larger than {LARGEST_FILE} bytes"));
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    let bytes = std::fs::read(path).map_err(|error| plainly(&error))?;
+    String::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".to_owned())
+}
+
+/// What the system said, without its number.
+pub(crate) fn plainly(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    said.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// The known word nearest to a mistyped one, at most two single edits away.
@@ -831,8 +893,35 @@ fn database(r: &mut Reader) -> DatabaseConfig {
             HIDDEN,
             "is not a database URL: write sqlite:FILE or postgres://USER:PASSWORD@HOST:5432/DATABASE",
         );
+    } else if let Some(why) = wrong_option(url.expose_secret()) {
+        let key = if r.said("database.url_file").is_some() { "database.url_file" } else { "database.url" };
+        r.refuse(key, HIDDEN, &why);
     }
     DatabaseConfig { url, pool: r.number("database.pool", 8, 1, 200) }
+}
+
+/// What is wrong with the options of a database URL; its sentence repeats none of their values.
+fn wrong_option(url: &str) -> Option<String> {
+    let (place, options) = url.split_once('?')?;
+    let mut pairs = options.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    if place.starts_with("sqlite:") {
+        return pairs
+            .any(|pair| pair != ("mode", "rwc"))
+            .then(|| "has options, and a SQLite file takes none: write sqlite:FILE".to_owned());
+    }
+    pairs.find_map(|(name, value)| match name {
+        "sslmode" | "ssl-mode" if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) => {
+            Some(format!("has an sslmode that does not exist: write one of {}", SSL_MODES.join(", ")))
+        }
+        name if DATABASE_OPTIONS.contains(&name) || name.starts_with("options[") => None,
+        name => Some(match nearest(name, DATABASE_OPTIONS.iter().copied()) {
+            Some(near) => format!("has an option that does not exist: did you mean {near}?"),
+            // What looks like one may be the rest of a password.
+            None => {
+                "has an option that does not exist: remove it, and percent-encode a ? in the password as %3F".to_owned()
+            }
+        }),
+    })
 }
 
 fn merchant(r: &mut Reader, production: bool) -> Option<MerchantId> {
@@ -840,6 +929,7 @@ fn merchant(r: &mut Reader, production: bool) -> Option<MerchantId> {
     let origin = r.origin("merchant.id");
     let text = match said {
         Some(text) => text,
+        None if production && r.layers.meant.contains("merchant.id") => return None,
         None if production => {
             r.refuse("merchant.id", "", "is missing: write the id issued at onboarding");
             return None;
@@ -881,6 +971,10 @@ fn gateway_url(r: &mut Reader, key: &'static str, production: bool) -> Option<St
                 .to_owned())
         } else if !address.https && !is_loopback(&address.host) {
             Err("is not https, and the host is not this machine: write https://HOST/PATH".to_owned())
+        } else if key == "gateway.base_url"
+            && ["/v1", "/v2"].iter().any(|end| lower.trim_end_matches('/').ends_with(end))
+        {
+            Err("ends in the version, which autopay adds itself: write it without /v2".to_owned())
         } else {
             Ok(())
         }
@@ -924,7 +1018,7 @@ fn gateway(r: &mut Reader, production: bool) -> (Option<GatewayConfig>, Vec<Conf
     let connect_timeout = connect_timeout(r, time_limit);
     let missing = ["gateway.base_url", "gateway.token_url", "gateway.client_id"]
         .into_iter()
-        .filter(|key| r.said(key).is_none())
+        .filter(|key| r.said(key).is_none() && !r.layers.meant.contains(key))
         .chain(
             (r.said("gateway.client_secret").is_none() && r.said("gateway.client_secret_file").is_none())
                 .then_some("gateway.client_secret_file"),
@@ -963,8 +1057,14 @@ fn connect_timeout(r: &mut Reader, time_limit: u64) -> Duration {
     }
     let whole = r.number(key, 1_u64, 1, 30);
     if whole.saturating_mul(2) >= time_limit {
+        let most = time_limit.saturating_sub(1) / 2;
+        let longer = whole.saturating_mul(2).saturating_add(1);
+        let mend = match most {
+            0 => format!("remove it, or set gateway.time_limit_seconds to {longer} or more"),
+            most => format!("write at most {most}, or set gateway.time_limit_seconds to {longer} or more"),
+        };
         let why = format!(
-            "is not below half of the time limit of {time_limit} s, so that no time would be left to hear the answer: write a smaller one"
+            "is not below half of the time limit of {time_limit} s, so that no time would be left to hear the answer: {mend}"
         );
         r.refuse(key, &whole.to_string(), &why);
     }
@@ -1240,6 +1340,83 @@ mod tests {
         assert_eq!(told.len(), 7, "{told:#?}");
         let none = Sources { file: Some(folder.path().join("none.toml")), ..Sources::default() };
         assert!(Config::load(&none).is_err());
+    }
+
+    #[test]
+    fn a_card_number_is_no_setting_and_is_not_repeated() {
+        for text in ["4242424242424242", "4242.4242.4242.4242", "id 4242 4242 4242 4242"] {
+            let told = mistakes(&[("gateway.client_id", text), ("log.level", text), ("engine.batch", text)]);
+            assert_eq!(told.len(), 3, "{told:#?}");
+            assert!(told.iter().all(|line| line.contains("(hidden): looks like a card number")), "{told:#?}");
+        }
+        // The digits of a merchant's id may pass the check.
+        Config::of(&[("merchant.id", "42424242-4242-4242-8242-424242424242")]).unwrap();
+    }
+
+    #[test]
+    fn the_version_of_the_interface_is_not_part_of_the_base_url() {
+        for url in ["http://127.0.0.1:9000/v2", "http://127.0.0.1:9000/v2/", "http://127.0.0.1:9000/x/V1"] {
+            let told = mistakes(&[("gateway.base_url", url)]);
+            assert!(told.len() == 1 && told[0].ends_with("write it without /v2"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_of_the_database_that_would_be_passed_over_is_refused() {
+        let url = |options: &str| format!("postgres://autopay:{SECRET}@db.example.org/autopay?{options}");
+        for (options, part) in [
+            ("sslmod=require", "did you mean sslmode?"),
+            ("sslmode=requird", "verify-full"),
+            ("colour=red", "percent-encode"),
+            ("sslmode=require&sslrot=x", "does not exist"),
+        ] {
+            let told = mistakes(&[("database.url", &url(options))]);
+            assert!(told.len() == 1 && told[0].contains(part) && !told[0].contains(SECRET), "{told:?}");
+        }
+        for options in ["sslmode=verify-full&sslrootcert=/x", "options[statement_timeout]=5s", "application_name=a"] {
+            Config::of(&[("database.url", &url(options))]).unwrap();
+        }
+        assert!(mistakes(&[("database.url", "sqlite:x.db?mode=ro")])[0].contains("takes none"));
+        Config::of(&[("database.url", "sqlite:x.db?mode=rwc")]).unwrap();
+    }
+
+    #[test]
+    fn a_connect_timeout_that_cannot_be_made_small_enough_names_the_other_setting() {
+        let with = |limit, connect| {
+            mistakes(&[("gateway.time_limit_seconds", limit), ("gateway.connect_timeout_seconds", connect)]).join("\n")
+        };
+        assert!(
+            with("2", "1").contains("remove it, or set gateway.time_limit_seconds to 3 or more"),
+            "{}",
+            with("2", "1")
+        );
+        assert!(with("10", "5").contains("write at most 4, or set gateway.time_limit_seconds to 11 or more"));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_hides_no_other_mistake_and_a_foreign_encoding_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        let told = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+            let told = Config::load(&sources).map(|_| ()).unwrap_err();
+            told.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let lines = told(b"environment = staging\n[engine]\nbatch = 0\n[log]\nlevel = loud\nformat = \"xml\"\n");
+        for part in [
+            "a.toml:1: cannot be read",
+            "a.toml:3: engine.batch = 0",
+            "a.toml:5: cannot be read",
+            "a.toml:6: log.format",
+        ] {
+            assert!(lines.iter().any(|line| line.contains(part)), "{part}\n{lines:#?}");
+        }
+        assert_eq!(lines.len(), 4, "{lines:#?}");
+        let wide: Vec<u8> = "\u{feff}a = 1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let lines = told(&wide);
+        assert!(lines.len() == 1 && lines[0].contains("it is not text in UTF-8"), "{lines:?}");
+        assert_eq!(told(b"[engine\nbatch = 0\n").len(), 1);
     }
 
     #[test]

@@ -128,6 +128,7 @@ fn finished(router: Router) -> Router {
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_LIMIT))
+        .layer(axum::middleware::map_response(problem::in_form))
         .layer(CatchPanicLayer::custom(|_| problem::internal()))
 }
 
@@ -203,5 +204,46 @@ impl Bound {
 fn report(served: io::Result<()>) {
     if let Err(error) = served {
         tracing::error!(event = "http_failed", error = %error, "probes are no longer answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What the probes answer to a request as it goes over the wire.
+    async fn answered(request: &str) -> String {
+        let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = bound.address;
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(bound.serve(router(Health::default(), None), stop.clone()));
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        stop.cancel();
+        served.await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_a_layer_refuses_is_a_problem_like_any_other() {
+        let answer =
+            answered("GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+        let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!((&body["status"], &body["money_moved"]), (&413.into(), &"no".into()));
+    }
+
+    #[tokio::test]
+    async fn a_card_number_in_a_path_is_not_repeated() {
+        for path in ["/4242424242424242", "/4242%204242%204242%204242", "/4242.4242/4242.4242"] {
+            let answer = answered(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("4242"), "{answer}");
+        }
+        let answer = answered("GET /charges HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.contains("/charges is not here"), "{answer}");
     }
 }

@@ -21,9 +21,36 @@ fn answer(status: StatusCode, kind: &str, title: &str, detail: String) -> Respon
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
 
+/// Digits in a path from which on it is not repeated: a card number would fit, in whatever encoding.
+const TOO_MANY_DIGITS: usize = 12;
+
 /// The start of a path, for a message.
 fn shown(uri: &Uri) -> String {
-    uri.path().chars().take(100).collect()
+    let path = uri.path();
+    if path.bytes().filter(u8::is_ascii_digit).count() > TOO_MANY_DIGITS {
+        return "This address".to_owned();
+    }
+    path.chars().take(100).collect()
+}
+
+/// Gives what a layer refused the form that every other error has.
+pub(super) async fn in_form(answer: Response) -> Response {
+    let status = answer.status();
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        StatusCode::SERVICE_UNAVAILABLE if !answer.headers().contains_key(header::CONTENT_TYPE) => too_slow(),
+        _ => answer,
+    }
+}
+
+fn too_large() -> Response {
+    let detail = format!("A request here has no body, and never one of more than {} bytes.", super::LARGEST_BODY);
+    answer(StatusCode::PAYLOAD_TOO_LARGE, "/problems/body-too-large", "The request is too large", detail)
+}
+
+fn too_slow() -> Response {
+    let detail = format!("The answer took more than {} s; ask again.", super::REQUEST_LIMIT.as_secs());
+    answer(StatusCode::SERVICE_UNAVAILABLE, "/problems/too-slow", "The answer took too long", detail)
 }
 
 pub(super) async fn not_found(uri: Uri) -> Response {

@@ -4,11 +4,11 @@ use chrono::{Datelike as _, TimeDelta};
 use domain::calendar::{Zone, tz_version, zone_disagreements};
 use domain::holidays::HolidayCalendar;
 
-use super::exit::{Exit, Problem, Stop};
-use super::output::{Cell, Column};
+use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
+use super::output::{Cell, Column, counted};
 use super::{Context, talk};
 use crate::app::{App, AppError};
-use crate::config::Config;
+use crate::config::{Config, plainly};
 use crate::ports::StoreError;
 
 const COLUMNS: &[Column] =
@@ -61,17 +61,22 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Stop> {
             report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url");
         }
     }
-    context.printer.rows(COLUMNS, &report.rows)?;
-    match report.worst {
+    let decided = match report.worst {
         None => Ok(Exit::Done),
         Some(exit) => {
             let failed = report.rows.iter().filter(|row| row.get(1) == Some(&Cell::text("fail"))).count();
             Err(Stop::because(
                 exit,
-                Problem::new("doctor", "", format!("{failed} checks failed"), "the last column says what to mend"),
+                Problem::new(
+                    "doctor",
+                    "",
+                    format!("{} failed", counted(failed, "check", "checks")),
+                    "the last column says what to mend",
+                ),
             ))
         }
-    }
+    };
+    told(decided, context.printer.rows(COLUMNS, &report.rows))
 }
 
 /// A secret that others can read is not one.
@@ -87,7 +92,7 @@ fn secret_files(config: &Config, report: &mut Report) {
                 );
             }
             Ok(_) => report.ok(shown.key, shown.value.clone()),
-            Err(error) => report.fail(Exit::Discrepancy, shown.key, error.to_string(), "name a readable file"),
+            Err(error) => report.fail(Exit::Discrepancy, shown.key, plainly(&error), "name a readable file"),
         }
     }
 }
@@ -152,7 +157,10 @@ async fn book(app: &App, report: &mut Report) {
             let found = zone_disagreements(&zones, year, year.saturating_add(2));
             let detail = format!("{} is used; {} is the second opinion", tz_version(), chrono_tz::IANA_TZDB_VERSION);
             if found.is_empty() {
-                report.ok("zone_data", format!("{detail}; they agree for the {} zones of the plans", zones.len()));
+                report.ok(
+                    "zone_data",
+                    format!("{detail}; they agree for {} of the plans", counted(zones.len(), "zone", "zones")),
+                );
             } else {
                 let names: Vec<String> =
                     found.iter().map(|one| format!("{} from {}", one.zone.name(), one.first_date)).collect();
@@ -183,7 +191,7 @@ async fn book(app: &App, report: &mut Report) {
                 0 => report.ok("outcome_unknown", "none"),
                 unknown => report.warn(
                     "outcome_unknown",
-                    format!("{unknown} charges"),
+                    counted(usize::try_from(unknown).unwrap_or(usize::MAX), "charge", "charges"),
                     "autopay charges list --state outcome_unknown",
                 ),
             }
@@ -207,6 +215,9 @@ async fn gateway(app: &App, config: &Config, report: &mut Report) {
                 .token_lifetime_seconds
                 .map_or("does not say how long a token lives".to_owned(), |life| format!("a token lives {life} s"));
             report.ok("gateway", format!("{}: {life}", ping.url));
+        }
+        Err(AppError::Gateway(why)) if refuses_credentials(&why) => {
+            report.fail(Exit::SignIn, "gateway", why, CREDENTIALS);
         }
         Err(error) => report.fail(
             Exit::Unavailable,

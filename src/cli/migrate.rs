@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, Stop, told};
 use super::output::{Cell, Column};
 use super::{Context, talk};
 use crate::app;
@@ -31,11 +31,12 @@ pub(super) async fn run(command: Migrate, context: &Context) -> Result<Exit, Sto
     };
     let up_to_date = status.applied == status.known;
     let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
-    context.printer.record(COLUMNS, &[number(status.applied), number(status.known), Cell::Flag(up_to_date)])?;
+    let row = [number(status.applied), number(status.known), Cell::Flag(up_to_date)];
+    let printed = context.printer.record(COLUMNS, &row);
     if !up_to_date {
         context.printer.say(
             "The schema is not what this binary needs: run `autopay migrate up`, or the binary that made the schema.",
         );
     }
-    Ok(if up_to_date { Exit::Done } else { Exit::Differences })
+    told(Ok(if up_to_date { Exit::Done } else { Exit::Differences }), printed)
 }

@@ -16,6 +16,7 @@ mod schedule;
 mod serve;
 mod signals;
 mod subscriptions;
+mod usage;
 mod version;
 
 use std::ffi::OsString;
@@ -46,7 +47,7 @@ use output::{Color, Format, Printer};
         autopay subscriptions import roster.csv --dry-run\n  \
         autopay run once --dry-run\n  \
         autopay serve\n\n\
-        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 5 not found, 6 input has errors, 7 conflict, \
+        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, \
         9 partly done, 10 discrepancy found, 11 database or gateway unavailable and nothing sent, 12 outcome unknown, \
         130 interrupted, 143 terminated."
 )]
@@ -59,8 +60,8 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration file [default: autopay.toml in the working directory, if it exists]
-    #[arg(long, global = true, value_name = "FILE", env = "AUTOPAY_CONFIG", hide_env_values = true)]
+    /// Configuration file [default: $AUTOPAY_CONFIG, else autopay.toml in the working directory, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Overrides one setting, such as engine.batch=100; may be repeated; secrets are refused
     #[arg(long, global = true, value_name = "KEY=VALUE")]
@@ -201,16 +202,26 @@ fn person() -> String {
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let early = usage::printer(&arguments);
+    let refused = usage::card_numbers(&arguments, |name| std::env::var_os(name));
+    if !refused.is_empty() {
+        early.fail(&refused);
+        return Exit::Usage.into();
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are data, and a closed pipe is no failure.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
-        }
+        Err(error) => return unparsed(&error, &early),
     };
     let Global { config, set, output, out, quiet, color, no_input: _ } = cli.global;
+    // An empty variable counts as none, as it does for every setting.
+    let named = || std::env::var_os("AUTOPAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let config = config.or_else(named);
     let printer = Printer { format: output, out, quiet, color };
+    if let Err(Stop::Failed(exit, problems)) = printer.prepare() {
+        printer.fail(&problems);
+        return exit.into();
+    }
     let context = Context { printer: printer.clone(), sources: Sources::of_process(config, set) };
     let ended =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Stop::from).and_then(|runtime| {
@@ -219,6 +230,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             ended
         });
+    printer.clear();
     match ended {
         Ok(exit) => exit.into(),
         Err(Stop::Pipe) => Exit::Done.into(),
@@ -227,6 +239,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// Help and version, which are data, or the mistakes of a command line.
+fn unparsed(error: &clap::Error, printer: &Printer) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is no failure.
+        let _ = error.print();
+        return Exit::Done.into();
+    }
+    let nothing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if nothing && matches!(printer.format, Format::Table | Format::Csv) {
+        let help = error.render();
+        let help = if printer.colored() { help.ansi().to_string() } else { help.to_string() };
+        output::line(help.trim_end());
+    } else {
+        printer.fail(&usage::problems(error));
+    }
+    Exit::Usage.into()
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {

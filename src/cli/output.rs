@@ -5,14 +5,15 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use domain::money::Money;
 
-use super::exit::{Problem, Stop};
+use super::exit::{Exit, Problem, Stop};
+use crate::config::plainly;
 
 /// Form of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,6 +154,23 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// `1 zone`, `2 zones`.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The file beside its place in which output grows until it is whole.
+fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.to_owned().into_os_string();
+    part.push(".part");
+    PathBuf::from(part)
+}
+
+/// A device or a pipe, which is written to as it is: it cannot be moved into place.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
 /// A cell that starts like a formula gets a quote in front of it.
 fn inert(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
@@ -196,7 +214,39 @@ impl Printer {
         drop(written);
     }
 
-    fn colored(&self) -> bool {
+    /// Begins the file of `--out`, before anything is done whose result could then not be written.
+    ///
+    /// # Errors
+    /// Wrong usage, when it cannot be written.
+    pub(crate) fn prepare(&self) -> Result<(), Stop> {
+        let Some(path) = self.file() else { return Ok(()) };
+        let begun = if path.is_dir() {
+            Err("is a folder".to_owned())
+        } else if is_device(path) {
+            Ok(())
+        } else {
+            File::create(part_of(path)).map(drop).map_err(|error| format!("cannot be written: {}", plainly(&error)))
+        };
+        begun.map_err(|message| {
+            let mend = "name a file in a folder that exists and that you may write to";
+            Stop::because(Exit::Usage, Problem::new("--out", path.display().to_string(), message, mend))
+        })
+    }
+
+    /// Removes a file of `--out` that was begun and never became whole.
+    pub(crate) fn clear(&self) {
+        if let Some(path) = self.file().filter(|path| !is_device(path)) {
+            // Nothing is left to remove once the file is whole.
+            let _ = std::fs::remove_file(part_of(path));
+        }
+    }
+
+    /// The file of `--out`, unless it means standard output.
+    fn file(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|path| path.as_os_str() != "-")
+    }
+
+    pub(super) fn colored(&self) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
@@ -208,17 +258,14 @@ impl Printer {
     }
 
     pub(crate) fn open(&self) -> Result<Sink, Stop> {
-        match self.out.as_deref() {
-            None => Ok(Sink::Stdout(BufWriter::new(io::stdout()))),
-            Some(path) if path.as_os_str() == "-" => Ok(Sink::Stdout(BufWriter::new(io::stdout()))),
-            Some(path) => {
-                let mut temp = path.to_owned().into_os_string();
-                temp.push(".part");
-                let temp = PathBuf::from(temp);
-                let file = BufWriter::new(File::create(&temp)?);
-                Ok(Sink::File { file, temp, path: path.to_owned() })
-            }
+        let Some(path) = self.file() else { return Ok(Sink::Stdout(BufWriter::new(io::stdout()))) };
+        if is_device(path) {
+            let file = File::options().write(true).open(path)?;
+            return Ok(Sink::Device(BufWriter::new(file)));
         }
+        let temp = part_of(path);
+        let file = BufWriter::new(File::create(&temp)?);
+        Ok(Sink::File { file, temp, path: path.to_owned() })
     }
 
     /// Text as it is.
@@ -279,6 +326,7 @@ impl Printer {
 #[derive(Debug)]
 pub(crate) enum Sink {
     Stdout(BufWriter<io::Stdout>),
+    Device(BufWriter<File>),
     /// Written beside its place and moved there when it is whole.
     File {
         file: BufWriter<File>,
@@ -291,6 +339,7 @@ impl Sink {
     fn is_terminal(&self) -> bool {
         match self {
             Self::Stdout(_) => io::stdout().is_terminal(),
+            Self::Device(file) => file.get_ref().is_terminal(),
             Self::File { .. } => false,
         }
     }
@@ -309,14 +358,14 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(out) => out.write(bytes),
-            Self::File { file, .. } => file.write(bytes),
+            Self::Device(file) | Self::File { file, .. } => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
-            Self::File { file, .. } => file.flush(),
+            Self::Device(file) | Self::File { file, .. } => file.flush(),
         }
     }
 }

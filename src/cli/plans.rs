@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use domain::plan::{Catalog, OnDay, Plan, PlanStatus, Price};
 
-use super::exit::{Exit, Problem, Stop};
-use super::output::{Cell, Column};
+use super::exit::{Exit, Stop};
+use super::output::{Cell, Column, counted};
 use super::{Context, person};
 use crate::app::App;
-use crate::files::{CatalogFiles, read_catalog};
+use crate::files::{CatalogFiles, FileMistake, mistake_in_plan, read_catalog};
 use crate::ports::CatalogChange;
 
 #[derive(Debug, Subcommand)]
@@ -69,31 +69,62 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let rows: Vec<Vec<Cell>> =
         plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
-    context.printer.say(&format!("0 errors in {} files.", files.files));
+    context.printer.say(&format!("0 errors in {}.", counted(files.files, "file", "files")));
     Ok(Exit::Done)
 }
 
 /// A plan with subscriptions keeps its rhythm: with another one, cycles already counted would fall on other dates.
-async fn refuse_other_rhythms(known: &Catalog, files: &CatalogFiles, app: &App) -> Result<(), Stop> {
+async fn refuse_other_rhythms(dir: &Path, known: &Catalog, files: &CatalogFiles, app: &App) -> Result<(), Stop> {
     let differs = |plan: &Plan| known.plans.get(&plan.id)?.rhythm_differs(plan);
     if files.plans.iter().all(|(_, plan)| differs(plan).is_none()) {
         return Ok(());
     }
     let used = app.store.plans_in_use().await?;
-    let problems: Vec<Problem> = files
+    let mistakes: Vec<FileMistake> = files
         .plans
         .iter()
         .filter_map(|(_, plan)| {
             let field = differs(plan).filter(|_| used.contains(&plan.id))?;
-            Some(Problem::new(
-                format!("{}.toml", plan.id),
-                field,
-                "differs from the plan in force, whose subscriptions have counted their cycles by it",
-                "write a new plan with another id for the new rhythm, and leave this one as it was",
-            ))
+            let current = known.plans.get(&plan.id)?;
+            let (was, is) = (rhythm(current, field), rhythm(plan, field));
+            let message = format!("{field} is {is} here and {was} in force, and the subscriptions of the plan have counted their cycles by it");
+            let mend = format!("leave {was}, and write a new plan with another id for the new rhythm");
+            Some(mistake_in_plan(dir, &plan.id, field, "rhythm_in_use", &message, &mend))
         })
         .collect();
-    if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
+}
+
+/// The part of a plan's rhythm that a field holds, in words.
+fn rhythm(plan: &Plan, field: &str) -> String {
+    match field {
+        "schedule.every" => plan.every.to_string(),
+        "schedule.on_day" => day(plan),
+        "schedule.if_day_missing" => plan.if_day_missing.to_string(),
+        _ => counted(plan.free_first_days.into(), "day", "days"),
+    }
+}
+
+fn day(plan: &Plan) -> String {
+    match plan.on_day {
+        OnDay::EnrollmentDay => "enrollment_day".to_owned(),
+        OnDay::Fixed(day) => day.to_string(),
+    }
+}
+
+/// Plans in force that the directory says nothing of: they are not ended by that.
+fn left_out(known: &Catalog, files: &CatalogFiles) -> Option<String> {
+    let plans: Vec<&str> = known
+        .plans
+        .values()
+        .filter(|plan| plan.status == PlanStatus::Active && files.plans.iter().all(|(_, other)| other.id != plan.id))
+        .map(|plan| plan.id.as_str())
+        .collect();
+    let stay =
+        if plans.len() == 1 { "has no file here and stays in force" } else { "have no file here and stay in force" };
+    let what = counted(plans.len(), "plan", "plans");
+    let retire = "to end one, apply it with status = \"retired\"";
+    (!plans.is_empty()).then(|| format!("{what} {stay}: {}; {retire}.", plans.join(", ")))
 }
 
 async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Stop> {
@@ -102,8 +133,8 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             let known = app.store.catalog().await?;
             let policies: Vec<String> = known.policies.keys().map(ToString::to_string).collect();
             let files = read_catalog(dir, &policies)?;
-            refuse_other_rhythms(&known, &files, app).await?;
-            let count = files.files;
+            refuse_other_rhythms(dir, &known, &files, app).await?;
+            let (count, left_out) = (counted(files.files, "file", "files"), left_out(&known, &files));
             let rows = if dry_run {
                 would_apply(&known, &files)
             } else {
@@ -121,7 +152,10 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
                 .collect();
             context.printer.rows(APPLIED, &rows)?;
             let done = if dry_run { "DRY RUN: nothing was changed;" } else { "Applied:" };
-            context.printer.say(&format!("{done} {changed} of {} changed, read from {count} files.", rows.len()));
+            context.printer.say(&format!("{done} {changed} of {} changed, read from {count}.", rows.len()));
+            if let Some(note) = left_out {
+                context.printer.say(&note);
+            }
             Ok(Exit::Done)
         })
         .await
@@ -176,17 +210,13 @@ fn row(plan: &Plan, today: chrono::NaiveDate) -> Vec<Cell> {
         PlanStatus::Active => "active",
         PlanStatus::Retired => "retired",
     };
-    let on_day = match plan.on_day {
-        OnDay::EnrollmentDay => "enrollment_day".to_owned(),
-        OnDay::Fixed(day) => day.to_string(),
-    };
     vec![
         Cell::text(&plan.id),
         Cell::Number(plan.version.into()),
         Cell::text(status),
         Cell::text(&plan.name),
         Cell::text(plan.every),
-        Cell::Text(on_day),
+        Cell::Text(day(plan)),
         Cell::text(plan.charge_at),
         Cell::text(plan.zone.name()),
         Cell::text(plan.business_days.as_str()),

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::{Exit, Stop};
-use super::output::{Cell, Column, Listing};
+use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
+use super::output::{Cell, Column, Listing, counted};
 use super::signals::Signals;
 use super::{Context, problem};
-use crate::app::App;
+use crate::app::{App, AppError};
 use crate::config::Config;
 use crate::engine::RunReport;
 use crate::telemetry;
@@ -23,7 +23,7 @@ pub(super) enum Run {
         autopay run once --dry-run --as-of 2027-01-04T06:00:00-06:00\n  \
         autopay run once -o json\n\n\
         A dry run prints the agenda and its hash; it sends nothing and writes nothing. A real run over the same book logs the same hash.\n\
-        Exit codes: 0, 2 wrong usage or configuration, 9 rows were set aside or are due again, 11 database or gateway unavailable and \
+        Exit codes: 0, 2 wrong usage or configuration, 4 the gateway refuses the credentials and nothing was sent, 9 rows were set aside or are due again, 11 database or gateway unavailable and \
         nothing was sent, 12 outcomes are unknown (they are asked about at the next pass).")]
     Once(Once),
 }
@@ -143,8 +143,9 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
     printing.listing.finish_with(&[("as_of", &as_of_text), ("agenda_hash", &report.agenda_hash)])?;
     let RunReport { items, sent, unknown, skipped, parked, waiting, quarantined, agenda_hash, .. } = &report;
     context.printer.say(&format!(
-        "{items} items as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked} without a method, {waiting} waiting, \
+        "{} as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked} without a method, {waiting} waiting, \
          {quarantined} to set aside.",
+        counted(usize::try_from(*items).unwrap_or(usize::MAX), "item", "items"),
         as_of_text
     ));
     // The hash is what two runs are compared by: said even when everything else is quiet.
@@ -187,9 +188,25 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
             });
         }
     };
+    // What is decided first does not depend on whether anybody reads the report.
     let waiting = app.store.attention().await?;
-    print(&report, context)?;
-    judge(&report, &waiting, config)
+    let judged = match judge(&report, &waiting, config) {
+        Err(Stop::Failed(Exit::Unavailable, problems)) => Err(away(app, problems).await),
+        judged => judged,
+    };
+    told(judged, print(&report, context))
+}
+
+/// Nothing reached the gateway: because it is away, or because it does not accept the credentials?
+async fn away(app: &App, problems: Vec<Problem>) -> Stop {
+    match app.gateway_ping().await {
+        Err(AppError::Gateway(why)) if refuses_credentials(&why) => {
+            let mut told = vec![Problem::new("gateway", "", why, CREDENTIALS)];
+            told.extend(problems);
+            Stop::Failed(Exit::SignIn, told)
+        }
+        Ok(_) | Err(_) => Stop::Failed(Exit::Unavailable, problems),
+    }
 }
 
 fn print(report: &RunReport, context: &Context) -> Result<(), Stop> {

@@ -2,13 +2,17 @@
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Subcommand};
-use domain::cadence::{self, AnchorDay, Cadence, Every, IfDayMissing};
-use domain::calendar::{BusinessDays, CalendarError, Zone};
+use domain::cadence::{self, AnchorDay, Cadence, Every, IfDayMissing, Unit};
+use domain::calendar::{BusinessDays, CalendarError};
 use domain::holidays::HolidayCalendar;
 
-use super::Context;
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
+use super::{Context, usage};
+use crate::files::near::zone;
+
+/// Most dates of one preview.
+const MOST_DATES: u32 = 10_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Schedule {
@@ -20,35 +24,63 @@ pub(super) enum Schedule {
     Preview(Preview),
 }
 
+/// Every value is text here, so that all wrong ones are named at once.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Preview {
     /// First date
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
-    anchor: NaiveDate,
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    anchor: String,
     /// Rhythm: a number of days, weeks, months, quarters or years
-    #[arg(long, value_name = "RHYTHM", value_parser = Every::parse)]
-    every: Every,
+    #[arg(long, value_name = "RHYTHM")]
+    every: String,
     /// Local time of day
-    #[arg(long, value_name = "HH:MM[:SS]", value_parser = time)]
-    at: NaiveTime,
+    #[arg(long, value_name = "HH:MM[:SS]")]
+    at: String,
     /// IANA time zone
-    #[arg(long, value_name = "ZONE", value_parser = Zone::parse)]
-    zone: Zone,
+    #[arg(long, value_name = "ZONE")]
+    zone: String,
     /// How many dates, 1 to 10000
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    count: u32,
-    /// Day of the month, 1 to 31 or last_day [default: the anchor's own]
-    #[arg(long, value_name = "DAY", value_parser = AnchorDay::parse)]
-    on_day: Option<AnchorDay>,
+    #[arg(long, default_value = "12", allow_hyphen_values = true)]
+    count: String,
+    /// Day of the month, 1 to 31 or last_day [default: the anchor's own]; for months, quarters and years
+    #[arg(long, value_name = "DAY", allow_hyphen_values = true)]
+    on_day: Option<String>,
     /// What happens in months without that day: last_day or skip
-    #[arg(long, value_name = "RULE", default_value = "last_day", value_parser = IfDayMissing::parse)]
-    if_day_missing: IfDayMissing,
+    #[arg(long, value_name = "RULE", default_value = "last_day")]
+    if_day_missing: String,
     /// What happens on days on which banks are closed: none, next, modified_next or previous
-    #[arg(long, value_name = "RULE", default_value = "none", value_parser = BusinessDays::parse)]
-    business_days: BusinessDays,
+    #[arg(long, value_name = "RULE", default_value = "none")]
+    business_days: String,
     /// Which days those are: us-federal-reserve
-    #[arg(long, value_name = "CALENDAR", value_parser = HolidayCalendar::parse)]
-    calendar: Option<HolidayCalendar>,
+    #[arg(long, value_name = "CALENDAR")]
+    calendar: Option<String>,
+}
+
+/// Reads the values of flags and remembers each that is wrong.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn read<T, E: ToString>(&mut self, flag: &str, text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.problems.push(usage::refused(flag, text, &why.to_string()));
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, flag: &str, value: impl std::fmt::Display, why: &str) {
+        self.problems.push(usage::refused(flag, &value.to_string(), why));
+    }
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|count| (1..=MOST_DATES).contains(count));
+    number.ok_or_else(|| format!("is not a whole number from 1 to {MOST_DATES}: write one"))
 }
 
 /// A civil date, in ten characters.
@@ -75,16 +107,8 @@ const COLUMNS: &[Column] =
 
 pub(super) fn run(command: &Schedule, context: &Context) -> Result<Exit, Stop> {
     let Schedule::Preview(preview) = command;
-    let Preview { anchor, every, at, zone, count, on_day, if_day_missing, business_days, calendar } = preview.clone();
-    let refused = |flag: &str, error: &CalendarError| Stop::usage(flag, anchor, &error.to_string());
-    let day = on_day.unwrap_or_else(|| AnchorDay::of(anchor));
-    let cadence = Cadence::new(anchor, day, every, if_day_missing).map_err(|error| refused("--anchor", &error))?;
-    // There is one calendar to choose from; a plan file still has to name it, because a plan outlives this build.
-    let calendar =
-        calendar.or_else(|| (business_days != BusinessDays::None).then_some(HolidayCalendar::UsFederalReserve));
-    let occurrences = cadence::Schedule::new(cadence, at, zone, business_days, calendar)
-        .and_then(|schedule| schedule.preview(count))
-        .map_err(|error| Stop::usage("schedule", "", &error.to_string()))?;
+    let (schedule, count) = understood(preview)?;
+    let occurrences = schedule.preview(count).map_err(|error| beyond(&error, preview))?;
     let rows: Vec<Vec<Cell>> = occurrences
         .iter()
         .map(|one| {
@@ -93,6 +117,50 @@ pub(super) fn run(command: &Schedule, context: &Context) -> Result<Exit, Stop> {
         .collect();
     context.printer.rows(COLUMNS, &rows)?;
     Ok(Exit::Done)
+}
+
+/// The schedule that the flags describe, or every flag that is wrong.
+fn understood(preview: &Preview) -> Result<(cadence::Schedule, u32), Stop> {
+    let mut r = Reader::default();
+    let anchor = r.read("--anchor", &preview.anchor, date);
+    let every = r.read("--every", &preview.every, Every::parse);
+    let at = r.read("--at", &preview.at, time);
+    let zone = r.read("--zone", &preview.zone, zone);
+    let count = r.read("--count", &preview.count, count);
+    let on_day = preview.on_day.as_deref().and_then(|text| r.read("--on-day", text, AnchorDay::parse));
+    let if_day_missing = r.read("--if-day-missing", &preview.if_day_missing, IfDayMissing::parse);
+    let business_days = r.read("--business-days", &preview.business_days, BusinessDays::parse);
+    let calendar = preview.calendar.as_deref().map(|text| r.read("--calendar", text, HolidayCalendar::parse));
+    if let (Some(every), Some(text)) = (every, &preview.on_day)
+        && matches!(every.unit(), Unit::Day | Unit::Week)
+    {
+        r.refuse("--on-day", text, "has no meaning for a rhythm of days or weeks: leave it out");
+    }
+    let (Some(anchor), Some(every), Some(at), Some(zone), Some(count)) = (anchor, every, at, zone, count) else {
+        return Err(Stop::Failed(Exit::Usage, r.problems));
+    };
+    let (Some(if_day_missing), Some(business_days), true) = (if_day_missing, business_days, r.problems.is_empty())
+    else {
+        return Err(Stop::Failed(Exit::Usage, r.problems));
+    };
+    let day = on_day.unwrap_or_else(|| AnchorDay::of(anchor));
+    let cadence = Cadence::new(anchor, day, every, if_day_missing)
+        .map_err(|error| Stop::usage("--anchor", anchor, &error.to_string()))?;
+    // There is one calendar to choose from; a plan file still has to name it, because a plan outlives this build.
+    let named = calendar.flatten();
+    let calendar = named.or_else(|| (business_days != BusinessDays::None).then_some(HolidayCalendar::UsFederalReserve));
+    let schedule = cadence::Schedule::new(cadence, at, zone, business_days, calendar)
+        .map_err(|error| Stop::usage("schedule", "", &error.to_string()))?;
+    Ok((schedule, count))
+}
+
+/// The dates asked for lead beyond what can be computed.
+fn beyond(error: &CalendarError, preview: &Preview) -> Stop {
+    let said = error.to_string();
+    let message = said.rsplit_once(": ").map_or(said.as_str(), |(message, _)| message);
+    let place = format!("--anchor {} --count {}", preview.anchor, preview.count);
+    let mend = "write an earlier --anchor, or a smaller --count";
+    Stop::because(Exit::Usage, Problem::new(place, "", message, mend))
 }
 
 #[cfg(test)]

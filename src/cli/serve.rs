@@ -16,7 +16,7 @@ use super::{Context, logging, person};
 use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
-use crate::config::Config;
+use crate::config::{Config, plainly};
 use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
 
@@ -30,11 +30,16 @@ const OPEN_PAUSE_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Address of the probes, and of the metrics unless they have their own
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Brings the schema up first
     #[arg(long)]
     migrate: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let refused = |_| "is not an address and a port: write one such as 127.0.0.1:8080 or 0.0.0.0:8080".to_owned();
+    text.parse().map_err(refused)
 }
 
 pub(super) async fn run(command: Serve, context: &Context) -> Result<Exit, Stop> {
@@ -159,7 +164,7 @@ async fn work(
 
 async fn bind(key: &str, address: SocketAddr) -> Result<Bound, Stop> {
     api::bind(address).await.map_err(|error| {
-        let message = format!("cannot be listened on: {error}");
+        let message = format!("cannot be listened on: {}", plainly(&error));
         Stop::because(
             Exit::Usage,
             Problem::new(key, address.to_string(), message, "choose a free address, or stop whoever has it"),

@@ -13,8 +13,8 @@ pub(super) struct Record {
     pub(super) line: usize,
     /// Its fields without their quotation marks; at most one more than [`MOST_FIELDS`].
     pub(super) fields: Vec<String>,
-    /// The column, in characters from 1, each field begins at. Kept for the first record only.
-    pub(super) columns: Vec<usize>,
+    /// The line, and the column in characters, both from 1, at which each field begins.
+    pub(super) places: Vec<(usize, usize)>,
     /// The field, from 0, in which a quotation mark stands where none may.
     pub(super) stray_quote: Option<usize>,
     /// The field, from 0, whose closing quotation mark is missing up to the end of the file.
@@ -26,12 +26,11 @@ pub(super) struct Record {
 pub(super) struct Records<'t> {
     rest: &'t str,
     line: usize,
-    first: bool,
 }
 
 impl<'t> Records<'t> {
     pub(super) const fn new(text: &'t str) -> Self {
-        Self { rest: text, line: 1, first: true }
+        Self { rest: text, line: 1 }
     }
 
     fn take(&mut self, bytes: usize) -> &'t str {
@@ -94,7 +93,7 @@ impl Iterator for Records<'_> {
         let mut column = 1;
         loop {
             let place = record.fields.len();
-            let before = self.rest;
+            let (before, line) = (self.rest, self.line);
             let mut field;
             if self.rest.starts_with('"') {
                 self.take(1);
@@ -116,17 +115,15 @@ impl Iterator for Records<'_> {
             }
             if place <= MOST_FIELDS {
                 record.fields.push(field);
+                record.places.push((line, column));
             }
-            if self.first && place <= MOST_FIELDS {
-                record.columns.push(column);
-                let used = before.len() - self.rest.len();
-                column += before.get(..used).map_or(0, |used| used.chars().count()) + 1;
-            }
+            let used = before.get(..before.len() - self.rest.len()).unwrap_or_default();
+            let (start, last_line) = used.rsplit_once('\n').map_or((column, used), |(_, last)| (1, last));
+            column = start + last_line.chars().count() + 1;
             if self.rest.starts_with(',') {
                 self.take(1);
             } else {
                 self.line_break();
-                self.first = false;
                 return Some(record);
             }
         }
@@ -165,6 +162,14 @@ mod tests {
         assert_eq!(record("a,b\"c\n").stray_quote, Some(1));
         assert_eq!(record("\"a\"b,c\n").stray_quote, Some(0));
         assert_eq!(record("a,\"b\nc\n").unclosed_quote, Some(1));
-        assert_eq!(record("ü,b,\"c\",d").columns, [1, 3, 5, 9]);
+    }
+
+    #[test]
+    fn fields_know_the_line_and_the_column_they_begin_at() {
+        let places: Vec<Vec<(usize, usize)>> =
+            Records::new("ü,b,\"c\",d\n1,\"two\nlines\",3\n4,5\n").map(|record| record.places).collect();
+        assert_eq!(places[0], [(1, 1), (1, 3), (1, 5), (1, 9)]);
+        assert_eq!(places[1], [(2, 1), (2, 3), (3, 8)]);
+        assert_eq!(places[2], [(4, 1), (4, 3)]);
     }
 }

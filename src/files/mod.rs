@@ -5,14 +5,15 @@
 
 mod csv_rows;
 pub mod mistake;
-mod near;
+pub(crate) mod near;
 pub mod plans;
 mod policies;
 pub mod roster;
 mod sheet;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
 pub use mistake::FileMistake;
-pub use plans::{CatalogFiles, read_catalog, read_plan, read_policy};
+pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};

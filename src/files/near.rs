@@ -1,22 +1,64 @@
 //! The known word nearest to a mistyped one.
 
+use domain::calendar::Zone;
+
 /// Words longer than this are nobody's typing error, and comparing them would be slow.
 const LONGEST: usize = 40;
+/// The beginning of a word counts as the word from so many characters on.
+const BEGINNING: usize = 3;
+/// The names of zones are long and alike: further apart than this, another place is meant.
+const ZONE_EDITS: usize = 2;
 
-/// The nearest of `known`, if it is near enough to be what was meant.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+/// The nearest of `known`, if it is near enough to be what was meant: the only one that begins so, else the one the fewest single
+/// edits away.
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let length = word.chars().count();
     if length > LONGEST {
         return None;
     }
     let lower = word.trim().to_lowercase().replace(['-', ' '], "_");
     let most = (length / 3).max(1);
-    known
-        .into_iter()
-        .map(|candidate| (distance(&lower, &candidate.to_lowercase().replace(['-', ' '], "_")), candidate))
-        .filter(|(away, _)| *away <= most)
-        .min_by_key(|(away, _)| *away)
-        .map(|(_, candidate)| candidate)
+    let mut best: Option<(usize, &str)> = None;
+    let mut begun = Vec::new();
+    for candidate in known {
+        let plain = candidate.to_lowercase().replace(['-', ' '], "_");
+        if length >= BEGINNING && plain.starts_with(&lower) {
+            begun.push(candidate);
+        }
+        let away = distance(&lower, &plain);
+        if away <= most && best.is_none_or(|(before, _)| away < before) {
+            best = Some((away, candidate));
+        }
+    }
+    match (begun.as_slice(), best) {
+        (_, Some((0 | 1, near))) => Some(near),
+        ([only], _) => Some(only),
+        (_, near) => near.map(|(_, candidate)| candidate),
+    }
+}
+
+/// Reads the name of a time zone; a name that is nearly one is told which.
+///
+/// # Errors
+/// A sentence "what is wrong: what to write".
+pub(crate) fn zone(text: &str) -> Result<Zone, String> {
+    let refused = match Zone::parse(text) {
+        Ok(zone) => return Ok(zone),
+        Err(error) => error.to_string(),
+    };
+    if !text.contains('/') || text.chars().count() > LONGEST || !refused.contains("write its IANA name") {
+        return Err(refused);
+    }
+    let wanted = text.to_lowercase();
+    let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    let near = names
+        .map(|name| (distance(&wanted, &name.to_lowercase()), name))
+        .filter(|(away, name)| *away <= ZONE_EDITS && Zone::parse(name).is_ok())
+        .min_by_key(|(away, _)| *away);
+    match (near, refused.rsplit_once(": ")) {
+        (Some((_, name)), Some((wrong, _))) => Err(format!("{wrong}: did you mean {name}?")),
+        (Some(_) | None, _) => Err(refused),
+    }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
@@ -65,5 +107,26 @@ mod tests {
         assert_eq!(nearest("timezone", known), Some("time_zone"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest(&"e".repeat(100_000), known), None);
+    }
+
+    #[test]
+    fn the_beginning_of_one_word_means_that_word() {
+        let known = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
+        assert_eq!(nearest("customer_ref", known), Some("customer_reference"));
+        assert_eq!(nearest("customer", known), None);
+    }
+
+    #[test]
+    fn a_zone_that_is_nearly_one_is_told_which() {
+        for (text, name) in
+            [("America/Chcago", "America/Chicago"), ("US/Estern", "US/Eastern"), ("Europe/Kyv", "Europe/Kyiv")]
+        {
+            let refused = zone(text).unwrap_err();
+            assert!(refused.ends_with(&format!(": did you mean {name}?")), "{refused}");
+        }
+        for text in ["Mars/Base", "EST5", "-05:00", ""] {
+            assert!(!zone(text).unwrap_err().contains("did you mean"), "{text}");
+        }
+        assert!(zone("America/Chicago").is_ok());
     }
 }

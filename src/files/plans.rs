@@ -11,13 +11,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use domain::dunning::Policy;
+use domain::id::{PlanId, looks_like_a_card_number};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, StepSpec};
 
-use super::mistake::{FileMistake, halves, holds_a_card_number, shown};
-use super::near::nearest;
+use super::mistake::{FileMistake, halves, plainly, shown};
+use super::near::{self, nearest};
 use super::policies;
-use super::sheet::{Kind, Need, Sheet, Tab};
+use super::sheet::{Kind, Need, Sheet, Tab, written};
 
 /// Most plan and policy files in one directory.
 pub const MOST_FILES: usize = 10_000;
@@ -178,7 +179,7 @@ fn stem(path: &Path) -> Option<String> {
 
 fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
     let mend = "check the name and that you may read it";
-    FileMistake::of_file(label, "unreadable", format!("this cannot be read ({why})"), mend)
+    FileMistake::of_file(label, "unreadable", format!("this cannot be read ({})", plainly(why)), mend)
 }
 
 /// The TOML files of a directory, by name.
@@ -252,6 +253,37 @@ pub fn read_policy(label: &str, text: &str) -> Result<Policy, Vec<FileMistake>> 
         (Some(policy), _, mistakes) if mistakes.is_empty() => Ok(policy),
         (_, _, mistakes) => Err(mistakes),
     }
+}
+
+/// A mistake about a field of a plan that was read from a directory, at its place: for what only the caller can judge. `value` of the
+/// mistake is what stands there, empty when the file leaves the field out.
+#[must_use]
+pub fn mistake_in_plan(
+    dir: &Path,
+    plan: &PlanId,
+    field: &str,
+    code: &'static str,
+    message: &str,
+    mend: &str,
+) -> FileMistake {
+    let path = dir.join(format!("{plan}.toml"));
+    let label = path.display().to_string();
+    let whole = FileMistake::of_file(&label, code, message, mend);
+    let Ok(text) = text_of(&path, &label) else { return whole };
+    let (sheet, entries) = Sheet::open(&label, &text);
+    let mut level = entries.as_deref().unwrap_or_default();
+    let mut found = None;
+    for key in field.split('.') {
+        let Some(entry) = level.iter().find(|entry| entry.key == key) else { break };
+        found = Some(entry);
+        level = match &entry.node.kind {
+            Kind::Table(inner) => inner,
+            _ => &[],
+        };
+    }
+    let Some(entry) = found else { return whole };
+    let (line, column) = sheet.line_and_column(entry.node.at);
+    FileMistake { line, column, value: shown(&written(entry)), ..whole }
 }
 
 /// Checks the first line of meaning: what kind of file this is.
@@ -459,13 +491,18 @@ fn understood(sheet: &mut Sheet<'_>, spec: &PlanSpec) -> Option<Plan> {
     }
     for one in found {
         if sheet.is_refused(&one.field)
-            || holds_a_card_number(&one.value)
+            || looks_like_a_card_number(&one.value)
             || one.message.contains("looks like a card number")
         {
             continue;
         }
         let key = one.field.rsplit('.').next().unwrap_or_default();
-        let (mut wrong, mend) = halves(&one.message);
+        let said = match (key, near::zone(&one.value)) {
+            // This room knows the names that are nearly right.
+            ("time_zone", Err(said)) => said,
+            _ => one.message.clone(),
+        };
+        let (mut wrong, mend) = halves(&said);
         if ["is ", "has ", "holds ", "stands ", "needs ", "does "].iter().any(|verb| wrong.starts_with(verb)) {
             wrong = format!("{key} {wrong}");
         }

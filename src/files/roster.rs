@@ -5,19 +5,18 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use domain::agenda::{enrol, planned};
 use domain::cadence::{AnchorDay, Unit};
-use domain::calendar::Zone;
-use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
+use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use serde::Serialize;
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
-use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, holds_a_card_number, is_personal, shown};
-use super::near::nearest;
+use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
+use super::near::{self, nearest};
 use super::plans::not_utf8;
 
 /// Largest roster, in bytes.
@@ -49,10 +48,15 @@ pub const COLUMNS: [&str; 15] = [
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
 
 const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
+/// A header to begin with.
+const HEADER: [&str; 6] =
+    ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
+/// How far a consent may lie ahead of our clock: clocks differ a little.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(1);
 /// The metadata key under which the owner's own customer id goes to the gateway.
 const REFERENCE_KEY: &str = "customerId";
 
@@ -85,6 +89,8 @@ pub struct RosterRow {
     pub line: u64,
     /// Its fields as given, except that what looks like a card number is not kept.
     pub fields: Vec<String>,
+    /// Line and column, from 1, at which each field begins; empty for a row that is good as it stands.
+    pub places: Vec<(usize, usize)>,
     /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
     pub outcome: Result<Subscription, Vec<RowMistake>>,
 }
@@ -104,6 +110,15 @@ pub struct RowMistake {
     pub mend: String,
 }
 
+impl RosterRow {
+    /// Line and column at which a field begins. Of a good row that the caller refused, as if no field needed quotation marks.
+    fn place(&self, field: usize) -> (usize, usize) {
+        let before = || self.fields.iter().take(field).map(|field| field.chars().count() + 1).sum::<usize>();
+        let line = || usize::try_from(self.line).unwrap_or(usize::MAX);
+        self.places.get(field).copied().unwrap_or_else(|| (line(), before() + 1))
+    }
+}
+
 impl Roster {
     /// Is there nothing wrong in the whole file?
     #[must_use]
@@ -111,14 +126,14 @@ impl Roster {
         self.file_mistakes.is_empty() && self.rows.iter().all(|row| row.outcome.is_ok())
     }
 
-    /// Every mistake, of the file and of its rows, as mistakes of the file: for the terminal. The column of a row's mistake is the
-    /// number of its field.
+    /// Every mistake, of the file and of its rows, as mistakes of the file: for the terminal.
     #[must_use]
     pub fn mistakes(&self, label: &str) -> Vec<FileMistake> {
         let mut all = self.file_mistakes.clone();
         for row in &self.rows {
             for mistake in row.outcome.as_ref().err().into_iter().flatten() {
-                let field = self.headers.iter().position(|name| *name == mistake.column).map_or(1, |place| place + 1);
+                let field = self.headers.iter().position(|name| *name == mistake.column);
+                let (line, column) = row.place(field.unwrap_or_default());
                 let value = if mistake.column.is_empty() {
                     mistake.value.clone()
                 } else {
@@ -126,8 +141,8 @@ impl Roster {
                 };
                 all.push(FileMistake {
                     path: label.to_owned(),
-                    line: usize::try_from(row.line).unwrap_or(usize::MAX),
-                    column: field,
+                    line,
+                    column,
                     code: mistake.code,
                     value: shown(&value),
                     message: mistake.message.clone(),
@@ -193,13 +208,11 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
         }
         let outcome =
             Row { columns: &columns, record: &record, context, mistakes: Vec::new() }.read(&header, &mut earlier);
-        let fields = record.fields.iter().enumerate().map(|(place, field)| {
-            let name = header.fields.get(place).map_or("", String::as_str);
-            if is_card(name, field) { HIDDEN.to_owned() } else { field.clone() }
-        });
+        let fields = record.fields.iter().map(|field| kept(field));
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),
             fields: fields.collect(),
+            places: if outcome.is_err() { record.places.clone() } else { Vec::new() },
             outcome,
         });
     }
@@ -223,14 +236,36 @@ fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>
         let mend = "split it into several files";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 64 MiB", mend)));
     }
+    if is_wide(bytes) {
+        let mend = "save it again with the encoding UTF-8 (in a spreadsheet: \"CSV UTF-8\")";
+        return Err(Box::new(FileMistake::of_file(label, "not_utf8", "the file is in UTF-16, not in UTF-8", mend)));
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(label, bytes, error.valid_up_to())))?;
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.contains('\r') && !text.contains('\n') {
+        let message = "the lines end with carriage returns alone, as on very old computers";
+        let mend = "save the file again with line ends of today (LF or CRLF)";
+        return Err(Box::new(FileMistake::of_file(label, "line_ends", message, mend)));
+    }
+    Ok(text)
+}
+
+/// Text in UTF-16 without a mark at its beginning: every other byte of what is written in Latin letters is zero.
+fn is_wide(bytes: &[u8]) -> bool {
+    let start = bytes.get(..bytes.len().min(400)).unwrap_or_default();
+    let zeros = |odd: usize| start.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
+    start.len() >= 4 && (zeros(0) * 3 > start.len() || zeros(1) * 3 > start.len())
 }
 
 /// Checks the header; `false` when the rows below it cannot be read at all.
 fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
     let line = header.line;
-    for (mark, code, name) in [(';', "semicolon_separated", "semicolons"), ('\t', "tab_separated", "tabs")] {
+    let separators = [
+        (';', "semicolon_separated", "semicolons"),
+        ('\t', "tab_separated", "tabs"),
+        ('|', "bar_separated", "vertical bars"),
+    ];
+    for (mark, code, name) in separators {
         if header.fields.len() == 1 && header.fields.iter().any(|only| only.contains(mark)) {
             let message = format!("the fields are separated by {name}, not by commas");
             let mend = "save the file as CSV with commas";
@@ -250,72 +285,112 @@ fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -
         mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "too_many_columns", message, mend) });
         return false;
     }
-    let mut recognised = false;
+    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS);
+    // What a column is, or is meant to be, so that it is not called missing too.
+    let mut meant: Vec<&str> = Vec::new();
+    let restyled: Vec<usize> = (0..header.fields.len()).filter(|place| restyled(header, *place).is_some()).collect();
+    if restyled.len() > 1 {
+        meant.extend(restyled.iter().filter_map(|place| self::restyled(header, *place)));
+        let names: Vec<String> = header.fields.iter().map(|name| plain_name(name)).collect();
+        let message = "the columns are not written in small letters with underscores";
+        mistakes.push(FileMistake {
+            line,
+            column: restyled.first().map_or(1, |place| column_of(header, *place)),
+            value: restyled
+                .first()
+                .and_then(|place| header.fields.get(*place))
+                .map(|name| shown(name))
+                .unwrap_or_default(),
+            ..FileMistake::of_file(label, "column_style", message, format!("write {}", names.join(",")))
+        });
+    }
+    let mut strange = Vec::new();
+    let mut recognised = restyled.len() > 1;
     for (place, name) in header.fields.iter().enumerate() {
-        let column = header.columns.get(place).copied().unwrap_or(1);
-        let mut note = |code: &'static str, message: String, mend: String| {
-            mistakes.push(FileMistake {
-                path: label.to_owned(),
-                line,
-                column,
-                code,
-                value: shown(name),
-                message,
-                mend,
-            });
+        let mistake = |code: &'static str, message: String, mend: String| FileMistake {
+            path: label.to_owned(),
+            line,
+            column: column_of(header, place),
+            code,
+            value: shown(name),
+            message,
+            mend,
         };
-        let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS);
-        if holds_a_card_number(name) {
-            note("card_number", CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
+        if looks_like_a_card_number(name) {
+            mistakes.push(mistake("card_number", CARD_MESSAGE.to_owned(), CARD_MEND.to_owned()));
         } else if known().any(|column| column == name) {
             recognised = true;
             if header.fields.iter().take(place).any(|before| before == name) {
-                note(
-                    "duplicate_column",
-                    format!("the column {name} stands here twice"),
-                    "remove one of the two".to_owned(),
-                );
+                let message = format!("the column {name} stands here twice");
+                mistakes.push(mistake("duplicate_column", message, "remove one of the two".to_owned()));
             }
+        } else if restyled.len() > 1 && restyled.contains(&place) {
+            // Said already, for all of them.
         } else if is_personal(name) {
             let message =
                 format!("the column {} suggests data about a person, which may not enter autopay", shown(name));
-            note("personal_data", message, "remove the column; name the customer by an id".to_owned());
+            let mend = "remove the column; name the customer by an id".to_owned();
+            mistakes.push(mistake("personal_data", message, mend));
         } else if name.trim().is_empty() {
-            note("unknown_column", "a column has no name".to_owned(), "name the column, or remove it".to_owned());
+            let mend = "name the column, or remove it".to_owned();
+            strange.push(mistake("unknown_column", "a column has no name".to_owned(), mend));
         } else {
             let mend = match nearest(name, known()) {
-                Some(near) => format!("write {near}"),
+                Some(near) => {
+                    recognised = true;
+                    meant.push(near);
+                    format!("write {near}")
+                }
                 None => format!("remove the column; columns known here: {}", COLUMNS.join(", ")),
             };
-            note("unknown_column", format!("{} is not a column of a roster", shown(name)), mend);
+            strange.push(mistake("unknown_column", format!("{} is not a column of a roster", shown(name)), mend));
         }
     }
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|needed| !header.fields.iter().any(|name| name == needed)).collect();
-    for needed in &missing {
-        let message = format!("the column {needed} is missing");
-        mistakes.push(FileMistake {
-            line,
-            ..FileMistake::of_file(label, "missing_column", message, format!("add the column {needed}"))
-        });
+    if !recognised {
+        let message = "the first line names no column of a roster";
+        let mend = format!("write a header there, such as {}", HEADER.join(","));
+        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "no_header", message, mend) });
+        return false;
     }
-    if !CUSTOMER.iter().any(|column| header.fields.iter().any(|name| name == column)) {
-        let message = "no column says who the customer is".to_owned();
-        let mend = format!("add one of {}", CUSTOMER.join(", "));
+    mistakes.extend(strange);
+    let stands = |column: &str| meant.contains(&column) || header.fields.iter().any(|name| name == column);
+    let mut missing = |message: String, mend: String| {
         mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "missing_column", message, mend) });
+    };
+    for needed in NEEDED.into_iter().filter(|needed| !stands(needed)) {
+        missing(format!("the column {needed} is missing"), format!("add the column {needed}"));
     }
-    recognised
+    if !CUSTOMER.into_iter().any(stands) {
+        let mend = format!("add one of {}", CUSTOMER.join(", "));
+        missing("no column says who the customer is".to_owned(), mend);
+    }
+    if stands("payment_method_id") && !stands("method_kind") {
+        let message = "payment_method_id stands here without the column method_kind".to_owned();
+        missing(message, "add the column method_kind, with card or bank_account in each row".to_owned());
+    }
+    // Without one column that is written as it should be, the rows could only repeat what was said.
+    header.fields.iter().any(|name| known().any(|column| column == name))
+}
+
+/// A column's name as it would be written here.
+fn plain_name(name: &str) -> String {
+    name.trim().to_lowercase().replace([' ', '-'], "_")
+}
+
+/// The column that a name means which only differs from it in its letters' size, its spaces or its hyphens.
+fn restyled(header: &Record, place: usize) -> Option<&'static str> {
+    let name = header.fields.get(place)?;
+    let plain = plain_name(name);
+    COLUMNS.into_iter().chain(REPORT_COLUMNS).find(|column| *column == plain && *column != name.as_str())
+}
+
+fn column_of(header: &Record, place: usize) -> usize {
+    header.places.get(place).map_or(1, |(_, column)| *column)
 }
 
 /// A cell of the file, unless it looks like a card number.
 fn kept(field: &str) -> String {
-    if holds_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
-}
-
-/// Card-number-shaped, and not merely a UUID whose digits pass by chance.
-fn is_card(column: &str, field: &str) -> bool {
-    let uuid = matches!(column, "payment_method_id" | "customer_hsid") && field.parse::<PaymentMethodId>().is_ok();
-    !uuid && holds_a_card_number(field)
+    if looks_like_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
 }
 
 struct Row<'r, 'a> {
@@ -372,7 +447,7 @@ impl<'a> Row<'_, 'a> {
         let mut usable = true;
         for (place, field) in self.record.fields.iter().enumerate() {
             let column = header.fields.get(place).cloned().unwrap_or_default();
-            if is_card(&column, field) {
+            if looks_like_a_card_number(field) {
                 usable = false;
                 let value = HIDDEN.to_owned();
                 let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
@@ -408,8 +483,7 @@ impl<'a> Row<'_, 'a> {
         let method = self.method();
         let customer = self.customer();
         let anchor_day = self.anchor_day(plan);
-        let zone =
-            self.value("time_zone", |text| Zone::parse(text).map_err(|error| error.to_string()), "time_zone_invalid");
+        let zone = self.value("time_zone", near::zone, "time_zone_invalid");
         let amount = self.amount(plan);
         if !self.mistakes.is_empty() || !usable {
             return Err(self.mistakes);
@@ -462,8 +536,13 @@ impl<'a> Row<'_, 'a> {
 
     /// The field of a column, `None` where the column or the text is missing.
     fn raw(&self, column: &str) -> Option<&str> {
-        let field = self.record.fields.get(*self.columns.get(column)?)?;
-        (!field.is_empty()).then_some(field.as_str())
+        let field = self.record.fields.get(*self.columns.get(column)?)?.as_str();
+        // In a report that comes back, the apostrophe before what a spreadsheet would take for a formula is our own.
+        let field = match field.strip_prefix('\'') {
+            Some(rest) if self.columns.contains_key("row_status") && starts_a_formula(rest) => rest,
+            Some(_) | None => field,
+        };
+        (!field.is_empty()).then_some(field)
     }
 
     fn is_blank(&self, column: &str) -> bool {
@@ -473,7 +552,7 @@ impl<'a> Row<'_, 'a> {
     /// The field of a column, when nothing is wrong with its characters.
     fn field(&mut self, column: &str) -> Option<String> {
         let text = self.raw(column)?.to_owned();
-        if is_card(column, &text) || text.len() > LONGEST_FIELD {
+        if looks_like_a_card_number(&text) || text.len() > LONGEST_FIELD {
             // Said already.
             None
         } else if text.contains(char::is_control) {
@@ -586,28 +665,47 @@ impl<'a> Row<'_, 'a> {
     }
 
     fn method(&mut self) -> Option<Method> {
-        let parse = |text: &str| text.parse::<PaymentMethodId>().map_err(|error| error.to_string());
+        let parse = |text: &str| match text.parse::<PaymentMethodId>() {
+            Ok(id) if id.0.is_nil() => Err("is nobody's method: write the id that the wallet gave it".to_owned()),
+            Ok(id) => Ok(id),
+            Err(error) => Err(error.to_string()),
+        };
+        let named = !self.is_blank("payment_method_id");
         let id = self.value("payment_method_id", parse, "payment_method_id_invalid");
         let kinds = |text: &str| {
             MethodKind::parse(text)
                 .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
         };
-        let kind = self.value("method_kind", kinds, "method_kind_invalid").unwrap_or(MethodKind::Card);
-        let consent = self.consent(id.is_some() && kind == MethodKind::BankAccount);
-        id.map(|id| Method { id, kind, consent })
+        let kind = self.value("method_kind", kinds, "method_kind_invalid");
+        if named && self.columns.contains_key("method_kind") && self.is_blank("method_kind") {
+            let message = "method_kind is empty, and payment_method_id names a method";
+            self.note("method_kind", "missing_value", message, "write card or bank_account");
+        }
+        if !named && kind.is_some() {
+            let message = "payment_method_id is empty, and method_kind names a kind of method";
+            let mend = "write the id of the saved method, or leave method_kind empty";
+            self.note("payment_method_id", "method_missing", message, mend);
+        }
+        let consent = self.consent(kind, named);
+        Some(Method { id: id?, kind: kind?, consent })
     }
 
-    fn consent(&mut self, needed: bool) -> Option<Consent> {
+    fn consent(&mut self, kind: Option<MethodKind>, named: bool) -> Option<Consent> {
         let blank: Vec<&str> = CONSENT.into_iter().filter(|column| self.is_blank(column)).collect();
+        let filled = CONSENT.into_iter().find(|column| !self.is_blank(column));
         let texts = |text: &str| {
             let fits = text.chars().count() <= REFERENCE_CHARS;
             fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
         };
         let id = self.value("consent_id", texts, "consent_id_invalid");
-        let moments = |text: &str| {
-            DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)).map_err(|_| {
-                "is not a moment with its offset: write for example 2026-11-30T14:05:00Z or 2026-11-30T08:05:00-06:00".to_owned()
-            })
+        let latest = self.context.now + CLOCKS_DIFFER;
+        let moments = |text: &str| match DateTime::parse_from_rfc3339(text) {
+            Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
+            Ok(at) => Ok(at.with_timezone(&Utc)),
+            Err(_) => Err(
+                "is not a moment with its offset: write for example 2026-11-30T14:05:00Z or 2026-11-30T08:05:00-06:00"
+                    .to_owned(),
+            ),
         };
         let at = self.value("consent_at", moments, "consent_at_invalid");
         let channels = |text: &str| match text {
@@ -619,15 +717,26 @@ impl<'a> Row<'_, 'a> {
             _ => Err("is not a way of consenting: write WEB or TEL".to_owned()),
         };
         let channel = self.value("consent_channel", channels, "consent_channel_invalid");
-        let some = blank.len() < CONSENT.len();
-        for column in blank {
-            if needed {
-                let message = format!("{column} is empty, and every debit of a bank account needs its consent");
-                self.note(column, "consent_missing", message, "write consent_id, consent_at and consent_channel");
-            } else if some {
-                let message = format!("{column} is empty, and a consent is kept whole or not at all");
-                self.note(column, "consent_incomplete", message, "write all three consent columns, or none");
+        match (kind, filled) {
+            (Some(MethodKind::BankAccount), _) if named => {
+                if let Some(first) = blank.first() {
+                    let verb = if blank.len() == 1 { "is" } else { "are" };
+                    let message =
+                        format!("{} {verb} empty, and every debit of a bank account needs its consent", listed(&blank));
+                    self.note(first, "consent_missing", message, format!("write {}", listed(&CONSENT)));
+                }
             }
+            (Some(MethodKind::Card), Some(filled)) => {
+                let message = "a consent belongs to a bank account, and method_kind is card";
+                let mend = format!("leave {} empty, or write bank_account", listed(&CONSENT));
+                self.note(filled, "consent_without_account", message, mend);
+            }
+            (_, Some(filled)) if !named => {
+                let message = "a consent belongs to a bank account, and payment_method_id is empty";
+                let mend = format!("leave {} empty, or write the id of the saved method", listed(&CONSENT));
+                self.note(filled, "consent_without_account", message, mend);
+            }
+            (Some(_) | None, _) => {}
         }
         Some(Consent { id: id?, at: at?, channel: channel? })
     }
@@ -717,6 +826,14 @@ impl<'a> Row<'_, 'a> {
     }
 }
 
+/// `a, b and c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 fn iso_date(text: &str) -> Option<NaiveDate> {
     let shaped = text.len() == 10
         && text
@@ -726,8 +843,12 @@ fn iso_date(text: &str) -> Option<NaiveDate> {
     if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
 }
 
-/// The date that was probably there before a spreadsheet changed it, and how it was read.
+/// The date that was probably there before a spreadsheet changed it, and how it was read. Of the years that have four digits only.
 fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
+    likely_date(text).filter(|(date, _)| (1900..=9999).contains(&date.year()))
+}
+
+fn likely_date(text: &str) -> Option<(NaiveDate, &'static str)> {
     let day = text.split([' ', 'T']).next().unwrap_or_default();
     if let Some(date) = iso_date(day) {
         return Some((date, ", without a time"));
@@ -832,5 +953,9 @@ pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
 
 /// A cell that no spreadsheet takes for a formula.
 fn guarded(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+    if starts_a_formula(cell) { format!("'{cell}") } else { cell.to_owned() }
+}
+
+fn starts_a_formula(cell: &str) -> bool {
+    cell.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }

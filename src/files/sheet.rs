@@ -3,13 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::dunning::Wait;
+use domain::id::looks_like_a_card_number;
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, holds_a_card_number, shown};
+use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, shown};
 use super::near::nearest;
+use super::syntax::{broken_line, stands_alone};
 
 /// Most mistakes that are listed for one file. Nobody writes so many; the limit keeps a hostile file from costing minutes.
 const MOST_MISTAKES: usize = 1_000;
+/// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
+const MOST_BROKEN_LINES: usize = 50;
+/// Keys whose value may be any text: a number that stands there only lacks its quotation marks.
+const FREE_TEXT: &[&str] =
+    &["id", "name", "owner", "debit", "credit", "dunning", "statement_suffix", "notify", "hand_to"];
+/// Keys that count time, with the unit that a bare number most likely means.
+const WAITS: &[(&str, &str)] = &[
+    ("every", "month"),
+    ("free_first", "day"),
+    ("notify_before", "day"),
+    ("notice", "day"),
+    ("after", "day"),
+    ("give_up_after", "day"),
+];
 
 /// A key with its value.
 #[derive(Debug)]
@@ -97,6 +113,12 @@ pub(super) struct Sheet<'t> {
     places: BTreeMap<String, Place>,
     /// Fields already refused here: what the domain says about their stand-ins does not count.
     refused: BTreeSet<String>,
+    /// Fields that stand here under a mistyped name, in another table or on a line that cannot be read: not to be called missing too.
+    meant: BTreeSet<String>,
+    /// Tables under a mistyped name, by the field they are meant to be: they are read as that field.
+    mistyped: BTreeMap<String, String>,
+    /// Fields that are missing, unless it turns out that they are meant by something else.
+    absent: Vec<(String, FileMistake)>,
     /// Offsets at which card numbers stand: said once, and nothing else is said about them.
     hidden: BTreeSet<usize>,
     mistakes: Vec<FileMistake>,
@@ -113,46 +135,85 @@ impl<'t> Sheet<'t> {
             line_starts,
             places: BTreeMap::new(),
             refused: BTreeSet::new(),
+            meant: BTreeSet::new(),
+            mistyped: BTreeMap::new(),
+            absent: Vec::new(),
             hidden: BTreeSet::new(),
             mistakes: Vec::new(),
         };
-        let cards = mistake::card_numbers(text);
+        let cards: Vec<usize> = domain::id::card_numbers(text).into_iter().map(|card| card.start).collect();
         for at in &cards {
             sheet.add(*at, "card_number", HIDDEN, CARD_MESSAGE, CARD_MEND);
         }
-        match Document::parse(text) {
-            Ok(document) => {
-                let entries = entries_of(document.as_table(), text);
-                sheet.inspect(&entries, &cards);
-                (sheet, Some(entries))
-            }
-            Err(error) => {
-                sheet.syntax(&error);
-                (sheet, None)
-            }
+        let entries = sheet.tree();
+        if let Some(entries) = &entries {
+            sheet.inspect(entries, &cards);
         }
+        (sheet, entries)
+    }
+
+    /// The tree of the file. A line that cannot be read is named and passed over, so that the mistakes below it are named too; where one
+    /// line is not enough to pass over, such as in a heading or a text of several lines, what follows has no meaning and there is no tree.
+    fn tree(&mut self) -> Option<Vec<Entry>> {
+        let mut readable = self.text.to_owned();
+        let mut broken: Vec<(usize, String)> = Vec::new();
+        loop {
+            let error = match Document::parse(readable.as_str()) {
+                Ok(document) => {
+                    let entries = entries_of(document.as_table(), self.text);
+                    for (at, said) in broken {
+                        self.syntax(at, &said);
+                        let field = self.field_of_line(at);
+                        self.refused.extend(field.clone());
+                        self.meant.extend(field);
+                    }
+                    return Some(entries);
+                }
+                Err(error) => error,
+            };
+            let at = error.span().map_or(0, |span| span.start).min(self.text.len());
+            let said = error.message().to_lowercase();
+            let start = self.line_starts.get(self.line_index(at)).copied().unwrap_or_default();
+            let line = self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
+            let again = broken.iter().any(|(before, _)| self.line_index(*before) == self.line_index(at));
+            if !again {
+                broken.push((at, said));
+            }
+            if again || !stands_alone(line) || broken.len() > MOST_BROKEN_LINES {
+                broken.iter().for_each(|(at, said)| self.syntax(*at, said));
+                return None;
+            }
+            let blank = " ".repeat(line.len());
+            readable.replace_range(start..start + line.len(), &blank);
+        }
+    }
+
+    /// The field that the line of an offset writes, by the headings above it.
+    fn field_of_line(&self, at: usize) -> Option<String> {
+        let key = self.line_of(at).split_once('=')?.0.split_whitespace().next()?.to_owned();
+        let above = self.line_starts.get(..self.line_index(at)).unwrap_or_default();
+        let headings = above.iter().filter_map(|start| {
+            let line = self.text.get(*start..)?.lines().next()?.trim();
+            let name = line.strip_prefix('[')?.split(']').next()?;
+            Some(name.trim_start_matches('[').trim().to_owned()).map(|plain| (name.starts_with('['), plain))
+        });
+        let headings: Vec<(bool, String)> = headings.collect();
+        let Some((repeats, name)) = headings.last() else { return Some(key) };
+        if *repeats {
+            let place = headings.iter().filter(|(_, other)| other == name).count().saturating_sub(1);
+            return Some(format!("{name}.{place}.{key}"));
+        }
+        Some(format!("{name}.{key}"))
     }
 
     pub(super) fn top<'n>(&self, entries: &'n [Entry]) -> Tab<'n> {
         Tab { name: String::new(), at: 0, header: String::new(), entries }
     }
 
-    fn syntax(&mut self, error: &toml_edit::TomlError) {
-        let at = error.span().map_or(0, |span| span.start);
+    fn syntax(&mut self, at: usize, said: &str) {
         let line = self.line_of(at);
-        let said = error.message().lines().next().unwrap_or_default().trim().to_owned();
-        let mend = match line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-            Some((key, "")) => format!("write a value after {key} ="),
-            Some((key, value)) if said.contains("duplicate") && !value.is_empty() => {
-                format!("keep one {key} and remove the other")
-            }
-            Some((key, value)) if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '#', '\'']) => {
-                format!("{key} = \"{value}\"")
-            }
-            Some(_) | None => "write key = \"value\" on a line of its own, with quotes at both ends of text".to_owned(),
-        };
-        let mend = if holds_a_card_number(&mend) { CARD_MEND.to_owned() } else { shown(&mend) };
-        self.add(at, "toml_syntax", line, format!("This line is not TOML: {}", shown(&said)), mend);
+        let (message, mend) = broken_line(&line, said);
+        self.add(at, "toml_syntax", &line, message, mend);
     }
 
     /// Every key and text, at every depth.
@@ -192,7 +253,7 @@ impl<'t> Sheet<'t> {
     fn guard(&mut self, at: usize, text: &str, within: std::ops::Range<usize>, cards: &[usize]) -> bool {
         let next = cards.partition_point(|card| *card < within.start);
         let written_plainly = cards.get(next).is_some_and(|card| within.contains(card));
-        let found = written_plainly || holds_a_card_number(text);
+        let found = written_plainly || looks_like_a_card_number(text);
         if found {
             if !written_plainly {
                 self.add(at, "card_number", HIDDEN, CARD_MESSAGE, CARD_MEND);
@@ -243,7 +304,6 @@ impl<'t> Sheet<'t> {
             return;
         }
         let (line, column) = self.line_and_column(at);
-        let safe = |text: &str| if holds_a_card_number(text) { HIDDEN.to_owned() } else { text.to_owned() };
         self.mistakes.push(FileMistake {
             path: self.label.to_owned(),
             line,
@@ -253,6 +313,14 @@ impl<'t> Sheet<'t> {
             message: safe(message.as_ref()),
             mend: safe(mend.as_ref()),
         });
+    }
+
+    /// Notes that a field is missing, unless something else in the file turns out to be it.
+    fn miss(&mut self, field: String, at: usize, header: &str, message: String, mend: String) {
+        self.refused.insert(field.clone());
+        let (line, column) = self.line_and_column(at);
+        let (path, value) = (self.label.to_owned(), shown(header));
+        self.absent.push((field, FileMistake { path, line, column, code: "missing_key", value, message, mend }));
     }
 
     /// Notes a mistake about a value, shown with its key.
@@ -270,6 +338,10 @@ impl<'t> Sheet<'t> {
 
     /// The mistakes, in the order of the file.
     pub(super) fn finish(mut self) -> Vec<FileMistake> {
+        let meant = self.meant;
+        let room = MOST_MISTAKES.saturating_sub(self.mistakes.len());
+        self.mistakes
+            .extend(self.absent.into_iter().take(room).filter(|(field, _)| !meant.contains(field)).map(|(_, one)| one));
         self.mistakes
             .sort_by(|left, right| (left.line, left.column, left.code).cmp(&(right.line, right.column, right.code)));
         self.mistakes.dedup();
@@ -278,7 +350,7 @@ impl<'t> Sheet<'t> {
 
     /// Has anything been refused so far?
     pub(super) fn is_clean(&self) -> bool {
-        self.mistakes.is_empty()
+        self.mistakes.is_empty() && self.absent.is_empty()
     }
 
     /// Refuses the keys that a table does not know. `later` are keys with a meaning that this version does not carry out.
@@ -297,27 +369,49 @@ impl<'t> Sheet<'t> {
             let place =
                 if tab.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", tab.header) };
             let mend = match (nearest(key, keys.iter().copied()), elsewhere.iter().find(|(name, _)| *name == key)) {
-                (_, Some((_, home))) => format!("move {key} to {home}"),
-                (Some(near), None) => format!("write {near}"),
+                (_, Some((_, home))) => {
+                    self.stands_for_another(home, key);
+                    format!("move {key} to {home}")
+                }
+                (Some(near), None) => {
+                    if tab.get(near).is_none() {
+                        let field = tab.field(near);
+                        self.meant.insert(field.clone());
+                        if at == entry.node.at {
+                            self.mistyped.insert(field, entry.key.clone());
+                        } else {
+                            self.refused.insert(field);
+                        }
+                    }
+                    format!("write {near}")
+                }
                 (None, None) => format!("remove it; keys known here: {}", keys.join(", ")),
             };
             self.add(at, "unknown_key", written(entry), format!("{} is not a key known {place}", shown(key)), mend);
         }
     }
 
+    /// Notes that a key of another table was meant, and with it that table.
+    fn stands_for_another(&mut self, home: &str, key: &str) {
+        let field = match home.strip_prefix('[').and_then(|home| home.strip_suffix(']')) {
+            Some(table) if !table.starts_with('[') => {
+                self.meant.insert(table.to_owned());
+                format!("{table}.{key}")
+            }
+            // Which of several tables, nobody can say.
+            Some(_) => return,
+            None => key.to_owned(),
+        };
+        self.meant.insert(field.clone());
+        self.refused.insert(field);
+    }
+
     /// A table of this table. Refused, and noted as refused, when it is missing though needed or something else.
     pub(super) fn table<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<Tab<'n>> {
         let name = tab.field(key);
-        let Some(entry) = tab.get(key) else {
+        let Some(entry) = self.table_entry(tab, key) else {
             if let Need::Required(example) = need {
-                self.refused.insert(name);
-                self.add(
-                    tab.at,
-                    "missing_key",
-                    "",
-                    format!("[{key}] is missing"),
-                    format!("add [{key}] with {example}"),
-                );
+                self.miss(name, tab.at, "", format!("[{key}] is missing"), format!("add [{key}] with {example}"));
             }
             return None;
         };
@@ -328,14 +422,9 @@ impl<'t> Sheet<'t> {
                 Some(Tab { name, at: entry.node.at, header, entries })
             }
             Kind::Fraction | Kind::Whole(_) if key == "amount" => {
-                let quoted = entry.node.raw.replace('_', "");
-                self.refuse(
-                    tab,
-                    entry,
-                    "money_unquoted",
-                    UNQUOTED,
-                    format!("[amount] with value = \"{quoted}\" under it"),
-                );
+                let value = plain_amount(&entry.node.raw, None).unwrap_or_else(|| "…".to_owned());
+                let mend = format!("[amount] with value = \"{value}\" under it");
+                self.refuse(tab, entry, "money_unquoted", UNQUOTED, mend);
                 None
             }
             other => {
@@ -352,9 +441,14 @@ impl<'t> Sheet<'t> {
         }
     }
 
+    /// The entry of a table, under its own name or a mistyped one.
+    fn table_entry<'n>(&self, tab: &Tab<'n>, key: &str) -> Option<&'n Entry> {
+        tab.get(key).or_else(|| tab.get(self.mistyped.get(&tab.field(key))?))
+    }
+
     /// The tables of a `[[key]]`.
     pub(super) fn tables<'n>(&mut self, tab: &Tab<'n>, key: &str) -> Option<Vec<Tab<'n>>> {
-        let entry = tab.get(key)?;
+        let entry = self.table_entry(tab, key)?;
         let base = tab.field(key);
         let header = format!("[[{base}]]");
         self.places.insert(base.clone(), Place { at: entry.node.at, shown: header.clone() });
@@ -386,19 +480,13 @@ impl<'t> Sheet<'t> {
                 self.places.insert(tab.field(key), Place { at: entry.node.at, shown: written(entry) });
             }
             (None, Need::Required(example)) => {
-                self.refused.insert(tab.field(key));
                 let place = if tab.name.is_empty() {
                     "at the top of the file".to_owned()
                 } else {
                     format!("in {}", tab.header)
                 };
-                self.add(
-                    tab.at,
-                    "missing_key",
-                    &tab.header,
-                    format!("{key} is missing {place}"),
-                    format!("add {key} = {example}"),
-                );
+                let message = format!("{key} is missing {place}");
+                self.miss(tab.field(key), tab.at, &tab.header, message, format!("add {key} = {example}"));
             }
             (None, Need::Optional) => {}
         }
@@ -415,15 +503,17 @@ impl<'t> Sheet<'t> {
         let entry = self.entry(tab, key, need)?;
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
-            Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) => {
-                let quoted = format!("\"{}\"", entry.node.raw);
-                self.wrong_type(tab, entry, "text in quotes", &quoted);
-                None
-            }
-            Kind::List(_) | Kind::Table(_) => {
-                let example = match need {
-                    Need::Required(example) => example,
-                    Need::Optional => "\"…\"",
+            kind @ (Kind::Whole(_)
+            | Kind::Fraction
+            | Kind::Truth
+            | Kind::Moment(_)
+            | Kind::List(_)
+            | Kind::Table(_)) => {
+                let written = quoted(key, kind, &entry.node.raw);
+                let example = match (&written, need) {
+                    (Some(written), _) => written.as_str(),
+                    (None, Need::Required(example)) => example,
+                    (None, Need::Optional) => "\"…\"",
                 };
                 self.wrong_type(tab, entry, "text in quotes", example);
                 None
@@ -481,14 +571,23 @@ impl<'t> Sheet<'t> {
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
             Kind::Whole(_) | Kind::Fraction => {
-                let plain = entry.node.raw.replace('_', "");
-                let money = domain::money::Money::parse(&plain, currency.unwrap_or(domain::money::Currency::USD));
-                let quoted = money.map_or_else(|_| "79.00".to_owned(), domain::money::Money::plain);
-                self.refuse(tab, entry, "money_unquoted", UNQUOTED, format!("{key} = \"{quoted}\""));
+                let mend = match plain_amount(&entry.node.raw, currency) {
+                    Some(plain) => format!("{key} = \"{plain}\""),
+                    None => format!("write {key} as a plain amount in quotes, without an exponent"),
+                };
+                self.refuse(tab, entry, "money_unquoted", UNQUOTED, mend);
                 None
             }
-            Kind::Truth | Kind::Moment(_) | Kind::List(_) | Kind::Table(_) => {
-                self.wrong_type(tab, entry, "an amount in quotes", "\"79.00\"");
+            Kind::List(nodes) => {
+                let only = match nodes.as_slice() {
+                    [Node { kind: Kind::Text(text), .. }] => format!("\"{text}\""),
+                    _ => "\"…\", one amount".to_owned(),
+                };
+                self.wrong_type(tab, entry, "an amount in quotes", &only);
+                None
+            }
+            Kind::Truth | Kind::Moment(_) | Kind::Table(_) => {
+                self.wrong_type(tab, entry, "an amount in quotes", "\"…\", one amount");
                 None
             }
         }
@@ -616,6 +715,33 @@ impl<'t> Sheet<'t> {
     pub(super) fn give_up_on(&mut self, field: &str) {
         self.refused.insert(field.to_owned());
     }
+}
+
+fn safe(text: &str) -> String {
+    if looks_like_a_card_number(text) { HIDDEN.to_owned() } else { text.to_owned() }
+}
+
+/// What a value that should be text most likely meant, in its quotation marks.
+fn quoted(key: &str, kind: &Kind, raw: &str) -> Option<String> {
+    match kind {
+        Kind::Whole(number) if *number > 0 => {
+            let unit = WAITS.iter().find(|(name, _)| *name == key).map(|(_, unit)| *unit);
+            match unit {
+                Some(unit) => Some(format!("\"{number} {unit}{}\"", if *number == 1 { "" } else { "s" })),
+                None => FREE_TEXT.contains(&key).then(|| format!("\"{raw}\"")),
+            }
+        }
+        Kind::Text(_) | Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) => {
+            FREE_TEXT.contains(&key).then(|| format!("\"{raw}\""))
+        }
+        Kind::List(_) | Kind::Table(_) => None,
+    }
+}
+
+/// The amount that a bare number stands for, as it is written in quotes.
+fn plain_amount(raw: &str, currency: Option<domain::money::Currency>) -> Option<String> {
+    let money = domain::money::Money::parse(&raw.replace('_', ""), currency.unwrap_or(domain::money::Currency::USD));
+    money.ok().map(domain::money::Money::plain)
 }
 
 const UNQUOTED: &str = "Money must be written in quotes so that no cent is lost";

@@ -58,7 +58,12 @@ fn a_plan_in_use_keeps_its_rhythm() {
     bench.write("roster.csv", roster(&["a"], "2027-01-01"));
     bench.run(&["subscriptions", "import", "roster.csv"]).exits(0);
     bench.write("plans/wellness.toml", PLAN.replace("1 month", "1 week"));
-    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["wellness.toml", "schedule.every"]);
+    let told = bench.run(&["plans", "apply", "plans"]).exits(6);
+    told.complains(&[
+        "plans/wellness.toml:8:9",
+        "every = \"1 week\"",
+        "schedule.every is 1 week here and 2 months in force",
+    ]);
     bench.write("plans/wellness.toml", PLAN.replace("1 month", "2 months").replace("1079.00", "1084.00"));
     bench.run(&["plans", "apply", "plans"]).exits(0);
 }
@@ -189,12 +194,17 @@ fn what_needs_the_gateway_says_which_settings_are_missing() {
         doctor.as_array().unwrap().iter().find(|row| row["check"] == check).map(|row| row["status"].clone()).unwrap()
     };
     assert_eq!((status("schema"), status("clock"), status("gateway")), ("ok".into(), "ok".into(), "warn".into()));
-    Bench::new().run(&["doctor"]).exits(10).complains(&["checks failed"]);
+    Bench::new().run(&["doctor"]).exits(10).complains(&["1 check failed"]);
 }
 
 /// A folder whose gateway is a sandbox.
 async fn with_sandbox() -> (Bench, Sandbox) {
-    let sandbox = sandbox::start(Options::default()).await.unwrap();
+    with_sandbox_of(Options::default()).await
+}
+
+/// As [`with_sandbox`], of a sandbox that is told how to behave.
+pub(crate) async fn with_sandbox_of(options: Options) -> (Bench, Sandbox) {
+    let sandbox = sandbox::start(options).await.unwrap();
     let mut bench = Bench::with_plans();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
@@ -207,7 +217,7 @@ async fn with_sandbox() -> (Bench, Sandbox) {
 }
 
 /// A roster that is due by now, whatever the day: a plan of every day at midnight, from yesterday's import on.
-fn due_now(bench: &Bench, ids: &[&str]) {
+pub(crate) fn due_now(bench: &Bench, ids: &[&str]) {
     let daily = PLAN
         .replace("1 month", "1 day")
         .replace("06:00:00", "00:00:00")

@@ -67,8 +67,8 @@ fn a_preview_has_one_header_and_as_many_rows_as_were_asked_for() {
 #[test]
 fn wrong_flags_end_with_two_and_say_what_to_write() {
     for (more, part) in [
-        (vec!["--count", "0"], "1..=10000"),
-        (vec!["--count", "10001"], "1..=10000"),
+        (vec!["--count", "0"], "from 1 to 10000"),
+        (vec!["--count", "10001"], "from 1 to 10000"),
         (vec!["--business-days", "later", "--calendar", "us-federal-reserve"], "modified_next"),
         (vec!["--if-day-missing", "never"], "skip"),
         (vec!["--calendar", "mars"], "us-federal-reserve"),
@@ -94,6 +94,121 @@ fn wrong_flags_end_with_two_and_say_what_to_write() {
         .run(&["hold", "on", "--scope", "everyone", "--reason", "x"])
         .exits(2)
         .complains(&["write all, merchant:ID"]);
+}
+
+#[test]
+fn all_wrong_flags_are_named_at_once() {
+    let wrong = [
+        "schedule",
+        "preview",
+        "--anchor",
+        "2027-02-30",
+        "--every",
+        "x",
+        "--at",
+        "25",
+        "--zone",
+        "America/Chcago",
+        "--count",
+        "0",
+        "--on-day",
+        "40",
+        "--if-day-missing",
+        "never",
+        "--business-days",
+        "later",
+        "--calendar",
+        "mars",
+    ];
+    let said = Bench::new().run(&wrong).exits(2);
+    let flags = ["anchor", "every", "at", "zone", "count", "on-day", "if-day-missing", "business-days", "calendar"];
+    for flag in flags {
+        said.complains(&[&format!("error: --{flag} = ")]);
+    }
+    said.complains(&["did you mean America/Chicago?"]);
+    assert_eq!(said.err.lines().count(), flags.len(), "{}", said.err);
+    let machine = Bench::new().run(&[&wrong[..], &["-o", "json"]].concat()).exits(2);
+    let errors: serde_json::Value = serde_json::from_str(&machine.err).unwrap();
+    assert_eq!(errors["errors"].as_array().unwrap().len(), flags.len());
+    assert_eq!(
+        (&errors["errors"][0]["place"], &errors["errors"][0]["value"]),
+        (&"--anchor".into(), &"2027-02-30".into())
+    );
+}
+
+#[test]
+fn a_flag_without_meaning_is_refused_and_not_passed_over() {
+    let with = |every: &'static str| {
+        let mut arguments = PREVIEW.to_vec();
+        arguments[5] = every;
+        arguments.extend(["--on-day", "15"]);
+        Bench::new().run(&arguments)
+    };
+    for every in ["1 day", "2 weeks"] {
+        with(every).exits(2).complains(&["--on-day = 15: has no meaning for a rhythm of days or weeks: leave it out"]);
+    }
+    let mut late = PREVIEW.to_vec();
+    late[3] = "9999-12-31";
+    late.extend(["--count", "2"]);
+    let said = Bench::new().run(&late).exits(2);
+    said.complains(&["write an earlier --anchor, or a smaller --count"]);
+}
+
+#[test]
+fn wrong_usage_has_the_form_that_was_asked_for() {
+    for (arguments, place, mend) in [
+        (vec!["charge", "list"], "charge", "charges"),
+        (vec!["charges", "list", "--limit", "0"], "--limit", "write one"),
+        (vec!["charges", "list", "--limt", "5"], "--limt", "--limit"),
+        (vec!["hold", "on", "--scope", "all"], "--reason", "add --reason"),
+        (vec!["serve", "--listen", "here"], "--listen", "127.0.0.1:8080"),
+        (vec!["version", "--color", "nevre"], "--color", "never"),
+        (vec!["charges", "show", "x"], "ID", "write ch_"),
+        (vec!["config", "show", "--config", ""], "--config", "FILE"),
+    ] {
+        let said = Bench::new().run(&[&["-o", "json"], &arguments[..]].concat()).exits(2);
+        let errors: serde_json::Value = serde_json::from_str(&said.err).unwrap_or_else(|_| panic!("{}", said.err));
+        let only = &errors["errors"][0];
+        assert_eq!((errors["errors"].as_array().unwrap().len(), &only["place"]), (1, &place.into()), "{errors}");
+        assert!(only["mend"].as_str().unwrap().contains(mend), "{errors}");
+    }
+    let escaped = |color: &str| Bench::new().run(&["charge", "--color", color]).exits(2).err.contains('\u{1b}');
+    assert!(escaped("always") && !escaped("never"));
+}
+
+#[test]
+fn a_card_number_is_refused_wherever_it_is_written_and_never_repeated() {
+    let mut bench = Bench::new();
+    for arguments in [
+        vec!["schedule", "preview", "--anchor", "4242424242424242"],
+        vec!["hold", "on", "--scope", "all", "--reason", "x 4242.4242.4242.4242"],
+        vec!["charges", "show", "4242\u{a0}4242\u{a0}4242\u{a0}4242"],
+        vec!["config", "show", "--set", "gateway.client_id=4242424242424242"],
+        vec!["plans", "check", "4242424242424242"],
+    ] {
+        let said = bench.run(&arguments).exits(2);
+        said.complains(&["(hidden): looks like a card number"]);
+        assert!(!said.err.contains("4242"), "{}", said.err);
+    }
+    bench.env("AUTOPAY_GATEWAY_CLIENT_ID", "4242-4242-4242-4242");
+    let said = bench.run(&["config", "show"]).exits(2);
+    said.complains(&["AUTOPAY_GATEWAY_CLIENT_ID = (hidden): looks like a card number"]);
+    bench.env("AUTOPAY_USER", "4242424242424242");
+    let said = bench.run(&["version"]).exits(2);
+    said.complains(&["AUTOPAY_USER = (hidden)"]);
+    assert!(!said.err.contains("4242"), "{}", said.err);
+}
+
+#[test]
+fn an_empty_variable_names_no_configuration() {
+    let mut bench = Bench::new();
+    bench.write("other.toml", "[engine]\nbatch = 7\n");
+    bench.env("AUTOPAY_CONFIG", "");
+    bench.run(&["config", "show"]).exits(0);
+    bench.env("AUTOPAY_CONFIG", "other.toml");
+    assert!(bench.run(&["config", "show", "-o", "csv"]).exits(0).out.contains("engine.batch,7,other.toml:2"));
+    bench.env("AUTOPAY_CONFIG", "none.toml");
+    bench.run(&["config", "show"]).exits(2).complains(&["none.toml", "no such file"]);
 }
 
 #[test]
@@ -189,14 +304,18 @@ fn data_goes_to_a_file_when_one_is_named() {
     assert_eq!(bench.read("dates.csv").lines().count(), 3);
     arguments.pop();
     arguments.push("no/such/folder/dates.csv");
-    bench.run(&arguments).exits(1).complains(&["cannot be written"]);
+    bench.run(&arguments).exits(2).complains(&["--out = no/such/folder/dates.csv: cannot be written"]);
+    // A device is written to; moving a file into its place would replace it.
+    arguments.pop();
+    arguments.push("/dev/stdout");
+    assert_eq!(bench.run(&arguments).exits(0).out.lines().count(), 3);
 }
 
 #[test]
 fn plans_are_checked_without_a_database() {
     let bench = Bench::new();
     bench.write("plans/wellness.toml", PLAN);
-    bench.run(&["plans", "check", "plans"]).exits(0).complains(&["0 errors in 1 files"]);
+    bench.run(&["plans", "check", "plans"]).exits(0).complains(&["0 errors in 1 file."]);
     bench.write("plans/second.toml", PLAN.replace("\"1079.00\"", "79.00").replace("1 month", "monthly"));
     let said = bench.run(&["plans", "check", "plans"]).exits(6);
     said.complains(&["second.toml", "79.00", "monthly", "Fix:"]);

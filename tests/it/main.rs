@@ -5,6 +5,7 @@
 mod architecture;
 mod cli_book;
 mod cli_plain;
+mod cli_refusals;
 mod cli_support;
 mod contract_store;
 mod crash;

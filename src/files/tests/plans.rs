@@ -105,7 +105,7 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         // Schema, keys, types.
         ("autopay.plan/1", "autopay.plan/2", "wrong_schema@1:10"),
         ("schema = \"autopay.plan/1\"\n", "", "missing_key@1:1"),
-        ("schema", "shema", "missing_key@1:1 unknown_key@1:1"),
+        ("schema", "shema", "unknown_key@1:1"),
         ("id = \"x\"", "", "missing_key@1:1"),
         ("id = \"x\"", "id = 7", "wrong_type@2:6"),
         ("id = \"x\"", "id = [\"x\"]", "wrong_type@2:6"),
@@ -114,13 +114,16 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         ("name = \"X\"", "name = \"\"", "name_invalid@3:8"),
         ("name = \"X\"", "name = \"a\\nb\"", "name_invalid@3:8"),
         ("name = \"X\"", "name = true", "wrong_type@3:8"),
-        ("name = \"X\"", "nam = \"X\"", "missing_key@1:1 unknown_key@3:1"),
+        ("name = \"X\"", "nam = \"X\"", "unknown_key@3:1"),
         ("kind = \"recurring\"", "kind = \"recuring\"", "unknown_word@4:8"),
         ("kind = \"recurring\"", "", "missing_key@1:1"),
         ("status = \"active\"", "status = \"on\"", "status_invalid@5:10"),
         ("status = \"active\"", "", "missing_key@1:1"),
         ("status = \"active\"", "status = \"active\"\nowner = \"\"", "owner_invalid@6:9"),
-        ("[schedule]", "[shedule]", "missing_key@1:1 unknown_key@7:1"),
+        ("[schedule]", "[shedule]", "unknown_key@7:1"),
+        ("[schedule]\nevery = \"1 month\"", "[shedule]\nevery = 1", "unknown_key@7:1 wrong_type@8:9"),
+        ("time_zone", "timezone", "unknown_key@9:1"),
+        ("[schedule]\nevery = \"1 month\"", "every = \"1 month\"\n[schedule]", "unknown_key@7:1"),
         ("[amount]", "[[amount]]", "wrong_type@12:1"),
         ("[amount]\ncurrency = \"USD\"\nvalue = \"79.00\"\n", "", "missing_key@1:1"),
         ("[collect]", "colour = \"red\"\n[collect]", "unknown_key@16:1"),
@@ -128,7 +131,8 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         // The rhythm.
         ("\"1 month\"", "\"monthly\"", "every_invalid@8:9"),
         ("\"1 month\"", "1", "wrong_type@8:9"),
-        ("every = \"1 month\"", "evry = \"1 month\"", "missing_key@7:1 unknown_key@8:1"),
+        ("every = \"1 month\"", "evry = \"1 month\"", "unknown_key@8:1"),
+        ("value =", "valu =", "unknown_key@14:1"),
         ("every =", "on_day = 32\nevery =", "on_day_invalid@8:10"),
         ("every =", "on_day = -1\nevery =", "on_day_invalid@8:10"),
         ("every =", "on_day = 1.5\nevery =", "wrong_type@8:10"),
@@ -198,6 +202,9 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         // What no file may hold.
         ("name = \"X\"", "name = \"4242 4242 4242 4242\"", "card_number@3:9"),
         ("name = \"X\"", "name = \"\\u00342424242424242 42\"", "card_number@3:8"),
+        ("name = \"X\"", "name = \"\"\"4242\n4242\n4242\n4242\"\"\"", "card_number@3:11"),
+        ("name = \"X\"", "name = \"4242.4242.4242.4242\"", "card_number@3:9"),
+        ("name = \"X\"", "name = \"4242\u{a0}4242\u{a0}4242\u{a0}4242\"", "card_number@3:9"),
         ("name = \"X\"", "name = \"X\" # ü 4242-4242-4242-4242", "card_number@3:16"),
         ("\"79.00\"", "4242424242424242", "card_number@14:9"),
         ("\"79.00\"", "4_242_424_242_424_242", "card_number@14:9"),
@@ -233,7 +240,7 @@ fn broken_policies_are_refused_at_the_place_of_the_mistake() {
         ("\"3 days\"", "\"1 day\"", "step_order@15:9"),
         ("\"3 days\"", "3", "wrong_type@15:9"),
         ("after = \"3 days\"", "", "missing_key@14:1"),
-        ("after = \"3 days\"", "aftr = \"3 days\"", "missing_key@14:1 unknown_key@15:1"),
+        ("after = \"3 days\"", "aftr = \"3 days\"", "unknown_key@15:1"),
         ("\"retry\"", "\"email\"", "unknown_word@11:10"),
         ("\"insufficient_funds\"", "\"insuficient_funds\"", "unknown_word@12:8"),
         ("\"insufficient_funds\"", "\"stolen_card\"", "retry_forbidden@12:7"),
@@ -278,6 +285,12 @@ fn the_messages_say_what_to_write() {
         (
             "every =",
             "evry =",
+            "plans/x.toml:8:1  error  unknown_key   evry = \"1 month\"\n      \
+             evry is not a key known in [schedule].   Fix: write every",
+        ),
+        (
+            "every = \"1 month\"\n",
+            "",
             "plans/x.toml:7:1  error  missing_key   [schedule]\n      \
              every is missing in [schedule].   Fix: add every = \"1 month\"",
         ),
@@ -303,6 +316,56 @@ fn the_messages_say_what_to_write() {
         "plans/dunning/p.toml:6:17  error  attempts_mismatch   most_attempts = 2\n      \
          most_attempts is 2 but the steps add up to 3 tries (1 first try + 2 retries).   Fix: write 3, or remove a step"
     );
+}
+
+/// A mend that would be refused in its turn sends people in circles.
+#[test]
+fn every_mend_is_one_that_is_taken() {
+    for (from, to, mend) in [
+        ("\"1 month\"", "1", "every = \"1 month\""),
+        ("\"1 month\"", "3", "every = \"3 months\""),
+        ("every =", "free_first = 30\nevery =", "free_first = \"30 days\""),
+        ("06:00:00", "25:00:00", "charge_at = 06:00:00, or another time up to 23:59:59"),
+        ("\"America/Chicago\"", "5", "time_zone = \"America/Chicago\""),
+        ("\"America/Chicago\"", "\"America/Chcago\"", "did you mean America/Chicago?"),
+        ("name = \"X\"", "name = 7", "name = \"7\""),
+        ("\"79.00\"", "4.2e1", "write value as a plain amount in quotes, without an exponent"),
+        ("\"79.00\"", "nan", "write value as a plain amount in quotes, without an exponent"),
+        ("\"79.00\"", "[\"42.00\"]", "value = \"42.00\""),
+        ("\"79.00\"", "42,00", "value = \"42.00\""),
+        (
+            "value = \"79.00\"",
+            "[[amount.step]]\nfrom = 2026-02-30\nvalue = \"79.00\"",
+            "from = 2026-02-28, or another date",
+        ),
+        ("\"1 month\"", "\"1 month", "every = \"1 month\""),
+        ("[amount]", "[amount", "write the name in brackets on a line of its own, such as [schedule]"),
+        (
+            "every = \"1 month\"",
+            "every 1 month = = ?",
+            "write key = \"value\" on a line of its own, with quotes at both ends of text",
+        ),
+    ] {
+        let found = plan_mistakes(&PLAN.replacen(from, to, 1));
+        assert_eq!(found.first().map(|one| one.mend.as_str()), Some(mend), "{to}: {found:?}");
+        found.iter().for_each(|one| assert!(!one.to_string().contains("TOML"), "{one}"));
+    }
+    let found = policy_mistakes(&POLICY.replacen("\"3 days\"", "3", 1));
+    assert_eq!(found[0].mend, "after = \"3 days\"");
+}
+
+#[test]
+fn a_line_that_cannot_be_read_hides_no_other_mistake() {
+    let text = PLAN
+        .replacen("06:00:00", "25:00:00", 1)
+        .replacen("\"79.00\"", "42.00", 1)
+        .replacen("\"recurring\"", "\"recuring\"", 1)
+        .replacen("\"standard\"", "standard", 1);
+    let found = plan_mistakes(&text);
+    assert_eq!(brief(&found), "unknown_word@4:8 toml_syntax@10:13 money_unquoted@14:9 toml_syntax@17:11");
+    let step = "[[step]]\nafter = 1 day\naction = \"retry\"\n";
+    let policy = POLICY.replacen("[stop_at_once]", &format!("{step}[stop_at_once]"), 1).replacen("\"P\"", "P", 1);
+    assert_eq!(brief(&policy_mistakes(&policy)), "toml_syntax@3:8 attempts_mismatch@6:17 toml_syntax@19:9");
 }
 
 #[test]

@@ -88,7 +88,6 @@ fn broken_rows_are_refused_at_their_column() {
         // Nothing wrong.
         (&[], ""),
         (&[("payment_method_id", ""), ("method_kind", "")], ""),
-        (&[("method_kind", "")], ""),
         (&[("customer_reference", ""), ("customer_hsid", "4c1f2c3e-0d5b-4f7e-9a51-7b0f3a2d9c11")], ""),
         (&[("customer_reference", ""), ("customer_enterprise_id", "1001")], ""),
         (&[("anchor_day", "31"), ("time_zone", "America/New_York"), ("end_on", "2027-12-31")], ""),
@@ -120,12 +119,21 @@ fn broken_rows_are_refused_at_their_column() {
         (&[("payment_method_id", "4242-4242-4242-4242")], "card_number@payment_method_id"),
         (&[("method_kind", "Card")], "method_kind_invalid@method_kind"),
         (&[("method_kind", "ach")], "method_kind_invalid@method_kind"),
+        (&[("method_kind", "")], "missing_value@method_kind"),
+        (&[("payment_method_id", "")], "method_missing@payment_method_id"),
         (
-            &[("method_kind", "bank_account")],
-            "consent_missing@consent_id consent_missing@consent_at consent_missing@consent_channel",
+            &[("payment_method_id", "00000000-0000-0000-0000-000000000000")],
+            "payment_method_id_invalid@payment_method_id",
         ),
+        (&[("method_kind", "bank_account")], "consent_missing@consent_id"),
+        (&[BANK[1], BANK[2], BANK[3]], "consent_without_account@consent_id"),
+        (
+            &[("payment_method_id", ""), ("method_kind", ""), BANK[1], BANK[2], BANK[3]],
+            "consent_without_account@consent_id",
+        ),
+        (&[BANK[0], BANK[1], ("consent_at", "2036-11-30T14:05:00Z"), BANK[3]], "consent_at_invalid@consent_at"),
         (&[BANK[0], BANK[1], BANK[2]], "consent_missing@consent_channel"),
-        (&[BANK[1]], "consent_incomplete@consent_at consent_incomplete@consent_channel"),
+        (&[BANK[1]], "consent_without_account@consent_id"),
         (&[BANK[0], BANK[1], ("consent_at", "2026-11-30"), BANK[3]], "consent_at_invalid@consent_at"),
         (&[BANK[0], BANK[1], ("consent_at", "11/30/2026 14:05"), BANK[3]], "consent_at_invalid@consent_at"),
         (&[BANK[0], BANK[1], ("consent_at", "2026-11-30T14:05:00"), BANK[3]], "consent_at_invalid@consent_at"),
@@ -137,6 +145,11 @@ fn broken_rows_are_refused_at_their_column() {
         (&[("customer_reference", &hundred)], "customer_reference_invalid@customer_reference"),
         (&[("customer_reference", "4242 4242 4242 4242")], "card_number@customer_reference"),
         (&[("customer_reference", "ref 1 4242424242424242")], "card_number@customer_reference"),
+        (&[("customer_reference", "4242.4242.4242.4242")], "card_number@customer_reference"),
+        (&[("customer_reference", "4242  4242  4242  4242")], "card_number@customer_reference"),
+        (&[("customer_reference", "4242\u{a0}4242\u{a0}4242\u{a0}4242")], "card_number@customer_reference"),
+        (&[("customer_reference", "\"4242\n4242\n4242\n4242\"")], "card_number@customer_reference"),
+        (&[("customer_reference", "٤٢٤٢٤٢٤٢٤٢٤٢٤٢٤٢")], "card_number@customer_reference"),
         (&[("customer_reference", "'C-1")], "excel_apostrophe@customer_reference"),
         (&[("customer_reference", "\"a\nb\"")], "line_break@customer_reference"),
         (&[("customer_reference", "a\tb")], "line_break@customer_reference"),
@@ -155,6 +168,7 @@ fn broken_rows_are_refused_at_their_column() {
         (&[("start_on", "2027-01-31 00:00:00")], "excel_date@start_on"),
         (&[("start_on", "46418")], "excel_date@start_on"),
         (&[("start_on", "2027-02-29")], "date_invalid@start_on"),
+        (&[("start_on", "20261-12-01")], "date_invalid@start_on"),
         (&[("start_on", "soon")], "date_invalid@start_on"),
         (&[("start_on", "1827-01-31")], "schedule_impossible@start_on"),
         (&[("end_on", "2026-12-04")], "end_before_start@end_on"),
@@ -228,6 +242,13 @@ fn the_messages_say_what_to_write() {
         ),
         ("plan", "montly", "there is no plan montly", "write monthly"),
         ("time_zone", "america/chicago", "\"america/chicago\" is not a time zone", "did you mean America/Chicago?"),
+        ("time_zone", "America/Chcago", "\"America/Chcago\" is not a time zone", "did you mean America/Chicago?"),
+        (
+            "method_kind",
+            "bank_account",
+            "consent_id, consent_at and consent_channel are empty, and every debit of a bank account needs its consent",
+            "write consent_id, consent_at and consent_channel",
+        ),
         (
             "subscription_id",
             "'00123",
@@ -244,14 +265,18 @@ fn the_messages_say_what_to_write() {
 fn broken_files_are_refused_at_their_place() {
     let good = COLUMNS.join(",");
     let sub = row(&[]);
-    let utf16: Vec<u8> = "\u{feff}plan,x".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (Vec::new(), "empty_file@1:1"),
         (b"\n\r\n".to_vec(), "empty_file@1:1"),
         (good.clone().into_bytes(), "no_rows@1:1"),
         (format!("{good}\n{sub}").replace(',', ";").into_bytes(), "semicolon_separated@1:1"),
         (format!("{good}\n{sub}").replace(',', "\t").into_bytes(), "tab_separated@1:1"),
-        (utf16, "not_utf8@1:1"),
+        (format!("{good}\n{sub}").replace(',', "|").into_bytes(), "bar_separated@1:1"),
+        (format!("{good}\r{sub}\r").into_bytes(), "line_ends@1:1"),
+        (wide("\u{feff}plan,x"), "not_utf8@1:1"),
+        (wide(&format!("{good}\n{sub}")), "not_utf8@1:1"),
+        (format!("{good}\n{sub}").encode_utf16().flat_map(u16::to_be_bytes).collect(), "not_utf8@1:1"),
         (b"plan,caf\xe9\n".to_vec(), "not_utf8@1:9"),
         (format!("{good},note\n{sub},x").into_bytes(), "unknown_column@1:190"),
         (format!("{good},\n{sub},").into_bytes(), "unknown_column@1:190"),
@@ -262,9 +287,14 @@ fn broken_files_are_refused_at_their_place() {
         (format!("{good},\"a\"b\n{sub},x").into_bytes(), "header_quote@1:1"),
         (b"plan,start_on,customer_reference\nmonthly,2027-01-01,C".to_vec(), "missing_column@1:1"),
         (b"subscription_id,plan,start_on\ns,monthly,2027-01-01".to_vec(), "missing_column@1:1"),
+        (b"colour\nred".to_vec(), "no_header@1:1"),
+        // One mistake, one error.
+        (format!("{}\n{sub}", good.replace("start_on", "start_onn")).into_bytes(), "unknown_column@1:108"),
+        (b"subscription_id,plan,start_on,customer_ref\ns,monthly,2027-01-01,C".to_vec(), "unknown_column@1:31"),
+        (format!("{}\n{sub}", good.to_uppercase()).into_bytes(), "column_style@1:1"),
         (
-            b"colour\nred".to_vec(),
-            "unknown_column@1:1 missing_column@1:1 missing_column@1:1 missing_column@1:1 missing_column@1:1",
+            b"subscription_id,plan,payment_method_id,customer_reference,start_on\ns,monthly,,C,2027-01-01".to_vec(),
+            "missing_column@1:1",
         ),
         (format!("{good}{}\n{sub}", ",x".repeat(1_000)).into_bytes(), "too_many_columns@1:1"),
         (format!("{good}\n{sub}\n\"s-2,x\n").into_bytes(), "quote_unclosed@3:1"),
@@ -293,7 +323,7 @@ fn a_good_row_becomes_a_subscription() {
     let _ = write!(
         text,
         "{}\r\n",
-        row(&[("subscription_id", "s-2"), ("start_on", "2026-01-31"), ("payment_method_id", "")])
+        row(&[("subscription_id", "s-2"), ("start_on", "2026-01-31"), ("payment_method_id", ""), ("method_kind", "")])
     );
     let roster = read(text);
     assert!(roster.is_clean(), "{:?}", roster.mistakes("r.csv"));
@@ -335,6 +365,21 @@ fn an_id_used_twice_names_the_earlier_line() {
     assert_eq!((found[0].code, found[0].message.as_str()), ("duplicate_id", "this id stands in line 2 already"));
 }
 
+#[test]
+fn a_mistake_of_a_row_names_the_column_in_characters() {
+    let text = format!(
+        "{}\n{}\n{}\n",
+        COLUMNS.join(","),
+        row(&[("customer_reference", "\"two, words\""), ("start_on", "soon")]),
+        row(&[("subscription_id", "s-2"), ("customer_reference", "\"two\nlines\""), ("start_on", "soon")]),
+    );
+    let first = text.lines().nth(1).unwrap().find("soon").unwrap() + 1;
+    let found = read(&text).mistakes("r.csv");
+    let places: Vec<(&str, usize, usize)> = found.iter().map(|one| (one.code, one.line, one.column)).collect();
+    let reference = text.lines().nth(2).unwrap().find("\"two").unwrap() + 1;
+    assert_eq!(places, [("date_invalid", 2, first), ("date_invalid", 4, 8), ("line_break", 3, reference)]);
+}
+
 fn cells(bytes: &[u8]) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
     reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
@@ -351,6 +396,14 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
         row(&[("subscription_id", "s-4"), ("customer_reference", "\"C,\"\"4\"")]),
         row(&[("subscription_id", "s-6")]),
     );
+    let broken = format!("{}\n{}\n", COLUMNS.join(","), row(&[("customer_reference", "\"4242\n4242\n4242\n4242\"")]));
+    assert!(!String::from_utf8_lossy(&report_csv(&read(&broken))).contains("4242"));
+    let formula = format!("{}\n{}\n", COLUMNS.join(","), row(&[("customer_reference", "=cmd|calc")]));
+    let reported = report_csv(&read(&formula));
+    assert!(String::from_utf8_lossy(&reported).contains("'=cmd|calc"));
+    let back = read(&reported);
+    let reference = |roster: &Roster| roster.rows[0].outcome.as_ref().unwrap().customer.metadata["customerId"].clone();
+    assert_eq!(reference(&back), "=cmd|calc");
     let roster = read(&text);
     let report = report_csv(&roster);
     assert!(!String::from_utf8_lossy(&report).contains("4242"));
