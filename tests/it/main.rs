@@ -4,8 +4,10 @@
 
 mod architecture;
 mod cli_book;
+mod cli_damage;
 mod cli_plain;
 mod cli_support;
+mod contract_damage;
 mod contract_store;
 mod crash;
 mod journeys;
