@@ -41,7 +41,7 @@ pub enum StoreError {
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A stored row cannot be understood. Names table, column and row, never the value.
-    #[error("{table}.{column} of row {row} cannot be read: {why}")]
+    #[error("{table}.{column} of row {row} cannot be used: {why}")]
     Inconsistent {
         /// Table.
         table: &'static str,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::id::SubscriptionId;
-use domain::subscription::Subscription;
+use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
@@ -123,6 +123,13 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     if command.dry_run {
         context.printer.say("DRY RUN: nothing was changed.");
     }
+    let over: Vec<&str> = good.iter().filter(|row| is_over(row, &known)).map(|row| row.id.as_str()).collect();
+    if let (true, Some(first)) = (applies, over.first()) {
+        context.printer.say(&format!(
+            "Cancelled or ended, and not charged again whatever the roster says: {}, such as {first}. Import them under new ids.",
+            over.len()
+        ));
+    }
     if clean {
         return Ok(exit);
     }
@@ -206,6 +213,14 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
             row.outcome = Err(mistakes);
         }
     }
+}
+
+/// An import brings no subscription back that is cancelled or has ended.
+fn is_over(row: &Subscription, known: &HashMap<SubscriptionId, Subscription>) -> bool {
+    known.get(&row.id).is_some_and(|old| match old.status {
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => true,
+        SubscriptionStatus::Active | SubscriptionStatus::Paused | SubscriptionStatus::Quarantined => false,
+    })
 }
 
 /// What an import would do: the store's own rule is that method, amount, end and customer may change.

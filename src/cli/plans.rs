@@ -104,6 +104,7 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             let files = read_catalog(dir, &policies)?;
             refuse_other_rhythms(&known, &files, app).await?;
             let count = files.files;
+            let left = without_file(&known, &files);
             let rows = if dry_run {
                 would_apply(&known, &files)
             } else {
@@ -122,9 +123,22 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             context.printer.rows(APPLIED, &rows)?;
             let done = if dry_run { "DRY RUN: nothing was changed;" } else { "Applied:" };
             context.printer.say(&format!("{done} {changed} of {} changed, read from {count} files.", rows.len()));
+            if !left.is_empty() {
+                context.printer.say(&format!(
+                    "In force without a file here, and charged as before: {}. To end a plan, keep its file and write status = \"retired\".",
+                    left.join(", ")
+                ));
+            }
             Ok(Exit::Done)
         })
         .await
+}
+
+/// Plans in force that no file speaks of: a file that is gone ends nothing.
+fn without_file(known: &Catalog, files: &CatalogFiles) -> Vec<String> {
+    let spoken_of = |plan: &Plan| files.plans.iter().any(|(_, file)| file.id == plan.id);
+    let left = known.plans.values().filter(|plan| plan.status == PlanStatus::Active && !spoken_of(plan));
+    left.map(|plan| plan.id.to_string()).collect()
 }
 
 /// What an application would change, as far as charges are concerned.

@@ -196,7 +196,7 @@ impl DatabaseStore {
         }
         for (row, model) in readable {
             match open_charge(&model, &subscriptions, &attempts) {
-                Ok(value) => whole.push(Claimed { value, fence: model.fence }),
+                Ok(value) => whole.push(Claimed { value, fence: damage::fence(row) }),
                 Err(told) => bad.push(self.bad_charge(row, told)?),
             }
         }

@@ -83,12 +83,10 @@ pub(super) fn word(state: &str, why: Option<&str>, doubt: bool) -> &'static str 
     }
 }
 
-/// A row's place as text: `row 17` on SQLite, `row (0,5)` on PostgreSQL.
+/// A row's place as text: `#17` on SQLite, `#(0,5)` on PostgreSQL.
 fn placed(row: &QueryResult) -> String {
     let number = row.try_get::<i64>("", "place").map(|place| place.to_string());
-    number
-        .or_else(|_| row.try_get::<String>("", "place"))
-        .map_or_else(|_| "?".to_owned(), |place| format!("row {place}"))
+    number.or_else(|_| row.try_get::<String>("", "place")).map_or_else(|_| "?".to_owned(), |place| format!("#{place}"))
 }
 
 fn name_of_subscription(row: &QueryResult) -> String {
@@ -131,21 +129,21 @@ pub(super) fn charge_model(row: &QueryResult) -> Result<charge::Model, Told> {
     model(row, "charge", name_of_charge)
 }
 
-/// A subscription as people see it, and its fence.
-fn fenced(row: &QueryResult) -> Result<(SubscriptionView, i64), Told> {
-    let model = subscription_model(row)?;
-    let subscription = rows::subscription(&model).map_err(|told| Told { row: name_of_subscription(row), ..told })?;
-    Ok((SubscriptionView { subscription, note: model.note }, model.fence))
-}
-
 /// A subscription as people see it.
 pub(super) fn view(row: &QueryResult) -> Result<SubscriptionView, Told> {
-    fenced(row).map(|(view, _)| view)
+    let model = subscription_model(row)?;
+    let subscription = rows::subscription(&model).map_err(|told| Told { row: name_of_subscription(row), ..told })?;
+    Ok(SubscriptionView { subscription, note: model.note })
 }
 
 /// A subscription as the engine claims it.
 pub(super) fn claimed(row: &QueryResult) -> Result<Claimed<Subscription>, Told> {
-    fenced(row).map(|(view, fence)| Claimed { value: view.subscription, fence })
+    view(row).map(|view| Claimed { value: view.subscription, fence: fence(row) })
+}
+
+/// The fence of a row. A claim has just counted it up, so a number stands there; elsewhere a damaged one proves no claim.
+pub(super) fn fence(row: &QueryResult) -> i64 {
+    row.try_get("", "fence").unwrap_or(0)
 }
 
 /// A charge of a row.
@@ -250,7 +248,7 @@ impl DatabaseStore {
                      state_since = CASE WHEN state IN ('paid', 'failed', 'skipped') THEN state_since ELSE $3 END, \
                      state = CASE WHEN state IN ('paid', 'failed', 'skipped') THEN state ELSE 'parked' END, \
                      next_at = NULL, leased_until = NULL, fence = fence + 1, updated_at = $3 \
-                     WHERE {column} = $1 AND next_at IS NOT NULL"
+                     WHERE {column} = $1 AND (next_at IS NOT NULL OR state NOT IN ('paid', 'failed', 'skipped', 'parked'))"
                 ),
                 park.as_str(),
             ),
@@ -304,7 +302,15 @@ impl DatabaseStore {
     /// Charges out of reach, set aside.
     pub(super) async fn sweep_open(&self, merchant: MerchantId, now: DateTime<Utc>) -> Result<Vec<Poison>, StoreError> {
         let mut bad = Vec::new();
-        for (row, column) in self.out_of_reach("charge", "next_at", merchant, now).await? {
+        // Open, and without a moment to be looked at: an index of its own holds such rows and no others.
+        let sql = format!(
+            "SELECT *, {} AS place FROM charge WHERE next_at IS NULL AND state NOT IN ('paid', 'failed', 'skipped', 'parked') \
+             LIMIT $1",
+            place(self.is_postgres())
+        );
+        let lost = self.database.query_all_raw(self.statement(sql, [SWEPT_MAX.into()])).await.map_err(store_error)?;
+        let lost = lost.into_iter().map(|row| (row, Some("next_at")));
+        for (row, column) in lost.chain(self.out_of_reach("charge", "next_at", merchant, now).await?) {
             if let Some(told) = out_of_place("charge", column, name_of_charge(&row), charge(&row).err()) {
                 bad.push(self.bad_charge(&row, told)?);
             }

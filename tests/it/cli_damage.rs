@@ -1,4 +1,4 @@
-//! What people are told of damaged rows, and of a database that cannot be used.
+//! What people are told of damaged rows, of a database that cannot be used, and of what an import or an application leaves alone.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -64,7 +64,7 @@ fn a_damaged_subscription_is_listed_and_shown_with_its_reason_and_the_doctor_cou
     let list = bench.run(&["subscriptions", "list", "-o", "json"]).exits(0).json();
     let ids: Vec<&str> = list.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["a", "b", "c"]);
-    let told = "subscription.start_on of row b cannot be read: is not of the type that belongs there";
+    let told = "subscription.start_on of row b cannot be used: is not of the type that belongs there";
     assert_eq!((&list[1]["note"], &list[1]["status"]), (&told.into(), &"active".into()));
     let shown = bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["id"], &shown["note"], &shown["start_on"]), (&"b".into(), &told.into(), &().into()));
@@ -174,4 +174,20 @@ fn a_database_that_does_not_exist_is_wrong_configuration() {
     let mut bench = Bench::new();
     bench.env("AUTOPAY_DATABASE_URL", format!("{}_is_not_there", there.url));
     bench.run(&["plans", "list"]).exits(2).complains(&["does not exist", "create it"]);
+}
+
+#[test]
+fn a_plan_without_its_file_and_a_row_of_a_cancelled_subscription_are_named() {
+    let bench = book();
+    bench.run(&["subscriptions", "cancel", "b"]).exits(0);
+    let again = bench.run(&["subscriptions", "import", "roster.csv"]).exits(0);
+    again.complains(&["Cancelled or ended", ": 1, such as b"]);
+    std::fs::remove_file(bench.path().join("plans/wellness.toml")).unwrap();
+    bench.write("plans/other.toml", PLAN.replace("wellness", "other"));
+    for command in [&["plans", "apply", "plans", "-n"][..], &["plans", "apply", "plans"]] {
+        bench.run(command).exits(0).complains(&["In force without a file here", "wellness", "retired"]);
+    }
+    bench.write("plans/wellness.toml", PLAN.replace("America/Chicago", "UTC").replace("06:00:00", "00:00:00"));
+    let said = bench.run(&["plans", "apply", "plans"]).exits(0);
+    assert!(!said.err.contains("In force without a file"), "{}", said.err);
 }
