@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use domain::agenda::{Advance, Hold, Open, Scope};
 use domain::attempt::{Body, Intent};
-use domain::charge::Charge;
+use domain::charge::{Charge, ParkWhy, State};
 use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::money::Money;
@@ -43,7 +43,7 @@ pub enum StoreError {
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A stored row cannot be understood. Names table, column and row, never the value.
-    #[error("{table}.{column} of row {row} cannot be read: {why}")]
+    #[error("{table}.{column} of row {row} cannot be used: {why}")]
     Inconsistent {
         /// Table.
         table: &'static str,
@@ -54,6 +54,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The settings name no database that can be used: a folder, a file that is none, a wrong password. Waiting mends nothing.
+    #[error("the database cannot be used as configured: {0}")]
+    Misconfigured(String),
     /// A statement failed for a reason that is a bug of ours.
     #[error("the database refused a statement: {0}")]
     Refused(String),
@@ -263,6 +266,17 @@ pub struct Observation {
     pub request_id: Option<String>,
 }
 
+/// An observation, and what it alone made of the charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// When, UTC.
+    pub at: DateTime<Utc>,
+    /// What was seen.
+    pub observation: Observation,
+    /// Name of the state the charge stood in right after it; `None` when the charge could not take it.
+    pub to_state: Option<&'static str>,
+}
+
 /// What was learnt about one charge, to be committed.
 #[derive(Debug, Clone)]
 pub struct Verdict {
@@ -273,7 +287,7 @@ pub struct Verdict {
     /// Attempt number the observations are about.
     pub attempt: u16,
     /// The evidence, oldest first.
-    pub observations: Vec<(DateTime<Utc>, Observation)>,
+    pub observations: Vec<Observed>,
     /// The subscription is to be paused: its policy ended.
     pub pause: bool,
 }
@@ -287,8 +301,91 @@ pub struct VerdictsCommitted {
     pub evidence_only: usize,
 }
 
+/// A place in a list, made by the store that reads it; means nothing to anyone else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(pub(crate) String);
+
 /// The place after which a page continues; `None` at the start.
-pub type Cursor = Option<(DateTime<Utc>, String)>;
+pub type Cursor = Option<Place>;
+
+/// A row that cannot be read: what can be told of it without guessing. Never holds the value that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// Its table.
+    pub table: &'static str,
+    /// Its id, or its place in the table where the id is what is damaged.
+    pub id: String,
+    /// The word for its status or state; `unreadable` where that is what is damaged.
+    pub state: &'static str,
+    /// Table, column, row and what is wrong, as a sentence.
+    pub why: String,
+}
+
+/// A row of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed<T> {
+    /// What it says.
+    Whole(T),
+    /// That it cannot be read.
+    Damaged(Damaged),
+}
+
+impl<T> Listed<T> {
+    /// What it says, if it can be read.
+    pub fn whole(self) -> Option<T> {
+        match self {
+            Self::Whole(value) => Some(value),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Its rows, in order; those without a readable key come last of all.
+    pub rows: Vec<Listed<T>>,
+    /// Where the next page goes on; `None` after the last row.
+    pub next: Cursor,
+}
+
+impl<T> Page<T> {
+    /// The rows that can be read.
+    #[must_use]
+    pub fn whole(self) -> Vec<T> {
+        self.rows.into_iter().filter_map(Listed::whole).collect()
+    }
+}
+
+/// Rows that need a person because they cannot be read, or were set aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// Subscriptions that are quarantined, readable or not.
+    pub quarantined: u64,
+    /// Charges that can be read and are parked because a row beside theirs is damaged.
+    pub parked: u64,
+    /// Rows of subscriptions and charges that cannot be read.
+    pub unreadable: u64,
+    /// The first of them.
+    pub first: Option<Damaged>,
+}
+
+/// Rows read at once to find damage.
+const DAMAGE_PAGE: u64 = 1_000;
+
+impl Damage {
+    /// Counts a row; returns its state.
+    fn note(&mut self, row: Damaged) -> &'static str {
+        let state = row.state;
+        self.unreadable += 1;
+        self.first.get_or_insert(row);
+        state
+    }
+}
+
+const fn is_parked_for_damage(state: &State) -> bool {
+    matches!(state, State::Parked { why: ParkWhy::Damaged | ParkWhy::DamagedInDoubt, .. })
+}
 
 /// A change to the catalog: new or changed plans and policies, already understood.
 #[derive(Debug, Clone, Default)]
@@ -319,11 +416,22 @@ pub struct Imported {
     pub unchanged: usize,
 }
 
-/// Which rows a list shows.
+/// Which subscriptions a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionFilter {
+    /// Only those of this status.
+    pub status: Option<SubscriptionStatus>,
+    /// Only this one.
+    pub id: Option<SubscriptionId>,
+}
+
+/// Which charges a list shows.
 #[derive(Debug, Clone, Default)]
 pub struct ChargeFilter {
-    /// Only these state words of product.md §1.1.
+    /// Only these state words of product.md §1.1, or `unreadable`.
     pub words: Vec<String>,
+    /// Only this one.
+    pub id: Option<ChargeId>,
     /// Only this subscription's.
     pub subscription: Option<SubscriptionId>,
     /// Only those due on or after this date.
@@ -430,15 +538,25 @@ pub trait Store: Send + Sync {
 
     /// Adds or updates subscriptions, all or none. An update never moves cycle, due date or plan rhythm.
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError>;
-    /// One subscription.
+    /// One subscription; [`StoreError::Inconsistent`] when its row cannot be read.
     async fn subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError>;
-    /// Subscriptions by id, a page at a time.
+    /// Subscriptions by id, a page at a time. A row that cannot be read is told in its place and hides no neighbour.
+    async fn list_subscriptions(
+        &self,
+        filter: &SubscriptionFilter,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<Page<SubscriptionView>, StoreError>;
+    /// As [`Store::list_subscriptions`], those that can be read.
     async fn subscriptions(
         &self,
         status: Option<SubscriptionStatus>,
-        after: Option<&str>,
+        after: Option<&Place>,
         limit: u64,
-    ) -> Result<Vec<SubscriptionView>, StoreError>;
+    ) -> Result<Vec<SubscriptionView>, StoreError> {
+        let filter = SubscriptionFilter { status, id: None };
+        Ok(self.list_subscriptions(&filter, &after.cloned(), limit).await?.whole())
+    }
     /// Of the given ids, those already stored, as stored.
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
@@ -496,15 +614,57 @@ pub trait Store: Send + Sync {
     /// Reports how the gateway behaves.
     async fn report_pressure(&self, merchant: MerchantId, pressure: Pressure) -> Result<(), StoreError>;
 
-    /// One charge.
+    /// One charge; [`StoreError::Inconsistent`] when its row cannot be read.
     async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, StoreError>;
-    /// Charges by due instant, a page at a time.
-    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError>;
-    /// A charge's attempts, oldest first.
-    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError>;
-    /// Everything recorded about a charge, oldest first.
+    /// Charges by due instant, a page at a time. A row that cannot be read is told in its place and hides no neighbour.
+    async fn list_charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64)
+    -> Result<Page<Charge>, StoreError>;
+    /// As [`Store::list_charges`], those that can be read.
+    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError> {
+        Ok(self.list_charges(filter, after, limit).await?.whole())
+    }
+    /// A charge's attempts, oldest first, each told even when it cannot be read.
+    async fn list_attempts(&self, id: ChargeId) -> Result<Vec<Listed<AttemptRecord>>, StoreError>;
+    /// As [`Store::list_attempts`], those that can be read.
+    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError> {
+        Ok(self.list_attempts(id).await?.into_iter().filter_map(Listed::whole).collect())
+    }
+    /// Everything recorded about a charge, oldest first. A line that cannot be read says so.
     async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError>;
-    /// Count and sum by state word and currency. Reads every charge: for reports, not for a loop.
+    /// Rows that cannot be read or were set aside. Reads every subscription and charge: for reports, not for a loop.
+    async fn damage(&self) -> Result<Damage, StoreError> {
+        let mut damage = Damage::default();
+        let mut after = None;
+        loop {
+            let page = self.list_subscriptions(&SubscriptionFilter::default(), &after, DAMAGE_PAGE).await?;
+            for row in page.rows {
+                let status = match row {
+                    Listed::Whole(view) => view.subscription.status.as_str(),
+                    Listed::Damaged(row) => damage.note(row),
+                };
+                damage.quarantined += u64::from(status == SubscriptionStatus::Quarantined.as_str());
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = self.list_charges(&ChargeFilter::default(), &after, DAMAGE_PAGE).await?;
+            for row in page.rows {
+                match row {
+                    Listed::Whole(charge) => damage.parked += u64::from(is_parked_for_damage(&charge.state)),
+                    Listed::Damaged(row) => drop(damage.note(row)),
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(damage);
+            }
+        }
+    }
+    /// Count and sum by state word and currency. What cannot be read counts as `unreadable`, in the currency `???` where that
+    /// is damaged. Reads every charge: for reports, not for a loop.
     async fn totals(&self) -> Result<Totals, StoreError>;
     /// Count by state word of the charges that somebody must move on: not of those that are final.
     async fn attention(&self) -> Result<BTreeMap<String, u64>, StoreError>;

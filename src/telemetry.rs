@@ -177,7 +177,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: name::QUARANTINED,
         kind: Kind::Counter,
-        help: "Subscriptions set aside because their row cannot be charged safely.",
+        help: "Subscriptions and charges set aside because they cannot be read or charged safely.",
     },
     Metric {
         name: name::LOG_LINES_DROPPED,

@@ -1,4 +1,6 @@
 //! Obligations: the charge row is the job.
+//!
+//! The claim's columns, `fence` and `leased_until`, are left out: only claims read them, and only claims write them.
 
 use sea_orm::entity::prelude::*;
 
@@ -35,8 +37,6 @@ pub struct Model {
     pub last_sent_at: Option<chrono::DateTime<chrono::Utc>>,
     pub declined: i32,
     pub first_failed_at: Option<chrono::DateTime<chrono::Utc>>,
-    pub fence: i64,
-    pub leased_until: Option<chrono::DateTime<chrono::Utc>>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
 }

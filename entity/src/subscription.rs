@@ -1,4 +1,6 @@
 //! Subscriptions, and when each falls due next.
+//!
+//! The claim's columns, `fence` and `leased_until`, are left out: only claims read them, and only claims write them.
 
 use sea_orm::entity::prelude::*;
 
@@ -25,8 +27,6 @@ pub struct Model {
     pub note: Option<String>,
     pub next_cycle: i64,
     pub next_due_at: Option<chrono::DateTime<chrono::Utc>>,
-    pub fence: i64,
-    pub leased_until: Option<chrono::DateTime<chrono::Utc>>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
 }

@@ -11,12 +11,14 @@ use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
-use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
+use crate::app::App;
+use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Damaged, Listed};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
-const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held"];
+const WORDS: &[&str] =
+    &["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held", "unreadable"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
@@ -52,7 +54,7 @@ pub(super) enum Charges {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, failing, failed, skipped, held
+    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, failing, failed, skipped, held, unreadable
     #[arg(long = "state", value_name = "WORD", value_parser = word)]
     states: Vec<String>,
     /// Only this subscription's
@@ -93,6 +95,7 @@ const COLUMNS: &[Column] = &[
     Column::text("due_at"),
     Column::number("attempt"),
     Column::text("next_at"),
+    Column::text("note"),
 ];
 const SHOW: &[Column] = &[
     Column::text("id"),
@@ -121,11 +124,27 @@ const ATTEMPTS: &[Column] = &[
     Column::text("payment_method_id"),
     Column::text("payment_id"),
     Column::text("created_at"),
+    Column::text("note"),
 ];
 const TIMELINE: &[Column] = &[Column::text("at"), Column::text("actor"), Column::text("event"), Column::text("detail")];
 const STEPS: &[Column] = &[Column::number("step"), Column::text("sentence")];
 
-fn row(charge: &Charge) -> Vec<Cell> {
+/// A row that cannot be read: its id, its state, and what is wrong; nothing else is guessed.
+fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
+    let cell = |column: &Column| match column.name() {
+        "id" => Cell::text(&row.id),
+        "state" => Cell::text(row.state),
+        "note" | "sentence" => Cell::text(&row.why),
+        _ => Cell::Empty,
+    };
+    columns.iter().map(cell).collect()
+}
+
+fn row(listed: &Listed<Charge>) -> Vec<Cell> {
+    let charge = match listed {
+        Listed::Whole(charge) => charge,
+        Listed::Damaged(row) => return damaged(row, COLUMNS),
+    };
     vec![
         Cell::text(charge.id),
         Cell::text(charge.state.word()),
@@ -137,6 +156,18 @@ fn row(charge: &Charge) -> Vec<Cell> {
         Cell::At(charge.due_at),
         Cell::Number(charge.tries.attempt.into()),
         Cell::maybe(charge.state.next_at(), Cell::At),
+        match &charge.state {
+            State::Parked { .. } => Cell::Text(charge.sentence()),
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Paid { .. }
+            | State::Failing { .. }
+            | State::Failed { .. }
+            | State::Skipped { .. } => Cell::Empty,
+        },
     ]
 }
 
@@ -159,20 +190,26 @@ fn money_moved(state: &State) -> &'static str {
     }
 }
 
-fn whole(charge: &Charge, attempts: &[AttemptRecord]) -> Vec<Cell> {
-    let attempts = attempts
-        .iter()
-        .map(|one| {
-            vec![
-                Cell::Number(one.number.into()),
-                Cell::text(&one.state),
-                Cell::text(one.key),
-                Cell::text(one.method),
-                Cell::maybe(one.payment_id.clone(), Cell::Text),
-                Cell::At(one.created_at),
-            ]
-        })
-        .collect();
+fn attempt(listed: &Listed<AttemptRecord>) -> Vec<Cell> {
+    match listed {
+        Listed::Whole(one) => vec![
+            Cell::Number(one.number.into()),
+            Cell::text(&one.state),
+            Cell::text(one.key),
+            Cell::text(one.method),
+            Cell::maybe(one.payment_id.clone(), Cell::Text),
+            Cell::At(one.created_at),
+            Cell::Empty,
+        ],
+        Listed::Damaged(row) => {
+            let mut cells = vec![Cell::Empty; ATTEMPTS.len().saturating_sub(1)];
+            cells.push(Cell::text(&row.why));
+            cells
+        }
+    }
+}
+
+fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>) -> Vec<Cell> {
     let tries = &charge.tries;
     vec![
         Cell::text(charge.id),
@@ -203,9 +240,18 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
         Charges::Show { id } => {
             context
                 .with_app(async |app, _| {
-                    let charge = app.store.charge(id).await?.ok_or_else(|| Stop::not_found("charge", id))?;
-                    let attempts = app.store.attempts(id).await?;
-                    context.printer.record(SHOW, &whole(&charge, &attempts))?;
+                    let found = one(app, id).await?;
+                    let attempts: Vec<_> = app.store.list_attempts(id).await?.iter().map(attempt).collect();
+                    let row = match found {
+                        Listed::Whole(charge) => whole(&charge, attempts),
+                        Listed::Damaged(row) => {
+                            let mut cells = damaged(&row, SHOW);
+                            cells.pop();
+                            cells.push(Cell::Rows(ATTEMPTS, attempts));
+                            cells
+                        }
+                    };
+                    context.printer.record(SHOW, &row)?;
                     Ok(Exit::Done)
                 })
                 .await
@@ -213,7 +259,7 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
         Charges::Timeline { id } => {
             context
                 .with_app(async |app, _| {
-                    app.store.charge(id).await?.ok_or_else(|| Stop::not_found("charge", id))?;
+                    one(app, id).await?;
                     let entries = app.store.timeline(id).await?;
                     let rows: Vec<Vec<Cell>> = entries
                         .into_iter()
@@ -234,6 +280,13 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
     }
 }
 
+/// A charge, readable or not.
+async fn one(app: &App, id: ChargeId) -> Result<Listed<Charge>, Stop> {
+    let filter = ChargeFilter { id: Some(id), ..ChargeFilter::default() };
+    let found = app.store.list_charges(&filter, &None, 1).await?.rows.pop();
+    found.ok_or_else(|| Stop::not_found("charge", id))
+}
+
 async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
     let List { states, subscription, from, until, limit, all } = command;
     if let (Some(from), Some(until)) = (from, until)
@@ -241,7 +294,7 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
     {
         return Err(Stop::usage("--from", from, &format!("comes after --until {until}: swap the two")));
     }
-    let filter = ChargeFilter { words: states, subscription, from, until };
+    let filter = ChargeFilter { words: states, id: None, subscription, from, until };
     context
         .with_app(async |app, _| {
             let mut listing = context.printer.list(COLUMNS)?;
@@ -249,15 +302,12 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
             let mut after: Cursor = None;
             let mut first = true;
             loop {
-                let want = PAGE.min(left);
-                // One more than is shown says whether there is more.
-                let mut page = app.store.charges(&filter, &after, want.saturating_add(1)).await?;
-                let more = u64::try_from(page.len()).unwrap_or(u64::MAX) > want;
-                page.truncate(usize::try_from(want).unwrap_or(usize::MAX));
-                after = page.last().map(|charge| (charge.due_at, charge.id.0.to_string()));
-                left = left.saturating_sub(u64::try_from(page.len()).unwrap_or(0));
-                if first || !page.is_empty() {
-                    let rows: Vec<Vec<Cell>> = page.iter().map(row).collect();
+                let page = app.store.list_charges(&filter, &after, PAGE.min(left)).await?;
+                let more = page.next.is_some();
+                after = page.next;
+                left = left.saturating_sub(u64::try_from(page.rows.len()).unwrap_or(0));
+                if first || !page.rows.is_empty() {
+                    let rows: Vec<Vec<Cell>> = page.rows.iter().map(row).collect();
                     listing.page(&rows)?;
                     first = false;
                 }

@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Stop> {
         }
         Err(AppError::Config(why)) => report.fail(Exit::Discrepancy, "database", why, "mend the setting"),
         Err(error) => {
-            report.fail(Exit::Unavailable, "database", error.to_string(), "start the database, or mend database.url");
+            report.fail(Exit::from(&error), "database", error.to_string(), "start the database, or mend database.url");
         }
     }
     let decided = match report.worst {
@@ -182,6 +182,7 @@ async fn book(app: &App, report: &mut Report) {
         }
         Err(error) => report.fail(Exit::from(&error), "holds", error.to_string(), "see the row that is named"),
     }
+    damage(app, report).await;
     match app.store.totals().await {
         Ok(totals) => {
             let count = |word: &str| {
@@ -197,6 +198,33 @@ async fn book(app: &App, report: &mut Report) {
             }
         }
         Err(error) => report.fail(Exit::from(&error), "charges", error.to_string(), "see the row that is named"),
+    }
+}
+
+/// Rows that were set aside, or cannot be read.
+async fn damage(app: &App, report: &mut Report) {
+    let damage = match app.store.damage().await {
+        Ok(damage) => damage,
+        Err(error) => return report.fail(Exit::from(&error), "rows", error.to_string(), "see the row that is named"),
+    };
+    let aside = damage.quarantined.saturating_add(damage.parked);
+    let said = format!(
+        "quarantined subscriptions: {}, charges set aside: {}, rows that cannot be read: {}",
+        damage.quarantined, damage.parked, damage.unreadable
+    );
+    match damage.first {
+        Some(first) => report.fail(
+            Exit::Discrepancy,
+            "rows",
+            format!("{said}; the first of these: {}", first.why),
+            "mend the rows that `autopay subscriptions list --all` and `autopay charges list --all` tell of",
+        ),
+        None if aside > 0 => report.warn(
+            "rows",
+            said,
+            "autopay subscriptions list --status quarantined; autopay charges list --state held",
+        ),
+        None => report.ok("rows", said),
     }
 }
 

@@ -78,6 +78,7 @@ impl From<&StoreError> for Exit {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Schema { .. } => Self::Unavailable,
+            StoreError::Misconfigured(_) => Self::Usage,
             StoreError::Inconsistent { .. } => Self::Discrepancy,
             StoreError::Refused(_) => Self::Failed,
         }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use domain::agenda::{Hold as Held, Scope};
-use domain::id::{PlanId, SubscriptionId};
+use domain::id::PlanId;
 
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
@@ -44,8 +44,6 @@ const COLUMNS: &[Column] =
 
 /// Ids looked through for one that was meant.
 const NEIGHBOURS: u64 = 1_000;
-/// Characters at the end of an id in which a slip is looked for among the ids that follow.
-const ENDING: usize = 3;
 
 fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -95,7 +93,7 @@ async fn check(scope: &Scope, app: &App, config: &Config) -> Result<(), Stop> {
             // A row that cannot be read is there, and may be held.
             Ok(Some(_)) | Err(StoreError::Inconsistent { .. }) => Ok(()),
             Ok(None) => {
-                let ids = neighbours(id, app).await;
+                let ids = neighbours(app).await;
                 let near = nearest(id.as_str(), ids.iter().map(String::as_str));
                 unknown("does not exist".to_owned(), meant("subscription", near, "subscriptions"))
             }
@@ -104,17 +102,10 @@ async fn check(scope: &Scope, app: &App, config: &Config) -> Result<(), Stop> {
     }
 }
 
-/// Ids among which a mistyped one is looked for: the first of all, and those that follow its own beginning. A suggestion is worth two
-/// questions and no failure.
-async fn neighbours(id: &SubscriptionId, app: &App) -> Vec<String> {
-    let text = id.as_str();
-    let beginning = text.get(..text.len() - text.len().min(ENDING)).unwrap_or_default();
-    let mut ids = Vec::new();
-    for after in [None, Some(beginning)] {
-        let page = app.store.subscriptions(None, after, NEIGHBOURS).await.unwrap_or_default();
-        ids.extend(page.into_iter().map(|view| view.subscription.id.to_string()));
-    }
-    ids
+/// Ids among which a mistyped one is looked for: the first of all. A suggestion is worth one question and no failure.
+async fn neighbours(app: &App) -> Vec<String> {
+    let page = app.store.subscriptions(None, None, NEIGHBOURS).await.unwrap_or_default();
+    page.into_iter().map(|view| view.subscription.id.to_string()).collect()
 }
 
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {

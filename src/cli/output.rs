@@ -71,6 +71,11 @@ impl Column {
         Self { name, kind: Kind::Right }
     }
 
+    /// Its name.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// In JSON and CSV: `name` as plain decimal text, and `currency`.
     pub(crate) const fn money(name: &'static str) -> Self {
         Self { name, kind: Kind::Money }

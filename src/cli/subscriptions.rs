@@ -8,7 +8,7 @@ use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
 use super::output::{Cell, Column};
 use super::{Context, person};
-use crate::ports::SubscriptionView;
+use crate::ports::{Cursor, Damaged, Listed, SubscriptionFilter, SubscriptionView};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
@@ -116,7 +116,22 @@ const SHOW: &[Column] = &[
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
 const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
 
-fn row(view: &SubscriptionView) -> Vec<Cell> {
+/// A row that cannot be read: its id, its status, and in place of a note what is wrong; nothing else is guessed.
+fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
+    let cell = |column: &Column| match column.name() {
+        "id" => Cell::text(&row.id),
+        "status" => Cell::text(row.state),
+        "note" => Cell::text(&row.why),
+        _ => Cell::Empty,
+    };
+    columns.iter().map(cell).collect()
+}
+
+fn row(listed: &Listed<SubscriptionView>) -> Vec<Cell> {
+    let view = match listed {
+        Listed::Whole(view) => view,
+        Listed::Damaged(row) => return damaged(row, COLUMNS),
+    };
     let it = &view.subscription;
     vec![
         Cell::text(&it.id),
@@ -161,9 +176,12 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
         Subscriptions::Show { id } => {
             context
                 .with_app(async |app, _| {
-                    let view =
-                        app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
-                    context.printer.record(SHOW, &whole(&view))?;
+                    let filter = SubscriptionFilter { id: Some(id.clone()), ..SubscriptionFilter::default() };
+                    let found = app.store.list_subscriptions(&filter, &None, 1).await?.rows.pop();
+                    match found.ok_or_else(|| Stop::not_found("subscription", &id))? {
+                        Listed::Whole(view) => context.printer.record(SHOW, &whole(&view))?,
+                        Listed::Damaged(row) => context.printer.record(SHOW, &damaged(&row, SHOW))?,
+                    }
                     Ok(Exit::Done)
                 })
                 .await
@@ -230,19 +248,16 @@ async fn list(command: &List, context: &Context) -> Result<Exit, Stop> {
         .with_app(async |app, _| {
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if command.all { u64::MAX } else { command.limit };
-            let mut after: Option<String> = None;
+            let filter = SubscriptionFilter { status: command.status, id: None };
+            let mut after: Cursor = None;
             let mut first = true;
             loop {
-                let want = PAGE.min(left);
-                // One more than is shown says whether there is more.
-                let mut page =
-                    app.store.subscriptions(command.status, after.as_deref(), want.saturating_add(1)).await?;
-                let more = u64::try_from(page.len()).unwrap_or(u64::MAX) > want;
-                page.truncate(usize::try_from(want).unwrap_or(usize::MAX));
-                after = page.last().map(|view| view.subscription.id.to_string());
-                left = left.saturating_sub(u64::try_from(page.len()).unwrap_or(0));
-                if first || !page.is_empty() {
-                    let rows: Vec<Vec<Cell>> = page.iter().map(row).collect();
+                let page = app.store.list_subscriptions(&filter, &after, PAGE.min(left)).await?;
+                let more = page.next.is_some();
+                after = page.next;
+                left = left.saturating_sub(u64::try_from(page.rows.len()).unwrap_or(0));
+                if first || !page.rows.is_empty() {
+                    let rows: Vec<Vec<Cell>> = page.rows.iter().map(row).collect();
                     listing.page(&rows)?;
                     first = false;
                 }

@@ -22,7 +22,7 @@ use domain::verdict::{NotExecuted, Seen};
 
 use super::decide::Ask;
 use super::{Engine, RunReport};
-use crate::ports::{Asked, Claimed, Observation, Question, Recorded, StoreError, Verdict};
+use crate::ports::{Asked, Claimed, Observation, Observed, Question, Recorded, StoreError, Verdict};
 
 /// A store outage may hold up the recorder this often, a second each, before verdicts are left to the reconciler.
 const OUTAGE_TRIES: u32 = 60;
@@ -336,10 +336,13 @@ impl Sender {
         let mut now = charge;
         let mut moved = !observations.is_empty();
         let mut pause = false;
-        for (at, observation) in &observations {
-            match observe(&self.shared.catalog, subscription, now.clone(), &observation.seen, *at, limits) {
+        let mut observed = Vec::with_capacity(observations.len());
+        for (at, observation) in observations {
+            let mut to_state = None;
+            match observe(&self.shared.catalog, subscription, now.clone(), &observation.seen, at, limits) {
                 Ok(learnt) => {
                     now = learnt.charge;
+                    to_state = Some(now.state.name());
                     pause |= learnt.pause;
                 }
                 Err(refused) => {
@@ -347,8 +350,9 @@ impl Sender {
                     moved &= now.state.name() != before.value.state.name();
                 }
             }
+            observed.push(Observed { at, observation, to_state });
         }
-        Verdict { before, after: moved.then_some(now), attempt, observations, pause }
+        Verdict { before, after: moved.then_some(now), attempt, observations: observed, pause }
     }
 }
 
@@ -392,7 +396,8 @@ impl Recorder {
                     verdicts.iter().for_each(|verdict| counted(verdict, &self.tally));
                     return;
                 }
-                Err(StoreError::Unavailable(why)) => {
+                // A password that was changed under us is waited for like an outage: what was sent must be recorded.
+                Err(StoreError::Unavailable(why) | StoreError::Misconfigured(why)) => {
                     tracing::error!(
                         event = "store_unavailable",
                         why,
@@ -443,7 +448,7 @@ impl Recorder {
 
 fn contradiction(engine: &Engine, verdict: &Verdict) -> Option<Verdict> {
     let limits = &engine.inner.settings.limits;
-    let (at, last) = verdict.observations.last()?.clone();
+    let Observed { at, observation: last, .. } = verdict.observations.last()?.clone();
     let mut charge = verdict.before.value.clone();
     if matches!(charge.state, State::Sending { .. }) {
         charge = charge.clone().step(Event::LeaseRanOut, at, limits).unwrap_or(charge);
@@ -451,11 +456,12 @@ fn contradiction(engine: &Engine, verdict: &Verdict) -> Option<Verdict> {
     let after = charge.step(Event::Mismatch, at, limits).ok()?;
     let detail = format!("payment {} already belongs to another attempt", last.payment_id.as_deref().unwrap_or("?"));
     let observation = Observation { seen: Seen::Mismatch, payment_id: None, detail: Some(detail), ..last };
+    let to_state = Some(after.state.name());
     Some(Verdict {
         before: verdict.before.clone(),
         after: Some(after),
         attempt: verdict.attempt,
-        observations: vec![(at, observation)],
+        observations: vec![Observed { at, observation, to_state }],
         pause: false,
     })
 }

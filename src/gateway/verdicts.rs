@@ -51,15 +51,16 @@ pub(super) fn looked_up(merchant: MerchantId, outcome: &Outcome) -> Observation 
     observation(Asked::ByKey, outcome, |payment| of_payment(merchant, expected(payment), payment), of_failed_question)
 }
 
-/// A recorded body that is no longer what was recorded: nothing is sent.
+/// A recorded body that is no longer what was recorded: nothing is sent. It is due again, and the store, which reads the
+/// body then, sets the charge aside for what it is.
 pub(super) fn damaged_body() -> Observation {
     Observation {
         asked: Asked::Submit,
-        seen: Seen::Rejected,
+        seen: nothing_sent(),
         payment_id: None,
         http_status: None,
         gateway_status: None,
-        detail: Some("the recorded request does not match its digest; nothing was sent".to_owned()),
+        detail: Some("the stored request was changed after it was recorded: nothing was sent".to_owned()),
         body_sha256: None,
         request_id: None,
     }

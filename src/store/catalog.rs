@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Query;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
+    QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -15,13 +15,13 @@ use domain::charge::{Charge, Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Plan, PlanSpec};
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::Subscription;
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
-use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
-use super::{DatabaseStore, store_error};
+use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::{DatabaseStore, damage, store_error};
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -165,9 +165,8 @@ impl DatabaseStore {
         let found = self.database.query_all_raw(sql).await.map_err(store_error)?;
         let mut used = BTreeSet::new();
         for row in &found {
-            let id: String = row.try_get("", "plan_id").map_err(store_error)?;
             // An id that cannot be read is no plan's.
-            used.extend(PlanId::parse(&id));
+            used.extend(row.try_get::<String>("", "plan_id").ok().and_then(|id| PlanId::parse(&id).ok()));
         }
         Ok(used)
     }
@@ -261,7 +260,7 @@ impl DatabaseStore {
             batches.push(bulk);
         }
         let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id.clone()).collect();
-        let known = self.count_known(&ids).await?;
+        let known = self.count_on(&self.database, &ids).await.map_err(store_error)?;
         let before: BTreeMap<SubscriptionId, Subscription> =
             self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
         let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
@@ -302,11 +301,11 @@ impl DatabaseStore {
                         .to_owned(),
                 ),
             )
-            .all(on)
-            .await?;
+            .build(self.backend());
+        let waiting = on.query_all_raw(waiting).await?;
         let released: Vec<Charge> = waiting
             .iter()
-            .filter_map(|model| rows::charge(model).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
+            .filter_map(|row| damage::charge(row).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
             .collect();
         let mut due = Bulk::new(CHARGE_STATE);
         released.iter().for_each(|charge| due.push(&charge_state(charge, at)));
@@ -327,66 +326,29 @@ impl DatabaseStore {
         let mut found = Vec::new();
         for chunk in ids.chunks(IMPORT_BATCH) {
             let chunk = chunk.iter().map(SubscriptionId::as_str);
-            let models = subscription::Entity::find()
-                .filter(subscription::Column::Id.is_in(chunk))
-                .all(&self.database)
-                .await
-                .map_err(store_error)?;
+            let query = subscription::Entity::find().filter(subscription::Column::Id.is_in(chunk));
+            let rows = self.database.query_all_raw(query.build(self.backend())).await.map_err(store_error)?;
             // A row that cannot be read counts as changed, so that an import can mend it.
-            found.extend(models.iter().filter_map(|model| rows::subscription(model).ok()));
+            found.extend(rows.iter().filter_map(|row| damage::view(row).ok()).map(|view| view.subscription));
         }
         Ok(found)
     }
 
     /// How many of the ids have a row, readable or not.
-    async fn count_known(&self, ids: &[SubscriptionId]) -> Result<usize, StoreError> {
+    async fn count_on(&self, on: &impl ConnectionTrait, ids: &[SubscriptionId]) -> Result<usize, DbErr> {
         let mut known = 0;
         for chunk in ids.chunks(IMPORT_BATCH) {
             let chunk = chunk.iter().map(SubscriptionId::as_str);
-            let found =
-                subscription::Entity::find().filter(subscription::Column::Id.is_in(chunk)).count(&self.database).await;
-            known += usize::try_from(found.map_err(store_error)?).unwrap_or(usize::MAX);
+            let found = subscription::Entity::find().filter(subscription::Column::Id.is_in(chunk)).count(on).await?;
+            known += usize::try_from(found).unwrap_or(usize::MAX);
         }
         Ok(known)
     }
 
     pub(super) async fn one_subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
-        let found = subscription::Entity::find_by_id(id.as_str()).one(&self.database).await.map_err(store_error)?;
-        found.map(|model| view(&model)).transpose()
-    }
-
-    pub(super) async fn list_subscriptions(
-        &self,
-        status: Option<SubscriptionStatus>,
-        after: Option<&str>,
-        limit: u64,
-    ) -> Result<Vec<SubscriptionView>, StoreError> {
-        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut after = after.map(ToOwned::to_owned);
-        let mut views = Vec::new();
-        while views.len() < wanted {
-            let mut query = subscription::Entity::find().order_by_asc(subscription::Column::Id).limit(limit);
-            if let Some(status) = status {
-                query = query.filter(subscription::Column::Status.eq(status.as_str()));
-            }
-            if let Some(after) = &after {
-                query = query.filter(subscription::Column::Id.gt(after.as_str()));
-            }
-            let found = query.all(&self.database).await.map_err(store_error)?;
-            for model in &found {
-                match view(model) {
-                    Ok(view) => views.push(view),
-                    // One row that cannot be read hides no neighbour; `subscriptions show` says what is wrong with it.
-                    Err(error) => tracing::error!(event = "row_unreadable", error = %error, "left out of the list"),
-                }
-            }
-            after = found.last().map(|model| model.id.clone());
-            if after.is_none() {
-                break;
-            }
-        }
-        views.truncate(wanted);
-        Ok(views)
+        let sql = self.statement("SELECT * FROM subscription WHERE id = $1", [id.as_str().into()]);
+        let found = self.database.query_one_raw(sql).await.map_err(store_error)?;
+        Ok(found.map(|row| damage::view(&row)).transpose()?)
     }
 
     pub(super) async fn resume_subscription(
@@ -440,30 +402,40 @@ impl DatabaseStore {
         let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, leased_until = NULL, \
                    fence = fence + 1, updated_at = $2 WHERE id = $1 AND status <> 'cancelled'";
         let done = on.execute_raw(self.statement(sql, values)).await?;
-        if done.rows_affected() == 0 && subscription::Entity::find_by_id(id.as_str()).one(on).await?.is_none() {
+        if done.rows_affected() == 0 && self.count_on(on, std::slice::from_ref(id)).await? == 0 {
             return Ok(None);
         }
         let open = charge::Entity::find()
             .filter(charge::Column::SubscriptionId.eq(id.as_str()))
             .filter(charge::Column::State.is_not_in(["paid", "failed", "skipped"]))
-            .all(on)
-            .await?;
+            .build(self.backend());
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
-        let mut skipped = Bulk::new(CHARGE_STATE);
-        for model in &open {
-            let Ok(charge) = rows::charge(model) else { continue };
-            match charge.step(Event::Cancel, at, &Limits::default()) {
-                Ok(charge) => {
-                    skipped.push(&charge_state(&charge, at));
-                    outcome.skipped += 1;
-                }
-                Err(_) => outcome.in_flight += 1,
+        let mut ended = Vec::new();
+        for row in &on.query_all_raw(open).await? {
+            // What cannot be read may be in flight: it is left to whoever mends it.
+            match damage::charge(row).map(|charge| charge.step(Event::Cancel, at, &Limits::default())) {
+                Ok(Ok(charge)) => ended.push(charge),
+                Ok(Err(_)) | Err(_) => outcome.in_flight += 1,
             }
+        }
+        outcome.skipped = ended.len();
+        let (mut skipped, mut audit) = (Bulk::new(CHARGE_STATE), Bulk::new(AUDIT));
+        for charge in &ended {
+            skipped.push(&charge_state(charge, at));
+            let (object, sentence) = (charge.id.to_string(), charge.sentence());
+            audit.push(&[
+                Val::time(at),
+                Val::text(by),
+                Val::text("charge.cancelled"),
+                Val::text(&object),
+                Val::text(&sentence),
+            ]);
         }
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')"
         );
         self.run(on, &sql, &skipped).await?;
+        self.insert_audit(on, &audit).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
@@ -474,10 +446,6 @@ impl DatabaseStore {
         }
         Ok(Some(outcome))
     }
-}
-
-fn view(model: &subscription::Model) -> Result<SubscriptionView, StoreError> {
-    Ok(SubscriptionView { subscription: rows::subscription(model)?, note: model.note.clone() })
 }
 
 fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryResult, Value,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryResult, QueryTrait as _, Value,
 };
+use uuid::Uuid;
 
 use domain::agenda::Open;
 use domain::charge::State;
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
+use domain::subscription::Subscription;
 use entity::{attempt, charge, subscription};
 
 use super::bulk::{Bulk, Kind, Val};
+use super::damage::{self, Bad, Told};
+use super::pages::Walk;
 use super::{DatabaseStore, rows, store_error};
-use crate::ports::{Claimed, Cursor, DueClaim, OpenCharge, Poison, StoreError};
+use crate::ports::{AttemptRecord, Claimed, Cursor, DueClaim, OpenCharge, StoreError};
 
 impl DatabaseStore {
     /// `times`: due by, now, lease until.
@@ -26,25 +30,42 @@ impl DatabaseStore {
     ) -> Result<DueClaim, StoreError> {
         let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
         let bytes = self.by_bytes();
+        let place = damage::place(self.is_postgres());
         // The rows to take are chosen once, in a materialised step: as a plain sub-select the planner may run it again and
         // take more than the limit.
         let sql = format!(
             "WITH due AS MATERIALIZED (\
                SELECT id FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 \
-                 AND (leased_until IS NULL OR leased_until <= $3) \
+                 AND (leased_until IS NULL OR leased_until <= $3 OR leased_until > $6) \
                ORDER BY next_due_at, id{bytes} LIMIT $5 {skip_locked}) \
-             UPDATE subscription SET fence = fence + 1, leased_until = $4 WHERE id IN (SELECT id FROM due) RETURNING *"
+             UPDATE subscription SET fence = fence + 1, leased_until = $4 WHERE id IN (SELECT id FROM due) \
+             RETURNING *, {place} AS place"
         );
         let [due_by, now, lease_until] = times;
-        let values: [Value; 5] =
-            [merchant.0.into(), due_by.into(), now.into(), lease_until.into(), i64::from(limit).into()];
+        let values: [Value; 6] = [
+            merchant.0.into(),
+            due_by.into(),
+            now.into(),
+            lease_until.into(),
+            i64::from(limit).into(),
+            no_lease(lease_until).into(),
+        ];
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
-        let (mut models, mut poison) = decoded(&found)?;
+        let mut claim = DueClaim::default();
+        let mut bad = Vec::new();
+        for row in &found {
+            match damage::claimed(row) {
+                Ok(claimed) => claim.due.push(claimed),
+                Err(told) => bad.push(self.bad_subscription(row, told)?),
+            }
+        }
         // RETURNING has no order.
-        models.sort_by(|a, b| (a.next_due_at, &a.id).cmp(&(b.next_due_at, &b.id)));
-        let mut claim = read_due(&models);
-        claim.poison.append(&mut poison);
-        self.set_aside(&claim.poison, now).await?;
+        claim.due.sort_by(|a, b| (a.value.next_due_at, &a.value.id).cmp(&(b.value.next_due_at, &b.value.id)));
+        claim.poison = self.set_aside(&bad, now).await?;
+        claim.poison.sort_by(|a, b| a.id.cmp(&b.id));
+        if u64::try_from(found.len()).unwrap_or(u64::MAX) < u64::from(limit) {
+            claim.poison.extend(self.sweep_due(merchant, now).await?);
+        }
         Ok(claim)
     }
 
@@ -55,19 +76,16 @@ impl DatabaseStore {
         after: &Cursor,
         limit: u32,
     ) -> Result<(DueClaim, Cursor), StoreError> {
-        let (at, id) = after.clone().unwrap_or((DateTime::<Utc>::UNIX_EPOCH, String::new()));
-        let bytes = self.by_bytes();
-        let sql = format!(
-            "SELECT * FROM subscription WHERE merchant_id = $1 AND next_due_at <= $2 AND (next_due_at, id{bytes}) > ($3, $4) \
-             ORDER BY next_due_at, id{bytes} LIMIT $5"
-        );
-        let values: [Value; 5] = [merchant.0.into(), due_by.into(), at.into(), id.into(), i64::from(limit).into()];
-        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
-        let (models, mut poison) = decoded(&found)?;
-        let last = found.last().map(|row| Ok((row.try_get("", "next_due_at")?, row.try_get("", "id")?)));
-        let mut claim = read_due(&models);
-        claim.poison.append(&mut poison);
-        Ok((claim, last.transpose().map_err(store_error)?))
+        let walk = Walk::due("subscription", merchant, due_by);
+        let (found, last) = self.in_order(&walk, after, limit.into()).await?;
+        let mut claim = DueClaim::default();
+        for row in &found {
+            match damage::claimed(row) {
+                Ok(claimed) => claim.due.push(claimed),
+                Err(told) => claim.poison.push(told.into()),
+            }
+        }
+        Ok((claim, last))
     }
 
     pub(super) async fn take_open(
@@ -78,22 +96,35 @@ impl DatabaseStore {
         limit: u32,
     ) -> Result<Vec<Claimed<OpenCharge>>, StoreError> {
         let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let place = damage::place(self.is_postgres());
         let sql = format!(
             "WITH due AS MATERIALIZED (\
-               SELECT id FROM charge WHERE merchant_id = $1 AND next_at <= $2 AND (leased_until IS NULL OR leased_until <= $2) \
+               SELECT id FROM charge WHERE merchant_id = $1 AND next_at <= $2 \
+                 AND (leased_until IS NULL OR leased_until <= $2 OR leased_until > $5) \
                ORDER BY next_at, id LIMIT $4 {skip_locked}) \
-             UPDATE charge SET fence = fence + 1, leased_until = $3 WHERE id IN (SELECT id FROM due) RETURNING *"
+             UPDATE charge SET fence = fence + 1, leased_until = $3 WHERE id IN (SELECT id FROM due) \
+             RETURNING *, {place} AS place"
         );
         loop {
-            let values: [Value; 4] = [merchant.0.into(), due_by.into(), lease_until.into(), i64::from(limit).into()];
-            let models = self.charge_models(&sql, values.to_vec()).await?;
-            let fences: Vec<i64> = models.iter().map(|model| model.fence).collect();
-            let open = self.open_charges(&models).await?.into_iter().zip(fences);
-            let claimed: Vec<_> =
-                open.filter_map(|(value, fence)| value.map(|value| Claimed { value, fence })).collect();
-            // A batch of nothing but unreadable rows is leased by now and hides no neighbour: take the next.
-            if !claimed.is_empty() || models.is_empty() {
-                return Ok(claimed);
+            let values: [Value; 5] = [
+                merchant.0.into(),
+                due_by.into(),
+                lease_until.into(),
+                i64::from(limit).into(),
+                no_lease(lease_until).into(),
+            ];
+            let statement = self.statement(sql.as_str(), values);
+            let found = self.database.query_all_raw(statement).await.map_err(store_error)?;
+            let (mut open, bad) = self.open_charges(&found).await?;
+            damage::tell_parked(&self.set_aside(&bad, due_by).await?);
+            if u64::try_from(found.len()).unwrap_or(u64::MAX) < u64::from(limit) {
+                damage::tell_parked(&self.sweep_open(merchant, due_by).await?);
+            }
+            // A batch of nothing but damaged rows hides no neighbour: take the next.
+            if !open.is_empty() || found.is_empty() {
+                // RETURNING has no order.
+                open.sort_by_key(|claimed| (claimed.value.open.charge.state.next_at(), claimed.value.open.charge.id));
+                return Ok(open);
             }
         }
     }
@@ -129,81 +160,47 @@ impl DatabaseStore {
         after: &Cursor,
         limit: u32,
     ) -> Result<(Vec<OpenCharge>, Cursor), StoreError> {
-        let (at, id) = after.clone().unwrap_or((DateTime::<Utc>::UNIX_EPOCH, uuid::Uuid::nil().to_string()));
-        let id = uuid::Uuid::try_parse(&id).unwrap_or_default();
-        let sql = "SELECT * FROM charge WHERE merchant_id = $1 AND next_at <= $2 AND (next_at, id) > ($3, $4) \
-                   ORDER BY next_at, id LIMIT $5";
-        let values: [Value; 5] = [merchant.0.into(), due_by.into(), at.into(), id.into(), i64::from(limit).into()];
-        let models = self.charge_models(sql, values.to_vec()).await?;
-        let cursor = models.last().and_then(|last| last.next_at.map(|at| (at, last.id.to_string())));
-        Ok((self.open_charges(&models).await?.into_iter().flatten().collect(), cursor))
+        let (found, last) = self.in_order(&Walk::due("charge", merchant, due_by), after, limit.into()).await?;
+        let (open, _) = self.open_charges(&found).await?;
+        Ok((open.into_iter().map(|claimed| claimed.value).collect(), last))
     }
 
-    /// Charge rows in the order of [`DatabaseStore::take_open`].
-    async fn charge_models(&self, sql: &str, values: Vec<Value>) -> Result<Vec<charge::Model>, StoreError> {
-        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
-        let mut models = Vec::with_capacity(found.len());
-        for row in &found {
-            match charge::Model::from_query_result(row, "") {
-                Ok(model) => models.push(model),
-                Err(error) => unreadable(&store_error(error)),
+    /// Joins charges with their subscriptions and latest attempts, three statements for any number of them: those that are
+    /// whole, in the order given, and those that are not.
+    async fn open_charges(&self, found: &[QueryResult]) -> Result<(Vec<Claimed<OpenCharge>>, Vec<Bad>), StoreError> {
+        let (mut whole, mut bad) = (Vec::with_capacity(found.len()), Vec::new());
+        let mut readable = Vec::with_capacity(found.len());
+        for row in found {
+            match damage::charge_model(row) {
+                Ok(model) => readable.push((row, model)),
+                Err(told) => bad.push(self.bad_charge(row, told)?),
             }
         }
-        models.sort_by_key(|model| (model.next_at, model.id));
-        Ok(models)
-    }
-
-    /// Joins charges with their subscriptions and latest attempts, three statements for any number of them. A row that
-    /// cannot be read is parked by nobody and claimed again after its lease; it is logged each time and blocks no neighbour.
-    async fn open_charges(&self, models: &[charge::Model]) -> Result<Vec<Option<OpenCharge>>, StoreError> {
-        if models.is_empty() {
-            return Ok(Vec::new());
+        if readable.is_empty() {
+            return Ok((whole, bad));
         }
-        let mut ids: Vec<String> = models.iter().map(|model| model.subscription_id.clone()).collect();
+        let mut ids: Vec<&str> = readable.iter().map(|(_, model)| model.subscription_id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let found = subscription::Entity::find()
-            .filter(subscription::Column::Id.is_in(ids))
-            .all(&self.database)
-            .await
-            .map_err(store_error)?;
-        let subscriptions: BTreeMap<&str, &subscription::Model> =
-            found.iter().map(|row| (row.id.as_str(), row)).collect();
-        let charge_ids: Vec<uuid::Uuid> = models.iter().map(|model| model.id).collect();
-        let found = attempt::Entity::find()
-            .filter(attempt::Column::ChargeId.is_in(charge_ids))
-            .all(&self.database)
-            .await
-            .map_err(store_error)?;
-        let attempts: BTreeMap<(uuid::Uuid, i32), &attempt::Model> =
-            found.iter().map(|row| ((row.charge_id, row.number), row)).collect();
-        Ok(models
-            .iter()
-            .map(|model| {
-                let subscription = subscriptions.get(model.subscription_id.as_str()).copied();
-                match open_charge(model, subscription, attempts.get(&(model.id, model.attempt)).copied()) {
-                    Ok(open) => Some(open),
-                    Err(error) => {
-                        unreadable(&error);
-                        None
-                    }
-                }
-            })
-            .collect())
-    }
-
-    /// Sets unreadable subscriptions aside so that they are not claimed again.
-    async fn set_aside(&self, poison: &[Poison], at: DateTime<Utc>) -> Result<(), StoreError> {
-        for row in poison {
-            let values: [Value; 3] = [row.id.clone().into(), row.why.clone().into(), at.into()];
-            let sql = "UPDATE subscription SET status = 'quarantined', note = $2, next_due_at = NULL, leased_until = NULL, \
-                       updated_at = $3 WHERE id = $1";
-            self.database.execute_raw(self.statement(sql, values)).await.map_err(store_error)?;
-            self.audit(&self.database, "autopay", "subscription.quarantined", &row.id, &row.why, at)
-                .await
-                .map_err(store_error)?;
+        let query = subscription::Entity::find().filter(subscription::Column::Id.is_in(ids)).build(self.backend());
+        let mut subscriptions = BTreeMap::new();
+        for row in &self.database.query_all_raw(query).await.map_err(store_error)? {
+            let id: String = row.try_get("", "id").map_err(store_error)?;
+            subscriptions.insert(id, damage::view(row).map(|view| view.subscription));
         }
-        Ok(())
+        let ids = readable.iter().map(|(_, model)| model.id);
+        let query = attempt::Entity::find().filter(attempt::Column::ChargeId.is_in(ids)).build(self.backend());
+        let mut attempts = Attempts::default();
+        for row in &self.database.query_all_raw(query).await.map_err(store_error)? {
+            attempts.add(row)?;
+        }
+        for (row, model) in readable {
+            match open_charge(&model, &subscriptions, &attempts) {
+                Ok(value) => whole.push(Claimed { value, fence: damage::fence(row) }),
+                Err(told) => bad.push(self.bad_charge(row, told)?),
+            }
+        }
+        Ok((whole, bad))
     }
 
     pub(super) async fn soonest(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError> {
@@ -211,8 +208,9 @@ impl DatabaseStore {
                    (SELECT min(next_at) FROM charge WHERE merchant_id = $1 AND next_at IS NOT NULL) AS b";
         let row = self.database.query_one_raw(self.statement(sql, [merchant.0.into()])).await.map_err(store_error)?;
         let Some(row) = row else { return Ok(None) };
-        let a: Option<DateTime<Utc>> = row.try_get("", "a").map_err(store_error)?;
-        let b: Option<DateTime<Utc>> = row.try_get("", "b").map_err(store_error)?;
+        // What cannot be read as a moment and stands first is claimed by the next look, and set aside.
+        let moment = |column| row.try_get::<Option<DateTime<Utc>>>("", column).unwrap_or(Some(DateTime::UNIX_EPOCH));
+        let (a, b) = (moment("a"), moment("b"));
         Ok(match (a, b) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -235,54 +233,56 @@ impl DatabaseStore {
     }
 }
 
-/// Rows as models; those that are none are poison, named by their id alone.
-fn decoded(found: &[QueryResult]) -> Result<(Vec<subscription::Model>, Vec<Poison>), StoreError> {
-    let (mut models, mut poison) = (Vec::with_capacity(found.len()), Vec::new());
-    for row in found {
-        match subscription::Model::from_query_result(row, "") {
-            Ok(model) => models.push(model),
-            Err(error) => {
-                poison.push(Poison {
-                    id: row.try_get("", "id").map_err(store_error)?,
-                    why: store_error(error).to_string(),
-                });
-            }
-        }
-    }
-    Ok((models, poison))
+/// A lease that ends after this moment is none of ours: no claim is made for so long.
+fn no_lease(lease_until: DateTime<Utc>) -> DateTime<Utc> {
+    lease_until.checked_add_signed(TimeDelta::days(1)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-fn unreadable(error: &StoreError) {
-    tracing::error!(event = "row_unreadable", error = %error, "a charge cannot be read; a person must mend its row");
+/// Attempts by charge and number, and what cannot be read of them.
+#[derive(Default)]
+struct Attempts {
+    known: BTreeMap<(Uuid, i32), Result<AttemptRecord, Told>>,
+    /// By charge alone, where not even the number can be read.
+    unnumbered: BTreeMap<Uuid, Told>,
 }
 
-fn read_due(models: &[subscription::Model]) -> DueClaim {
-    let mut claim = DueClaim::default();
-    for model in models {
-        match rows::subscription(model) {
-            Ok(value) => claim.due.push(Claimed { value, fence: model.fence }),
-            Err(error) => claim.poison.push(Poison { id: model.id.clone(), why: error.to_string() }),
+impl Attempts {
+    fn add(&mut self, row: &QueryResult) -> Result<(), StoreError> {
+        let charge: Uuid = row.try_get("", "charge_id").map_err(store_error)?;
+        let record = damage::attempt(row, ChargeId(charge));
+        match (row.try_get::<i32>("", "number"), record) {
+            (Ok(number), record) => drop(self.known.insert((charge, number), record)),
+            (Err(_), Err(told)) => drop(self.unnumbered.insert(charge, told)),
+            (Err(_), Ok(_)) => {}
+        }
+        Ok(())
+    }
+
+    fn of(&self, charge: Uuid, number: u16) -> Result<Option<AttemptRecord>, Told> {
+        match (self.known.get(&(charge, number.into())), self.unnumbered.get(&charge)) {
+            (Some(record), _) => record.clone().map(Some),
+            (None, Some(told)) => Err(told.clone()),
+            (None, None) => Ok(None),
         }
     }
-    claim
 }
 
 fn open_charge(
     model: &charge::Model,
-    subscription: Option<&subscription::Model>,
-    attempt: Option<&attempt::Model>,
-) -> Result<OpenCharge, StoreError> {
+    subscriptions: &BTreeMap<String, Result<Subscription, Told>>,
+    attempts: &Attempts,
+) -> Result<OpenCharge, Told> {
     let charge = rows::charge(model)?;
-    let missing = |column, why: &str| StoreError::Inconsistent {
-        table: "charge",
-        column,
-        row: charge.id.to_string(),
-        why: why.to_owned(),
-    };
-    let subscription = subscription.ok_or_else(|| missing("subscription_id", "names no subscription"))?;
-    let attempt = attempt.map(rows::attempt).transpose()?;
+    let missing = |column, why: &str| Told::new("charge", column, charge.id.to_string(), why);
+    let subscription = subscriptions.get(&model.subscription_id);
+    let subscription = subscription.ok_or_else(|| missing("subscription_id", "names no subscription"))?.clone()?;
+    let attempt = attempts.of(model.id, charge.tries.attempt)?;
     if attempt.is_none() && charge.tries.attempt > 0 && !matches!(charge.state, State::Parked { .. }) {
         return Err(missing("attempt", "names no attempt"));
     }
-    Ok(OpenCharge { open: Open { subscription: rows::subscription(subscription)?, charge }, attempt })
+    // What waits to be sent again is sent as it was recorded, or not at all. What is only asked about needs no body.
+    if let (Some(attempt), State::Due { .. }) = (&attempt, &charge.state) {
+        rows::body_is_intact(charge.id, attempt)?;
+    }
+    Ok(OpenCharge { open: Open { subscription, charge }, attempt })
 }

@@ -13,7 +13,9 @@ use domain::id::ChargeId;
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, store_error};
-use crate::ports::{Committed, IntentBatch, MovedCharge, NewCharge, Recorded, StoreError, Verdict, VerdictsCommitted};
+use crate::ports::{
+    Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
+};
 
 const ADVANCES: &[(&str, Kind)] = &[
     ("s_id", Kind::Text),
@@ -319,7 +321,7 @@ impl DatabaseStore {
         let mut rows = Bulk::new(columns);
         for verdict in verdicts {
             let Some(after) = &verdict.after else { continue };
-            let at = verdict.observations.last().map_or(after.due_at, |(at, _)| *at);
+            let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
             let mut values = charge_state(after, at);
             values.extend([
                 Val::uuid(after.id.0),
@@ -343,8 +345,8 @@ impl DatabaseStore {
         let mut rows = Bulk::new(OUTCOMES);
         for verdict in verdicts {
             let Some(after) = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0)) else { continue };
-            let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.as_deref());
-            let at = verdict.observations.last().map_or(after.due_at, |(at, _)| *at);
+            let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.as_deref());
+            let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
             let state = match &after.state {
                 State::Paid { .. } => "succeeded",
                 State::Failing { .. } | State::Failed { .. } => "declined",
@@ -383,16 +385,18 @@ impl DatabaseStore {
         for verdict in verdicts {
             let id = verdict.before.value.id.0;
             let moved = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0));
-            let to_state = moved.map_or_else(|| verdict.before.value.state.name(), |after| after.state.name());
             kept += if moved.is_none() { verdict.observations.len() } else { 0 };
-            for (at, seen) in &verdict.observations {
+            let mut stands = verdict.before.value.state.name();
+            for Observed { at, observation: seen, to_state } in &verdict.observations {
+                let to_state = to_state.filter(|_| moved.is_some());
+                stands = to_state.unwrap_or(stands);
                 rows.push(&[
                     Val::uuid(id),
                     Val::int(i64::from(verdict.attempt)),
                     Val::text(seen.asked.as_str()),
                     Val::text(seen.seen.as_str()),
-                    Val::text(to_state),
-                    Val::Bool(moved.is_some()),
+                    Val::text(stands),
+                    Val::Bool(to_state.is_some()),
                     Val::Int(seen.http_status.map(i64::from)),
                     Val::Text(seen.payment_id.as_deref()),
                     Val::Text(seen.gateway_status.as_deref()),
@@ -419,7 +423,7 @@ impl DatabaseStore {
     ) -> Result<(), DbErr> {
         for verdict in verdicts.iter().filter(|verdict| verdict.pause && applied.contains(&verdict.before.value.id.0)) {
             let charge = &verdict.before.value;
-            let at = whole(verdict.observations.last().map_or(charge.due_at, |(at, _)| *at));
+            let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
             let note = format!("paused because charge {} failed for good", charge.id);
             let values: [Value; 3] = [charge.subscription.as_str().into(), note.clone().into(), at.into()];
             let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, leased_until = NULL, \

@@ -10,10 +10,11 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait as _,
 };
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 
-use super::failure::{code, is_collision, store_error, unavailable};
+use super::failure::{code, is_collision, misconfigured, of_io, sqlx_error, store_error, unavailable};
 use crate::ports::StoreError;
 
 /// Key of the advisory lock under which migrations run on PostgreSQL.
@@ -21,6 +22,9 @@ const MIGRATION_LOCK: i64 = 0x6175_746f_7061_7901;
 
 /// How often opening is tried again, a tenth of a second each, while another process changes the file.
 const OPEN_TRIES: u32 = 50;
+
+/// How long a server is asked why it gave no connection.
+const LAST_QUESTION: Duration = Duration::from_secs(2);
 
 /// How a pool is used; each use has its own, so that one cannot starve another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +131,23 @@ pub fn network_file_system(path: &Path) -> Option<String> {
     best.map(|(_, kind)| kind).filter(|kind| NETWORK_FILE_SYSTEMS.contains(kind)).map(ToOwned::to_owned)
 }
 
+/// The place of a SQLite file must be one where a file can be; SQLite itself has one answer for every kind of wrong place.
+fn check_place(url: &DatabaseUrl) -> Result<(), StoreError> {
+    let Some(file) = url.file() else { return Ok(()) };
+    let shown = file.display();
+    if file.is_dir() {
+        return Err(misconfigured(format!("{shown} is a folder: name a file in it, such as {shown}/autopay.db")));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            let folder = folder.display();
+            Err(misconfigured(format!("there is no folder {folder}: make it, or name another file in database.url")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The right to dispatch on a SQLite file; it ends with the value, and with the process however that ends.
 #[derive(Debug)]
 pub struct SoleDispatcher {
@@ -140,9 +161,11 @@ impl SoleDispatcher {
     /// double the rate kept in memory.
     ///
     /// # Errors
-    /// `Ok(None)` when another process has it; [`StoreError::Unavailable`] when the lock file cannot be made.
+    /// `Ok(None)` when another process has it; [`StoreError::Unavailable`] when the lock file cannot be made,
+    /// [`StoreError::Misconfigured`] when there can be no file in that place.
     pub fn of(url: &DatabaseUrl) -> Result<Option<Self>, StoreError> {
         let Some(file) = url.file() else { return Ok(Some(Self { _lock: None })) };
+        check_place(url)?;
         let mut path = file.as_os_str().to_owned();
         path.push("-dispatcher");
         let failed = |error: std::io::Error| unavailable(format!("the lock file beside the database: {error}"));
@@ -158,13 +181,14 @@ impl SoleDispatcher {
 /// Opens a pool. Creates a SQLite file that does not exist; creates no tables.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] with a sentence that holds no secret.
+/// [`StoreError::Unavailable`] or [`StoreError::Misconfigured`], with a sentence that holds no secret.
 pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, StoreError> {
     if let Some(kind) = url.file().and_then(network_file_system) {
-        return Err(unavailable(format!(
+        return Err(misconfigured(format!(
             "the SQLite file lies on a network file system ({kind}): keep it on a local disk"
         )));
     }
+    check_place(url)?;
     let mut options = ConnectOptions::new(url.url.clone());
     options
         .sqlx_logging(false)
@@ -223,16 +247,35 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
                 tries += 1;
                 pause().await;
             }
-            Err(error) => {
-                let place = url.redacted();
-                return Err(match store_error(error) {
-                    StoreError::Unavailable(why) | StoreError::Refused(why) => {
-                        StoreError::Unavailable(format!("{place}: {why}"))
-                    }
-                    other @ (StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
-                });
-            }
+            Err(error) => return Err(at_place(url, why_not(url, error).await)),
         }
+    }
+}
+
+/// Why a pool did not open. One that ran out of time hides the cause, so the server is asked once more, by itself.
+async fn why_not(url: &DatabaseUrl, error: DbErr) -> StoreError {
+    let known = store_error(error);
+    let (StoreError::Unavailable(_), DatabaseBackend::Postgres) = (&known, url.backend) else { return known };
+    let Ok(options) = PgConnectOptions::from_str(&url.url) else { return known };
+    let options = if stays_here(&options) { options.ssl_mode(PgSslMode::Disable) } else { options };
+    match tokio::time::timeout(LAST_QUESTION, sqlx::PgConnection::connect_with(&options)).await {
+        Ok(Err(error)) => sqlx_error(&error),
+        Err(_) => unavailable(of_io(&std::io::ErrorKind::TimedOut.into())),
+        // It answers now: what the pool met is over, or every connection is in use.
+        Ok(Ok(connection)) => {
+            drop(connection);
+            known
+        }
+    }
+}
+
+/// The same, with the place named; user and password are not part of it.
+fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
+    let place = url.redacted();
+    match error {
+        StoreError::Unavailable(why) | StoreError::Refused(why) => StoreError::Unavailable(format!("{place}: {why}")),
+        StoreError::Misconfigured(why) => StoreError::Misconfigured(format!("{place}: {why}")),
+        other @ (StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
     }
 }
 

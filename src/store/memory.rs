@@ -16,8 +16,8 @@ use super::rate;
 use super::rows::whole;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, OpenCharge, Pressure, Quota, Recorded, Resume, Slice, Store, StoreError, SubscriptionView,
-    TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, Listed, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume, Slice, Store,
+    StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -108,6 +108,24 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let number = row.value.tries.attempt;
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
     Some(OpenCharge { open: Open { charge: row.value.clone(), subscription }, attempt })
+}
+
+fn place(at: DateTime<Utc>, id: &str) -> Place {
+    Place(format!("{} {id}", at.to_rfc3339()))
+}
+
+fn reached(place: &Place) -> Result<(DateTime<Utc>, String), StoreError> {
+    let (at, id) = place.0.split_once(' ').unwrap_or((&place.0, ""));
+    let at = DateTime::parse_from_rfc3339(at).map(|at| (at.to_utc(), id.to_owned()));
+    at.map_err(|_| StoreError::Refused("a list cannot go on from that place".to_owned()))
+}
+
+fn page<T>(rows: impl Iterator<Item = T>, limit: u64, place: impl Fn(&T) -> Place) -> Page<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut rows = rows.peekable();
+    let shown: Vec<T> = rows.by_ref().take(limit).collect();
+    let next = rows.peek().and(shown.last()).map(place);
+    Page { rows: shown.into_iter().map(Listed::Whole).collect(), next }
 }
 
 #[async_trait]
@@ -234,19 +252,20 @@ impl Store for MemoryStore {
             .map(|row| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() }))
     }
 
-    async fn subscriptions(
+    async fn list_subscriptions(
         &self,
-        status: Option<SubscriptionStatus>,
-        after: Option<&str>,
+        filter: &SubscriptionFilter,
+        after: &Cursor,
         limit: u64,
-    ) -> Result<Vec<SubscriptionView>, StoreError> {
+    ) -> Result<Page<SubscriptionView>, StoreError> {
         let book = self.book();
         let wanted = book.subscriptions.values().filter(|row| {
-            status.is_none_or(|status| row.value.status == status)
-                && after.is_none_or(|after| row.value.id.as_str() > after)
+            filter.status.is_none_or(|status| row.value.status == status)
+                && filter.id.as_ref().is_none_or(|id| row.value.id == *id)
+                && after.as_ref().is_none_or(|after| row.value.id.as_str() > after.0.as_str())
         });
         let view = |row: &SubscriptionRow| SubscriptionView { subscription: row.value.clone(), note: row.note.clone() };
-        Ok(wanted.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(view).collect())
+        Ok(page(wanted.map(view), limit, |view| Place(view.subscription.id.to_string())))
     }
 
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
@@ -269,6 +288,7 @@ impl Store for MemoryStore {
             }
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
                 Ok(charge) => {
+                    row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
                     row.value = charge;
                     row.fence += 1;
                     row.close_attempts();
@@ -377,12 +397,13 @@ impl Store for MemoryStore {
     ) -> Result<(DueClaim, Cursor), StoreError> {
         let book = self.book();
         let rows = due_rows(&book, merchant, due_by);
+        let after = after.as_ref().map(reached).transpose()?;
         let page: Vec<_> = rows
             .into_iter()
             .filter(|(at, id)| after.as_ref().is_none_or(|(from, last)| (*at, id.as_str()) > (*from, last.as_str())))
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        let cursor = page.last().map(|(at, id)| (*at, id.to_string()));
+        let cursor = page.last().map(|(at, id)| place(*at, id.as_str()));
         let due = page.iter().filter_map(|(_, id)| book.subscriptions.get(id));
         let due = due.map(|row| Claimed { value: row.value.clone(), fence: row.fence }).collect();
         Ok((DueClaim { due, poison: Vec::new() }, cursor))
@@ -396,6 +417,7 @@ impl Store for MemoryStore {
         limit: u32,
     ) -> Result<(Vec<OpenCharge>, Cursor), StoreError> {
         let book = self.book();
+        let after = after.as_ref().map(reached).transpose()?;
         let page: Vec<_> = open_rows(&book, merchant, due_by)
             .into_iter()
             .filter(|(at, id)| {
@@ -403,7 +425,7 @@ impl Store for MemoryStore {
             })
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        let cursor = page.last().map(|(at, id)| (*at, id.0.to_string()));
+        let cursor = page.last().map(|(at, id)| place(*at, &id.0.to_string()));
         Ok((page.iter().filter_map(|(_, id)| open_charge(&book, book.charges.get(id)?)).collect(), cursor))
     }
 
@@ -493,9 +515,9 @@ impl Store for MemoryStore {
             let Some(row) = book.charges.get_mut(&before.value.id) else { continue };
             let applies = row.fence == before.fence && row.value.state.name() == before.value.state.name();
             let after = verdict.after.as_ref().filter(|_| applies);
-            let (to, evidence_only) = (after.map(|after| after.state.name()), after.is_none());
-            for (at, seen) in &verdict.observations {
-                let event = to.map_or_else(
+            let evidence_only = after.is_none();
+            for Observed { at, observation: seen, to_state } in &verdict.observations {
+                let event = to_state.filter(|_| !evidence_only).map_or_else(
                     || format!("{} (evidence only)", seen.seen.as_str()),
                     |to| format!("{} → {to}", seen.seen.as_str()),
                 );
@@ -510,7 +532,7 @@ impl Store for MemoryStore {
             done.applied += 1;
             row.value = after.clone();
             row.leased_until = None;
-            let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.clone());
+            let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());
             if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
                 attempt.state = match &after.state {
                     State::Paid { .. } => "succeeded",
@@ -575,10 +597,17 @@ impl Store for MemoryStore {
         Ok(self.book().charges.get(&id).map(|row| row.value.clone()))
     }
 
-    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError> {
+    async fn list_charges(
+        &self,
+        filter: &ChargeFilter,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<Page<Charge>, StoreError> {
         let book = self.book();
+        let after = after.as_ref().map(reached).transpose()?;
         let wanted = |charge: &Charge| {
             (filter.words.is_empty() || filter.words.iter().any(|word| word == charge.state.word()))
+                && filter.id.is_none_or(|id| charge.id == id)
                 && filter.subscription.as_ref().is_none_or(|id| charge.subscription == *id)
                 && filter.from.is_none_or(|from| charge.due_on >= from)
                 && filter.until.is_none_or(|until| charge.due_on <= until)
@@ -587,12 +616,12 @@ impl Store for MemoryStore {
         let mut found: Vec<Charge> =
             book.charges.values().map(|row| &row.value).filter(|charge| wanted(charge)).cloned().collect();
         found.sort_by_key(|charge| (charge.due_at, charge.id));
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(found)
+        Ok(page(found.into_iter(), limit, |charge| place(charge.due_at, &charge.id.0.to_string())))
     }
 
-    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError> {
-        Ok(self.book().charges.get(&id).map(|row| row.attempts.clone()).unwrap_or_default())
+    async fn list_attempts(&self, id: ChargeId) -> Result<Vec<Listed<AttemptRecord>>, StoreError> {
+        let found = self.book().charges.get(&id).map(|row| row.attempts.clone()).unwrap_or_default();
+        Ok(found.into_iter().map(Listed::Whole).collect())
     }
 
     async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {

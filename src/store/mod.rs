@@ -9,8 +9,10 @@ mod catalog;
 mod claims;
 mod commits;
 mod connect;
+mod damage;
 mod failure;
 mod memory;
+mod pages;
 mod rate;
 mod rows;
 mod views;
@@ -31,7 +33,7 @@ use domain::agenda::{Hold, Scope};
 use domain::charge::Charge;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::Subscription;
 
 pub use connect::{DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, migrate, network_file_system, open, schema_status};
 pub use memory::MemoryStore;
@@ -39,8 +41,8 @@ pub(crate) use rows::whole;
 
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, OpenCharge, Pressure, Quota, Resume, Slice, Store, StoreError, SubscriptionView,
-    TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, Listed, OpenCharge, Page, Pressure, Quota, Resume, Slice, Store, StoreError,
+    SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 use failure::{code, is_collision, store_error};
 
@@ -167,13 +169,13 @@ impl Store for DatabaseStore {
     async fn subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
         self.one_subscription(id).await
     }
-    async fn subscriptions(
+    async fn list_subscriptions(
         &self,
-        status: Option<SubscriptionStatus>,
-        after: Option<&str>,
+        filter: &SubscriptionFilter,
+        after: &Cursor,
         limit: u64,
-    ) -> Result<Vec<SubscriptionView>, StoreError> {
-        self.list_subscriptions(status, after, limit).await
+    ) -> Result<Page<SubscriptionView>, StoreError> {
+        self.page_of_subscriptions(filter, after, limit).await
     }
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
         self.existing_subscriptions(ids).await
@@ -250,11 +252,16 @@ impl Store for DatabaseStore {
     async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, StoreError> {
         self.one_charge(id).await
     }
-    async fn charges(&self, filter: &ChargeFilter, after: &Cursor, limit: u64) -> Result<Vec<Charge>, StoreError> {
-        self.list_charges(filter, after, limit).await
+    async fn list_charges(
+        &self,
+        filter: &ChargeFilter,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<Page<Charge>, StoreError> {
+        self.page_of_charges(filter, after, limit).await
     }
-    async fn attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError> {
-        self.list_attempts(id).await
+    async fn list_attempts(&self, id: ChargeId) -> Result<Vec<Listed<AttemptRecord>>, StoreError> {
+        self.attempts_of(id).await
     }
     async fn timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
         self.read_timeline(id).await

@@ -12,9 +12,19 @@ use domain::money::{Currency, Money};
 use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 use entity::{attempt, charge, subscription};
+use sha2::{Digest as _, Sha256};
 
 use super::bulk::{Kind, Val};
-use crate::ports::{AttemptRecord, StoreError};
+use super::damage::Told;
+use crate::ports::AttemptRecord;
+
+/// What belongs in a column of JSON.
+const JSON: &str = "the JSON that belongs there";
+/// What belongs in a column of currencies.
+const CURRENCY: &str = "a currency code of ISO 4217";
+
+/// Words of an attempt's state.
+const ATTEMPT_STATES: &[&str] = &["open", "succeeded", "declined", "closed"];
 
 /// Reads one row of one table, naming the column that fails.
 struct Row<'a> {
@@ -23,73 +33,90 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    fn fail(&self, column: &'static str, why: impl std::fmt::Display) -> StoreError {
-        StoreError::Inconsistent { table: self.table, column, row: self.key.to_owned(), why: why.to_string() }
+    fn fail(&self, column: &'static str, why: &str) -> Told {
+        Told::new(self.table, column, self.key, why)
     }
 
-    fn read<T, E: std::fmt::Display>(&self, column: &'static str, value: Result<T, E>) -> Result<T, StoreError> {
-        value.map_err(|error| self.fail(column, error))
+    /// `what` says what belongs there. What the reader itself says is left out: it may repeat the value.
+    fn read<T, E>(&self, column: &'static str, value: Result<T, E>, what: &str) -> Result<T, Told> {
+        value.map_err(|_| self.fail(column, &format!("is not {what}")))
     }
 
-    fn word<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+    fn word<T>(&self, column: &'static str, value: Option<T>) -> Result<T, Told> {
         value.ok_or_else(|| self.fail(column, "the word is not one this binary knows"))
     }
 
-    fn there<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+    fn there<T>(&self, column: &'static str, value: Option<T>) -> Result<T, Told> {
         value.ok_or_else(|| self.fail(column, "is empty, which its state does not allow"))
     }
 
-    fn count(&self, column: &'static str, value: i32) -> Result<u16, StoreError> {
+    fn count(&self, column: &'static str, value: i32) -> Result<u16, Told> {
         u16::try_from(value).map_err(|_| self.fail(column, "is outside 0 to 65535"))
+    }
+
+    fn number(&self, column: &'static str, value: impl TryInto<u32>) -> Result<u32, Told> {
+        value.try_into().map_err(|_| self.fail(column, "is outside 0 to 4294967295"))
     }
 }
 
 /// A subscription row as the domain sees it.
-pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, StoreError> {
+pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, Told> {
     let r = Row { table: "subscription", key: &row.id };
     let method = match row.method_id {
         None => None,
         Some(id) => Some(Method {
             id: PaymentMethodId(id),
             kind: r.word("method_kind", row.method_kind.as_deref().and_then(MethodKind::parse))?,
-            consent: row.consent.as_deref().map(|text| r.read("consent", serde_json::from_str(text))).transpose()?,
+            consent: row
+                .consent
+                .as_deref()
+                .map(|text| r.read("consent", serde_json::from_str(text), JSON))
+                .transpose()?,
         }),
     };
     let amount = match (row.amount_minor, row.currency.as_deref()) {
-        (Some(minor), Some(code)) => Some(Money::new(minor, r.read("currency", Currency::parse(code))?)),
+        (Some(minor), Some(code)) => Some(Money::new(minor, r.read("currency", Currency::parse(code), CURRENCY)?)),
         (None, _) => None,
         (Some(_), None) => return Err(r.fail("currency", "is empty beside an amount")),
     };
     Ok(Subscription {
-        id: r.read("id", SubscriptionId::parse(&row.id))?,
+        id: r.read("id", SubscriptionId::parse(&row.id), "a subscription's id")?,
         merchant: MerchantId(row.merchant_id),
-        plan: r.read("plan_id", PlanId::parse(&row.plan_id))?,
-        customer: r.read("customer", serde_json::from_str(&row.customer))?,
+        plan: r.read("plan_id", PlanId::parse(&row.plan_id), "a plan's id")?,
+        customer: r.read("customer", serde_json::from_str(&row.customer), JSON)?,
         method,
         start_on: row.start_on,
-        anchor_day: row.anchor_day.as_deref().map(|text| r.read("anchor_day", AnchorDay::parse(text))).transpose()?,
-        zone: row.time_zone.as_deref().map(|text| r.read("time_zone", Zone::parse(text))).transpose()?,
+        anchor_day: row
+            .anchor_day
+            .as_deref()
+            .map(|text| r.read("anchor_day", AnchorDay::parse(text), "a day of the month"))
+            .transpose()?,
+        zone: row
+            .time_zone
+            .as_deref()
+            .map(|text| r.read("time_zone", Zone::parse(text), "a time zone this binary knows"))
+            .transpose()?,
         amount,
         end_on: row.end_on,
         status: r.word("status", SubscriptionStatus::parse(&row.status))?,
-        next_cycle: r.read("next_cycle", u32::try_from(row.next_cycle))?,
+        next_cycle: r.number("next_cycle", row.next_cycle)?,
         next_due_at: row.next_due_at,
     })
 }
 
 /// A charge row as the domain sees it.
-pub(super) fn charge(row: &charge::Model) -> Result<Charge, StoreError> {
+pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
     let key = ChargeId(row.id).to_string();
     let r = Row { table: "charge", key: &key };
     Ok(Charge {
         id: ChargeId(row.id),
         merchant: MerchantId(row.merchant_id),
-        subscription: r.read("subscription_id", SubscriptionId::parse(&row.subscription_id))?,
-        cycle: r.read("cycle", u32::try_from(row.cycle))?,
+        subscription: r.read("subscription_id", SubscriptionId::parse(&row.subscription_id), "a subscription's id")?,
+        cycle: r.number("cycle", row.cycle)?,
         purpose: r.word("purpose", Purpose::parse(&row.purpose))?,
-        plan: r.read("plan_id", PlanId::parse(&row.plan_id))?,
-        plan_version: r.read("plan_version", u32::try_from(row.plan_version))?,
-        amount: Money::new(row.amount_minor, r.read("currency", Currency::parse(&row.currency))?),
+        plan: r.read("plan_id", PlanId::parse(&row.plan_id), "a plan's id")?,
+        plan_version: r.number("plan_version", row.plan_version)?,
+        amount: Money::new(row.amount_minor, r.read("currency", Currency::parse(&row.currency), CURRENCY)?),
         due_on: row.due_on,
         due_at: row.due_at,
         tries: Tries {
@@ -105,7 +132,7 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, StoreError> {
     })
 }
 
-fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, StoreError> {
+fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
     let since = row.state_since;
     let next_at = || r.there("next_at", row.next_at);
     let asked = r.count("asked", row.asked)?;
@@ -132,9 +159,10 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, StoreError> {
 }
 
 /// An attempt row as the ports see it.
-pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, StoreError> {
+pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
     let key = format!("{}/{}", ChargeId(row.charge_id), row.number);
     let r = Row { table: "attempt", key: &key };
+    r.word("state", ATTEMPT_STATES.contains(&row.state.as_str()).then_some(()))?;
     Ok(AttemptRecord {
         number: r.count("number", row.number)?,
         key: Key(row.gateway_key),
@@ -144,6 +172,15 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, StoreError>
         body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
         created_at: row.created_at,
     })
+}
+
+/// Is the recorded request still what was recorded? Only such a body may be sent.
+pub(super) fn body_is_intact(charge: ChargeId, attempt: &AttemptRecord) -> Result<(), Told> {
+    if hex::encode(Sha256::digest(attempt.body.text.as_bytes())) == attempt.body.sha256 {
+        return Ok(());
+    }
+    let row = format!("{charge}/{}", attempt.number);
+    Err(Told::new("attempt", "body", row, "the stored request was changed after it was recorded: nothing is sent"))
 }
 
 /// The columns of a charge that its state and tries fill: shared by the insert and the two updates.

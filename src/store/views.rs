@@ -1,130 +1,105 @@
 //! What people look at: charges, their attempts and history, totals. Reads only.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
-};
+use sea_orm::{ConnectionTrait as _, QueryResult};
 
 use domain::charge::Charge;
 use domain::id::ChargeId;
-use entity::{attempt, audit, charge, observation};
+use domain::money::Currency;
+use entity::{audit, observation};
 
-use super::{DatabaseStore, rows, store_error};
-use crate::ports::{AttemptRecord, ChargeFilter, Cursor, StoreError, TimelineEntry, Totals};
-
-/// Rows that show as one state word. The words are those of `State::word`; tests/it compares the two.
-fn shows_as(word: &str) -> Condition {
-    use charge::Column::{Doubt, State, Why};
-    let parked = |why: [&'static str; 2]| Condition::all().add(State.eq("parked")).add(Why.is_in(why));
-    match word {
-        "due" => Condition::all().add(State.eq("due")).add(Doubt.eq(false)),
-        "sending" => Condition::any().add(State.is_in(["sending", "settling"])),
-        "outcome_unknown" => Condition::any()
-            .add(State.eq("unknown"))
-            .add(Condition::all().add(State.eq("due")).add(Doubt.eq(true)))
-            .add(parked(["outcome_unknown", "mismatch"])),
-        "held" => parked(["rejected", "no_method"]),
-        other => Condition::all().add(State.eq(other)),
-    }
-}
+use super::damage::{self, Told};
+use super::{DatabaseStore, store_error};
+use crate::ports::{AttemptRecord, Damaged, Listed, StoreError, TimelineEntry, Totals};
 
 impl DatabaseStore {
     pub(super) async fn one_charge(&self, id: ChargeId) -> Result<Option<Charge>, StoreError> {
-        let found = charge::Entity::find_by_id(id.0).one(&self.database).await.map_err(store_error)?;
-        found.map(|model| rows::charge(&model)).transpose()
+        let sql = self.statement("SELECT * FROM charge WHERE id = $1", [id.0.into()]);
+        let found = self.database.query_one_raw(sql).await.map_err(store_error)?;
+        Ok(found.map(|row| damage::charge(&row)).transpose()?)
     }
 
-    pub(super) async fn list_charges(
-        &self,
-        filter: &ChargeFilter,
-        after: &Cursor,
-        limit: u64,
-    ) -> Result<Vec<Charge>, StoreError> {
-        let mut query =
-            charge::Entity::find().order_by_asc(charge::Column::DueAt).order_by_asc(charge::Column::Id).limit(limit);
-        if !filter.words.is_empty() {
-            query = query.filter(filter.words.iter().fold(Condition::any(), |any, word| any.add(shows_as(word))));
-        }
-        if let Some(id) = &filter.subscription {
-            query = query.filter(charge::Column::SubscriptionId.eq(id.as_str()));
-        }
-        if let Some(from) = filter.from {
-            query = query.filter(charge::Column::DueOn.gte(from));
-        }
-        if let Some(until) = filter.until {
-            query = query.filter(charge::Column::DueOn.lte(until));
-        }
-        if let Some((at, id)) = after {
-            let id = uuid::Uuid::try_parse(id).unwrap_or_default();
-            query = query.filter(
-                Condition::any()
-                    .add(charge::Column::DueAt.gt(*at))
-                    .add(Condition::all().add(charge::Column::DueAt.eq(*at)).add(charge::Column::Id.gt(id))),
-            );
-        }
-        query.all(&self.database).await.map_err(store_error)?.iter().map(rows::charge).collect()
-    }
-
-    pub(super) async fn list_attempts(&self, id: ChargeId) -> Result<Vec<AttemptRecord>, StoreError> {
-        let found = attempt::Entity::find()
-            .filter(attempt::Column::ChargeId.eq(id.0))
-            .order_by_asc(attempt::Column::Number)
-            .all(&self.database)
-            .await
-            .map_err(store_error)?;
-        found.iter().map(rows::attempt).collect()
+    pub(super) async fn attempts_of(&self, id: ChargeId) -> Result<Vec<Listed<AttemptRecord>>, StoreError> {
+        let sql = self.statement("SELECT * FROM attempt WHERE charge_id = $1 ORDER BY number", [id.0.into()]);
+        let found = self.database.query_all_raw(sql).await.map_err(store_error)?;
+        let listed = |row| match damage::attempt(row, id) {
+            Ok(attempt) => Listed::Whole(attempt),
+            Err(told) => Listed::Damaged(Damaged {
+                table: "attempt",
+                id: told.row.clone(),
+                state: "unreadable",
+                why: told.to_string(),
+            }),
+        };
+        Ok(found.iter().map(listed).collect())
     }
 
     pub(super) async fn read_timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
-        let decided = audit::Entity::find()
-            .filter(audit::Column::Object.eq(id.to_string()))
-            .order_by_asc(audit::Column::Id)
-            .all(&self.database)
-            .await
-            .map_err(store_error)?;
-        let seen = observation::Entity::find()
-            .filter(observation::Column::ChargeId.eq(id.0))
-            .order_by_asc(observation::Column::Id)
-            .all(&self.database)
-            .await
-            .map_err(store_error)?;
-        let decided = decided.into_iter().map(|row| (row.at, 0, row.id, entry_of_audit(row)));
-        let seen = seen.into_iter().map(|row| (row.at, 1, row.id, entry_of_observation(&row)));
-        let mut all: Vec<(DateTime<Utc>, u8, i64, TimelineEntry)> = decided.chain(seen).collect();
-        all.sort_by_key(|(at, kind, id, _)| (*at, *kind, *id));
+        let sql = self.statement("SELECT * FROM audit WHERE object = $1 ORDER BY id", [id.to_string().into()]);
+        let decided = self.database.query_all_raw(sql).await.map_err(store_error)?;
+        let sql = self.statement("SELECT * FROM observation WHERE charge_id = $1 ORDER BY id", [id.0.into()]);
+        let seen = self.database.query_all_raw(sql).await.map_err(store_error)?;
+        let mut all = Vec::with_capacity(decided.len() + seen.len());
+        // A line without a readable moment stands after the one before it.
+        let mut last = DateTime::<Utc>::UNIX_EPOCH;
+        for (place, row) in decided.iter().enumerate() {
+            let entry = damage::model::<audit::Model>(row, "audit", numbered).map(entry_of_audit);
+            all.push((0_u8, place, told(entry, row, &mut last)));
+        }
+        for (place, row) in seen.iter().enumerate() {
+            let entry = damage::model::<observation::Model>(row, "observation", numbered);
+            all.push((1, place, told(entry.map(|row| entry_of_observation(&row)), row, &mut last)));
+        }
+        all.sort_by_key(|(kind, place, entry)| (entry.at, *kind, *place));
         Ok(all.into_iter().map(|(.., entry)| entry).collect())
     }
 
     /// `which` is a WHERE clause of our own, or nothing.
+    ///
+    /// Amounts are summed in two halves, so that neither a damaged one nor two huge ones make the whole sum fail.
     pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
+        let sound = if self.is_postgres() { "amount_minor IS NOT NULL" } else { "typeof(amount_minor) = 'integer'" };
         let sql = format!(
-            "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(amount_minor) AS bigint) AS total \
-             FROM charge {which} GROUP BY state, why, doubt, currency"
+            "SELECT state, why, doubt, currency, {sound} AS sound, count(*) AS n, \
+             CAST(sum(amount_minor >> 32) AS bigint) AS high, CAST(sum(amount_minor & 4294967295) AS bigint) AS low \
+             FROM charge {which} GROUP BY state, why, doubt, currency, {sound}"
         );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
         let mut totals = Totals::new();
         for row in &found {
-            let get = |column| row.try_get::<String>("", column).map_err(store_error);
-            let state = get("state")?;
-            let why: Option<String> = row.try_get("", "why").map_err(store_error)?;
-            let doubt: bool = row.try_get("", "doubt").map_err(store_error)?;
-            let word = match (state.as_str(), why.as_deref(), doubt) {
-                ("due", _, true) | ("unknown", _, _) | ("parked", Some("outcome_unknown" | "mismatch"), _) => {
-                    "outcome_unknown"
-                }
-                ("parked", _, _) => "held",
-                ("settling", _, _) => "sending",
-                (other, _, _) => other,
+            let state = row.try_get::<String>("", "state").unwrap_or_default();
+            let why: Option<String> = row.try_get("", "why").unwrap_or_default();
+            let sound = row.try_get("", "sound").unwrap_or(false);
+            let word = match row.try_get("", "doubt") {
+                Ok(doubt) if sound => damage::word(&state, why.as_deref(), doubt),
+                Ok(_) | Err(_) => "unreadable",
             };
+            let currency = row.try_get::<String>("", "currency").ok();
+            let currency = currency.filter(|code| Currency::parse(code).is_ok()).unwrap_or_else(|| "???".to_owned());
             let n: i64 = row.try_get("", "n").map_err(store_error)?;
-            let total: i64 = row.try_get("", "total").map_err(store_error)?;
-            let sum = totals.entry((word.to_owned(), get("currency")?)).or_insert((0, 0));
+            let half = |name| row.try_get::<i64>("", name).map(i128::from).unwrap_or(0);
+            let total = half("high") * (1_i128 << 32) + half("low");
+            let sum = totals.entry((word.to_owned(), currency)).or_insert((0, 0));
             sum.0 += u64::try_from(n).unwrap_or(0);
-            sum.1 += total;
+            sum.1 = i64::try_from(i128::from(sum.1) + total).unwrap_or(i64::MAX);
         }
         Ok(totals)
     }
+}
+
+fn numbered(row: &QueryResult) -> String {
+    row.try_get::<i64>("", "id").map_or_else(|_| "?".to_owned(), |id| id.to_string())
+}
+
+/// A line of a timeline, or that it cannot be read.
+fn told(entry: Result<TimelineEntry, Told>, row: &QueryResult, last: &mut DateTime<Utc>) -> TimelineEntry {
+    *last = row.try_get("", "at").unwrap_or(*last);
+    entry.unwrap_or_else(|told| TimelineEntry {
+        at: *last,
+        actor: "store".to_owned(),
+        event: "unreadable".to_owned(),
+        detail: told.to_string(),
+    })
 }
 
 fn entry_of_audit(row: audit::Model) -> TimelineEntry {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use autopay::clock::{TurnedClock, WallClock};
 use autopay::ports::{
     Asked, CatalogChange, ChargeFilter, Claimed, Clock as _, Committed, Cursor, IntentBatch, MovedCharge, NewCharge,
-    Observation, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, Verdict,
+    Observation, Observed, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionFilter,
+    Verdict,
 };
 use autopay::store::{DatabaseUrl, Pool, migrate, open, schema_status};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,6 +26,7 @@ use domain::subscription::{Consent, Method, MethodKind, Subscription, Subscripti
 use domain::verdict::{DeclineClass, NotExecuted, Seen};
 use sandbox::Behaviour;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
+use sha2::{Digest as _, Sha256};
 
 use crate::postgres::TestDatabase;
 use crate::world::{Backend, Keep, MERCHANT, at, bank, card, fresh_store, plan, subscriber};
@@ -84,11 +86,11 @@ contract! {
 }
 
 /// A store to try.
-struct Bench {
-    store: Arc<dyn Store>,
-    clock: Arc<TurnedClock>,
-    backend: Backend,
-    url: String,
+pub(crate) struct Bench {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<TurnedClock>,
+    pub(crate) backend: Backend,
+    pub(crate) url: String,
     _keep: Keep,
 }
 
@@ -101,7 +103,7 @@ where
     }
 }
 
-async fn bench(backend: Backend, name: &str) -> Option<Bench> {
+pub(crate) async fn bench(backend: Backend, name: &str) -> Option<Bench> {
     let clock = Arc::new(TurnedClock::new(at(START)));
     let (store, keep, url) = fresh_store(backend, clock.clone(), name).await?;
     Some(Bench { store, clock, backend, url, _keep: keep })
@@ -115,32 +117,32 @@ fn understood() -> Plan {
     Plan::from_spec(&gold(), 1).unwrap()
 }
 
-fn id(text: &str) -> SubscriptionId {
+pub(crate) fn id(text: &str) -> SubscriptionId {
     SubscriptionId::parse(text).unwrap()
 }
 
 /// A subscription that fell due at a moment.
-fn due(name: &str, moment: DateTime<Utc>) -> Subscription {
+pub(crate) fn due(name: &str, moment: DateTime<Utc>) -> Subscription {
     let mut row = subscriber(name, "gold", "2027-01-15", card(Behaviour::Pays, 1));
     row.next_due_at = Some(moment);
     row
 }
 
-fn secs(n: i64) -> TimeDelta {
+pub(crate) fn secs(n: i64) -> TimeDelta {
     TimeDelta::seconds(n)
 }
 
 impl Bench {
-    fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    async fn import(&self, rows: &[Subscription]) {
+    pub(crate) async fn import(&self, rows: &[Subscription]) {
         self.store.import(rows, "test", self.now()).await.unwrap();
     }
 
     /// Subscriptions that are due now.
-    async fn seed(&self, names: &[&str]) {
+    pub(crate) async fn seed(&self, names: &[&str]) {
         let rows: Vec<Subscription> = names.iter().map(|name| due(name, self.now())).collect();
         self.import(&rows).await;
     }
@@ -151,18 +153,18 @@ impl Bench {
         claim.due
     }
 
-    async fn claim_open(&self, limit: u32) -> Vec<Claimed<OpenCharge>> {
+    pub(crate) async fn claim_open(&self, limit: u32) -> Vec<Claimed<OpenCharge>> {
         self.store.claim_open(MERCHANT, self.now(), self.now() + secs(90), limit).await.unwrap()
     }
 
     /// Claims what is due and records its first intents.
-    async fn begin(&self) -> Vec<Recorded<Intent>> {
+    pub(crate) async fn begin(&self) -> Vec<Recorded<Intent>> {
         let batch = self.batch(&self.claim(1_000).await).await;
         recorded(self.store.commit_intents(batch).await.unwrap()).0
     }
 
     /// One subscription's charge, just recorded.
-    async fn one(&self, name: &str) -> Recorded<Intent> {
+    pub(crate) async fn one(&self, name: &str) -> Recorded<Intent> {
         self.seed(&[name]).await;
         self.begin().await.into_iter().find(|one| one.charge.subscription == id(name)).unwrap()
     }
@@ -186,7 +188,7 @@ impl Bench {
     }
 
     /// The charge as the store knows it.
-    async fn charge(&self, charge: ChargeId) -> Charge {
+    pub(crate) async fn charge(&self, charge: ChargeId) -> Charge {
         self.store.charge(charge).await.unwrap().unwrap()
     }
 
@@ -200,7 +202,7 @@ impl Bench {
     }
 
     /// Puts a charge into a state, by the verdict of its latest attempt.
-    async fn become_(&self, before: &Charge, fence: i64, state: State, payment: Option<&str>) -> Charge {
+    pub(crate) async fn become_(&self, before: &Charge, fence: i64, state: State, payment: Option<&str>) -> Charge {
         let verdict = verdict(before, fence, state, payment, self.now());
         let done = self.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap();
         assert_eq!((done.applied, done.evidence_only), (1, 0));
@@ -232,6 +234,9 @@ impl Bench {
             State::Parked { why: ParkWhy::OutcomeUnknown, since: now },
             State::Parked { why: ParkWhy::Mismatch, since: now },
             State::Parked { why: ParkWhy::Rejected, since: now },
+            State::Parked { why: ParkWhy::Damaged, since: now },
+            State::Parked { why: ParkWhy::DamagedInDoubt, since: now },
+            // The last: every further import finds it a method.
             State::Parked { why: ParkWhy::NoMethod, since: now },
         ];
         let mut charges = Vec::new();
@@ -244,7 +249,7 @@ impl Bench {
         charges
     }
 
-    async fn database(&self) -> DatabaseConnection {
+    pub(crate) async fn database(&self) -> DatabaseConnection {
         open(&DatabaseUrl::parse(&self.url).unwrap(), Pool::engine(2)).await.unwrap()
     }
 }
@@ -263,7 +268,9 @@ fn advance(row: &Subscription, next_due_at: Option<DateTime<Utc>>) -> Advance {
 fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
     let key =
         Key::of(&Environment::parse("test").unwrap(), charge.merchant, &charge.subscription, charge.cycle, number);
-    let body = Body { text: format!("{{\"amount\":{}}}", charge.amount.minor()), sha256: "00".repeat(32) };
+    let text = format!("{{\"amount\":{}}}", charge.amount.minor());
+    let sha256 = hex::encode(Sha256::digest(text.as_bytes()));
+    let body = Body { text, sha256 };
     Intent {
         charge: charge.id,
         number,
@@ -309,11 +316,12 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
         | State::Skipped { .. }
         | State::Parked { .. } => Seen::Silent,
     };
+    let observed = Observed { at: moment, observation: seen(what, payment), to_state: Some(state.name()) };
     Verdict {
         before: Claimed { value: before.clone(), fence },
         after: Some(Charge { state, ..before.clone() }),
         attempt: before.tries.attempt,
-        observations: vec![(moment, seen(what, payment))],
+        observations: vec![observed],
         pause: false,
     }
 }
@@ -322,7 +330,7 @@ fn paid(moment: DateTime<Utc>) -> State {
     State::Paid { at: moment }
 }
 
-fn names(claims: &[Claimed<Subscription>]) -> Vec<&str> {
+pub(crate) fn names(claims: &[Claimed<Subscription>]) -> Vec<&str> {
     claims.iter().map(|claim| claim.value.id.as_str()).collect()
 }
 
@@ -836,23 +844,30 @@ async fn subscriptions_are_listed_by_status_page_by_page(b: Bench) {
     for name in ["sub-03", "sub-20"] {
         b.store.cancel(&id(name), "ann", b.now()).await.unwrap();
     }
-    let list = async |status, after: Option<&str>, limit| -> Vec<String> {
-        let views = b.store.subscriptions(status, after, limit).await.unwrap();
-        views.into_iter().map(|view| view.subscription.id.to_string()).collect()
+    let read = async |status, after: &Cursor, limit| -> (Vec<String>, Cursor) {
+        let filter = SubscriptionFilter { status, id: None };
+        let page = b.store.list_subscriptions(&filter, after, limit).await.unwrap();
+        let next = page.next.clone();
+        (page.whole().into_iter().map(|view| view.subscription.id.to_string()).collect(), next)
     };
+    let list = async |status, limit| read(status, &None, limit).await.0;
     let mut all: Vec<String> = Vec::new();
+    let mut after: Cursor = None;
     loop {
-        let page = list(None, all.last().map(String::as_str), 4).await;
-        if page.is_empty() {
+        let (page, next) = read(None, &after, 4).await;
+        all.extend(page);
+        after = next;
+        if after.is_none() {
             break;
         }
-        all.extend(page);
     }
     assert_eq!(all, names);
-    assert_eq!(list(Some(SubscriptionStatus::Cancelled), None, 100).await, ["sub-03", "sub-20"]);
-    assert_eq!(list(Some(SubscriptionStatus::Cancelled), Some("sub-03"), 100).await, ["sub-20"]);
-    assert_eq!(list(Some(SubscriptionStatus::Active), None, 100).await.len(), 23);
-    assert_eq!(list(Some(SubscriptionStatus::Paused), None, 100).await, Vec::<String>::new());
+    let cancelled = Some(SubscriptionStatus::Cancelled);
+    assert_eq!(list(cancelled, 100).await, ["sub-03", "sub-20"]);
+    let (first, after) = read(cancelled, &None, 1).await;
+    assert_eq!((first, read(cancelled, &after, 1).await.0), (vec!["sub-03".to_owned()], vec!["sub-20".to_owned()]));
+    assert_eq!(list(Some(SubscriptionStatus::Active), 100).await.len(), 23);
+    assert_eq!(list(Some(SubscriptionStatus::Paused), 100).await, Vec::<String>::new());
 }
 
 async fn a_catalog_counts_versions_only_when_something_changed(b: Bench) {
@@ -924,7 +939,7 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
             charge.state,
             State::Due { doubt: false, .. }
                 | State::Failing { .. }
-                | State::Parked { why: ParkWhy::Rejected | ParkWhy::NoMethod, .. }
+                | State::Parked { why: ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged, .. }
         );
         let done = matches!(charge.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. });
         let expected = if waits {
@@ -935,7 +950,11 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
             (0, 1)
         };
         assert_eq!((cancelled.skipped, cancelled.in_flight), expected, "{:?}", charge.state);
+        let told = b.store.timeline(charge.id).await.unwrap();
+        let told: Vec<_> = told.iter().filter(|line| line.event == "charge.cancelled").collect();
+        assert_eq!(told.len(), usize::from(waits), "the charge's own timeline tells the cancel: {:?}", charge.state);
         if waits {
+            assert_eq!((told[0].actor.as_str(), told[0].detail.as_str()), ("ann", after.sentence().as_str()));
             assert_eq!(after.state, State::Skipped { why: SkipWhy::Cancelled, at: b.now() });
             assert!(b.attempts(charge.id).await.iter().all(|(_, state, _)| state != "open"), "{:?}", charge.state);
         } else {
@@ -982,10 +1001,12 @@ async fn charges_are_filtered_by_subscription_and_date_and_paged(b: Bench) {
     let mut paged = Vec::new();
     let mut after: Cursor = None;
     loop {
-        let page = b.store.charges(&ChargeFilter::default(), &after, 2).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = Some((last.due_at, last.id.0.to_string()));
-        paged.extend(page.iter().map(|charge| (charge.due_at, charge.id)));
+        let page = b.store.list_charges(&ChargeFilter::default(), &after, 2).await.unwrap();
+        after = page.next.clone();
+        paged.extend(page.whole().iter().map(|charge| (charge.due_at, charge.id)));
+        if after.is_none() {
+            break;
+        }
     }
     assert_eq!(paged, expected);
     let between = ChargeFilter {
@@ -1010,7 +1031,7 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
         sum.1 += charge.amount.minor();
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
-    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (2, 15_800));
+    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (3, 23_700));
 }
 
 async fn a_timeline_tells_everything_in_order(b: Bench) {
@@ -1019,9 +1040,11 @@ async fn a_timeline_tells_everything_in_order(b: Bench) {
     b.clock.advance(secs(1));
     let unknown = State::Unknown { since: b.now(), asked: 0, next_at: b.now() + secs(15) };
     let mut silent = verdict(&begun.charge, begun.fence, unknown, None, b.now());
+    let observed = |at, what, payment, to_state| Observed { at, observation: seen(what, payment), to_state };
     silent.observations = vec![
-        (start, seen(Seen::Accepted { settles_in_days: false }, Some("pay-1"))),
-        (b.now(), seen(Seen::Silent, None)),
+        observed(start, Seen::Accepted { settles_in_days: false }, Some("pay-1"), Some("settling")),
+        observed(b.now(), Seen::Absent, None, None),
+        observed(b.now(), Seen::Silent, None, Some("unknown")),
     ];
     assert_eq!(b.store.commit_verdicts(&[silent]).await.unwrap().applied, 1);
     b.clock.advance(secs(15));
@@ -1038,7 +1061,9 @@ async fn a_timeline_tells_everything_in_order(b: Bench) {
     let line = |seconds, actor: &str, event: &str| (seconds, actor.to_owned(), event.to_owned());
     let expected = [
         line(0, "autopay", "charge.intent"),
-        line(0, "gateway", "accepted → unknown"),
+        // Each answer beside the state after that very answer; one that the charge could not take is kept as evidence.
+        line(0, "gateway", "accepted → settling"),
+        line(1, "gateway", "absent (evidence only)"),
         line(1, "gateway", "silent → unknown"),
         line(16, "gateway", "succeeded → paid"),
     ];
@@ -1243,7 +1268,7 @@ async fn nasty_text_survives_in_every_column(b: Bench) {
     assert_eq!((attempt.body.text.as_str(), attempt.body.sha256.as_str()), (NASTY, NASTY));
     let failing = State::Failing { class: DeclineClass::Contact, code: NASTY.to_owned(), next_at: b.now() + secs(1) };
     let mut last = verdict(&begun.charge, begun.fence, failing.clone(), Some(NASTY), b.now());
-    let told = &mut last.observations[0].1;
+    let told = &mut last.observations[0].observation;
     for text in [&mut told.gateway_status, &mut told.detail, &mut told.body_sha256, &mut told.request_id] {
         *text = Some(NASTY.to_owned());
     }
@@ -1278,7 +1303,7 @@ async fn a_run_is_kept(b: Bench) {
 
 // The databases only.
 
-async fn databases(name: &str) -> Vec<Bench> {
+pub(crate) async fn databases(name: &str) -> Vec<Bench> {
     let mut found = Vec::new();
     for backend in [Backend::Sqlite, Backend::Postgres] {
         found.extend(bench(backend, name).await);

@@ -86,7 +86,7 @@ async fn nothing_but_good_days(world: &World, id: &str, when: impl Fn(&Charge) -
     let mut expected = Vec::new();
     for charge in world.charges_of(id).await {
         expected.push(format!("{} {} paid", charge.due_on, charge.amount.plain()));
-        for event in ["charge.intent", "accepted → paid submit", "succeeded → paid by_id"] {
+        for event in ["charge.intent", "accepted → settling submit", "succeeded → paid by_id"] {
             expected.push(format!("  {} attempt 1 {event}", when(&charge).format("%m-%d %H:%M:%S")));
         }
     }
@@ -131,7 +131,7 @@ async fn a_good_day(backend: Backend) {
         &[
             "2027-01-15 79.00 paid",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → paid submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 succeeded → paid by_id",
         ],
     )
@@ -175,7 +175,7 @@ async fn a_lost_request_goes_out_again_under_the_same_key_after_the_quiesce_time
             // so whether the same pass still sends it is a race, and its timeline tells the intent before the question's
             // answer. Due a second later, as after every other answer, it is sent by the next pass.
             again(backend),
-            "  01-15 11:15:01 attempt 1 accepted → paid submit",
+            "  01-15 11:15:01 attempt 1 accepted → settling submit",
             "  01-15 11:15:01 attempt 1 succeeded → paid by_id",
         ],
     )
@@ -193,14 +193,14 @@ async fn a_decline_that_recovers_is_paid_on_day_eight(backend: Backend) {
         &[
             "2027-01-15 79.00 paid",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failing by_id",
             // Day 3 and day 8 at nine in New York.
             "  01-18 14:00:00 attempt 2 charge.intent",
-            "  01-18 14:00:00 attempt 2 accepted → failing submit",
+            "  01-18 14:00:00 attempt 2 accepted → settling submit",
             "  01-18 14:00:00 attempt 2 declined → failing by_id",
             "  01-23 14:00:00 attempt 3 charge.intent",
-            "  01-23 14:00:00 attempt 3 accepted → paid submit",
+            "  01-23 14:00:00 attempt 3 accepted → settling submit",
             "  01-23 14:00:00 attempt 3 succeeded → paid by_id",
         ],
     )
@@ -220,19 +220,19 @@ async fn a_decline_that_never_does_ends_with_the_ladder_and_pauses(backend: Back
         &[
             "2027-01-15 79.00 failed",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failing by_id",
             "  01-18 14:00:00 attempt 2 charge.intent",
-            "  01-18 14:00:00 attempt 2 accepted → failing submit",
+            "  01-18 14:00:00 attempt 2 accepted → settling submit",
             "  01-18 14:00:00 attempt 2 declined → failing by_id",
             "  01-23 14:00:00 attempt 3 charge.intent",
-            "  01-23 14:00:00 attempt 3 accepted → failing submit",
+            "  01-23 14:00:00 attempt 3 accepted → settling submit",
             "  01-23 14:00:00 attempt 3 declined → failing by_id",
             "  01-30 14:00:00 attempt 4 charge.intent",
-            "  01-30 14:00:00 attempt 4 accepted → failing submit",
+            "  01-30 14:00:00 attempt 4 accepted → settling submit",
             "  01-30 14:00:00 attempt 4 declined → failing by_id",
             "  02-06 14:00:00 attempt 5 charge.intent",
-            "  02-06 14:00:00 attempt 5 accepted → failed submit",
+            "  02-06 14:00:00 attempt 5 accepted → settling submit",
             "  02-06 14:00:00 attempt 5 declined → failed by_id",
         ],
     )
@@ -279,8 +279,9 @@ async fn a_cancel_between_two_tries_ends_the_charge(backend: Backend) {
         &[
             "2027-01-15 79.00 skipped",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failing by_id",
+            "  01-16 00:00:00 Skipped: the charge.cancelled",
         ],
     )
     .await;
@@ -371,7 +372,7 @@ async fn everything_waits_while_it_is_held(backend: Backend) {
         &[
             "2027-01-15 79.00 paid",
             "  01-15 11:06:00 attempt 1 charge.intent",
-            "  01-15 11:06:00 attempt 1 accepted → paid submit",
+            "  01-15 11:06:00 attempt 1 accepted → settling submit",
             "  01-15 11:06:00 attempt 1 succeeded → paid by_id",
         ],
     )
@@ -545,7 +546,7 @@ async fn fails_at_once(method: Option<Method>, word: &str) {
         &[
             "2027-01-15 79.00 failed",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failed submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failed by_id",
         ],
     )
@@ -584,13 +585,13 @@ async fn a_decline_without_a_reason_is_tried_again_after_three_and_six_days() {
         &[
             "2027-01-15 79.00 failed",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failing by_id",
             "  01-18 14:00:00 attempt 2 charge.intent",
-            "  01-18 14:00:00 attempt 2 accepted → failing submit",
+            "  01-18 14:00:00 attempt 2 accepted → settling submit",
             "  01-18 14:00:00 attempt 2 declined → failing by_id",
             "  01-21 14:00:00 attempt 3 charge.intent",
-            "  01-21 14:00:00 attempt 3 accepted → failed submit",
+            "  01-21 14:00:00 attempt 3 accepted → settling submit",
             "  01-21 14:00:00 attempt 3 declined → failed by_id",
         ],
     )
@@ -665,7 +666,7 @@ async fn a_429_is_waited_out_and_is_no_decline() {
             "  01-15 11:00:00 attempt 1 charge.intent",
             "  01-15 11:00:00 attempt 1 not_executed → due submit",
             "  01-15 11:00:30 attempt 1 charge.intent",
-            "  01-15 11:00:30 attempt 1 accepted → paid submit",
+            "  01-15 11:00:30 attempt 1 accepted → settling submit",
             "  01-15 11:00:30 attempt 1 succeeded → paid by_id",
         ],
     )
@@ -737,7 +738,7 @@ async fn an_answer_about_another_amount_stops_the_charge_for_a_person() {
         &[
             "2027-01-15 79.00 outcome_unknown",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → parked submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 succeeded → parked by_id",
         ],
     )
@@ -772,13 +773,13 @@ async fn a_cycle_that_costs_nothing_is_skipped_and_uses_its_number() {
         &[
             "2027-01-15 79.00 paid",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → paid submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 succeeded → paid by_id",
             "2027-02-15 0.00 skipped",
             "  02-15 11:00:00 Skipped by charge.recorded",
             "2027-03-15 84.00 paid",
             "  03-15 10:00:00 attempt 1 charge.intent",
-            "  03-15 10:00:00 attempt 1 accepted → paid submit",
+            "  03-15 10:00:00 attempt 1 accepted → settling submit",
             "  03-15 10:00:00 attempt 1 succeeded → paid by_id",
         ],
     )
@@ -810,10 +811,10 @@ async fn a_policy_that_may_not_pass_the_next_due_date_ends_before_it() {
         &[
             "2027-01-15 9.00 failed",
             "  01-15 11:00:00 attempt 1 charge.intent",
-            "  01-15 11:00:00 attempt 1 accepted → failing submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
             "  01-15 11:00:00 attempt 1 declined → failing by_id",
             "  01-18 14:00:00 attempt 2 charge.intent",
-            "  01-18 14:00:00 attempt 2 accepted → failed submit",
+            "  01-18 14:00:00 attempt 2 accepted → settling submit",
             "  01-18 14:00:00 attempt 2 declined → failed by_id",
         ],
     )
@@ -976,7 +977,7 @@ async fn a_lost_decline_is_learnt_and_tried_again_as_one_under_each_reading() {
                 "  01-15 11:00:00 attempt 1 silent → unknown submit",
                 "  01-15 11:00:15 attempt 1 declined → failing by_key",
                 "  01-18 14:00:00 attempt 2 charge.intent",
-                "  01-18 14:00:00 attempt 2 accepted → paid submit",
+                "  01-18 14:00:00 attempt 2 accepted → settling submit",
                 "  01-18 14:00:00 attempt 2 succeeded → paid by_id",
             ],
         )

@@ -4,9 +4,11 @@
 
 mod architecture;
 mod cli_book;
+mod cli_damage;
 mod cli_plain;
 mod cli_refusals;
 mod cli_support;
+mod contract_damage;
 mod contract_store;
 mod crash;
 mod journeys;

@@ -33,7 +33,7 @@ impl Limits {
     /// A look-up older than this is repeated before the same key goes out again: a quarter of the window, 6 hours. Long enough
     /// for a deployment that runs a pass now and then, short enough to leave room in the window for the answer.
     pub(crate) fn look_up_is_old(&self) -> TimeDelta {
-        self.window / 4
+        self.window.checked_div(4).unwrap_or(self.quiesce)
     }
 }
 
@@ -97,6 +97,10 @@ pub enum ParkWhy {
     Rejected,
     /// There is no saved payment method to charge. No money moved.
     NoMethod,
+    /// A stored row of it cannot be read, and nothing was under way. No money moved.
+    Damaged,
+    /// A stored row of it cannot be read, and a request may have been under way. Money may have moved.
+    DamagedInDoubt,
 }
 
 impl ParkWhy {
@@ -108,15 +112,19 @@ impl ParkWhy {
             Self::Mismatch => "mismatch",
             Self::Rejected => "rejected",
             Self::NoMethod => "no_method",
+            Self::Damaged => "damaged",
+            Self::DamagedInDoubt => "damaged_in_doubt",
         }
     }
+
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 6] =
+        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod, Self::Damaged, Self::DamagedInDoubt];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod]
-            .into_iter()
-            .find(|why| why.as_str() == text)
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -237,8 +245,8 @@ impl State {
             Self::Failed { .. } => "failed",
             Self::Skipped { .. } => "skipped",
             Self::Parked { why, .. } => match why {
-                ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => "outcome_unknown",
-                ParkWhy::Rejected | ParkWhy::NoMethod => "held",
+                ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => "outcome_unknown",
+                ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged => "held",
             },
         }
     }
@@ -689,8 +697,8 @@ impl Charge {
     /// Truth is welcome late: a parked charge still takes a definitive answer, unless nothing was ever sent for it.
     fn leave_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
         let sent = match why {
-            ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => true,
-            ParkWhy::Rejected | ParkWhy::NoMethod => false,
+            ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
+            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged => false,
         };
         match event {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
@@ -817,6 +825,13 @@ impl Charge {
                     "The gateway refused the request itself. A person must mend it; no money moved.".to_owned()
                 }
                 ParkWhy::NoMethod => "There is no payment method to charge. No money moved.".to_owned(),
+                ParkWhy::Damaged => {
+                    "A stored row of it was changed or cannot be read. A person must mend it; no request was under way and no money moved."
+                        .to_owned()
+                }
+                ParkWhy::DamagedInDoubt => "A stored row of it was changed or cannot be read, and what the gateway did is not \
+                     known. A person must find out; nothing is sent meanwhile."
+                    .to_owned(),
             },
         }
     }
@@ -895,7 +910,7 @@ mod tests {
                 all.push(State::Settling { since: at(0), asked, next_at: at(5), slow });
             }
         }
-        for why in [ParkWhy::OutcomeUnknown, ParkWhy::Mismatch, ParkWhy::Rejected, ParkWhy::NoMethod] {
+        for why in ParkWhy::ALL {
             all.push(State::Parked { why, since: at(0) });
         }
         all
