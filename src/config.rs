@@ -461,7 +461,12 @@ impl Layers {
             }
             self.values.remove(other);
         }
-        if !setting.secret && looks_like_a_card_number(&text) {
+        let card = match setting.kind {
+            // The numbers of a list are no parts of one.
+            Kind::List => text.split(',').any(looks_like_a_card_number),
+            Kind::Text | Kind::Number => looks_like_a_card_number(&text),
+        };
+        if !setting.secret && card {
             self.meant.insert(setting.key);
             let message = "looks like a card number, and card numbers may not enter autopay";
             self.note(origin.place(key), HIDDEN, message, "write something else");
@@ -1349,6 +1354,8 @@ mod tests {
             assert_eq!(told.len(), 3, "{told:#?}");
             assert!(told.iter().all(|line| line.contains("(hidden): looks like a card number")), "{told:#?}");
         }
+        assert_eq!(mistakes(&[("testing.ladder_seconds", "1,4242424242424242")]).len(), 1);
+        Config::of(&[("testing.ladder_seconds", "1,2,4,6,8,10,15,20,30,60,120,240,480")]).unwrap();
         // The digits of a merchant's id may pass the check.
         Config::of(&[("merchant.id", "42424242-4242-4242-8242-424242424242")]).unwrap();
     }

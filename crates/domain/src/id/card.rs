@@ -297,7 +297,7 @@ fn first_in(chain: &[Group<'_>]) -> Option<(usize, usize)> {
     })
 }
 
-/// Numbers of a list may add up by chance: they count only when grouped as on a card, or when they begin and end as one does.
+/// Numbers of a list may add up by chance: they count only when grouped as on a card, or when they are cut evenly and begin as one does.
 fn is_one_number(groups: &[Group<'_>], digits: &[u32]) -> bool {
     let listed = groups.iter().skip(1).any(|group| group.gap.contains([',', ';', '\u{ff0c}', '\u{3001}']));
     if !listed {
@@ -314,7 +314,11 @@ fn is_one_number(groups: &[Group<'_>], digits: &[u32]) -> bool {
             | (14, 3000..=3059 | 3600..=3699 | 3800..=3999)
             | (16..=19, 6011 | 6200..=6299 | 6440..=6599)
     );
-    printed || issued
+    // Two digits each have percentages, hours and ages; a list of those is no card.
+    let even =
+        |size: usize| lengths.iter().rev().skip(1).all(|length| *length == size) && lengths.last() <= Some(&size);
+    let thousands = lengths.first() <= Some(&3) && lengths.iter().skip(1).all(|length| *length == 3);
+    printed || (issued && (thousands || lengths.first().is_some_and(|size| *size != 2 && even(*size))))
 }
 
 fn luhn(digits: &[u32]) -> bool {
@@ -395,6 +399,8 @@ mod tests {
             "192.168.100.205:8080",
             "12,345,678,901.28",
             "15, 60, 300, 900, 3600, 21604",
+            "[1, 2, 4, 6, 8, 10, 15, 20, 30, 60, 120, 240, 480]",
+            "1,2,4,6,8,10,15,20,30,60,120,240,480",
         ] {
             assert!(!looks_like_a_card_number(text), "{text:?}");
             assert_eq!(without_card_numbers(text), text);
