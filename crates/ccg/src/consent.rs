@@ -152,7 +152,7 @@ pub enum ConsentKind {
     Web,
     /// By telephone.
     Tel,
-    /// On paper; also needs an [`Agent`].
+    /// On paper; also needs an [`Agent`](crate::Agent).
     Ppd,
     /// On a web page, in the guide's shape.
     Online,
