@@ -1,4 +1,4 @@
-//! One binary of integration tests: the contract suites, the journeys, the crash rigs and the architecture.
+//! One binary of integration tests: the contract suites, conformance, the journeys, the crash rigs and the architecture.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
@@ -6,6 +6,7 @@ mod architecture;
 mod cli_book;
 mod cli_plain;
 mod cli_support;
+mod conformance;
 mod contract_store;
 mod crash;
 mod journeys;
