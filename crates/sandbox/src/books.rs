@@ -21,6 +21,7 @@ use crate::lock;
 use crate::making::Parts;
 use crate::method::{Behaviour, behaviour_of};
 use crate::options::{Options, SUBMISSION_LIMIT, UnknownMethods};
+use crate::outbox::Outbox;
 use crate::payment::{End, Facts, Payment, Status};
 use crate::rate::{Arrivals, Limiter};
 use crate::refund::Refunds;
@@ -29,7 +30,6 @@ use crate::sessions::Sessions;
 use crate::switches::{FailureStatus, Idempotency, Switches};
 use crate::tokens::Spent;
 use crate::wallet::Wallet;
-use crate::webhooks::Outbox;
 
 const SHARDS: u64 = 64;
 /// How many refused requests are kept one by one; all are counted.

@@ -238,7 +238,12 @@ impl App {
                 Version::V1 => Problem::invalid(TOO_MUCH),
                 Version::V2 => Problem::unprocessable(TOO_MUCH),
             })?;
-            Ok(Act::Captured { at_us, ends_us: at_us + micros(self.options.settle), parts, failure: declined })
+            Ok(Act::Captured {
+                at_us,
+                ends_us: at_us.saturating_add(micros(self.options.settle)),
+                parts,
+                failure: declined,
+            })
         })?;
         Ok(self.acted(payment, act, at_us, Status::CaptureInitialized, version))
     }
@@ -252,7 +257,7 @@ impl App {
             if !may {
                 return Err(Problem::unprocessable(format!("Payment cannot be cancelled in {} state", status.name())));
             }
-            Ok(Act::Cancelled { at_us, ends_us: at_us + micros(self.options.settle), fails, reason })
+            Ok(Act::Cancelled { at_us, ends_us: at_us.saturating_add(micros(self.options.settle)), fails, reason })
         })?;
         Ok(self.acted(payment, act, at_us, Status::CancelInitialized, version))
     }

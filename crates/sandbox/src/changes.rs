@@ -12,6 +12,7 @@ use crate::books::App;
 use crate::deeds::Deed;
 use crate::lock;
 use crate::method::{Behaviour, ReturnCode};
+use crate::wallet::MethodStatus;
 
 /// What is waiting for its time.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,13 @@ impl App {
                         drop(self.correct_method(method, at_us));
                     }
                 }
-                Change::Invalidated { method } => drop(self.invalidate_method(method, at_us)),
+                Change::Invalidated { method } => {
+                    let stored = lock(&self.wallet).method(method);
+                    // After a restart the return is known again, and the method may be invalid since.
+                    if stored.is_some_and(|row| row.method.status == MethodStatus::Active) {
+                        drop(self.invalidate_method(method, at_us));
+                    }
+                }
             }
         }
     }

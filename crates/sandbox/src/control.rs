@@ -17,6 +17,10 @@ use crate::switches::LateReturn;
 use crate::timeline::{Act, DisputeStatus};
 use crate::wallet::{Durable, WalletMethod};
 
+fn wrong_state(verb: &str, status: Status) -> Problem {
+    Problem::unprocessable(format!("Payment cannot {verb} in {} state", status.name()))
+}
+
 impl App {
     fn any_payment(&self, id: Uuid) -> Option<Arc<Payment>> {
         (0..self.merchants.len()).find_map(|merchant| self.by_id(merchant, id))
@@ -33,19 +37,23 @@ impl App {
     }
 
     pub(crate) fn expire_hold(&self, payment: Uuid) -> Result<Durable, Problem> {
-        self.happen(payment, |status, at_us| match status {
-            Status::Authorized => Ok(Act::Expired { at_us }),
-            other => Err(Problem::unprocessable(format!("Payment cannot expire in {} state", other.name()))),
+        self.happen(payment, |status, at_us| {
+            if status != Status::Authorized {
+                return Err(wrong_state("expire", status));
+            }
+            Ok(Act::Expired { at_us })
         })
     }
 
     pub(crate) fn return_payment(&self, payment: Uuid, code: ReturnCode) -> Result<Durable, Problem> {
         let bank = self.any_payment(payment).is_some_and(|payment| payment.is_bank_payment());
         let late = self.switches().late_return;
-        self.happen(payment, |status, at_us| match status {
-            Status::Accepted if bank => Ok(Act::Returned { at_us, code, shows: LateReturn::Failed }),
-            Status::Completed if bank => Ok(Act::Returned { at_us, code, shows: late }),
-            other => Err(Problem::unprocessable(format!("Payment cannot be returned in {} state", other.name()))),
+        self.happen(payment, |status, at_us| {
+            let shows = if status == Status::Accepted { LateReturn::Failed } else { late };
+            if !bank || !matches!(status, Status::Accepted | Status::Completed) {
+                return Err(wrong_state("be returned", status));
+            }
+            Ok(Act::Returned { at_us, code, shows })
         })
     }
 
@@ -54,9 +62,11 @@ impl App {
         if allocation >= payment.facts.allocations.len() {
             return Err(Problem::not_found("paymentAllocationId not found"));
         }
-        let durable = self.happen(id, |status, at_us| match status {
-            Status::Completed => Ok(Act::Disputed { at_us, allocation, reason: reason.to_owned() }),
-            other => Err(Problem::unprocessable(format!("Payment cannot be disputed in {} state", other.name()))),
+        let durable = self.happen(id, |status, at_us| {
+            if status != Status::Completed {
+                return Err(wrong_state("be disputed", status));
+            }
+            Ok(Act::Disputed { at_us, allocation, reason: reason.to_owned() })
         })?;
         let disputes = payment.disputes(i64::MAX);
         let opened = disputes.last().map(|dispute| dispute.id).unwrap_or_default();
@@ -100,7 +110,7 @@ impl App {
         self.options.clock.now_us()
     }
 
-    /// Whether a method is stored, for the admin interface.
+    /// Every wallet, for the admin interface.
     pub(crate) fn wallet_json(&self) -> Vec<Value> {
         let switches = self.switches();
         let all = lock(&self.wallet).all();

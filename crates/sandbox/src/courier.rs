@@ -11,11 +11,12 @@ use crate::books::App;
 use crate::clock::{instant, micros, pause, real_us};
 use crate::deeds::Deed;
 use crate::lock;
+use crate::outbox::{Notice, Subject, held_until};
 use crate::payment::{Payment, Status};
 use crate::refund::{flat as flat_refund, shown as shown_refund};
 use crate::resource::{Place, flat, full};
 use crate::switches::{WebhookShape, WebhookSignature};
-use crate::webhooks::{DeliveryAttempt, Fate, Notice, Subject, held_until};
+use crate::webhooks::{DeliveryAttempt, Fate};
 
 /// How many times a delivery is tried.
 const ATTEMPTS_MAX: u32 = 5;

@@ -38,6 +38,8 @@ pub(crate) enum Deed {
     Settled { event: Uuid },
     /// Somebody listens from now on, or nobody does.
     Watched { on: bool },
+    /// The next key signs from now on.
+    Rotated,
     /// The bank told of a change in this account.
     Noc { method: Uuid },
 }
@@ -67,6 +69,7 @@ impl App {
             Deed::Told(told) => self.outbox.restore_told(told),
             Deed::Settled { event } => self.outbox.restore_settled(event),
             Deed::Watched { on } => self.outbox.restore_watched(on, at_us),
+            Deed::Rotated => self.outbox.restore_rotated(),
             Deed::Noc { method } => self.changes.done(method),
         }
     }

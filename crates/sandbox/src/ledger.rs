@@ -132,7 +132,11 @@ pub struct Summary {
     pub successes: u64,
     /// The money taken, in minor units of each currency.
     pub collected: BTreeMap<String, i64>,
-    /// Faults that submissions suffered.
+    /// Refunds made, with whatever outcome.
+    pub refunds: u64,
+    /// The money that refunds and credits gave back, in minor units of each currency.
+    pub given_back: BTreeMap<String, i64>,
+    /// Faults that submissions to pay suffered.
     pub faults: BTreeMap<Fault, u64>,
     /// Keys with more than one success.
     pub keys_charged_twice: Vec<String>,
@@ -391,6 +395,12 @@ impl LedgerView {
         });
         summary.keys_charged_twice.sort_unstable();
         summary.keys_with_changed_bodies.sort_unstable();
+        for refund in self.refunds() {
+            summary.refunds += 1;
+            if refund.given_back_minor > 0 {
+                *summary.given_back.entry(refund.currency).or_default() += refund.given_back_minor;
+            }
+        }
         summary.rejections = lock(&self.0.rejections).by_status.clone();
         summary.lookups = self.0.lookups.load(Ordering::Relaxed);
         summary.token_requests = self.0.desk.requests();

@@ -45,6 +45,7 @@ mod method;
 mod methods;
 mod movements;
 mod options;
+mod outbox;
 mod payment;
 mod payments;
 mod problem;

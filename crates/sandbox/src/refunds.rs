@@ -267,7 +267,7 @@ impl App {
         {
             return Err(Problem::invalid(error.message()));
         }
-        let settled_us = now + micros(self.options.settle);
+        let settled_us = now.saturating_add(micros(self.options.settle));
         let pends = parts.iter().find_map(|part| match self.behaviour(part.method) {
             Behaviour::RefundPends { days } => Some(self.days_or_default(days)),
             _ => None,
@@ -285,7 +285,7 @@ impl App {
             made_us: now,
             made_real_us: real_us(),
             pending_us: pends.map(|_| settled_us),
-            ends_us: settled_us + pends.unwrap_or(0),
+            ends_us: settled_us.saturating_add(pends.unwrap_or(0)),
             source: ask.source,
         };
         let durable = self.note(owner, now, &Deed::Refunded(facts.clone()));
@@ -354,7 +354,7 @@ impl App {
             .any(|dispute| dispute.allocation == n && dispute.status() != crate::timeline::DisputeStatus::Won);
         if disputed {
             Some(RefundError::InDispute)
-        } else if now - paid_us > REFUND_WINDOW_DAYS * DAY_US {
+        } else if now.saturating_sub(paid_us) > REFUND_WINDOW_DAYS * DAY_US {
             Some(RefundError::TooOld)
         } else if open <= 0 {
             Some(RefundError::AlreadyRefunded)

@@ -198,7 +198,7 @@ impl App {
             merchant: owner,
             modes,
             made_us,
-            ready_us: made_us + micros(self.options.settle),
+            ready_us: made_us.saturating_add(micros(self.options.settle)),
             failures: 0,
             ended: None,
         };
@@ -226,7 +226,7 @@ impl App {
             }
             Some(SessionOutcome::TimedOut | SessionOutcome::Failed) => timeout(),
             Some(SessionOutcome::Completed) => answer(200, &self.shown_session(session, "COMPLETED")),
-            None if now - session.made_us >= LIFE_US => timeout(),
+            None if now.saturating_sub(session.made_us) >= LIFE_US => timeout(),
             None if now < session.ready_us => answer(202, &self.shown_session(session, "ACCEPTED")),
             None => answer(200, &self.shown_session(session, "CREATED")),
         }

@@ -205,8 +205,8 @@ impl Payment {
             (Way::NoCustomer, _) => &[Status::Initiated, Status::PendingForCustomerCreation],
         };
         let first = facts.accepted_us.unwrap_or(facts.ends_us);
-        let step = (first - facts.made_us) / i64::try_from(way.len()).unwrap_or(1);
-        let place = |n: usize| facts.made_us + step * i64::try_from(n).unwrap_or(0);
+        let step = first.saturating_sub(facts.made_us) / i64::try_from(way.len()).unwrap_or(1);
+        let place = |n: usize| facts.made_us.saturating_add(step * i64::try_from(n).unwrap_or(0));
         way.iter().enumerate().map(|(n, status)| (*status, place(n))).collect()
     }
 
@@ -296,8 +296,8 @@ impl Payment {
             let mut history = vec![(DisputeStatus::NeedsResponse, at)];
             if let Some(won) = ends {
                 let end = if won { DisputeStatus::Won } else { DisputeStatus::Lost };
-                history.push((DisputeStatus::UnderReview, at + REVIEW_AFTER * DAY_US));
-                history.push((end, at + CLOSED_AFTER * DAY_US));
+                history.push((DisputeStatus::UnderReview, at.saturating_add(REVIEW_AFTER * DAY_US)));
+                history.push((end, at.saturating_add(CLOSED_AFTER * DAY_US)));
             }
             let id = Uuid::new_v5(&self.facts.id, format!("dispute {}", disputes.len()).as_bytes());
             let amount = parts.get(allocation).copied().unwrap_or(0);

@@ -280,7 +280,9 @@ impl App {
         }
         let behaviour = bank.then(|| self.token_behaviour(id, true));
         let durable = self.store_method(owner, customer.id, token.method, behaviour);
-        if let Some(row) = lock(&self.wallet).method(id) {
+        // Telling looks into the wallet too, so the lock must be let go first.
+        let stored = lock(&self.wallet).method(id);
+        if let Some(row) = stored {
             self.tell_method("PAYMENT_METHOD_CREATED", &row, at_us, None, None);
         }
         Ok((id, false, durable))

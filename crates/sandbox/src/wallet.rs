@@ -416,7 +416,7 @@ impl App {
         if let Some(deleted) = deleted {
             payload["deletedPaymentMethodId"] = json!(deleted);
         }
-        self.tell(row.merchant, name, row.method.id, at_us, payload, None);
+        self.tell(row.merchant, name, row.method.id, at_us, payload);
     }
 }
 

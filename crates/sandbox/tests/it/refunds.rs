@@ -47,6 +47,8 @@ async fn a_whole_refund_gives_everything_back_and_shows_the_documented_shape() {
     assert_eq!(ledger.refund_successes_by_key()["r"], 1);
     assert_eq!((ledger.total_collected("USD"), ledger.net_collected("USD")), (1000, 0));
     assert_eq!(ledger.refunds()[0].given_back_minor, 1000);
+    let summary = world.read("/sandbox/ledger").await.json();
+    assert_eq!((&summary["refunds"], &summary["given_back"]), (&json!(1), &json!({ "USD": 1000 })));
 }
 
 #[tokio::test]
@@ -63,6 +65,22 @@ async fn a_refund_create_is_not_replayed() {
     let replayed = refund(&world, &body).await;
     assert_eq!((replayed.status, replayed.payment_status().as_str()), (202, "COMPLETED"));
     assert_eq!(world.sandbox.ledger().refunds().len(), 1);
+}
+
+#[tokio::test]
+async fn look_ups_of_refunds_suffer_faults_and_lies_too() {
+    let world = World::new().await;
+    let id = world.pay(&order("k", 1000, CARD)).await;
+    let made = refund(&world, &of(&id, "r")).await;
+    let request = world.get_request(&format!("/v2/refunds/{}", made.payment_id()));
+    world.sandbox.fail_next_get(Fault::Get5xx);
+    assert_eq!(request.send(world.to).await.unwrap().status, 503);
+    world.sandbox.fail_next_get(Fault::CutBeforeCommit);
+    assert!(request.send(world.to).await.is_err());
+    world.sandbox.fail_next_get(Fault::WrongKey);
+    let key = |answer: Answer| answer.json()["data"]["merchantTransactionId"].clone();
+    assert_ne!(key(request.send(world.to).await.unwrap()), "r");
+    assert_eq!(key(request.send(world.to).await.unwrap()), "r", "the lie never reached the ledger");
 }
 
 #[tokio::test]
