@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Schema-driven fuzz of the sandbox: requests are made from its own OpenAPI document, valid and not, and no answer may be a
-# 5xx, no connection may break, nothing may panic. Bounded and seeded; about two minutes. Loopback only.
+# 5xx, no connection may break, nothing may panic. Bounded and seeded; under three minutes. Loopback only.
 #
 # The generator is schemathesis; where it is missing, it is installed into a venv that lives as long as this script.
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 seed="${FUZZ_SEED:-20260101}"
 examples="${FUZZ_EXAMPLES:-40}"
-seconds="${FUZZ_SECONDS:-110}"
+seconds="${FUZZ_SECONDS:-80}"
 
 work=$(mktemp -d)
 sandbox=""
@@ -28,9 +28,8 @@ if [ -z "$fuzzer" ]; then
   fuzzer="$work/venv/bin/st"
 fi
 
-cargo build --locked --quiet -p sandbox --bin ccg-sandbox
-binary="${CARGO_TARGET_DIR:-target}/debug/ccg-sandbox"
-"$binary" --listen 127.0.0.1:0 --seed "$seed" --token-lifetime 36000 >"$work/url" 2>"$work/log" &
+cargo build --locked --quiet --workspace --bin ccg-sandbox
+"${CARGO_TARGET_DIR:-target}/debug/ccg-sandbox" --listen 127.0.0.1:0 --seed "$seed" --token-lifetime 36000 >"$work/url" 2>"$work/log" &
 sandbox=$!
 for _ in $(seq 100); do [ -s "$work/url" ] && break; sleep 0.1; done
 base=$(head -n 1 "$work/url")
@@ -44,13 +43,17 @@ with opener.open(sys.argv[1] + "/oauth2/token", urllib.parse.urlencode(form).enc
 PYTHON
 )
 
+# The two token endpoints take a form that the document describes as text; little of what can be made of that is a form, and
+# that is no failure of theirs. A slow machine is none either.
 # Left out: what is asked to break things (faults, revoked tokens), what would make the sandbox call other addresses
 # (its webhook receiver), and what waits for that receiver.
+# What the fuzzer keeps for itself stays in its folder, so that every run begins alike.
 status=0
+cd "$work"
 env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY \
   HYPOTHESIS_STORAGE_DIRECTORY="$work/hypothesis" "$fuzzer" run "$base/openapi.json" \
   --checks not_a_server_error --seed "$seed" --max-examples "$examples" --max-time "$seconds" \
-  --phases examples,coverage,fuzzing --continue-on-failure --warnings off --workers 2 --request-timeout 10 \
+  --phases examples,coverage,fuzzing --continue-on-failure --warnings off --suppress-health-check filter_too_much,too_slow --workers 2 --request-timeout 10 \
   --header "Authorization: Bearer $token" --header "X-Merchant-Id: 11111111-1111-4111-8111-111111111111" \
   --exclude-path-regex '^/sandbox/(faults|tokens|webhooks)' || status=$?
 

@@ -33,24 +33,24 @@ pub(crate) fn flat_consent() -> Value {
 }
 
 /// Contract §4.2: a card sale.
-pub(crate) fn sale(key: &str, amount: i64, method: impl ToString) -> Value {
+pub(crate) fn sale(key: &str, amount: i64, method: impl Into<String>) -> Value {
     json!({
         "merchantTransactionId": key, "amount": amount, "currencyCode": "USD", "authorizeCard": false,
         "partialAuthorization": false, "customer": customer(),
-        "paymentAllocations": [{ "amount": amount, "paymentMethodId": method.to_string() }],
+        "paymentAllocations": [{ "amount": amount, "paymentMethodId": method.into() }],
         "metadata": { "invoice": "7731" },
     })
 }
 
 /// Contract §4.9: a hold.
-pub(crate) fn hold(key: &str, amount: i64, method: impl ToString) -> Value {
+pub(crate) fn hold(key: &str, amount: i64, method: impl Into<String>) -> Value {
     let mut body = sale(key, amount, method);
     body["authorizeCard"] = json!(true);
     body
 }
 
 /// Contract §4.13: a bank debit.
-pub(crate) fn debit(key: &str, amount: i64, method: impl ToString) -> Value {
+pub(crate) fn debit(key: &str, amount: i64, method: impl Into<String>) -> Value {
     let mut body = sale(key, amount, method);
     body["consent"] = consent();
     body

@@ -232,7 +232,7 @@ async fn row_9_the_days_of_a_debit() {
     for (value, stage) in readings(9).await {
         let account = method_id(Behaviour::AchSettles { days: None }, 1);
         let mut ids = Vec::new();
-        for n in 0..12 {
+        for n in 0..24 {
             ids.push(stage.pays(&debit(&format!("debit-{n}"), 700, account)).await);
         }
         let mut days = std::collections::BTreeSet::new();

@@ -401,7 +401,7 @@ async fn a_refund_that_cannot_be_is_refused_at_once() {
         Change::body(&body)
     };
     let credit = |amount: i64, method: String| json!({ "paymentMethodId": method, "customer": bodies::customer(), "amount": amount });
-    stage.takes(create, &json!({ "merchantTransactionId": "ref-used", "paymentId": paid })).await;
+    stage.gives_back(&json!({ "merchantTransactionId": "ref-used", "paymentId": paid })).await;
     let unnamed = with(credit(100, card(5).to_string()), "/customer", json!({ "enterpriseId": "778812" }));
     let both = with(credit(100, card(5).to_string()), "/paymentId", json!(paid));
     put(
@@ -423,7 +423,7 @@ async fn a_refund_that_cannot_be_is_refused_at_once() {
     stage.set("refund-checks", "at-once");
     let again = stage.pays(&sale("again", 1_000, card(3))).await;
     let part = json!({ "paymentId": again, "amount": 600 });
-    stage.takes(create, &with(part.clone(), "/merchantTransactionId", json!("p1"))).await;
+    stage.gives_back(&with(part.clone(), "/merchantTransactionId", json!("p1"))).await;
     put(&stage, vec![Case::new(create, ask("p2", part), MORE_THAN_LEFT)]).await;
     let given_back = stage.sandbox.ledger().refunds().len();
     assert_eq!(given_back, 2, "what was refused refunded nothing");
@@ -437,8 +437,7 @@ async fn a_refund_that_failed_is_told_with_every_documented_reason() {
         let method = method_id(Behaviour::RefundFails(*error), n as u64);
         let paid = stage.pays(&sale(&format!("paid-{n}"), 1_000, method)).await;
         let body = json!({ "merchantTransactionId": format!("ref-{n}"), "paymentId": paid });
-        let made = stage.takes(Operation::CreateRefund, &body).await;
-        let id = made.answer["data"]["id"].as_str().unwrap().to_owned();
+        let id = stage.gives_back(&body).await;
         let failed = stage.call(Operation::GetRefund, &id, Change::default()).await.unwrap_err();
         let refund = failed.evidence().refund.as_ref().unwrap();
         assert_eq!((refund.status.as_str(), refund.error_message()), ("FAILED", Some(error.message())));

@@ -178,12 +178,12 @@ async fn a_change_of_a_method_that_cannot_be_is_refused() {
     let (update, delete) = (Operation::UpdatePaymentMethod, Operation::DeletePaymentMethod);
     let mine = stored_card(&stage, 1).await.to_string();
     let account = bank(900).to_string();
-    let manufacturers = card(901).to_string();
-    let dead = card(902);
+    let manufacturers = card(905).to_string();
+    let dead = card(906);
     let owner = sandbox::DEFAULT_MERCHANT;
     let fill = |method: WalletMethod| stage.sandbox.fill_wallet(owner, &bodies::customer(), method).unwrap();
     fill(WalletMethod::bank_account(bank(900)));
-    fill(WalletMethod { manufacturer: true, ..WalletMethod::card(card(901)) });
+    fill(WalletMethod { manufacturer: true, ..WalletMethod::card(card(905)) });
     fill(WalletMethod::card(dead));
     assert!(stage.sandbox.invalidate_method(dead));
     let details = |fields: Value| Change::body(&json!({ "paymentMethodDetails": fields }));

@@ -63,7 +63,7 @@ async fn every_state_of_the_lifecycle_is_read_as_itself() {
     let frozen = ccg::FrozenTokenPayment::from_stored("saved", saved.to_string()).unwrap();
     ids.push(stage.client.create_token_payment(&frozen).await.unwrap().value.id);
     let cancel = Cancel::because(CancellationReason::RequestedByCustomer).ready().unwrap();
-    for step in 0..20 {
+    for step in 0..30 {
         for id in &ids {
             let answer = stage.client.get_payment(id).await;
             let (payment, http) = match answer {

@@ -205,6 +205,14 @@ impl Stage {
         self.client.create_payment(&frozen).await.unwrap_or_else(|error| panic!("{body}: {error:?}")).value.id
     }
 
+    /// A refund of this body by its id.
+    pub(crate) async fn gives_back(&self, body: &Value) -> String {
+        self.relay.change(Change::body(body));
+        let key = body["merchantTransactionId"].as_str().unwrap();
+        let frozen = ccg::FrozenRefund::from_stored(key, body.to_string()).unwrap();
+        self.client.create_refund(&frozen).await.unwrap_or_else(|error| panic!("{body}: {error:?}")).value.id
+    }
+
     /// A token of another scope, as the value of the header.
     pub(crate) async fn bearer(&self, right: &str) -> String {
         #[expect(
