@@ -1,4 +1,4 @@
-//! One binary of integration tests: the contract suites, the journeys, the crash rigs and the architecture.
+//! One binary of integration tests: the contract suites, conformance, the journeys, the crash rigs and the architecture.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
@@ -8,6 +8,7 @@ mod cli_damage;
 mod cli_plain;
 mod cli_refusals;
 mod cli_support;
+mod conformance;
 mod contract_damage;
 mod contract_store;
 mod crash;

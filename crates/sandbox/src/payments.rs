@@ -19,7 +19,7 @@ use crate::call::{Version, header_text, is_json};
 use crate::clock::{pause, real_us};
 use crate::faults::Fault;
 use crate::form::field;
-use crate::payment::{Payment, Status};
+use crate::payment::{Failure, Payment, Status};
 use crate::problem::{Problem, ProblemBody, json};
 use crate::request::{self, BodyV1, Order, uuid};
 use crate::resource::{Lie, Place, brief, flat, full};
@@ -29,6 +29,7 @@ use crate::wire::Connection;
 
 /// The largest body that is read.
 pub(crate) const BODY_MAX: usize = 1 << 20;
+const SPLIT_FAILED: &str = "One of the split tender card payments failed during processing.";
 const FAILED: &str = "Payment processing failed for all records. Check individual records for error details";
 
 /// What a good answer is wrapped in (contract §3.1).
@@ -91,7 +92,7 @@ pub(crate) async fn create_v1(
             return Err(Problem::malformed());
         }
         let read: BodyV1<'_> = request::object(&body).map_err(|_| Problem::malformed())?;
-        Ok((merchant, request::read_v1(read, &app.switches(), |method| app.behaviour(method))?))
+        Ok((merchant, request::read_v1(read, &app.switches(), false, |method| app.behaviour(method))?))
     });
     match checked {
         Ok((merchant, order)) => pay(&app, &connection, &headers, merchant, order, sha, body, Version::V1).await,
@@ -356,9 +357,13 @@ impl App {
         let view = payment.view(self.options.clock.now_us(), None);
         let older = version == Version::V1 || switches.failure_status == FailureStatus::NotAcceptable;
         if view.status == Status::Failed && older {
-            let detail = view.failure().map(|(n, failure)| {
-                let method = payment.facts.allocations.get(n).map_or(Uuid::nil(), |part| part.method);
-                failure.message_about(n, method)
+            let split = payment.facts.allocations.len() > 1 && !payment.is_bank_payment();
+            let detail = view.failure().map(|(n, failure)| match failure {
+                Failure::Declined(_) if split => SPLIT_FAILED.to_owned(),
+                failure => {
+                    let method = payment.facts.allocations.get(n).map_or(Uuid::nil(), |part| part.method);
+                    failure.message_about(n, method)
+                }
             });
             return Problem::new(406, "PAYMENT_METHOD_ERROR", detail.unwrap_or_default()).into_response();
         }

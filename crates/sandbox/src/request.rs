@@ -182,13 +182,14 @@ pub(crate) struct OrderPart {
 /// Reads and checks a body of v2. `behaviour` says what a method does, which decides whether consent is needed.
 pub(crate) fn read(bytes: &[u8], switches: &Switches, behaviour: impl Fn(Uuid) -> Behaviour) -> Result<Order, Problem> {
     let body: Body<'_> = object(bytes).map_err(|_| Problem::malformed())?;
-    check(body, switches, behaviour)
+    check(body, switches, false, behaviour)
 }
 
-/// Reads and checks a body of v1, as the payment with one allocation that it means.
+/// Reads and checks a body of v1, as the payment with one allocation that it means. A guest need not say who it is.
 pub(crate) fn read_v1(
     body: BodyV1<'_>,
     switches: &Switches,
+    guest: bool,
     behaviour: impl Fn(Uuid) -> Behaviour,
 ) -> Result<Order, Problem> {
     let metadata = match switches.metadata_spelling {
@@ -218,13 +219,18 @@ pub(crate) fn read_v1(
         metadata,
     };
     let switches = Switches { allocation_count: AllocationCount::OneOrTwo, ..*switches };
-    check(body, &switches, behaviour).map_err(|mut problem| {
+    check(body, &switches, guest, behaviour).map_err(|mut problem| {
         problem.detail = problem.detail.replace("paymentAllocations[0].", "");
         problem
     })
 }
 
-fn check(body: Body<'_>, switches: &Switches, behaviour: impl Fn(Uuid) -> Behaviour) -> Result<Order, Problem> {
+fn check(
+    body: Body<'_>,
+    switches: &Switches,
+    guest: bool,
+    behaviour: impl Fn(Uuid) -> Behaviour,
+) -> Result<Order, Problem> {
     let key = key(body.merchant_transaction_id)?;
     let amount = amount_from(body.amount.as_ref(), "amount", minimum(switches))?;
     let currency = body.currency_code.unwrap_or_else(|| "USD".to_owned());
@@ -260,9 +266,12 @@ fn check(body: Body<'_>, switches: &Switches, behaviour: impl Fn(Uuid) -> Behavi
     if parts.len() == 2 {
         split(&parts, authorize, bank, switches)?;
     }
-    let raw_customer = body.customer.ok_or_else(|| Problem::invalid("customer object is required"))?;
-    let who: Customer = map(raw_customer)?;
-    customer(&who)?;
+    let who: Option<Customer> = body.customer.map(map).transpose()?;
+    match &who {
+        Some(who) => customer(who)?,
+        None if guest => {}
+        None => return Err(Problem::invalid("customer object is required")),
+    }
     if let Some(agent) = &body.agent {
         check_agent(agent)?;
     }
@@ -280,11 +289,11 @@ fn check(body: Body<'_>, switches: &Switches, behaviour: impl Fn(Uuid) -> Behavi
         authorize: authorize && !bank,
         partial: partial && !bank,
         description: body.description.map(String::into_boxed_str),
-        customer: Some(raw_customer.to_owned()),
+        customer: body.customer.map(ToOwned::to_owned),
         metadata: body.metadata.map(ToOwned::to_owned),
         parts,
         source: None,
-        way: if is_nobody(&who) { Way::NoCustomer } else { Way::Plain },
+        way: if who.as_ref().is_some_and(is_nobody) { Way::NoCustomer } else { Way::Plain },
     })
 }
 

@@ -25,7 +25,9 @@ use crate::deeds::Deed;
 use crate::lock;
 use crate::method::Behaviour;
 use crate::problem::{Problem, json as answer};
-use crate::request::{Agent, Customer, amount_from, check_agent, customer, limit, map, minimum, object, uuid};
+use crate::request::{
+    Agent, Customer, amount_from, check_agent, customer, limit, map, metadata_limits, minimum, object, uuid,
+};
 use crate::wallet::{Durable, is_durable};
 use crate::wire::Connection;
 
@@ -71,6 +73,7 @@ struct SessionPayment {
     description: Option<String>,
     #[schema(value_type = Option<Object>)]
     consent: Option<Value>,
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -286,6 +289,7 @@ fn check_session(read: &SessionRequest<'_>, switches: &crate::switches::Switches
         crate::request::key(payment.merchant_transaction_id.clone())?;
         amount_from(payment.amount.as_ref(), "amount", minimum(switches))?;
         limit(payment.description.as_deref().unwrap_or(""), 100, "description")?;
+        metadata_limits(payment.metadata.as_ref().unwrap_or(&BTreeMap::new()), "metadata")?;
         if bank.is_some_and(|bank| !bank.is_empty()) && payment.consent.is_none() {
             return Err(Problem::invalid("Consent is required!"));
         }

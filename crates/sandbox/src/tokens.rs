@@ -52,14 +52,33 @@ pub(crate) struct VendorDetails {
     pub(crate) r#type: Option<String>,
     pub(crate) name_on_card: Option<String>,
     pub(crate) zip_code: Option<String>,
-    pub(crate) expiry_month: Option<String>,
-    pub(crate) expiry_year: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) expiry_month: Option<Digits>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) expiry_year: Option<Digits>,
     card_categories: Option<Vec<CardCategory>>,
     pub(crate) name_on_account: Option<String>,
     account_number: Option<String>,
     pub(crate) account_type: Option<String>,
     routing_number: Option<String>,
     bank_name: Option<String>,
+}
+
+/// A number of a date on a card: as text, as answers show it, or as a number. No page says which.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Digits {
+    Text(String),
+    Number(u16),
+}
+
+impl Digits {
+    fn number(&self) -> Option<u16> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            Self::Number(number) => Some(*number),
+        }
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -157,7 +176,8 @@ impl App {
         let raw = read.customer;
         read.payment_method_id = Some(token.method.id.to_string());
         let bank = token.method.kind == MethodKind::BankAccount;
-        let mut order = request::read_v1(read, &self.switches(), |method| self.token_behaviour(method, bank))?;
+        let mut order =
+            request::read_v1(read, &self.switches(), !token.saves, |method| self.token_behaviour(method, bank))?;
         self.spend(merchant, &token)?;
         if token.saves {
             if order.way == Way::Plain {
@@ -301,7 +321,7 @@ pub(crate) fn check_nickname(nickname: &str) -> Result<(), Problem> {
     if (13..=19).contains(&digits) && nickname.chars().all(|c| c.is_ascii_digit() || c == ' ' || c == '-') {
         return Err(method_error("Please make sure that the nickname field doesn't contain a card number."));
     }
-    let plain = nickname.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
+    let plain = nickname.chars().all(|c| c.is_ascii_alphanumeric());
     if !plain || nickname.chars().count() > 30 {
         return Err(method_error("Nickname must be alphanumeric and up to 30 characters."));
     }
@@ -345,11 +365,11 @@ pub(crate) fn card_fields(details: &VendorDetails, method: &mut WalletMethod) ->
         method.zip.clone_from(zip);
     }
     if let Some(month) = &details.expiry_month {
-        let month = month.parse::<u8>().ok().filter(|month| (1..=12).contains(month));
+        let month = month.number().and_then(|month| u8::try_from(month).ok()).filter(|month| (1..=12).contains(month));
         method.expiry_month = month.ok_or_else(|| method_error("invalid expiryMonth"))?;
     }
     if let Some(year) = &details.expiry_year {
-        let year = year.parse::<u16>().ok().filter(|year| (2000..=2255).contains(year));
+        let year = year.number().filter(|year| (2000..=2255).contains(year));
         method.expiry_year = year.ok_or_else(|| method_error("invalid expiryYear"))?;
     }
     if let Some(name) = &details.name_on_card {

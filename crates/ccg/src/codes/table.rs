@@ -455,7 +455,7 @@ pub const CODES: &[Code] = &[
     row(403, "FORBIDDEN", "Not authorized to cancel this payment", CANCEL, "§4.11", Class::Forbidden),
     // Refunds (contract §5): refused at once.
     row(404, "NOT_FOUND", "refundId not found", GET_REFUND, "§5", Class::NotFound),
-    row(404, "NOT_FOUND", "paymentId not found", CREATE_REFUND, "§5", Class::NotFound),
+    row(400, "INVALID_REQUEST", "paymentId not found", CREATE_REFUND, "§5", Class::Rejected),
     row(
         400,
         "INVALID_REQUEST",
@@ -492,7 +492,7 @@ pub const CODES: &[Code] = &[
     row(
         400,
         "INVALID_REQUEST",
-        "Either paymentId or paymentMethodId should be provided. {rest}",
+        "Either paymentId or paymentMethodId should be provided.{rest}",
         CREATE_REFUND,
         "§5",
         Class::Rejected,
