@@ -16,7 +16,7 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
-const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held"];
+const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
@@ -52,7 +52,7 @@ pub(super) enum Charges {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, failing, failed, skipped, held
+    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, returned, failing, failed, skipped, held
     #[arg(long = "state", value_name = "WORD", value_parser = word)]
     states: Vec<String>,
     /// Only this subscription's
@@ -144,6 +144,7 @@ fn row(charge: &Charge) -> Vec<Cell> {
 fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
+        (State::Returned { .. }, _) => "yes, and went back",
         (State::Sending { .. } | State::Settling { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (

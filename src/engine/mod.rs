@@ -83,6 +83,8 @@ pub struct RunReport {
     pub failing: u64,
     /// Declined for good.
     pub failed: u64,
+    /// Were paid, and taken back by the bank.
+    pub returned: u64,
     /// Sent, outcome not known.
     pub unknown: u64,
     /// Provably not executed; due again.

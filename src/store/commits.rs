@@ -11,7 +11,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, store_error};
 use crate::ports::{Committed, IntentBatch, MovedCharge, NewCharge, Recorded, StoreError, Verdict, VerdictsCommitted};
 
@@ -200,6 +200,7 @@ impl DatabaseStore {
                 | State::Unknown { .. }
                 | State::Settling { .. }
                 | State::Paid { .. }
+                | State::Returned { .. }
                 | State::Failing { .. }
                 | State::Failed { .. } => None,
             };
@@ -215,7 +216,7 @@ impl DatabaseStore {
                 Val::text(charge.amount.currency().code()),
                 Val::Date(Some(charge.due_on)),
                 Val::time(whole(charge.due_at)),
-                Val::text(charge.state.name()),
+                Val::text(stored_word(&charge.state)),
                 Val::time(at),
                 Val::Time(charge.state.next_at().map(whole)),
                 Val::Text(why),
@@ -324,7 +325,7 @@ impl DatabaseStore {
             values.extend([
                 Val::uuid(after.id.0),
                 Val::int(verdict.before.fence),
-                Val::text(verdict.before.value.state.name()),
+                Val::text(stored_word(&verdict.before.value.state)),
             ]);
             rows.push(&values);
         }
@@ -346,7 +347,8 @@ impl DatabaseStore {
             let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.as_deref());
             let at = verdict.observations.last().map_or(after.due_at, |(at, _)| *at);
             let state = match &after.state {
-                State::Paid { .. } => "succeeded",
+                // A return edits no success: its attempt stays what it was.
+                State::Paid { .. } | State::Returned { .. } => "succeeded",
                 State::Failing { .. } | State::Failed { .. } => "declined",
                 State::Parked { .. } | State::Skipped { .. } => "closed",
                 State::Planned

@@ -264,7 +264,10 @@ impl Store for MemoryStore {
         row.note = Some(format!("cancelled by {by}"));
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
-            if matches!(row.value.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. }) {
+            if matches!(
+                row.value.state,
+                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
+            ) {
                 continue;
             }
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
@@ -513,7 +516,7 @@ impl Store for MemoryStore {
             let payment = verdict.observations.iter().rev().find_map(|(_, seen)| seen.payment_id.clone());
             if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
                 attempt.state = match &after.state {
-                    State::Paid { .. } => "succeeded",
+                    State::Paid { .. } | State::Returned { .. } => "succeeded",
                     State::Failing { .. } | State::Failed { .. } => "declined",
                     State::Parked { .. } | State::Skipped { .. } => "closed",
                     State::Planned

@@ -15,7 +15,7 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor, StoreError, TimelineEntr
 
 /// Rows that show as one state word. The words are those of `State::word`; tests/it compares the two.
 fn shows_as(word: &str) -> Condition {
-    use charge::Column::{Doubt, State, Why};
+    use charge::Column::{Doubt, ReturnedAt, State, Why};
     let parked = |why: [&'static str; 2]| Condition::all().add(State.eq("parked")).add(Why.is_in(why));
     match word {
         "due" => Condition::all().add(State.eq("due")).add(Doubt.eq(false)),
@@ -25,6 +25,8 @@ fn shows_as(word: &str) -> Condition {
             .add(Condition::all().add(State.eq("due")).add(Doubt.eq(true)))
             .add(parked(["outcome_unknown", "mismatch"])),
         "held" => parked(["rejected", "no_method"]),
+        "paid" => Condition::all().add(State.eq("paid")).add(ReturnedAt.is_null()),
+        "returned" => Condition::all().add(ReturnedAt.is_not_null()),
         other => Condition::all().add(State.eq(other)),
     }
 }
@@ -99,8 +101,9 @@ impl DatabaseStore {
     /// `which` is a WHERE clause of our own, or nothing.
     pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
         let sql = format!(
-            "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(amount_minor) AS bigint) AS total \
-             FROM charge {which} GROUP BY state, why, doubt, currency"
+            "SELECT state, why, doubt, returned_at IS NOT NULL AS returned, currency, count(*) AS n, \
+             CAST(sum(amount_minor) AS bigint) AS total \
+             FROM charge {which} GROUP BY state, why, doubt, returned_at IS NOT NULL, currency"
         );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
         let mut totals = Totals::new();
@@ -109,7 +112,9 @@ impl DatabaseStore {
             let state = get("state")?;
             let why: Option<String> = row.try_get("", "why").map_err(store_error)?;
             let doubt: bool = row.try_get("", "doubt").map_err(store_error)?;
+            let returned: bool = row.try_get("", "returned").map_err(store_error)?;
             let word = match (state.as_str(), why.as_deref(), doubt) {
+                ("paid", _, _) if returned => "returned",
                 ("due", _, true) | ("unknown", _, _) | ("parked", Some("outcome_unknown" | "mismatch"), _) => {
                     "outcome_unknown"
                 }
