@@ -12,9 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20261122_000001_the_main_job::Migration),
-            Box::new(m20261126_000002_webhooks::Migration),
-        ]
+        vec![Box::new(m20261122_000001_the_main_job::Migration), Box::new(m20261126_000002_webhooks::Migration)]
     }
 }

@@ -16,7 +16,8 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
-const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held"];
+const WORDS: &[&str] =
+    &["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {

@@ -250,8 +250,7 @@ pub enum InboxState {
 
 impl InboxState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::New, Self::Waiting, Self::Done, Self::Foreign, Self::Unknown, Self::Unreadable];
+    pub const ALL: [Self; 6] = [Self::New, Self::Waiting, Self::Done, Self::Foreign, Self::Unknown, Self::Unreadable];
 
     /// The word in the database and for people.
     #[must_use]

@@ -433,7 +433,7 @@ impl DatabaseStore {
     }
 
     /// Runs a batch statement that returns ids; an empty batch is not sent.
-    async fn ids<T: sea_orm::TryGetable + Ord>(
+    pub(super) async fn ids<T: sea_orm::TryGetable + Ord>(
         &self,
         on: &impl ConnectionTrait,
         sql: &str,

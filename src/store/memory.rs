@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod webhooks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,12 +10,14 @@ use chrono::{DateTime, Utc};
 
 use domain::agenda::{Hold, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
+use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::rate;
 use super::rows::whole;
+use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
     Imported, IntentBatch, OpenCharge, Pressure, Quota, Recorded, Resume, Slice, Store, StoreError, SubscriptionView,
@@ -47,6 +51,8 @@ struct Book {
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
     runs: Vec<(String, String)>,
+    inbox: BTreeMap<InboxId, webhooks::Delivered>,
+    disputes: BTreeMap<DisputeId, webhooks::Disputed>,
 }
 
 #[derive(Debug, Clone, Copy)]

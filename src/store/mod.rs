@@ -9,11 +9,13 @@ mod catalog;
 mod claims;
 mod commits;
 mod connect;
+mod dispute;
 mod failure;
 mod memory;
 mod rate;
 mod rows;
 mod views;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;

@@ -1113,7 +1113,8 @@ mod tests {
     #[test]
     fn final_states_take_nothing() {
         let last = |state: &State| {
-            matches!(state.name(), "failed" | "skipped" | "returned") || matches!(state, State::Paid { recheck: None, .. })
+            matches!(state.name(), "failed" | "skipped" | "returned")
+                || matches!(state, State::Paid { recheck: None, .. })
         };
         for state in states().into_iter().filter(last) {
             for event in events() {
@@ -1241,7 +1242,10 @@ mod tests {
         let again = now.step(Event::Hint { unpaid: false }, when, &limits).unwrap();
         assert_eq!((again.state.name(), again.state.next_at()), ("unknown", Some(when)));
         assert_eq!(again.clone().step(Event::Silent, when, &limits).unwrap().state.name(), "parked");
-        assert_eq!(again.step(Event::Succeeded { amount: dollars(7_900) }, when, &limits).unwrap().state.name(), "paid");
+        assert_eq!(
+            again.step(Event::Succeeded { amount: dollars(7_900) }, when, &limits).unwrap().state.name(),
+            "paid"
+        );
     }
 
     #[test]

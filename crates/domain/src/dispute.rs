@@ -9,21 +9,21 @@ use std::str::FromStr;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::id::{IdError, MerchantId};
+use crate::id::{ChargeId, IdError};
 
 /// Namespace of dispute ids. Changing it would open a second row for a dispute that is known.
 const DISPUTE_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c003);
 
-/// A dispute's id in our own ledger: derived from the merchant and the gateway's id, so that every event of one dispute finds
-/// the same row.
+/// A dispute's id in our own ledger: derived from the charge and the gateway's id, so that every event of one dispute finds the
+/// same row, and an event that was made up about another charge finds another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DisputeId(pub Uuid);
 
 impl DisputeId {
-    /// The id of what the gateway calls `gateway_id`. Pure and injective.
+    /// The id of the dispute about `charge` that the gateway calls `gateway_id`. Pure and injective.
     #[must_use]
-    pub fn of(merchant: MerchantId, gateway_id: &str) -> Self {
-        let mut name = merchant.0.as_bytes().to_vec();
+    pub fn of(charge: ChargeId, gateway_id: &str) -> Self {
+        let mut name = charge.0.as_bytes().to_vec();
         name.extend_from_slice(gateway_id.as_bytes());
         Self(Uuid::new_v5(&DISPUTE_NAMESPACE, &name))
     }
@@ -180,11 +180,11 @@ mod tests {
 
     #[test]
     fn an_id_is_the_same_for_every_event_of_a_dispute_and_reads_back() {
-        let merchant = MerchantId(Uuid::from_u128(1));
-        let id = DisputeId::of(merchant, "dp-1");
-        assert_eq!(id, DisputeId::of(merchant, "dp-1"));
-        assert_ne!(id, DisputeId::of(merchant, "dp-2"));
-        assert_ne!(id, DisputeId::of(MerchantId(Uuid::from_u128(2)), "dp-1"));
+        let charge = ChargeId(Uuid::from_u128(1));
+        let id = DisputeId::of(charge, "dp-1");
+        assert_eq!(id, DisputeId::of(charge, "dp-1"));
+        assert_ne!(id, DisputeId::of(charge, "dp-2"));
+        assert_ne!(id, DisputeId::of(ChargeId(Uuid::from_u128(2)), "dp-1"));
         assert_eq!(id.to_string().parse::<DisputeId>().unwrap(), id);
         assert!("dp_x".parse::<DisputeId>().is_err());
     }
