@@ -11,6 +11,7 @@ use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
+use crate::ports::dispute::DisputeView;
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
 
 /// Rows read at once.
@@ -98,6 +99,7 @@ const COLUMNS: &[Column] = &[
 const SHOW: &[Column] = &[
     Column::text("id"),
     Column::text("state"),
+    Column::text("disputed"),
     Column::text("sentence"),
     Column::text("money_moved"),
     Column::text("merchant"),
@@ -161,7 +163,14 @@ fn money_moved(state: &State) -> &'static str {
     }
 }
 
-fn whole(charge: &Charge, attempts: &[AttemptRecord]) -> Vec<Cell> {
+/// The disputes about a charge, as they stand; empty where there are none.
+fn disputed(disputes: &[DisputeView]) -> Cell {
+    let all: Vec<String> =
+        disputes.iter().map(|dispute| format!("{} ({})", dispute.id, dispute.standing.as_str())).collect();
+    if all.is_empty() { Cell::Empty } else { Cell::Text(all.join(", ")) }
+}
+
+fn whole(charge: &Charge, attempts: &[AttemptRecord], disputes: &[DisputeView]) -> Vec<Cell> {
     let attempts = attempts
         .iter()
         .map(|one| {
@@ -179,6 +188,7 @@ fn whole(charge: &Charge, attempts: &[AttemptRecord]) -> Vec<Cell> {
     vec![
         Cell::text(charge.id),
         Cell::text(charge.state.word()),
+        disputed(disputes),
         Cell::text(charge.sentence()),
         Cell::text(money_moved(&charge.state)),
         Cell::text(charge.merchant),
@@ -207,7 +217,8 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                 .with_app(async |app, _| {
                     let charge = app.store.charge(id).await?.ok_or_else(|| Stop::not_found("charge", id))?;
                     let attempts = app.store.attempts(id).await?;
-                    context.printer.record(SHOW, &whole(&charge, &attempts))?;
+                    let disputes = app.disputes.disputes_of(id).await?;
+                    context.printer.record(SHOW, &whole(&charge, &attempts, &disputes))?;
                     Ok(Exit::Done)
                 })
                 .await

@@ -7,6 +7,7 @@
 mod decide;
 mod dispatcher;
 mod heartbeat;
+pub mod intake;
 mod pipeline;
 mod throttle;
 
