@@ -13,8 +13,11 @@ use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
+use crate::engine::intake::{Ears, Intake, IntakeParts};
 use crate::engine::{Engine, EngineError, Settings};
-use crate::gateway::CcgGateway;
+use crate::gateway::{CcgDoorman, CcgGateway};
+use crate::ports::dispute::Disputes;
+use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
@@ -56,12 +59,28 @@ pub struct Ping {
 pub struct App {
     /// The store behind its port.
     pub store: Arc<dyn Store>,
+    /// What the gateway delivered.
+    pub inbox: Arc<dyn Inbox>,
+    /// What cardholders contest.
+    pub disputes: Arc<dyn Disputes>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The engine.
     pub engine: Engine,
     database: DatabaseStore,
     gateway: Option<(CcgGateway, String)>,
+}
+
+impl std::fmt::Debug for dyn Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inbox")
+    }
+}
+
+impl std::fmt::Debug for dyn Disputes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disputes")
+    }
 }
 
 impl std::fmt::Debug for dyn Store {
@@ -111,7 +130,26 @@ impl App {
             heartbeat: config.engine.heartbeat,
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
-        Ok(Self { store, clock, engine, database, gateway })
+        let (inbox, disputes) = (Arc::new(database.clone()), Arc::new(database.clone()));
+        Ok(Self { store, inbox, disputes, clock, engine, database, gateway })
+    }
+
+    /// The intake of what a door keeps.
+    #[must_use]
+    pub fn intake(&self, doorman: Arc<dyn Doorman>, bell: Arc<tokio::sync::Notify>) -> Intake {
+        let settings = self.engine.settings();
+        Intake::new(IntakeParts {
+            inbox: Arc::clone(&self.inbox),
+            disputes: Arc::clone(&self.disputes),
+            store: Arc::clone(&self.store),
+            doorman,
+            clock: Arc::clone(&self.clock),
+            ears: Ears::default(),
+            merchant: settings.merchant,
+            limits: settings.limits.clone(),
+            bell,
+            heartbeat: settings.heartbeat,
+        })
     }
 
     /// Takes the right to charge; held until the value is dropped.
@@ -185,6 +223,17 @@ fn client(config: &Config, settings: &GatewayConfig) -> Result<ccg::Client, AppE
         ..ccg::Config::default()
     });
     client.map_err(|error| AppError::Config(error.to_string()))
+}
+
+/// Who stands at the door for deliveries; `None` when none are taken.
+///
+/// # Errors
+/// [`AppError::Config`] when a public key is none.
+pub fn doorman(config: &Config) -> Result<Option<Arc<dyn Doorman>>, AppError> {
+    let Some(webhooks) = &config.webhooks else { return Ok(None) };
+    let doorman = CcgDoorman::new(config.merchant(), &webhooks.public_keys);
+    let doorman = doorman.map_err(|why| AppError::Config(format!("webhooks.public_key_files: {why}")))?;
+    Ok(Some(Arc::new(doorman)))
 }
 
 /// Brings the schema up to this binary.

@@ -169,6 +169,13 @@ pub struct HttpConfig {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+/// How deliveries of the gateway are known to be its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// The gateway's public keys as PEM: one, or two during a rotation.
+    pub public_keys: Vec<String>,
+}
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -211,6 +218,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Where it listens.
     pub http: HttpConfig,
+    /// How deliveries are verified; `None` when none are taken.
+    pub webhooks: Option<WebhooksConfig>,
     /// What it logs.
     pub log: LogConfig,
     merchant: MerchantId,
@@ -342,6 +351,7 @@ const SETTINGS: &[Setting] = &[
     number("engine.heartbeat_seconds"),
     text("http.listen"),
     text("http.metrics_listen"),
+    Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
     text("log.level"),
     text("log.format"),
     number("testing.lease_seconds"),
@@ -851,6 +861,7 @@ impl Layers {
             heartbeat: Duration::from_secs(r.number("engine.heartbeat_seconds", 1_u64, 1, 60)),
         };
         let http = http(&mut r);
+        let webhooks = webhooks(&mut r);
         let log = log(&mut r);
         let limits = limits(&mut r, production);
         let time_limit = gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.time_limit);
@@ -870,6 +881,7 @@ impl Layers {
                 gateway,
                 engine,
                 http,
+                webhooks,
                 log,
                 merchant,
                 quota: Quota { per_second, burst },
@@ -1094,6 +1106,33 @@ fn http(r: &mut Reader) -> HttpConfig {
         parsed.map_err(|why| r.refuse("http.metrics_listen", &text, &why)).ok()
     });
     HttpConfig { listen, metrics_listen }
+}
+
+/// The gateway's public keys. Files and not values: they are handed over as files, and a rotation swaps one for another.
+fn webhooks(r: &mut Reader) -> Option<WebhooksConfig> {
+    let key = "webhooks.public_key_files";
+    let said = r.optional(key)?;
+    let files: Vec<&str> = said.split(',').map(str::trim).filter(|file| !file.is_empty()).collect();
+    if !(1..=2).contains(&files.len()) {
+        r.refuse(key, &said, "does not name one file, or two during a rotation: write it like [\"gateway.pem\"]");
+        return None;
+    }
+    let mut public_keys = Vec::new();
+    for file in files {
+        match read_small(Path::new(file)) {
+            Ok(text) if text.contains("PRIVATE KEY") => {
+                r.refuse(key, file, "names a private key: name the gateway's public key, a PEM file");
+            }
+            Ok(text) if !text.contains("-----BEGIN PUBLIC KEY-----") => {
+                r.refuse(key, file, "is no public key: name a PEM file that begins with -----BEGIN PUBLIC KEY-----");
+            }
+            Ok(text) => public_keys.push(text),
+            Err(why) => {
+                r.refuse(key, file, &format!("cannot be read ({why}): name a readable PEM file"));
+            }
+        }
+    }
+    Some(WebhooksConfig { public_keys })
 }
 
 fn log(r: &mut Reader) -> LogConfig {

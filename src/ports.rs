@@ -3,7 +3,9 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod dispute;
 pub mod instrument;
+pub mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

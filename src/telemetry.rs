@@ -145,6 +145,12 @@ pub mod name {
     pub const BUILD_INFO: &str = "autopay_build_info";
     /// Rows set aside.
     pub const QUARANTINED: &str = "autopay_quarantined_total";
+    /// Deliveries at the door.
+    pub const WEBHOOK_DELIVERIES: &str = "autopay_webhook_deliveries_total";
+    /// Deliveries that were looked at.
+    pub const WEBHOOK_EVENTS: &str = "autopay_webhook_events_total";
+    /// Deliveries that wait to be looked at.
+    pub const WEBHOOK_BACKLOG: &str = "autopay_webhook_backlog";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -178,6 +184,17 @@ pub const METRICS: &[Metric] = &[
         name: name::QUARANTINED,
         kind: Kind::Counter,
         help: "Subscriptions and charges set aside because they cannot be read or charged safely.",
+    },
+    Metric {
+        name: name::WEBHOOK_DELIVERIES,
+        kind: Kind::Counter,
+        help: "Deliveries of the gateway, by what became of them at the door.",
+    },
+    Metric { name: name::WEBHOOK_EVENTS, kind: Kind::Counter, help: "Deliveries that were looked at, by kind." },
+    Metric {
+        name: name::WEBHOOK_BACKLOG,
+        kind: Kind::Gauge,
+        help: "Deliveries that are kept and wait to be looked at.",
     },
     Metric {
         name: name::LOG_LINES_DROPPED,

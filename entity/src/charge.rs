@@ -39,6 +39,7 @@ pub struct Model {
     pub first_failed_at: Option<chrono::DateTime<chrono::Utc>>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
+    pub returned_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -3,6 +3,8 @@
 pub mod attempt;
 pub mod audit;
 pub mod charge;
+pub mod dispute;
+pub mod dispute_event;
 pub mod dunning_policy_version;
 pub mod gateway_rate;
 pub mod hold;
@@ -10,3 +12,4 @@ pub mod observation;
 pub mod plan_version;
 pub mod run;
 pub mod subscription;
+pub mod webhook_inbox;

@@ -1,10 +1,11 @@
-//! What a cluster asks over HTTP: probes and metrics.
+//! What is asked over HTTP: probes and metrics by a cluster, deliveries by the gateway.
 //!
 //! Not allowed here: naming an adapter, and running database work inside a request. A client that hangs up drops its request's future; a
 //! question to the database that was under way must not be dropped with it.
 
 mod listener;
 mod problem;
+pub mod webhooks;
 
 use std::future::IntoFuture as _;
 use std::io;
@@ -32,7 +33,7 @@ use listener::PatientListener;
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// Readiness checks at the database at once; further ones are answered without asking.
 const CHECKS_AT_ONCE: usize = 2;
-/// Largest request body: nobody sends one yet.
+/// Largest request body of a probe: nobody sends one. Deliveries have a limit of their own.
 const LARGEST_BODY: usize = 16 * 1024;
 /// How long a request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -100,17 +101,21 @@ impl Health {
     }
 }
 
-/// Probes, and metrics when a recorder is given.
-pub fn router(health: Health, metrics: Option<PrometheusHandle>) -> Router {
+/// Probes, deliveries when a door is given, and metrics when a recorder is.
+pub fn router(health: Health, metrics: Option<PrometheusHandle>, door: Option<webhooks::Door>) -> Router {
     let probes = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
         .with_state(health);
-    finished(match metrics {
+    let probes = match metrics {
         Some(handle) => probes.merge(metrics_route(handle)),
         None => probes,
-    })
+    };
+    match door {
+        Some(door) => limited(small(probes).merge(webhooks::routes(door))),
+        None => finished(probes),
+    }
 }
 
 /// Metrics alone, for an address of their own.
@@ -123,10 +128,18 @@ fn metrics_route(handle: PrometheusHandle) -> Router {
 }
 
 fn finished(router: Router) -> Router {
+    limited(small(router))
+}
+
+/// Probes take no body worth the name.
+fn small(router: Router) -> Router {
+    router.layer(RequestBodyLimitLayer::new(LARGEST_BODY))
+}
+
+fn limited(router: Router) -> Router {
     router
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::wrong_method)
-        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_LIMIT))
         .layer(axum::middleware::map_response(problem::in_form))
         .layer(CatchPanicLayer::custom(|_| problem::internal()))
@@ -217,7 +230,7 @@ mod tests {
         let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = bound.address;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(bound.serve(router(Health::default(), None), stop.clone()));
+        let served = tokio::spawn(bound.serve(router(Health::default(), None, None), stop.clone()));
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -16,7 +16,11 @@ struct Problem<'a> {
 }
 
 fn answer(status: StatusCode, kind: &str, title: &str, detail: String) -> Response {
-    let problem = Problem { kind, title, status: status.as_u16(), detail, money_moved: "no", retry: "no" };
+    problem(status, (kind, title), detail, "no")
+}
+
+fn problem(status: StatusCode, (kind, title): (&str, &str), detail: String, retry: &str) -> Response {
+    let problem = Problem { kind, title, status: status.as_u16(), detail, money_moved: "no", retry };
     let body = serde_json::to_string(&problem).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
@@ -37,13 +41,20 @@ fn shown(uri: &Uri) -> String {
 pub(super) async fn in_form(answer: Response) -> Response {
     let status = answer.status();
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        StatusCode::PAYLOAD_TOO_LARGE if !answer.headers().contains_key(header::CONTENT_TYPE) || is_plain(&answer) => {
+            body_too_large()
+        }
         StatusCode::SERVICE_UNAVAILABLE if !answer.headers().contains_key(header::CONTENT_TYPE) => too_slow(),
         _ => answer,
     }
 }
 
-fn too_large() -> Response {
+/// Said by a layer, not by us.
+fn is_plain(answer: &Response) -> bool {
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"))
+}
+
+fn body_too_large() -> Response {
     let detail = format!("A request here has no body, and never one of more than {} bytes.", super::LARGEST_BODY);
     answer(StatusCode::PAYLOAD_TOO_LARGE, "/problems/body-too-large", "The request is too large", detail)
 }
@@ -66,4 +77,32 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
 pub(super) fn internal() -> Response {
     let detail = "A bug; the log has the details. Probes do not touch charges.".to_owned();
     answer(StatusCode::INTERNAL_SERVER_ERROR, "/problems/internal", "Something broke", detail)
+}
+
+pub(super) async fn only_post(method: Method, uri: Uri) -> Response {
+    let detail = format!("{} does not take {method}; deliver with POST.", shown(&uri));
+    answer(StatusCode::METHOD_NOT_ALLOWED, "/problems/method-not-allowed", "This address takes another method", detail)
+}
+
+pub(super) fn unauthorized(why: &str) -> Response {
+    let detail = format!("The delivery {why}.");
+    let mut answer = answer(StatusCode::UNAUTHORIZED, "/problems/unauthorized", "Not the gateway's", detail);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    answer
+}
+
+pub(super) fn forbidden() -> Response {
+    let detail = "The delivery is for another merchant.".to_owned();
+    answer(StatusCode::FORBIDDEN, "/problems/forbidden", "Another merchant's", detail)
+}
+
+pub(super) fn too_large(most: usize) -> Response {
+    let detail = format!("The delivery is larger than {most} bytes.");
+    answer(StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "Too large", detail)
+}
+
+pub(super) fn unavailable(why: &str) -> Response {
+    let detail = format!("Not kept, since {why}. Deliver it again.");
+    let kind = ("/problems/unavailable", "Come again");
+    problem(StatusCode::SERVICE_UNAVAILABLE, kind, detail, "yes")
 }

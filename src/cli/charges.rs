@@ -12,13 +12,14 @@ use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
 use crate::app::App;
+use crate::ports::dispute::DisputeView;
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Damaged, Listed};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
 const WORDS: &[&str] =
-    &["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held", "unreadable"];
+    &["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held", "unreadable"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
@@ -54,7 +55,7 @@ pub(super) enum Charges {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, failing, failed, skipped, held, unreadable
+    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, returned, failing, failed, skipped, held, unreadable
     #[arg(long = "state", value_name = "WORD", value_parser = word)]
     states: Vec<String>,
     /// Only this subscription's
@@ -100,6 +101,7 @@ const COLUMNS: &[Column] = &[
 const SHOW: &[Column] = &[
     Column::text("id"),
     Column::text("state"),
+    Column::text("disputed"),
     Column::text("sentence"),
     Column::text("money_moved"),
     Column::text("merchant"),
@@ -164,6 +166,7 @@ fn row(listed: &Listed<Charge>) -> Vec<Cell> {
             | State::Unknown { .. }
             | State::Settling { .. }
             | State::Paid { .. }
+            | State::Returned { .. }
             | State::Failing { .. }
             | State::Failed { .. }
             | State::Skipped { .. } => Cell::Empty,
@@ -175,6 +178,7 @@ fn row(listed: &Listed<Charge>) -> Vec<Cell> {
 fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
+        (State::Returned { .. }, _) => "yes, and went back",
         (State::Sending { .. } | State::Settling { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (
@@ -209,11 +213,19 @@ fn attempt(listed: &Listed<AttemptRecord>) -> Vec<Cell> {
     }
 }
 
-fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>) -> Vec<Cell> {
+/// The disputes about a charge, as they stand; empty where there are none.
+fn disputed(disputes: &[DisputeView]) -> Cell {
+    let all: Vec<String> =
+        disputes.iter().map(|dispute| format!("{} ({})", dispute.id, dispute.standing.as_str())).collect();
+    if all.is_empty() { Cell::Empty } else { Cell::Text(all.join(", ")) }
+}
+
+fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView]) -> Vec<Cell> {
     let tries = &charge.tries;
     vec![
         Cell::text(charge.id),
         Cell::text(charge.state.word()),
+        disputed(disputes),
         Cell::text(charge.sentence()),
         Cell::text(money_moved(&charge.state)),
         Cell::text(charge.merchant),
@@ -243,7 +255,7 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                     let found = one(app, id).await?;
                     let attempts: Vec<_> = app.store.list_attempts(id).await?.iter().map(attempt).collect();
                     let row = match found {
-                        Listed::Whole(charge) => whole(&charge, attempts),
+                        Listed::Whole(charge) => whole(&charge, attempts, &app.disputes.disputes_of(id).await?),
                         Listed::Damaged(row) => {
                             let mut cells = damaged(&row, SHOW);
                             cells.pop();

@@ -3,6 +3,7 @@
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
 mod charges;
+mod disputes;
 mod doctor;
 pub mod exit;
 mod gateways;
@@ -18,6 +19,7 @@ mod signals;
 mod subscriptions;
 mod usage;
 mod version;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -102,6 +104,12 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
+    /// Payments that cardholders contest
+    #[command(subcommand)]
+    Disputes(disputes::Disputes),
+    /// What the gateway delivered
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
     /// Dates and instants of a rhythm, without a database
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -266,6 +274,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
+        Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::exit::{Exit, Problem, Stop};
 use super::signals::Signals;
 use super::{Context, logging, person};
+use crate::api::webhooks::Door;
 use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
@@ -68,15 +69,21 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let (stop_claiming, stop_answering) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let health = Health::default();
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let door = app::doorman(config)?.map(|doorman| Door::new(doorman, config.merchant(), clock));
     // The probes answer before the database does: a cluster must not end a process that waits for it.
     let listener = bind("http.listen", config.http.listen).await?;
     let address = listener.address;
     match config.http.metrics_listen {
-        None => drop(tasks.spawn(listener.serve(api::router(health.clone(), Some(metrics)), stop_answering.clone()))),
+        None => {
+            drop(tasks.spawn(
+                listener.serve(api::router(health.clone(), Some(metrics), door.clone()), stop_answering.clone()),
+            ))
+        }
         Some(apart) => {
             let metrics_listener = bind("http.metrics_listen", apart).await?;
             tasks.spawn(metrics_listener.serve(api::metrics_router(metrics), stop_answering.clone()));
-            tasks.spawn(listener.serve(api::router(health.clone(), None), stop_answering.clone()));
+            tasks.spawn(listener.serve(api::router(health.clone(), None, door.clone()), stop_answering.clone()));
         }
     }
     tracing::info!(event = "listening", listen = %address, "probes answer");
@@ -85,6 +92,12 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
         opened = opening => match opened {
             Ok((app, _sole)) => {
                 tasks.spawn(gauges(Arc::clone(&app.store), Arc::clone(&app.clock), stop_answering.clone()));
+                if let Some(door) = &door {
+                    door.opened(Arc::clone(&app.inbox));
+                    let intake = app.intake(door.doorman(), door.bell());
+                    let stop = stop_claiming.clone();
+                    tasks.spawn(async move { intake.serve(stop).await });
+                }
                 health.started(Arc::clone(&app.store));
                 tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
                 let ended = Box::pin(work(&app, &health, &stop_claiming, signals)).await;

@@ -7,6 +7,7 @@
 mod decide;
 mod dispatcher;
 mod heartbeat;
+pub mod intake;
 mod pipeline;
 mod throttle;
 
@@ -83,6 +84,8 @@ pub struct RunReport {
     pub failing: u64,
     /// Declined for good.
     pub failed: u64,
+    /// Were paid, and taken back by the bank.
+    pub returned: u64,
     /// Sent, outcome not known.
     pub unknown: u64,
     /// Provably not executed; due again.

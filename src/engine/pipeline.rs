@@ -74,6 +74,7 @@ impl Tally {
         report.settling += count("settling");
         report.failing += count("failing");
         report.failed += count("failed");
+        report.returned += count("returned");
         report.unknown += count("unknown");
         report.not_executed += count("due");
         report.parked += count("parked");
@@ -228,6 +229,7 @@ impl Sender {
             | State::Unknown { .. }
             | State::Settling { .. }
             | State::Paid { .. }
+            | State::Returned { .. }
             | State::Failing { .. }
             | State::Failed { .. }
             | State::Skipped { .. }
@@ -472,7 +474,7 @@ fn counted(verdict: &Verdict, tally: &Tally) {
     // Due again because "not found" proves little is no less unknown than before.
     tally.add(if matches!(after.state, State::Due { doubt: true, .. }) { "unknown" } else { state });
     let class = match &after.state {
-        State::Failing { class, .. } | State::Failed { class, .. } => class.as_str(),
+        State::Failing { class, .. } | State::Failed { class, .. } | State::Returned { class, .. } => class.as_str(),
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -485,5 +487,8 @@ fn counted(verdict: &Verdict, tally: &Tally) {
     metrics::counter!("autopay_charge_attempts_total", "outcome" => state, "decline_class" => class).increment(1);
     if matches!(after.state, State::Parked { .. }) {
         tracing::error!(event = "charge_parked", charge_id = %after.id, why = after.sentence(), "a person must look");
+    }
+    if matches!(after.state, State::Returned { .. }) {
+        tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a person must decide");
     }
 }

@@ -4,6 +4,7 @@
 //! once, asks, and says what was seen.
 
 mod verdicts;
+mod webhooks;
 
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use domain::charge::Charge;
 use domain::id::{Key, MerchantId};
 use domain::plan::Plan;
 use domain::subscription::{Consent, Method, Subscription};
+
+pub use webhooks::CcgDoorman;
 
 use crate::ports::{Asked, Gateway, Observation, Question, Recorded};
 

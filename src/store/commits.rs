@@ -11,7 +11,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, store_error};
 use crate::ports::{
     Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
@@ -202,6 +202,7 @@ impl DatabaseStore {
                 | State::Unknown { .. }
                 | State::Settling { .. }
                 | State::Paid { .. }
+                | State::Returned { .. }
                 | State::Failing { .. }
                 | State::Failed { .. } => None,
             };
@@ -217,7 +218,7 @@ impl DatabaseStore {
                 Val::text(charge.amount.currency().code()),
                 Val::Date(Some(charge.due_on)),
                 Val::time(whole(charge.due_at)),
-                Val::text(charge.state.name()),
+                Val::text(stored_word(&charge.state)),
                 Val::time(at),
                 Val::Time(charge.state.next_at().map(whole)),
                 Val::Text(why),
@@ -326,7 +327,7 @@ impl DatabaseStore {
             values.extend([
                 Val::uuid(after.id.0),
                 Val::int(verdict.before.fence),
-                Val::text(verdict.before.value.state.name()),
+                Val::text(stored_word(&verdict.before.value.state)),
             ]);
             rows.push(&values);
         }
@@ -348,7 +349,8 @@ impl DatabaseStore {
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.as_deref());
             let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
             let state = match &after.state {
-                State::Paid { .. } => "succeeded",
+                // A return edits no success: its attempt stays what it was.
+                State::Paid { .. } | State::Returned { .. } => "succeeded",
                 State::Failing { .. } | State::Failed { .. } => "declined",
                 State::Parked { .. } | State::Skipped { .. } => "closed",
                 State::Planned
@@ -435,7 +437,7 @@ impl DatabaseStore {
     }
 
     /// Runs a batch statement that returns ids; an empty batch is not sent.
-    async fn ids<T: sea_orm::TryGetable + Ord>(
+    pub(super) async fn ids<T: sea_orm::TryGetable + Ord>(
         &self,
         on: &impl ConnectionTrait,
         sql: &str,

@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod webhooks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,12 +10,14 @@ use chrono::{DateTime, Utc};
 
 use domain::agenda::{Hold, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
+use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::rate;
 use super::rows::whole;
+use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
     Imported, IntentBatch, Listed, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume, Slice, Store,
@@ -47,6 +51,8 @@ struct Book {
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
     runs: Vec<(String, String)>,
+    inbox: BTreeMap<InboxId, webhooks::Delivered>,
+    disputes: BTreeMap<DisputeId, webhooks::Disputed>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -283,7 +289,10 @@ impl Store for MemoryStore {
         row.note = Some(format!("cancelled by {by}"));
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
-            if matches!(row.value.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. }) {
+            if matches!(
+                row.value.state,
+                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
+            ) {
                 continue;
             }
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
@@ -535,7 +544,7 @@ impl Store for MemoryStore {
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());
             if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
                 attempt.state = match &after.state {
-                    State::Paid { .. } => "succeeded",
+                    State::Paid { .. } | State::Returned { .. } => "succeeded",
                     State::Failing { .. } | State::Failed { .. } => "declined",
                     State::Parked { .. } | State::Skipped { .. } => "closed",
                     State::Planned

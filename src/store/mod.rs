@@ -10,12 +10,14 @@ mod claims;
 mod commits;
 mod connect;
 mod damage;
+mod dispute;
 mod failure;
 mod memory;
 mod pages;
 mod rate;
 mod rows;
 mod views;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;

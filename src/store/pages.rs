@@ -286,7 +286,8 @@ fn shows_as(word: &str) -> &'static str {
              OR (state = 'parked' AND why IN ('outcome_unknown', 'mismatch', 'damaged_in_doubt')))"
         }
         "held" => "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged'))",
-        "paid" => "state = 'paid'",
+        "paid" => "(state = 'paid' AND returned_at IS NULL)",
+        "returned" => "returned_at IS NOT NULL",
         "failing" => "state = 'failing'",
         "failed" => "state = 'failed'",
         "skipped" => "state = 'skipped'",

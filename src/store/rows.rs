@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::attempt::Body;
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
-use domain::charge::{Charge, ParkWhy, SkipWhy, State, Tries};
+use domain::charge::{Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
 use domain::dunning::GaveUp;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
@@ -144,7 +144,10 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
         "sending" => State::Sending { since, lease_until: next_at()?, doubt: row.doubt },
         "unknown" => State::Unknown { since, asked, next_at: next_at()? },
         "settling" => State::Settling { since, asked, next_at: next_at()?, slow: row.slow },
-        "paid" => State::Paid { at: since },
+        "paid" => match row.returned_at {
+            Some(at) => State::Returned { class: class()?, code: code()?, paid_at: since, at },
+            None => State::Paid { at: since, recheck: row.next_at.map(|next_at| Recheck { asked, next_at }) },
+        },
         "failing" => State::Failing { class: class()?, code: code()?, next_at: next_at()? },
         "failed" => State::Failed {
             class: class()?,
@@ -183,6 +186,23 @@ pub(super) fn body_is_intact(charge: ChargeId, attempt: &AttemptRecord) -> Resul
     Err(Told::new("attempt", "body", row, "the stored request was changed after it was recorded: nothing is sent"))
 }
 
+/// The word in the column `state`. A return is a moment beside the success, not another word (decision 0020).
+pub(super) const fn stored_word(state: &State) -> &'static str {
+    match state {
+        State::Returned { .. } => "paid",
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Paid { .. }
+        | State::Failing { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => state.name(),
+    }
+}
+
 /// The columns of a charge that its state and tries fill: shared by the insert and the two updates.
 pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_id", Kind::Uuid),
@@ -202,6 +222,7 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_last_sent_at", Kind::Time),
     ("c_declined", Kind::Int),
     ("c_first_failed_at", Kind::Time),
+    ("c_returned_at", Kind::Time),
     ("c_at", Kind::Time),
 ];
 
@@ -210,7 +231,7 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      doubt = v.c_doubt, slow = v.c_slow, asked = v.c_asked, decline_class = v.c_decline_class, decline_code = v.c_decline_code, \
      why = v.c_why, attempt = v.c_attempt, submissions = v.c_submissions, not_executed = v.c_not_executed, \
      first_sent_at = v.c_first_sent_at, last_sent_at = v.c_last_sent_at, declined = v.c_declined, \
-     first_failed_at = v.c_first_failed_at, leased_until = NULL, updated_at = v.c_at";
+     first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -218,13 +239,17 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
     let mut since = at;
     let (mut doubt, mut slow, mut asked) = (false, false, 0);
     let (mut class, mut code, mut why) = (None, None, None);
+    let mut returned_at = None;
     match &charge.state {
         State::Planned => {}
         State::Due { doubt: d, .. } => doubt = *d,
         State::Sending { since: s, doubt: d, .. } => (since, doubt) = (*s, *d),
         State::Unknown { since: s, asked: a, .. } => (since, asked) = (*s, *a),
         State::Settling { since: s, asked: a, slow: w, .. } => (since, asked, slow) = (*s, *a, *w),
-        State::Paid { at: s } => since = *s,
+        State::Paid { at: s, recheck } => (since, asked) = (*s, recheck.map_or(0, |recheck| recheck.asked)),
+        State::Returned { class: c, code: k, paid_at, at } => {
+            (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));
+        }
         State::Failing { class: c, code: k, .. } => (class, code) = (Some(c.as_str()), Some(k.as_str())),
         State::Failed { class: c, code: k, why: w, at: s } => {
             (class, code, why, since) = (Some(c.as_str()), Some(k.as_str()), Some(w.as_str()), *s);
@@ -235,7 +260,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
     let tries = &charge.tries;
     vec![
         Val::uuid(charge.id.0),
-        Val::text(charge.state.name()),
+        Val::text(stored_word(&charge.state)),
         Val::time(whole(since)),
         Val::Time(charge.state.next_at().map(whole)),
         Val::Bool(doubt),
@@ -251,6 +276,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Time(tries.last_sent_at.map(whole)),
         count(tries.declined),
         Val::Time(tries.first_failed_at.map(whole)),
+        Val::Time(returned_at.map(whole)),
         Val::time(whole(at)),
     ]
 }

@@ -60,9 +60,9 @@ impl DatabaseStore {
     pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
         let sound = if self.is_postgres() { "amount_minor IS NOT NULL" } else { "typeof(amount_minor) = 'integer'" };
         let sql = format!(
-            "SELECT state, why, doubt, currency, {sound} AS sound, count(*) AS n, \
+            "SELECT state, why, doubt, returned_at IS NOT NULL AS returned, currency, {sound} AS sound, count(*) AS n, \
              CAST(sum(amount_minor >> 32) AS bigint) AS high, CAST(sum(amount_minor & 4294967295) AS bigint) AS low \
-             FROM charge {which} GROUP BY state, why, doubt, currency, {sound}"
+             FROM charge {which} GROUP BY state, why, doubt, returned_at IS NOT NULL, currency, {sound}"
         );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
         let mut totals = Totals::new();
@@ -71,6 +71,7 @@ impl DatabaseStore {
             let why: Option<String> = row.try_get("", "why").unwrap_or_default();
             let sound = row.try_get("", "sound").unwrap_or(false);
             let word = match row.try_get("", "doubt") {
+                Ok(_) if sound && state == "paid" && row.try_get("", "returned").unwrap_or(false) => "returned",
                 Ok(doubt) if sound => damage::word(&state, why.as_deref(), doubt),
                 Ok(_) | Err(_) => "unreadable",
             };

@@ -17,7 +17,7 @@ use autopay::store::{DatabaseUrl, Pool, migrate, open, schema_status};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
-use domain::charge::{Charge, Event, Limits, ParkWhy, SkipWhy, State};
+use domain::charge::{Charge, Event, Limits, ParkWhy, Recheck, SkipWhy, State};
 use domain::dunning::{GaveUp, Policy};
 use domain::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
@@ -221,7 +221,14 @@ impl Bench {
             State::Unknown { since: now, asked: 3, next_at: later },
             State::Settling { since: now, asked: 2, next_at: later, slow: true },
             State::Settling { since: now, asked: 0, next_at: later, slow: false },
-            State::Paid { at: now },
+            State::paid(now),
+            State::Paid { at: now, recheck: Some(Recheck { asked: 2, next_at: later }) },
+            State::Returned {
+                class: DeclineClass::LaterFunds,
+                code: "R01".to_owned(),
+                paid_at: now - TimeDelta::days(2),
+                at: now,
+            },
             State::Failing { class: DeclineClass::LaterFunds, code: "insufficient_funds".to_owned(), next_at: later },
             State::Failed {
                 class: DeclineClass::Never,
@@ -311,6 +318,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
         State::Planned
         | State::Sending { .. }
         | State::Unknown { .. }
+        | State::Returned { .. }
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. }
@@ -327,7 +335,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
 }
 
 fn paid(moment: DateTime<Utc>) -> State {
-    State::Paid { at: moment }
+    State::paid(moment)
 }
 
 pub(crate) fn names(claims: &[Claimed<Subscription>]) -> Vec<&str> {
@@ -941,7 +949,10 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
                 | State::Failing { .. }
                 | State::Parked { why: ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged, .. }
         );
-        let done = matches!(charge.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. });
+        let done = matches!(
+            charge.state,
+            State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
+        );
         let expected = if waits {
             (1, 0)
         } else if done {
@@ -970,7 +981,7 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
 
 async fn each_word_shows_exactly_the_charges_that_bear_it(b: Bench) {
     let charges = b.one_of_each().await;
-    let words = ["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held"];
+    let words = ["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held"];
     let list = async |words: &[&str]| -> BTreeSet<ChargeId> {
         let words = words.iter().map(ToString::to_string).collect();
         let filter = ChargeFilter { words, ..ChargeFilter::default() };

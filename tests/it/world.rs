@@ -346,7 +346,8 @@ impl World {
             }
             assert!(
                 charge.state.next_at().is_some()
-                    || ["paid", "failed", "skipped", "held", "outcome_unknown"].contains(&charge.state.word()),
+                    || ["paid", "returned", "failed", "skipped", "held", "outcome_unknown"]
+                        .contains(&charge.state.word()),
                 "nobody moves {charge:?} on"
             );
             for attempt in self.store.attempts(charge.id).await.unwrap() {

@@ -451,7 +451,10 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     let plan = book.catalog.plans.get(&subscription.plan);
     let action = match &charge.state {
-        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
+        State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Paid { recheck: Some(_), .. } => {
             Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
         }
         // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
@@ -487,7 +490,12 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             }
             (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
         },
-        State::Planned | State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } | State::Parked { .. } => {
+        State::Planned
+        | State::Paid { recheck: None, .. }
+        | State::Returned { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => {
             Action::Wait { why: format!("a charge that is {} needs nothing", charge.state.name()) }
         }
     };

@@ -128,6 +128,16 @@ impl ParkWhy {
     }
 }
 
+/// Questions about a collected charge: somebody said that its money went back (contract §4.13), and nobody is believed but the
+/// gateway itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Recheck {
+    /// How often we asked without an answer.
+    pub asked: u16,
+    /// When we ask next, UTC.
+    pub next_at: DateTime<Utc>,
+}
+
 /// Where a charge stands. Each state carries what belongs to it and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
@@ -173,9 +183,24 @@ pub enum State {
         /// It is with a bank and takes days.
         slow: bool,
     },
-    /// Collected. Final; money moved.
+    /// Collected. Money moved. Final, but for a bank that takes the money back: while `recheck` is set the reconciler asks.
     Paid {
         /// When we learnt it.
+        at: DateTime<Utc>,
+        /// The questions under way, if somebody said that the money went back.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recheck: Option<Recheck>,
+    },
+    /// Collected, and later taken back by the bank (contract §4.13, billing-rules.md §1.5). Final: a later success does not
+    /// undo it, and a person decides about the obligation. Money moved, and went back.
+    Returned {
+        /// Why the bank took it back.
+        class: DeclineClass,
+        /// The gateway's most precise code: `R01`, say.
+        code: String,
+        /// When we learnt that it was collected.
+        paid_at: DateTime<Utc>,
+        /// When we learnt that it went back.
         at: DateTime<Utc>,
     },
     /// Declined, with a further try planned. The dispatcher moves it on. No money moved.
@@ -215,6 +240,12 @@ pub enum State {
 }
 
 impl State {
+    /// Collected, with no question open.
+    #[must_use]
+    pub const fn paid(at: DateTime<Utc>) -> Self {
+        Self::Paid { at, recheck: None }
+    }
+
     /// The state's own name: column value, and name in [`ARROWS`].
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -225,6 +256,7 @@ impl State {
             Self::Unknown { .. } => "unknown",
             Self::Settling { .. } => "settling",
             Self::Paid { .. } => "paid",
+            Self::Returned { .. } => "returned",
             Self::Failing { .. } => "failing",
             Self::Failed { .. } => "failed",
             Self::Skipped { .. } => "skipped",
@@ -241,6 +273,7 @@ impl State {
             Self::Due { doubt: true, .. } | Self::Unknown { .. } => "outcome_unknown",
             Self::Sending { .. } | Self::Settling { .. } => "sending",
             Self::Paid { .. } => "paid",
+            Self::Returned { .. } => "returned",
             Self::Failing { .. } => "failing",
             Self::Failed { .. } => "failed",
             Self::Skipped { .. } => "skipped",
@@ -260,9 +293,13 @@ impl State {
             | Self::Settling { next_at, .. }
             | Self::Failing { next_at, .. } => Some(*next_at),
             Self::Sending { lease_until, .. } => Some(*lease_until),
-            Self::Planned | Self::Paid { .. } | Self::Failed { .. } | Self::Skipped { .. } | Self::Parked { .. } => {
-                None
-            }
+            Self::Paid { recheck: Some(recheck), .. } => Some(recheck.next_at),
+            Self::Planned
+            | Self::Paid { recheck: None, .. }
+            | Self::Returned { .. }
+            | Self::Failed { .. }
+            | Self::Skipped { .. }
+            | Self::Parked { .. } => None,
         }
     }
 }
@@ -377,6 +414,12 @@ pub enum Event {
     NoMethod,
     /// The subscription got a payment method.
     MethodFound,
+    /// Somebody says that the gateway has news about the latest attempt: a webhook (contract §8). It proves nothing and only
+    /// brings the next question forward.
+    Hint {
+        /// What was said is that the money was not collected, or went back.
+        unpaid: bool,
+    },
 }
 
 impl Event {
@@ -399,6 +442,7 @@ impl Event {
             Self::NothingToPay => "nothing_to_pay",
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
+            Self::Hint { .. } => "hint",
         }
     }
 }
@@ -443,6 +487,19 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
     ("parked", "method_found", &["due"]),
+    ("due", "hint", &["unknown"]),
+    ("unknown", "hint", &["unknown"]),
+    ("settling", "hint", &["settling"]),
+    ("parked", "hint", &["unknown"]),
+    ("paid", "hint", &["paid"]),
+    ("paid", "succeeded", &["paid"]),
+    ("paid", "declined", &["returned"]),
+    ("paid", "accepted", &["paid"]),
+    ("paid", "not_executed", &["paid"]),
+    ("paid", "rejected", &["paid"]),
+    ("paid", "absent", &["paid"]),
+    ("paid", "silent", &["paid"]),
+    ("paid", "mismatch", &["paid"]),
 ];
 
 /// Why an event was refused.
@@ -525,10 +582,12 @@ impl Charge {
                 | Event::Mismatch
                 | Event::NothingToPay
                 | Event::NoMethod
-                | Event::MethodFound => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::MethodFound
+                | Event::Hint { .. } => return Err(self.refused(&event, Why::NothingAsked)),
             },
-            State::Parked { why, .. } => self.leave_parked(event, at, why)?,
-            State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
+            State::Parked { why, .. } => self.leave_parked(event, at, why, limits)?,
+            State::Paid { at: paid_at, recheck } => self.leave_paid(event, at, (paid_at, recheck), limits)?,
+            State::Returned { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 return Err(self.refused(&event, Why::Final));
             }
         };
@@ -552,7 +611,8 @@ impl Charge {
             | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Hint { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -570,7 +630,7 @@ impl Charge {
             // "Not found" is no proof that nothing was executed: only an answer about the payment ends the doubt.
             Event::Cancel if doubt => Err(self.refused(event, Why::InFlight)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
-            Event::AskAgain if doubt => Ok(self.ask_again(at, limits)),
+            Event::AskAgain | Event::Hint { .. } if doubt => Ok(self.ask_again(at, limits)),
             Event::LeaseRanOut
             | Event::Succeeded { .. }
             | Event::Declined { .. }
@@ -583,7 +643,8 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Hint { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -617,12 +678,14 @@ impl Charge {
             Event::Rejected => Ok(State::Parked { why: ParkWhy::Rejected, since: at }),
             Event::Absent { .. } | Event::Silent => Ok(unknown(first_ask)),
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            // A hint is no answer: the sender has one of its own on the way.
             Event::Send { .. }
             | Event::Cancel
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
-            | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
+            | Event::AskAgain
+            | Event::Hint { .. } => Err(self.refused(&event, Why::InFlight)),
         }
     }
 
@@ -630,10 +693,10 @@ impl Charge {
         &mut self,
         event: Event,
         at: DateTime<Utc>,
-        (since, asked, _): (DateTime<Utc>, u16, DateTime<Utc>),
+        (since, asked, next_at): (DateTime<Utc>, u16, DateTime<Utc>),
         limits: &Limits,
     ) -> Result<State, Refused> {
-        let asked_again = asked.saturating_add(1);
+        let asked_again = asked_again(&limits.ladder, since, asked, next_at, at);
         let keep_asking = || match rung(&limits.ladder, since, asked_again, at) {
             Some(next_at) => State::Unknown { since, asked: asked_again, next_at },
             None => State::Parked { why: ParkWhy::OutcomeUnknown, since: at },
@@ -653,6 +716,7 @@ impl Charge {
                 Ok(State::Unknown { since, asked, next_at })
             }
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            Event::Hint { .. } => Ok(State::Unknown { since, asked, next_at: next_at.min(at) }),
             Event::Send { .. }
             | Event::Cancel
             | Event::LeaseRanOut
@@ -667,10 +731,11 @@ impl Charge {
         &mut self,
         event: Event,
         at: DateTime<Utc>,
-        (since, asked, _, was_slow): (DateTime<Utc>, u16, DateTime<Utc>, bool),
+        (since, asked, next_at, was_slow): (DateTime<Utc>, u16, DateTime<Utc>, bool),
         limits: &Limits,
     ) -> Result<State, Refused> {
-        let asked_again = asked.saturating_add(1);
+        let ladder = if was_slow { &limits.slow_ladder } else { &limits.ladder };
+        let asked_again = asked_again(ladder, since, asked, next_at, at);
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
@@ -684,6 +749,7 @@ impl Charge {
                 Ok(State::Settling { since, asked, next_at, slow: was_slow })
             }
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
+            Event::Hint { .. } => Ok(State::Settling { since, asked, next_at: next_at.min(at), slow: was_slow }),
             Event::Send { .. }
             | Event::Cancel
             | Event::LeaseRanOut
@@ -694,8 +760,70 @@ impl Charge {
         }
     }
 
+    /// A collected charge moves on only when its bank takes the money back, and only by the gateway's own word.
+    fn leave_paid(
+        &self,
+        event: Event,
+        at: DateTime<Utc>,
+        (paid_at, recheck): (DateTime<Utc>, Option<Recheck>),
+        limits: &Limits,
+    ) -> Result<State, Refused> {
+        let paid = |recheck| Ok(State::Paid { at: paid_at, recheck });
+        match (event, recheck) {
+            (Event::Hint { unpaid: true }, recheck) => {
+                let asked = recheck.map_or(0, |recheck| recheck.asked);
+                paid(Some(Recheck { asked, next_at: recheck.map_or(at, |recheck| recheck.next_at.min(at)) }))
+            }
+            (Event::Declined { decline: Decline { class, code }, .. }, Some(_)) => {
+                Ok(State::Returned { class, code, paid_at, at })
+            }
+            // It is as it was. Another amount is kept as evidence: the success was proven once and is not edited.
+            (Event::Succeeded { .. }, Some(_)) => paid(None),
+            (
+                Event::Accepted { .. } | Event::Rejected | Event::Absent { .. } | Event::Silent | Event::Mismatch,
+                Some(Recheck { asked, .. }),
+            ) => {
+                // No answer: further and further apart, by the ladder's own offsets; past its end the success stands.
+                let again = |pause: &TimeDelta| Recheck {
+                    asked: asked.saturating_add(1),
+                    next_at: after(at, (*pause).max(SHORTEST_PAUSE)),
+                };
+                paid(limits.ladder.get(usize::from(asked)).map(again))
+            }
+            (Event::NotExecuted { wait }, Some(Recheck { asked, .. })) => {
+                let next_at = after(at, wait.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE));
+                paid(Some(Recheck { asked, next_at }))
+            }
+            (
+                event @ (Event::Send { .. }
+                | Event::LeaseRanOut
+                | Event::Succeeded { .. }
+                | Event::Declined { .. }
+                | Event::Accepted { .. }
+                | Event::NotExecuted { .. }
+                | Event::Rejected
+                | Event::Absent { .. }
+                | Event::AskAgain
+                | Event::Silent
+                | Event::Mismatch
+                | Event::Cancel
+                | Event::NothingToPay
+                | Event::NoMethod
+                | Event::MethodFound
+                | Event::Hint { unpaid: false }),
+                Some(_) | None,
+            ) => Err(self.refused(&event, Why::Final)),
+        }
+    }
+
     /// Truth is welcome late: a parked charge still takes a definitive answer, unless nothing was ever sent for it.
-    fn leave_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
+    fn leave_parked(
+        &mut self,
+        event: Event,
+        at: DateTime<Utc>,
+        why: ParkWhy,
+        limits: &Limits,
+    ) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
             ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged => false,
@@ -704,6 +832,8 @@ impl Charge {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
             Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
+            // There is news where asking had ended: one more question, which ends as the ladder's last one does.
+            Event::Hint { .. } if why == ParkWhy::OutcomeUnknown => Ok(self.ask_again(at, limits)),
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -718,7 +848,8 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::MethodFound
+            | Event::Hint { .. } => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -736,7 +867,7 @@ impl Charge {
     }
 
     fn paid_or_parked(&self, amount: Money, at: DateTime<Utc>) -> State {
-        if amount == self.amount { State::Paid { at } } else { State::Parked { why: ParkWhy::Mismatch, since: at } }
+        if amount == self.amount { State::paid(at) } else { State::Parked { why: ParkWhy::Mismatch, since: at } }
     }
 
     fn declined(&mut self, decline: Decline, next: Next, at: DateTime<Utc>) -> State {
@@ -794,7 +925,18 @@ impl Charge {
                 let whom = if *slow { "The bank has it" } else { "The gateway has it" };
                 format!("{whom}; we ask for the result at {}.", day(next_at))
             }
-            State::Paid { at } => format!("Paid {}.", day(at)),
+            State::Paid { at, recheck: None } => format!("Paid {}.", day(at)),
+            State::Paid { at, recheck: Some(recheck) } => format!(
+                "Paid {}; somebody says that the money went back, and we ask the gateway at {}.",
+                day(at),
+                day(&recheck.next_at)
+            ),
+            State::Returned { class, code, paid_at, at } => format!(
+                "Paid {}, and taken back by the bank {} ({code}: {}). A person must decide how it is collected.",
+                day(paid_at),
+                day(at),
+                class.in_words()
+            ),
             State::Failing { class, next_at, .. } => format!(
                 "Declined: {}. Try {} on {}.",
                 class.in_words(),
@@ -842,6 +984,21 @@ impl Charge {
 fn rung(ladder: &[TimeDelta], since: DateTime<Utc>, asked: u16, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let offset = ladder.get(usize::from(asked))?;
     Some(after(since, *offset).max(after(at, SHORTEST_PAUSE)))
+}
+
+/// Questions asked so far, after one more. A question that a hint brought forward uses up no rung of the ladder: the one it
+/// came before is still to come.
+fn asked_again(
+    ladder: &[TimeDelta],
+    since: DateTime<Utc>,
+    asked: u16,
+    next_at: DateTime<Utc>,
+    at: DateTime<Utc>,
+) -> u16 {
+    let rung = ladder.get(usize::from(asked)).map(|offset| after(since, *offset));
+    // A charge whose sender died is asked about at once, and that question is its first rung: it was due when it began.
+    let ahead = rung.is_some_and(|rung| next_at < rung && at < rung) && next_at > since;
+    if ahead { asked } else { asked.saturating_add(1) }
 }
 
 fn settling(since: DateTime<Utc>, asked: u16, at: DateTime<Utc>, slow: bool, limits: &Limits) -> State {
@@ -899,7 +1056,10 @@ mod tests {
             State::Sending { since: at(0), lease_until: at(90), doubt: true },
             State::Due { next_at: at(0), doubt: false },
             State::Due { next_at: at(0), doubt: true },
-            State::Paid { at: at(0) },
+            State::paid(at(0)),
+            State::Paid { at: at(0), recheck: Some(Recheck { asked: 0, next_at: at(5) }) },
+            State::Paid { at: at(0), recheck: Some(Recheck { asked: 50, next_at: at(5) }) },
+            State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(5) },
             State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
             State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
             State::Skipped { why: SkipWhy::ZeroAmount, at: at(0) },
@@ -941,6 +1101,8 @@ mod tests {
             Event::Silent,
             Event::Mismatch,
             Event::Cancel,
+            Event::Hint { unpaid: false },
+            Event::Hint { unpaid: true },
         ]
     }
 
@@ -973,8 +1135,15 @@ mod tests {
 
     #[test]
     fn final_states_take_nothing() {
-        for state in states().into_iter().filter(|s| matches!(s.name(), "paid" | "failed" | "skipped")) {
+        let last = |state: &State| {
+            matches!(state.name(), "failed" | "skipped" | "returned")
+                || matches!(state, State::Paid { recheck: None, .. })
+        };
+        for state in states().into_iter().filter(last) {
             for event in events() {
+                if matches!((&state, &event), (State::Paid { .. }, Event::Hint { unpaid: true })) {
+                    continue;
+                }
                 let refused = charge(state.clone()).step(event, at(1), &Limits::default()).unwrap_err();
                 assert_eq!(refused.why, Why::Final);
             }
@@ -1070,5 +1239,71 @@ mod tests {
             now = now.step(Event::Send { attempt: 2 }, at(round), &limits).unwrap();
             assert_eq!((now.tries.attempt, now.tries.submissions), (2, u16::try_from(round).unwrap() + 1));
         }
+    }
+    #[test]
+    fn a_hint_brings_the_next_question_forward_and_uses_up_no_rung() {
+        let limits = Limits::default();
+        let sent = charge(State::Sending { since: at(0), lease_until: at(90), doubt: false });
+        let mut now = sent.step(Event::Silent, at(0), &limits).unwrap();
+        let mut rungs = Vec::new();
+        while let Some(rung) = now.state.next_at() {
+            rungs.push(rung.signed_duration_since(at(0)));
+            // Three hints before each rung, each with a question that is not answered.
+            for early in [9, 6, 3] {
+                let when = after(rung, TimeDelta::seconds(-early));
+                now = now.step(Event::Hint { unpaid: true }, when, &limits).unwrap();
+                assert_eq!(now.state.next_at(), Some(when), "asked now");
+                now = now.step(Event::Silent, when, &limits).unwrap();
+                assert_eq!(now.state.next_at(), Some(rung), "the rung is still to come");
+            }
+            now = now.step(Event::Silent, rung, &limits).unwrap();
+        }
+        assert_eq!(rungs, limits.ladder);
+        assert_eq!(now.state.word(), "outcome_unknown");
+        // And at the end of the ladder a hint asks once more, and ends where it was.
+        let when = after(at(0), TimeDelta::days(8));
+        let again = now.step(Event::Hint { unpaid: false }, when, &limits).unwrap();
+        assert_eq!((again.state.name(), again.state.next_at()), ("unknown", Some(when)));
+        assert_eq!(again.clone().step(Event::Silent, when, &limits).unwrap().state.name(), "parked");
+        assert_eq!(
+            again.step(Event::Succeeded { amount: dollars(7_900) }, when, &limits).unwrap().state.name(),
+            "paid"
+        );
+    }
+
+    #[test]
+    fn a_hint_leaves_the_sender_and_what_is_not_asked_about_alone() {
+        let limits = Limits::default();
+        let refused = |state| charge(state).step(Event::Hint { unpaid: true }, at(1), &limits).unwrap_err().why;
+        assert_eq!(refused(State::Sending { since: at(0), lease_until: at(90), doubt: false }), Why::InFlight);
+        assert_eq!(refused(State::Due { next_at: at(0), doubt: false }), Why::NothingAsked);
+        assert_eq!(refused(State::Parked { why: ParkWhy::Mismatch, since: at(0) }), Why::NeedsAPerson);
+        let decline = State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(9) };
+        assert_eq!(refused(decline), Why::NothingAsked);
+    }
+
+    #[test]
+    fn a_paid_charge_is_given_up_only_by_the_gateways_own_failed() {
+        let limits = Limits::default();
+        let hinted = charge(State::paid(at(0))).step(Event::Hint { unpaid: true }, at(50), &limits).unwrap();
+        assert_eq!((hinted.state.word(), hinted.state.next_at()), ("paid", Some(at(50))));
+        let seen = |event: Event| hinted.clone().step(event, at(51), &limits).unwrap();
+        assert_eq!(seen(Event::Succeeded { amount: dollars(7_900) }).state, State::paid(at(0)));
+        let decline = Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
+        let returned = seen(Event::Declined { decline, next: Next::RetryAt(at(1_000)) });
+        let expected =
+            State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(51) };
+        assert_eq!((&returned.state, returned.state.word()), (&expected, "returned"));
+        assert_eq!(returned.tries, hinted.tries, "the success and its attempt stay as they were");
+        let undone = returned.step(Event::Succeeded { amount: dollars(7_900) }, at(60), &limits);
+        assert_eq!(undone.unwrap_err().why, Why::Final);
+        // Without an answer it is asked about further and further apart, and then the success stands.
+        let mut now = hinted;
+        let mut questions = 0;
+        while let Some(next) = now.state.next_at() {
+            now = now.step(Event::Silent, next, &limits).unwrap();
+            questions += 1;
+        }
+        assert_eq!((now.state, questions), (State::paid(at(0)), limits.ladder.len() + 1));
     }
 }

@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod cadence;
 pub mod calendar;
 pub mod charge;
+pub mod dispute;
 pub mod dunning;
 pub mod explain;
 pub mod holidays;
