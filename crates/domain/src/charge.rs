@@ -696,7 +696,12 @@ impl Charge {
         (since, asked, next_at): (DateTime<Utc>, u16, DateTime<Utc>),
         limits: &Limits,
     ) -> Result<State, Refused> {
-        let asked_again = asked_again(&limits.ladder, since, asked, next_at, at);
+        // A charge whose sender died is asked about at once, and that question is its first rung.
+        let asked_again = if next_at == since {
+            asked.saturating_add(1)
+        } else {
+            asked_again(&limits.ladder, since, asked, next_at, at)
+        };
         let keep_asking = || match rung(&limits.ladder, since, asked_again, at) {
             Some(next_at) => State::Unknown { since, asked: asked_again, next_at },
             None => State::Parked { why: ParkWhy::OutcomeUnknown, since: at },
@@ -716,7 +721,10 @@ impl Charge {
                 Ok(State::Unknown { since, asked, next_at })
             }
             Event::Mismatch => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
-            Event::Hint { .. } => Ok(State::Unknown { since, asked, next_at: next_at.min(at) }),
+            Event::Hint { .. } => {
+                let now = at.max(after(since, TimeDelta::microseconds(1)));
+                Ok(State::Unknown { since, asked, next_at: next_at.min(now) })
+            }
             Event::Send { .. }
             | Event::Cancel
             | Event::LeaseRanOut
@@ -996,8 +1004,7 @@ fn asked_again(
     at: DateTime<Utc>,
 ) -> u16 {
     let rung = ladder.get(usize::from(asked)).map(|offset| after(since, *offset));
-    // A charge whose sender died is asked about at once, and that question is its first rung: it was due when it began.
-    let ahead = rung.is_some_and(|rung| next_at < rung && at < rung) && next_at > since;
+    let ahead = rung.is_some_and(|rung| next_at < rung && at < rung);
     if ahead { asked } else { asked.saturating_add(1) }
 }
 

@@ -187,7 +187,8 @@ impl Decline {
                 .split(|ch: char| !ch.is_ascii_alphanumeric())
                 .find_map(|word| (word.len() == 3 && word.starts_with('R')).then(|| known(word)).flatten())
         };
-        match named.or_else(returned).or_else(phrase) {
+        // A bank's return code is more precise than any word for it.
+        match returned().or(named).or_else(phrase) {
             Some((code, class)) => Self { class, code: code.to_owned() },
             None => Self {
                 class: DeclineClass::Unclassified,

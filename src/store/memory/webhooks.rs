@@ -1,5 +1,7 @@
 //! Inbox and dispute ledger in the map.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -46,25 +48,34 @@ fn named<'b>(book: &'b mut Book, merchant: MerchantId, subject: &Subject) -> Opt
     Some((row, place))
 }
 
-fn ask(book: &mut Book, batch: &IntakeBatch, id: InboxId, subject: &Subject, unpaid: bool) -> (End, bool) {
+/// One hint; how its delivery ends, and the charge that is asked about. A charge is told of once a batch.
+fn ask(
+    book: &mut Book,
+    batch: &IntakeBatch,
+    (id, asked): (InboxId, &mut BTreeSet<ChargeId>),
+    subject: &Subject,
+    unpaid: bool,
+) -> End {
     let at = whole(batch.at);
     let Some((row, place)) = named(book, batch.merchant, subject) else {
-        return (End::of(InboxState::Foreign, NOT_OURS), false);
+        return End::of(InboxState::Foreign, NOT_OURS);
     };
     let number = row.attempts.get(place).map_or(0, |attempt| attempt.number);
     let hinted = hint(&row.value, number, unpaid, at, &batch.limits);
     let leased = row.leased_until.is_some_and(|until| until > at);
     match hinted {
-        Hinted::Nothing(why) if !leased => (End::of(InboxState::Done, why), false),
+        Hinted::Nothing(why) if !leased => End::of(InboxState::Done, why),
         Hinted::Asked(charge) if !leased => {
             row.value = *charge;
             row.leased_until = None;
             row.fence += 1;
-            row.history.push(entry(at, "autopay", "charge.hint", format!("delivery {id}")));
-            (End::of(InboxState::Done, ASKED), true)
+            if asked.insert(row.value.id) {
+                row.history.push(entry(at, "autopay", "charge.hint", format!("delivery {id}")));
+            }
+            End::of(InboxState::Done, ASKED)
         }
-        Hinted::Busy => (End::later("the charge is being sent"), false),
-        Hinted::Nothing(_) | Hinted::Asked(_) => (End::later("the charge is being asked about"), false),
+        Hinted::Busy => End::later("the charge is being sent"),
+        Hinted::Nothing(_) | Hinted::Asked(_) => End::later("the charge is being asked about"),
     }
 }
 
@@ -135,18 +146,12 @@ impl Inbox for MemoryStore {
         let mut book = self.book();
         let at = whole(batch.at);
         let mut done = IntakeDone::default();
-        let mut asked = std::collections::BTreeSet::new();
+        let mut asked = BTreeSet::new();
         for (claim, decision) in &batch.decided {
             let end = match decision {
                 Decision::End(state, why) => End::of(*state, why),
                 Decision::Later(why) => End::later(why),
-                Decision::Ask { subject, unpaid } => {
-                    let (end, moved) = ask(&mut book, batch, claim.value, subject, *unpaid);
-                    if moved && let Some((row, _)) = named(&mut book, batch.merchant, subject) {
-                        asked.insert(row.value.id);
-                    }
-                    end
-                }
+                Decision::Ask { subject, unpaid } => ask(&mut book, batch, (claim.value, &mut asked), subject, *unpaid),
             };
             end.count(&mut done);
             let Some(one) = book.inbox.get_mut(&claim.value).filter(|one| one.fence == claim.fence) else { continue };
