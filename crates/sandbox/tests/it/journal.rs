@@ -57,13 +57,18 @@ async fn faults_go_on_where_they_were() {
                 let _ = world.try_post(&order(&format!("k{n}"), 100, CARD)).await;
             }
             if crash && round == 1 {
+                // Nobody waits for the line of a submission that made nothing, and a crash may lose it. Lines are written
+                // in order, so a good answer after it says that it is on the disk.
+                world.sandbox.set_faults(Faults::none());
+                assert_eq!(world.post(&order("fence", 100, CARD)).await.status, 202);
                 world.sandbox.crash().await;
                 world = World::with(options(&path)).await;
                 world.sandbox.set_faults(faults.clone());
             }
         }
         let all = world.sandbox.ledger().submissions();
-        all.into_iter().map(|s| (s.key, s.number, s.answered, s.fault)).collect::<Vec<_>>()
+        let all = all.into_iter().filter(|submission| submission.key != "fence");
+        all.map(|s| (s.key, s.number, s.answered, s.fault)).collect::<Vec<_>>()
     };
     let whole = run(folder.path().join("whole"), false).await;
     assert_eq!(whole, run(folder.path().join("crashed"), true).await);
