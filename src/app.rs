@@ -13,7 +13,7 @@ use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
-use crate::engine::{Engine, EngineError, Settings};
+use crate::engine::{Engine, EngineError, Settings, WalletKeeper};
 use crate::gateway::CcgGateway;
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
@@ -154,6 +154,14 @@ impl App {
         Ok(Ping { url: url.clone(), token_lifetime_seconds })
     }
 
+    /// Who keeps the wallet true.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] without a gateway.
+    pub fn wallet_keeper(&self) -> Result<WalletKeeper, AppError> {
+        Ok(WalletKeeper::new(self.engine.clone(), Arc::new(self.need_gateway()?.0.clone())))
+    }
+
     /// What the gateway knows under a key. Reads only.
     ///
     /// # Errors
@@ -185,6 +193,12 @@ fn client(config: &Config, settings: &GatewayConfig) -> Result<ccg::Client, AppE
         ..ccg::Config::default()
     });
     client.map_err(|error| AppError::Config(error.to_string()))
+}
+
+/// Migrations this binary knows.
+#[must_use]
+pub fn known_migrations() -> u64 {
+    crate::store::known_migrations()
 }
 
 /// Brings the schema up to this binary.

@@ -145,6 +145,10 @@ pub mod name {
     pub const BUILD_INFO: &str = "autopay_build_info";
     /// Rows set aside.
     pub const QUARANTINED: &str = "autopay_quarantined_total";
+    /// Searches of customers' wallets.
+    pub const WALLET_SEARCHES: &str = "autopay_wallet_searches_total";
+    /// Subscriptions moved to a replacement.
+    pub const WALLET_REPOINTED: &str = "autopay_wallet_repointed_total";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -178,6 +182,12 @@ pub const METRICS: &[Metric] = &[
         name: name::QUARANTINED,
         kind: Kind::Counter,
         help: "Subscriptions set aside because their row cannot be charged safely.",
+    },
+    Metric { name: name::WALLET_SEARCHES, kind: Kind::Counter, help: "Searches of customers' wallets, by outcome." },
+    Metric {
+        name: name::WALLET_REPOINTED,
+        kind: Kind::Counter,
+        help: "Subscriptions moved to the method that replaced theirs.",
     },
     Metric {
         name: name::LOG_LINES_DROPPED,

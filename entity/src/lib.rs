@@ -7,6 +7,8 @@ pub mod dunning_policy_version;
 pub mod gateway_rate;
 pub mod hold;
 pub mod observation;
+pub mod payment_method;
 pub mod plan_version;
 pub mod run;
 pub mod subscription;
+pub mod wallet_customer;

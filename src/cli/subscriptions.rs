@@ -112,6 +112,7 @@ const SHOW: &[Column] = &[
     Column::text("end_on"),
     Column::number("next_cycle"),
     Column::text("next_due_at"),
+    Column::text("method_standing"),
 ];
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
 const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
@@ -163,7 +164,10 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                 .with_app(async |app, _| {
                     let view =
                         app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
-                    context.printer.record(SHOW, &whole(&view))?;
+                    let standing = super::wallet::standing_of(app, &view.subscription, app.clock.now()).await?;
+                    let mut row = whole(&view);
+                    row.push(Cell::maybe(standing, |standing| Cell::text(standing.word())));
+                    context.printer.record(SHOW, &row)?;
                     Ok(Exit::Done)
                 })
                 .await

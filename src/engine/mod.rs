@@ -9,6 +9,7 @@ mod dispatcher;
 mod heartbeat;
 mod pipeline;
 mod throttle;
+mod wallet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,6 +23,8 @@ use domain::charge::Limits;
 use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
+
+pub use wallet::{SyncReport, WalletKeeper};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);

@@ -4,6 +4,7 @@
 //! once, asks, and says what was seen.
 
 mod verdicts;
+mod wallet;
 
 use std::time::Instant;
 

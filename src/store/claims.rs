@@ -284,5 +284,6 @@ fn open_charge(
     if attempt.is_none() && charge.tries.attempt > 0 && !matches!(charge.state, State::Parked { .. }) {
         return Err(missing("attempt", "names no attempt"));
     }
-    Ok(OpenCharge { open: Open { subscription: rows::subscription(subscription)?, charge }, attempt })
+    let instrument = attempt.as_ref().map(|attempt| attempt.method);
+    Ok(OpenCharge { open: Open { subscription: rows::subscription(subscription)?, charge, instrument }, attempt })
 }

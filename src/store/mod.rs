@@ -14,6 +14,9 @@ mod memory;
 mod rate;
 mod rows;
 mod views;
+mod wallet;
+mod wallet_news;
+mod wallet_views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -33,7 +36,10 @@ use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
-pub use connect::{DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, migrate, network_file_system, open, schema_status};
+pub use connect::{
+    DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, known_migrations, migrate, network_file_system, open,
+    schema_status,
+};
 pub use memory::MemoryStore;
 pub(crate) use rows::whole;
 

@@ -18,3 +18,4 @@ pub mod money;
 pub mod plan;
 pub mod subscription;
 pub mod verdict;
+pub mod wallet;
