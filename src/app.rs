@@ -15,6 +15,7 @@ use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
 use crate::engine::{Engine, EngineError, Settings, WalletKeeper};
 use crate::gateway::CcgGateway;
+use crate::ports::instrument::InstrumentEar;
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
@@ -152,6 +153,12 @@ impl App {
         let (gateway, url) = self.need_gateway()?;
         let token_lifetime_seconds = gateway.ping().await.map_err(AppError::Gateway)?;
         Ok(Ping { url: url.clone(), token_lifetime_seconds })
+    }
+
+    /// Who listens to news about payment methods.
+    #[must_use]
+    pub fn instrument_ear(&self) -> Arc<dyn InstrumentEar> {
+        Arc::new(self.database.clone())
     }
 
     /// Who keeps the wallet true.

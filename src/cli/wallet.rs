@@ -40,8 +40,8 @@ pub(super) enum Wallet {
         autopay wallet sync --customer 778812\n  \
         autopay wallet sync --method 5a4db0c5-0000-8000-8000-000000000001\n\n\
         Subscriptions move to a replacement that the gateway confirms; what waited for a method falls due.\n\
-        Exit codes: 0, 2 wrong usage or configuration, 5 nobody uses this method or is this customer, 9 some searches failed, \
-        11 database or gateway unavailable.")]
+        Exit codes: 0, 2 wrong usage or configuration, 5 nobody uses this method or is this customer, \
+        7 another process is asking about it, 9 some searches failed, 11 database or gateway unavailable.")]
     Sync(Sync),
     /// Shows one payment method, why it can or cannot be charged, and who uses it
     #[command(after_help = "Example:\n  autopay wallet show 5a4db0c5-0000-8000-8000-000000000001\n\n\
@@ -402,6 +402,13 @@ async fn sync(command: Sync, app: &App, context: &Context) -> Result<Exit, Stop>
         let mend = "`autopay subscriptions list` shows who is charged";
         return Err(Stop::because(Exit::NotFound, Problem::new(meant, "", "no subscription has it", mend)));
     };
+    if whose != Whose::All && report == SyncReport::default() {
+        let mend = "`autopay wallet show` tells in a moment what it found";
+        return Err(Stop::because(
+            Exit::Conflict,
+            Problem::new(meant, "", "another process is asking about it now", mend),
+        ));
+    }
     let counts = [report.searched, report.failed, report.lost, report.repointed, report.released];
     context.printer.record(SYNCED, &counts.map(Cell::Number))?;
     judge(&report)

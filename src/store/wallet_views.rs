@@ -149,10 +149,15 @@ impl DatabaseStore {
                 self.named(sql, values.to_vec(), |_| true).await?
             }
             Whose::Customer(text) => {
-                let sql = "SELECT id, customer FROM wallet_customer WHERE merchant_id = $1 AND lower(customer) LIKE $2 ESCAPE '!' LIMIT $3";
-                let quoted = serde_json::Value::from(text.to_lowercase()).to_string();
-                let escaped = quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-                let values: [Value; 3] = [merchant.0.into(), format!("%{escaped}%").into(), NAMED_MAX.into()];
+                // An hsid stands there in small letters; every other id as it was given.
+                let sql = "SELECT id, customer FROM wallet_customer WHERE merchant_id = $1 \
+                     AND (customer LIKE $2 ESCAPE '!' OR customer LIKE $3 ESCAPE '!') LIMIT $4";
+                let like = |text: &str| {
+                    let quoted = serde_json::Value::from(text).to_string();
+                    format!("%{}%", quoted.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+                };
+                let values: [Value; 4] =
+                    [merchant.0.into(), like(text).into(), like(&text.to_lowercase()).into(), NAMED_MAX.into()];
                 self.named(sql, values.to_vec(), |customer| is_named(customer, text)).await?
             }
         };

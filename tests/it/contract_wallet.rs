@@ -457,17 +457,21 @@ async fn what_waited_for_a_method_falls_due_only_when_it_can_be_charged(b: Bench
 
 async fn wallets_are_made_due_by_customer_by_method_and_all(b: Bench) {
     let mut named = row("c", "3%", 3);
-    named.customer.metadata.insert("customerId".into(), "C_1".into());
+    named.customer.metadata.insert("customerId".into(), "Ç_1".into());
+    named.customer.hsid = Some(Uuid::from_u128(0xabc));
     b.import(&[row("a", "1", 1), row("b", "12", 2), named]).await;
     for claim in b.claim().await {
         b.searched(&claim, &[]).await;
     }
     let ask = async |whose: Whose| b.store.ask_wallets(MERCHANT, &whose, b.now()).await.unwrap();
     let customer = |text: &str| Whose::Customer(text.to_owned());
-    for nobody in ["2", "%", "C%1", "customerId", "", "\""] {
+    for nobody in ["2", "%", "Ç%1", "ç_1", "customerId", "", "\""] {
         assert!(ask(customer(nobody)).await.is_empty(), "{nobody:?}");
     }
-    for (whose, method) in [(customer("1"), 1), (customer("3%"), 3), (customer("C_1"), 3), (Whose::Method(pm(2)), 2)] {
+    let hsid = "00000000-0000-0000-0000-000000000ABC";
+    let meant =
+        [(customer("1"), 1), (customer("3%"), 3), (customer("Ç_1"), 3), (customer(hsid), 3), (Whose::Method(pm(2)), 2)];
+    for (whose, method) in meant {
         let only = ask(whose.clone()).await;
         assert_eq!(only.len(), 1, "{whose:?}");
         let claims = b.store.claim_wallets(MERCHANT, &only, b.now(), b.now() + hours(1), 10).await.unwrap();

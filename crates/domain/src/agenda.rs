@@ -239,7 +239,8 @@ pub struct Agenda {
 /// Draws the agenda: the one verb.
 ///
 /// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
-/// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear subscription by subscription in the book's order, cycles ascending, then the open charges.
+/// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
+/// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
@@ -311,11 +312,11 @@ fn disputed(book: &Book<'_>, method: Option<PaymentMethodId>) -> Option<String> 
 fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
     let plan = book.catalog.plans.get(&subscription.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
-    let stopped = waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
+    let waits = waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
         Charging::NotNow(why) => Some(why),
         Charging::Yes | Charging::NoMethod(_) => None,
     });
-    if let Some(why) = stopped {
+    if let Some(why) = waits {
         let planned = plan.and_then(|plan| planned(plan, subscription, subscription.next_cycle).ok().flatten());
         agenda.items.push(Item {
             subscription: subscription.id.clone(),
@@ -401,11 +402,11 @@ fn catch_up(
             ));
         }
         price?;
-        let action = match &subscription.method {
+        let action = match (&subscription.method, &dead) {
             _ if charge.amount.is_zero() => Action::SkipZero,
-            None => Action::ParkNoMethod { why: WITHOUT.to_owned() },
-            Some(_) if dead.is_some() => Action::ParkNoMethod { why: dead.clone().unwrap_or_default() },
-            Some(method) => {
+            (_, Some(why)) => Action::ParkNoMethod { why: why.clone() },
+            (None, None) => Action::ParkNoMethod { why: WITHOUT.to_owned() },
+            (Some(method), None) => {
                 if method.kind == MethodKind::BankAccount && method.consent.is_none() {
                     return Err(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
