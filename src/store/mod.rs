@@ -15,6 +15,7 @@ mod rate;
 mod rows;
 mod views;
 mod wallet;
+mod wallet_commits;
 mod wallet_news;
 mod wallet_views;
 

@@ -1,9 +1,13 @@
 //! `autopay wallet`: the real binary against a sandbox.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use sandbox::WalletMethod;
 use uuid::Uuid;
 
-use crate::cli_book::{due_now, with_sandbox};
+use crate::cli_book::{due_now, get, signal, with_sandbox};
 use crate::cli_support::{Bench, roster};
 use crate::world::MERCHANT;
 
@@ -86,6 +90,47 @@ async fn a_card_that_expired_is_announced_by_the_dry_run_and_parked_by_the_run()
     let hash = dry.err.lines().find_map(|line| line.strip_prefix("agenda ")).unwrap().to_owned();
     let run = bench.run(&["run", "once", "-o", "json"]).exits(9).json();
     assert_eq!((&run["sent"], &run["parked"], &run["agenda_hash"]), (&1.into(), &1.into(), &hash.into()), "{run}");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_asks_wallets_by_itself_and_charges_meanwhile() {
+    let (bench, sandbox) = with_sandbox().await;
+    due_now(&bench, &["a", "b"]);
+    // The one is charged by id as ever; of the other the wallet knows a date that is over.
+    in_wallet(&sandbox, 1, 2020);
+    bench.run(&["hold", "on", "--scope", "subscription:b", "--reason", "until it was asked about", "-q"]).exits(0);
+    let mut child = bench.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == "started" {
+            break line["listen"].as_str().unwrap().to_owned();
+        }
+    };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let standing = || {
+        let shown = bench.run(&["wallet", "show", &method(1).to_string(), "-o", "json"]).exits(0).json();
+        shown["standing"].as_str().unwrap().to_owned()
+    };
+    while standing() != "expired" {
+        assert!(Instant::now() < deadline, "never asked");
+        crate::crash::rest(Duration::from_millis(100)).await;
+    }
+    bench.run(&["hold", "off", "--scope", "subscription:b", "-q"]).exits(0);
+    let held = || bench.run(&["charges", "list", "--state", "held", "-o", "jsonl"]).exits(0).out;
+    while held().is_empty() || sandbox.ledger().success_count() == 0 {
+        assert!(Instant::now() < deadline, "never recorded, or the other was not charged");
+        crate::crash::rest(Duration::from_millis(100)).await;
+    }
+    assert!(held().contains("\"subscription\":\"b\""), "{}", held());
+    let (_, metrics) = get(&address, "/metrics");
+    assert!(metrics.contains("autopay_wallet_searches_total{outcome=\"listed\"} 2"), "{metrics}");
+    signal(&child, "TERM");
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("\"wallet_pass\"")), "{rest:?}");
+    assert!(rest.iter().all(|line| !line.contains("fields_dropped")), "{rest:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     sandbox.stop().await;
 }
 

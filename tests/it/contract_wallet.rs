@@ -587,3 +587,89 @@ async fn a_customer_that_cannot_be_read_hides_no_neighbour() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_claimers_never_share_a_wallet() {
+    for backend in [Backend::Memory, Backend::Sqlite, Backend::Postgres] {
+        on(backend, "claimers", |b| {
+            Box::pin(async move {
+                let rows: Vec<Subscription> = (1..=300).map(|n| row(&format!("s{n}"), &n.to_string(), n)).collect();
+                b.import(&rows).await;
+                let (now, until) = (b.now(), b.now() + hours(1));
+                let claimers = (0..6).map(|_| {
+                    let store = b.store.clone();
+                    tokio::spawn(async move {
+                        let mut mine = Vec::new();
+                        loop {
+                            let some = store.claim_wallets(MERCHANT, &[], now, until, 7).await.unwrap();
+                            assert!(some.len() <= 7, "never more than was asked for");
+                            if some.is_empty() {
+                                return mine;
+                            }
+                            mine.extend(some.into_iter().map(|claim| claim.value.id));
+                        }
+                    })
+                });
+                let claimers: Vec<_> = claimers.collect();
+                let mut all = Vec::new();
+                for claimer in claimers {
+                    all.extend(claimer.await.unwrap());
+                }
+                let unique: BTreeSet<Uuid> = all.iter().copied().collect();
+                assert_eq!((all.len(), unique.len()), (300, 300));
+            })
+        })
+        .await;
+    }
+}
+
+/// News, imports, searches and claims at once, as in a busy house: nothing is refused, and the last search says how it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_imports_and_searches_at_once_collide_without_harm() {
+    for backend in [Backend::Memory, Backend::Sqlite, Backend::Postgres] {
+        on(backend, "collisions", |b| {
+            Box::pin(async move {
+                let rows: Vec<Subscription> = (1..=20).map(|n| row(&format!("s{n}"), &n.to_string(), n)).collect();
+                b.import(&rows).await;
+                let now = b.now();
+                let (store, again) = (b.store.clone(), rows.clone());
+                let imports = tokio::spawn(async move {
+                    for round in 0..20 {
+                        let mut rows = again.clone();
+                        let end_on = now.date_naive().checked_add_days(chrono::Days::new(round + 40));
+                        for row in &mut rows {
+                            row.end_on = end_on;
+                        }
+                        store.import(&rows, "test", now).await.unwrap();
+                    }
+                });
+                let store = b.store.clone();
+                let news = tokio::spawn(async move {
+                    for n in (1..=20).chain(1..=20) {
+                        store.hear(&replaced(n, n + 100), now).await.unwrap();
+                        store.hear(&deleted(n), now).await.unwrap();
+                    }
+                });
+                for _ in 0..40 {
+                    for claim in b.claim().await {
+                        let n = claim.value.known[0].id.0.as_u128() % 100;
+                        b.searched(&claim, &[card(n + 100)]).await;
+                    }
+                }
+                imports.await.unwrap();
+                news.await.unwrap();
+                // What collided is asked about again.
+                b.store.ask_wallets(MERCHANT, &Whose::All, now).await.unwrap();
+                for claim in b.claim().await {
+                    let n = claim.value.known[0].id.0.as_u128() % 100;
+                    b.searched(&claim, &[card(n + 100)]).await;
+                }
+                for n in 1..=20_u128 {
+                    assert_eq!(b.method_of(&format!("s{n}")).await, pm(n + 100), "{n}");
+                    assert_eq!(b.standing(n + 100).await, Standing::Usable);
+                }
+            })
+        })
+        .await;
+    }
+}
