@@ -534,6 +534,24 @@ async fn a_method_that_no_wallet_shows_is_charged_as_before(backend: Backend) {
     world.balance().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispute_heard_between_draw_and_commit_stops_the_sending() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let Some(world) = one(backend, |_| ()).await else { continue };
+        let report = crate::journeys::meddled(&world, |store| {
+            Box::pin(async move {
+                store.hear(&disputed(false), at(DUE)).await.unwrap();
+            })
+        })
+        .await;
+        assert_eq!((report.sent, report.waiting, submissions(&world)), (0, 1, 0));
+        hear(&world, disputed(true)).await;
+        assert_eq!(world.run().await.paid, 1);
+        told_with(&world, &[&lines(["2027-01-15 79.00 paid"]), &paid_at("01-15 11:00:00", 1)]).await;
+        world.balance().await;
+    }
+}
+
 /// A wallet of our own: every customer has the one method of their number, and it counts who asks at once.
 #[derive(Debug, Default)]
 struct Counting {
