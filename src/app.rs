@@ -14,9 +14,10 @@ use domain::subscription::{Method, Subscription};
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
-use crate::engine::{Engine, EngineError, Settings};
+use crate::engine::{Engine, EngineError, Settings, WalletKeeper};
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
+use crate::ports::instrument::InstrumentEar;
 use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
@@ -192,6 +193,20 @@ impl App {
         Ok(Ping { url: url.clone(), token_lifetime_seconds })
     }
 
+    /// Who listens to news about payment methods.
+    #[must_use]
+    pub fn instrument_ear(&self) -> Arc<dyn InstrumentEar> {
+        Arc::new(self.database.clone())
+    }
+
+    /// Who keeps the wallet true.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] without a gateway.
+    pub fn wallet_keeper(&self) -> Result<WalletKeeper, AppError> {
+        Ok(WalletKeeper::new(self.engine.clone(), Arc::new(self.need_gateway()?.0.clone())))
+    }
+
     /// What the gateway knows under a key. Reads only.
     ///
     /// # Errors
@@ -234,6 +249,12 @@ pub fn doorman(config: &Config) -> Result<Option<Arc<dyn Doorman>>, AppError> {
     let doorman = CcgDoorman::new(config.merchant(), &webhooks.public_keys);
     let doorman = doorman.map_err(|why| AppError::Config(format!("webhooks.public_key_files: {why}")))?;
     Ok(Some(Arc::new(doorman)))
+}
+
+/// Migrations this binary knows.
+#[must_use]
+pub fn known_migrations() -> u64 {
+    crate::store::known_migrations()
 }
 
 /// Brings the schema up to this binary.

@@ -151,6 +151,10 @@ pub mod name {
     pub const WEBHOOK_EVENTS: &str = "autopay_webhook_events_total";
     /// Deliveries that wait to be looked at.
     pub const WEBHOOK_BACKLOG: &str = "autopay_webhook_backlog";
+    /// Searches of customers' wallets.
+    pub const WALLET_SEARCHES: &str = "autopay_wallet_searches_total";
+    /// Subscriptions moved to a replacement.
+    pub const WALLET_REPOINTED: &str = "autopay_wallet_repointed_total";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -195,6 +199,12 @@ pub const METRICS: &[Metric] = &[
         name: name::WEBHOOK_BACKLOG,
         kind: Kind::Gauge,
         help: "Deliveries that are kept and wait to be looked at.",
+    },
+    Metric { name: name::WALLET_SEARCHES, kind: Kind::Counter, help: "Searches of customers' wallets, by outcome." },
+    Metric {
+        name: name::WALLET_REPOINTED,
+        kind: Kind::Counter,
+        help: "Subscriptions moved to the method that replaced theirs.",
     },
     Metric {
         name: name::LOG_LINES_DROPPED,

@@ -5,6 +5,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261122_000001_the_main_job;
 mod m20261126_000002_charges_out_of_reach;
 mod m20261126_000002_webhooks;
+mod m20261126_000003_wallet;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_the_main_job::Migration),
             Box::new(m20261126_000002_charges_out_of_reach::Migration),
             Box::new(m20261126_000002_webhooks::Migration),
+            Box::new(m20261126_000003_wallet::Migration),
         ]
     }
 }

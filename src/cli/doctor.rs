@@ -134,6 +134,7 @@ async fn inspect(app: &App, config: &Config, report: &mut Report) {
     }
     if schema.is_ok() {
         book(app, report).await;
+        wallet(app, config, report).await;
     }
     report.ok(
         "holiday_calendar",
@@ -225,6 +226,33 @@ async fn damage(app: &App, report: &mut Report) {
             "autopay subscriptions list --status quarantined; autopay charges list --state held",
         ),
         None => report.ok("rows", said),
+    }
+}
+
+/// How the payment methods stand.
+async fn wallet(app: &App, config: &Config, report: &mut Report) {
+    let summary = match app.store.wallet_summary(config.merchant(), app.clock.now()).await {
+        Ok(summary) => summary,
+        Err(error) => return report.fail(Exit::from(&error), "wallet", error.to_string(), "see the row that is named"),
+    };
+    let stopped = summary.missing + summary.invalidated + summary.expired + summary.disputed;
+    let mut detail = format!("{} payment methods, {} never seen in a wallet", summary.methods, summary.never_listed);
+    if stopped > 0 {
+        detail.push_str(&format!(
+            "; cannot be charged: {} expired, {} invalidated, {} gone, {} disputed",
+            summary.expired, summary.invalidated, summary.missing, summary.disputed
+        ));
+    }
+    if summary.failing + summary.overdue > 0 {
+        detail.push_str(&format!(
+            "; {} customers could not be asked about, {} not for a day",
+            summary.failing, summary.overdue
+        ));
+        report.warn("wallet", detail, "autopay wallet sync says whether the gateway answers");
+    } else if stopped > 0 {
+        report.warn("wallet", detail, "autopay wallet list --standing expired … shows them; ask for other methods");
+    } else {
+        report.ok("wallet", detail);
     }
 }
 

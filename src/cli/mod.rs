@@ -19,6 +19,7 @@ mod signals;
 mod subscriptions;
 mod usage;
 mod version;
+mod wallet;
 mod webhooks;
 
 use std::ffi::OsString;
@@ -119,6 +120,9 @@ enum Command {
     /// The payment gateway; reads only
     #[command(subcommand)]
     Gateway(gateways::Gateway),
+    /// Payment methods: how they stand in the gateway's wallet
+    #[command(subcommand)]
+    Wallet(wallet::Wallet),
     /// Stops charges, for everything, a plan or a subscription, until lifted
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -279,6 +283,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
+        Command::Wallet(command) => Box::pin(wallet::run(command, context)).await,
         Command::Hold(command) => Box::pin(hold::run(command, context)).await,
         Command::Doctor => Box::pin(doctor::run(context)).await,
         Command::Version => version::version(context),

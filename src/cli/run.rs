@@ -86,10 +86,10 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::text(reason), Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
         Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
-        Action::Wait { why } | Action::Quarantine { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
-        Action::SkipZero | Action::ParkNoMethod | Action::Cancel => {
-            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
+        Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => {
+            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why))
         }
+        Action::SkipZero | Action::Cancel => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty),
     };
     vec![
         Cell::text(item.action.name()),

@@ -156,6 +156,9 @@ async fn work(
     stop_claiming: &CancellationToken,
     mut signals: Signals,
 ) -> Result<Exit, Stop> {
+    let wallet = app.wallet_keeper()?;
+    let keeping = stop_claiming.clone();
+    let keeper = tokio::spawn(async move { wallet.keep(keeping).await });
     let mut engine = Box::pin(app.engine.serve(stop_claiming.clone()));
     let ended = tokio::select! {
         ended = &mut engine => ended,
@@ -170,6 +173,10 @@ async fn work(
             ended
         }
     };
+    stop_claiming.cancel();
+    if let Err(error) = keeper.await {
+        tracing::error!(event = "wallet_failed", error = %error, "the wallet's keeper ended early; the next start goes on");
+    }
     ended?;
     tracing::info!(event = "stopped", "everything under way is finished");
     Ok(Exit::Done)

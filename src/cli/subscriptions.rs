@@ -112,6 +112,7 @@ const SHOW: &[Column] = &[
     Column::text("end_on"),
     Column::number("next_cycle"),
     Column::text("next_due_at"),
+    Column::text("method_standing"),
 ];
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
 const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
@@ -179,7 +180,12 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let filter = SubscriptionFilter { id: Some(id.clone()), ..SubscriptionFilter::default() };
                     let found = app.store.list_subscriptions(&filter, &None, 1).await?.rows.pop();
                     match found.ok_or_else(|| Stop::not_found("subscription", &id))? {
-                        Listed::Whole(view) => context.printer.record(SHOW, &whole(&view))?,
+                        Listed::Whole(view) => {
+                            let standing = super::wallet::standing_of(app, &view.subscription, app.clock.now()).await?;
+                            let mut row = whole(&view);
+                            row.push(Cell::maybe(standing, |standing| Cell::text(standing.word())));
+                            context.printer.record(SHOW, &row)?;
+                        }
                         Listed::Damaged(row) => context.printer.record(SHOW, &damaged(&row, SHOW))?,
                     }
                     Ok(Exit::Done)

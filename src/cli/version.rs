@@ -25,16 +25,13 @@ const VERSION: &[Column] = &[
 ];
 const SETTINGS: &[Column] = &[Column::text("key"), Column::text("value"), Column::text("origin")];
 
-/// Migrations this binary knows; tests/it holds it against `migrate status`.
-const SCHEMA_MIGRATIONS: u64 = 2;
-
 pub(super) fn version(context: &Context) -> Result<Exit, Stop> {
     let row = [
         Cell::text("autopay"),
         Cell::text(env!("CARGO_PKG_VERSION")),
         Cell::text(tz_version()),
         Cell::text(chrono_tz::IANA_TZDB_VERSION),
-        Cell::Number(SCHEMA_MIGRATIONS),
+        Cell::Number(crate::app::known_migrations()),
     ];
     context.printer.record(VERSION, &row)?;
     Ok(Exit::Done)

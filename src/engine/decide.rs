@@ -90,7 +90,7 @@ impl Desk<'_> {
                 quiet.skipped += 1;
                 Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None }))
             }
-            Action::ParkNoMethod => {
+            Action::ParkNoMethod { .. } => {
                 quiet.parked += 1;
                 Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None }))
             }
@@ -145,7 +145,7 @@ impl Desk<'_> {
                         Err(why) => refusal(charge, &why),
                     }
                 }
-                Action::SkipZero | Action::ParkNoMethod | Action::Quarantine { .. } => {
+                Action::SkipZero | Action::ParkNoMethod { .. } | Action::Quarantine { .. } => {
                     refusal(charge, "an open charge has no such action");
                 }
             }

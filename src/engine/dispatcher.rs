@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use domain::agenda::{Action, Agenda, Book, Digest, Hold, Item, Open, draw};
-use domain::id::{ChargeId, SubscriptionId};
+use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
+use domain::wallet::Wallet;
 
 use super::decide::{Desk, Quiet};
 use super::heartbeat::Heartbeat;
@@ -76,7 +77,8 @@ impl Engine {
                 break;
             }
             let due: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
-            take(&self.draw(&catalog, &holds, &due, &[], as_of), &mut due_digest);
+            let wallet = self.wallet(&due, &[]).await?;
+            take(&self.draw(&catalog, &holds, &wallet, &due, &[], as_of), &mut due_digest);
             after = cursor;
         }
         let mut after: Cursor = None;
@@ -86,7 +88,8 @@ impl Engine {
                 break;
             }
             let open: Vec<Open> = page.into_iter().map(|open| open.open).collect();
-            take(&self.draw(&catalog, &holds, &[], &open, as_of), &mut open_digest);
+            let wallet = self.wallet(&[], &open).await?;
+            take(&self.draw(&catalog, &holds, &wallet, &[], &open, as_of), &mut open_digest);
             after = cursor;
         }
         let digest = Digest::joined(&due_digest, &open_digest);
@@ -195,12 +198,21 @@ impl Engine {
         &self,
         catalog: &Catalog,
         holds: &[Hold],
+        wallet: &Wallet,
         due: &[Subscription],
         open: &[Open],
         as_of: DateTime<Utc>,
     ) -> Agenda {
         let environment = &self.inner.settings.environment;
-        draw(&Book { catalog, environment, holds, due, open, limits: &self.inner.settings.limits }, as_of)
+        draw(&Book { catalog, environment, holds, due, open, limits: &self.inner.settings.limits, wallet }, as_of)
+    }
+
+    /// What is known about the methods of a batch.
+    async fn wallet(&self, due: &[Subscription], open: &[Open]) -> Result<Wallet, StoreError> {
+        let used = due.iter().chain(open.iter().map(|open| &open.subscription));
+        let used = used.filter_map(|row| row.method.as_ref()).map(|method| method.id);
+        let methods: Vec<PaymentMethodId> = used.chain(open.iter().filter_map(|open| open.instrument)).collect();
+        self.inner.store.wallet(&methods).await
     }
 
     /// Everything due by the moment of the bounds, in batches. Returns when all of it is handed to the pipeline, or the time
@@ -291,7 +303,8 @@ impl Engine {
         let mut redraws = 0;
         let (agenda, intents, quiet) = loop {
             let holds = self.inner.store.holds().await?;
-            let agenda = self.draw(&shared.catalog, &holds, &due, &[], as_of);
+            let wallet = self.wallet(&due, &[]).await?;
+            let agenda = self.draw(&shared.catalog, &holds, &wallet, &due, &[], as_of);
             let (batch, quiet) = self.desk(&shared).due(claims, &agenda, ids(&holds));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, quiet),
@@ -328,7 +341,8 @@ impl Engine {
         let mut redraws = 0;
         let (agenda, intents, asks, quiet) = loop {
             let holds = self.inner.store.holds().await?;
-            let agenda = self.draw(&shared.catalog, &holds, &[], &open, as_of);
+            let wallet = self.wallet(&[], &open).await?;
+            let agenda = self.draw(&shared.catalog, &holds, &wallet, &[], &open, as_of);
             let (batch, asks, quiet) = self.desk(&shared).open(claims, &agenda, ids(&holds));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, asks, quiet),
@@ -432,7 +446,7 @@ fn count(items: &[Item], report: &mut RunReport) {
             Action::Send { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
             Action::SkipZero | Action::Cancel => report.skipped += 1,
-            Action::ParkNoMethod => report.parked += 1,
+            Action::ParkNoMethod { .. } => report.parked += 1,
             Action::Wait { .. } => report.waiting += 1,
             Action::Quarantine { .. } => report.quarantined += 1,
         }

@@ -10,6 +10,7 @@ mod heartbeat;
 pub mod intake;
 mod pipeline;
 mod throttle;
+mod wallet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,6 +24,8 @@ use domain::charge::Limits;
 use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
+
+pub use wallet::{SyncReport, WalletKeeper};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);

@@ -4,6 +4,7 @@
 //! once, asks, and says what was seen.
 
 mod verdicts;
+mod wallet;
 mod webhooks;
 
 use std::time::Instant;

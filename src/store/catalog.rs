@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Query;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
@@ -11,7 +10,7 @@ use sea_orm::{
 use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Hold, Scope};
-use domain::charge::{Charge, Event, Limits};
+use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Plan, PlanSpec};
@@ -21,6 +20,7 @@ use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::wallet::Marked;
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
@@ -273,53 +273,25 @@ impl DatabaseStore {
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at";
         let detail = format!("{} rows", rows.len());
-        let (batches, detail) = (&batches, &detail);
+        let mut marked = Vec::new();
+        for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
+            let Some(method) = &row.method else { continue };
+            let customer = written(row)?.customer;
+            marked.push(Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind });
+        }
+        let (batches, detail, marked) = (&batches, &detail, &marked);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
                 }
-                self.release_with_method(transaction, by, at).await?;
+                self.mark_methods(transaction, marked, at).await?;
+                self.release_charges(transaction, None, by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
             })
         })
         .await?;
         Ok(Imported { added: rows.len() - known, changed: known - unchanged, unchanged })
-    }
-
-    /// Charges that waited for a payment method fall due again where their subscription has one now.
-    async fn release_with_method(&self, on: &DatabaseTransaction, by: &str, at: DateTime<Utc>) -> Result<(), DbErr> {
-        let waiting = charge::Entity::find()
-            .filter(charge::Column::State.eq("parked"))
-            .filter(charge::Column::Why.eq("no_method"))
-            .filter(
-                charge::Column::SubscriptionId.in_subquery(
-                    Query::select()
-                        .column(subscription::Column::Id)
-                        .from(subscription::Entity)
-                        .and_where(subscription::Column::MethodId.is_not_null())
-                        .to_owned(),
-                ),
-            )
-            .build(self.backend());
-        let waiting = on.query_all_raw(waiting).await?;
-        let released: Vec<Charge> = waiting
-            .iter()
-            .filter_map(|row| damage::charge(row).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
-            .collect();
-        let mut due = Bulk::new(CHARGE_STATE);
-        released.iter().for_each(|charge| due.push(&charge_state(charge, at)));
-        let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'parked' AND why = 'no_method'"
-        );
-        self.run(on, &sql, &due).await?;
-        let mut audit = Bulk::new(AUDIT);
-        for charge in &released {
-            let (object, detail) = (charge.id.to_string(), "the subscription has a payment method now");
-            let action = Val::text("charge.method_found");
-            audit.push(&[Val::time(at), Val::text(by), action, Val::text(&object), Val::text(detail)]);
-        }
-        self.insert_audit(on, &audit).await
     }
 
     pub(super) async fn existing_subscriptions(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {

@@ -284,5 +284,6 @@ fn open_charge(
     if let (Some(attempt), State::Due { .. }) = (&attempt, &charge.state) {
         rows::body_is_intact(charge.id, attempt)?;
     }
-    Ok(OpenCharge { open: Open { subscription, charge }, attempt })
+    let instrument = attempt.as_ref().map(|attempt| attempt.method);
+    Ok(OpenCharge { open: Open { subscription, charge, instrument }, attempt })
 }

@@ -116,6 +116,7 @@ impl DatabaseStore {
         let new: Vec<&NewCharge> =
             batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
         let inserted = self.insert_charges(on, &new, batch).await?;
+        self.close_unexecuted(on, &batch.moved, batch.at).await?;
         let moved = self.move_charges(on, &batch.moved, batch).await?;
 
         let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
@@ -292,6 +293,26 @@ impl DatabaseStore {
         let mut rows = Bulk::new(ENDED);
         charges.for_each(|id| rows.push(&[Val::uuid(id.0), Val::time(at)]));
         let sql = "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM v WHERE charge_id = v.x_id AND state = 'open'";
+        self.run(on, sql, &rows).await
+    }
+
+    /// An attempt that provably never ran ends where another one, with another method, takes its place. Any other open attempt
+    /// stays open, and the index on open attempts refuses a second one.
+    async fn close_unexecuted(
+        &self,
+        on: &DatabaseTransaction,
+        moved: &[MovedCharge],
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        const GIVING_WAY: &[(&str, Kind)] = &[("x_id", Kind::Uuid), ("x_fence", Kind::Int), ("x_at", Kind::Time)];
+        let mut rows = Bulk::new(GIVING_WAY);
+        for row in moved.iter().filter(|row| row.new_attempt.is_some()) {
+            rows.push(&[Val::uuid(row.charge.id.0), Val::int(row.fence), Val::time(whole(at))]);
+        }
+        let sql = "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM v WHERE charge_id = v.x_id AND state = 'open' \
+             AND EXISTS (SELECT 1 FROM charge c JOIN subscription s ON s.id = c.subscription_id WHERE c.id = v.x_id \
+             AND c.fence = v.x_fence AND c.state = 'due' AND c.doubt = false AND c.submissions = c.not_executed \
+             AND s.status IN ('active', 'ended'))";
         self.run(on, sql, &rows).await
     }
 

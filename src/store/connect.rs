@@ -279,6 +279,12 @@ fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
     }
 }
 
+/// Migrations this binary knows.
+#[must_use]
+pub fn known_migrations() -> u64 {
+    u64::try_from(Migrator::migrations().len()).unwrap_or(u64::MAX)
+}
+
 /// Applied and known migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaStatus {

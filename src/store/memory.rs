@@ -1,5 +1,6 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod wallet;
 mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,7 @@ struct Book {
     runs: Vec<(String, String)>,
     inbox: BTreeMap<InboxId, webhooks::Delivered>,
     disputes: BTreeMap<DisputeId, webhooks::Disputed>,
+    wallet: wallet::WalletBook,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +115,8 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let subscription = book.subscriptions.get(&row.value.subscription)?.value.clone();
     let number = row.value.tries.attempt;
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
-    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription }, attempt })
+    let instrument = attempt.as_ref().map(|attempt| attempt.method);
+    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, instrument }, attempt })
 }
 
 fn place(at: DateTime<Utc>, id: &str) -> Place {
@@ -214,7 +217,7 @@ impl Store for MemoryStore {
         Ok(book.holds.len() < before)
     }
 
-    async fn import(&self, rows: &[Subscription], _by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
+    async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         let mut book = self.book();
         let book = &mut *book;
         let mut imported = Imported::default();
@@ -224,6 +227,7 @@ impl Store for MemoryStore {
                     let mut value = row.clone();
                     value.next_due_at = value.next_due_at.map(whole);
                     let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    book.wallet.mark(std::iter::once(&row.value), whole(at));
                     book.subscriptions.insert(row.value.id.clone(), row);
                     imported.added += 1;
                 }
@@ -233,20 +237,13 @@ impl Store for MemoryStore {
                         imported.unchanged += 1;
                     } else {
                         (old.value.customer, old.value.method, old.value.amount, old.value.end_on) = terms(row);
+                        book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
                 }
             }
         }
-        for charge in book.charges.values_mut().filter(|charge| matches!(charge.value.state, State::Parked { .. })) {
-            let subscription = book.subscriptions.get(&charge.value.subscription);
-            if subscription.is_some_and(|row| row.value.method.is_some())
-                && let Ok(due) = charge.value.clone().step(Event::MethodFound, whole(at), &Limits::default())
-            {
-                charge.value = due;
-                charge.fence += 1;
-            }
-        }
+        book.release_charges(None, by, whole(at));
         Ok(imported)
     }
 
@@ -500,9 +497,10 @@ impl Store for MemoryStore {
                 lost += 1;
                 continue;
             };
+            let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
             row.value = moved.charge.clone();
             row.leased_until = None;
-            if !sends {
+            if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
             }
             if moved.again.is_some() {

@@ -17,6 +17,10 @@ mod pages;
 mod rate;
 mod rows;
 mod views;
+mod wallet;
+mod wallet_commits;
+mod wallet_news;
+mod wallet_views;
 mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +41,10 @@ use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 
-pub use connect::{DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, migrate, network_file_system, open, schema_status};
+pub use connect::{
+    DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, known_migrations, migrate, network_file_system, open,
+    schema_status,
+};
 pub use memory::MemoryStore;
 pub(crate) use rows::whole;
 

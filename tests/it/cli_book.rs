@@ -198,7 +198,7 @@ fn what_needs_the_gateway_says_which_settings_are_missing() {
 }
 
 /// A folder whose gateway is a sandbox.
-async fn with_sandbox() -> (Bench, Sandbox) {
+pub(crate) async fn with_sandbox() -> (Bench, Sandbox) {
     with_sandbox_of(Options::default()).await
 }
 
@@ -279,7 +279,7 @@ async fn a_gateway_that_is_away_means_nothing_was_sent() {
 }
 
 /// One request over a plain socket: status and body.
-fn get(address: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -289,7 +289,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
-fn signal(child: &std::process::Child, name: &str) {
+pub(crate) fn signal(child: &std::process::Child, name: &str) {
     let sent = std::process::Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }

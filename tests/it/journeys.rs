@@ -1096,7 +1096,7 @@ impl Gateway for Meddled {
 }
 
 /// One pass during which `act` happens between the first draw and its commit, in a process of its own.
-async fn meddled<F>(world: &World, act: F) -> RunReport
+pub(crate) async fn meddled<F>(world: &World, act: F) -> RunReport
 where
     F: Fn(Arc<dyn autopay::ports::Store>) -> futures_util::future::BoxFuture<'static, ()>
         + Send

@@ -2,20 +2,26 @@
 //! what falls due is what an independent walk through the calendar says.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use autopay::engine::WalletKeeper;
+use autopay::gateway::CcgGateway;
+use autopay::ports::instrument::InstrumentNews;
+use autopay::ports::wallet::Whose;
 use autopay::ports::{CatalogChange, ChargeFilter};
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use domain::agenda::Scope;
 use domain::dunning::{AtTheEnd, Policy};
-use domain::id::{PlanId, PolicyId, SubscriptionId};
+use domain::id::{PaymentMethodId, PlanId, PolicyId, SubscriptionId};
 use domain::plan::{Plan, PlanSpec};
 use domain::subscription::{Method, Subscription};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use sandbox::{Behaviour, DeclineCode, Faults, Idempotency, Options, ReturnCode};
+use sandbox::{Behaviour, DeclineCode, Faults, Idempotency, MethodStatus, Options, ReturnCode, WalletMethod};
+use tokio_util::sync::CancellationToken;
 
-use crate::world::{Backend, MERCHANT, World, bank, card, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, bank, card, client, plan, subscriber};
 
 const BEGIN: &str = "2027-01-20T00:00:00Z";
 const ZONES: [&str; 5] = ["UTC", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "Europe/Berlin"];
@@ -119,6 +125,29 @@ fn method(kind: u8, n: u64) -> Option<Method> {
         7 => bank(Behaviour::AchReturned { days: Some(2), code: ReturnCode::R01 }, n),
         _ => card(Behaviour::Pays, n),
     }
+}
+
+/// What happens to the method of a subscription.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Listed { month: u8, year: u16 },
+    Invalidated,
+    Deleted,
+    Replaced { shown: bool },
+    Disputed,
+    DisputeEnded,
+}
+
+fn fates() -> impl Strategy<Value = Vec<(usize, Fate)>> {
+    let fate = prop_oneof![
+        (1..=12_u8, 2026..=2028_u16).prop_map(|(month, year)| Fate::Listed { month, year }),
+        Just(Fate::Invalidated),
+        Just(Fate::Deleted),
+        any::<bool>().prop_map(|shown| Fate::Replaced { shown }),
+        Just(Fate::Disputed),
+        Just(Fate::DisputeEnded),
+    ];
+    prop::collection::vec((0..8_usize, fate), 0..6)
 }
 
 fn begin() -> DateTime<Utc> {
@@ -259,6 +288,39 @@ async fn live(world: &World, holds: &[AHold], until: DateTime<Utc>) {
     world.live_until(until, TimeDelta::hours(7)).await;
 }
 
+/// Lets fates befall methods, and has the wallet asked about, as far as the gateway answers.
+async fn befall(world: &World, book: &ABook, fates: &[(usize, Fate)]) {
+    let customer = serde_json::json!({ "enterpriseId": "1001" });
+    let show = |card: WalletMethod| world.sandbox().fill_wallet(MERCHANT.0, &customer, card).unwrap();
+    for (n, fate) in fates {
+        let row = book.rows().into_iter().nth(*n);
+        let Some(id) = row.and_then(|row| row.method).map(|method| method.id) else { continue };
+        let (by, dispute) = (PaymentMethodId(uuid::Uuid::from_u128(id.0.as_u128() ^ 1 << 40)), "d".to_owned());
+        let news = match *fate {
+            Fate::Listed { month, year } => {
+                show(WalletMethod { expiry_month: month, expiry_year: year, ..WalletMethod::card(id.0) });
+                InstrumentNews::Changed { method: id }
+            }
+            Fate::Invalidated => {
+                show(WalletMethod { status: MethodStatus::Invalidated, ..WalletMethod::card(id.0) });
+                InstrumentNews::Changed { method: id }
+            }
+            Fate::Deleted => InstrumentNews::Deleted { method: id },
+            Fate::Replaced { shown } => {
+                if shown {
+                    show(WalletMethod::card(by.0));
+                }
+                InstrumentNews::Replaced { deleted: id, by }
+            }
+            Fate::Disputed => InstrumentNews::Disputed { method: id, dispute },
+            Fate::DisputeEnded => InstrumentNews::DisputeEnded { method: id, dispute },
+        };
+        world.store.hear(&news, world.now()).await.unwrap();
+    }
+    let keeper = WalletKeeper::new(world.engine.clone(), Arc::new(CcgGateway::new(client(world.sandbox()), MERCHANT)));
+    keeper.sync(&Whose::All, &CancellationToken::new()).await.unwrap();
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -285,13 +347,15 @@ proptest! {
     #[test]
     fn a_dry_run_announces_exactly_what_the_run_does(
         book in book(), holds in holds(), faults in faults(), idempotency in idempotency(), seed in any::<u64>(),
-        batch in 1..6_u32, history in 0..40_i64, gap in 2..5_000_i64,
+        batch in 1..6_u32, history in 0..40_i64, gap in 2..5_000_i64, early in fates(), late in fates(),
     ) {
         runtime().block_on(async {
             let mut world = book.world(Options { seed, faults, idempotency, ..Options::default() }).await;
             // Few at a time: answers come in while the pass still claims.
             world.resettle(|settings| (settings.batch, settings.in_flight) = (batch, 1));
+            befall(&world, &book, &early).await;
             live(&world, &holds, begin() + TimeDelta::days(history)).await;
+            befall(&world, &book, &late).await;
             // Longer than a lease: what waits or was asked is free again.
             world.turn(TimeDelta::minutes(gap));
             let before = picture(&world).await;

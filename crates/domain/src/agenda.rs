@@ -9,10 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::calendar::Zone;
 use crate::charge::{Charge, Limits, State, Tries};
-use crate::id::{ChargeId, Environment, Key, MerchantId, PlanId, Purpose, SubscriptionId};
+use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
 use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use crate::wallet::{Charging, Wallet, charging};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -100,6 +101,8 @@ pub struct Open {
     pub charge: Charge,
     /// Its subscription as stored.
     pub subscription: Subscription,
+    /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
+    pub instrument: Option<PaymentMethodId>,
 }
 
 /// The facts an agenda is drawn from. Order matters: items come out in the order of the book.
@@ -117,6 +120,8 @@ pub struct Book<'a> {
     pub open: &'a [Open],
     /// How patiently we ask, and how often we dare to send again.
     pub limits: &'a Limits,
+    /// What is known about the payment methods of all these.
+    pub wallet: &'a Wallet,
 }
 
 /// Why a request is sent.
@@ -157,7 +162,10 @@ pub enum Action {
     /// Record that nothing is to be paid for this cycle.
     SkipZero,
     /// Record that there is nothing to charge it to.
-    ParkNoMethod,
+    ParkNoMethod {
+        /// Why not, as a sentence part.
+        why: String,
+    },
     /// Record that the charge ends with its cancelled subscription.
     Cancel,
     /// Do nothing now; the charge stays due.
@@ -180,7 +188,7 @@ impl Action {
             Self::Send { .. } => "send",
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
-            Self::ParkNoMethod => "park_no_method",
+            Self::ParkNoMethod { .. } => "park_no_method",
             Self::Cancel => "cancel",
             Self::Wait { .. } => "wait",
             Self::Quarantine { .. } => "quarantine",
@@ -230,8 +238,9 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, and whether a look-up is too old to be trusted; nothing else: two draws over the same book at two
-/// moments between which neither happened are equal. Items appear subscription by subscription in the book's order, cycles ascending, then the open charges.
+/// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
+/// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
+/// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
@@ -262,9 +271,52 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, subscription: &Subscription) -> O
     }
 }
 
+/// What the subscription has when it has no method, in words.
+const WITHOUT: &str = "the subscription has no payment method";
+
+/// Whether a method can be charged for a subscription now, by the calendar of its payer.
+fn instrument(
+    book: &Book<'_>,
+    plan: Option<&Plan>,
+    subscription: &Subscription,
+    method: Option<PaymentMethodId>,
+    now: DateTime<Utc>,
+) -> Charging {
+    let Some(method) = method else { return Charging::NoMethod(WITHOUT.to_owned()) };
+    let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
+    // Without a zone, and beyond the years that zones cover, the day in Greenwich is as good as any.
+    let today = zone.and_then(|zone| zone.civil(now).ok()).map_or_else(|| now.date_naive(), |civil| civil.date);
+    charging(book.wallet, method, today, now)
+}
+
+/// Why an open charge does not go on with this method now, if it does not.
+fn stopped(
+    book: &Book<'_>,
+    plan: Option<&Plan>,
+    subscription: &Subscription,
+    method: Option<PaymentMethodId>,
+    now: DateTime<Utc>,
+) -> Option<String> {
+    waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
+        Charging::Yes => None,
+        Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
+    })
+}
+
+/// A dispute about a method stops even what is in doubt: a person decides.
+fn disputed(book: &Book<'_>, method: Option<PaymentMethodId>) -> Option<String> {
+    let known = method.and_then(|method| book.wallet.get(&method)).filter(|known| known.disputed)?;
+    Some(format!("a payment made with method {} is disputed: a person must release it", known.id))
+}
+
 fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
     let plan = book.catalog.plans.get(&subscription.plan);
-    if let Some(why) = waits(book, plan, subscription) {
+    let method = subscription.method.as_ref().map(|method| method.id);
+    let waits = waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
+        Charging::NotNow(why) => Some(why),
+        Charging::Yes | Charging::NoMethod(_) => None,
+    });
+    if let Some(why) = waits {
         let planned = plan.and_then(|plan| planned(plan, subscription, subscription.next_cycle).ok().flatten());
         agenda.items.push(Item {
             subscription: subscription.id.clone(),
@@ -313,6 +365,11 @@ fn catch_up(
         .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
     let mut cycle = subscription.next_cycle;
     let mut missed = 0_u32;
+    let method = subscription.method.as_ref().map(|method| method.id);
+    let dead = match instrument(book, Some(plan), subscription, method, now) {
+        Charging::NoMethod(why) => Some(why),
+        Charging::Yes | Charging::NotNow(_) => None,
+    };
     let advance = |next_cycle, next_due_at, status| Advance {
         subscription: subscription.id.clone(),
         from_cycle: subscription.next_cycle,
@@ -345,10 +402,11 @@ fn catch_up(
             ));
         }
         price?;
-        let action = match &subscription.method {
+        let action = match (&subscription.method, &dead) {
             _ if charge.amount.is_zero() => Action::SkipZero,
-            None => Action::ParkNoMethod,
-            Some(method) => {
+            (_, Some(why)) => Action::ParkNoMethod { why: why.clone() },
+            (None, None) => Action::ParkNoMethod { why: WITHOUT.to_owned() },
+            (Some(method), None) => {
                 if method.kind == MethodKind::BankAccount && method.consent.is_none() {
                     return Err(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
@@ -447,9 +505,10 @@ pub fn resume(
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
-    let Open { charge, subscription } = open;
+    let Open { charge, subscription, instrument } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     let plan = book.catalog.plans.get(&subscription.plan);
+    let method = subscription.method.as_ref().map(|method| method.id);
     let action = match &charge.state {
         State::Sending { .. }
         | State::Unknown { .. }
@@ -466,7 +525,29 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         {
             Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
         }
-        State::Due { .. } => match (&subscription.method, waits(book, plan, subscription)) {
+        // The attempt never ran, and the subscription uses another method by now: it gives way to an attempt on that one.
+        State::Due { doubt: false, .. }
+            if subscription.status != SubscriptionStatus::Cancelled
+                && charge.tries.spent() == 0
+                && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
+        {
+            match (&subscription.method, stopped(book, plan, subscription, method, now)) {
+                (Some(method), None) => {
+                    let attempt = charge.tries.attempt.saturating_add(1);
+                    Action::Send { reason: Reason::Due, attempt, key: key(attempt), method: method.clone() }
+                }
+                (_, why) => Action::Wait { why: why.unwrap_or_else(|| WITHOUT.to_owned()) },
+            }
+        }
+        State::Due { doubt, .. } => match (
+            &subscription.method,
+            // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
+            if *doubt {
+                waits(book, plan, subscription).or_else(|| disputed(book, instrument.or(method)))
+            } else {
+                stopped(book, plan, subscription, instrument.or(method), now)
+            },
+        ) {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
@@ -479,16 +560,16 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 key: key(charge.tries.attempt),
                 method: method.clone(),
             },
-            (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
+            (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
-        State::Failing { .. } => match (&subscription.method, waits(book, plan, subscription)) {
+        State::Failing { .. } => match (&subscription.method, stopped(book, plan, subscription, method, now)) {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
                 Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
             }
-            (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
+            (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
         State::Planned
         | State::Paid { recheck: None, .. }
@@ -545,8 +626,8 @@ impl Digest {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());
                 }
-                Action::Wait { why } | Action::Quarantine { why } => self.text(why),
-                Action::SkipZero | Action::ParkNoMethod | Action::Cancel => {}
+                Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => self.text(why),
+                Action::SkipZero | Action::Cancel => {}
             }
         }
     }

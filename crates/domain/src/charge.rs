@@ -618,6 +618,15 @@ impl Charge {
 
     fn leave_due(&mut self, event: &Event, at: DateTime<Utc>, doubt: bool, limits: &Limits) -> Result<State, Refused> {
         match event {
+            // What provably never ran gives way to an attempt with another method.
+            Event::Send { attempt }
+                if !doubt
+                    && self.tries.attempt > 0
+                    && self.tries.spent() == 0
+                    && *attempt == self.tries.attempt.saturating_add(1) =>
+            {
+                Ok(self.begin(*attempt, at, false, limits))
+            }
             // A charge that waited for a payment method has had no attempt yet.
             Event::Send { attempt } if *attempt != self.tries.attempt.max(1) => {
                 Err(self.refused(event, Why::WrongAttempt))

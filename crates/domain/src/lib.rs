@@ -19,3 +19,4 @@ pub mod money;
 pub mod plan;
 pub mod subscription;
 pub mod verdict;
+pub mod wallet;

@@ -1,0 +1,316 @@
+//! The wallet in the database: what is known about methods, and which customers are asked about. Beside it stand what
+//! searches change (`wallet_commits`), what news changes (`wallet_news`) and what people look at (`wallet_views`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult as _, QueryResult, Value};
+use uuid::Uuid;
+
+use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
+use domain::subscription::{MethodKind, Subscription};
+use domain::wallet::{Expiry, Face, Known, Wallet};
+use entity::{payment_method, wallet_customer};
+
+use super::bulk::{Bulk, Kind, Val};
+use super::rows::whole;
+use super::{DatabaseStore, store_error};
+use crate::ports::wallet::{
+    CustomerWallet, MethodView, WalletCommitted, WalletStore, WalletSummary, WalletVerdict, Whose,
+};
+use crate::ports::{Claimed, StoreError};
+
+const IDS: &[(&str, Kind)] = &[("w_id", Kind::Uuid)];
+
+const CUSTOMERS: &[(&str, Kind)] = &[
+    ("k_id", Kind::Uuid),
+    ("k_merchant_id", Kind::Uuid),
+    ("k_customer", Kind::Text),
+    ("k_ask_at", Kind::Time),
+    ("k_at", Kind::Time),
+];
+
+const MARKED: &[(&str, Kind)] = &[
+    ("p_id", Kind::Uuid),
+    ("p_merchant_id", Kind::Uuid),
+    ("p_customer_id", Kind::Uuid),
+    ("p_kind", Kind::Text),
+    ("p_at", Kind::Time),
+];
+
+/// A method's row with the number of open disputes about it. `p` is the table.
+pub(super) const WITH_DISPUTES: &str =
+    "p.*, (SELECT count(*) FROM payment_method_dispute d WHERE d.method_id = p.id AND d.state = 'open') AS disputes";
+
+/// The derived id of a customer of a merchant: the same for the same ids, whatever roster they came in.
+pub(super) fn customer_id(merchant: MerchantId, customer: &str) -> Uuid {
+    Uuid::new_v5(&merchant.0, customer.as_bytes())
+}
+
+/// A method that a subscription uses, to be known and asked about.
+#[derive(Debug, Clone)]
+pub(super) struct Marked {
+    pub(super) merchant: MerchantId,
+    /// The customer as stored beside the subscription.
+    pub(super) customer: String,
+    pub(super) method: PaymentMethodId,
+    pub(super) kind: MethodKind,
+}
+
+/// A method's row as the domain knows it. Every column describes: one of an unexpected content says nothing.
+pub(super) fn known(row: &payment_method::Model, disputes: i64) -> Known {
+    let number = |value: Option<i32>| value.and_then(|value| u16::try_from(value).ok()).unwrap_or_default();
+    let face = row.listed_at.map(|_| Face {
+        brand: row.brand.clone(),
+        last4: row.last4.clone(),
+        expiry: Expiry::new(number(row.expiry_month), number(row.expiry_year)),
+        status: row.gateway_status.clone(),
+    });
+    Known {
+        id: PaymentMethodId(row.id),
+        kind: row.kind.as_deref().and_then(MethodKind::parse),
+        face,
+        missing_since: row.missing_since,
+        replaced_by: row.replaced_by.map(PaymentMethodId),
+        disputed: disputes > 0,
+    }
+}
+
+pub(super) fn known_of(row: &QueryResult) -> Result<(payment_method::Model, Known), DbErr> {
+    let model = payment_method::Model::from_query_result(row, "")?;
+    let known = known(&model, row.try_get("", "disputes")?);
+    Ok((model, known))
+}
+
+pub(super) fn ids(list: impl IntoIterator<Item = Uuid>) -> Bulk {
+    let mut rows = Bulk::new(IDS);
+    list.into_iter().for_each(|id| rows.push(&[Val::uuid(id)]));
+    rows
+}
+
+impl DatabaseStore {
+    pub(super) async fn wallet_on(
+        &self,
+        on: &impl ConnectionTrait,
+        methods: &[PaymentMethodId],
+    ) -> Result<Wallet, DbErr> {
+        let sql = format!("SELECT {WITH_DISPUTES} FROM payment_method p JOIN v ON p.id = v.w_id");
+        let unique: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
+        let mut wallet = Wallet::new();
+        for statement in ids(unique).statements(self.backend(), &sql) {
+            for row in on.query_all_raw(statement).await? {
+                let (_, known) = known_of(&row)?;
+                wallet.insert(known.id, known);
+            }
+        }
+        Ok(wallet)
+    }
+
+    /// Makes methods known and their customers due to be asked about at `at`.
+    pub(super) async fn mark_methods(
+        &self,
+        on: &DatabaseTransaction,
+        marked: &[Marked],
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        let owner = |one: &Marked| customer_id(one.merchant, &one.customer);
+        let customers: BTreeMap<Uuid, &Marked> = marked.iter().map(|one| (owner(one), one)).collect();
+        let mut rows = Bulk::new(CUSTOMERS);
+        for (id, one) in &customers {
+            let merchant = Val::uuid(one.merchant.0);
+            rows.push(&[Val::uuid(*id), merchant, Val::text(&one.customer), Val::time(at), Val::time(at)]);
+        }
+        let sql = "INSERT INTO wallet_customer (id, merchant_id, customer, ask_at, failures, fence, created_at, updated_at) \
+             SELECT k_id, k_merchant_id, k_customer, k_ask_at, 0, 0, k_at, k_at FROM v WHERE true \
+             ON CONFLICT (id) DO UPDATE SET ask_at = CASE WHEN wallet_customer.ask_at < excluded.ask_at \
+             THEN wallet_customer.ask_at ELSE excluded.ask_at END, fence = wallet_customer.fence + 1, leased_until = NULL, \
+             updated_at = excluded.updated_at";
+        self.run(on, sql, &rows).await?;
+        // The last one named owns a method that several customers claim.
+        let methods: BTreeMap<PaymentMethodId, &Marked> = marked.iter().map(|one| (one.method, one)).collect();
+        let mut rows = Bulk::new(MARKED);
+        for (id, one) in &methods {
+            let kind = Val::text(one.kind.as_str());
+            rows.push(&[Val::uuid(id.0), Val::uuid(one.merchant.0), Val::uuid(owner(one)), kind, Val::time(at)]);
+        }
+        let sql = "INSERT INTO payment_method (id, merchant_id, customer_id, kind, created_at, updated_at) \
+             SELECT p_id, p_merchant_id, p_customer_id, p_kind, p_at, p_at FROM v WHERE true \
+             ON CONFLICT (id) DO UPDATE SET merchant_id = excluded.merchant_id, customer_id = excluded.customer_id, \
+             kind = COALESCE(payment_method.kind, excluded.kind), updated_at = excluded.updated_at";
+        self.run(on, sql, &rows).await
+    }
+
+    async fn claimed_wallets(&self, models: &[wallet_customer::Model]) -> Result<Vec<Claimed<CustomerWallet>>, DbErr> {
+        // What a chain of replacements leads through is read along, to the depth that the domain follows.
+        let sql = format!(
+            "SELECT c.owner, {WITH_DISPUTES} FROM (WITH RECURSIVE chain (owner, id, depth) AS (\
+               SELECT p.customer_id, p.id, 0 FROM payment_method p JOIN v ON p.customer_id = v.w_id \
+               UNION SELECT chain.owner, p.replaced_by, chain.depth + 1 FROM chain JOIN payment_method p ON p.id = chain.id \
+               WHERE p.replaced_by IS NOT NULL AND chain.depth < 16) SELECT DISTINCT owner, id FROM chain) c \
+             JOIN payment_method p ON p.id = c.id ORDER BY p.id"
+        );
+        let mut known: BTreeMap<Uuid, (Vec<Known>, Vec<Known>)> = BTreeMap::new();
+        for statement in ids(models.iter().map(|model| model.id)).statements(self.backend(), &sql) {
+            for row in self.database.query_all_raw(statement).await? {
+                let owner: Uuid = row.try_get("", "owner")?;
+                let (model, one) = known_of(&row)?;
+                let (own, beyond) = known.entry(owner).or_default();
+                if model.customer_id == Some(owner) { own.push(one) } else { beyond.push(one) }
+            }
+        }
+        Ok(models
+            .iter()
+            .filter_map(|model| {
+                let customer = serde_json::from_str(&model.customer)
+                    .inspect_err(|_| tracing::error!(event = "row_unreadable", found = %model.id, "a wallet's customer cannot be read; a person must mend its row"))
+                    .ok()?;
+                let (known, beyond) = known.remove(&model.id).unwrap_or_default();
+                let listed = |text: &str| serde_json::from_str::<BTreeSet<Uuid>>(text).ok();
+                let before = model.listed.as_deref().and_then(listed);
+                let before = before.map(|ids| ids.into_iter().map(PaymentMethodId).collect());
+                let failures = u16::try_from(model.failures).unwrap_or(u16::MAX);
+                let value = CustomerWallet { id: model.id, customer, known, beyond, before, failures };
+                Some(Claimed { value, fence: model.fence })
+            })
+            .collect())
+    }
+
+    async fn adopt_within(
+        &self,
+        on: &DatabaseTransaction,
+        merchant: MerchantId,
+        at: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<u64, DbErr> {
+        let sql = "SELECT s.customer, s.method_id, s.method_kind FROM subscription s \
+             LEFT JOIN payment_method p ON p.id = s.method_id AND p.customer_id IS NOT NULL \
+             WHERE s.merchant_id = $1 AND s.method_id IS NOT NULL AND s.method_kind IN ('card', 'bank_account') AND p.id IS NULL \
+             ORDER BY s.id LIMIT $2";
+        let values: [Value; 2] = [merchant.0.into(), i64::from(limit).into()];
+        let mut marked = Vec::new();
+        for row in on.query_all_raw(self.statement(sql, values)).await? {
+            let kind: String = row.try_get("", "method_kind")?;
+            let Some(kind) = MethodKind::parse(&kind) else { continue };
+            let (customer, method) = (row.try_get("", "customer")?, PaymentMethodId(row.try_get("", "method_id")?));
+            marked.push(Marked { merchant, customer, method, kind });
+        }
+        self.mark_methods(on, &marked, at).await?;
+        Ok(u64::try_from(marked.len()).unwrap_or(u64::MAX))
+    }
+}
+
+#[async_trait]
+impl WalletStore for DatabaseStore {
+    async fn wallet(&self, methods: &[PaymentMethodId]) -> Result<Wallet, StoreError> {
+        self.wallet_on(&self.database, methods).await.map_err(store_error)
+    }
+
+    async fn adopt_methods(&self, merchant: MerchantId, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let at = whole(at);
+        self.transaction(&move |transaction, _| Box::pin(self.adopt_within(transaction, merchant, at, limit))).await
+    }
+
+    async fn ask_wallets(
+        &self,
+        merchant: MerchantId,
+        whose: &Whose,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.make_due(merchant, whose, whole(at)).await.map_err(store_error)
+    }
+
+    async fn claim_wallets(
+        &self,
+        merchant: MerchantId,
+        only: &[Uuid],
+        due_by: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Claimed<CustomerWallet>>, StoreError> {
+        let skip_locked = if self.is_postgres() { "FOR UPDATE SKIP LOCKED" } else { "" };
+        let mut values: Vec<Value> =
+            vec![merchant.0.into(), whole(due_by).into(), whole(lease_until).into(), i64::from(limit).into()];
+        let places: Vec<String> = (5..).zip(only).map(|(place, _)| format!("${place}")).collect();
+        let among = if only.is_empty() { String::new() } else { format!("AND id IN ({})", places.join(", ")) };
+        values.extend(only.iter().map(|id| Value::from(*id)));
+        let sql = format!(
+            "WITH due AS MATERIALIZED (\
+               SELECT id FROM wallet_customer WHERE merchant_id = $1 AND ask_at <= $2 AND (leased_until IS NULL OR leased_until <= $2) \
+               {among} ORDER BY ask_at, id LIMIT $4 {skip_locked}) \
+             UPDATE wallet_customer SET fence = fence + 1, leased_until = $3 WHERE id IN (SELECT id FROM due) RETURNING *"
+        );
+        let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
+        let models = found.iter().map(|row| wallet_customer::Model::from_query_result(row, ""));
+        let mut models = models.collect::<Result<Vec<_>, _>>().map_err(store_error)?;
+        // RETURNING has no order.
+        models.sort_by_key(|model| (model.ask_at, model.id));
+        self.claimed_wallets(&models).await.map_err(store_error)
+    }
+
+    async fn commit_wallets(&self, verdicts: &[WalletVerdict]) -> Result<WalletCommitted, StoreError> {
+        if verdicts.is_empty() {
+            return Ok(WalletCommitted::default());
+        }
+        self.transaction(&move |transaction, _| Box::pin(self.settle_wallets(transaction, verdicts))).await
+    }
+
+    async fn next_wallet(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let sql = "SELECT min(ask_at) AS at FROM wallet_customer WHERE merchant_id = $1";
+        let row = self.database.query_one_raw(self.statement(sql, [merchant.0.into()])).await.map_err(store_error)?;
+        let at = row.map(|row| row.try_get::<Option<DateTime<Utc>>>("", "at")).transpose().map_err(store_error)?;
+        Ok(at.flatten())
+    }
+
+    async fn methods(
+        &self,
+        merchant: MerchantId,
+        after: Option<PaymentMethodId>,
+        limit: u64,
+    ) -> Result<Vec<MethodView>, StoreError> {
+        self.list_methods(merchant, after, limit).await.map_err(store_error)
+    }
+
+    async fn method(&self, id: PaymentMethodId) -> Result<Option<MethodView>, StoreError> {
+        Ok(self.views_of(&[id]).await.map_err(store_error)?.remove(&id))
+    }
+
+    async fn users_of(&self, id: PaymentMethodId, limit: u64) -> Result<Vec<SubscriptionId>, StoreError> {
+        self.list_users(id, limit).await.map_err(store_error)
+    }
+
+    async fn may_expire(
+        &self,
+        merchant: MerchantId,
+        after: Option<&SubscriptionId>,
+        limit: u64,
+    ) -> Result<Vec<(Subscription, MethodView)>, StoreError> {
+        self.list_expiring(merchant, after, limit).await.map_err(store_error)
+    }
+
+    async fn release_disputes(
+        &self,
+        method: PaymentMethodId,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let at = whole(at);
+        self.transaction(&move |transaction, _| {
+            Box::pin(async move {
+                let sql = "UPDATE payment_method_dispute SET state = 'released', at = $2 WHERE method_id = $1 AND state = 'open'";
+                let values: [Value; 2] = [method.0.into(), at.into()];
+                let released = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected();
+                if released > 0 {
+                    self.audit(transaction, by, "method.released", &method.to_string(), reason, at).await?;
+                }
+                Ok(released)
+            })
+        })
+        .await
+    }
+
+    async fn wallet_summary(&self, merchant: MerchantId, at: DateTime<Utc>) -> Result<WalletSummary, StoreError> {
+        self.summarize(merchant, whole(at)).await.map_err(store_error)
+    }
+}
