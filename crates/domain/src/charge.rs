@@ -361,6 +361,11 @@ pub enum Event {
     NoMethod,
     /// The subscription got a payment method.
     MethodFound,
+    /// A person decided, with evidence of their own, whether it was paid.
+    Judged {
+        /// It was.
+        paid: bool,
+    },
 }
 
 impl Event {
@@ -383,6 +388,7 @@ impl Event {
             Self::NothingToPay => "nothing_to_pay",
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
+            Self::Judged { .. } => "judged",
         }
     }
 }
@@ -427,6 +433,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
     ("parked", "method_found", &["due"]),
+    ("parked", "judged", &["paid", "failed"]),
 ];
 
 /// Why an event was refused.
@@ -509,7 +516,8 @@ impl Charge {
                 | Event::Mismatch
                 | Event::NothingToPay
                 | Event::NoMethod
-                | Event::MethodFound => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::MethodFound
+                | Event::Judged { .. } => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why)?,
             State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
@@ -536,7 +544,8 @@ impl Charge {
             | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -567,7 +576,8 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -606,6 +616,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -643,6 +654,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -674,6 +686,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -688,6 +701,13 @@ impl Charge {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
             Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
+            Event::Judged { paid: true } if why != ParkWhy::NoMethod => Ok(State::Paid { at }),
+            Event::Judged { paid: false } if why != ParkWhy::NoMethod => Ok(State::Failed {
+                class: DeclineClass::Unclassified,
+                code: "judged_not_paid".to_owned(),
+                why: GaveUp::Person,
+                at,
+            }),
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -702,7 +722,8 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::MethodFound
+            | Event::Judged { .. } => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -790,6 +811,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
+                    GaveUp::Person => "a person found that it was not paid",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
@@ -902,6 +924,8 @@ mod tests {
             Event::NothingToPay,
             Event::NoMethod,
             Event::MethodFound,
+            Event::Judged { paid: true },
+            Event::Judged { paid: false },
             Event::LeaseRanOut,
             Event::Succeeded { amount: dollars(7_900) },
             Event::Succeeded { amount: dollars(7_901) },
