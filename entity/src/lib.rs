@@ -8,5 +8,7 @@ pub mod gateway_rate;
 pub mod hold;
 pub mod observation;
 pub mod plan_version;
+pub mod refund;
+pub mod refund_observation;
 pub mod run;
 pub mod subscription;

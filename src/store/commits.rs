@@ -151,7 +151,7 @@ impl DatabaseStore {
         Ok(Committed::Recorded { intents, lost })
     }
 
-    async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
+    pub(super) async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
         let found =
             on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
         found.iter().map(|row| row.try_get("", "id")).collect()

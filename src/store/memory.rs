@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod refunds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +49,7 @@ struct Book {
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
     runs: Vec<(String, String)>,
+    refunds: refunds::Refunds,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,8 @@ mod connect;
 mod failure;
 mod memory;
 mod rate;
+mod refund_rows;
+mod refunds;
 mod rows;
 mod views;
 
