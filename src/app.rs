@@ -9,12 +9,14 @@ use thiserror::Error;
 use domain::charge::Charge;
 use domain::id::Key;
 use domain::plan::Plan;
+use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
-use crate::engine::{Engine, EngineError, Settings};
+use crate::engine::{Engine, EngineError, Refunds, Settings};
 use crate::gateway::CcgGateway;
+use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
@@ -60,6 +62,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The engine.
     pub engine: Engine,
+    /// Refunds, over the same store, clock and rate.
+    pub refunds: Refunds,
     database: DatabaseStore,
     gateway: Option<(CcgGateway, String)>,
 }
@@ -111,7 +115,12 @@ impl App {
             heartbeat: config.engine.heartbeat,
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
-        Ok(Self { store, clock, engine, database, gateway })
+        let port: Arc<dyn RefundGateway> = match &gateway {
+            Some((gateway, _)) => Arc::new(gateway.clone()),
+            None => Arc::new(NoGateway),
+        };
+        let refunds = Refunds::new(engine.clone(), port);
+        Ok(Self { store, clock, engine, refunds, database, gateway })
     }
 
     /// Takes the right to charge; held until the value is dropped.
@@ -227,6 +236,38 @@ impl Gateway for NoGateway {
 
     async fn ask(&self, _: &Question) -> Observation {
         no_gateway(Asked::ByKey)
+    }
+}
+
+#[async_trait]
+impl RefundGateway for NoGateway {
+    async fn look(&self, _: &Refund) -> Look {
+        Look::NotNow { wait: None, why: "no gateway is configured".to_owned(), rate_limited: false }
+    }
+
+    fn compose_refund(&self, _: &Refund, _: &[PaymentPart]) -> Result<domain::attempt::Body, String> {
+        Err("no gateway is configured".to_owned())
+    }
+
+    async fn send(&self, _: Sendable) -> RefundObservation {
+        no_refund(RefundAsked::Submit)
+    }
+
+    async fn ask_refund(&self, _: &Refund, _: &str) -> RefundObservation {
+        no_refund(RefundAsked::ById)
+    }
+}
+
+fn no_refund(asked: RefundAsked) -> RefundObservation {
+    RefundObservation {
+        asked,
+        event: domain::refund::Event::NotExecuted { wait: None, code: "no_gateway".to_owned() },
+        named: None,
+        http_status: None,
+        gateway_status: None,
+        detail: Some("no gateway is configured".to_owned()),
+        body_sha256: None,
+        request_id: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod decide;
 mod dispatcher;
 mod heartbeat;
 mod pipeline;
+mod refunds;
 mod throttle;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use domain::charge::Limits;
 use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
+
+pub use refunds::{Proposal, RefundRefused, RefundReport, Refunds};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);

@@ -3,6 +3,7 @@
 //! This room names the ports, the domain and `ccg`. It decides nothing about a charge and keeps nothing: it composes, sends
 //! once, asks, and says what was seen.
 
+mod refunds;
 mod verdicts;
 
 use std::time::Instant;

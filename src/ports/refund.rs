@@ -257,7 +257,9 @@ pub trait RefundStore: Send + Sync {
                     return Ok(match refused.why {
                         Why::Final => Learnt::Final,
                         Why::NothingSent => Learnt::Foreign,
-                        Why::OtherId | Why::InFlight | Why::SentOnce | Why::NeedsAPerson => Learnt::Busy,
+                        Why::OtherId | Why::InFlight | Why::SentOnce | Why::NeedsAPerson | Why::TooYoung => {
+                            Learnt::Busy
+                        }
                     });
                 }
             };

@@ -550,6 +550,8 @@ pub enum Why {
     NeedsAPerson,
     /// Another id is known or being asked about.
     OtherId,
+    /// It fell silent so lately that it may still be executed.
+    TooYoung,
 }
 
 /// A refused event: both sides named.

@@ -45,7 +45,7 @@ impl Refund {
             State::Unknown { since, asked, next_at } => {
                 self.leave_unknown(event, at, (since, asked, next_at), limits)?
             }
-            State::Parked { .. } => self.leave_parked(event, at, limits)?,
+            State::Parked { since, .. } => self.leave_parked(event, at, since, limits)?,
             State::Failed { why: FailWhy::Person, .. } => match event {
                 // A person was mistaken, and says so.
                 Event::JudgedRefunded { id } => self.judged(id, at),
@@ -194,7 +194,13 @@ impl Refund {
     }
 
     /// Truth is welcome late: a parked refund still takes an answer about its key, and an id to ask by.
-    fn leave_parked(&mut self, event: Event, at: DateTime<Utc>, limits: &Limits) -> Result<State, Refused> {
+    fn leave_parked(
+        &mut self,
+        event: Event,
+        at: DateTime<Utc>,
+        since: DateTime<Utc>,
+        limits: &Limits,
+    ) -> Result<State, Refused> {
         match event {
             Event::Accepted { id } => Ok(self.accepted(id, at, limits)),
             Event::Completed { id, amount } => Ok(self.completed(id, amount, at)),
@@ -205,6 +211,10 @@ impl Refund {
                 Err(id) => Err(self.refused(&Event::Learnt { id }, Why::OtherId)),
             },
             Event::JudgedRefunded { id } => Ok(self.judged(id, at)),
+            // What was found nowhere a minute ago may be committed a minute from now (reliability.md B5).
+            Event::JudgedNotExecuted if at.signed_duration_since(since) < limits.quiesce => {
+                Err(self.refused(&event, Why::TooYoung))
+            }
             Event::JudgedNotExecuted => {
                 Ok(State::Failed { why: FailWhy::Person, code: "judged_not_executed".to_owned(), at })
             }

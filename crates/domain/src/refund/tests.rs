@@ -193,6 +193,16 @@ fn a_named_id_proves_nothing_and_a_wrong_one_is_forgotten() {
 }
 
 #[test]
+fn a_person_says_not_executed_only_once_the_gateway_has_had_time_to_execute_it() {
+    let limits = Limits::default();
+    let parked = refund(State::Parked { why: ParkWhy::AnswerLost, since: at(0) });
+    let early = parked.clone().step(Event::JudgedNotExecuted, at(899), &limits).unwrap_err();
+    assert_eq!(early.why, Why::TooYoung);
+    let judged = parked.step(Event::JudgedNotExecuted, at(900), &limits).unwrap();
+    assert!(matches!(judged.state, State::Failed { why: FailWhy::Person, .. }));
+}
+
+#[test]
 fn a_pending_refund_is_asked_about_for_a_fortnight_and_then_is_a_persons() {
     let limits = Limits::default();
     let sending = refund(State::Sending { since: at(0), lease_until: at(90) });
