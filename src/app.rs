@@ -7,19 +7,21 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use domain::charge::Charge;
-use domain::id::Key;
+use domain::id::{ChargeId, Key};
 use domain::plan::Plan;
 use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
-use crate::engine::{Engine, EngineError, Refunds, Settings};
+use crate::engine::{Answered, Engine, EngineError, PersonRefused, Refunds, Settings};
 use crate::gateway::CcgGateway;
+use crate::ports::people::CancelReason;
 use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
+pub use crate::gateway::{CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes};
 pub use crate::store::{SchemaStatus, SoleDispatcher};
 
 /// Why the application could not be built or asked.
@@ -161,6 +163,29 @@ impl App {
         let (gateway, url) = self.need_gateway()?;
         let token_lifetime_seconds = gateway.ping().await.map_err(AppError::Gateway)?;
         Ok(Ping { url: url.clone(), token_lifetime_seconds })
+    }
+
+    /// Asks the gateway to give a charge's payment up, and learns what became of it.
+    ///
+    /// # Errors
+    /// [`PersonRefused`], nothing was sent then; [`AppError::Config`] without a gateway.
+    pub async fn cancel_at_gateway(
+        &self,
+        id: ChargeId,
+        reason: CancelReason,
+        by: &str,
+    ) -> Result<Result<Answered, PersonRefused>, AppError> {
+        let (gateway, _) = self.need_gateway()?;
+        Ok(self.engine.cancel_at_gateway(gateway, id, reason, by).await)
+    }
+
+    /// Opens a hosted page at the gateway.
+    ///
+    /// # Errors
+    /// [`AppError::Gateway`] or [`AppError::Config`].
+    pub async fn open_session(&self, new: &NewSession) -> Result<SessionMade, AppError> {
+        let made = self.need_gateway()?.0.open_session(new).await;
+        made.map_err(|(before, why)| if before { AppError::Config(why) } else { AppError::Gateway(why) })
     }
 
     /// What the gateway knows under a key. Reads only.

@@ -4,6 +4,7 @@
 //! (tests/it/contract_*).
 
 pub mod instrument;
+pub mod people;
 pub mod refund;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -408,7 +409,7 @@ pub enum Pressure {
 
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
-pub trait Store: refund::RefundStore + Send + Sync {
+pub trait Store: people::PeopleStore + refund::RefundStore + Send + Sync {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
     /// Is the database reachable and at this binary's schema?

@@ -11,9 +11,12 @@ mod imports;
 mod migrate;
 mod output;
 mod plans;
+mod refunds;
+mod resolve;
 mod run;
 mod schedule;
 mod serve;
+mod sessions;
 mod signals;
 mod subscriptions;
 mod version;
@@ -101,6 +104,12 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
+    /// Refunds of charges
+    #[command(subcommand)]
+    Refunds(refunds::Refunds),
+    /// Hosted pages of the gateway
+    #[command(subcommand)]
+    Session(sessions::Session),
     /// Dates and instants of a rhythm, without a database
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -236,6 +245,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

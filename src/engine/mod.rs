@@ -7,6 +7,7 @@
 mod decide;
 mod dispatcher;
 mod heartbeat;
+mod people;
 mod pipeline;
 mod refunds;
 mod throttle;
@@ -24,7 +25,8 @@ use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
-pub use refunds::{Proposal, RefundRefused, RefundReport, Refunds};
+pub use people::{Answered, PersonRefused};
+pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);

@@ -79,6 +79,60 @@ pub enum RefundRefused {
     Store(#[from] StoreError),
 }
 
+/// What a person found out about a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It was executed, under this id of the gateway's.
+    Refunded {
+        /// The gateway's id.
+        gateway_id: String,
+    },
+    /// It was not executed.
+    NotExecuted,
+}
+
+/// Why a person's word about a refund was not taken.
+#[derive(Debug, Error)]
+pub enum FindingRefused {
+    /// There is no such refund.
+    #[error("there is no refund {0}")]
+    NoRefund(RefundId),
+    /// Its state allows no such thing, or not yet.
+    #[error("the refund is {word}: {why}")]
+    NotSo {
+        /// The refund's word.
+        word: &'static str,
+        /// What would be needed.
+        why: &'static str,
+    },
+    /// The gateway has answered, and its word counts.
+    #[error("the gateway answered, and the refund is {word} now: nothing is left to decide")]
+    AnsweredInstead {
+        /// The refund's word.
+        word: &'static str,
+    },
+    /// The gateway says that the id belongs to something else.
+    #[error("the gateway says that {0} is another refund: look for the right id")]
+    OtherRefund(String),
+    /// More would have gone back than was collected.
+    #[error(
+        "more would have gone back than was collected: another refund of the charge counts already, resolve that first"
+    )]
+    Overdrawn,
+    /// Somebody else moved it meanwhile.
+    #[error("somebody else moved the refund meanwhile: look again")]
+    Overtaken,
+    /// The engine or its store failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl From<StoreError> for FindingRefused {
+    fn from(error: StoreError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
 /// Sends and asks about refunds; cheap to clone.
 #[derive(Clone)]
 pub struct Refunds {
@@ -227,6 +281,114 @@ impl Refunds {
                 return Ok(found);
             }
             self.engine.inner.clock.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Asks the gateway about a refund now: by the id that is known, or by one that a person names.
+    ///
+    /// # Errors
+    /// [`FindingRefused`].
+    pub async fn ask_now(
+        &self,
+        id: RefundId,
+        gateway_id: Option<&str>,
+        by: &str,
+    ) -> Result<RefundRecord, FindingRefused> {
+        self.engine.compare_clocks().await?;
+        let record = self.store().refund(id).await?.ok_or(FindingRefused::NoRefund(id))?;
+        let word = record.refund.state.word();
+        let named = gateway_id.or(record.refund.known_as()).map(ToOwned::to_owned).ok_or(FindingRefused::NotSo {
+            word,
+            why: "there is no id to ask by: find it in the vendor's dashboard or report, and name it with --gateway-id",
+        })?;
+        let before = self.decided(record.claimed(), Event::Learnt { id: named.clone() }, by, None).await?;
+        let asked = self.ask(before, &CancellationToken::new()).await?;
+        let found = self.store().refund(id).await?.ok_or(FindingRefused::NoRefund(id))?;
+        // The machine forgets an id that is proven wrong.
+        if asked.is_some() && found.refund.known_as() != Some(named.as_str()) {
+            return Err(FindingRefused::OtherRefund(named));
+        }
+        Ok(found)
+    }
+
+    /// Keeps what a person found out, after the gateway was asked where there is an id to ask by.
+    ///
+    /// # Errors
+    /// [`FindingRefused`]; nothing was decided then.
+    pub async fn judge(
+        &self,
+        id: RefundId,
+        finding: &Finding,
+        by: &str,
+        note: &str,
+    ) -> Result<RefundRecord, FindingRefused> {
+        self.engine.compare_clocks().await?;
+        let mut record = self.store().refund(id).await?.ok_or(FindingRefused::NoRefund(id))?;
+        let was_final = record.refund.state.next_at().is_none() && !matches!(record.refund.state, State::Parked { .. });
+        let named = match finding {
+            Finding::Refunded { gateway_id } => Some(gateway_id.as_str()),
+            Finding::NotExecuted => None,
+        };
+        let known = named.is_some() || record.refund.known_as().is_some();
+        if matches!(record.refund.state, State::Parked { .. } | State::Unknown { .. }) && known {
+            record = self.ask_now(id, named, by).await?;
+            if record.refund.state.next_at().is_none() && !matches!(record.refund.state, State::Parked { .. }) {
+                return match (finding, &record.refund.state) {
+                    (Finding::Refunded { .. }, State::Refunded { .. }) => Ok(record),
+                    _ => Err(FindingRefused::AnsweredInstead { word: record.refund.state.word() }),
+                };
+            }
+        }
+        let event = match (finding, &record.refund.state) {
+            (Finding::NotExecuted, State::Recorded { .. }) => Event::Withdraw,
+            (Finding::NotExecuted, _) => Event::JudgedNotExecuted,
+            (Finding::Refunded { gateway_id }, _) => Event::JudgedRefunded { id: gateway_id.clone() },
+        };
+        let decided = self.decided(record.claimed(), event, by, Some(note)).await;
+        match decided {
+            Ok(_) => self.store().refund(id).await?.ok_or(FindingRefused::NoRefund(id)),
+            Err(FindingRefused::NotSo { word, .. }) if was_final => {
+                Err(FindingRefused::NotSo { word, why: "that is final" })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A person's step.
+    async fn decided(
+        &self,
+        before: Claimed<Refund>,
+        event: Event,
+        by: &str,
+        note: Option<&str>,
+    ) -> Result<Claimed<Refund>, FindingRefused> {
+        let (at, limits) = (self.engine.now(), &self.engine.inner.settings.limits);
+        let word = before.value.state.word();
+        let after = before.value.clone().step(event, at, limits).map_err(|refused| {
+            let why = match refused.why {
+                refund::Why::TooYoung => {
+                    "it fell silent so lately that the gateway may still execute it: wait a quarter of an hour"
+                }
+                refund::Why::InFlight => "it is being sent or asked about: autopay still finds out on its own",
+                refund::Why::OtherId => "another id is known or being asked about",
+                refund::Why::NothingSent => "nothing was sent for it: `--as not-executed` withdraws it",
+                refund::Why::Final => "that is final",
+                refund::Why::SentOnce | refund::Why::NeedsAPerson => "its state does not allow it",
+            };
+            FindingRefused::NotSo { word, why }
+        })?;
+        let verdict = RefundVerdict {
+            before,
+            after: Some(after.clone()),
+            observations: Vec::new(),
+            by: by.to_owned(),
+            note: note.map(ToOwned::to_owned),
+            at,
+        };
+        match self.store().commit_refund(&verdict).await? {
+            Kept::Applied(fence) => Ok(Claimed { value: after, fence }),
+            Kept::Stale => Err(FindingRefused::Overtaken),
+            Kept::Overdrawn => Err(FindingRefused::Overdrawn),
         }
     }
 

@@ -305,7 +305,11 @@ impl DatabaseStore {
         self.transaction(&move |transaction, _| Box::pin(self.verdicts(transaction, verdicts))).await
     }
 
-    async fn verdicts(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<VerdictsCommitted, DbErr> {
+    pub(super) async fn verdicts(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+    ) -> Result<VerdictsCommitted, DbErr> {
         let applied = self.settle_charges(on, verdicts).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;

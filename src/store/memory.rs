@@ -1,5 +1,6 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod people;
 mod refunds;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,6 +11,7 @@ mod commits;
 mod connect;
 mod failure;
 mod memory;
+mod people;
 mod rate;
 mod refund_rows;
 mod refunds;

@@ -525,6 +525,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("unknown", "silent", &["unknown", "parked"]),
     ("unknown", "mismatch", &["parked"]),
     ("unknown", "learnt", &["unknown"]),
+    ("unknown", "judged_refunded", &["refunded"]),
     ("parked", "accepted", &["settling"]),
     ("parked", "completed", &["refunded", "parked"]),
     ("parked", "partly_completed", &["partly_refunded", "parked"]),

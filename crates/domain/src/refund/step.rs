@@ -182,13 +182,14 @@ impl Refund {
                 Ok(()) => Ok(State::Unknown { since, asked, next_at: at }),
                 Err(id) => Err(self.refused(&Event::Learnt { id }, Why::OtherId)),
             },
+            // Nobody confirmed the id yet, and a person vouches for it.
+            Event::JudgedRefunded { id } => Ok(self.judged(id, at)),
             Event::Send => Err(self.refused(&event, Why::SentOnce)),
             Event::PutOff { .. }
             | Event::Refuse { .. }
             | Event::Withdraw
             | Event::LeaseRanOut
             | Event::KeyUsed
-            | Event::JudgedRefunded { .. }
             | Event::JudgedNotExecuted => Err(self.refused(&event, Why::InFlight)),
         }
     }
