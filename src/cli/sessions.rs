@@ -10,6 +10,7 @@ use super::Context;
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column};
 use crate::app::{NewSession, SESSION_MODES};
+use crate::files::roster::REFERENCE_KEY;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Session {
@@ -60,7 +61,7 @@ fn customer(text: &str) -> Result<Customer, String> {
     if text.is_empty() || text.chars().count() > 100 || text.chars().any(char::is_control) {
         return Err("write hsid:UUID, enterprise:DIGITS, or a reference of at most 100 characters".to_owned());
     }
-    let metadata = BTreeMap::from([("reference".to_owned(), text.to_owned())]);
+    let metadata = BTreeMap::from([(REFERENCE_KEY.to_owned(), text.to_owned())]);
     Ok(Customer { metadata, ..Customer::default() })
 }
 

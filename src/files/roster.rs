@@ -54,7 +54,7 @@ const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
 /// The metadata key under which the owner's own customer id goes to the gateway.
-const REFERENCE_KEY: &str = "customerId";
+pub(crate) const REFERENCE_KEY: &str = "customerId";
 
 /// What a roster is read against.
 #[derive(Debug, Clone, Copy)]

@@ -336,3 +336,136 @@ fn of_failed_question(merchant: MerchantId, refund: &Refund, error: &CallError) 
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::id::{ChargeId, Key, RefundId, SubscriptionId};
+    use domain::money::Currency;
+    use domain::refund::{Reason, State};
+    use serde_json::json;
+
+    fn merchant() -> MerchantId {
+        "11111111-1111-4111-8111-111111111111".parse().unwrap()
+    }
+
+    fn ours() -> Refund {
+        let charge = ChargeId(Uuid::from_u128(3));
+        let at = chrono::DateTime::UNIX_EPOCH;
+        Refund {
+            id: RefundId::of(charge, 1),
+            charge,
+            number: 1,
+            merchant: merchant(),
+            subscription: SubscriptionId::parse("sub-1").unwrap(),
+            key: Key(Uuid::from_u128(5)),
+            payment_id: "pay-1".to_owned(),
+            amount: Money::new(500, Currency::USD),
+            whole: false,
+            reason: Reason::parse("returned").unwrap(),
+            recorded_at: at,
+            gateway_id: None,
+            hint: None,
+            state: State::Sending { since: at, lease_until: at },
+        }
+    }
+
+    fn event(status: &str, more: &serde_json::Value) -> Event {
+        let mut json =
+            json!({"id": "rf-1", "merchantTransactionId": ours().key.to_string(), "status": status, "amount": 500});
+        for (name, value) in more.as_object().unwrap() {
+            json[name] = value.clone();
+        }
+        of_refund(merchant(), &ours(), &serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn each_documented_status_means_one_thing_under_both_names() {
+        let (id, amount) = ("rf-1".to_owned(), Money::new(500, Currency::USD));
+        for done in ["COMPLETED", "REFUNDED"] {
+            assert_eq!(event(done, &json!({})), Event::Completed { id: id.clone(), amount });
+        }
+        for failed in ["FAILED", "REFUND_FAILED"] {
+            assert!(matches!(event(failed, &json!({})), Event::Declined { id: Some(_), .. }));
+        }
+        for open in ["INITIATED", "PENDING", "A_WORD_OF_NEXT_YEAR"] {
+            assert_eq!(event(open, &json!({})), Event::Accepted { id: id.clone() });
+        }
+        let parts = json!([{"amount": 200, "status": "COMPLETED"}, {"amount": 300, "status": "FAILED",
+            "error": {"title": "REFUND_ERROR", "errorDetails": [{"code": "method_canceled", "message": "gone"}]}}]);
+        for partly in ["PARTIAL_SUCCESS", "PARTIAL_REFUND"] {
+            let given_back = Money::new(200, Currency::USD);
+            let expected = Event::PartlyCompleted { id: id.clone(), given_back, code: "method_canceled".to_owned() };
+            assert_eq!(event(partly, &json!({"refundAllocations": parts})), expected);
+        }
+        // A done refund that names no amount proves none.
+        assert_eq!(event("COMPLETED", &json!({"amount": null})), Event::Silent);
+    }
+
+    #[test]
+    fn a_refund_of_somebody_else_is_a_mismatch_and_one_without_a_key_proves_nothing() {
+        for other in [
+            json!({"merchantTransactionId": "another"}),
+            json!({"payment": {"id": "pay-2"}}),
+            json!({"merchant": {"id": "22222222-2222-4222-8222-222222222222"}}),
+        ] {
+            assert_eq!(event("COMPLETED", &other), Event::Mismatch, "{other}");
+        }
+        assert_eq!(event("COMPLETED", &json!({"merchantTransactionId": null})), Event::Silent);
+    }
+
+    fn evidence(status: u16, title: &str, detail: &str) -> Box<Evidence> {
+        Box::new(Evidence {
+            http_status: Some(status),
+            title: Some(title.to_owned()),
+            detail: Some(detail.to_owned()),
+            ..Evidence::default()
+        })
+    }
+
+    #[test]
+    fn a_create_is_failed_only_where_it_provably_made_nothing() {
+        let of = |error: CallError| submitted(merchant(), &ours(), &Err(CreateRefundError::from(error))).event;
+        let rejected = of(CallError::Rejected { evidence: evidence(400, "INVALID_REQUEST", "paymentId not found") });
+        assert_eq!(rejected, Event::Rejected { code: "paymentId not found".to_owned() });
+        let used = evidence(400, "INVALID_REQUEST", "merchantTransactionId already used");
+        assert_eq!(of(CallError::Rejected { evidence: used }), Event::KeyUsed);
+        for error in [
+            CallError::Forbidden { evidence: evidence(403, "FORBIDDEN", "no") },
+            CallError::NotFound { evidence: evidence(404, "NOT_FOUND", "no") },
+            CallError::Processing { evidence: evidence(422, "REFUND_ERROR", "failed") },
+            CallError::Unprocessable { evidence: evidence(406, "NOT_ACCEPTABLE", "no") },
+            CallError::Ambiguous { why: Ambiguity::Status(503), evidence: evidence(503, "", "") },
+            CallError::Ambiguous { why: Ambiguity::TimedOut, evidence: Box::default() },
+            CallError::Ambiguous { why: Ambiguity::WrongPayment { field: "id" }, evidence: evidence(202, "", "") },
+        ] {
+            assert_eq!(of(error.clone()), Event::Silent, "{error}");
+        }
+        for error in [
+            CallError::RateLimited { evidence: evidence(429, "", "") },
+            CallError::Unauthorized { evidence: evidence(401, "UNAUTHORIZED", "") },
+        ] {
+            assert!(matches!(of(error), Event::NotExecuted { .. }));
+        }
+    }
+
+    #[test]
+    fn a_failure_without_the_refund_counts_only_of_an_id_that_is_proven_ours() {
+        let error = |title| Err(CallError::Processing { evidence: evidence(422, title, "declined") });
+        let proven = Refund { gateway_id: Some("rf-1".to_owned()), ..ours() };
+        let hinted = Refund { hint: Some("rf-1".to_owned()), ..ours() };
+        assert!(matches!(asked(merchant(), &proven, &error("REFUND_ERROR")).event, Event::Declined { .. }));
+        assert_eq!(asked(merchant(), &proven, &error("NOT_ACCEPTABLE")).event, Event::Silent);
+        assert_eq!(asked(merchant(), &hinted, &error("REFUND_ERROR")).event, Event::Silent);
+    }
+
+    #[test]
+    fn an_answer_that_proves_nothing_may_still_name_the_refund() {
+        let shown = json!({"id": "rf-1", "merchantTransactionId": ours().key.to_string(), "status": "PENDING"});
+        let mut carried = evidence(422, "REFUND_ERROR", "strange");
+        carried.refund = Some(Box::new(serde_json::from_value(shown).unwrap()));
+        let error = CreateRefundError::from(CallError::Processing { evidence: carried });
+        let seen = submitted(merchant(), &ours(), &Err(error));
+        assert_eq!((seen.event, seen.named.as_deref()), (Event::Silent, Some("rf-1")));
+    }
+}

@@ -192,7 +192,7 @@ fn what_needs_the_gateway_says_which_settings_are_missing() {
 }
 
 /// A folder whose gateway is a sandbox.
-async fn with_sandbox() -> (Bench, Sandbox) {
+pub(crate) async fn with_sandbox() -> (Bench, Sandbox) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
     let mut bench = Bench::with_plans();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
@@ -206,7 +206,7 @@ async fn with_sandbox() -> (Bench, Sandbox) {
 }
 
 /// A roster that is due by now, whatever the day: a plan of every day at midnight, from yesterday's import on.
-fn due_now(bench: &Bench, ids: &[&str]) {
+pub(crate) fn due_now(bench: &Bench, ids: &[&str]) {
     let daily = PLAN
         .replace("1 month", "1 day")
         .replace("06:00:00", "00:00:00")

@@ -5,11 +5,13 @@
 mod architecture;
 mod cli_book;
 mod cli_plain;
+mod cli_refunds;
 mod cli_support;
 mod contract_refunds;
 mod contract_store;
 mod crash;
 mod journeys;
+mod people;
 mod postgres;
 mod properties;
 mod refund_storm;

@@ -46,11 +46,11 @@ impl Refund {
                 self.leave_unknown(event, at, (since, asked, next_at), limits)?
             }
             State::Parked { since, .. } => self.leave_parked(event, at, since, limits)?,
-            State::Failed { why: FailWhy::Person, .. } => match event {
+            State::Failed { why: FailWhy::Person, .. } => {
                 // A person was mistaken, and says so.
-                Event::JudgedRefunded { id } => self.judged(id, at),
-                other => return Err(self.refused(&other, Why::Final)),
-            },
+                let Event::JudgedRefunded { id } = event else { return Err(self.refused(&event, Why::Final)) };
+                self.judged(id, at)
+            }
             State::Failed { .. } | State::Refunded { .. } | State::PartlyRefunded { .. } => {
                 return Err(self.refused(&event, Why::Final));
             }
