@@ -133,7 +133,7 @@ async fn resolve_charge(id: ChargeId, command: &Resolve, app: &App, context: &Co
     let note = note(command, charge.amount, if paid { "paid" } else { "not paid" })?;
     let note = PersonsNote { by: person(), action: "charge.judged", detail: note };
     let charge = app.engine.judge(id, paid, &note).await.map_err(|why| refused(id, why))?;
-    print(&Answered { charge: charge.clone(), seen: None, said: None }, context)?;
+    print(&Answered { charge, seen: None, said: None }, context)?;
     Ok(Exit::Done)
 }
 

@@ -149,7 +149,7 @@ impl std::fmt::Debug for Refunds {
 /// Where a refund was left by one look at it.
 enum Left {
     /// Moved to where it stands now, sent on the way or not.
-    Moved { refund: Refund, sent: bool },
+    Moved { refund: Box<Refund>, sent: bool },
     /// It waits as it was.
     Waits,
     /// Somebody else has it.
@@ -444,7 +444,7 @@ impl Refunds {
                 }
             }
             State::Settling { .. } | State::Unknown { .. } => match self.ask(record.claimed(), stop).await? {
-                Some(refund) => Ok(Left::Moved { refund, sent: false }),
+                Some(refund) => Ok(Left::Moved { refund: Box::new(refund), sent: false }),
                 None => Ok(Left::Waits),
             },
             State::Refunded { .. } | State::PartlyRefunded { .. } | State::Failed { .. } | State::Parked { .. } => {
@@ -466,7 +466,7 @@ impl Refunds {
         match self.store().commit_refund(&verdict).await? {
             Kept::Applied(_) => {
                 tell(&after);
-                Ok(Left::Moved { refund: after, sent: false })
+                Ok(Left::Moved { refund: Box::new(after), sent: false })
             }
             Kept::Stale | Kept::Overdrawn => Ok(Left::Taken),
         }
@@ -514,7 +514,7 @@ impl Refunds {
             })
             .await?
         {
-            Kept::Applied(_) => Ok(Left::Moved { refund: after, sent: false }),
+            Kept::Applied(_) => Ok(Left::Moved { refund: Box::new(after), sent: false }),
             Kept::Stale | Kept::Overdrawn => Ok(Left::Taken),
         }
     }
@@ -541,7 +541,7 @@ impl Refunds {
             match store.begin_refund(&intent).await? {
                 Begun::Committed(sendable) => {
                     let sent = sendable.claimed();
-                    let answer = self.gateway.send(sendable).await;
+                    let answer = self.gateway.send(*sendable).await;
                     let at = self.engine.now();
                     return self.learn(sent, answer, at, stop).await;
                 }
@@ -567,7 +567,7 @@ impl Refunds {
         let id = sent.value.id;
         let Some(learnt) = self.keep(sent, answer, at).await? else { return Ok(Left::Taken) };
         if !matches!(learnt.value.state, State::Settling { .. }) || stop.is_cancelled() {
-            return Ok(Left::Moved { refund: learnt.value, sent: true });
+            return Ok(Left::Moved { refund: Box::new(learnt.value), sent: true });
         }
         let inner = &self.engine.inner;
         if !inner.clock.is_turned() {
@@ -580,7 +580,7 @@ impl Refunds {
                 learnt.value
             }
         };
-        Ok(Left::Moved { refund, sent: true })
+        Ok(Left::Moved { refund: Box::new(refund), sent: true })
     }
 
     /// Asks by the id there is; `None` when there was no asking now.

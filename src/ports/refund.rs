@@ -97,7 +97,7 @@ pub struct RefundIntent {
 #[derive(Debug)]
 pub enum Begun {
     /// Committed: send it.
-    Committed(Sendable),
+    Committed(Box<Sendable>),
     /// Holds changed since they were looked at; nothing was recorded.
     HoldsChanged,
     /// Somebody else moved it, or the charge is no longer paid or is disputed; nothing was recorded.

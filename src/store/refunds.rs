@@ -308,7 +308,8 @@ impl DatabaseStore {
         }
         let detail = audit_detail(after, Some(&format!("key {}", after.key)));
         self.audit(on, "autopay", "refund.sending", &after.charge.to_string(), &detail, whole(*at)).await?;
-        Ok(Begun::Committed(Sendable::by_commit(after.clone(), body.clone(), before.fence.saturating_add(1))))
+        let sendable = Sendable::by_commit(after.clone(), body.clone(), before.fence.saturating_add(1));
+        Ok(Begun::Committed(Box::new(sendable)))
     }
 
     async fn move_refund(&self, on: &DatabaseTransaction, verdict: &RefundVerdict) -> Result<Kept, DbErr> {

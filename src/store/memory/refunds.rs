@@ -234,7 +234,7 @@ impl RefundStore for MemoryStore {
         row.leased_until = None;
         let sendable = Sendable::by_commit(after.clone(), body.clone(), row.record.version);
         note(&mut book, after, *at, "autopay", "refund.sending", Some(&format!("key {}", after.key)));
-        Ok(Begun::Committed(sendable))
+        Ok(Begun::Committed(Box::new(sendable)))
     }
 
     async fn commit_refund(&self, verdict: &RefundVerdict) -> Result<Kept, StoreError> {
