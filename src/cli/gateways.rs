@@ -34,7 +34,7 @@ const CODES: &[Column] = &[
     Column::text("calls"),
     Column::text("contract"),
     Column::text("class"),
-    Column::text("autopay_does"),
+    Column::text("reaction"),
 ];
 
 /// The table comes from the code: the client's list of errors, put through autopay's own verdicts.

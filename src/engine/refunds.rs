@@ -305,7 +305,8 @@ impl Refunds {
         let asked = self.ask(before, &CancellationToken::new()).await?;
         let found = self.store().refund(id).await?.ok_or(FindingRefused::NoRefund(id))?;
         // The machine forgets an id that is proven wrong.
-        if asked.is_some() && found.refund.known_as() != Some(named.as_str()) {
+        let kept = found.refund.known_as().is_some_and(|known| known.eq_ignore_ascii_case(&named));
+        if asked.is_some() && !kept {
             return Err(FindingRefused::OtherRefund(named));
         }
         Ok(found)

@@ -170,13 +170,13 @@ fn every_code_of_the_contract_has_a_reaction() {
     assert!(codes.len() >= ccg::codes::CODES.len());
     for code in codes {
         let filled = |name: &str| code[name].as_str().is_some_and(|text| !text.is_empty());
-        assert!(filled("calls") && filled("contract") && filled("class") && filled("autopay_does"), "{code}");
+        assert!(filled("calls") && filled("contract") && filled("class") && filled("reaction"), "{code}");
     }
     let of = |call: &str, message: &str| {
         let row = codes.iter().find(|code| {
             code["message"] == message && code["calls"].as_str().unwrap().split(' ').any(|one| one == call)
         });
-        row.unwrap_or_else(|| panic!("{call} {message}"))["autopay_does"].as_str().unwrap()
+        row.unwrap_or_else(|| panic!("{call} {message}"))["reaction"].as_str().unwrap()
     };
     assert!(of("create_refund", "merchantTransactionId already used").contains("never sent again"));
     assert!(of("get_payment", "access_token is missing").contains("asked again"));
