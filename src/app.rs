@@ -7,21 +7,25 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use domain::charge::Charge;
-use domain::id::Key;
+use domain::id::{ChargeId, Key};
 use domain::plan::Plan;
+use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
-use crate::engine::{Engine, EngineError, Settings, WalletKeeper};
+use crate::engine::{Answered, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper};
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
 use crate::ports::instrument::InstrumentEar;
+use crate::ports::people::CancelReason;
+use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
+pub use crate::gateway::{CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes};
 pub use crate::store::{SchemaStatus, SoleDispatcher};
 
 /// Why the application could not be built or asked.
@@ -68,6 +72,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The engine.
     pub engine: Engine,
+    /// Refunds, over the same store, clock and rate.
+    pub refunds: Refunds,
     database: DatabaseStore,
     gateway: Option<(CcgGateway, String)>,
 }
@@ -131,8 +137,13 @@ impl App {
             heartbeat: config.engine.heartbeat,
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
+        let port: Arc<dyn RefundGateway> = match &gateway {
+            Some((gateway, _)) => Arc::new(gateway.clone()),
+            None => Arc::new(NoGateway),
+        };
+        let refunds = Refunds::new(engine.clone(), port);
         let (inbox, disputes) = (Arc::new(database.clone()), Arc::new(database.clone()));
-        Ok(Self { store, inbox, disputes, clock, engine, database, gateway })
+        Ok(Self { store, inbox, disputes, clock, engine, refunds, database, gateway })
     }
 
     /// The intake of what a door keeps.
@@ -145,7 +156,10 @@ impl App {
             store: Arc::clone(&self.store),
             doorman,
             clock: Arc::clone(&self.clock),
-            ears: Ears::default(),
+            ears: Ears {
+                instruments: Some(self.instrument_ear()),
+                refunds: Some(Arc::new(RefundListener::new(Arc::clone(&self.store)))),
+            },
             merchant: settings.merchant,
             limits: settings.limits.clone(),
             bell,
@@ -205,6 +219,29 @@ impl App {
     /// [`AppError::Config`] without a gateway.
     pub fn wallet_keeper(&self) -> Result<WalletKeeper, AppError> {
         Ok(WalletKeeper::new(self.engine.clone(), Arc::new(self.need_gateway()?.0.clone())))
+    }
+
+    /// Asks the gateway to give a charge's payment up, and learns what became of it.
+    ///
+    /// # Errors
+    /// [`PersonRefused`], nothing was sent then; [`AppError::Config`] without a gateway.
+    pub async fn cancel_at_gateway(
+        &self,
+        id: ChargeId,
+        reason: CancelReason,
+        by: &str,
+    ) -> Result<Result<Answered, PersonRefused>, AppError> {
+        let (gateway, _) = self.need_gateway()?;
+        Ok(self.engine.cancel_at_gateway(gateway, id, reason, by).await)
+    }
+
+    /// Opens a hosted page at the gateway.
+    ///
+    /// # Errors
+    /// [`AppError::Gateway`] or [`AppError::Config`].
+    pub async fn open_session(&self, new: &NewSession) -> Result<SessionMade, AppError> {
+        let made = self.need_gateway()?.0.open_session(new).await;
+        made.map_err(|(before, why)| if before { AppError::Config(why) } else { AppError::Gateway(why) })
     }
 
     /// What the gateway knows under a key. Reads only.
@@ -297,6 +334,38 @@ impl Gateway for NoGateway {
 
     async fn ask(&self, _: &Question) -> Observation {
         no_gateway(Asked::ByKey)
+    }
+}
+
+#[async_trait]
+impl RefundGateway for NoGateway {
+    async fn look(&self, _: &Refund) -> Look {
+        Look::NotNow { wait: None, why: "no gateway is configured".to_owned(), rate_limited: false }
+    }
+
+    fn compose_refund(&self, _: &Refund, _: &[PaymentPart]) -> Result<domain::attempt::Body, String> {
+        Err("no gateway is configured".to_owned())
+    }
+
+    async fn send(&self, _: Sendable) -> RefundObservation {
+        no_refund(RefundAsked::Submit)
+    }
+
+    async fn ask_refund(&self, _: &Refund, _: &str) -> RefundObservation {
+        no_refund(RefundAsked::ById)
+    }
+}
+
+fn no_refund(asked: RefundAsked) -> RefundObservation {
+    RefundObservation {
+        asked,
+        event: domain::refund::Event::NotExecuted { wait: None, code: "no_gateway".to_owned() },
+        named: None,
+        http_status: None,
+        gateway_status: None,
+        detail: Some("no gateway is configured".to_owned()),
+        body_sha256: None,
+        request_id: None,
     }
 }
 

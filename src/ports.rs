@@ -5,6 +5,8 @@
 
 pub mod dispute;
 pub mod instrument;
+pub mod people;
+pub mod refund;
 pub mod wallet;
 pub mod webhooks;
 
@@ -518,7 +520,7 @@ pub enum Pressure {
 
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
-pub trait Store: wallet::WalletStore + Send + Sync {
+pub trait Store: people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
     /// Is the database reachable and at this binary's schema?

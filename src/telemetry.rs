@@ -81,6 +81,7 @@ pub const FIELDS: &[&str] = &[
     "pressure",
     "quarantined",
     "reason",
+    "refund_id",
     "refused",
     "request_id",
     "retry_after_ms",
@@ -143,6 +144,10 @@ pub mod name {
     pub const HOLD_ACTIVE: &str = "autopay_hold_active";
     /// Always 1.
     pub const BUILD_INFO: &str = "autopay_build_info";
+    /// Refunds moved.
+    pub const REFUNDS: &str = "autopay_refunds_total";
+    /// Refunds whose outcome is not known now.
+    pub const REFUND_OUTCOME_UNKNOWN: &str = "autopay_refund_outcome_unknown";
     /// Rows set aside.
     pub const QUARANTINED: &str = "autopay_quarantined_total";
     /// Deliveries at the door.
@@ -177,6 +182,12 @@ pub const METRICS: &[Metric] = &[
         name: name::GATEWAY_REQUEST_DURATION,
         kind: Kind::Histogram,
         help: "Time of calls to the gateway, by call and outcome.",
+    },
+    Metric { name: name::REFUNDS, kind: Kind::Counter, help: "Steps of refunds, by the state they led to." },
+    Metric {
+        name: name::REFUND_OUTCOME_UNKNOWN,
+        kind: Kind::Gauge,
+        help: "Refunds whose outcome is not known now: a person must look.",
     },
     Metric { name: name::HOLD_ACTIVE, kind: Kind::Gauge, help: "Holds in force." },
     Metric {
@@ -232,7 +243,7 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
-    for gauge in [name::OUTCOME_UNKNOWN, name::CHARGES_DUE, name::HOLD_ACTIVE] {
+    for gauge in [name::OUTCOME_UNKNOWN, name::REFUND_OUTCOME_UNKNOWN, name::CHARGES_DUE, name::HOLD_ACTIVE] {
         metrics::gauge!(gauge).set(0.0);
     }
     metrics::counter!(name::QUARANTINED).absolute(0);
@@ -248,11 +259,12 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
     Ok(handle)
 }
 
-/// Has this process submitted a payment, by what it measured?
+/// Has this process submitted a payment or a refund, by what it measured?
 #[must_use]
 pub fn payments_submitted(rendered: &str) -> bool {
     let count = format!("{}_count{{", name::GATEWAY_REQUEST_DURATION);
-    rendered.lines().any(|line| line.starts_with(&count) && line.contains("call=\"create\""))
+    let sent = ["call=\"create\"", "call=\"refund_create\""];
+    rendered.lines().any(|line| line.starts_with(&count) && sent.iter().any(|call| line.contains(call)))
 }
 
 /// Where log lines go and what they look like.

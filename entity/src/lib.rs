@@ -11,6 +11,8 @@ pub mod hold;
 pub mod observation;
 pub mod payment_method;
 pub mod plan_version;
+pub mod refund;
+pub mod refund_observation;
 pub mod run;
 pub mod subscription;
 pub mod wallet_customer;

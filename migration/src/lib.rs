@@ -6,6 +6,7 @@ mod m20261122_000001_the_main_job;
 mod m20261126_000002_charges_out_of_reach;
 mod m20261126_000002_webhooks;
 mod m20261126_000003_wallet;
+mod m20261126_000004_refunds;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000002_charges_out_of_reach::Migration),
             Box::new(m20261126_000002_webhooks::Migration),
             Box::new(m20261126_000003_wallet::Migration),
+            Box::new(m20261126_000004_refunds::Migration),
         ]
     }
 }

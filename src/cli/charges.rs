@@ -1,10 +1,11 @@
-//! `autopay charges`: reads only.
+//! `autopay charges`: what is recorded, and what people do about it. The reading half; the rest stands in `refunds` and `resolve`.
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
 use domain::charge::{Charge, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
+use domain::money::Money;
 
 use super::Context;
 use super::exit::{Exit, Problem, Stop};
@@ -13,6 +14,7 @@ use super::schedule::date;
 use super::subscriptions::LIMIT;
 use crate::app::App;
 use crate::ports::dispute::DisputeView;
+use crate::ports::refund::RefundRecord;
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Damaged, Listed};
 
 /// Rows read at once.
@@ -51,6 +53,29 @@ pub(super) enum Charges {
         /// The charge's id
         id: ChargeId,
     },
+    /// Records a refund of a paid charge, whole or in part; it is sent once, by `serve`, `run once` or `--wait`
+    #[command(after_help = "Examples:\n  \
+        autopay charges refund ch_0f8d… --amount 12.00 --reason \"returned one of three\" --dry-run\n  \
+        autopay charges refund ch_0f8d… --reason \"order cancelled\" --confirm 79.00 --wait\n\n\
+        Giving back all that is left needs the amount typed back with --confirm.\n\
+        Exit codes: 0 recorded (with --wait: refunded), 2 wrong usage, 5 not found, 7 it cannot be refunded, 9 still under way after \
+        --wait, 10 nothing went back, 11 database or gateway unavailable, 12 outcome unknown: never refund it by other means.")]
+    Refund(super::refunds::Refund),
+    /// Asks the gateway to give up a payment that it has not finished (a hold, a bank debit not under way)
+    #[command(after_help = "Example:\n  autopay charges cancel ch_0f8d… --reason requested-by-customer\n\n\
+        The request is recorded before it is sent; what became of the payment is learnt by asking.\n\
+        Exit codes: 0 given up, 2 wrong usage, 5 not found, 7 not in a state for that, 9 not decided yet: autopay keeps asking, \
+        10 the payment went through all the same, 11 database or gateway unavailable, 12 outcome unknown.")]
+    Cancel(super::resolve::Cancel),
+    /// Asks the gateway about a charge (ch_…) or refund (re_…) now, or keeps a person's finding about one it never answered for
+    #[command(after_help = "Examples:\n  \
+        autopay charges resolve ch_0f8d… --ask\n  \
+        autopay charges resolve ch_0f8d… --as not-paid --reason \"not in the payout report of 3 March\" --confirm 79.00\n  \
+        autopay charges resolve re_77aa… --as refunded --gateway-id 9f0c1d52-… --reason \"seen in the dashboard\" --confirm 12.00\n\n\
+        The gateway is asked first, and its word counts. A finding is kept in the audit with its reason.\n\
+        Exit codes: 0 known now, 2 wrong usage, 5 not found, 7 not in a state for that, or the gateway says otherwise, \
+        9 autopay still asks on its own, 11 database or gateway unavailable, 12 outcome unknown.")]
+    Resolve(super::resolve::Resolve),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +121,7 @@ const COLUMNS: &[Column] = &[
     Column::text("due_at"),
     Column::number("attempt"),
     Column::text("next_at"),
+    Column::text("refunded"),
     Column::text("note"),
 ];
 const SHOW: &[Column] = &[
@@ -118,6 +144,8 @@ const SHOW: &[Column] = &[
     Column::number("not_executed"),
     Column::number("declined"),
     Column::text("attempts"),
+    Column::text("refunded"),
+    Column::text("refunds"),
 ];
 const ATTEMPTS: &[Column] = &[
     Column::number("number"),
@@ -142,7 +170,15 @@ fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
     columns.iter().map(cell).collect()
 }
 
-fn row(listed: &Listed<Charge>) -> Vec<Cell> {
+/// The id of a charge that can be read.
+const fn whole_id(listed: &Listed<Charge>) -> Option<ChargeId> {
+    match listed {
+        Listed::Whole(charge) => Some(charge.id),
+        Listed::Damaged(_) => None,
+    }
+}
+
+fn row(listed: &Listed<Charge>, refunded: Option<Money>) -> Vec<Cell> {
     let charge = match listed {
         Listed::Whole(charge) => charge,
         Listed::Damaged(row) => return damaged(row, COLUMNS),
@@ -158,6 +194,7 @@ fn row(listed: &Listed<Charge>) -> Vec<Cell> {
         Cell::At(charge.due_at),
         Cell::Number(charge.tries.attempt.into()),
         Cell::maybe(charge.state.next_at(), Cell::At),
+        Cell::maybe(refunded, |sum| Cell::Text(sum.plain())),
         match &charge.state {
             State::Parked { .. } => Cell::Text(charge.sentence()),
             State::Planned
@@ -220,7 +257,9 @@ fn disputed(disputes: &[DisputeView]) -> Cell {
     if all.is_empty() { Cell::Empty } else { Cell::Text(all.join(", ")) }
 }
 
-fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView]) -> Vec<Cell> {
+fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView], refunds: &[RefundRecord]) -> Vec<Cell> {
+    let refunded: i64 = refunds.iter().map(|one| one.refund.given_back().minor()).sum();
+    let refunded = (refunded > 0).then(|| Money::new(refunded, charge.amount.currency()));
     let tries = &charge.tries;
     vec![
         Cell::text(charge.id),
@@ -242,6 +281,8 @@ fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView]) ->
         Cell::Number(tries.not_executed.into()),
         Cell::Number(tries.declined.into()),
         Cell::Rows(ATTEMPTS, attempts),
+        Cell::maybe(refunded, |sum| Cell::Text(sum.plain())),
+        Cell::Rows(super::refunds::COLUMNS, refunds.iter().map(super::refunds::row).collect()),
     ]
 }
 
@@ -249,13 +290,19 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
     match command {
         Charges::List(command) => list(command, context).await,
         Charges::Explain { id } => explained(id, context).await,
+        Charges::Refund(command) => super::refunds::refund(command, context).await,
+        Charges::Cancel(command) => super::resolve::cancel(command, context).await,
+        Charges::Resolve(command) => super::resolve::resolve(command, context).await,
         Charges::Show { id } => {
             context
                 .with_app(async |app, _| {
                     let found = one(app, id).await?;
                     let attempts: Vec<_> = app.store.list_attempts(id).await?.iter().map(attempt).collect();
                     let row = match found {
-                        Listed::Whole(charge) => whole(&charge, attempts, &app.disputes.disputes_of(id).await?),
+                        Listed::Whole(charge) => {
+                            let disputes = app.disputes.disputes_of(id).await?;
+                            whole(&charge, attempts, &disputes, &app.store.refunds_of(id).await?)
+                        }
                         Listed::Damaged(row) => {
                             let mut cells = damaged(&row, SHOW);
                             cells.pop();
@@ -319,7 +366,10 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
                 after = page.next;
                 left = left.saturating_sub(u64::try_from(page.rows.len()).unwrap_or(0));
                 if first || !page.rows.is_empty() {
-                    let rows: Vec<Vec<Cell>> = page.rows.iter().map(row).collect();
+                    let ids: Vec<ChargeId> = page.rows.iter().filter_map(|row| whole_id(row)).collect();
+                    let refunded = app.store.given_back(&ids).await?;
+                    let given_back = |row| whole_id(row).and_then(|id| refunded.get(&id).copied());
+                    let rows: Vec<Vec<Cell>> = page.rows.iter().map(|one| row(one, given_back(one))).collect();
                     listing.page(&rows)?;
                     first = false;
                 }

@@ -22,6 +22,39 @@ pub(super) enum Gateway {
         /// The key, a UUID
         key: Key,
     },
+    /// Lists every error the gateway's contract names, and what autopay does about it; asks nobody
+    #[command(after_help = "Example:\n  autopay gateway codes -o json\n\nExit codes: 0.")]
+    Codes,
+}
+
+const CODES: &[Column] = &[
+    Column::number("http_status"),
+    Column::text("title"),
+    Column::text("message"),
+    Column::text("calls"),
+    Column::text("contract"),
+    Column::text("class"),
+    Column::text("reaction"),
+];
+
+/// The table comes from the code: the client's list of errors, put through autopay's own verdicts.
+fn codes(context: &Context) -> Result<Exit, Stop> {
+    let rows: Vec<Vec<Cell>> = crate::app::gateway_codes()
+        .into_iter()
+        .map(|code| {
+            vec![
+                Cell::Number(code.http_status.into()),
+                Cell::text(code.title),
+                Cell::text(code.detail),
+                Cell::text(code.calls.join(" ")),
+                Cell::text(code.section),
+                Cell::text(code.class),
+                Cell::text(code.reaction),
+            ]
+        })
+        .collect();
+    context.printer.rows(CODES, &rows)?;
+    Ok(Exit::Done)
 }
 
 const PING: &[Column] = &[Column::text("url"), Column::text("reachable"), Column::number("token_lifetime_seconds")];
@@ -36,10 +69,14 @@ const LOOKUP: &[Column] = &[
 ];
 
 pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Stop> {
+    if matches!(command, Gateway::Codes) {
+        return codes(context);
+    }
     // Said before the database is opened: these settings are what the command is about.
     context.config()?.need_gateway()?;
     context
         .with_any_app(async |app, _| match command {
+            Gateway::Codes => codes(context),
             Gateway::Ping => {
                 let ping = app.gateway_ping().await?;
                 let row =

@@ -12,9 +12,12 @@ mod imports;
 mod migrate;
 mod output;
 mod plans;
+mod refunds;
+mod resolve;
 mod run;
 mod schedule;
 mod serve;
+mod sessions;
 mod signals;
 mod subscriptions;
 mod usage;
@@ -111,6 +114,12 @@ enum Command {
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// Refunds of charges
+    #[command(subcommand)]
+    Refunds(refunds::Refunds),
+    /// Hosted pages of the gateway
+    #[command(subcommand)]
+    Session(sessions::Session),
     /// Dates and instants of a rhythm, without a database
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -280,6 +289,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
+        Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

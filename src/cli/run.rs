@@ -13,7 +13,7 @@ use super::signals::Signals;
 use super::{Context, problem};
 use crate::app::{App, AppError};
 use crate::config::Config;
-use crate::engine::RunReport;
+use crate::engine::{EngineError, RefundReport, RunReport};
 use crate::telemetry;
 
 #[derive(Debug, Subcommand)]
@@ -149,6 +149,12 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
         counted(usize::try_from(*items).unwrap_or(usize::MAX), "item", "items"),
         as_of_text
     ));
+    let refunds = app.store.refunds_open().await?.get("due").copied().unwrap_or(0);
+    if refunds > 0 {
+        context.printer.say(&format!(
+            "Beside them {refunds} recorded refund(s) wait to be sent: `autopay refunds list --state due`."
+        ));
+    }
     // The hash is what two runs are compared by: said even when everything else is quiet.
     super::output::line(&format!("agenda {agenda_hash}"));
     Ok(Exit::Done)
@@ -159,7 +165,10 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
     let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
-    let mut pass = Box::pin(app.engine.run_once_until(stop.clone()));
+    let mut pass = Box::pin(async {
+        let report = app.engine.run_once_until(stop.clone()).await?;
+        Ok((report, app.refunds.run_once_until(stop.clone()).await?))
+    });
     let passed = tokio::select! {
         passed = &mut pass => passed,
         _ = signals.next() => {
@@ -171,9 +180,10 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
             passed
         }
     };
-    let report = match passed {
-        Ok(report) => report,
+    let (report, refunds) = match passed {
+        Ok(reports) => reports,
         Err(error) => {
+            let error: EngineError = error;
             let stop = Stop::from(error);
             // "Nothing sent" is promised only when it is so.
             let sent = recorder.is_some_and(|recorder| telemetry::payments_submitted(&recorder.render()));
@@ -191,10 +201,13 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
     };
     // What is decided first does not depend on whether anybody reads the report.
     let waiting = app.store.attention().await?;
+    let refunds_unknown = app.store.refunds_open().await?.get("outcome_unknown").copied().unwrap_or(0);
     let judged = match judge(&report, &waiting, config) {
         Err(Stop::Failed(Exit::Unavailable, problems)) => Err(away(app, problems).await),
         judged => judged,
     };
+    let judged = judge_refunds(refunds_unknown, judged);
+    tell_of_refunds(&refunds, context);
     told(judged, print(&report, context))
 }
 
@@ -207,6 +220,36 @@ async fn away(app: &App, problems: Vec<Problem>) -> Stop {
             Stop::Failed(Exit::SignIn, told)
         }
         Ok(_) | Err(_) => Stop::Failed(Exit::Unavailable, problems),
+    }
+}
+
+fn tell_of_refunds(report: &RefundReport, context: &Context) {
+    if *report == RefundReport::default() {
+        return;
+    }
+    let RefundReport { sent, refunded, settling, failed, unknown, waiting } = report;
+    context.printer.say(&format!(
+        "Refunds: {sent} sent; {refunded} refunded, {settling} under way, {failed} failed, {unknown} with an unknown outcome, \
+         {waiting} waiting."
+    ));
+}
+
+/// An unknown refund is as grave as an unknown charge, and never hides behind a lesser finding.
+fn judge_refunds(unknown: u64, judged: Result<Exit, Stop>) -> Result<Exit, Stop> {
+    if unknown == 0 {
+        return judged;
+    }
+    let refunds = problem(
+        format!("the outcome of {unknown} refund(s) is unknown"),
+        "do not refund them by other means; `autopay refunds list --state outcome_unknown` shows them",
+    );
+    match judged {
+        Err(Stop::Failed(Exit::OutcomeUnknown, mut problems)) => {
+            problems.push(refunds);
+            Err(Stop::Failed(Exit::OutcomeUnknown, problems))
+        }
+        Err(Stop::Pipe) => Err(Stop::Pipe),
+        Ok(_) | Err(Stop::Failed(..)) => Err(Stop::because(Exit::OutcomeUnknown, refunds)),
     }
 }
 

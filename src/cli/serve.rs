@@ -159,7 +159,17 @@ async fn work(
     let wallet = app.wallet_keeper()?;
     let keeping = stop_claiming.clone();
     let keeper = tokio::spawn(async move { wallet.keep(keeping).await });
-    let mut engine = Box::pin(app.engine.serve(stop_claiming.clone()));
+    let mut engine = Box::pin(async {
+        let (charges, refunds) = (app.engine.serve(stop_claiming.clone()), app.refunds.serve(stop_claiming.clone()));
+        // A bell that cannot be hung ends the charges' loop at once: then refunds are no longer sent either.
+        let charges = async {
+            let ended = charges.await;
+            stop_claiming.cancel();
+            ended
+        };
+        let (ended, ()) = tokio::join!(charges, refunds);
+        ended
+    });
     let ended = tokio::select! {
         ended = &mut engine => ended,
         exit = signals.next() => {
@@ -203,6 +213,10 @@ async fn gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: Cancellation
             let count = |word: &str| open.get(word).copied().unwrap_or(0);
             metrics::gauge!(name::OUTCOME_UNKNOWN).set(float(count("outcome_unknown")));
             metrics::gauge!(name::CHARGES_DUE).set(float(count("due")));
+        }
+        if let Ok(open) = store.refunds_open().await {
+            let unknown = open.get("outcome_unknown").copied().unwrap_or(0);
+            metrics::gauge!(name::REFUND_OUTCOME_UNKNOWN).set(float(unknown));
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -8,7 +8,10 @@ mod decide;
 mod dispatcher;
 mod heartbeat;
 pub mod intake;
+mod listening;
+mod people;
 mod pipeline;
+mod refunds;
 mod throttle;
 mod wallet;
 
@@ -25,6 +28,9 @@ use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
+pub use listening::RefundListener;
+pub use people::{Answered, PersonRefused};
+pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
 pub use wallet::{SyncReport, WalletKeeper};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).

@@ -58,7 +58,7 @@ const REFERENCE_CHARS: usize = 100;
 /// How far a consent may lie ahead of our clock: clocks differ a little.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::hours(1);
 /// The metadata key under which the owner's own customer id goes to the gateway.
-const REFERENCE_KEY: &str = "customerId";
+pub(crate) const REFERENCE_KEY: &str = "customerId";
 
 /// What a roster is read against.
 #[derive(Debug, Clone, Copy)]

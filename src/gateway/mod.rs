@@ -3,6 +3,9 @@
 //! This room names the ports, the domain and `ccg`. It decides nothing about a charge and keeps nothing: it composes, sends
 //! once, asks, and says what was seen.
 
+mod codes;
+mod people;
+mod refunds;
 mod verdicts;
 mod wallet;
 mod webhooks;
@@ -21,6 +24,9 @@ use domain::subscription::{Consent, Method, Subscription};
 pub use webhooks::CcgDoorman;
 
 use crate::ports::{Asked, Gateway, Observation, Question, Recorded};
+
+pub use codes::{CodeRow, codes};
+pub use people::{NewSession, SESSION_MODES, SessionMade};
 
 /// CCG as the engine's gateway.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use domain::verdict::{Decline, DeclineClass, NotExecuted, Seen};
 use crate::ports::{Asked, Observation, Question};
 
 /// Longest message kept as evidence, in characters.
-const DETAIL_MAX: usize = 200;
+pub(super) const DETAIL_MAX: usize = 200;
 
 /// Titles that say of the payment asked about that it failed, where the answer does not carry the payment (contract §4.7).
 const FAILED_TITLES: [&str; 2] = ["PAYMENT_ERROR", "PAYMENT_METHOD_ERROR"];

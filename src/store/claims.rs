@@ -167,7 +167,10 @@ impl DatabaseStore {
 
     /// Joins charges with their subscriptions and latest attempts, three statements for any number of them: those that are
     /// whole, in the order given, and those that are not.
-    async fn open_charges(&self, found: &[QueryResult]) -> Result<(Vec<Claimed<OpenCharge>>, Vec<Bad>), StoreError> {
+    pub(super) async fn open_charges(
+        &self,
+        found: &[QueryResult],
+    ) -> Result<(Vec<Claimed<OpenCharge>>, Vec<Bad>), StoreError> {
         let (mut whole, mut bad) = (Vec::with_capacity(found.len()), Vec::new());
         let mut readable = Vec::with_capacity(found.len());
         for row in found {

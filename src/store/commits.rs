@@ -154,7 +154,7 @@ impl DatabaseStore {
         Ok(Committed::Recorded { intents, lost })
     }
 
-    async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
+    pub(super) async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
         let found =
             on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
         found.iter().map(|row| row.try_get("", "id")).collect()
@@ -329,7 +329,11 @@ impl DatabaseStore {
         self.transaction(&move |transaction, _| Box::pin(self.verdicts(transaction, verdicts))).await
     }
 
-    async fn verdicts(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<VerdictsCommitted, DbErr> {
+    pub(super) async fn verdicts(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+    ) -> Result<VerdictsCommitted, DbErr> {
         let applied = self.settle_charges(on, verdicts).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;

@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod people;
+mod refunds;
 mod wallet;
 mod webhooks;
 
@@ -55,6 +57,7 @@ struct Book {
     inbox: BTreeMap<InboxId, webhooks::Delivered>,
     disputes: BTreeMap<DisputeId, webhooks::Disputed>,
     wallet: wallet::WalletBook,
+    refunds: refunds::Refunds,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -215,3 +215,17 @@ fn the_state_table_in_the_docs_is_the_machine() {
         .collect();
     assert_eq!(rows, machine, "copy the machine's table into docs/states.md:\n{}", machine.join("\n"));
 }
+
+/// The same page shows the refunds' machine.
+#[test]
+fn the_table_of_refunds_in_the_docs_is_the_machine() {
+    let page = std::fs::read_to_string(root().join("docs/states.md")).unwrap();
+    let (_, rest) = page.split_once("<!-- refund-arrows:begin -->").unwrap();
+    let (table, _) = rest.split_once("<!-- refund-arrows:end -->").unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| from ")).collect();
+    let machine: Vec<String> = domain::refund::ARROWS
+        .iter()
+        .map(|(from, event, to)| format!("| {from} | {event} | {} |", to.join(", ")))
+        .collect();
+    assert_eq!(rows, machine, "copy the machine's table into docs/states.md:\n{}", machine.join("\n"));
+}

@@ -420,6 +420,11 @@ pub enum Event {
         /// What was said is that the money was not collected, or went back.
         unpaid: bool,
     },
+    /// A person decided, with evidence of their own, whether it was paid.
+    Judged {
+        /// It was.
+        paid: bool,
+    },
 }
 
 impl Event {
@@ -443,6 +448,7 @@ impl Event {
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
             Self::Hint { .. } => "hint",
+            Self::Judged { .. } => "judged",
         }
     }
 }
@@ -500,6 +506,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("paid", "absent", &["paid"]),
     ("paid", "silent", &["paid"]),
     ("paid", "mismatch", &["paid"]),
+    ("parked", "judged", &["paid", "failed"]),
 ];
 
 /// Why an event was refused.
@@ -583,7 +590,8 @@ impl Charge {
                 | Event::NothingToPay
                 | Event::NoMethod
                 | Event::MethodFound
-                | Event::Hint { .. } => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::Hint { .. }
+                | Event::Judged { .. } => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why, limits)?,
             State::Paid { at: paid_at, recheck } => self.leave_paid(event, at, (paid_at, recheck), limits)?,
@@ -612,7 +620,8 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::MethodFound
-            | Event::Hint { .. } => Err(self.refused(event, Why::NothingAsked)),
+            | Event::Hint { .. }
+            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -653,7 +662,8 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
-            | Event::Hint { .. } => Err(self.refused(event, Why::NothingAsked)),
+            | Event::Hint { .. }
+            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -693,6 +703,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain
             | Event::Hint { .. } => Err(self.refused(&event, Why::InFlight)),
         }
@@ -740,6 +751,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -773,6 +785,7 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::Judged { .. }
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -827,6 +840,7 @@ impl Charge {
                 | Event::NothingToPay
                 | Event::NoMethod
                 | Event::MethodFound
+                | Event::Judged { .. }
                 | Event::Hint { unpaid: false }),
                 Some(_) | None,
             ) => Err(self.refused(&event, Why::Final)),
@@ -851,6 +865,13 @@ impl Charge {
             Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
             // There is news where asking had ended: one more question, which ends as the ladder's last one does.
             Event::Hint { .. } if why == ParkWhy::OutcomeUnknown => Ok(self.ask_again(at, limits)),
+            Event::Judged { paid: true } if why != ParkWhy::NoMethod => Ok(State::Paid { at, recheck: None }),
+            Event::Judged { paid: false } if why != ParkWhy::NoMethod => Ok(State::Failed {
+                class: DeclineClass::Unclassified,
+                code: "judged_not_paid".to_owned(),
+                why: GaveUp::Person,
+                at,
+            }),
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -866,7 +887,8 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
-            | Event::Hint { .. } => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::Hint { .. }
+            | Event::Judged { .. } => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -965,6 +987,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
+                    GaveUp::Person => "a person found that it was not paid",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
@@ -1101,6 +1124,8 @@ mod tests {
             Event::NothingToPay,
             Event::NoMethod,
             Event::MethodFound,
+            Event::Judged { paid: true },
+            Event::Judged { paid: false },
             Event::LeaseRanOut,
             Event::Succeeded { amount: dollars(7_900) },
             Event::Succeeded { amount: dollars(7_901) },

@@ -304,6 +304,8 @@ pub enum GaveUp {
     LadderSpent,
     /// The next try would come when the next cycle is due, and the policy forbids that.
     NextCycleDue,
+    /// A person found that the charge was not paid, where the gateway never said.
+    Person,
 }
 
 impl GaveUp {
@@ -316,15 +318,23 @@ impl GaveUp {
             Self::TriesSpent => "tries_spent",
             Self::LadderSpent => "ladder_spent",
             Self::NextCycleDue => "next_cycle_due",
+            Self::Person => "person",
         }
     }
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::HardDecline, Self::NewMethodNeeded, Self::TriesSpent, Self::LadderSpent, Self::NextCycleDue]
-            .into_iter()
-            .find(|why| why.as_str() == text)
+        [
+            Self::HardDecline,
+            Self::NewMethodNeeded,
+            Self::TriesSpent,
+            Self::LadderSpent,
+            Self::NextCycleDue,
+            Self::Person,
+        ]
+        .into_iter()
+        .find(|why| why.as_str() == text)
     }
 }
 

@@ -18,6 +18,10 @@ pub use card::{card_numbers, looks_like_a_card_number, without_card_numbers};
 const CHARGE_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c001);
 /// Namespace of gateway keys. Changing it would allow a second charge for a cycle already charged.
 const KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c002);
+/// Namespace of refund ids. Changing it would orphan every stored refund.
+const REFUND_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c003);
+/// Namespace of refund keys. Changing it would let a refund of before a restore be made a second time.
+const REFUND_KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f0e_51a2_9c1b_5d0e_8a5f_2d9f_3b7a_c004);
 /// Longest name of a plan or subscription, in characters: fits the gateway's metadata values (100) with room to spare.
 const NAME_MAX: usize = 64;
 
@@ -256,6 +260,63 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The key of refund `number` of a charge, counted from 1: pure and injective as [`Key::of`] is, and never the key of an
+    /// attempt. The gateway refuses a refund's key that it has seen (contract §4.6), so the refund that a restored book
+    /// numbers anew is refused there instead of being made twice.
+    #[must_use]
+    pub fn of_refund(environment: &Environment, charge: ChargeId, number: u16) -> Self {
+        let mut name = Vec::with_capacity(64);
+        field(&mut name, environment.as_str().as_bytes());
+        field(&mut name, charge.0.as_bytes());
+        field(&mut name, &number.to_be_bytes());
+        Self(Uuid::new_v5(&REFUND_KEY_NAMESPACE, &name))
+    }
+}
+
+/// One refund's identity: derived from its charge and its number, so that whoever computes it finds the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RefundId(pub Uuid);
+
+impl RefundId {
+    /// The id of refund `number` of a charge, counted from 1. Pure and injective.
+    #[must_use]
+    pub fn of(charge: ChargeId, number: u16) -> Self {
+        let mut name = Vec::with_capacity(32);
+        field(&mut name, charge.0.as_bytes());
+        field(&mut name, &number.to_be_bytes());
+        Self(Uuid::new_v5(&REFUND_NAMESPACE, &name))
+    }
+}
+
+impl fmt::Display for RefundId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "re_{}", self.0.simple())
+    }
+}
+
+impl FromStr for RefundId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = text.strip_prefix("re_").and_then(|hex| Uuid::try_parse(hex).ok());
+        id.map(Self).ok_or_else(|| IdError::Uuid { kind: "refund id", value: shortened(text) })
+    }
+}
+
+impl TryFrom<String> for RefundId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<RefundId> for String {
+    fn from(id: RefundId) -> String {
+        id.to_string()
+    }
+}
+
 /// Appends one field behind its length, so that no two tuples share an encoding.
 fn field(name: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -315,6 +376,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_refund_has_an_id_and_a_key_of_its_own() {
+        let (test, live) = (Environment::parse("test").unwrap(), Environment::parse("live").unwrap());
+        let charge = |n: u128| ChargeId(Uuid::from_u128(n));
+        let mut seen = std::collections::BTreeSet::new();
+        for n in 0..20 {
+            for number in 1..20 {
+                assert!(seen.insert(RefundId::of(charge(n), number).0));
+                assert!(seen.insert(Key::of_refund(&test, charge(n), number).0));
+                assert!(seen.insert(Key::of_refund(&live, charge(n), number).0));
+            }
+        }
+        let id = RefundId::of(charge(7), 1);
+        assert_eq!(id.to_string().parse::<RefundId>().unwrap(), id);
+        assert!(
+            "ch_00000000000000000000000000000007".parse::<RefundId>().is_err(),
+            "a charge's id is none of a refund"
+        );
+        assert!(id.to_string().parse::<ChargeId>().is_err(), "a refund's id is none of a charge");
     }
 
     #[test]

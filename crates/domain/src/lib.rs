@@ -17,6 +17,7 @@ pub mod holidays;
 pub mod id;
 pub mod money;
 pub mod plan;
+pub mod refund;
 pub mod subscription;
 pub mod verdict;
 pub mod wallet;
