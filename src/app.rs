@@ -21,7 +21,7 @@ use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
 
-pub use crate::store::{SchemaStatus, SoleDispatcher};
+pub use crate::store::{SchemaStatus, SoleDispatcher, known_migrations};
 
 /// Why the application could not be built or asked.
 #[derive(Debug, Error)]

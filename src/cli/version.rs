@@ -6,6 +6,7 @@ use domain::calendar::tz_version;
 use super::Context;
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column};
+use crate::app::known_migrations;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -25,16 +26,13 @@ const VERSION: &[Column] = &[
 ];
 const SETTINGS: &[Column] = &[Column::text("key"), Column::text("value"), Column::text("origin")];
 
-/// Migrations this binary knows; tests/it holds it against `migrate status`.
-const SCHEMA_MIGRATIONS: u64 = 1;
-
 pub(super) fn version(context: &Context) -> Result<Exit, Stop> {
     let row = [
         Cell::text("autopay"),
         Cell::text(env!("CARGO_PKG_VERSION")),
         Cell::text(tz_version()),
         Cell::text(chrono_tz::IANA_TZDB_VERSION),
-        Cell::Number(SCHEMA_MIGRATIONS),
+        Cell::Number(known_migrations().try_into().unwrap_or(u64::MAX)),
     ];
     context.printer.record(VERSION, &row)?;
     Ok(Exit::Done)

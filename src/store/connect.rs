@@ -311,12 +311,18 @@ pub(super) fn immediate() -> TransactionOptions {
     }
 }
 
+/// How many migrations this binary knows.
+#[must_use]
+pub fn known_migrations() -> usize {
+    Migrator::migrations().len()
+}
+
 /// How far the schema is.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn schema_status(database: &impl ConnectionTrait) -> Result<SchemaStatus, StoreError> {
-    let known = Migrator::migrations().len();
+    let known = known_migrations();
     let counted = database
         .query_one_raw(Statement::from_string(
             database.get_database_backend(),

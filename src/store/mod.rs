@@ -35,7 +35,10 @@ use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
-pub use connect::{DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, migrate, network_file_system, open, schema_status};
+pub use connect::{
+    DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, known_migrations, migrate, network_file_system, open,
+    schema_status,
+};
 pub use memory::MemoryStore;
 pub(crate) use rows::whole;
 

@@ -66,7 +66,7 @@ fn ask(
     match hinted {
         Hinted::Nothing(why) if !leased => End::of(InboxState::Done, why),
         Hinted::Asked(charge) if !leased => {
-            row.value = charge;
+            row.value = *charge;
             row.leased_until = None;
             row.fence += 1;
             if asked.insert(row.value.id) {
