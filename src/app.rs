@@ -291,7 +291,7 @@ pub fn doorman(config: &Config) -> Result<Option<Arc<dyn Doorman>>, AppError> {
 /// Migrations this binary knows.
 #[must_use]
 pub fn known_migrations() -> u64 {
-    crate::store::known_migrations()
+    u64::try_from(crate::store::known_migrations()).unwrap_or(u64::MAX)
 }
 
 /// Brings the schema up to this binary.

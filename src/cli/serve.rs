@@ -76,9 +76,8 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let address = listener.address;
     match config.http.metrics_listen {
         None => {
-            drop(tasks.spawn(
-                listener.serve(api::router(health.clone(), Some(metrics), door.clone()), stop_answering.clone()),
-            ))
+            let router = api::router(health.clone(), Some(metrics), door.clone());
+            drop(tasks.spawn(listener.serve(router, stop_answering.clone())));
         }
         Some(apart) => {
             let metrics_listener = bind("http.metrics_listen", apart).await?;

@@ -6,6 +6,7 @@ use domain::calendar::tz_version;
 use super::Context;
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column};
+use crate::app::known_migrations;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -31,7 +32,7 @@ pub(super) fn version(context: &Context) -> Result<Exit, Stop> {
         Cell::text(env!("CARGO_PKG_VERSION")),
         Cell::text(tz_version()),
         Cell::text(chrono_tz::IANA_TZDB_VERSION),
-        Cell::Number(crate::app::known_migrations()),
+        Cell::Number(known_migrations()),
     ];
     context.printer.record(VERSION, &row)?;
     Ok(Exit::Done)

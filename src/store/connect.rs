@@ -279,12 +279,6 @@ fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
     }
 }
 
-/// Migrations this binary knows.
-#[must_use]
-pub fn known_migrations() -> u64 {
-    u64::try_from(Migrator::migrations().len()).unwrap_or(u64::MAX)
-}
-
 /// Applied and known migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaStatus {
@@ -360,12 +354,18 @@ pub(super) fn immediate() -> TransactionOptions {
     }
 }
 
+/// How many migrations this binary knows.
+#[must_use]
+pub fn known_migrations() -> usize {
+    Migrator::migrations().len()
+}
+
 /// How far the schema is.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`].
 pub async fn schema_status(database: &impl ConnectionTrait) -> Result<SchemaStatus, StoreError> {
-    let known = Migrator::migrations().len();
+    let known = known_migrations();
     let counted = database
         .query_one_raw(Statement::from_string(
             database.get_database_backend(),

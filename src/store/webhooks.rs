@@ -23,7 +23,7 @@ use crate::ports::webhooks::{
     Arrived, Decision, INBOX_MAX, Inbox, InboxId, InboxItem, InboxRow, InboxState, IntakeBatch, IntakeDone, Kept,
     NewsKind, Replayed, Subject,
 };
-use crate::ports::{Claimed, StoreError};
+use crate::ports::{Claimed, Store, StoreError};
 
 /// How long a delivery rests whose charge is being asked about by someone else: a question takes seconds.
 pub(super) const LATER: TimeDelta = TimeDelta::seconds(2);
@@ -140,13 +140,15 @@ impl Inbox for DatabaseStore {
             body.clone().into(),
             at.into(),
         ];
+        // Due by the clock that claims go by: the database's.
+        let due: Value = Store::now(self).await?.into();
         let sha256: Value = hex::encode(Sha256::digest(body)).into();
         let sql = "INSERT INTO webhook_inbox (id, merchant_id, dedupe_key, name, kind, resource_id, merchant_transaction_id, body, \
                    body_sha256, deliveries, state, tries, next_at, fence, received_at, last_received_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $10, 1, 'new', 0, $9, 0, $9, $9) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $10, 1, 'new', 0, $11, 0, $9, $9) \
                    ON CONFLICT (merchant_id, dedupe_key) DO UPDATE SET deliveries = webhook_inbox.deliveries + 1, \
                    last_received_at = excluded.last_received_at RETURNING deliveries";
-        let statement = self.statement(sql, values.into_iter().chain([sha256]));
+        let statement = self.statement(sql, values.into_iter().chain([sha256, due]));
         let row = self.database.query_one_raw(statement).await.map_err(store_error)?;
         let deliveries: Option<i64> = row.map(|row| row.try_get("", "deliveries")).transpose().map_err(store_error)?;
         Ok(match deliveries {
