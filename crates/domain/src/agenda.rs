@@ -7,11 +7,13 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::calendar::Zone;
+use crate::charge::order;
 use crate::charge::{Charge, Limits, State, Tries};
 use crate::id::{ChargeId, Environment, Key, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
-use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
+use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus, chargeable};
 use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
@@ -158,6 +160,19 @@ pub enum Action {
     SkipZero,
     /// Record that there is nothing to charge it to.
     ParkNoMethod,
+    /// Record that its method cannot be charged in the plan's way.
+    ParkWrongMethod,
+    /// Send the order about what is set aside: take it, or give it back.
+    Settle {
+        /// Which.
+        order: OrderKind,
+        /// The attempt that set it aside.
+        attempt: u16,
+        /// That attempt's gateway key.
+        key: Key,
+        /// How much is taken or given back.
+        amount: Money,
+    },
     /// Record that the charge ends with its cancelled subscription.
     Cancel,
     /// Do nothing now; the charge stays due.
@@ -181,6 +196,9 @@ impl Action {
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
             Self::ParkNoMethod => "park_no_method",
+            Self::ParkWrongMethod => "park_wrong_method",
+            Self::Settle { order: OrderKind::Capture, .. } => "capture",
+            Self::Settle { order: OrderKind::Release, .. } => "release",
             Self::Cancel => "cancel",
             Self::Wait { .. } => "wait",
             Self::Quarantine { .. } => "quarantine",
@@ -345,11 +363,14 @@ fn catch_up(
             ));
         }
         price?;
-        let action = match &subscription.method {
+        let action = match (&subscription.method, plan.lacks(subscription, charge.amount)) {
             _ if charge.amount.is_zero() => Action::SkipZero,
-            None => Action::ParkNoMethod,
-            Some(method) => {
-                if method.kind == MethodKind::BankAccount && method.consent.is_none() {
+            (None, _) | (_, Some(Lack::NoMethod | Lack::NoSecondMethod)) => Action::ParkNoMethod,
+            (_, Some(Lack::NotACard | Lack::NotTwoCards)) => Action::ParkWrongMethod,
+            (Some(method), None) => {
+                let debited = [Some(method), subscription.second_method.as_ref()].into_iter().flatten();
+                let bare = |one: &Method| one.kind == MethodKind::BankAccount && one.consent.is_none();
+                if debited.take(if plan.split.is_some() { 2 } else { 1 }).any(bare) {
                     return Err(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
                     );
@@ -450,10 +471,11 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     let plan = book.catalog.plans.get(&subscription.plan);
+    let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
+    let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let action = match &charge.state {
-        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
-            Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
-        }
+        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } | State::Authorized { .. } => ask(),
+        State::Capturing { .. } | State::Releasing { .. } => draw_order(book, open, now, ask()),
         // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
         // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
         State::Due { next_at, doubt: true }
@@ -467,9 +489,10 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
-            (Some(method), None) if charge.tries.attempt == 0 => {
-                Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() }
-            }
+            (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
+                Some(why) => Action::Wait { why },
+                None => Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() },
+            },
             (Some(method), None) => Action::Send {
                 reason: Reason::SameKeyAgain,
                 attempt: charge.tries.attempt,
@@ -483,7 +506,10 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
-                Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+                match lacks() {
+                    Some(why) => Action::Wait { why },
+                    None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
+                }
             }
             (None, None) => Action::Wait { why: "the subscription has no payment method".to_owned() },
         },
@@ -492,6 +518,34 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
     };
     Item { subscription: charge.subscription.clone(), cycle: charge.cycle, charge: Some(charge.clone()), action }
+}
+
+/// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
+/// question, or money that is given back.
+fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> Action {
+    let Open { charge, subscription } = open;
+    let Some((kind, amount, order)) = charge.state.ordered() else { return ask };
+    match order.stage {
+        Stage::Sending | Stage::Asking => ask,
+        // What the gateway showed proves less with time: it is asked again before the same order goes out again.
+        Stage::Waiting
+            if order.doubt
+                && (now.signed_duration_since(order.next_at) > book.limits.quiesce
+                    || !order::may_go_again(order, now, book.limits)) =>
+        {
+            ask
+        }
+        Stage::Waiting => match (kind, book.holds.iter().find(|hold| hold.covers(subscription))) {
+            (OrderKind::Capture, Some(hold)) => {
+                Action::Wait { why: format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason) }
+            }
+            (OrderKind::Capture, None) | (OrderKind::Release, _) => {
+                let attempt = charge.tries.attempt;
+                let key = Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
+                Action::Settle { order: kind, attempt, key, amount }
+            }
+        },
+    }
 }
 
 /// The content hash of an agenda, or of several drawn one after another.
@@ -538,7 +592,12 @@ impl Digest {
                     self.text(&key.to_string());
                 }
                 Action::Wait { why } | Action::Quarantine { why } => self.text(why),
-                Action::SkipZero | Action::ParkNoMethod | Action::Cancel => {}
+                Action::Settle { order: _, attempt, key, amount } => {
+                    self.text(&attempt.to_string());
+                    self.text(&key.to_string());
+                    self.text(&amount.minor().to_string());
+                }
+                Action::SkipZero | Action::ParkNoMethod | Action::ParkWrongMethod | Action::Cancel => {}
             }
         }
     }
@@ -598,6 +657,22 @@ pub struct Learnt {
     pub pause: bool,
 }
 
+/// Does "cancelled" mean here that what was set aside went back?
+const fn went_back(state: &State, sets_aside: bool) -> bool {
+    match state {
+        State::Authorized { .. } | State::Capturing { .. } => true,
+        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => sets_aside,
+        State::Planned
+        | State::Due { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Failing { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    }
+}
+
 /// Applies what was seen to a charge.
 ///
 /// `seen` comes from the gateway, authenticated; `at` is when we learnt it, UTC. A sender's expired lease is stepped first.
@@ -617,9 +692,32 @@ pub fn observe(
     use crate::verdict::Seen;
     let plan = catalog.plans.get(&subscription.plan);
     let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
+    let (accept_less, sets_aside, when_it_expires) = match plan.map(|plan| plan.mode) {
+        Some(Mode::Authorize { accept_less, when_it_expires }) => (accept_less, true, when_it_expires),
+        Some(Mode::Sale) | None => (false, false, WhenItExpires::Park),
+    };
+    let then = match subscription.status {
+        // Nobody asks a customer who left for the same again.
+        SubscriptionStatus::Cancelled => WhenItExpires::Skip,
+        SubscriptionStatus::Active
+        | SubscriptionStatus::Paused
+        | SubscriptionStatus::Ended
+        | SubscriptionStatus::Quarantined => when_it_expires,
+    };
+    let too_little = order::too_little();
     let event = match seen {
         Seen::Succeeded { amount } => Event::Succeeded { amount: *amount },
+        Seen::Authorized { amount, asked_for } if *asked_for || sets_aside => {
+            Event::Authorized { amount: *amount, accept_less }
+        }
+        // One step of a sale.
+        Seen::Authorized { .. } => Event::Accepted { slow: false },
+        Seen::Declined(decline) if decline.is_cancelled() && went_back(&charge.state, sets_aside) => {
+            Event::Released { then }
+        }
         Seen::Declined(decline) => {
+            let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
+            let decline = if gave_it_back { &too_little } else { decline };
             let declined = charge.tries.declined.saturating_add(1);
             let first = charge.tries.first_failed_at.unwrap_or(at);
             let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));

@@ -3,10 +3,13 @@
 //! A charge is the promise that one cycle of one subscription is collected once. [`Charge::step`] is the single door between
 //! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
 
+pub(crate) mod order;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::authorization::{Authorization, Order, OrderKind, WhenItExpires};
 use crate::dunning::{GaveUp, Next};
 use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
@@ -58,6 +61,8 @@ pub enum SkipWhy {
     ZeroAmount,
     /// The subscription was cancelled before anything was sent, or between two tries.
     Cancelled,
+    /// What was set aside went back uncaptured, and the plan asks for nothing more.
+    HoldExpired,
 }
 
 impl SkipWhy {
@@ -67,13 +72,14 @@ impl SkipWhy {
         match self {
             Self::ZeroAmount => "zero_amount",
             Self::Cancelled => "cancelled",
+            Self::HoldExpired => "hold_expired",
         }
     }
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::ZeroAmount, Self::Cancelled].into_iter().find(|why| why.as_str() == text)
+        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired].into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -89,6 +95,10 @@ pub enum ParkWhy {
     Rejected,
     /// There is no saved payment method to charge. No money moved.
     NoMethod,
+    /// The plan sets money aside, and only cards can do that. No money moved.
+    WrongMethod,
+    /// What was set aside went back uncaptured. No money moved.
+    HoldExpired,
 }
 
 impl ParkWhy {
@@ -100,13 +110,15 @@ impl ParkWhy {
             Self::Mismatch => "mismatch",
             Self::Rejected => "rejected",
             Self::NoMethod => "no_method",
+            Self::WrongMethod => "wrong_method",
+            Self::HoldExpired => "hold_expired",
         }
     }
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod]
+        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod, Self::WrongMethod, Self::HoldExpired]
             .into_iter()
             .find(|why| why.as_str() == text)
     }
@@ -157,10 +169,38 @@ pub enum State {
         /// It is with a bank and takes days.
         slow: bool,
     },
+    /// Money is set aside on the card and waits for a capture. A person, or the program that ships the goods, moves it on; the
+    /// gateway is asked about it a day before its end and at its end. No money moved.
+    Authorized {
+        /// How much, and until when.
+        hold: Authorization,
+        /// How often we asked without an answer since the last look was due.
+        asked: u16,
+        /// When we ask next.
+        next_at: DateTime<Utc>,
+    },
+    /// A capture is recorded, and is sent or asked about. The dispatcher moves it on. Not known whether money moved.
+    Capturing {
+        /// What is set aside.
+        hold: Authorization,
+        /// How much of it is taken; the rest is given back.
+        amount: Money,
+        /// How far that has come.
+        order: Order,
+    },
+    /// Less was set aside than the plan accepts, and it is being given back. The dispatcher moves it on. No money moves.
+    Releasing {
+        /// What is set aside.
+        hold: Authorization,
+        /// How far that has come.
+        order: Order,
+    },
     /// Collected. Final; money moved.
     Paid {
         /// When we learnt it.
         at: DateTime<Utc>,
+        /// How much: the charge's amount, or what was captured of it; the rest was given back.
+        collected: Money,
     },
     /// Declined, with a further try planned. The dispatcher moves it on. No money moved.
     Failing {
@@ -208,6 +248,9 @@ impl State {
             Self::Sending { .. } => "sending",
             Self::Unknown { .. } => "unknown",
             Self::Settling { .. } => "settling",
+            Self::Authorized { .. } => "authorized",
+            Self::Capturing { .. } => "capturing",
+            Self::Releasing { .. } => "releasing",
             Self::Paid { .. } => "paid",
             Self::Failing { .. } => "failing",
             Self::Failed { .. } => "failed",
@@ -224,13 +267,16 @@ impl State {
             Self::Due { doubt: false, .. } => "due",
             Self::Due { doubt: true, .. } | Self::Unknown { .. } => "outcome_unknown",
             Self::Sending { .. } | Self::Settling { .. } => "sending",
+            Self::Authorized { .. } => "authorized",
+            Self::Capturing { .. } => "capturing",
+            Self::Releasing { .. } => "releasing",
             Self::Paid { .. } => "paid",
             Self::Failing { .. } => "failing",
             Self::Failed { .. } => "failed",
             Self::Skipped { .. } => "skipped",
             Self::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => "outcome_unknown",
-                ParkWhy::Rejected | ParkWhy::NoMethod => "held",
+                ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired => "held",
             },
         }
     }
@@ -242,12 +288,21 @@ impl State {
             Self::Due { next_at, .. }
             | Self::Unknown { next_at, .. }
             | Self::Settling { next_at, .. }
+            | Self::Authorized { next_at, .. }
             | Self::Failing { next_at, .. } => Some(*next_at),
+            Self::Capturing { order, .. } | Self::Releasing { order, .. } => Some(order.next_at),
             Self::Sending { lease_until, .. } => Some(*lease_until),
             Self::Planned | Self::Paid { .. } | Self::Failed { .. } | Self::Skipped { .. } | Self::Parked { .. } => {
                 None
             }
         }
+    }
+
+    /// What is being done with the money that is set aside, how much of it, and how far that has come; `None` in every state
+    /// that has no such order.
+    #[must_use]
+    pub fn ordered(&self) -> Option<(OrderKind, Money, &Order)> {
+        order::ordered(self)
     }
 }
 
@@ -361,6 +416,27 @@ pub enum Event {
     NoMethod,
     /// The subscription got a payment method.
     MethodFound,
+    /// The plan sets money aside, and the subscription's method is no card.
+    WrongMethod,
+    /// The gateway says: set aside, not taken.
+    Authorized {
+        /// How much.
+        amount: Money,
+        /// Less than asked for is enough for the plan.
+        accept_less: bool,
+    },
+    /// The gateway gave back what was set aside.
+    Released {
+        /// What that means for the cycle.
+        then: WhenItExpires,
+    },
+    /// Somebody ordered that so much of what is set aside be taken.
+    Capture {
+        /// How much.
+        amount: Money,
+    },
+    /// The recorded order is about to be sent.
+    SendOrder,
 }
 
 impl Event {
@@ -383,6 +459,11 @@ impl Event {
             Self::NothingToPay => "nothing_to_pay",
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
+            Self::WrongMethod => "wrong_method",
+            Self::Authorized { .. } => "authorized",
+            Self::Released { .. } => "released",
+            Self::Capture { .. } => "capture",
+            Self::SendOrder => "send_order",
         }
     }
 }
@@ -427,6 +508,49 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
     ("parked", "method_found", &["due"]),
+    ("planned", "wrong_method", &["parked"]),
+    ("sending", "authorized", &["authorized", "releasing", "parked"]),
+    ("sending", "released", &["failing", "skipped", "parked"]),
+    ("unknown", "authorized", &["authorized", "releasing", "parked"]),
+    ("unknown", "released", &["failing", "skipped", "parked"]),
+    ("settling", "authorized", &["authorized", "releasing", "parked"]),
+    ("settling", "released", &["failing", "skipped", "parked"]),
+    ("authorized", "capture", &["capturing"]),
+    ("authorized", "authorized", &["authorized", "parked"]),
+    ("authorized", "released", &["failing", "skipped", "parked"]),
+    ("authorized", "declined", &["failing", "failed"]),
+    ("authorized", "succeeded", &["parked"]),
+    ("authorized", "accepted", &["authorized", "parked"]),
+    ("authorized", "absent", &["authorized", "parked"]),
+    ("authorized", "silent", &["authorized", "parked"]),
+    ("authorized", "rejected", &["authorized", "parked"]),
+    ("authorized", "not_executed", &["authorized"]),
+    ("authorized", "mismatch", &["parked"]),
+    ("capturing", "send_order", &["capturing"]),
+    ("capturing", "lease_ran_out", &["capturing"]),
+    ("capturing", "ask_again", &["capturing"]),
+    ("capturing", "succeeded", &["paid", "parked"]),
+    ("capturing", "declined", &["failing", "failed"]),
+    ("capturing", "released", &["failing", "skipped", "parked"]),
+    ("capturing", "authorized", &["capturing", "parked"]),
+    ("capturing", "accepted", &["capturing", "parked"]),
+    ("capturing", "not_executed", &["capturing"]),
+    ("capturing", "rejected", &["capturing", "authorized", "parked"]),
+    ("capturing", "absent", &["capturing", "parked"]),
+    ("capturing", "silent", &["capturing", "parked"]),
+    ("capturing", "mismatch", &["parked"]),
+    ("releasing", "send_order", &["releasing"]),
+    ("releasing", "lease_ran_out", &["releasing"]),
+    ("releasing", "ask_again", &["releasing"]),
+    ("releasing", "succeeded", &["parked"]),
+    ("releasing", "declined", &["failing", "failed"]),
+    ("releasing", "authorized", &["releasing", "parked"]),
+    ("releasing", "accepted", &["releasing", "parked"]),
+    ("releasing", "not_executed", &["releasing"]),
+    ("releasing", "rejected", &["releasing", "parked"]),
+    ("releasing", "absent", &["releasing", "parked"]),
+    ("releasing", "silent", &["releasing", "parked"]),
+    ("releasing", "mismatch", &["parked"]),
 ];
 
 /// Why an event was refused.
@@ -444,6 +568,8 @@ pub enum Why {
     NeedsAPerson,
     /// The key's window is over, its submissions are used up, or the last one is too young.
     MayNotBeSentAgain,
+    /// More than is set aside, or nothing.
+    MoreThanAuthorized,
 }
 
 /// A refused event: both sides named.
@@ -489,6 +615,13 @@ impl Charge {
             State::Settling { since, asked, next_at, slow } => {
                 self.leave_settling(event, at, (since, asked, next_at, slow), limits)?
             }
+            State::Authorized { hold, asked, next_at } => {
+                self.leave_authorized(event, at, (hold, asked, next_at), limits)?
+            }
+            State::Capturing { hold, amount, order } => {
+                self.leave_capturing(event, at, (hold, amount, order), limits)?
+            }
+            State::Releasing { hold, order } => self.leave_releasing(event, at, (hold, order), limits)?,
             State::Failing { .. } => match event {
                 Event::Send { attempt } => {
                     if attempt != self.tries.attempt.saturating_add(1) {
@@ -509,7 +642,12 @@ impl Charge {
                 | Event::Mismatch
                 | Event::NothingToPay
                 | Event::NoMethod
-                | Event::MethodFound => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::MethodFound
+                | Event::WrongMethod
+                | Event::Authorized { .. }
+                | Event::Released { .. }
+                | Event::Capture { .. }
+                | Event::SendOrder => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why)?,
             State::Paid { .. } | State::Failed { .. } | State::Skipped { .. } => {
@@ -526,6 +664,7 @@ impl Charge {
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
+            Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
             | Event::Succeeded { .. }
             | Event::Declined { .. }
@@ -536,7 +675,11 @@ impl Charge {
             | Event::AskAgain
             | Event::Silent
             | Event::Mismatch
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -567,7 +710,12 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(event, Why::NothingAsked)),
+            | Event::MethodFound
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder
+            | Event::WrongMethod => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -587,6 +735,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
             // The sender is gone: whoever noticed asks at once.
             Event::LeaseRanOut => Ok(unknown(at)),
@@ -606,6 +756,9 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -625,6 +778,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
             // Not at this very instant: what a pass decides is never decided again in the same pass.
             Event::Absent { may_resend: true } if self.may_send_again(at, limits) => {
@@ -643,6 +798,9 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -658,6 +816,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } if slow && !was_slow => Ok(settling(at, 0, at, slow, limits)),
             // The gateway had it: "not found" now proves nothing, and sending again is out of the question.
             Event::Accepted { .. } | Event::Absent { .. } | Event::Silent | Event::Rejected => {
@@ -674,6 +834,9 @@ impl Charge {
             | Event::NothingToPay
             | Event::NoMethod
             | Event::MethodFound
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -682,12 +845,14 @@ impl Charge {
     fn leave_parked(&mut self, event: Event, at: DateTime<Utc>, why: ParkWhy) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch => true,
-            ParkWhy::Rejected | ParkWhy::NoMethod => false,
+            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired => false,
         };
         match event {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
-            Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
+            Event::MethodFound if matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
+                Ok(State::Due { next_at: at, doubt: false })
+            }
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -702,7 +867,12 @@ impl Charge {
             | Event::Mismatch
             | Event::NothingToPay
             | Event::NoMethod
-            | Event::MethodFound => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::MethodFound
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder
+            | Event::WrongMethod => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -720,7 +890,11 @@ impl Charge {
     }
 
     fn paid_or_parked(&self, amount: Money, at: DateTime<Utc>) -> State {
-        if amount == self.amount { State::Paid { at } } else { State::Parked { why: ParkWhy::Mismatch, since: at } }
+        if amount == self.amount {
+            State::Paid { at, collected: amount }
+        } else {
+            State::Parked { why: ParkWhy::Mismatch, since: at }
+        }
     }
 
     fn declined(&mut self, decline: Decline, next: Next, at: DateTime<Utc>) -> State {
@@ -760,6 +934,9 @@ impl Charge {
     #[must_use]
     pub fn sentence(&self) -> String {
         let day = |at: &DateTime<Utc>| at.format("%a %-d %b %Y %H:%M UTC").to_string();
+        if let Some(sentence) = order::sentence(self, day) {
+            return sentence;
+        }
         match &self.state {
             State::Planned => format!("Will be charged on {}.", day(&self.due_at)),
             State::Due { next_at, doubt: false } => format!("Due; waits for its turn at {}.", day(next_at)),
@@ -778,7 +955,14 @@ impl Charge {
                 let whom = if *slow { "The bank has it" } else { "The gateway has it" };
                 format!("{whom}; we ask for the result at {}.", day(next_at))
             }
-            State::Paid { at } => format!("Paid {}.", day(at)),
+            // Said above.
+            State::Authorized { .. } | State::Capturing { .. } | State::Releasing { .. } => String::new(),
+            State::Paid { at, collected } => match self.amount.checked_sub(*collected) {
+                Ok(rest) if rest.is_positive() => {
+                    format!("Paid {}: {collected} of {}; {rest} were given back.", day(at), self.amount)
+                }
+                Ok(_) | Err(_) => format!("Paid {}.", day(at)),
+            },
             State::Failing { class, next_at, .. } => format!(
                 "Declined: {}. Try {} on {}.",
                 class.in_words(),
@@ -796,6 +980,9 @@ impl Charge {
             }
             State::Skipped { why: SkipWhy::ZeroAmount, .. } => "Skipped by rule: nothing to pay.".to_owned(),
             State::Skipped { why: SkipWhy::Cancelled, .. } => "Skipped: the subscription was cancelled.".to_owned(),
+            State::Skipped { why: SkipWhy::HoldExpired, .. } => {
+                "Skipped by rule: what was set aside went back uncaptured.".to_owned()
+            }
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -809,6 +996,13 @@ impl Charge {
                     "The gateway refused the request itself. A person must mend it; no money moved.".to_owned()
                 }
                 ParkWhy::NoMethod => "There is no payment method to charge. No money moved.".to_owned(),
+                ParkWhy::WrongMethod => {
+                    "The plan sets money aside first, which only a card can do; the method is a bank account. No money moved."
+                        .to_owned()
+                }
+                ParkWhy::HoldExpired => {
+                    "What was set aside went back uncaptured. A person must say what follows; no money moved.".to_owned()
+                }
             },
         }
     }
@@ -876,7 +1070,7 @@ mod tests {
             State::Sending { since: at(0), lease_until: at(90), doubt: true },
             State::Due { next_at: at(0), doubt: false },
             State::Due { next_at: at(0), doubt: true },
-            State::Paid { at: at(0) },
+            State::Paid { at: at(0), collected: dollars(7_900) },
             State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
             State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
             State::Skipped { why: SkipWhy::ZeroAmount, at: at(0) },
@@ -887,9 +1081,17 @@ mod tests {
                 all.push(State::Settling { since: at(0), asked, next_at: at(5), slow });
             }
         }
-        for why in [ParkWhy::OutcomeUnknown, ParkWhy::Mismatch, ParkWhy::Rejected, ParkWhy::NoMethod] {
+        for why in [
+            ParkWhy::OutcomeUnknown,
+            ParkWhy::Mismatch,
+            ParkWhy::Rejected,
+            ParkWhy::NoMethod,
+            ParkWhy::WrongMethod,
+            ParkWhy::HoldExpired,
+        ] {
             all.push(State::Parked { why, since: at(0) });
         }
+        all.extend(order::tests::states());
         all
     }
 
@@ -918,6 +1120,18 @@ mod tests {
             Event::Silent,
             Event::Mismatch,
             Event::Cancel,
+            Event::WrongMethod,
+            Event::Authorized { amount: dollars(7_900), accept_less: false },
+            Event::Authorized { amount: dollars(7_899), accept_less: false },
+            Event::Authorized { amount: dollars(7_899), accept_less: true },
+            Event::Authorized { amount: dollars(7_901), accept_less: true },
+            Event::Released { then: WhenItExpires::Reauthorize },
+            Event::Released { then: WhenItExpires::Skip },
+            Event::Released { then: WhenItExpires::Park },
+            Event::Capture { amount: dollars(7_900) },
+            Event::Capture { amount: dollars(1) },
+            Event::Capture { amount: dollars(7_901) },
+            Event::SendOrder,
         ]
     }
 
@@ -927,7 +1141,7 @@ mod tests {
         let mut walked = std::collections::BTreeSet::new();
         for state in states() {
             for event in events() {
-                for when in [at(10), at(2_000), at(90_000)] {
+                for when in [at(10), at(2_000), at(90_000), at(2_000_000)] {
                     let (from, name) = (state.name(), event.name());
                     match charge(state.clone()).step(event.clone(), when, &limits) {
                         Ok(next) => {

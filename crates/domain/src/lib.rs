@@ -7,6 +7,7 @@
 
 pub mod agenda;
 pub mod attempt;
+pub mod authorization;
 pub mod cadence;
 pub mod calendar;
 pub mod charge;
@@ -16,5 +17,6 @@ pub mod holidays;
 pub mod id;
 pub mod money;
 pub mod plan;
+pub mod split;
 pub mod subscription;
 pub mod verdict;
