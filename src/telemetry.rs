@@ -145,6 +145,8 @@ pub mod name {
     pub const BUILD_INFO: &str = "autopay_build_info";
     /// Rows set aside.
     pub const QUARANTINED: &str = "autopay_quarantined_total";
+    /// Money set aside that goes back within a day.
+    pub const AUTHORIZATIONS_EXPIRING: &str = "autopay_authorizations_expiring_total";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -178,6 +180,11 @@ pub const METRICS: &[Metric] = &[
         name: name::QUARANTINED,
         kind: Kind::Counter,
         help: "Subscriptions set aside because their row cannot be charged safely.",
+    },
+    Metric {
+        name: name::AUTHORIZATIONS_EXPIRING,
+        kind: Kind::Counter,
+        help: "Warnings that what is set aside for a charge goes back within a day.",
     },
     Metric {
         name: name::LOG_LINES_DROPPED,
@@ -225,7 +232,11 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
 #[must_use]
 pub fn payments_submitted(rendered: &str) -> bool {
     let count = format!("{}_count{{", name::GATEWAY_REQUEST_DURATION);
-    rendered.lines().any(|line| line.starts_with(&count) && line.contains("call=\"create\""))
+    rendered.lines().any(|line| line.starts_with(&count) && moves_money(line))
+}
+
+fn moves_money(line: &str) -> bool {
+    ["call=\"create\"", "call=\"capture\""].iter().any(|call| line.contains(call))
 }
 
 /// Where log lines go and what they look like.

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod authorization_order;
 pub mod charge;
 pub mod dunning_policy_version;
 pub mod gateway_rate;

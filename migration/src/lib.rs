@@ -3,6 +3,7 @@
 pub use sea_orm_migration::prelude::*;
 
 mod m20261122_000001_the_main_job;
+mod m20261126_000005_captures;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -11,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261122_000001_the_main_job::Migration)]
+        vec![Box::new(m20261122_000001_the_main_job::Migration), Box::new(m20261126_000005_captures::Migration)]
     }
 }

@@ -1,4 +1,4 @@
-//! `autopay charges`: reads only.
+//! `autopay charges`: reads, and the one order that is a person's: a capture.
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
@@ -6,17 +6,29 @@ use domain::charge::{Charge, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 
-use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
+use super::{Context, captures};
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
-const WORDS: &[&str] = &["due", "sending", "outcome_unknown", "paid", "failing", "failed", "skipped", "held"];
+const WORDS: &[&str] = &[
+    "due",
+    "sending",
+    "outcome_unknown",
+    "authorized",
+    "capturing",
+    "releasing",
+    "paid",
+    "failing",
+    "failed",
+    "skipped",
+    "held",
+];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
@@ -41,6 +53,9 @@ pub(super) enum Charges {
         /// The charge's id
         id: ChargeId,
     },
+    /// Takes what is set aside for a charge, or a part of it, when the goods go out; the rest goes back
+    #[command(after_help = captures::HELP)]
+    Capture(captures::Capture),
     /// Derives amount, date and instant of a charge again, step by step
     #[command(after_help = "Example:\n  autopay charges explain ch_0f8d…\n\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 10 the derivation does not lead to the charge, 11 database unavailable.")]
@@ -52,7 +67,7 @@ pub(super) enum Charges {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, failing, failed, skipped, held
+    /// Only this state; may be repeated: due, sending, outcome_unknown, authorized, capturing, releasing, paid, failing, failed, skipped, held
     #[arg(long = "state", value_name = "WORD", value_parser = word)]
     states: Vec<String>,
     /// Only this subscription's
@@ -64,6 +79,9 @@ pub(super) struct List {
     /// Only those due on or before this date
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     until: Option<NaiveDate>,
+    /// Only those with money set aside that goes back within a day
+    #[arg(long)]
+    expiring: bool,
     /// How many
     #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     limit: u64,
@@ -93,6 +111,7 @@ const COLUMNS: &[Column] = &[
     Column::text("due_at"),
     Column::number("attempt"),
     Column::text("next_at"),
+    Column::text("expires_at"),
 ];
 const SHOW: &[Column] = &[
     Column::text("id"),
@@ -112,6 +131,9 @@ const SHOW: &[Column] = &[
     Column::number("submissions"),
     Column::number("not_executed"),
     Column::number("declined"),
+    Column::money("authorized"),
+    Column::text("expires_at"),
+    Column::money("collected"),
     Column::text("attempts"),
 ];
 const ATTEMPTS: &[Column] = &[
@@ -137,6 +159,7 @@ fn row(charge: &Charge) -> Vec<Cell> {
         Cell::At(charge.due_at),
         Cell::Number(charge.tries.attempt.into()),
         Cell::maybe(charge.state.next_at(), Cell::At),
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::At(hold.expires_at)),
     ]
 }
 
@@ -144,12 +167,14 @@ fn row(charge: &Charge) -> Vec<Cell> {
 fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
-        (State::Sending { .. } | State::Settling { .. }, _) => "not known yet",
+        (State::Sending { .. } | State::Settling { .. } | State::Capturing { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (
             State::Planned
             | State::Due { .. }
             | State::Unknown { .. }
+            | State::Authorized { .. }
+            | State::Releasing { .. }
             | State::Failing { .. }
             | State::Failed { .. }
             | State::Skipped { .. }
@@ -192,6 +217,9 @@ fn whole(charge: &Charge, attempts: &[AttemptRecord]) -> Vec<Cell> {
         Cell::Number(tries.submissions.into()),
         Cell::Number(tries.not_executed.into()),
         Cell::Number(tries.declined.into()),
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::Money(hold.amount)),
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::At(hold.expires_at)),
+        Cell::maybe(captures::collected(&charge.state), Cell::Money),
         Cell::Rows(ATTEMPTS, attempts),
     ]
 }
@@ -200,6 +228,7 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
     match command {
         Charges::List(command) => list(command, context).await,
         Charges::Explain { id } => explained(id, context).await,
+        Charges::Capture(command) => captures::run(command, context).await,
         Charges::Show { id } => {
             context
                 .with_app(async |app, _| {
@@ -235,15 +264,16 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
 }
 
 async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
-    let List { states, subscription, from, until, limit, all } = command;
+    let List { states, subscription, from, until, expiring, limit, all } = command;
     if let (Some(from), Some(until)) = (from, until)
         && from > until
     {
         return Err(Stop::usage("--from", from, &format!("comes after --until {until}: swap the two")));
     }
-    let filter = ChargeFilter { words: states, subscription, from, until };
     context
         .with_app(async |app, _| {
+            let expiring_by = if expiring { Some(captures::in_a_day(app.store.now().await?)) } else { None };
+            let filter = ChargeFilter { words: states, subscription, from, until, expiring_by };
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after: Cursor = None;

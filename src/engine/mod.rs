@@ -4,6 +4,7 @@
 //! domain does. Tasks take no input; they find their work in the store, on a signal or by the clock, so the happy path and
 //! recovery after a crash are one path.
 
+mod captures;
 mod decide;
 mod dispatcher;
 mod heartbeat;
@@ -22,6 +23,8 @@ use domain::charge::Limits;
 use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
+
+pub use captures::{CaptureRefused, Capturing};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
@@ -77,8 +80,10 @@ pub struct RunReport {
     pub sent: u64,
     /// Became paid.
     pub paid: u64,
-    /// Accepted by the gateway, not finished.
+    /// Accepted by the gateway, or being captured or given back: not finished.
     pub settling: u64,
+    /// Set aside, to be captured.
+    pub authorized: u64,
     /// Declined, with a further try planned.
     pub failing: u64,
     /// Declined for good.

@@ -11,7 +11,7 @@ use domain::cadence::{AnchorDay, Unit};
 use domain::calendar::Zone;
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::money::Money;
-use domain::plan::{Catalog, Plan, Price, chargeable};
+use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub const MOST_ROWS: usize = 2_000_000;
 pub const LONGEST_FIELD: usize = 4 * 1024;
 
 /// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
-pub const COLUMNS: [&str; 15] = [
+pub const COLUMNS: [&str; 17] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -44,6 +44,8 @@ pub const COLUMNS: [&str; 15] = [
     "consent_id",
     "consent_at",
     "consent_channel",
+    "second_payment_method_id",
+    "second_method_kind",
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -314,7 +316,8 @@ fn kept(field: &str) -> String {
 
 /// Card-number-shaped, and not merely a UUID whose digits pass by chance.
 fn is_card(column: &str, field: &str) -> bool {
-    let uuid = matches!(column, "payment_method_id" | "customer_hsid") && field.parse::<PaymentMethodId>().is_ok();
+    let uuid = matches!(column, "payment_method_id" | "second_payment_method_id" | "customer_hsid")
+        && field.parse::<PaymentMethodId>().is_ok();
     !uuid && holds_a_card_number(field)
 }
 
@@ -405,7 +408,7 @@ impl<'a> Row<'_, 'a> {
                 "write a later date, or leave it empty",
             );
         }
-        let method = self.method();
+        let (method, second_method) = self.methods(plan);
         let customer = self.customer();
         let anchor_day = self.anchor_day(plan);
         let zone =
@@ -423,6 +426,7 @@ impl<'a> Row<'_, 'a> {
             plan: plan.id.clone(),
             customer,
             method,
+            second_method,
             start_on,
             anchor_day,
             zone,
@@ -585,16 +589,79 @@ impl<'a> Row<'_, 'a> {
         None
     }
 
-    fn method(&mut self) -> Option<Method> {
+    /// The method, and the second of a pair. A payment carries one consent, for whatever bank account it debits.
+    fn methods(&mut self, plan: Option<&Plan>) -> (Option<Method>, Option<Method>) {
+        let first = self.id_and_kind("payment_method_id", "method_kind");
+        let second = self.id_and_kind("second_payment_method_id", "second_method_kind");
+        let debits =
+            |one: &Option<(PaymentMethodId, MethodKind)>| one.is_some_and(|(_, kind)| kind == MethodKind::BankAccount);
+        let consent = self.consent(debits(&first) || debits(&second));
+        let method = |(id, kind), consent| Method { id, kind, consent };
+        let alone = second.is_none();
+        let second_consent = consent.clone().filter(|_| debits(&second));
+        // With a card and a bank account the consent is the bank account's.
+        let first_consent = consent.filter(|_| alone || debits(&first));
+        let found = (first.map(|one| method(one, first_consent)), second.map(|one| method(one, second_consent)));
+        if let Some(plan) = plan {
+            self.fits(plan, &found);
+        }
+        found
+    }
+
+    fn id_and_kind(&mut self, id: &str, kind: &str) -> Option<(PaymentMethodId, MethodKind)> {
         let parse = |text: &str| text.parse::<PaymentMethodId>().map_err(|error| error.to_string());
-        let id = self.value("payment_method_id", parse, "payment_method_id_invalid");
+        let second = id.starts_with("second");
+        let wrong = if second { "second_payment_method_id_invalid" } else { "payment_method_id_invalid" };
+        let found = self.value(id, parse, wrong);
         let kinds = |text: &str| {
             MethodKind::parse(text)
                 .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
         };
-        let kind = self.value("method_kind", kinds, "method_kind_invalid").unwrap_or(MethodKind::Card);
-        let consent = self.consent(id.is_some() && kind == MethodKind::BankAccount);
-        id.map(|id| Method { id, kind, consent })
+        let wrong = if second { "second_method_kind_invalid" } else { "method_kind_invalid" };
+        let kind = self.value(kind, kinds, wrong).unwrap_or(MethodKind::Card);
+        found.map(|id| (id, kind))
+    }
+
+    /// May these methods pay under this plan?
+    fn fits(&mut self, plan: &Plan, (first, second): &(Option<Method>, Option<Method>)) {
+        let is_bank = |method: &Option<Method>| method.as_ref().is_some_and(|one| one.kind == MethodKind::BankAccount);
+        if matches!(plan.mode, Mode::Authorize { .. }) && is_bank(first) {
+            let message = format!("the plan {} sets money aside first, which a bank account cannot do", plan.id);
+            self.note("method_kind", "method_kind_not_allowed", message, "name a card, or another plan");
+        }
+        match (plan.split, first, second) {
+            (Some(_), Some(_), None) if self.is_blank("second_payment_method_id") => {
+                let message = format!("the plan {} splits its charges, and there is no second method", plan.id);
+                let mend = "write second_payment_method_id, another saved method of the customer";
+                self.note("second_payment_method_id", "second_method_missing", message, mend);
+            }
+            (Some(_), None, Some(_)) if self.is_blank("payment_method_id") => {
+                let message = "there is a second method and no first";
+                self.note("payment_method_id", "first_method_missing", message, "write payment_method_id");
+            }
+            (Some(split), _, _) if !split.mixed => {
+                let message = format!("the plan {} splits its charges between two cards", plan.id);
+                for (column, method) in [("method_kind", first), ("second_method_kind", second)] {
+                    if is_bank(method) {
+                        let mend =
+                            "name a card; methods = \"mixed\" in the plan allows bank accounts, where the gateway does";
+                        self.note(column, "method_kind_not_allowed", message.clone(), mend);
+                    }
+                }
+            }
+            (None, _, Some(_)) => {
+                let message = format!("the plan {} has one method pay, and there is a second", plan.id);
+                let mend = "leave second_payment_method_id empty, or add [collect.split] to the plan";
+                self.note("second_payment_method_id", "second_method_not_allowed", message, mend);
+            }
+            (Some(_) | None, _, _) => {}
+        }
+        if let (Some(first), Some(second)) = (first, second)
+            && first.id == second.id
+        {
+            let message = "the second method is the first one again";
+            self.note("second_payment_method_id", "same_method_twice", message, "write another saved method");
+        }
     }
 
     fn consent(&mut self, needed: bool) -> Option<Consent> {

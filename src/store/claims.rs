@@ -155,7 +155,7 @@ impl DatabaseStore {
 
     /// Joins charges with their subscriptions and latest attempts, three statements for any number of them. A row that
     /// cannot be read is parked by nobody and claimed again after its lease; it is logged each time and blocks no neighbour.
-    async fn open_charges(&self, models: &[charge::Model]) -> Result<Vec<Option<OpenCharge>>, StoreError> {
+    pub(super) async fn open_charges(&self, models: &[charge::Model]) -> Result<Vec<Option<OpenCharge>>, StoreError> {
         if models.is_empty() {
             return Ok(Vec::new());
         }

@@ -151,7 +151,7 @@ impl DatabaseStore {
         Ok(Committed::Recorded { intents, lost })
     }
 
-    async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
+    pub(super) async fn holds_in_force(&self, on: &DatabaseTransaction) -> Result<Vec<i64>, DbErr> {
         let found =
             on.query_all_raw(self.statement("SELECT id FROM hold WHERE lifted_at IS NULL ORDER BY id", [])).await?;
         found.iter().map(|row| row.try_get("", "id")).collect()
@@ -199,6 +199,9 @@ impl DatabaseStore {
                 | State::Sending { .. }
                 | State::Unknown { .. }
                 | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
                 | State::Paid { .. }
                 | State::Failing { .. }
                 | State::Failed { .. } => None,
@@ -353,7 +356,10 @@ impl DatabaseStore {
                 | State::Due { .. }
                 | State::Sending { .. }
                 | State::Unknown { .. }
-                | State::Settling { .. } => "open",
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. } => "open",
             };
             if state == "open" && payment.is_none() {
                 continue;
@@ -431,7 +437,7 @@ impl DatabaseStore {
     }
 
     /// Runs a batch statement that returns ids; an empty batch is not sent.
-    async fn ids<T: sea_orm::TryGetable + Ord>(
+    pub(super) async fn ids<T: sea_orm::TryGetable + Ord>(
         &self,
         on: &impl ConnectionTrait,
         sql: &str,

@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod captures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +49,7 @@ struct Book {
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
     runs: Vec<(String, String)>,
+    orders: Vec<crate::ports::captures::OrderRecord>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -204,11 +207,14 @@ impl Store for MemoryStore {
                     imported.added += 1;
                 }
                 Some(old) => {
-                    let terms = |s: &Subscription| (s.customer.clone(), s.method.clone(), s.amount, s.end_on);
+                    let terms = |s: &Subscription| {
+                        (s.customer.clone(), s.method.clone(), s.second_method.clone(), s.amount, s.end_on)
+                    };
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
-                        (old.value.customer, old.value.method, old.value.amount, old.value.end_on) = terms(row);
+                        let value = &mut old.value;
+                        (value.customer, value.method, value.second_method, value.amount, value.end_on) = terms(row);
                         imported.changed += 1;
                     }
                 }
@@ -520,7 +526,10 @@ impl Store for MemoryStore {
                     | State::Due { .. }
                     | State::Sending { .. }
                     | State::Unknown { .. }
-                    | State::Settling { .. } => "open",
+                    | State::Settling { .. }
+                    | State::Authorized { .. }
+                    | State::Capturing { .. }
+                    | State::Releasing { .. } => "open",
                 }
                 .to_owned();
                 attempt.payment_id = payment.or(attempt.payment_id.take());
@@ -580,6 +589,10 @@ impl Store for MemoryStore {
         let wanted = |charge: &Charge| {
             (filter.words.is_empty() || filter.words.iter().any(|word| word == charge.state.word()))
                 && filter.subscription.as_ref().is_none_or(|id| charge.subscription == *id)
+                && filter.expiring_by.is_none_or(|by| {
+                    matches!(&charge.state, State::Authorized { hold, .. } | State::Capturing { hold, .. }
+                        if hold.expires_at <= by)
+                })
                 && filter.from.is_none_or(|from| charge.due_on >= from)
                 && filter.until.is_none_or(|until| charge.due_on <= until)
                 && after.as_ref().is_none_or(|(at, id)| (charge.due_at, charge.id.0.to_string()) > (*at, id.clone()))
@@ -605,7 +618,21 @@ impl Store for MemoryStore {
             let key = (row.value.state.word().to_owned(), row.value.amount.currency().code().to_owned());
             let sum = totals.entry(key).or_insert((0, 0));
             sum.0 += 1;
-            sum.1 += row.value.amount.minor();
+            sum.1 += match &row.value.state {
+                State::Paid { collected, .. } => collected.minor(),
+                State::Planned
+                | State::Due { .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
+                | State::Failing { .. }
+                | State::Failed { .. }
+                | State::Skipped { .. }
+                | State::Parked { .. } => row.value.amount.minor(),
+            };
         }
         Ok(totals)
     }

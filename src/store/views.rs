@@ -16,15 +16,15 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor, StoreError, TimelineEntr
 /// Rows that show as one state word. The words are those of `State::word`; tests/it compares the two.
 fn shows_as(word: &str) -> Condition {
     use charge::Column::{Doubt, State, Why};
-    let parked = |why: [&'static str; 2]| Condition::all().add(State.eq("parked")).add(Why.is_in(why));
+    let parked = |why: &[&'static str]| Condition::all().add(State.eq("parked")).add(Why.is_in(why.iter().copied()));
     match word {
         "due" => Condition::all().add(State.eq("due")).add(Doubt.eq(false)),
         "sending" => Condition::any().add(State.is_in(["sending", "settling"])),
         "outcome_unknown" => Condition::any()
             .add(State.eq("unknown"))
             .add(Condition::all().add(State.eq("due")).add(Doubt.eq(true)))
-            .add(parked(["outcome_unknown", "mismatch"])),
-        "held" => parked(["rejected", "no_method"]),
+            .add(parked(&["outcome_unknown", "mismatch"])),
+        "held" => parked(&["rejected", "no_method", "wrong_method", "hold_expired"]),
         other => Condition::all().add(State.eq(other)),
     }
 }
@@ -54,6 +54,11 @@ impl DatabaseStore {
         }
         if let Some(until) = filter.until {
             query = query.filter(charge::Column::DueOn.lte(until));
+        }
+        if let Some(by) = filter.expiring_by {
+            query = query
+                .filter(charge::Column::State.is_in(["authorized", "capturing"]))
+                .filter(charge::Column::HeldUntil.lte(by));
         }
         if let Some((at, id)) = after {
             let id = uuid::Uuid::try_parse(id).unwrap_or_default();
@@ -99,7 +104,7 @@ impl DatabaseStore {
     /// `which` is a WHERE clause of our own, or nothing.
     pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
         let sql = format!(
-            "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(amount_minor) AS bigint) AS total \
+            "SELECT state, why, doubt, currency, count(*) AS n, CAST(sum(COALESCE(collected_minor, amount_minor)) AS bigint) AS total \
              FROM charge {which} GROUP BY state, why, doubt, currency"
         );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;

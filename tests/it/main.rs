@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
 mod architecture;
+mod captures;
 mod cli_book;
 mod cli_plain;
 mod cli_support;
+mod contract_captures;
 mod contract_store;
 mod crash;
+mod crash_captures;
 mod journeys;
 mod postgres;
 mod properties;
 mod replicas;
+mod splits;
 mod world;

@@ -16,6 +16,10 @@ pub const WARN_BEFORE: TimeDelta = TimeDelta::hours(24);
 /// Whoever has not captured by then is asked.
 pub const REAUTHORIZED_MAX: u16 = 12;
 
+/// Most submissions of one order. The gateway names no limit for them (contract §4.9), and one that finds the payment in another
+/// state does nothing; who needs more has trouble that a person must see.
+pub const ORDER_SENT_MAX: u16 = 20;
+
 /// Money set aside on a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorization {

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Charge, Event, Limits, ParkWhy, Refused, SHORTEST_PAUSE, SkipWhy, State, Why, after, backoff, rung};
-use crate::authorization::{Authorization, Order, OrderKind, REAUTHORIZED_MAX, Stage, WhenItExpires};
+use crate::authorization::{Authorization, ORDER_SENT_MAX, Order, OrderKind, REAUTHORIZED_MAX, Stage, WhenItExpires};
 use crate::money::Money;
 use crate::verdict::{DeclineClass, HOLD_EXPIRED};
 
@@ -299,7 +299,7 @@ enum Left {
 
 /// May the same order go out again after the gateway showed the payment `AUTHORIZED`?
 pub(crate) fn may_go_again(order: &Order, at: DateTime<Utc>, limits: &Limits) -> bool {
-    at.signed_duration_since(order.since) >= limits.quiesce && order.sent < limits.submissions
+    at.signed_duration_since(order.since) >= limits.quiesce && order.sent < ORDER_SENT_MAX
 }
 
 /// The sentences of the states in which money is set aside; `day` writes an instant.
@@ -398,7 +398,7 @@ pub(super) mod tests {
                 all.push(State::Authorized { hold: hold(minor), asked, next_at: at(5) });
             }
             for stage in [Stage::Waiting, Stage::Sending, Stage::Asking] {
-                for (doubt, asked, sent) in [(false, 0, 1), (true, 0, 1), (true, 50, 4)] {
+                for (doubt, asked, sent) in [(false, 0, 1), (true, 0, 1), (true, 50, ORDER_SENT_MAX)] {
                     let order = Order { stage, doubt, since: at(0), sent, asked, next_at: at(5) };
                     all.push(State::Capturing { hold: hold(minor), amount: dollars(minor), order });
                     all.push(State::Releasing { hold: hold(minor), order });
@@ -506,7 +506,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_order_goes_out_four_times_at_most_and_then_a_person_is_asked() {
+    fn an_order_goes_out_so_many_times_and_then_a_person_is_asked() {
         let limits = Limits::default();
         let mut now = held(7_900).step(Event::Capture { amount: dollars(100) }, at(0), &limits).unwrap();
         let mut sent = 0;
@@ -521,7 +521,7 @@ pub(super) mod tests {
             };
             now = now.step(event, next, &limits).unwrap();
         }
-        assert_eq!((sent, now.state.name(), now.state.word()), (4, "parked", "outcome_unknown"));
+        assert_eq!((sent, now.state.name(), now.state.word()), (ORDER_SENT_MAX, "parked", "outcome_unknown"));
     }
 
     #[test]
