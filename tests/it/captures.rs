@@ -56,13 +56,14 @@ fn boxes(change: impl FnOnce(&mut PlanSpec)) -> PlanSpec {
     spec
 }
 
-/// A world in which a box's money has just been asked for.
+/// A world in which a box's money was asked for an hour ago.
 async fn begun(backend: Backend, method: Option<Method>, change: impl FnOnce(&mut PlanSpec)) -> Option<World> {
     let world = World::begin_with(backend, "2027-01-15T10:00:00Z", "captures", Options::default()).await?;
     world.apply(&[boxes(change)]).await;
     world.enrol(vec![subscriber("sub-1", "boxes", "2027-01-15", method)]).await;
     world.turn_to(DUE);
     world.run().await;
+    world.turn_to("2027-01-15T12:00:00Z");
     Some(world)
 }
 
@@ -311,10 +312,10 @@ async fn a_lost_answer_to_a_capture_is_asked_about_and_found_paid(backend: Backe
             &world,
             "2027-01-15 79.00 paid",
             &[
-                "  01-15 11:00:00 attempt 1 charge.capture",
-                "  01-15 11:00:00 attempt 1 charge.capture",
-                "  01-15 11:00:00 attempt 1 silent → capturing order",
-                "  01-15 11:00:15 attempt 1 succeeded → paid by_id",
+                "  01-15 12:00:00 attempt 1 charge.capture",
+                "  01-15 12:00:00 attempt 1 charge.capture",
+                "  01-15 12:00:00 attempt 1 silent → capturing order",
+                "  01-15 12:00:15 attempt 1 succeeded → paid by_id",
             ],
         )
         .await;
@@ -324,13 +325,13 @@ async fn a_lost_answer_to_a_capture_is_asked_about_and_found_paid(backend: Backe
 }
 
 const SHOWN_UNTIL_QUIET: [&str; 7] = [
-    "  01-15 11:00:15 attempt 1 authorized → capturing by_id",
-    "  01-15 11:01:00 attempt 1 authorized → capturing by_id",
-    "  01-15 11:05:00 attempt 1 authorized → capturing by_id",
-    "  01-15 11:15:00 attempt 1 authorized → capturing by_id",
-    "  01-15 11:15:01 attempt 1 charge.capture",
-    "  01-15 11:15:01 attempt 1 accepted → paid order",
-    "  01-15 11:15:01 attempt 1 succeeded → paid by_id",
+    "  01-15 12:00:15 attempt 1 authorized → capturing by_id",
+    "  01-15 12:01:00 attempt 1 authorized → capturing by_id",
+    "  01-15 12:05:00 attempt 1 authorized → capturing by_id",
+    "  01-15 12:15:00 attempt 1 authorized → capturing by_id",
+    "  01-15 12:15:01 attempt 1 charge.capture",
+    "  01-15 12:15:01 attempt 1 accepted → paid order",
+    "  01-15 12:15:01 attempt 1 succeeded → paid by_id",
 ];
 
 async fn a_lost_capture_goes_out_again_after_the_gateway_showed_the_hold(backend: Backend) {
@@ -339,9 +340,9 @@ async fn a_lost_capture_goes_out_again_after_the_gateway_showed_the_hold(backend
     capture(&world, Some(3_000)).await.unwrap();
     live(&world, "2027-01-17T00:00:00Z").await;
     let lost = [
-        "  01-15 11:00:00 attempt 1 charge.capture",
-        "  01-15 11:00:00 attempt 1 charge.capture",
-        "  01-15 11:00:00 attempt 1 silent → capturing order",
+        "  01-15 12:00:00 attempt 1 charge.capture",
+        "  01-15 12:00:00 attempt 1 charge.capture",
+        "  01-15 12:00:00 attempt 1 silent → capturing order",
     ];
     after_setting_aside(&world, "2027-01-15 79.00 paid", &[&lost[..], &SHOWN_UNTIL_QUIET[..]].concat()).await;
     assert_eq!(calls(&world), [(CallKind::Capture, None), (CallKind::Capture, Some(202))]);
@@ -376,10 +377,10 @@ async fn an_order_that_nobody_sent_goes_out_after_the_restart(backend: Backend) 
         &world,
         "2027-01-15 79.00 paid",
         &[
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 accepted → paid order",
-            "  01-15 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 accepted → paid order",
+            "  01-15 12:00:00 attempt 1 succeeded → paid by_id",
         ],
     )
     .await;
@@ -405,16 +406,16 @@ async fn an_order_whose_sender_died_is_asked_about_before_it_goes_out_again(back
         &world,
         "2027-01-15 79.00 paid",
         &[
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 charge.capture",
             // The lease ran out; the quiesce time counts from there.
-            "  01-15 11:01:30 attempt 1 authorized → capturing by_id",
-            "  01-15 11:02:30 attempt 1 authorized → capturing by_id",
-            "  01-15 11:06:30 attempt 1 authorized → capturing by_id",
-            "  01-15 11:16:30 attempt 1 authorized → capturing by_id",
-            "  01-15 11:16:31 attempt 1 charge.capture",
-            "  01-15 11:16:31 attempt 1 accepted → paid order",
-            "  01-15 11:16:31 attempt 1 succeeded → paid by_id",
+            "  01-15 12:01:30 attempt 1 authorized → capturing by_id",
+            "  01-15 12:02:30 attempt 1 authorized → capturing by_id",
+            "  01-15 12:06:30 attempt 1 authorized → capturing by_id",
+            "  01-15 12:16:30 attempt 1 authorized → capturing by_id",
+            "  01-15 12:16:31 attempt 1 charge.capture",
+            "  01-15 12:16:31 attempt 1 accepted → paid order",
+            "  01-15 12:16:31 attempt 1 succeeded → paid by_id",
         ],
     )
     .await;
@@ -427,7 +428,7 @@ async fn a_hold_keeps_a_capture_back_until_it_is_lifted(backend: Backend) {
     world.store.hold(&Scope::All, "look first", "bob", world.now()).await.unwrap();
     let done = capture(&world, None).await.unwrap();
     assert_eq!((done.charge.state.word(), calls(&world)), ("capturing", vec![]));
-    live(&world, "2027-01-15T12:00:00Z").await;
+    live(&world, "2027-01-15T13:00:00Z").await;
     assert_eq!(calls(&world), []);
     world.store.lift(&Scope::All, "bob", world.now()).await.unwrap();
     live(&world, "2027-01-17T00:00:00Z").await;
@@ -444,10 +445,10 @@ async fn a_capture_that_the_bank_declines_is_a_decline(backend: Backend) {
         &world,
         "2027-01-15 79.00 failed",
         &[
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 accepted → failed order",
-            "  01-15 11:00:00 attempt 1 declined → failed by_id",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 accepted → failed order",
+            "  01-15 12:00:00 attempt 1 declined → failed by_id",
         ],
     )
     .await;
@@ -464,10 +465,10 @@ async fn a_capture_that_comes_too_late_takes_nothing(backend: Backend) {
         &world,
         "2027-01-15 79.00 held",
         &[
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 charge.capture",
-            "  01-15 11:00:00 attempt 1 silent → capturing order",
-            "  01-15 11:00:15 attempt 1 declined → parked by_id",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 charge.capture",
+            "  01-15 12:00:00 attempt 1 silent → capturing order",
+            "  01-15 12:00:15 attempt 1 declined → parked by_id",
         ],
     )
     .await;
