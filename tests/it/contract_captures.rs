@@ -135,7 +135,7 @@ impl Bench {
             observations: vec![(self.now(), seen)],
             pause: false,
         };
-        assert_eq!(self.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
+        assert_eq!(self.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
         assert_eq!(self.charge(&after).await.state, after.state);
         after
     }

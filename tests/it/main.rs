@@ -5,6 +5,7 @@
 mod architecture;
 mod captures;
 mod cli_book;
+mod cli_captures;
 mod cli_plain;
 mod cli_support;
 mod contract_captures;
