@@ -5,6 +5,7 @@ use std::sync::Arc;
 use autopay::clock::TurnedClock;
 use autopay::ports::captures::{Begun, OrderRecord, OrdersBegun, Placed};
 use autopay::ports::{Asked, Claimed, Clock as _, Committed, IntentBatch, NewCharge, Observation, Store, Verdict};
+use autopay::store::{DatabaseStore, DatabaseUrl, Pool, migrate, open};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
@@ -16,6 +17,7 @@ use domain::plan::Plan;
 use domain::subscription::SubscriptionStatus;
 use domain::verdict::Seen;
 use sandbox::Behaviour;
+use sea_orm::ConnectionTrait as _;
 
 use crate::world::{Backend, Keep, MERCHANT, at, card, fresh_store, plan, subscriber};
 
@@ -252,4 +254,50 @@ async fn the_body_of_an_order_is_written_once(b: Bench) {
     let orders = b.store.orders(&[held.id]).await.unwrap();
     assert_eq!(orders.len(), 1);
     assert_eq!((orders[0].body.clone(), orders[0].by.as_str()), (body("capture"), "ann"));
+}
+
+/// A database of the version before: one charge was paid under it.
+async fn upgraded(url: &str) {
+    use migration::MigratorTrait as _;
+    let url = DatabaseUrl::parse(url).unwrap();
+    let old = open(&url, Pool::engine(1)).await.unwrap();
+    migration::Migrator::up(&old, Some(1)).await.unwrap();
+    let row = "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, \
+         currency, due_on, due_at, state, state_since, doubt, slow, asked, attempt, submissions, not_executed, declined, \
+         created_at, updated_at) VALUES ($1, $2, 'sub-1', 0, 'cycle', 'gold', 1, 7900, 'USD', $3, $4, 'paid', $4, false, false, \
+         0, 1, 1, 0, 0, $4, $4)";
+    let id = uuid::Uuid::from_u128(7);
+    let day: chrono::NaiveDate = "2027-01-15".parse().unwrap();
+    let values: [sea_orm::Value; 4] = [id.into(), MERCHANT.0.into(), day.into(), at(START).into()];
+    let backend = old.get_database_backend();
+    old.execute_raw(sea_orm::Statement::from_sql_and_values(backend, row, values)).await.unwrap();
+    let refused = "UPDATE charge SET state = 'authorized'";
+    assert!(old.execute_unprepared(refused).await.is_err(), "the version before does not know the word");
+
+    migrate(&url).await.unwrap();
+    let store = DatabaseStore::new(open(&url, Pool::engine(1)).await.unwrap(), Arc::new(TurnedClock::new(at(START))));
+    let charge = store.charge(domain::id::ChargeId(id)).await.unwrap().unwrap();
+    assert_eq!(charge.state, State::Paid { at: at(START), collected: usd(7_900) }, "it was collected whole");
+    assert_eq!(store.totals().await.unwrap()[&("paid".to_owned(), "USD".to_owned())], (1, 7_900));
+    // A connection that was open before knows the new words too, and still no others.
+    for (word, taken) in
+        [("authorized", true), ("capturing", true), ("releasing", true), ("due", true), ("lost", false)]
+    {
+        let done = old.execute_unprepared(&format!("UPDATE charge SET state = '{word}'")).await;
+        assert_eq!(done.is_ok(), taken, "{word}: {done:?}");
+    }
+    if backend == sea_orm::DatabaseBackend::Sqlite {
+        let sound = "PRAGMA integrity_check";
+        let row = old.query_one_raw(sea_orm::Statement::from_string(backend, sound)).await.unwrap().unwrap();
+        assert_eq!(row.try_get::<String>("", "integrity_check").unwrap(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_the_version_before_keeps_its_rows_and_learns_the_words() {
+    let folder = tempfile::tempdir().unwrap();
+    upgraded(&format!("sqlite:{}", folder.path().join("autopay.db").display())).await;
+    if let Some(database) = crate::postgres::TestDatabase::create("upgraded").await {
+        upgraded(&database.url).await;
+    }
 }
