@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::Query;
+use sea_orm::sea_query::{Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 use sha2::{Digest as _, Sha256};
@@ -286,13 +286,14 @@ impl DatabaseStore {
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
              second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind";
         let detail = format!("{} rows", rows.len());
-        let (batches, detail) = (&batches, &detail);
+        let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
+        let (batches, detail, imported) = (&batches, &detail, &imported);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
                 }
-                self.release_with_method(transaction, by, at).await?;
+                self.release_with_method(transaction, imported, by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
             })
         })
@@ -301,23 +302,33 @@ impl DatabaseStore {
     }
 
     /// Charges that waited for a payment method fall due again where their subscription has one now.
-    async fn release_with_method(&self, on: &DatabaseTransaction, by: &str, at: DateTime<Utc>) -> Result<(), DbErr> {
+    async fn release_with_method(
+        &self,
+        on: &DatabaseTransaction,
+        imported: &BTreeSet<&str>,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        let having = |with: SimpleExpr| {
+            Query::select().column(subscription::Column::Id).from(subscription::Entity).and_where(with).to_owned()
+        };
+        let waits = |why: &str, with| {
+            let of = charge::Column::SubscriptionId.in_subquery(having(with));
+            Condition::all().add(charge::Column::Why.eq(why)).add(of)
+        };
         let waiting = charge::Entity::find()
             .filter(charge::Column::State.eq("parked"))
-            .filter(charge::Column::Why.is_in(["no_method", "wrong_method"]))
             .filter(
-                charge::Column::SubscriptionId.in_subquery(
-                    Query::select()
-                        .column(subscription::Column::Id)
-                        .from(subscription::Entity)
-                        .and_where(subscription::Column::MethodId.is_not_null())
-                        .to_owned(),
-                ),
+                Condition::any()
+                    .add(waits("no_method", subscription::Column::MethodId.is_not_null()))
+                    .add(waits("wrong_method", subscription::Column::MethodKind.eq("card"))),
             )
             .all(on)
             .await?;
+        // Those of this import: nobody else's methods have changed.
         let released: Vec<Charge> = waiting
             .iter()
+            .filter(|model| imported.contains(model.subscription_id.as_str()))
             .filter_map(|model| rows::charge(model).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
             .collect();
         let mut due = Bulk::new(CHARGE_STATE);

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::agenda::{Hold, Open, Scope};
-use domain::charge::{Charge, Event, Limits, State};
+use domain::charge::{Charge, Event, Limits, ParkWhy, State};
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::{MethodKind, Subscription, SubscriptionStatus};
 
 use super::rate;
 use super::rows::whole;
@@ -220,9 +220,14 @@ impl Store for MemoryStore {
                 }
             }
         }
-        for charge in book.charges.values_mut().filter(|charge| matches!(charge.value.state, State::Parked { .. })) {
-            let subscription = book.subscriptions.get(&charge.value.subscription);
-            if subscription.is_some_and(|row| row.value.method.is_some())
+        let imported_ids: BTreeSet<&SubscriptionId> = rows.iter().map(|row| &row.id).collect();
+        let waits = |charge: &&mut ChargeRow| {
+            matches!(charge.value.state, State::Parked { .. }) && imported_ids.contains(&charge.value.subscription)
+        };
+        for charge in book.charges.values_mut().filter(waits) {
+            let method = book.subscriptions.get(&charge.value.subscription).and_then(|row| row.value.method.as_ref());
+            let needs_a_card = matches!(charge.value.state, State::Parked { why: ParkWhy::WrongMethod, .. });
+            if method.is_some_and(|method| !needs_a_card || method.kind == MethodKind::Card)
                 && let Ok(due) = charge.value.clone().step(Event::MethodFound, whole(at), &Limits::default())
             {
                 charge.value = due;

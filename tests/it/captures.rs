@@ -482,7 +482,11 @@ async fn a_bank_account_is_parked_in_words_until_there_is_a_card(backend: Backen
     assert!(first(&world).await.sentence().contains("which only a card can do"));
     let mut row =
         world.store.subscription(&SubscriptionId::parse("sub-1").unwrap()).await.unwrap().unwrap().subscription;
-    row.method = card(Behaviour::Pays, 2);
+    row.amount = Some(dollars(1));
+    world.store.import(std::slice::from_ref(&row), "ann", world.now()).await.unwrap();
+    live(&world, "2027-01-15T13:00:00Z").await;
+    assert_eq!(first(&world).await.state.word(), "held", "it is a bank account still");
+    (row.amount, row.method) = (None, card(Behaviour::Pays, 2));
     world.store.import(&[row], "ann", world.now()).await.unwrap();
     live(&world, "2027-01-16T00:00:00Z").await;
     assert_eq!(first(&world).await.state.word(), "authorized");
