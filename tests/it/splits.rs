@@ -5,9 +5,9 @@ use domain::charge::Charge;
 use domain::id::SubscriptionId;
 use domain::plan::{PlanSpec, SplitSpec};
 use domain::subscription::{Method, Subscription};
-use sandbox::{Behaviour, DeclineCode, Fault, Options};
+use sandbox::{Behaviour, DeclineCode, Fault, Options, SplitTender, Switches};
 
-use crate::world::{Backend, World, at, card, plan, subscriber};
+use crate::world::{Backend, World, at, bank, card, plan, subscriber};
 
 /// 06:00 in New York.
 const DUE: &str = "2027-01-15T11:00:00Z";
@@ -27,6 +27,7 @@ everywhere! {
     a_lost_answer_to_a_shared_payment_is_asked_about;
     an_amount_below_the_fixed_part_is_the_first_methods_alone;
     without_a_second_method_a_charge_waits_for_one;
+    two_bank_accounts_pay_where_plan_and_gateway_allow_it;
 }
 
 fn shared(fixed: Option<&str>, share: Option<&str>) -> PlanSpec {
@@ -166,5 +167,24 @@ async fn without_a_second_method_a_charge_waits_for_one(backend: Backend) {
     live(&world, "2027-01-17T00:00:00Z").await;
     assert_eq!(charge(&world).await.state.word(), "paid");
     assert_eq!(asked(&world).await, [[part(2_500, one.as_ref()), part(5_401, row.second_method.as_ref())]]);
+    world.balance().await;
+}
+
+async fn two_bank_accounts_pay_where_plan_and_gateway_allow_it(backend: Backend) {
+    let account = |n| bank(Behaviour::AchSettles { days: Some(2) }, n);
+    let mut spec = shared(None, Some("50%"));
+    let Some(world) = begun(backend, spec.clone(), account(1), account(2)).await else { return };
+    world.run().await;
+    told(&world, &["2027-01-15 79.01 held", "  01-15 11:00:00 The plan charge.recorded"]).await;
+    // The next cycle, under a plan and a gateway that know the mix.
+    world.sandbox().set_switches(Switches { split_tender: SplitTender::Mixed, ..Switches::default() });
+    spec.collect.split.as_mut().unwrap().methods = Some("mixed".to_owned());
+    world.apply(&[spec]).await;
+    live(&world, "2027-02-20T00:00:00Z").await;
+    let charges = world.charges_of("sub-1").await;
+    assert_eq!(charges.iter().map(|one| one.state.word()).collect::<Vec<_>>(), ["held", "paid"]);
+    let body = world.store.attempts(charges[1].id).await.unwrap().remove(0).body.text;
+    assert!(body.contains("\"merchantConsentId\":\"terms-2027-01\""), "{body}");
+    assert!(body.contains("\"amount\":3950") && body.contains("\"amount\":3951"), "{body}");
     world.balance().await;
 }
