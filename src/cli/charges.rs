@@ -305,8 +305,10 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                         }
                         Listed::Damaged(row) => {
                             let mut cells = damaged(&row, SHOW);
-                            cells.pop();
-                            cells.push(Cell::Rows(ATTEMPTS, attempts));
+                            let place = SHOW.iter().position(|column| column.name() == "attempts");
+                            if let Some(cell) = place.and_then(|place| cells.get_mut(place)) {
+                                *cell = Cell::Rows(ATTEMPTS, attempts);
+                            }
                             cells
                         }
                     };
@@ -366,7 +368,7 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
                 after = page.next;
                 left = left.saturating_sub(u64::try_from(page.rows.len()).unwrap_or(0));
                 if first || !page.rows.is_empty() {
-                    let ids: Vec<ChargeId> = page.rows.iter().filter_map(|row| whole_id(row)).collect();
+                    let ids: Vec<ChargeId> = page.rows.iter().filter_map(whole_id).collect();
                     let refunded = app.store.given_back(&ids).await?;
                     let given_back = |row| whole_id(row).and_then(|id| refunded.get(&id).copied());
                     let rows: Vec<Vec<Cell>> = page.rows.iter().map(|one| row(one, given_back(one))).collect();

@@ -139,7 +139,7 @@ async fn why(world: &World) -> Vec<String> {
 
 /// Lines of a charge that is paid at the first try, with `before` in front of them.
 fn paid_at(time: &str, attempt: u16) -> [String; 3] {
-    ["charge.intent", "accepted → paid submit", "succeeded → paid by_id"]
+    ["charge.intent", "accepted → settling submit", "succeeded → paid by_id"]
         .map(|event| format!("  {time} attempt {attempt} {event}"))
 }
 
@@ -361,7 +361,7 @@ fn disputed(ended: bool) -> InstrumentNews {
 const DECLINED: [&str; 4] = [
     "2027-01-15 79.00 paid",
     "  01-15 11:00:00 attempt 1 charge.intent",
-    "  01-15 11:00:00 attempt 1 accepted → failing submit",
+    "  01-15 11:00:00 attempt 1 accepted → settling submit",
     "  01-15 11:00:00 attempt 1 declined → failing by_id",
 ];
 
