@@ -72,10 +72,12 @@ pub(super) fn shown(text: &str) -> String {
         return HIDDEN.to_owned();
     }
     let line: String = text.chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
-    match line.char_indices().nth(SHOWN_CHARS) {
+    let line = match line.char_indices().nth(SHOWN_CHARS) {
         Some((_, _)) => line.chars().take(SHOWN_CHARS - 1).chain(['…']).collect(),
         None => line,
-    }
+    };
+    // Digits that were too many for a card number may be the right number once the end is cut off.
+    if looks_like_a_card_number(&line) { HIDDEN.to_owned() } else { line }
 }
 
 /// What the system said, without its number.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use domain::agenda::{enrol, planned};
 use domain::cadence::{AnchorDay, Unit};
-use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
+use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
 use domain::money::Money;
 use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -420,8 +420,9 @@ impl<'a> Row<'_, 'a> {
             column: column.to_owned(),
             code,
             value,
-            message: message.into(),
-            mend: mend.into(),
+            // What a rule quotes of the field may be no more than a card number's worth of its digits.
+            message: without_card_numbers(&message.into()).into_owned(),
+            mend: without_card_numbers(&mend.into()).into_owned(),
         });
     }
 

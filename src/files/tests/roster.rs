@@ -499,6 +499,18 @@ const PLANTS: &[(&str, &str, &str)] = &[
     ("customer_hsid", "7", "customer_hsid_invalid"),
 ];
 
+#[test]
+fn what_is_cut_off_makes_no_card_number_of_the_rest() {
+    let good = format!("{}\n{}\n{}\n", COLUMNS.join(","), row(&[]), row(&[("subscription_id", "s-2")]));
+    for (at, length, put) in [(286, 2, "a;aa0 ü\rüaü2"), (906, 5, "\r;=_==\r\r=a")] {
+        let at = at % good.len();
+        let end = (at + length).min(good.len());
+        let roster = read(format!("{}{put}{}", &good[..at], &good[end..]));
+        assert!(!roster.mistakes("r").is_empty());
+        roster.mistakes("r").iter().for_each(fit_to_show);
+    }
+}
+
 proptest! {
     #[test]
     fn k_planted_mistakes_are_k_codes(chosen in proptest::sample::subsequence(PLANTS.to_vec(), 0..=PLANTS.len())) {
