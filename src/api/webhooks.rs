@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use futures_util::StreamExt as _;
@@ -94,8 +94,12 @@ pub(super) fn routes(door: Door) -> Router {
 }
 
 async fn deliver(State(door): State<Door>, request: Request) -> Response {
-    let (outcome, answer) = door.take(request).await;
+    let (outcome, mut answer) = door.take(request).await;
     metrics::counter!("autopay_webhook_deliveries_total", "outcome" => outcome).increment(1);
+    // The body may be left unread: unless the sender is told to close, its next delivery on this connection is lost.
+    if answer.status() != StatusCode::ACCEPTED {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer
 }
 
