@@ -150,6 +150,7 @@ fn book(charges: u32, now: DateTime<Utc>) -> anyhow::Result<(PlanSpec, Plan, Vec
             plan: PlanId::parse("benchmark")?,
             customer: Customer { enterprise_id: Some(format!("{:09}", 100_000_000 + n)), ..Customer::default() },
             method: Some(Method { id: method, kind: MethodKind::Card, consent: None }),
+            second_method: None,
             start_on: due.date_naive(),
             anchor_day: None,
             zone: None,

@@ -3,6 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod captures;
 pub mod dispute;
 pub mod instrument;
 pub mod people;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use domain::agenda::{Advance, Hold, Open, Scope};
 use domain::attempt::{Body, Intent};
+use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
 use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
@@ -236,6 +238,8 @@ pub enum Asked {
     ById,
     /// A look-up by our key.
     ByKey,
+    /// An order about what is set aside: PATCH.
+    Order,
 }
 
 impl Asked {
@@ -246,6 +250,7 @@ impl Asked {
             Self::Submit => "submit",
             Self::ById => "by_id",
             Self::ByKey => "by_key",
+            Self::Order => "order",
         }
     }
 }
@@ -443,6 +448,8 @@ pub struct ChargeFilter {
     pub from: Option<NaiveDate>,
     /// Only those due on or before this date.
     pub until: Option<NaiveDate>,
+    /// Only those with money set aside that goes back by this moment, UTC.
+    pub expiring_by: Option<DateTime<Utc>>,
 }
 
 /// A line of a charge's history.
@@ -520,7 +527,9 @@ pub enum Pressure {
 
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
-pub trait Store: people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync {
+pub trait Store:
+    captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+{
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
     /// Is the database reachable and at this binary's schema?
@@ -715,4 +724,26 @@ pub trait Gateway: Send + Sync {
     async fn submit(&self, intent: &Recorded<Intent>) -> Observation;
     /// Asks what became of an attempt. Reads only.
     async fn ask(&self, question: &Question) -> Observation;
+
+    /// The request that takes so much of what is set aside, or gives it back, frozen: pure, no I/O. A gateway that sets nothing
+    /// aside has none.
+    ///
+    /// # Errors
+    /// A sentence when the gateway's limits forbid the request.
+    fn compose_order(&self, _: OrderKind, _: Money) -> Result<Body, String> {
+        Err("this gateway sets no money aside".to_owned())
+    }
+    /// Sends a recorded order, once.
+    async fn settle(&self, _: &Recorded<captures::Placed>) -> Observation {
+        Observation {
+            asked: Asked::Order,
+            seen: Seen::NotExecuted { why: domain::verdict::NotExecuted::NothingSent, retry_after: None },
+            payment_id: None,
+            http_status: None,
+            gateway_status: None,
+            detail: Some("this gateway sets no money aside".to_owned()),
+            body_sha256: None,
+            request_id: None,
+        }
+    }
 }

@@ -160,6 +160,8 @@ pub mod name {
     pub const WALLET_SEARCHES: &str = "autopay_wallet_searches_total";
     /// Subscriptions moved to a replacement.
     pub const WALLET_REPOINTED: &str = "autopay_wallet_repointed_total";
+    /// Money set aside that goes back within a day.
+    pub const AUTHORIZATIONS_EXPIRING: &str = "autopay_authorizations_expiring_total";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -218,6 +220,11 @@ pub const METRICS: &[Metric] = &[
         help: "Subscriptions moved to the method that replaced theirs.",
     },
     Metric {
+        name: name::AUTHORIZATIONS_EXPIRING,
+        kind: Kind::Counter,
+        help: "Warnings that what is set aside for a charge goes back within a day.",
+    },
+    Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,
         help: "Log lines dropped because their reader was too slow.",
@@ -263,7 +270,7 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
 #[must_use]
 pub fn payments_submitted(rendered: &str) -> bool {
     let count = format!("{}_count{{", name::GATEWAY_REQUEST_DURATION);
-    let sent = ["call=\"create\"", "call=\"refund_create\""];
+    let sent = ["call=\"create\"", "call=\"capture\"", "call=\"refund_create\""];
     rendered.lines().any(|line| line.starts_with(&count) && sent.iter().any(|call| line.contains(call)))
 }
 

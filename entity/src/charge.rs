@@ -40,6 +40,12 @@ pub struct Model {
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
     pub returned_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub held_minor: Option<i64>,
+    pub held_until: Option<chrono::DateTime<chrono::Utc>>,
+    pub take_minor: Option<i64>,
+    pub stage: Option<String>,
+    pub order_sent: Option<i32>,
+    pub collected_minor: Option<i64>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod authorization_order;
 pub mod charge;
 pub mod dispute;
 pub mod dispute_event;

@@ -29,6 +29,8 @@ pub struct Model {
     pub next_due_at: Option<chrono::DateTime<chrono::Utc>>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
+    pub second_method_id: Option<Uuid>,
+    pub second_method_kind: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -7,6 +7,7 @@ mod m20261126_000002_charges_out_of_reach;
 mod m20261126_000002_webhooks;
 mod m20261126_000003_wallet;
 mod m20261126_000004_refunds;
+mod m20261126_000005_captures;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000002_webhooks::Migration),
             Box::new(m20261126_000003_wallet::Migration),
             Box::new(m20261126_000004_refunds::Migration),
+            Box::new(m20261126_000005_captures::Migration),
         ]
     }
 }

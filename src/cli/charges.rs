@@ -7,11 +7,11 @@ use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
 
-use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
 use super::subscriptions::LIMIT;
+use super::{Context, captures};
 use crate::app::App;
 use crate::ports::dispute::DisputeView;
 use crate::ports::refund::RefundRecord;
@@ -20,8 +20,21 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Damaged, Listed};
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 /// The words a recorded charge can show.
-const WORDS: &[&str] =
-    &["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held", "unreadable"];
+const WORDS: &[&str] = &[
+    "due",
+    "sending",
+    "outcome_unknown",
+    "authorized",
+    "capturing",
+    "releasing",
+    "paid",
+    "returned",
+    "failing",
+    "failed",
+    "skipped",
+    "held",
+    "unreadable",
+];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Charges {
@@ -46,6 +59,9 @@ pub(super) enum Charges {
         /// The charge's id
         id: ChargeId,
     },
+    /// Takes what is set aside for a charge, or a part of it, when the goods go out; the rest goes back
+    #[command(after_help = captures::HELP)]
+    Capture(captures::Capture),
     /// Derives amount, date and instant of a charge again, step by step
     #[command(after_help = "Example:\n  autopay charges explain ch_0f8d…\n\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 10 the derivation does not lead to the charge, 11 database unavailable.")]
@@ -80,7 +96,7 @@ pub(super) enum Charges {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state; may be repeated: due, sending, outcome_unknown, paid, returned, failing, failed, skipped, held, unreadable
+    /// Only this state; may be repeated: due, sending, outcome_unknown, authorized, capturing, releasing, paid, returned, failing, failed, skipped, held, unreadable
     #[arg(long = "state", value_name = "WORD", value_parser = word)]
     states: Vec<String>,
     /// Only this subscription's
@@ -92,6 +108,9 @@ pub(super) struct List {
     /// Only those due on or before this date
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     until: Option<NaiveDate>,
+    /// Only those with money set aside that goes back within a day
+    #[arg(long)]
+    expiring: bool,
     /// How many
     #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     limit: u64,
@@ -123,6 +142,7 @@ const COLUMNS: &[Column] = &[
     Column::text("next_at"),
     Column::text("refunded"),
     Column::text("note"),
+    Column::text("expires_at"),
 ];
 const SHOW: &[Column] = &[
     Column::text("id"),
@@ -143,6 +163,9 @@ const SHOW: &[Column] = &[
     Column::number("submissions"),
     Column::number("not_executed"),
     Column::number("declined"),
+    Column::money("authorized"),
+    Column::text("expires_at"),
+    Column::money("collected"),
     Column::text("attempts"),
     Column::text("refunded"),
     Column::text("refunds"),
@@ -202,12 +225,16 @@ fn row(listed: &Listed<Charge>, refunded: Option<Money>) -> Vec<Cell> {
             | State::Sending { .. }
             | State::Unknown { .. }
             | State::Settling { .. }
+            | State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
             | State::Paid { .. }
             | State::Returned { .. }
             | State::Failing { .. }
             | State::Failed { .. }
             | State::Skipped { .. } => Cell::Empty,
         },
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::At(hold.expires_at)),
     ]
 }
 
@@ -216,12 +243,14 @@ fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
         (State::Returned { .. }, _) => "yes, and went back",
-        (State::Sending { .. } | State::Settling { .. }, _) => "not known yet",
+        (State::Sending { .. } | State::Settling { .. } | State::Capturing { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (
             State::Planned
             | State::Due { .. }
             | State::Unknown { .. }
+            | State::Authorized { .. }
+            | State::Releasing { .. }
             | State::Failing { .. }
             | State::Failed { .. }
             | State::Skipped { .. }
@@ -280,6 +309,9 @@ fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView], re
         Cell::Number(tries.submissions.into()),
         Cell::Number(tries.not_executed.into()),
         Cell::Number(tries.declined.into()),
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::Money(hold.amount)),
+        Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::At(hold.expires_at)),
+        Cell::maybe(captures::collected(&charge.state), Cell::Money),
         Cell::Rows(ATTEMPTS, attempts),
         Cell::maybe(refunded, |sum| Cell::Text(sum.plain())),
         Cell::Rows(super::refunds::COLUMNS, refunds.iter().map(super::refunds::row).collect()),
@@ -293,6 +325,7 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
         Charges::Refund(command) => super::refunds::refund(command, context).await,
         Charges::Cancel(command) => super::resolve::cancel(command, context).await,
         Charges::Resolve(command) => super::resolve::resolve(command, context).await,
+        Charges::Capture(command) => captures::run(command, context).await,
         Charges::Show { id } => {
             context
                 .with_app(async |app, _| {
@@ -349,15 +382,16 @@ async fn one(app: &App, id: ChargeId) -> Result<Listed<Charge>, Stop> {
 }
 
 async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
-    let List { states, subscription, from, until, limit, all } = command;
+    let List { states, subscription, from, until, expiring, limit, all } = command;
     if let (Some(from), Some(until)) = (from, until)
         && from > until
     {
         return Err(Stop::usage("--from", from, &format!("comes after --until {until}: swap the two")));
     }
-    let filter = ChargeFilter { words: states, id: None, subscription, from, until };
     context
         .with_app(async |app, _| {
+            let expiring_by = if expiring { Some(captures::in_a_day(app.store.now().await?)) } else { None };
+            let filter = ChargeFilter { words: states, id: None, subscription, from, until, expiring_by };
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after: Cursor = None;

@@ -114,6 +114,7 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
                     Seen::Succeeded { .. }
                     | Seen::Declined(_)
                     | Seen::Accepted { .. }
+                    | Seen::Authorized { .. }
                     | Seen::Rejected
                     | Seen::Mismatch => Ok(Exit::Done),
                 };

@@ -203,6 +203,9 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                 | State::Sending { .. }
                 | State::Unknown { .. }
                 | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
                 | State::Parked { .. } => charge_ended(charge),
             }
         })
@@ -232,10 +235,14 @@ fn charge_ended(charge: &Charge) -> Result<Exit, Stop> {
         | State::Returned { .. }
         | State::Failing { .. }
         | State::Failed { .. }
-        | State::Skipped { .. } => Ok(Exit::Done),
-        State::Settling { .. } | State::Planned | State::Due { .. } | State::Sending { .. } => {
-            stop(Exit::Partly, "autopay keeps asking: see `autopay charges show`")
-        }
+        | State::Skipped { .. }
+        | State::Authorized { .. } => Ok(Exit::Done),
+        State::Settling { .. }
+        | State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. } => stop(Exit::Partly, "autopay keeps asking: see `autopay charges show`"),
         State::Unknown { .. } | State::Parked { .. } => {
             stop(Exit::OutcomeUnknown, "do not charge it by other means; `--as` keeps what you find out")
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
+use domain::money::Money;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -63,6 +64,7 @@ const REPORT: &[Column] = &[
     Column::number("sent"),
     Column::number("paid"),
     Column::number("settling"),
+    Column::number("authorized"),
     Column::number("failing"),
     Column::number("failed"),
     Column::number("returned"),
@@ -89,7 +91,12 @@ fn row(item: &Item) -> Vec<Cell> {
         Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why))
         }
-        Action::SkipZero | Action::Cancel => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty),
+        Action::Settle { order: _, attempt, key, amount: _ } => {
+            (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
+        }
+        Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {
+            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
+        }
     };
     vec![
         Cell::text(item.action.name()),
@@ -98,11 +105,26 @@ fn row(item: &Item) -> Vec<Cell> {
         Cell::Number(item.cycle.into()),
         Cell::maybe(item.charge.as_ref(), |charge| Cell::text(charge.id)),
         attempt,
-        Cell::maybe(item.charge.as_ref(), |charge| Cell::Money(charge.amount)),
+        Cell::maybe(item.charge.as_ref(), |charge| Cell::Money(settled(&item.action).unwrap_or(charge.amount))),
         Cell::maybe(item.charge.as_ref(), |charge| Cell::At(charge.due_at)),
         key,
         why,
     ]
+}
+
+/// The amount of an order, which may be less than the charge's.
+const fn settled(action: &Action) -> Option<Money> {
+    match action {
+        Action::Settle { amount, .. } => Some(*amount),
+        Action::Send { .. }
+        | Action::Ask { .. }
+        | Action::SkipZero
+        | Action::ParkNoMethod { .. }
+        | Action::ParkWrongMethod
+        | Action::Cancel
+        | Action::Wait { .. }
+        | Action::Quarantine { .. } => None,
+    }
 }
 
 pub(super) async fn run(command: Run, context: &Context) -> Result<Exit, Stop> {
@@ -260,6 +282,7 @@ fn print(report: &RunReport, context: &Context) -> Result<(), Stop> {
         report.sent,
         report.paid,
         report.settling,
+        report.authorized,
         report.failing,
         report.failed,
         report.returned,
@@ -289,7 +312,7 @@ fn judge(report: &RunReport, waiting: &BTreeMap<String, u64>, config: &Config) -
             "do not charge them by other means; `autopay charges list --state outcome_unknown` says when each is asked about",
         );
     }
-    let answered = report.paid + report.settling + report.failing + report.failed;
+    let answered = report.paid + report.settling + report.authorized + report.failing + report.failed;
     if report.not_executed > 0 && report.not_executed >= report.sent && answered == 0 {
         let url = config.gateway().map(|gateway| gateway.base_url.as_str()).unwrap_or_default();
         let message = format!("the gateway at {url} took none of {} requests; nothing was charged", report.sent);

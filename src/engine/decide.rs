@@ -94,11 +94,15 @@ impl Desk<'_> {
                 quiet.parked += 1;
                 Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None }))
             }
+            Action::ParkWrongMethod => {
+                quiet.parked += 1;
+                Ok(Some(NewCharge { charge: step(Event::WrongMethod)?, intent: None }))
+            }
             Action::Wait { .. } => {
                 quiet.waiting += 1;
                 Ok(None)
             }
-            Action::Quarantine { .. } | Action::Ask { .. } | Action::Cancel => Ok(None),
+            Action::Quarantine { .. } | Action::Ask { .. } | Action::Settle { .. } | Action::Cancel => Ok(None),
         }
     }
 
@@ -145,7 +149,12 @@ impl Desk<'_> {
                         Err(why) => refusal(charge, &why),
                     }
                 }
-                Action::SkipZero | Action::ParkNoMethod { .. } | Action::Quarantine { .. } => {
+                // Recorded beside this batch: an order has an amount and a body, and no attempt of its own.
+                Action::Settle { .. } => {}
+                Action::SkipZero
+                | Action::ParkNoMethod { .. }
+                | Action::ParkWrongMethod
+                | Action::Quarantine { .. } => {
                     refusal(charge, "an open charge has no such action");
                 }
             }

@@ -210,7 +210,7 @@ impl Engine {
     /// What is known about the methods of a batch.
     async fn wallet(&self, due: &[Subscription], open: &[Open]) -> Result<Wallet, StoreError> {
         let used = due.iter().chain(open.iter().map(|open| &open.subscription));
-        let used = used.filter_map(|row| row.method.as_ref()).map(|method| method.id);
+        let used = used.flat_map(|row| [&row.method, &row.second_method]).flatten().map(|method| method.id);
         let methods: Vec<PaymentMethodId> = used.chain(open.iter().filter_map(|open| open.instrument)).collect();
         self.inner.store.wallet(&methods).await
     }
@@ -276,7 +276,7 @@ impl Engine {
         Ok(due_left || open_left)
     }
 
-    fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+    pub(super) fn lease(&self) -> (DateTime<Utc>, DateTime<Utc>) {
         let now = self.now();
         (now, now.checked_add_signed(self.inner.settings.limits.lease).unwrap_or(now))
     }
@@ -329,7 +329,7 @@ impl Engine {
         Ok(agenda)
     }
 
-    async fn dispatch_open(
+    pub(super) async fn dispatch_open(
         &self,
         pipeline: &Pipeline,
         shared: Arc<Shared>,
@@ -339,11 +339,19 @@ impl Engine {
     ) -> Result<Agenda, EngineError> {
         let open: Vec<Open> = claims.iter().map(|claim| claim.value.open.clone()).collect();
         let mut redraws = 0;
+        let mut orders = Vec::new();
         let (agenda, intents, asks, quiet) = loop {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&[], &open).await?;
             let agenda = self.draw(&shared.catalog, &holds, &wallet, &[], &open, as_of);
             let (batch, asks, quiet) = self.desk(&shared).open(claims, &agenda, ids(&holds));
+            if !self.begin_orders(claims, &agenda, &ids(&holds), &mut orders).await? {
+                redraws += 1;
+                if redraws > REDRAWS_MAX {
+                    return Ok(Agenda::default());
+                }
+                continue;
+            }
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, asks, quiet),
                 None if redraws < REDRAWS_MAX => redraws += 1,
@@ -358,13 +366,17 @@ impl Engine {
             let Some(subscription) = subscriptions.get(&intent.charge.id).cloned() else { continue };
             pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription), committed), shared.clone()).await;
         }
+        for order in orders {
+            let Some(subscription) = subscriptions.get(&order.charge.id).cloned() else { continue };
+            pipeline.put(Job::Settle(Box::new(order), Box::new(subscription), committed), shared.clone()).await;
+        }
         for ask in asks {
             pipeline.put(Job::Ask(Box::new(ask)), shared.clone()).await;
         }
         Ok(agenda)
     }
 
-    fn desk<'a>(&'a self, shared: &'a Shared) -> Desk<'a> {
+    pub(super) fn desk<'a>(&'a self, shared: &'a Shared) -> Desk<'a> {
         let Self { inner } = self;
         Desk { gateway: &*inner.gateway, catalog: &shared.catalog, limits: &inner.settings.limits, at: self.now() }
     }
@@ -443,10 +455,10 @@ fn note(quiet: &Quiet, report: &mut RunReport) {
 fn count(items: &[Item], report: &mut RunReport) {
     for item in items {
         match &item.action {
-            Action::Send { .. } => report.sent += 1,
+            Action::Send { .. } | Action::Settle { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
             Action::SkipZero | Action::Cancel => report.skipped += 1,
-            Action::ParkNoMethod { .. } => report.parked += 1,
+            Action::ParkNoMethod { .. } | Action::ParkWrongMethod => report.parked += 1,
             Action::Wait { .. } => report.waiting += 1,
             Action::Quarantine { .. } => report.quarantined += 1,
         }

@@ -4,6 +4,7 @@
 //! domain does. Tasks take no input; they find their work in the store, on a signal or by the clock, so the happy path and
 //! recovery after a crash are one path.
 
+mod captures;
 mod decide;
 mod dispatcher;
 mod heartbeat;
@@ -27,6 +28,8 @@ use domain::charge::Limits;
 use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
+
+pub use captures::{CaptureRefused, Capturing};
 
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};
@@ -87,8 +90,10 @@ pub struct RunReport {
     pub sent: u64,
     /// Became paid.
     pub paid: u64,
-    /// Accepted by the gateway, not finished.
+    /// Accepted by the gateway, or being captured or given back: not finished.
     pub settling: u64,
+    /// Set aside, to be captured.
+    pub authorized: u64,
     /// Declined, with a further try planned.
     pub failing: u64,
     /// Declined for good.

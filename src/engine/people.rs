@@ -6,10 +6,13 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 use domain::agenda::observe;
+use domain::authorization::OrderKind;
 use domain::charge::{Charge, Event, State};
 use domain::id::ChargeId;
+use domain::plan::Mode;
 
 use super::{Engine, EngineError};
+use crate::ports::captures::OrderRecord;
 use crate::ports::people::{CancelGateway, CancelReason, PersonsNote};
 use crate::ports::{Claimed, Observation, Observed, OpenCharge, Question, StoreError, Verdict};
 
@@ -90,6 +93,9 @@ impl Engine {
                 State::Planned
                 | State::Due { .. }
                 | State::Sending { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
                 | State::Paid { .. }
                 | State::Returned { .. }
                 | State::Failing { .. }
@@ -97,6 +103,18 @@ impl Engine {
                 | State::Skipped { .. }
                 | State::Parked { .. } => PersonRefused::AnsweredInstead { word },
             });
+        }
+        // What a capture was to take is the amount, and only the gateway knows whether it was taken.
+        let orders = self.inner.store.orders(&[id]).await?;
+        let in_part = |order: &OrderRecord| {
+            order.kind == OrderKind::Capture
+                && order.attempt == asked.charge.tries.attempt
+                && order.amount != asked.charge.amount
+        };
+        if paid && orders.iter().any(in_part) {
+            let why =
+                "a part of it was to be captured, and only the gateway says how much was taken: ask it again later";
+            return Err(PersonRefused::NotSo { word, why });
         }
         let at = self.now();
         let Claimed { value, fence } = self.take(id, at, None).await?;
@@ -127,10 +145,23 @@ impl Engine {
     ) -> Result<Answered, PersonRefused> {
         let at = self.compare_clocks().await?;
         let charge = self.inner.store.charge(id).await?.ok_or(PersonRefused::NoCharge(id))?;
+        let word = charge.state.word();
+        if matches!(charge.state, State::Authorized { .. } | State::Capturing { .. } | State::Releasing { .. }) {
+            let why =
+                "what is set aside is not given up by a person in this version: uncaptured, it goes back by itself";
+            return Err(PersonRefused::NotSo { word, why });
+        }
         if !matches!(charge.state, State::Settling { .. } | State::Unknown { .. }) {
             let why =
                 "only a payment that the gateway has and has not finished can be given up; a paid one is refunded";
-            return Err(PersonRefused::NotSo { word: charge.state.word(), why });
+            return Err(PersonRefused::NotSo { word, why });
+        }
+        // Of a plan that sets money aside a cancelled payment is one that went back, and the plan may set it aside again.
+        let catalog = self.inner.store.catalog().await?;
+        if catalog.plans.get(&charge.plan).is_some_and(|plan| matches!(plan.mode, Mode::Authorize { .. })) {
+            let why =
+                "its plan sets money aside: nothing is taken unless someone captures, and uncaptured it goes back";
+            return Err(PersonRefused::NotSo { word, why });
         }
         let attempts = self.inner.store.attempts(id).await?;
         let payment = attempts.iter().rev().find(|attempt| attempt.number == charge.tries.attempt);

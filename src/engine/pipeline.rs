@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use domain::agenda::{Hold, observe};
 use domain::attempt::Intent;
+use domain::authorization::{OrderKind, Stage};
 use domain::charge::{Charge, Event, State};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
@@ -22,6 +23,7 @@ use domain::verdict::{NotExecuted, Seen};
 
 use super::decide::Ask;
 use super::{Engine, RunReport};
+use crate::ports::captures::Placed;
 use crate::ports::{Asked, Claimed, Observation, Observed, Question, Recorded, StoreError, Verdict};
 
 /// A store outage may hold up the recorder this often, a second each, before verdicts are left to the reconciler.
@@ -42,6 +44,8 @@ pub(super) struct Shared {
 pub(super) enum Job {
     /// A recorded intent, its subscription, and when it was committed.
     Submit(Box<Recorded<Intent>>, Box<Subscription>, Instant),
+    /// A recorded order about what is set aside, its subscription, and when it was committed.
+    Settle(Box<Recorded<Placed>>, Box<Subscription>, Instant),
     /// A question.
     Ask(Box<Ask>),
 }
@@ -71,7 +75,8 @@ impl Tally {
         let count = |state: &str| counts.get(state).copied().unwrap_or(0);
         report.sent += self.sent.load(Ordering::Relaxed);
         report.paid += count("paid");
-        report.settling += count("settling");
+        report.settling += count("settling") + count("capturing") + count("releasing");
+        report.authorized += count("authorized");
         report.failing += count("failing");
         report.failed += count("failed");
         report.returned += count("returned");
@@ -144,7 +149,7 @@ impl Pipeline {
         };
         let (verdicts, tally) = (self.verdicts.clone(), self.tally.clone());
         self.tracker.spawn(async move {
-            if matches!(job, Job::Submit(..)) {
+            if matches!(job, Job::Submit(..) | Job::Settle(..)) {
                 tally.sent.fetch_add(1, Ordering::Relaxed);
             }
             let verdict = sender.work(job).await;
@@ -181,6 +186,7 @@ impl Sender {
     async fn work(&self, job: Job) -> Verdict {
         match job {
             Job::Submit(recorded, subscription, committed) => self.submit(&recorded, &subscription, committed).await,
+            Job::Settle(recorded, subscription, committed) => self.settle(&recorded, &subscription, committed).await,
             Job::Ask(ask) => self.ask(*ask).await,
         }
     }
@@ -190,14 +196,21 @@ impl Sender {
         let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
         let slot = self.slots.acquire().await;
         let mut seen = Vec::with_capacity(2);
-        if let Some(why) = self.forbidden(subscription, committed).await {
-            seen.push((self.engine.now(), not_sent(why)));
+        if let Some(why) = self.forbidden(Some(subscription), committed).await {
+            seen.push((self.engine.now(), not_sent(Asked::Submit, why)));
         } else {
             let answer = self.engine.inner.gateway.submit(recorded).await;
             self.feel(&answer).await;
             seen.push((self.engine.now(), answer));
         }
         drop(slot);
+        let payment_id = seen.last().and_then(|(_, answer)| answer.payment_id.clone());
+        self.ask_soon(&mut seen, Question { key: intent.key, payment_id, amount: intent.amount }).await;
+        self.verdict(before.clone(), before.value, subscription, intent.number, seen)
+    }
+
+    /// What was accepted a moment ago is asked about once before anything slower takes over.
+    async fn ask_soon(&self, seen: &mut Vec<(DateTime<Utc>, Observation)>, question: Question) {
         let accepted =
             matches!(seen.last(), Some((_, Observation { seen: Seen::Accepted { settles_in_days: false }, .. })));
         if accepted && !self.stop.is_cancelled() {
@@ -205,13 +218,30 @@ impl Sender {
             if !clock.is_turned() {
                 clock.sleep(self.engine.inner.settings.settle_wait).await;
             }
-            let payment_id = seen.last().and_then(|(_, answer)| answer.payment_id.clone());
-            let question = Question { key: intent.key, payment_id, amount: intent.amount };
             if let Some(answer) = self.put_question(&question).await {
                 seen.push(answer);
             }
         }
-        self.verdict(before.clone(), before.value, subscription, intent.number, seen)
+    }
+
+    /// Takes or gives back what is set aside. The brake does not keep back what is given back.
+    async fn settle(&self, recorded: &Recorded<Placed>, subscription: &Subscription, committed: Instant) -> Verdict {
+        let Placed { order, key, payment_id } = recorded.value();
+        let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
+        let slot = self.slots.acquire().await;
+        let mut seen = Vec::with_capacity(2);
+        let braked = (order.kind == OrderKind::Capture).then_some(subscription);
+        if let Some(why) = self.forbidden(braked, committed).await {
+            seen.push((self.engine.now(), not_sent(Asked::Order, why)));
+        } else {
+            let answer = self.engine.inner.gateway.settle(recorded).await;
+            self.feel(&answer).await;
+            seen.push((self.engine.now(), answer));
+        }
+        drop(slot);
+        let question = Question { key: *key, payment_id: Some(payment_id.clone()), amount: before.value.amount };
+        self.ask_soon(&mut seen, question).await;
+        self.verdict(before.clone(), before.value, subscription, order.attempt, seen)
     }
 
     async fn ask(&self, ask: Ask) -> Verdict {
@@ -225,9 +255,15 @@ impl Sender {
             // The sender is gone: that is all this step says. What happened is what we ask now.
             State::Sending { .. } => charge.clone().step(Event::LeaseRanOut, at, limits).unwrap_or(charge),
             State::Due { .. } => charge.clone().step(Event::AskAgain, at, limits).unwrap_or(charge),
+            State::Capturing { order, .. } | State::Releasing { order, .. } => match order.stage {
+                Stage::Sending => charge.clone().step(Event::LeaseRanOut, at, limits).unwrap_or(charge),
+                Stage::Waiting => charge.clone().step(Event::AskAgain, at, limits).unwrap_or(charge),
+                Stage::Asking => charge,
+            },
             State::Planned
             | State::Unknown { .. }
             | State::Settling { .. }
+            | State::Authorized { .. }
             | State::Paid { .. }
             | State::Returned { .. }
             | State::Failing { .. }
@@ -257,7 +293,7 @@ impl Sender {
     }
 
     /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet.
-    async fn forbidden(&self, subscription: &Subscription, committed: Instant) -> Option<&'static str> {
+    async fn forbidden(&self, subscription: Option<&Subscription>, committed: Instant) -> Option<&'static str> {
         // A process that was stopped and came back: somebody else may be asking about this charge already.
         let lease = self.engine.inner.settings.limits.lease.to_std().unwrap_or_default();
         let too_old = || committed.elapsed() > lease / 2;
@@ -273,9 +309,7 @@ impl Sender {
         if self.stop.is_cancelled() {
             return Some("shutting down");
         }
-        if committed.elapsed() < HOLDS_FRESH {
-            return None;
-        }
+        let subscription = subscription.filter(|_| committed.elapsed() >= HOLDS_FRESH)?;
         let mut cached = self.holds.lock().await;
         if cached.as_ref().is_none_or(|(at, _)| at.elapsed() > HOLDS_FRESH) {
             match self.engine.inner.store.holds().await {
@@ -301,7 +335,9 @@ impl Sender {
                 self.tell_trouble(answer);
                 throttle.felt(true).await;
             }
-            Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } => throttle.felt(false).await,
+            Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Authorized { .. } => {
+                throttle.felt(false).await;
+            }
             Seen::NotExecuted { why: NotExecuted::Unauthorized, .. }
             | Seen::Rejected
             | Seen::Absent
@@ -358,9 +394,9 @@ impl Sender {
     }
 }
 
-fn not_sent(why: &'static str) -> Observation {
+fn not_sent(asked: Asked, why: &'static str) -> Observation {
     Observation {
-        asked: Asked::Submit,
+        asked,
         seen: Seen::NotExecuted { why: NotExecuted::NothingSent, retry_after: None },
         payment_id: None,
         http_status: None,
@@ -480,15 +516,35 @@ fn counted(verdict: &Verdict, tally: &Tally) {
         | State::Sending { .. }
         | State::Unknown { .. }
         | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
         | State::Paid { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => "",
     };
     metrics::counter!("autopay_charge_attempts_total", "outcome" => state, "decline_class" => class).increment(1);
+    warn_of_the_end(verdict, after);
     if matches!(after.state, State::Parked { .. }) {
         tracing::error!(event = "charge_parked", charge_id = %after.id, why = after.sentence(), "a person must look");
     }
     if matches!(after.state, State::Returned { .. }) {
         tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a person must decide");
+    }
+}
+
+/// The look a day before the end is the moment to warn: whoever ships has a day left.
+fn warn_of_the_end(verdict: &Verdict, after: &Charge) {
+    let looked = matches!(verdict.before.value.state, State::Authorized { .. });
+    let State::Authorized { hold, .. } = &after.state else { return };
+    let Some(Observed { at, .. }) = verdict.observations.last().filter(|_| looked) else { return };
+    if *at >= hold.warn_at() && *at < hold.expires_at {
+        metrics::counter!("autopay_authorizations_expiring_total").increment(1);
+        tracing::warn!(
+            event = "authorization_expires",
+            charge_id = %after.id,
+            expires_at = %hold.expires_at.to_rfc3339(),
+            "what is set aside goes back within a day: capture it, or let it go"
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use domain::dunning::Policy;
 use domain::id::{PlanId, looks_like_a_card_number};
 use domain::money::Currency;
-use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, StepSpec};
+use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
 
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
@@ -303,7 +303,17 @@ const SCHEDULE: &[&str] =
 const AMOUNT: &[&str] = &["currency", "value", "step"];
 const STEP: &[&str] = &["from", "value", "applies", "notice"];
 const MID_PERIOD: &[&str] = &["on_start", "on_cancel"];
-const COLLECT: &[&str] = &["method", "dunning", "notify_before", "statement_suffix"];
+const COLLECT: &[&str] = &[
+    "method",
+    "dunning",
+    "notify_before",
+    "statement_suffix",
+    "mode",
+    "partial_authorization",
+    "when_hold_expires",
+    "split",
+];
+const SPLIT: &[&str] = &["fixed", "share", "methods"];
 const LEDGER: &[&str] = &["debit", "credit"];
 const LATER: &[(&str, &str)] = &[
     ("installments", "remove [installments] and its keys"),
@@ -327,6 +337,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dunning", "[collect]"),
     ("statement_suffix", "[collect]"),
     ("notify_before", "[collect]"),
+    ("mode", "[collect]"),
+    ("partial_authorization", "[collect]"),
+    ("when_hold_expires", "[collect]"),
+    ("fixed", "[collect.split]"),
+    ("share", "[collect.split]"),
+    ("methods", "[collect.split]"),
     ("debit", "[ledger]"),
     ("credit", "[ledger]"),
     ("on_start", "[mid_period]"),
@@ -376,7 +392,7 @@ fn read(label: &str, text: &str) -> PlanRead {
             &["prorate_by_day", "refund_unused"],
         );
     }
-    spec.collect = collect(&mut sheet, &top);
+    spec.collect = collect(&mut sheet, &top, &spec.amount.currency);
     if let Some(ledger) = sheet.table(&top, "ledger", Need::Optional) {
         sheet.known(&ledger, LEDGER, &[], ELSEWHERE);
         for key in LEDGER {
@@ -454,7 +470,7 @@ fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> AmountSpec {
     spec
 }
 
-fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> CollectSpec {
+fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec {
     let Some(tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
     sheet.known(&tab, COLLECT, LATER, ELSEWHERE);
     sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
@@ -462,7 +478,26 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> CollectSpec {
     CollectSpec {
         dunning: sheet.text(&tab, "dunning", Need::Optional),
         statement_suffix: sheet.text(&tab, "statement_suffix", Need::Optional),
+        mode: sheet.text(&tab, "mode", Need::Optional),
+        partial_authorization: sheet.text(&tab, "partial_authorization", Need::Optional),
+        when_hold_expires: sheet.text(&tab, "when_hold_expires", Need::Optional),
+        split: split(sheet, &tab, currency),
     }
+}
+
+fn split(sheet: &mut Sheet<'_>, collect: &Tab<'_>, currency: &str) -> Option<SplitSpec> {
+    let tab = sheet.table(collect, "split", Need::Optional)?;
+    sheet.known(&tab, SPLIT, &[], ELSEWHERE);
+    let mut spec = SplitSpec {
+        fixed: sheet.money(&tab, "fixed", Need::Optional, Currency::parse(currency).ok()),
+        share: sheet.text(&tab, "share", Need::Optional),
+        methods: sheet.text(&tab, "methods", Need::Optional),
+    };
+    if sheet.is_refused("collect.split.fixed") || sheet.is_refused("collect.split.share") {
+        // Something was meant to stand there: not to be reported as missing too.
+        spec.share = spec.share.or_else(|| spec.fixed.is_none().then(|| "50%".to_owned()));
+    }
+    Some(spec)
 }
 
 /// Lets the domain read the plan, and puts what it says at the place it speaks of.
@@ -541,6 +576,10 @@ fn code_of(mistake: &domain::plan::Mistake) -> &'static str {
         (_, "from") => "from_invalid",
         (_, "dunning") => "dunning_invalid",
         (_, "statement_suffix") => "statement_suffix_invalid",
+        (_, "mode") => "mode_invalid",
+        (_, "partial_authorization") => "partial_authorization_invalid",
+        (_, "when_hold_expires") => "when_hold_expires_invalid",
+        (_, "split" | "fixed" | "share" | "methods") => "split_invalid",
         (_, _) => "plan_invalid",
     }
 }

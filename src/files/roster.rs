@@ -10,7 +10,7 @@ use domain::agenda::{enrol, planned};
 use domain::cadence::{AnchorDay, Unit};
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
 use domain::money::Money;
-use domain::plan::{Catalog, Plan, Price, chargeable};
+use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub const MOST_ROWS: usize = 2_000_000;
 pub const LONGEST_FIELD: usize = 4 * 1024;
 
 /// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
-pub const COLUMNS: [&str; 15] = [
+pub const COLUMNS: [&str; 17] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -43,6 +43,8 @@ pub const COLUMNS: [&str; 15] = [
     "consent_id",
     "consent_at",
     "consent_channel",
+    "second_payment_method_id",
+    "second_method_kind",
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -364,9 +366,11 @@ fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -
         let mend = format!("add one of {}", CUSTOMER.join(", "));
         missing("no column says who the customer is".to_owned(), mend);
     }
-    if stands("payment_method_id") && !stands("method_kind") {
-        let message = "payment_method_id stands here without the column method_kind".to_owned();
-        missing(message, "add the column method_kind, with card or bank_account in each row".to_owned());
+    for (id, kind) in [("payment_method_id", "method_kind"), ("second_payment_method_id", "second_method_kind")] {
+        if stands(id) && !stands(kind) {
+            let message = format!("{id} stands here without the column {kind}");
+            missing(message, format!("add the column {kind}, with card or bank_account in each row"));
+        }
     }
     // Without one column that is written as it should be, the rows could only repeat what was said.
     header.fields.iter().any(|name| known().any(|column| column == name))
@@ -391,6 +395,13 @@ fn column_of(header: &Record, place: usize) -> usize {
 /// A cell of the file, unless it looks like a card number.
 fn kept(field: &str) -> String {
     if looks_like_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
+}
+
+/// A method as its row names it: both of its columns as they were read, and whether an id stands there at all.
+struct Named {
+    id: Option<PaymentMethodId>,
+    kind: Option<MethodKind>,
+    named: bool,
 }
 
 struct Row<'r, 'a> {
@@ -481,7 +492,7 @@ impl<'a> Row<'_, 'a> {
                 "write a later date, or leave it empty",
             );
         }
-        let method = self.method();
+        let (method, second_method) = self.methods(plan);
         let customer = self.customer();
         let anchor_day = self.anchor_day(plan);
         let zone = self.value("time_zone", near::zone, "time_zone_invalid");
@@ -498,6 +509,7 @@ impl<'a> Row<'_, 'a> {
             plan: plan.id.clone(),
             customer,
             method,
+            second_method,
             start_on,
             anchor_day,
             zone,
@@ -665,30 +677,95 @@ impl<'a> Row<'_, 'a> {
         None
     }
 
-    fn method(&mut self) -> Option<Method> {
+    /// The method, and the second of a pair. A payment carries one consent, for whatever bank account it debits.
+    fn methods(&mut self, plan: Option<&Plan>) -> (Option<Method>, Option<Method>) {
+        let first = self.id_and_kind("payment_method_id", "method_kind");
+        let second = self.id_and_kind("second_payment_method_id", "second_method_kind");
+        let debits = |one: &Named| one.kind == Some(MethodKind::BankAccount);
+        let (first_debits, second_debits) = (debits(&first), debits(&second));
+        let asked = if second_debits && !first_debits { &second } else { &first };
+        let consent = self.consent(asked.kind, asked.named);
+        let method = |one: &Named, consent| one.id.zip(one.kind).map(|(id, kind)| Method { id, kind, consent });
+        // With a card and a bank account the consent is the bank account's.
+        let first_consent = consent.clone().filter(|_| first_debits || !second_debits);
+        let second_consent = consent.filter(|_| second_debits);
+        let found = (method(&first, first_consent), method(&second, second_consent));
+        if let Some(plan) = plan {
+            self.fits(plan, &found);
+        }
+        found
+    }
+
+    fn id_and_kind(&mut self, id_column: &str, kind_column: &str) -> Named {
         let parse = |text: &str| match text.parse::<PaymentMethodId>() {
             Ok(id) if id.0.is_nil() => Err("is nobody's method: write the id that the wallet gave it".to_owned()),
             Ok(id) => Ok(id),
             Err(error) => Err(error.to_string()),
         };
-        let named = !self.is_blank("payment_method_id");
-        let id = self.value("payment_method_id", parse, "payment_method_id_invalid");
+        let (wrong_id, wrong_kind) = if id_column.starts_with("second") {
+            ("second_payment_method_id_invalid", "second_method_kind_invalid")
+        } else {
+            ("payment_method_id_invalid", "method_kind_invalid")
+        };
+        let named = !self.is_blank(id_column);
+        let id = self.value(id_column, parse, wrong_id);
         let kinds = |text: &str| {
             MethodKind::parse(text)
                 .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
         };
-        let kind = self.value("method_kind", kinds, "method_kind_invalid");
-        if named && self.columns.contains_key("method_kind") && self.is_blank("method_kind") {
-            let message = "method_kind is empty, and payment_method_id names a method";
-            self.note("method_kind", "missing_value", message, "write card or bank_account");
+        let kind = self.value(kind_column, kinds, wrong_kind);
+        if named && self.columns.contains_key(kind_column) && self.is_blank(kind_column) {
+            let message = format!("{kind_column} is empty, and {id_column} names a method");
+            self.note(kind_column, "missing_value", message, "write card or bank_account");
         }
         if !named && kind.is_some() {
-            let message = "payment_method_id is empty, and method_kind names a kind of method";
-            let mend = "write the id of the saved method, or leave method_kind empty";
-            self.note("payment_method_id", "method_missing", message, mend);
+            let message = format!("{id_column} is empty, and {kind_column} names a kind of method");
+            let mend = format!("write the id of the saved method, or leave {kind_column} empty");
+            self.note(id_column, "method_missing", message, mend);
         }
-        let consent = self.consent(kind, named);
-        Some(Method { id: id?, kind: kind?, consent })
+        Named { id, kind, named }
+    }
+
+    /// May these methods pay under this plan?
+    fn fits(&mut self, plan: &Plan, (first, second): &(Option<Method>, Option<Method>)) {
+        let is_bank = |method: &Option<Method>| method.as_ref().is_some_and(|one| one.kind == MethodKind::BankAccount);
+        if matches!(plan.mode, Mode::Authorize { .. }) && is_bank(first) {
+            let message = format!("the plan {} sets money aside first, which a bank account cannot do", plan.id);
+            self.note("method_kind", "method_kind_not_allowed", message, "name a card, or another plan");
+        }
+        match (plan.split, first, second) {
+            (Some(_), Some(_), None) if self.is_blank("second_payment_method_id") => {
+                let message = format!("the plan {} splits its charges, and there is no second method", plan.id);
+                let mend = "write second_payment_method_id, another saved method of the customer";
+                self.note("second_payment_method_id", "second_method_missing", message, mend);
+            }
+            (Some(_), None, Some(_)) if self.is_blank("payment_method_id") => {
+                let message = "there is a second method and no first";
+                self.note("payment_method_id", "first_method_missing", message, "write payment_method_id");
+            }
+            (Some(split), _, _) if !split.mixed => {
+                let message = format!("the plan {} splits its charges between two cards", plan.id);
+                for (column, method) in [("method_kind", first), ("second_method_kind", second)] {
+                    if is_bank(method) {
+                        let mend =
+                            "name a card; methods = \"mixed\" in the plan allows bank accounts, where the gateway does";
+                        self.note(column, "method_kind_not_allowed", message.clone(), mend);
+                    }
+                }
+            }
+            (None, _, Some(_)) => {
+                let message = format!("the plan {} has one method pay, and there is a second", plan.id);
+                let mend = "leave second_payment_method_id empty, or add [collect.split] to the plan";
+                self.note("second_payment_method_id", "second_method_not_allowed", message, mend);
+            }
+            (Some(_) | None, _, _) => {}
+        }
+        if let (Some(first), Some(second)) = (first, second)
+            && first.id == second.id
+        {
+            let message = "the second method is the first one again";
+            self.note("second_payment_method_id", "same_method_twice", message, "write another saved method");
+        }
     }
 
     fn consent(&mut self, kind: Option<MethodKind>, named: bool) -> Option<Consent> {

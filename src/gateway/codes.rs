@@ -155,7 +155,9 @@ fn of_create(seen: &Seen) -> &'static str {
         Seen::Silent => {
             "outcome unknown: asked about by its key until known; a payment in the answer counts by its own state"
         }
-        Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } => "the payment's own state counts",
+        Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Authorized { .. } => {
+            "the payment's own state counts"
+        }
         Seen::Absent | Seen::Mismatch => "parked: a person looks",
     }
 }
@@ -167,7 +169,7 @@ fn of_question(seen: &Seen) -> &'static str {
         Seen::Absent => "no proof: asked again; after the quiesce time the same key and body may go out once more",
         Seen::Silent => "proves nothing: asked again at the next rung, then a person",
         Seen::Declined(_) => "declined: the dunning policy decides about another try",
-        Seen::Succeeded { .. } | Seen::Accepted { .. } => "the payment's own state counts",
+        Seen::Succeeded { .. } | Seen::Accepted { .. } | Seen::Authorized { .. } => "the payment's own state counts",
         Seen::Mismatch => "parked as mismatch: a person looks",
     }
 }

@@ -3,6 +3,7 @@
 //! This room names the ports, the domain and `ccg`. It decides nothing about a charge and keeps nothing: it composes, sends
 //! once, asks, and says what was seen.
 
+mod captures;
 mod codes;
 mod people;
 mod refunds;
@@ -16,13 +17,17 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use domain::attempt::{Body, Intent};
+use domain::authorization::OrderKind;
 use domain::charge::Charge;
 use domain::id::{Key, MerchantId};
-use domain::plan::Plan;
+use domain::money::Money;
+use domain::plan::{Mode, Plan};
+use domain::split::Parts;
 use domain::subscription::{Consent, Method, Subscription};
 
 pub use webhooks::CcgDoorman;
 
+use crate::ports::captures::Placed;
 use crate::ports::{Asked, Gateway, Observation, Question, Recorded};
 
 pub use codes::{CodeRow, codes};
@@ -91,11 +96,19 @@ impl Gateway for CcgGateway {
         };
         let mut payment = ccg::CreatePayment::sale(key.to_string(), charge.amount.minor(), method.id.0, customer);
         payment.currency_code = Some(charge.amount.currency().code().to_owned());
-        payment.authorize_card = Some(false);
-        payment.partial_authorization = Some(false);
+        (payment.authorize_card, payment.partial_authorization) = match plan.mode {
+            Mode::Sale => (Some(false), Some(false)),
+            Mode::Authorize { accept_less, .. } => (Some(true), Some(accept_less)),
+        };
+        let mut consents = method.consent.as_ref();
+        if let Parts::Two(first, second) = plan.parts(charge.amount) {
+            let other = subscription.second_method.as_ref().ok_or("the plan splits the charge and names one method")?;
+            payment.payment_allocations = captures::allocations([(method, first), (other, second)]);
+            consents = consents.or(other.consent.as_ref());
+        }
         payment.description = Some(plan.name.clone());
         payment.statement_descriptor_suffix.clone_from(&plan.statement_suffix);
-        payment.consent = method.consent.as_ref().map(consent).transpose()?;
+        payment.consent = consents.map(consent).transpose()?;
         // What a person at the gateway needs to find the charge here; ids only.
         payment.metadata = [
             ("charge".to_owned(), charge.id.to_string()),
@@ -132,6 +145,22 @@ impl Gateway for CcgGateway {
         };
         let seen = verdicts::asked(self.merchant, question, asked, &answer);
         measure(asked.as_str(), started, &seen);
+        seen
+    }
+
+    fn compose_order(&self, kind: OrderKind, amount: Money) -> Result<Body, String> {
+        captures::body(kind, amount)
+    }
+
+    async fn settle(&self, order: &Recorded<Placed>) -> Observation {
+        let placed = order.value();
+        let started = Instant::now();
+        let answer = match captures::send(&self.client, placed).await {
+            Some(answer) => answer,
+            None => return verdicts::damaged_order(),
+        };
+        let seen = verdicts::settled(self.merchant, placed, order.charge.amount, &answer);
+        measure(placed.order.kind.as_str(), started, &seen);
         seen
     }
 }

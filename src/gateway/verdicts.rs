@@ -7,8 +7,9 @@ use ccg::{Ambiguity, Answer, CallError, Evidence, NotSent, Payment, Status};
 
 use domain::id::{Key, MerchantId};
 use domain::money::Money;
-use domain::verdict::{Decline, DeclineClass, NotExecuted, Seen};
+use domain::verdict::{Decline, NotExecuted, Seen};
 
+use crate::ports::captures::Placed;
 use crate::ports::{Asked, Observation, Question};
 
 /// Longest message kept as evidence, in characters.
@@ -23,6 +24,18 @@ type Outcome = Result<Answer<Payment>, CallError>;
 pub(super) fn submitted(merchant: MerchantId, key: Key, amount: Money, outcome: &Outcome) -> Observation {
     let of_payment = |payment: &Payment| of_our_payment(merchant, key, amount, payment, None);
     observation(Asked::Submit, outcome, of_payment, of_failed_create)
+}
+
+/// What an order about something set aside showed: as little as a create, unless the gateway answers with the payment.
+pub(super) fn settled(merchant: MerchantId, placed: &Placed, amount: Money, outcome: &Outcome) -> Observation {
+    let of_payment =
+        |payment: &Payment| of_our_payment(merchant, placed.key, amount, payment, Some(&placed.payment_id));
+    observation(Asked::Order, outcome, of_payment, of_failed_create)
+}
+
+/// A recorded order that is no longer what was recorded: nothing is sent.
+pub(super) fn damaged_order() -> Observation {
+    Observation { asked: Asked::Order, ..damaged_body() }
 }
 
 /// What a question showed.
@@ -79,7 +92,7 @@ fn observation(
             payment_id: Some(answer.value.id.clone()),
             http_status: Some(answer.http_status),
             gateway_status: Some(answer.value.status.as_str().to_owned()),
-            detail: None,
+            detail: legs(&answer.value),
             body_sha256: Some(hex::encode(answer.body_sha256)),
             request_id: answer.request_id.clone(),
         },
@@ -94,12 +107,28 @@ fn observation(
                 payment_id: payment.map(|payment| payment.id.clone()).filter(|id| !id.is_empty()),
                 http_status: evidence.http_status,
                 gateway_status: payment.map(|payment| payment.status.as_str().to_owned()),
-                detail: Some(detail.chars().take(DETAIL_MAX).collect()),
+                detail: Some(
+                    [payment.and_then(legs), Some(detail)]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                        .chars()
+                        .take(DETAIL_MAX)
+                        .collect(),
+                ),
                 body_sha256: evidence.body_sha256.map(hex::encode),
                 request_id: evidence.request_id.clone(),
             }
         }
     }
+}
+
+/// Where the parts of a shared payment stand, as evidence: the verdict is the payment's own (contract §4.12).
+fn legs(payment: &Payment) -> Option<String> {
+    let parts = payment.payment_allocations.as_slice();
+    let word = |part: &ccg::Allocation| part.status.as_ref().map_or("?", Status::as_str).to_owned();
+    (parts.len() > 1).then(|| format!("parts {}", parts.iter().map(word).collect::<Vec<_>>().join("+")))
 }
 
 /// A payment the gateway showed us, under our key.
@@ -119,11 +148,10 @@ fn of_payment(merchant: MerchantId, asked: Money, payment: &Payment) -> Seen {
         },
         Status::Failed => Seen::Declined(declined(payment)),
         // Somebody cancelled it at the gateway: nothing was collected, and trying again is for a person to say.
-        Status::Cancelled => {
-            Seen::Declined(Decline { class: DeclineClass::Never, code: "cancelled_at_gateway".to_owned() })
-        }
+        Status::Cancelled => Seen::Declined(Decline::cancelled()),
         Status::CancelFailed => Seen::Mismatch,
         Status::Accepted => Seen::Accepted { settles_in_days: true },
+        Status::Authorized => authorized(asked, payment),
         Status::Initiated
         | Status::Pending
         | Status::PendingForCustomerCreation
@@ -132,7 +160,6 @@ fn of_payment(merchant: MerchantId, asked: Money, payment: &Payment) -> Seen {
         | Status::ProcessingDedupCheck
         | Status::AuthRequired
         | Status::ConfirmationInitialized
-        | Status::Authorized
         | Status::CaptureInitialized
         | Status::CancelInitialized
         | Status::RolledBack => Seen::Accepted { settles_in_days: false },
@@ -141,6 +168,19 @@ fn of_payment(merchant: MerchantId, asked: Money, payment: &Payment) -> Seen {
             tracing::warn!(event = "unknown_gateway_status", status = %word, "kept as not finished; teach this build the word");
             Seen::Accepted { settles_in_days: false }
         }
+    }
+}
+
+/// A hold, unless the gateway says that it is one step of a sale. Where it does not say how much is held, all of it is, if the
+/// issuer was not allowed to approve less.
+fn authorized(asked: Money, payment: &Payment) -> Seen {
+    let whole = payment.amount.filter(|_| payment.partial_authorization != Some(true));
+    match (payment.authorized_amount.or(whole), payment.authorize_card) {
+        (_, Some(false)) => Seen::Accepted { settles_in_days: false },
+        (Some(minor), said) => {
+            Seen::Authorized { amount: Money::new(minor, asked.currency()), asked_for: said == Some(true) }
+        }
+        (None, Some(true) | None) => Seen::Accepted { settles_in_days: false },
     }
 }
 
@@ -226,6 +266,7 @@ fn refused_unprocessed(why: NotExecuted, error: &CallError) -> Seen {
 mod tests {
     use super::*;
     use domain::money::Currency;
+    use domain::verdict::DeclineClass;
 
     fn payment(json: serde_json::Value) -> Payment {
         serde_json::from_value(json).unwrap()
@@ -260,7 +301,6 @@ mod tests {
             "PROCESSING_DEDUP_CHECK",
             "AUTH_REQUIRED",
             "CONFIRMATION_INITIALIZED",
-            "AUTHORIZED",
             "CAPTURE_INITIALIZED",
             "CANCEL_INITIALIZED",
             "A_WORD_OF_NEXT_YEAR",
@@ -268,6 +308,35 @@ mod tests {
         for status in transient {
             assert_eq!(seen(status), Seen::Accepted { settles_in_days: false }, "{status}");
         }
+    }
+
+    #[test]
+    fn a_hold_is_told_from_a_step_of_a_sale_and_counts_what_is_held() {
+        let seen = |more: serde_json::Value| {
+            let mut json = serde_json::json!({"id": "p", "status": "AUTHORIZED", "amount": 500, "currencyCode": "USD"});
+            json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            of_payment(merchant(), dollars(500), &payment(json))
+        };
+        let held = |minor, asked_for| Seen::Authorized { amount: dollars(minor), asked_for };
+        assert_eq!(seen(serde_json::json!({"authorizeCard": true, "authorizedAmount": 300})), held(300, true));
+        assert_eq!(seen(serde_json::json!({"authorizeCard": true})), held(500, true));
+        assert_eq!(seen(serde_json::json!({"authorizedAmount": 500})), held(500, false));
+        let unclear = serde_json::json!({"authorizeCard": true, "partialAuthorization": true});
+        assert_eq!(seen(unclear), Seen::Accepted { settles_in_days: false });
+        let sale = serde_json::json!({"authorizeCard": false, "authorizedAmount": 500});
+        assert_eq!(seen(sale), Seen::Accepted { settles_in_days: false });
+    }
+
+    #[test]
+    fn the_parts_of_a_shared_payment_are_evidence_and_the_payment_decides() {
+        let json = serde_json::json!({"id": "p", "status": "FAILED", "amount": 500, "currencyCode": "USD",
+            "merchantTransactionId": Key(uuid::Uuid::from_u128(5)).to_string(), "paymentAllocations": [
+                {"id": "a", "status": "ROLLED_BACK", "amount": 200, "remediation": {"action": "CANCELLED"}},
+                {"id": "b", "status": "FAILED", "amount": 300, "error": {"code": "card_declined", "message": "No."}}]});
+        let outcome = processing("PAYMENT_ERROR", Some(json));
+        let shown = submitted(merchant(), Key(uuid::Uuid::from_u128(5)), dollars(500), &outcome);
+        assert!(matches!(&shown.seen, Seen::Declined(decline) if decline.code == "card_declined"), "{:?}", shown.seen);
+        assert_eq!(shown.detail.as_deref(), Some("parts ROLLED_BACK+FAILED; No."));
     }
 
     #[test]

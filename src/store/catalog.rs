@@ -14,13 +14,13 @@ use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Plan, PlanSpec};
-use domain::subscription::Subscription;
+use domain::subscription::{Method, Subscription};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
-use super::wallet::Marked;
+use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
@@ -45,6 +45,8 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_next_cycle", Kind::Int),
     ("s_next_due_at", Kind::Time),
     ("s_at", Kind::Time),
+    ("s_second_method_id", Kind::Uuid),
+    ("s_second_method_kind", Kind::Text),
 ];
 
 /// A subscription's texts, ready for a batch.
@@ -58,17 +60,22 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
     let json = |column: &'static str, text: Result<String, serde_json::Error>| {
         text.map_err(|error| StoreError::Refused(format!("subscription.{column} cannot be written: {error}")))
     };
-    let consent = row.method.as_ref().and_then(|method| method.consent.as_ref());
+    let consent = |method: &Option<Method>| method.as_ref().and_then(|method| method.consent.clone());
+    let consent = consent(&row.method).or_else(|| consent(&row.second_method));
     Ok(Written {
         customer: json("customer", serde_json::to_string(&row.customer))?,
-        consent: consent.map(|consent| json("consent", serde_json::to_string(consent))).transpose()?,
+        consent: consent.map(|consent| json("consent", serde_json::to_string(&consent))).transpose()?,
         anchor_day: row.anchor_day.map(|day| day.to_string()),
     })
 }
 
 /// What an import may change on a subscription that is already there.
 fn same_terms(a: &Subscription, b: &Subscription) -> bool {
-    a.customer == b.customer && a.method == b.method && a.amount == b.amount && a.end_on == b.end_on
+    a.customer == b.customer
+        && a.method == b.method
+        && a.second_method == b.second_method
+        && a.amount == b.amount
+        && a.end_on == b.end_on
 }
 
 fn spec_digest(spec: &str) -> String {
@@ -255,6 +262,8 @@ impl DatabaseStore {
                     Val::int(i64::from(row.next_cycle)),
                     Val::Time(row.next_due_at.map(whole)),
                     Val::time(at),
+                    Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
+                    Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
                 ]);
             }
             batches.push(bulk);
@@ -266,27 +275,32 @@ impl DatabaseStore {
         let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
-             time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at) \
+             time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
+             second_method_id, second_method_kind) \
              SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
-             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at FROM v WHERE true \
+             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
+             s_second_method_id, s_second_method_kind FROM v WHERE true \
              ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
-             currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at";
+             currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind";
         let detail = format!("{} rows", rows.len());
         let mut marked = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
-            let Some(method) = &row.method else { continue };
-            let customer = written(row)?.customer;
-            marked.push(Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind });
+            for method in [&row.method, &row.second_method].into_iter().flatten() {
+                let customer = written(row)?.customer;
+                marked.push(Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind });
+            }
         }
-        let (batches, detail, marked) = (&batches, &detail, &marked);
+        let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
+        let (batches, detail, marked, imported) = (&batches, &detail, &marked, &imported);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
                 }
                 self.mark_methods(transaction, marked, at).await?;
-                self.release_charges(transaction, None, by, at).await?;
+                self.release_charges(transaction, Released::Of(imported), by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
             })
         })

@@ -202,6 +202,9 @@ impl DatabaseStore {
                 | State::Sending { .. }
                 | State::Unknown { .. }
                 | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
                 | State::Paid { .. }
                 | State::Returned { .. }
                 | State::Failing { .. }
@@ -382,7 +385,10 @@ impl DatabaseStore {
                 | State::Due { .. }
                 | State::Sending { .. }
                 | State::Unknown { .. }
-                | State::Settling { .. } => "open",
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. } => "open",
             };
             if state == "open" && payment.is_none() {
                 continue;

@@ -1,5 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod captures;
+
 mod people;
 mod refunds;
 mod wallet;
@@ -20,6 +22,7 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::rate;
 use super::rows::whole;
+use super::wallet::Released;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
@@ -58,6 +61,7 @@ struct Book {
     disputes: BTreeMap<DisputeId, webhooks::Disputed>,
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
+    orders: Vec<crate::ports::captures::OrderRecord>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -235,18 +239,22 @@ impl Store for MemoryStore {
                     imported.added += 1;
                 }
                 Some(old) => {
-                    let terms = |s: &Subscription| (s.customer.clone(), s.method.clone(), s.amount, s.end_on);
+                    let terms = |s: &Subscription| {
+                        (s.customer.clone(), s.method.clone(), s.second_method.clone(), s.amount, s.end_on)
+                    };
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
-                        (old.value.customer, old.value.method, old.value.amount, old.value.end_on) = terms(row);
+                        let value = &mut old.value;
+                        (value.customer, value.method, value.second_method, value.amount, value.end_on) = terms(row);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
                 }
             }
         }
-        book.release_charges(None, by, whole(at));
+        let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        book.release_charges(Released::Of(&imported_ids), by, whole(at));
         Ok(imported)
     }
 
@@ -552,7 +560,10 @@ impl Store for MemoryStore {
                     | State::Due { .. }
                     | State::Sending { .. }
                     | State::Unknown { .. }
-                    | State::Settling { .. } => "open",
+                    | State::Settling { .. }
+                    | State::Authorized { .. }
+                    | State::Capturing { .. }
+                    | State::Releasing { .. } => "open",
                 }
                 .to_owned();
                 attempt.payment_id = payment.or(attempt.payment_id.take());
@@ -619,6 +630,10 @@ impl Store for MemoryStore {
             (filter.words.is_empty() || filter.words.iter().any(|word| word == charge.state.word()))
                 && filter.id.is_none_or(|id| charge.id == id)
                 && filter.subscription.as_ref().is_none_or(|id| charge.subscription == *id)
+                && filter.expiring_by.is_none_or(|by| {
+                    matches!(&charge.state, State::Authorized { hold, .. } | State::Capturing { hold, .. }
+                        if hold.expires_at <= by)
+                })
                 && filter.from.is_none_or(|from| charge.due_on >= from)
                 && filter.until.is_none_or(|until| charge.due_on <= until)
                 && after.as_ref().is_none_or(|(at, id)| (charge.due_at, charge.id.0.to_string()) > (*at, id.clone()))
@@ -644,7 +659,22 @@ impl Store for MemoryStore {
             let key = (row.value.state.word().to_owned(), row.value.amount.currency().code().to_owned());
             let sum = totals.entry(key).or_insert((0, 0));
             sum.0 += 1;
-            sum.1 += row.value.amount.minor();
+            sum.1 += match &row.value.state {
+                State::Paid { collected, .. } => collected.minor(),
+                State::Returned { .. }
+                | State::Planned
+                | State::Due { .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. }
+                | State::Failing { .. }
+                | State::Failed { .. }
+                | State::Skipped { .. }
+                | State::Parked { .. } => row.value.amount.minor(),
+            };
         }
         Ok(totals)
     }

@@ -5,6 +5,7 @@
 //! gateway: no method here takes a gateway.
 
 mod bulk;
+mod captures;
 mod catalog;
 mod claims;
 mod commits;

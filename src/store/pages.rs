@@ -252,6 +252,10 @@ impl DatabaseStore {
         if let Some(until) = filter.until {
             wanted.add("due_on <=", until.into());
         }
+        if let Some(by) = filter.expiring_by {
+            wanted.parts.push("state IN ('authorized', 'capturing')".to_owned());
+            wanted.add("held_until <=", by.into());
+        }
         let walk = wanted.of("charge", &[("due_at", Key::Time), ("id", Key::Uuid)]);
         self.page(&walk, after, limit, |row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await
     }
@@ -285,14 +289,18 @@ fn shows_as(word: &str) -> &'static str {
             "(state = 'unknown' OR (state = 'due' AND doubt = true) \
              OR (state = 'parked' AND why IN ('outcome_unknown', 'mismatch', 'damaged_in_doubt')))"
         }
-        "held" => "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged'))",
+        "held" => "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged', 'wrong_method', 'hold_expired'))",
+        "authorized" => "state = 'authorized'",
+        "capturing" => "state = 'capturing'",
+        "releasing" => "state = 'releasing'",
         "paid" => "(state = 'paid' AND returned_at IS NULL)",
         "returned" => "returned_at IS NOT NULL",
         "failing" => "state = 'failing'",
         "failed" => "state = 'failed'",
         "skipped" => "state = 'skipped'",
         "unreadable" => {
-            "state NOT IN ('due', 'sending', 'unknown', 'settling', 'paid', 'failing', 'failed', 'skipped', 'parked')"
+            "state NOT IN ('due', 'sending', 'unknown', 'settling', 'authorized', 'capturing', 'releasing', 'paid', \
+             'failing', 'failed', 'skipped', 'parked')"
         }
         _ => "false",
     }

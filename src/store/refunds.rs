@@ -253,8 +253,10 @@ impl DatabaseStore {
         if !self.is_refundable(on, refund.charge).await? {
             return Ok(false);
         }
-        let sql = "INSERT INTO refund_total (charge_id, collected_minor, taken_minor, last_number) VALUES ($1, $2, 0, 0) \
-                   ON CONFLICT (charge_id) DO NOTHING";
+        // What was captured counts, as the charge's own row says it; nobody else is believed.
+        let sql = "INSERT INTO refund_total (charge_id, collected_minor, taken_minor, last_number) \
+                   SELECT id, COALESCE(collected_minor, amount_minor), 0, 0 FROM charge \
+                   WHERE id = $1 AND COALESCE(collected_minor, amount_minor) = $2 ON CONFLICT (charge_id) DO NOTHING";
         on.execute_raw(self.statement(sql, [refund.charge.0.into(), collected.minor().into()])).await?;
         let sql = "UPDATE refund_total SET taken_minor = taken_minor + $2, last_number = $3 \
                    WHERE charge_id = $1 AND last_number = $3 - 1 AND taken_minor + $2 <= collected_minor";

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use domain::attempt::Body;
+use domain::authorization::{Authorization, Order, Stage};
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
 use domain::charge::{Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
@@ -74,6 +75,16 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
                 .transpose()?,
         }),
     };
+    let second_method = match row.second_method_id {
+        None => None,
+        Some(id) => {
+            let kind = r.word("second_method_kind", row.second_method_kind.as_deref().and_then(MethodKind::parse))?;
+            // A payment carries one consent, for whatever bank account it debits (contract §4.2).
+            let consent = row.consent.as_deref().filter(|_| kind == MethodKind::BankAccount);
+            let consent = consent.map(|text| r.read("consent", serde_json::from_str(text), JSON)).transpose()?;
+            Some(Method { id: PaymentMethodId(id), kind, consent })
+        }
+    };
     let amount = match (row.amount_minor, row.currency.as_deref()) {
         (Some(minor), Some(code)) => Some(Money::new(minor, r.read("currency", Currency::parse(code), CURRENCY)?)),
         (None, _) => None,
@@ -85,6 +96,7 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
         plan: r.read("plan_id", PlanId::parse(&row.plan_id), "a plan's id")?,
         customer: r.read("customer", serde_json::from_str(&row.customer), JSON)?,
         method,
+        second_method,
         start_on: row.start_on,
         anchor_day: row
             .anchor_day
@@ -139,14 +151,37 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
     let class = || r.word("decline_class", row.decline_class.as_deref().and_then(DeclineClass::parse));
     let code = || r.there("decline_code", row.decline_code.clone());
     let why = row.why.as_deref();
+    let hold = || -> Result<Authorization, Told> {
+        let currency = r.read("currency", Currency::parse(&row.currency), CURRENCY)?;
+        let minor = r.there("held_minor", row.held_minor)?;
+        Ok(Authorization { amount: Money::new(minor, currency), expires_at: r.there("held_until", row.held_until)? })
+    };
+    let order = || -> Result<Order, Told> {
+        let stage = r.word("stage", row.stage.as_deref().and_then(Stage::parse))?;
+        let sent = r.count("order_sent", row.order_sent.unwrap_or(0))?;
+        Ok(Order { stage, doubt: row.doubt, since, sent, asked, next_at: next_at()? })
+    };
+    let money = |minor| -> Result<Money, Told> {
+        Ok(Money::new(minor, r.read("currency", Currency::parse(&row.currency), CURRENCY)?))
+    };
     Ok(match row.state.as_str() {
         "due" => State::Due { next_at: next_at()?, doubt: row.doubt },
         "sending" => State::Sending { since, lease_until: next_at()?, doubt: row.doubt },
         "unknown" => State::Unknown { since, asked, next_at: next_at()? },
         "settling" => State::Settling { since, asked, next_at: next_at()?, slow: row.slow },
+        "authorized" => State::Authorized { hold: hold()?, asked, next_at: next_at()? },
+        "capturing" => {
+            State::Capturing { hold: hold()?, amount: money(r.there("take_minor", row.take_minor)?)?, order: order()? }
+        }
+        "releasing" => State::Releasing { hold: hold()?, order: order()? },
         "paid" => match row.returned_at {
             Some(at) => State::Returned { class: class()?, code: code()?, paid_at: since, at },
-            None => State::Paid { at: since, recheck: row.next_at.map(|next_at| Recheck { asked, next_at }) },
+            // What was paid before it could be a part was collected whole.
+            None => State::Paid {
+                at: since,
+                collected: money(row.collected_minor.unwrap_or(row.amount_minor))?,
+                recheck: row.next_at.map(|next_at| Recheck { asked, next_at }),
+            },
         },
         "failing" => State::Failing { class: class()?, code: code()?, next_at: next_at()? },
         "failed" => State::Failed {
@@ -195,6 +230,9 @@ pub(super) const fn stored_word(state: &State) -> &'static str {
         | State::Sending { .. }
         | State::Unknown { .. }
         | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
         | State::Paid { .. }
         | State::Failing { .. }
         | State::Failed { .. }
@@ -224,6 +262,12 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_first_failed_at", Kind::Time),
     ("c_returned_at", Kind::Time),
     ("c_at", Kind::Time),
+    ("c_held_minor", Kind::Int),
+    ("c_held_until", Kind::Time),
+    ("c_take_minor", Kind::Int),
+    ("c_stage", Kind::Text),
+    ("c_order_sent", Kind::Int),
+    ("c_collected_minor", Kind::Int),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -231,7 +275,9 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      doubt = v.c_doubt, slow = v.c_slow, asked = v.c_asked, decline_class = v.c_decline_class, decline_code = v.c_decline_code, \
      why = v.c_why, attempt = v.c_attempt, submissions = v.c_submissions, not_executed = v.c_not_executed, \
      first_sent_at = v.c_first_sent_at, last_sent_at = v.c_last_sent_at, declined = v.c_declined, \
-     first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at";
+     first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at, \
+     held_minor = v.c_held_minor, held_until = v.c_held_until, take_minor = v.c_take_minor, stage = v.c_stage, \
+     order_sent = v.c_order_sent, collected_minor = v.c_collected_minor";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -240,13 +286,22 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
     let (mut doubt, mut slow, mut asked) = (false, false, 0);
     let (mut class, mut code, mut why) = (None, None, None);
     let mut returned_at = None;
+    let (mut held, mut take, mut under, mut collected) = (None, None, None, None);
     match &charge.state {
         State::Planned => {}
         State::Due { doubt: d, .. } => doubt = *d,
         State::Sending { since: s, doubt: d, .. } => (since, doubt) = (*s, *d),
         State::Unknown { since: s, asked: a, .. } => (since, asked) = (*s, *a),
         State::Settling { since: s, asked: a, slow: w, .. } => (since, asked, slow) = (*s, *a, *w),
-        State::Paid { at: s, recheck } => (since, asked) = (*s, recheck.map_or(0, |recheck| recheck.asked)),
+        State::Authorized { hold, asked: a, .. } => (held, asked) = (Some(hold), *a),
+        State::Capturing { hold, amount, order } => {
+            (held, take, under) = (Some(hold), Some(amount.minor()), Some(order));
+        }
+        State::Releasing { hold, order } => (held, under) = (Some(hold), Some(order)),
+        State::Paid { at: s, collected: money, recheck } => {
+            (since, collected) = (*s, Some(money.minor()));
+            asked = recheck.map_or(0, |recheck| recheck.asked);
+        }
         State::Returned { class: c, code: k, paid_at, at } => {
             (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));
         }
@@ -256,6 +311,9 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         }
         State::Skipped { why: w, at: s } => (why, since) = (Some(w.as_str()), *s),
         State::Parked { why: w, since: s } => (why, since) = (Some(w.as_str()), *s),
+    }
+    if let Some(order) = under {
+        (since, doubt, asked) = (order.since, order.doubt, order.asked);
     }
     let tries = &charge.tries;
     vec![
@@ -278,6 +336,12 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Time(tries.first_failed_at.map(whole)),
         Val::Time(returned_at.map(whole)),
         Val::time(whole(at)),
+        Val::Int(held.map(|hold| hold.amount.minor())),
+        Val::Time(held.map(|hold| whole(hold.expires_at))),
+        Val::Int(take),
+        Val::Text(under.map(|order| order.stage.as_str())),
+        Val::Int(under.map(|order| i64::from(order.sent))),
+        Val::Int(collected),
     ]
 }
 

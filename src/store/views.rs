@@ -54,14 +54,19 @@ impl DatabaseStore {
         Ok(all.into_iter().map(|(.., entry)| entry).collect())
     }
 
-    /// `which` is a WHERE clause of our own, or nothing.
+    /// `which` is a WHERE clause of our own, or nothing. Of what was collected in part, the part counts.
     ///
     /// Amounts are summed in two halves, so that neither a damaged one nor two huge ones make the whole sum fail.
     pub(super) async fn sum_up(&self, which: &'static str) -> Result<Totals, StoreError> {
-        let sound = if self.is_postgres() { "amount_minor IS NOT NULL" } else { "typeof(amount_minor) = 'integer'" };
+        let sound = if self.is_postgres() {
+            "amount_minor IS NOT NULL"
+        } else {
+            "(typeof(amount_minor) = 'integer' AND typeof(collected_minor) IN ('integer', 'null'))"
+        };
         let sql = format!(
             "SELECT state, why, doubt, returned_at IS NOT NULL AS returned, currency, {sound} AS sound, count(*) AS n, \
-             CAST(sum(amount_minor >> 32) AS bigint) AS high, CAST(sum(amount_minor & 4294967295) AS bigint) AS low \
+             CAST(sum(COALESCE(collected_minor, amount_minor) >> 32) AS bigint) AS high, \
+             CAST(sum(COALESCE(collected_minor, amount_minor) & 4294967295) AS bigint) AS low \
              FROM charge {which} GROUP BY state, why, doubt, returned_at IS NOT NULL, currency, {sound}"
         );
         let found = self.database.query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;

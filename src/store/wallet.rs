@@ -89,6 +89,15 @@ pub(super) fn ids(list: impl IntoIterator<Item = Uuid>) -> Bulk {
     rows
 }
 
+/// Which of the charges that waited for a payment method are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Released<'a> {
+    /// Those of these subscriptions, which have just been imported: nobody else's methods have changed.
+    Of(&'a BTreeSet<&'a str>),
+    /// Those of whoever uses one of these methods, which the wallet has just shown.
+    Using(&'a BTreeSet<PaymentMethodId>),
+}
+
 impl DatabaseStore {
     pub(super) async fn wallet_on(
         &self,

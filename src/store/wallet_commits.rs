@@ -17,7 +17,7 @@ use super::DatabaseStore;
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
 use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
-use super::wallet::ids;
+use super::wallet::{Released, ids};
 use crate::ports::wallet::{WalletCommitted, WalletOutcome, WalletVerdict};
 
 /// Who moves subscriptions to a replacement.
@@ -85,8 +85,8 @@ impl DatabaseStore {
         self.keep_methods(on, &methods).await?;
         done.repointed = self.repoint(on, &repoints).await?;
         if let Some(at) = usable.iter().map(|(_, at)| *at).max() {
-            let usable: Vec<PaymentMethodId> = usable.into_iter().map(|(id, _)| id).collect();
-            done.released = self.release_charges(on, Some(&usable), ENGINE, at).await?;
+            let usable: BTreeSet<PaymentMethodId> = usable.into_iter().map(|(id, _)| id).collect();
+            done.released = self.release_charges(on, Released::Using(&usable), ENGINE, at).await?;
         }
         Ok(done)
     }
@@ -173,7 +173,11 @@ impl DatabaseStore {
             rows.push(&[Val::uuid(from.0), Val::uuid(repoint.to.0), kind, Val::time(*at)]);
         }
         let lock = if self.is_postgres() { " FOR UPDATE OF s" } else { "" };
-        let sql = format!("SELECT s.id, s.method_id FROM subscription s JOIN v ON s.method_id = v.r_from{lock}");
+        // A pair never becomes the same method twice: it waits for a person.
+        let sql = format!(
+            "SELECT s.id, s.method_id FROM subscription s JOIN v ON s.method_id = v.r_from \
+             WHERE s.second_method_id IS NULL OR s.second_method_id <> v.r_to{lock}"
+        );
         let mut audit = Bulk::new(AUDIT);
         let mut users = Bulk::new(USERS);
         let mut moved = 0;
@@ -189,7 +193,7 @@ impl DatabaseStore {
             }
         }
         let sql = "UPDATE subscription SET method_id = v.r_to, method_kind = v.r_kind, fence = fence + 1, leased_until = NULL, \
-             updated_at = v.r_at FROM v WHERE method_id = v.r_from";
+             updated_at = v.r_at FROM v WHERE method_id = v.r_from AND (second_method_id IS NULL OR second_method_id <> v.r_to)";
         self.run(on, sql, &rows).await?;
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL FROM v \
              WHERE subscription_id = v.x_id AND state IN ('due', 'failing')";
@@ -198,42 +202,59 @@ impl DatabaseStore {
         Ok(moved)
     }
 
-    /// Charges that wait for a payment method fall due where their subscription has one that can be charged: all of them, or
-    /// those of some methods. Returns how many.
+    /// Charges that wait for a payment method fall due where their subscription has one that can be charged, and a second one
+    /// that can be where it names one. Those that a bank account could not pay wait for an import that names a card. Returns how
+    /// many.
     pub(super) async fn release_charges(
         &self,
         on: &DatabaseTransaction,
-        methods: Option<&[PaymentMethodId]>,
+        which: Released<'_>,
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<u64, DbErr> {
-        let select = "SELECT c.*, s.method_id AS method FROM charge c JOIN subscription s ON s.id = c.subscription_id";
+        let select = "SELECT c.*, s.method_id AS method, s.second_method_id AS second FROM charge c \
+             JOIN subscription s ON s.id = c.subscription_id";
         let waiting = "c.state = 'parked' AND c.why = 'no_method' AND s.method_id IS NOT NULL";
-        let statements = match methods {
-            None => vec![self.statement(format!("{select} WHERE {waiting}"), [])],
-            Some(methods) => ids(methods.iter().map(|method| method.0))
-                .statements(self.backend(), &format!("{select} JOIN v ON s.method_id = v.w_id WHERE {waiting}")),
+        let statements = match which {
+            Released::Of(_) => {
+                let or_card = "c.state = 'parked' AND c.why = 'wrong_method' AND s.method_kind = 'card'";
+                vec![self.statement(format!("{select} WHERE ({waiting}) OR ({or_card})"), [])]
+            }
+            Released::Using(methods) => ["method_id", "second_method_id"]
+                .into_iter()
+                .flat_map(|column| {
+                    let sql = format!("{select} JOIN v ON s.{column} = v.w_id WHERE {waiting}");
+                    ids(methods.iter().map(|method| method.0)).statements(self.backend(), &sql)
+                })
+                .collect(),
         };
-        let mut found: Vec<(charge::Model, PaymentMethodId)> = Vec::new();
+        let mut found: BTreeMap<Uuid, (charge::Model, Vec<PaymentMethodId>)> = BTreeMap::new();
         for statement in statements {
             for row in on.query_all_raw(statement).await? {
-                let method = PaymentMethodId(row.try_get("", "method")?);
+                let first = PaymentMethodId(row.try_get("", "method")?);
+                let second = row.try_get::<Option<Uuid>>("", "second").ok().flatten().map(PaymentMethodId);
                 // A row that cannot be read stays parked; whoever shows it says what is wrong.
-                found.extend(charge::Model::from_query_result(&row, "").ok().map(|model| (model, method)));
+                let Ok(model) = charge::Model::from_query_result(&row, "") else { continue };
+                if matches!(which, Released::Of(imported) if !imported.contains(model.subscription_id.as_str())) {
+                    continue;
+                }
+                found.insert(model.id, (model, std::iter::once(first).chain(second).collect()));
             }
         }
-        let wallet = self.wallet_on(on, &found.iter().map(|(_, method)| *method).collect::<Vec<_>>()).await?;
+        let methods: Vec<PaymentMethodId> = found.values().flat_map(|(_, methods)| methods).copied().collect();
+        let wallet = self.wallet_on(on, &methods).await?;
         let today = at.date_naive();
-        let usable = |method| domain::wallet::charging(&wallet, method, today, at) == Charging::Yes;
+        let usable = |method: &PaymentMethodId| domain::wallet::charging(&wallet, *method, today, at) == Charging::Yes;
         let released: Vec<Charge> = found
-            .iter()
-            .filter(|(_, method)| usable(*method))
+            .values()
+            .filter(|(_, methods)| methods.iter().all(usable))
             .filter_map(|(model, _)| rows::charge(model).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
             .collect();
         let mut due = Bulk::new(CHARGE_STATE);
         released.iter().for_each(|charge| due.push(&charge_state(charge, at)));
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'parked' AND why = 'no_method'"
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v \
+             WHERE id = v.c_id AND state = 'parked' AND why IN ('no_method', 'wrong_method')"
         );
         self.run(on, &sql, &due).await?;
         let mut audit = Bulk::new(AUDIT);

@@ -141,10 +141,11 @@ impl DatabaseStore {
     ) -> Result<(), DbErr> {
         self.ask_owner(on, method, at).await?;
         let values: [Value; 1] = [method.0.into()];
-        let sql = "UPDATE subscription SET fence = fence + 1, leased_until = NULL WHERE method_id = $1";
+        let sql = "UPDATE subscription SET fence = fence + 1, leased_until = NULL \
+             WHERE method_id = $1 OR second_method_id = $1";
         on.execute_raw(self.statement(sql, values.clone())).await?;
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE state IN ('due', 'failing') \
-             AND subscription_id IN (SELECT id FROM subscription WHERE method_id = $1)";
+             AND subscription_id IN (SELECT id FROM subscription WHERE method_id = $1 OR second_method_id = $1)";
         on.execute_raw(self.statement(sql, values)).await?;
         self.audit(on, GATEWAY, "method.news", &method.to_string(), news, at).await
     }

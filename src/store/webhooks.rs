@@ -76,9 +76,12 @@ pub(super) fn hint(charge: &Charge, attempt: u16, unpaid: bool, at: DateTime<Utc
         Ok(charge) => Hinted::Asked(Box::new(charge)),
         Err(refused) => match refused.why {
             Why::InFlight => Hinted::Busy,
-            Why::Final | Why::NothingAsked | Why::WrongAttempt | Why::NeedsAPerson | Why::MayNotBeSentAgain => {
-                Hinted::Nothing(KNOWN)
-            }
+            Why::Final
+            | Why::NothingAsked
+            | Why::WrongAttempt
+            | Why::NeedsAPerson
+            | Why::MayNotBeSentAgain
+            | Why::MoreThanAuthorized => Hinted::Nothing(KNOWN),
         },
     }
 }

@@ -356,7 +356,7 @@ async fn a_damaged_line_of_a_timeline_is_told_in_its_place() {
     let b = bench(Backend::Sqlite, "damaged lines").await.unwrap();
     let begun = b.one("a").await;
     b.clock.advance(secs(1));
-    b.become_(&begun.charge, begun.fence, State::Paid { at: b.now(), recheck: None }, Some("pay-1")).await;
+    b.become_(&begun.charge, begun.fence, State::paid(b.now(), begun.charge.amount), Some("pay-1")).await;
     let database = vandal(&b).await;
     for (set, column) in [("seen = x'00ff'", "seen"), ("http_status = 'abc'", "http_status"), ("at = 'garbage'", "at")]
     {

@@ -17,6 +17,7 @@ use autopay::store::{DatabaseUrl, Pool, migrate, open, schema_status};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
+use domain::authorization::{Authorization, Order, Stage};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Recheck, SkipWhy, State};
 use domain::dunning::{GaveUp, Policy};
 use domain::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
@@ -213,6 +214,8 @@ impl Bench {
     async fn one_of_each(&self) -> Vec<Charge> {
         let now = self.now();
         let later = now + secs(15);
+        let held = Authorization::placed(Money::new(7_900, Currency::USD), now);
+        let order = |stage| Order { stage, doubt: true, since: now, sent: 2, asked: 1, next_at: later };
         let states = vec![
             State::Sending { since: now, lease_until: now + secs(90), doubt: false },
             State::Sending { since: now, lease_until: now + secs(90), doubt: true },
@@ -221,8 +224,12 @@ impl Bench {
             State::Unknown { since: now, asked: 3, next_at: later },
             State::Settling { since: now, asked: 2, next_at: later, slow: true },
             State::Settling { since: now, asked: 0, next_at: later, slow: false },
-            State::paid(now),
-            State::Paid { at: now, recheck: Some(Recheck { asked: 2, next_at: later }) },
+            State::paid(now, Money::new(7_900, Currency::USD)),
+            State::Paid {
+                at: now,
+                collected: Money::new(7_900, Currency::USD),
+                recheck: Some(Recheck { asked: 2, next_at: later }),
+            },
             State::Returned {
                 class: DeclineClass::LaterFunds,
                 code: "R01".to_owned(),
@@ -245,6 +252,14 @@ impl Bench {
             State::Parked { why: ParkWhy::DamagedInDoubt, since: now },
             // The last: every further import finds it a method.
             State::Parked { why: ParkWhy::NoMethod, since: now },
+            State::Parked { why: ParkWhy::WrongMethod, since: now },
+            State::Parked { why: ParkWhy::HoldExpired, since: now },
+            State::Skipped { why: SkipWhy::HoldExpired, at: now },
+            State::paid(now, Money::new(3_000, Currency::USD)),
+            State::Authorized { hold: held, asked: 2, next_at: later },
+            State::Capturing { hold: held, amount: Money::new(3_000, Currency::USD), order: order(Stage::Waiting) },
+            State::Capturing { hold: held, amount: held.amount, order: order(Stage::Asking) },
+            State::Releasing { hold: held, order: order(Stage::Sending) },
         ];
         let mut charges = Vec::new();
         for (n, state) in states.into_iter().enumerate() {
@@ -315,10 +330,13 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
         State::Settling { slow, .. } => Seen::Accepted { settles_in_days: slow },
         State::Due { doubt: false, .. } => Seen::NotExecuted { why: NotExecuted::RateLimited, retry_after: None },
         State::Due { doubt: true, .. } => Seen::Absent,
+        State::Authorized { hold, .. } => Seen::Authorized { amount: hold.amount, asked_for: true },
         State::Planned
         | State::Sending { .. }
         | State::Unknown { .. }
         | State::Returned { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. }
@@ -335,7 +353,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
 }
 
 fn paid(moment: DateTime<Utc>) -> State {
-    State::paid(moment)
+    State::paid(moment, Money::new(7_900, Currency::USD))
 }
 
 pub(crate) fn names(claims: &[Claimed<Subscription>]) -> Vec<&str> {
@@ -662,7 +680,8 @@ async fn a_charge_that_moved_on_takes_no_second_verdict_and_keeps_the_evidence(b
 async fn a_verdict_moves_the_attempt_and_keeps_the_payment_id(b: Bench) {
     let now = b.now();
     let later = now + secs(15);
-    let steps: [(State, &str); 8] = [
+    let held = Authorization::placed(Money::new(7_900, Currency::USD), now);
+    let steps: [(State, &str); 10] = [
         (State::Settling { since: now, asked: 0, next_at: later, slow: false }, "open"),
         (State::Unknown { since: now, asked: 0, next_at: later }, "open"),
         (paid(now), "succeeded"),
@@ -674,6 +693,8 @@ async fn a_verdict_moves_the_attempt_and_keeps_the_payment_id(b: Bench) {
         (State::Parked { why: ParkWhy::Rejected, since: now }, "closed"),
         (State::Skipped { why: SkipWhy::Cancelled, at: now }, "closed"),
         (State::Due { next_at: later, doubt: false }, "open"),
+        (State::Authorized { hold: held, asked: 0, next_at: later }, "open"),
+        (State::Releasing { hold: held, order: Order::recorded(now, later) }, "open"),
     ];
     for (n, (state, word)) in steps.into_iter().enumerate() {
         let begun = b.one(&format!("a{n}")).await;
@@ -809,12 +830,14 @@ async fn an_import_adds_changes_and_leaves_alone_and_never_moves_the_schedule(b:
     changed.plan = PlanId::parse("other").unwrap();
     changed.start_on = "2020-01-01".parse().unwrap();
     changed.status = SubscriptionStatus::Paused;
+    changed.second_method = card(Behaviour::Pays, 77);
     let second = [first[0].clone(), changed.clone(), due("d", b.now())];
     let done = b.store.import(&second, "ann", b.now()).await.unwrap();
     assert_eq!((done.added, done.changed, done.unchanged), (1, 1, 1));
     let after = b.subscription("b").await;
     let terms = Subscription {
         method: changed.method.clone(),
+        second_method: changed.second_method.clone(),
         amount: changed.amount,
         end_on: changed.end_on,
         customer: changed.customer.clone(),
@@ -947,7 +970,14 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
             charge.state,
             State::Due { doubt: false, .. }
                 | State::Failing { .. }
-                | State::Parked { why: ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged, .. }
+                | State::Parked {
+                    why: ParkWhy::Rejected
+                        | ParkWhy::NoMethod
+                        | ParkWhy::Damaged
+                        | ParkWhy::WrongMethod
+                        | ParkWhy::HoldExpired,
+                    ..
+                }
         );
         let done = matches!(
             charge.state,
@@ -981,7 +1011,20 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
 
 async fn each_word_shows_exactly_the_charges_that_bear_it(b: Bench) {
     let charges = b.one_of_each().await;
-    let words = ["due", "sending", "outcome_unknown", "paid", "returned", "failing", "failed", "skipped", "held"];
+    let words = [
+        "due",
+        "sending",
+        "outcome_unknown",
+        "authorized",
+        "capturing",
+        "releasing",
+        "paid",
+        "returned",
+        "failing",
+        "failed",
+        "skipped",
+        "held",
+    ];
     let list = async |words: &[&str]| -> BTreeSet<ChargeId> {
         let words = words.iter().map(ToString::to_string).collect();
         let filter = ChargeFilter { words, ..ChargeFilter::default() };
@@ -1039,10 +1082,16 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
     for charge in b.store.charges(&ChargeFilter::default(), &None, 1_000).await.unwrap() {
         let sum = sums.entry((charge.state.word().to_owned(), charge.amount.currency().code().to_owned())).or_default();
         sum.0 += 1;
-        sum.1 += charge.amount.minor();
+        sum.1 +=
+            if let State::Paid { collected, .. } = charge.state { collected.minor() } else { charge.amount.minor() };
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
-    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (3, 23_700));
+    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (5, 39_500));
+    assert_eq!(
+        sums[&("paid".to_owned(), "USD".to_owned())],
+        (3, 18_800),
+        "of a part capture what was collected counts"
+    );
 }
 
 async fn a_timeline_tells_everything_in_order(b: Bench) {

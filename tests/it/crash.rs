@@ -100,7 +100,7 @@ pub(crate) fn serve(configuration: &Path, log: &Path) -> Child {
         .unwrap()
 }
 
-fn storm(rate: f64) -> Faults {
+pub(crate) fn storm(rate: f64) -> Faults {
     Faults {
         refused: rate,
         rate_limited: rate,

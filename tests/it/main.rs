@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
 mod architecture;
+mod captures;
 mod cli_book;
+mod cli_captures;
 mod cli_damage;
 mod cli_plain;
 mod cli_refunds;
@@ -12,12 +14,14 @@ mod cli_support;
 mod cli_wallet;
 mod cli_webhooks;
 mod conformance;
+mod contract_captures;
 mod contract_damage;
 mod contract_refunds;
 mod contract_store;
 mod contract_wallet;
 mod contract_webhooks;
 mod crash;
+mod crash_captures;
 mod journeys;
 mod people;
 mod postgres;
@@ -25,6 +29,7 @@ mod properties;
 mod refund_storm;
 mod refunds;
 mod replicas;
+mod splits;
 mod wallet;
 mod webhook_support;
 mod webhooks;

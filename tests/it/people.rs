@@ -108,7 +108,7 @@ async fn a_person_decides_what_the_gateway_never_said(backend: Backend) {
         let judged = world.engine.judge(id, paid, &note()).await.unwrap();
         assert_eq!(judged, world.store.charge(id).await.unwrap().unwrap());
         let expected = if paid {
-            State::paid(world.now())
+            State::paid(world.now(), judged.amount)
         } else {
             let class = domain::verdict::DeclineClass::Unclassified;
             State::Failed { class, code: "judged_not_paid".to_owned(), why: GaveUp::Person, at: world.now() }

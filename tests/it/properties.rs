@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use autopay::engine::WalletKeeper;
 use autopay::gateway::CcgGateway;
+use autopay::ports::captures::OrderRecord;
 use autopay::ports::instrument::InstrumentNews;
 use autopay::ports::wallet::Whose;
-use autopay::ports::{CatalogChange, ChargeFilter};
+use autopay::ports::{CatalogChange, ChargeFilter, Gateway as _};
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use domain::agenda::Scope;
+use domain::authorization::OrderKind;
+use domain::charge::{Event, State};
 use domain::dunning::{AtTheEnd, Policy};
 use domain::id::{PaymentMethodId, PlanId, PolicyId, SubscriptionId};
-use domain::plan::{Plan, PlanSpec};
+use domain::money::Money;
+use domain::plan::{Plan, PlanSpec, SplitSpec};
 use domain::subscription::{Method, Subscription};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -35,6 +39,8 @@ struct APlan {
     minute: u32,
     day: u32,
     cents: u32,
+    /// How it collects: 0 to 2 set money aside, 3 and 4 share the charge, the others sell.
+    collects: u8,
 }
 
 #[derive(Debug, Clone)]
@@ -62,15 +68,28 @@ struct AHold {
 }
 
 fn book() -> impl Strategy<Value = ABook> {
-    let a_plan =
-        (0..RHYTHMS.len(), 0..ZONES.len(), 0..1_440_u32, 1..=32_u32, prop_oneof![9 => 1..50_000_u32, 1 => Just(0)])
-            .prop_map(|(rhythm, zone, minute, day, cents)| APlan { rhythm, zone, minute, day, cents });
+    let a_plan = (
+        0..RHYTHMS.len(),
+        0..ZONES.len(),
+        0..1_440_u32,
+        1..=32_u32,
+        prop_oneof![9 => 1..50_000_u32, 1 => Just(0)],
+        0..9_u8,
+    )
+        .prop_map(|(rhythm, zone, minute, day, cents, collects)| APlan {
+            rhythm,
+            zone,
+            minute,
+            day,
+            cents,
+            collects,
+        });
     let a_subscription = (
         0..3_usize,
         -100..40_i64,
         proptest::option::weighted(0.2, 0..150_i64),
         proptest::option::weighted(0.3, 0..ZONES.len()),
-        0..14_u8,
+        0..15_u8,
     )
         .prop_map(|(plan, start, end, zone, method)| ASubscription { plan, start, end, zone, method });
     (prop::collection::vec(a_plan, 3), prop::collection::vec(a_subscription, 1..8))
@@ -123,6 +142,7 @@ fn method(kind: u8, n: u64) -> Option<Method> {
         5 => card(Behaviour::Demands3ds, n),
         6 => bank(Behaviour::AchSettles { days: Some(3) }, n),
         7 => bank(Behaviour::AchReturned { days: Some(2), code: ReturnCode::R01 }, n),
+        8 => card(Behaviour::ApprovesPart { percent: 60 }, n),
         _ => card(Behaviour::Pays, n),
     }
 }
@@ -150,6 +170,26 @@ fn fates() -> impl Strategy<Value = Vec<(usize, Fate)>> {
     prop::collection::vec((0..8_usize, fate), 0..6)
 }
 
+/// Orders a capture of everything or of a part of whatever is set aside, and sends none of it.
+async fn order_captures(world: &World) {
+    let gateway = CcgGateway::new(client(world.sandbox()), MERCHANT);
+    for (n, charge) in (1_i64..).zip(world.charges().await) {
+        let State::Authorized { hold, .. } = &charge.state else { continue };
+        let amount = Money::new((hold.amount.minor() / (n % 3 + 1)).max(1), hold.amount.currency());
+        let after = charge.clone().step(Event::Capture { amount }, world.now(), &world.limits).unwrap();
+        let order = OrderRecord {
+            charge: charge.id,
+            attempt: charge.tries.attempt,
+            kind: OrderKind::Capture,
+            amount,
+            body: gateway.compose_order(OrderKind::Capture, amount).unwrap(),
+            by: "test".to_owned(),
+            at: world.now(),
+        };
+        assert!(world.store.order_capture(&after, &order).await.unwrap());
+    }
+}
+
 fn begin() -> DateTime<Utc> {
     BEGIN.parse().unwrap()
 }
@@ -164,6 +204,18 @@ impl ABook {
             spec.schedule.on_day = Some(if one.day == 32 { "last_day".to_owned() } else { one.day.to_string() });
         }
         spec.collect.dunning = Some("keep".to_owned());
+        let some = |text: &str| Some(text.to_owned());
+        match one.collects {
+            0 => spec.collect.mode = some("authorize"),
+            1 => {
+                (spec.collect.mode, spec.collect.when_hold_expires) = (some("authorize"), some("reauthorize"));
+                spec.collect.partial_authorization = some("accept");
+            }
+            2 => (spec.collect.mode, spec.collect.when_hold_expires) = (some("authorize"), some("skip")),
+            3 => spec.collect.split = Some(SplitSpec { share: some("33.33%"), ..SplitSpec::default() }),
+            4 => spec.collect.split = Some(SplitSpec { fixed: some("25.00"), ..SplitSpec::default() }),
+            _ => {}
+        }
         spec
     }
 
@@ -188,6 +240,7 @@ impl ABook {
                 method(one.method, n),
             );
             row.end_on = one.end.map(|days| start + TimeDelta::days(days));
+            row.second_method = if n % 4 == 3 { None } else { card(Behaviour::Pays, 1_000 + n) };
             row.zone = one.zone.map(|zone| domain::calendar::Zone::parse(ZONES[zone]).unwrap());
             rows.push(row);
         }
@@ -279,6 +332,7 @@ async fn live(world: &World, holds: &[AHold], until: DateTime<Utc>) {
     marks.sort_by_key(|(moment, ..)| *moment);
     for (moment, on, scope) in marks.into_iter().take_while(|(moment, ..)| *moment <= until) {
         world.live_until(moment, TimeDelta::hours(7)).await;
+        order_captures(world).await;
         if on {
             world.store.hold(&scope, "by chance", "test", world.now()).await.unwrap();
         } else {
@@ -358,6 +412,8 @@ proptest! {
             befall(&world, &book, &late).await;
             // Longer than a lease: what waits or was asked is free again.
             world.turn(TimeDelta::minutes(gap));
+            // Orders wait to be sent, beside everything else that is due.
+            order_captures(&world).await;
             let before = picture(&world).await;
             let announced = world.engine.dry_run(None, &mut |_| {}).await.unwrap();
             assert_eq!(world.engine.dry_run(Some(world.now()), &mut |_| {}).await.unwrap().agenda_hash, announced.agenda_hash);
@@ -381,6 +437,7 @@ proptest! {
                 charges.iter().filter(|charge| charge.due_at <= end).map(|charge| (charge.subscription.to_string(), charge.due_on)).collect();
             assert_eq!(due.len(), charges.len(), "one charge each");
             assert_eq!(due, book.naive(end));
+            order_captures(&world).await;
             // The gateway is well again: every outcome is learnt.
             world.sandbox().set_faults(Faults::none());
             world.live_until(end + TimeDelta::days(9), TimeDelta::hours(7)).await;

@@ -14,7 +14,7 @@ use autopay::ports::{Applied, CatalogChange, ChargeFilter, Clock as _, Store};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::agenda::enrol;
-use domain::charge::{Charge, Limits};
+use domain::charge::{Charge, Limits, State};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -155,6 +155,7 @@ pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Me
         plan: PlanId::parse(plan).unwrap(),
         customer: Customer { enterprise_id: Some("1001".to_owned()), ..Customer::default() },
         method,
+        second_method: None,
         start_on: day(start_on),
         anchor_day: None,
         zone: None,
@@ -334,10 +335,14 @@ impl World {
             let obligation = (charge.subscription.to_string(), charge.cycle.to_string());
             let paid = charge.state.word() == "paid";
             let there = collected.get(&obligation).copied();
+            let booked = match &charge.state {
+                State::Paid { collected, .. } => collected.minor(),
+                _ => 0,
+            };
             // What a bank took back was collected first: both sides keep that.
             if !self.may_end_unknown && charge.state.word() != "returned" {
                 assert_eq!(
-                    paid.then(|| charge.amount.minor()),
+                    paid.then_some(booked),
                     there,
                     "{} of {}: {:?}",
                     charge.cycle,
@@ -367,6 +372,12 @@ impl World {
                     )
                 );
             }
+        }
+        // Never more is taken than was set aside, and no capture changes its mind.
+        let mut asked: BTreeMap<(String, String), String> = BTreeMap::new();
+        for call in ledger.calls() {
+            let first = asked.entry((format!("{:?}", call.kind), call.subject)).or_insert_with(|| call.sha256.clone());
+            assert_eq!(*first, call.sha256, "an order went out with two bodies");
         }
         assert_eq!(ledger.keys_with_changed_bodies(), Vec::<String>::new());
         self.sandbox.take().unwrap().stop().await;

@@ -7,11 +7,14 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::calendar::Zone;
+use crate::charge::order;
 use crate::charge::{Charge, Limits, State, Tries};
 use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
-use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
+use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus, chargeable};
+use crate::split::Parts;
 use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 
@@ -166,6 +169,19 @@ pub enum Action {
         /// Why not, as a sentence part.
         why: String,
     },
+    /// Record that its method cannot be charged in the plan's way.
+    ParkWrongMethod,
+    /// Send the order about what is set aside: take it, or give it back.
+    Settle {
+        /// Which.
+        order: OrderKind,
+        /// The attempt that set it aside.
+        attempt: u16,
+        /// That attempt's gateway key.
+        key: Key,
+        /// How much is taken or given back.
+        amount: Money,
+    },
     /// Record that the charge ends with its cancelled subscription.
     Cancel,
     /// Do nothing now; the charge stays due.
@@ -189,6 +205,9 @@ impl Action {
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
             Self::ParkNoMethod { .. } => "park_no_method",
+            Self::ParkWrongMethod => "park_wrong_method",
+            Self::Settle { order: OrderKind::Capture, .. } => "capture",
+            Self::Settle { order: OrderKind::Release, .. } => "release",
             Self::Cancel => "cancel",
             Self::Wait { .. } => "wait",
             Self::Quarantine { .. } => "quarantine",
@@ -289,18 +308,25 @@ fn instrument(
     charging(book.wallet, method, today, now)
 }
 
-/// Why an open charge does not go on with this method now, if it does not.
+/// The second method of a pair that pays a charge of this amount; of any amount, where none is named.
+fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) -> Option<PaymentMethodId> {
+    let splits = amount.map_or(plan.split.is_some(), |amount| matches!(plan.parts(amount), Parts::Two(..)));
+    subscription.second_method.as_ref().filter(|_| splits).map(|method| method.id)
+}
+
+/// Why an open charge does not go on with this method, or this pair, now, if it does not.
 fn stopped(
     book: &Book<'_>,
     plan: Option<&Plan>,
     subscription: &Subscription,
-    method: Option<PaymentMethodId>,
+    (method, second): (Option<PaymentMethodId>, Option<PaymentMethodId>),
     now: DateTime<Utc>,
 ) -> Option<String> {
-    waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
+    let stops = |method| match instrument(book, plan, subscription, method, now) {
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
-    })
+    };
+    waits(book, plan, subscription).or_else(|| stops(method)).or_else(|| second.and_then(|second| stops(Some(second))))
 }
 
 /// A dispute about a method stops even what is in doubt: a person decides.
@@ -312,10 +338,15 @@ fn disputed(book: &Book<'_>, method: Option<PaymentMethodId>) -> Option<String> 
 fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
     let plan = book.catalog.plans.get(&subscription.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
-    let waits = waits(book, plan, subscription).or_else(|| match instrument(book, plan, subscription, method, now) {
+    let not_now = |method| match instrument(book, plan, subscription, method, now) {
         Charging::NotNow(why) => Some(why),
         Charging::Yes | Charging::NoMethod(_) => None,
-    });
+    };
+    // A pair waits together, whatever the amounts of the cycles that are due.
+    let second = plan.and_then(|plan| second_of(plan, subscription, None));
+    let waits = waits(book, plan, subscription)
+        .or_else(|| not_now(method))
+        .or_else(|| second.and_then(|second| not_now(Some(second))));
     if let Some(why) = waits {
         let planned = plan.and_then(|plan| planned(plan, subscription, subscription.next_cycle).ok().flatten());
         agenda.items.push(Item {
@@ -366,10 +397,12 @@ fn catch_up(
     let mut cycle = subscription.next_cycle;
     let mut missed = 0_u32;
     let method = subscription.method.as_ref().map(|method| method.id);
-    let dead = match instrument(book, Some(plan), subscription, method, now) {
+    let dead = |method| match instrument(book, Some(plan), subscription, method, now) {
         Charging::NoMethod(why) => Some(why),
         Charging::Yes | Charging::NotNow(_) => None,
     };
+    let dead_second = second_of(plan, subscription, None).and_then(|second| dead(Some(second)));
+    let dead = dead(method);
     let advance = |next_cycle, next_due_at, status| Advance {
         subscription: subscription.id.clone(),
         from_cycle: subscription.next_cycle,
@@ -402,12 +435,20 @@ fn catch_up(
             ));
         }
         price?;
-        let action = match (&subscription.method, &dead) {
+        let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
+        let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
+        let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
             _ if charge.amount.is_zero() => Action::SkipZero,
-            (_, Some(why)) => Action::ParkNoMethod { why: why.clone() },
-            (None, None) => Action::ParkNoMethod { why: WITHOUT.to_owned() },
-            (Some(method), None) => {
-                if method.kind == MethodKind::BankAccount && method.consent.is_none() {
+            (_, Some(why), _) => Action::ParkNoMethod { why: why.clone() },
+            (None, None, _) => Action::ParkNoMethod { why: WITHOUT.to_owned() },
+            (Some(_), None, Some(lack @ (Lack::NoMethod | Lack::NoSecondMethod))) => {
+                Action::ParkNoMethod { why: lack.in_words().to_owned() }
+            }
+            (Some(_), None, Some(Lack::NotACard | Lack::NotTwoCards)) => Action::ParkWrongMethod,
+            (Some(method), None, None) => {
+                let debited = [Some(method), subscription.second_method.as_ref()].into_iter().flatten();
+                let bare = |one: &Method| one.kind == MethodKind::BankAccount && one.consent.is_none();
+                if debited.take(if plan.split.is_some() { 2 } else { 1 }).any(bare) {
                     return Err(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
                     );
@@ -509,13 +550,17 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     let plan = book.catalog.plans.get(&subscription.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
+    let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
+    let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
+    let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
+    let stopped = |method| stopped(book, plan, subscription, (method, second), now);
     let action = match &charge.state {
         State::Sending { .. }
         | State::Unknown { .. }
         | State::Settling { .. }
-        | State::Paid { recheck: Some(_), .. } => {
-            Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
-        }
+        | State::Authorized { .. }
+        | State::Paid { recheck: Some(_), .. } => ask(),
+        State::Capturing { .. } | State::Releasing { .. } => draw_order(book, open, now, ask()),
         // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
         // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
         State::Due { next_at, doubt: true }
@@ -523,7 +568,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 || now.signed_duration_since(*next_at) > book.limits.look_up_is_old()
                 || !charge.may_send_again(now, book.limits) =>
         {
-            Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) }
+            ask()
         }
         // The attempt never ran, and the subscription uses another method by now: it gives way to an attempt on that one.
         State::Due { doubt: false, .. }
@@ -531,7 +576,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 && charge.tries.spent() == 0
                 && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
         {
-            match (&subscription.method, stopped(book, plan, subscription, method, now)) {
+            match (&subscription.method, stopped(method)) {
                 (Some(method), None) => {
                     let attempt = charge.tries.attempt.saturating_add(1);
                     Action::Send { reason: Reason::Due, attempt, key: key(attempt), method: method.clone() }
@@ -543,17 +588,20 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             &subscription.method,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
-                waits(book, plan, subscription).or_else(|| disputed(book, instrument.or(method)))
+                waits(book, plan, subscription)
+                    .or_else(|| disputed(book, instrument.or(method)))
+                    .or_else(|| disputed(book, second))
             } else {
-                stopped(book, plan, subscription, instrument.or(method), now)
+                stopped(instrument.or(method))
             },
         ) {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
-            (Some(method), None) if charge.tries.attempt == 0 => {
-                Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() }
-            }
+            (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
+                Some(why) => Action::Wait { why },
+                None => Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() },
+            },
             (Some(method), None) => Action::Send {
                 reason: Reason::SameKeyAgain,
                 attempt: charge.tries.attempt,
@@ -562,12 +610,15 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             },
             (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
-        State::Failing { .. } => match (&subscription.method, stopped(book, plan, subscription, method, now)) {
+        State::Failing { .. } => match (&subscription.method, stopped(method)) {
             (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
-                Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+                match lacks() {
+                    Some(why) => Action::Wait { why },
+                    None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
+                }
             }
             (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
@@ -581,6 +632,34 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
     };
     Item { subscription: charge.subscription.clone(), cycle: charge.cycle, charge: Some(charge.clone()), action }
+}
+
+/// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
+/// question, or money that is given back.
+fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> Action {
+    let Open { charge, subscription, .. } = open;
+    let Some((kind, amount, order)) = charge.state.ordered() else { return ask };
+    match order.stage {
+        Stage::Sending | Stage::Asking => ask,
+        // What the gateway showed proves less with time: it is asked again before the same order goes out again.
+        Stage::Waiting
+            if order.doubt
+                && (now.signed_duration_since(order.next_at) > book.limits.quiesce
+                    || !order::may_go_again(order, now, book.limits)) =>
+        {
+            ask
+        }
+        Stage::Waiting => match (kind, book.holds.iter().find(|hold| hold.covers(subscription))) {
+            (OrderKind::Capture, Some(hold)) => {
+                Action::Wait { why: format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason) }
+            }
+            (OrderKind::Capture, None) | (OrderKind::Release, _) => {
+                let attempt = charge.tries.attempt;
+                let key = Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
+                Action::Settle { order: kind, attempt, key, amount }
+            }
+        },
+    }
 }
 
 /// The content hash of an agenda, or of several drawn one after another.
@@ -627,7 +706,12 @@ impl Digest {
                     self.text(&key.to_string());
                 }
                 Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => self.text(why),
-                Action::SkipZero | Action::Cancel => {}
+                Action::Settle { order: _, attempt, key, amount } => {
+                    self.text(&attempt.to_string());
+                    self.text(&key.to_string());
+                    self.text(&amount.minor().to_string());
+                }
+                Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {}
             }
         }
     }
@@ -687,6 +771,23 @@ pub struct Learnt {
     pub pause: bool,
 }
 
+/// Does "cancelled" mean here that what was set aside went back?
+const fn went_back(state: &State, sets_aside: bool) -> bool {
+    match state {
+        State::Authorized { .. } | State::Capturing { .. } => true,
+        State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => sets_aside,
+        State::Planned
+        | State::Due { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Returned { .. }
+        | State::Failing { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    }
+}
+
 /// Applies what was seen to a charge.
 ///
 /// `seen` comes from the gateway, authenticated; `at` is when we learnt it, UTC. A sender's expired lease is stepped first.
@@ -706,9 +807,32 @@ pub fn observe(
     use crate::verdict::Seen;
     let plan = catalog.plans.get(&subscription.plan);
     let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
+    let (accept_less, sets_aside, when_it_expires) = match plan.map(|plan| plan.mode) {
+        Some(Mode::Authorize { accept_less, when_it_expires }) => (accept_less, true, when_it_expires),
+        Some(Mode::Sale) | None => (false, false, WhenItExpires::Park),
+    };
+    let then = match subscription.status {
+        // Nobody asks a customer who left for the same again.
+        SubscriptionStatus::Cancelled => WhenItExpires::Skip,
+        SubscriptionStatus::Active
+        | SubscriptionStatus::Paused
+        | SubscriptionStatus::Ended
+        | SubscriptionStatus::Quarantined => when_it_expires,
+    };
+    let too_little = order::too_little();
     let event = match seen {
         Seen::Succeeded { amount } => Event::Succeeded { amount: *amount },
+        Seen::Authorized { amount, asked_for } if *asked_for || sets_aside => {
+            Event::Authorized { amount: *amount, accept_less }
+        }
+        // One step of a sale.
+        Seen::Authorized { .. } => Event::Accepted { slow: false },
+        Seen::Declined(decline) if decline.is_cancelled() && went_back(&charge.state, sets_aside) => {
+            Event::Released { then }
+        }
         Seen::Declined(decline) => {
+            let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
+            let decline = if gave_it_back { &too_little } else { decline };
             let declined = charge.tries.declined.saturating_add(1);
             let first = charge.tries.first_failed_at.unwrap_or(at);
             let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));

@@ -3,10 +3,13 @@
 //! A charge is the promise that one cycle of one subscription is collected once. [`Charge::step`] is the single door between
 //! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
 
+pub(crate) mod order;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::authorization::{Authorization, Order, OrderKind, WhenItExpires};
 use crate::dunning::{GaveUp, Next};
 use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
@@ -66,6 +69,8 @@ pub enum SkipWhy {
     ZeroAmount,
     /// The subscription was cancelled before anything was sent, or between two tries.
     Cancelled,
+    /// What was set aside went back uncaptured, and the plan asks for nothing more.
+    HoldExpired,
 }
 
 impl SkipWhy {
@@ -75,13 +80,14 @@ impl SkipWhy {
         match self {
             Self::ZeroAmount => "zero_amount",
             Self::Cancelled => "cancelled",
+            Self::HoldExpired => "hold_expired",
         }
     }
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::ZeroAmount, Self::Cancelled].into_iter().find(|why| why.as_str() == text)
+        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired].into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -101,6 +107,10 @@ pub enum ParkWhy {
     Damaged,
     /// A stored row of it cannot be read, and a request may have been under way. Money may have moved.
     DamagedInDoubt,
+    /// The plan sets money aside, and only cards can do that. No money moved.
+    WrongMethod,
+    /// What was set aside went back uncaptured. No money moved.
+    HoldExpired,
 }
 
 impl ParkWhy {
@@ -114,12 +124,22 @@ impl ParkWhy {
             Self::NoMethod => "no_method",
             Self::Damaged => "damaged",
             Self::DamagedInDoubt => "damaged_in_doubt",
+            Self::WrongMethod => "wrong_method",
+            Self::HoldExpired => "hold_expired",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 6] =
-        [Self::OutcomeUnknown, Self::Mismatch, Self::Rejected, Self::NoMethod, Self::Damaged, Self::DamagedInDoubt];
+    pub const ALL: [Self; 8] = [
+        Self::OutcomeUnknown,
+        Self::Mismatch,
+        Self::Rejected,
+        Self::NoMethod,
+        Self::Damaged,
+        Self::DamagedInDoubt,
+        Self::WrongMethod,
+        Self::HoldExpired,
+    ];
 
     /// Reads the stored word.
     #[must_use]
@@ -183,10 +203,38 @@ pub enum State {
         /// It is with a bank and takes days.
         slow: bool,
     },
+    /// Money is set aside on the card and waits for a capture. A person, or the program that ships the goods, moves it on; the
+    /// gateway is asked about it a day before its end and at its end. No money moved.
+    Authorized {
+        /// How much, and until when.
+        hold: Authorization,
+        /// How often we asked without an answer since the last look was due.
+        asked: u16,
+        /// When we ask next.
+        next_at: DateTime<Utc>,
+    },
+    /// A capture is recorded, and is sent or asked about. The dispatcher moves it on. Not known whether money moved.
+    Capturing {
+        /// What is set aside.
+        hold: Authorization,
+        /// How much of it is taken; the rest is given back.
+        amount: Money,
+        /// How far that has come.
+        order: Order,
+    },
+    /// Less was set aside than the plan accepts, and it is being given back. The dispatcher moves it on. No money moves.
+    Releasing {
+        /// What is set aside.
+        hold: Authorization,
+        /// How far that has come.
+        order: Order,
+    },
     /// Collected. Money moved. Final, but for a bank that takes the money back: while `recheck` is set the reconciler asks.
     Paid {
         /// When we learnt it.
         at: DateTime<Utc>,
+        /// How much: the charge's amount, or what was captured of it; the rest was given back.
+        collected: Money,
         /// The questions under way, if somebody said that the money went back.
         #[serde(skip_serializing_if = "Option::is_none")]
         recheck: Option<Recheck>,
@@ -240,10 +288,10 @@ pub enum State {
 }
 
 impl State {
-    /// Collected, with no question open.
+    /// So much was collected, with no question open.
     #[must_use]
-    pub const fn paid(at: DateTime<Utc>) -> Self {
-        Self::Paid { at, recheck: None }
+    pub const fn paid(at: DateTime<Utc>, collected: Money) -> Self {
+        Self::Paid { at, collected, recheck: None }
     }
 
     /// The state's own name: column value, and name in [`ARROWS`].
@@ -255,6 +303,9 @@ impl State {
             Self::Sending { .. } => "sending",
             Self::Unknown { .. } => "unknown",
             Self::Settling { .. } => "settling",
+            Self::Authorized { .. } => "authorized",
+            Self::Capturing { .. } => "capturing",
+            Self::Releasing { .. } => "releasing",
             Self::Paid { .. } => "paid",
             Self::Returned { .. } => "returned",
             Self::Failing { .. } => "failing",
@@ -272,6 +323,9 @@ impl State {
             Self::Due { doubt: false, .. } => "due",
             Self::Due { doubt: true, .. } | Self::Unknown { .. } => "outcome_unknown",
             Self::Sending { .. } | Self::Settling { .. } => "sending",
+            Self::Authorized { .. } => "authorized",
+            Self::Capturing { .. } => "capturing",
+            Self::Releasing { .. } => "releasing",
             Self::Paid { .. } => "paid",
             Self::Returned { .. } => "returned",
             Self::Failing { .. } => "failing",
@@ -279,7 +333,11 @@ impl State {
             Self::Skipped { .. } => "skipped",
             Self::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => "outcome_unknown",
-                ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged => "held",
+                ParkWhy::Rejected
+                | ParkWhy::NoMethod
+                | ParkWhy::Damaged
+                | ParkWhy::WrongMethod
+                | ParkWhy::HoldExpired => "held",
             },
         }
     }
@@ -291,7 +349,9 @@ impl State {
             Self::Due { next_at, .. }
             | Self::Unknown { next_at, .. }
             | Self::Settling { next_at, .. }
+            | Self::Authorized { next_at, .. }
             | Self::Failing { next_at, .. } => Some(*next_at),
+            Self::Capturing { order, .. } | Self::Releasing { order, .. } => Some(order.next_at),
             Self::Sending { lease_until, .. } => Some(*lease_until),
             Self::Paid { recheck: Some(recheck), .. } => Some(recheck.next_at),
             Self::Planned
@@ -301,6 +361,13 @@ impl State {
             | Self::Skipped { .. }
             | Self::Parked { .. } => None,
         }
+    }
+
+    /// What is being done with the money that is set aside, how much of it, and how far that has come; `None` in every state
+    /// that has no such order.
+    #[must_use]
+    pub fn ordered(&self) -> Option<(OrderKind, Money, &Order)> {
+        order::ordered(self)
     }
 }
 
@@ -425,6 +492,27 @@ pub enum Event {
         /// It was.
         paid: bool,
     },
+    /// The plan sets money aside, and the subscription's method is no card.
+    WrongMethod,
+    /// The gateway says: set aside, not taken.
+    Authorized {
+        /// How much.
+        amount: Money,
+        /// Less than asked for is enough for the plan.
+        accept_less: bool,
+    },
+    /// The gateway gave back what was set aside.
+    Released {
+        /// What that means for the cycle.
+        then: WhenItExpires,
+    },
+    /// Somebody ordered that so much of what is set aside be taken.
+    Capture {
+        /// How much.
+        amount: Money,
+    },
+    /// The recorded order is about to be sent.
+    SendOrder,
 }
 
 impl Event {
@@ -449,6 +537,11 @@ impl Event {
             Self::MethodFound => "method_found",
             Self::Hint { .. } => "hint",
             Self::Judged { .. } => "judged",
+            Self::WrongMethod => "wrong_method",
+            Self::Authorized { .. } => "authorized",
+            Self::Released { .. } => "released",
+            Self::Capture { .. } => "capture",
+            Self::SendOrder => "send_order",
         }
     }
 }
@@ -507,6 +600,54 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("paid", "silent", &["paid"]),
     ("paid", "mismatch", &["paid"]),
     ("parked", "judged", &["paid", "failed"]),
+    ("paid", "authorized", &["paid"]),
+    ("paid", "released", &["paid"]),
+    ("authorized", "hint", &["authorized"]),
+    ("capturing", "hint", &["capturing"]),
+    ("releasing", "hint", &["releasing"]),
+    ("planned", "wrong_method", &["parked"]),
+    ("sending", "authorized", &["authorized", "releasing", "parked"]),
+    ("sending", "released", &["failing", "skipped", "parked"]),
+    ("unknown", "authorized", &["authorized", "releasing", "parked"]),
+    ("unknown", "released", &["failing", "skipped", "parked"]),
+    ("settling", "authorized", &["authorized", "releasing", "parked"]),
+    ("settling", "released", &["failing", "skipped", "parked"]),
+    ("authorized", "capture", &["capturing"]),
+    ("authorized", "authorized", &["authorized", "parked"]),
+    ("authorized", "released", &["failing", "skipped", "parked"]),
+    ("authorized", "declined", &["failing", "failed"]),
+    ("authorized", "succeeded", &["parked"]),
+    ("authorized", "accepted", &["authorized", "parked"]),
+    ("authorized", "absent", &["authorized", "parked"]),
+    ("authorized", "silent", &["authorized", "parked"]),
+    ("authorized", "rejected", &["authorized", "parked"]),
+    ("authorized", "not_executed", &["authorized"]),
+    ("authorized", "mismatch", &["parked"]),
+    ("capturing", "send_order", &["capturing"]),
+    ("capturing", "lease_ran_out", &["capturing"]),
+    ("capturing", "ask_again", &["capturing"]),
+    ("capturing", "succeeded", &["paid", "parked"]),
+    ("capturing", "declined", &["failing", "failed"]),
+    ("capturing", "released", &["failing", "skipped", "parked"]),
+    ("capturing", "authorized", &["capturing", "parked"]),
+    ("capturing", "accepted", &["capturing", "parked"]),
+    ("capturing", "not_executed", &["capturing"]),
+    ("capturing", "rejected", &["capturing", "authorized", "parked"]),
+    ("capturing", "absent", &["capturing", "parked"]),
+    ("capturing", "silent", &["capturing", "parked"]),
+    ("capturing", "mismatch", &["parked"]),
+    ("releasing", "send_order", &["releasing"]),
+    ("releasing", "lease_ran_out", &["releasing"]),
+    ("releasing", "ask_again", &["releasing"]),
+    ("releasing", "succeeded", &["parked"]),
+    ("releasing", "declined", &["failing", "failed"]),
+    ("releasing", "authorized", &["releasing", "parked"]),
+    ("releasing", "accepted", &["releasing", "parked"]),
+    ("releasing", "not_executed", &["releasing"]),
+    ("releasing", "rejected", &["releasing", "parked"]),
+    ("releasing", "absent", &["releasing", "parked"]),
+    ("releasing", "silent", &["releasing", "parked"]),
+    ("releasing", "mismatch", &["parked"]),
 ];
 
 /// Why an event was refused.
@@ -524,6 +665,8 @@ pub enum Why {
     NeedsAPerson,
     /// The key's window is over, its submissions are used up, or the last one is too young.
     MayNotBeSentAgain,
+    /// More than is set aside, or nothing.
+    MoreThanAuthorized,
 }
 
 /// A refused event: both sides named.
@@ -569,6 +712,13 @@ impl Charge {
             State::Settling { since, asked, next_at, slow } => {
                 self.leave_settling(event, at, (since, asked, next_at, slow), limits)?
             }
+            State::Authorized { hold, asked, next_at } => {
+                self.leave_authorized(event, at, (hold, asked, next_at), limits)?
+            }
+            State::Capturing { hold, amount, order } => {
+                self.leave_capturing(event, at, (hold, amount, order), limits)?
+            }
+            State::Releasing { hold, order } => self.leave_releasing(event, at, (hold, order), limits)?,
             State::Failing { .. } => match event {
                 Event::Send { attempt } => {
                     if attempt != self.tries.attempt.saturating_add(1) {
@@ -591,10 +741,17 @@ impl Charge {
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Hint { .. }
-                | Event::Judged { .. } => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::Judged { .. }
+                | Event::WrongMethod
+                | Event::Authorized { .. }
+                | Event::Released { .. }
+                | Event::Capture { .. }
+                | Event::SendOrder => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why, limits)?,
-            State::Paid { at: paid_at, recheck } => self.leave_paid(event, at, (paid_at, recheck), limits)?,
+            State::Paid { at: paid_at, collected, recheck } => {
+                self.leave_paid(event, at, (paid_at, collected, recheck), limits)?
+            }
             State::Returned { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 return Err(self.refused(&event, Why::Final));
             }
@@ -609,6 +766,7 @@ impl Charge {
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
+            Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
             | Event::Succeeded { .. }
             | Event::Declined { .. }
@@ -621,7 +779,11 @@ impl Charge {
             | Event::Mismatch
             | Event::MethodFound
             | Event::Hint { .. }
-            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
+            | Event::Judged { .. }
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -663,7 +825,12 @@ impl Charge {
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
-            | Event::Judged { .. } => Err(self.refused(event, Why::NothingAsked)),
+            | Event::Judged { .. }
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder
+            | Event::WrongMethod => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -683,6 +850,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
             // The sender is gone: whoever noticed asks at once.
             Event::LeaseRanOut => Ok(unknown(at)),
@@ -704,6 +873,9 @@ impl Charge {
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain
             | Event::Hint { .. } => Err(self.refused(&event, Why::InFlight)),
         }
@@ -729,6 +901,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } => Ok(settling(at, 0, at, slow, limits)),
             // Not at this very instant: what a pass decides is never decided again in the same pass.
             Event::Absent { may_resend: true } if self.may_send_again(at, limits) => {
@@ -752,6 +926,9 @@ impl Charge {
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -768,6 +945,8 @@ impl Charge {
         match event {
             Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
+            Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
+            Event::Released { then } => Ok(self.given_back(then, at)),
             Event::Accepted { slow } if slow && !was_slow => Ok(settling(at, 0, at, slow, limits)),
             // The gateway had it: "not found" now proves nothing, and sending again is out of the question.
             Event::Accepted { .. } | Event::Absent { .. } | Event::Silent | Event::Rejected => {
@@ -786,6 +965,9 @@ impl Charge {
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
+            | Event::WrongMethod
+            | Event::Capture { .. }
+            | Event::SendOrder
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -795,10 +977,10 @@ impl Charge {
         &self,
         event: Event,
         at: DateTime<Utc>,
-        (paid_at, recheck): (DateTime<Utc>, Option<Recheck>),
+        (paid_at, collected, recheck): (DateTime<Utc>, Money, Option<Recheck>),
         limits: &Limits,
     ) -> Result<State, Refused> {
-        let paid = |recheck| Ok(State::Paid { at: paid_at, recheck });
+        let paid = |recheck| Ok(State::Paid { at: paid_at, collected, recheck });
         match (event, recheck) {
             (Event::Hint { unpaid: true }, recheck) => {
                 let asked = recheck.map_or(0, |recheck| recheck.asked);
@@ -810,7 +992,14 @@ impl Charge {
             // It is as it was. Another amount is kept as evidence: the success was proven once and is not edited.
             (Event::Succeeded { .. }, Some(_)) => paid(None),
             (
-                Event::Accepted { .. } | Event::Rejected | Event::Absent { .. } | Event::Silent | Event::Mismatch,
+                // A payment that was collected is neither set aside nor let go any more: such an answer proves nothing.
+                Event::Accepted { .. }
+                | Event::Authorized { .. }
+                | Event::Released { .. }
+                | Event::Rejected
+                | Event::Absent { .. }
+                | Event::Silent
+                | Event::Mismatch,
                 Some(Recheck { asked, .. }),
             ) => {
                 // No answer: further and further apart, by the ladder's own offsets; past its end the success stands.
@@ -841,6 +1030,11 @@ impl Charge {
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Judged { .. }
+                | Event::WrongMethod
+                | Event::Authorized { .. }
+                | Event::Released { .. }
+                | Event::Capture { .. }
+                | Event::SendOrder
                 | Event::Hint { unpaid: false }),
                 Some(_) | None,
             ) => Err(self.refused(&event, Why::Final)),
@@ -857,21 +1051,32 @@ impl Charge {
     ) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
-            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged => false,
+            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged | ParkWhy::WrongMethod | ParkWhy::HoldExpired => {
+                false
+            }
         };
         match event {
             Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
-            Event::MethodFound if why == ParkWhy::NoMethod => Ok(State::Due { next_at: at, doubt: false }),
+            Event::MethodFound if matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
+                Ok(State::Due { next_at: at, doubt: false })
+            }
             // There is news where asking had ended: one more question, which ends as the ladder's last one does.
             Event::Hint { .. } if why == ParkWhy::OutcomeUnknown => Ok(self.ask_again(at, limits)),
-            Event::Judged { paid: true } if why != ParkWhy::NoMethod => Ok(State::Paid { at, recheck: None }),
-            Event::Judged { paid: false } if why != ParkWhy::NoMethod => Ok(State::Failed {
-                class: DeclineClass::Unclassified,
-                code: "judged_not_paid".to_owned(),
-                why: GaveUp::Person,
-                at,
-            }),
+            // What went back uncaptured was not paid, whatever a person says.
+            Event::Judged { paid: true }
+                if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired) =>
+            {
+                Ok(State::paid(at, self.amount))
+            }
+            Event::Judged { paid: false } if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
+                Ok(State::Failed {
+                    class: DeclineClass::Unclassified,
+                    code: "judged_not_paid".to_owned(),
+                    why: GaveUp::Person,
+                    at,
+                })
+            }
             Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
@@ -888,7 +1093,12 @@ impl Charge {
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
-            | Event::Judged { .. } => Err(self.refused(&event, Why::NeedsAPerson)),
+            | Event::Judged { .. }
+            | Event::Authorized { .. }
+            | Event::Released { .. }
+            | Event::Capture { .. }
+            | Event::SendOrder
+            | Event::WrongMethod => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
 
@@ -906,7 +1116,11 @@ impl Charge {
     }
 
     fn paid_or_parked(&self, amount: Money, at: DateTime<Utc>) -> State {
-        if amount == self.amount { State::paid(at) } else { State::Parked { why: ParkWhy::Mismatch, since: at } }
+        if amount == self.amount {
+            State::paid(at, amount)
+        } else {
+            State::Parked { why: ParkWhy::Mismatch, since: at }
+        }
     }
 
     fn declined(&mut self, decline: Decline, next: Next, at: DateTime<Utc>) -> State {
@@ -946,6 +1160,9 @@ impl Charge {
     #[must_use]
     pub fn sentence(&self) -> String {
         let day = |at: &DateTime<Utc>| at.format("%a %-d %b %Y %H:%M UTC").to_string();
+        if let Some(sentence) = order::sentence(self, day) {
+            return sentence;
+        }
         match &self.state {
             State::Planned => format!("Will be charged on {}.", day(&self.due_at)),
             State::Due { next_at, doubt: false } => format!("Due; waits for its turn at {}.", day(next_at)),
@@ -964,12 +1181,23 @@ impl Charge {
                 let whom = if *slow { "The bank has it" } else { "The gateway has it" };
                 format!("{whom}; we ask for the result at {}.", day(next_at))
             }
-            State::Paid { at, recheck: None } => format!("Paid {}.", day(at)),
-            State::Paid { at, recheck: Some(recheck) } => format!(
-                "Paid {}; somebody says that the money went back, and we ask the gateway at {}.",
-                day(at),
-                day(&recheck.next_at)
-            ),
+            // Said above.
+            State::Authorized { .. } | State::Capturing { .. } | State::Releasing { .. } => String::new(),
+            State::Paid { at, collected, recheck } => {
+                let part = match self.amount.checked_sub(*collected) {
+                    Ok(rest) if rest.is_positive() => {
+                        format!("Paid {}: {collected} of {}; {rest} were given back", day(at), self.amount)
+                    }
+                    Ok(_) | Err(_) => format!("Paid {}", day(at)),
+                };
+                match recheck {
+                    None => format!("{part}."),
+                    Some(recheck) => format!(
+                        "{part}; somebody says that the money went back, and we ask the gateway at {}.",
+                        day(&recheck.next_at)
+                    ),
+                }
+            }
             State::Returned { class, code, paid_at, at } => format!(
                 "Paid {}, and taken back by the bank {} ({code}: {}). A person must decide how it is collected.",
                 day(paid_at),
@@ -994,6 +1222,9 @@ impl Charge {
             }
             State::Skipped { why: SkipWhy::ZeroAmount, .. } => "Skipped by rule: nothing to pay.".to_owned(),
             State::Skipped { why: SkipWhy::Cancelled, .. } => "Skipped: the subscription was cancelled.".to_owned(),
+            State::Skipped { why: SkipWhy::HoldExpired, .. } => {
+                "Skipped by rule: what was set aside went back uncaptured.".to_owned()
+            }
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1014,6 +1245,13 @@ impl Charge {
                 ParkWhy::DamagedInDoubt => "A stored row of it was changed or cannot be read, and what the gateway did is not \
                      known. A person must find out; nothing is sent meanwhile."
                     .to_owned(),
+                ParkWhy::WrongMethod => {
+                    "The plan sets money aside first, which only a card can do; the method is a bank account. No money moved."
+                        .to_owned()
+                }
+                ParkWhy::HoldExpired => {
+                    "What was set aside went back uncaptured. A person must say what follows; no money moved.".to_owned()
+                }
             },
         }
     }
@@ -1095,9 +1333,9 @@ mod tests {
             State::Sending { since: at(0), lease_until: at(90), doubt: true },
             State::Due { next_at: at(0), doubt: false },
             State::Due { next_at: at(0), doubt: true },
-            State::paid(at(0)),
-            State::Paid { at: at(0), recheck: Some(Recheck { asked: 0, next_at: at(5) }) },
-            State::Paid { at: at(0), recheck: Some(Recheck { asked: 50, next_at: at(5) }) },
+            State::paid(at(0), dollars(7_900)),
+            State::Paid { at: at(0), collected: dollars(7_900), recheck: Some(Recheck { asked: 0, next_at: at(5) }) },
+            State::Paid { at: at(0), collected: dollars(3_000), recheck: Some(Recheck { asked: 50, next_at: at(5) }) },
             State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(5) },
             State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
             State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
@@ -1112,6 +1350,7 @@ mod tests {
         for why in ParkWhy::ALL {
             all.push(State::Parked { why, since: at(0) });
         }
+        all.extend(order::tests::states());
         all
     }
 
@@ -1144,6 +1383,18 @@ mod tests {
             Event::Cancel,
             Event::Hint { unpaid: false },
             Event::Hint { unpaid: true },
+            Event::WrongMethod,
+            Event::Authorized { amount: dollars(7_900), accept_less: false },
+            Event::Authorized { amount: dollars(7_899), accept_less: false },
+            Event::Authorized { amount: dollars(7_899), accept_less: true },
+            Event::Authorized { amount: dollars(7_901), accept_less: true },
+            Event::Released { then: WhenItExpires::Reauthorize },
+            Event::Released { then: WhenItExpires::Skip },
+            Event::Released { then: WhenItExpires::Park },
+            Event::Capture { amount: dollars(7_900) },
+            Event::Capture { amount: dollars(1) },
+            Event::Capture { amount: dollars(7_901) },
+            Event::SendOrder,
         ]
     }
 
@@ -1153,7 +1404,7 @@ mod tests {
         let mut walked = std::collections::BTreeSet::new();
         for state in states() {
             for event in events() {
-                for when in [at(10), at(2_000), at(90_000)] {
+                for when in [at(10), at(2_000), at(90_000), at(2_000_000)] {
                     let (from, name) = (state.name(), event.name());
                     match charge(state.clone()).step(event.clone(), when, &limits) {
                         Ok(next) => {
@@ -1326,10 +1577,11 @@ mod tests {
     #[test]
     fn a_paid_charge_is_given_up_only_by_the_gateways_own_failed() {
         let limits = Limits::default();
-        let hinted = charge(State::paid(at(0))).step(Event::Hint { unpaid: true }, at(50), &limits).unwrap();
+        let hinted =
+            charge(State::paid(at(0), dollars(7_900))).step(Event::Hint { unpaid: true }, at(50), &limits).unwrap();
         assert_eq!((hinted.state.word(), hinted.state.next_at()), ("paid", Some(at(50))));
         let seen = |event: Event| hinted.clone().step(event, at(51), &limits).unwrap();
-        assert_eq!(seen(Event::Succeeded { amount: dollars(7_900) }).state, State::paid(at(0)));
+        assert_eq!(seen(Event::Succeeded { amount: dollars(7_900) }).state, State::paid(at(0), dollars(7_900)));
         let decline = Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
         let returned = seen(Event::Declined { decline, next: Next::RetryAt(at(1_000)) });
         let expected =
@@ -1345,6 +1597,6 @@ mod tests {
             now = now.step(Event::Silent, next, &limits).unwrap();
             questions += 1;
         }
-        assert_eq!((now.state, questions), (State::paid(at(0)), limits.ladder.len() + 1));
+        assert_eq!((now.state, questions), (State::paid(at(0), dollars(7_900)), limits.ladder.len() + 1));
     }
 }

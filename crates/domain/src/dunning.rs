@@ -51,6 +51,14 @@ pub struct Step {
     pub classes: Vec<DeclineClass>,
 }
 
+impl Step {
+    /// Does it apply to a decline of this class? A part that was approved is a want of funds, unless a step names it.
+    fn is_for(&self, class: DeclineClass) -> bool {
+        self.classes.contains(&class)
+            || (class == DeclineClass::Partial && self.classes.contains(&DeclineClass::LaterFunds))
+    }
+}
+
 /// What a subscription's charge comes to when every try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -216,7 +224,8 @@ impl Policy {
                     DeclineClass::Contact
                     | DeclineClass::LaterFunds
                     | DeclineClass::LaterTechnical
-                    | DeclineClass::Unclassified => continue,
+                    | DeclineClass::Unclassified
+                    | DeclineClass::Partial => continue,
                 };
                 found.push(PolicyError::Forbidden { step: number, class: *class, why });
             }
@@ -246,12 +255,13 @@ impl Policy {
             DeclineClass::Contact
             | DeclineClass::LaterFunds
             | DeclineClass::LaterTechnical
-            | DeclineClass::Unclassified => {}
+            | DeclineClass::Unclassified
+            | DeclineClass::Partial => {}
         }
         if declined >= self.most_attempts {
             return Ok(Next::GiveUp(GaveUp::TriesSpent));
         }
-        for step in self.steps.iter().filter(|step| step.classes.contains(&class)) {
+        for step in self.steps.iter().filter(|step| step.is_for(class)) {
             let at = self.moment(step.after, first_failed_at, zone)?;
             if at > now {
                 return Ok(Next::RetryAt(at));

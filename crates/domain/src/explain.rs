@@ -2,7 +2,9 @@
 
 use crate::agenda::planned;
 use crate::calendar::{BusinessDays, tz_version};
-use crate::plan::{OnDay, Plan, Price};
+use crate::money::Money;
+use crate::plan::{Mode, OnDay, Plan, Price};
+use crate::split::Parts;
 use crate::subscription::Subscription;
 
 /// Derives one cycle of a subscription again and says each step in a sentence.
@@ -60,7 +62,75 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
                 },
             };
             steps.push(format!("The amount is {}, {whence}.", charge.amount));
+            steps.extend(how_it_is_collected(plan, charge.amount));
         }
     }
     Ok(steps)
+}
+
+/// What the plan says beyond a plain sale: set aside first, or shared by two methods.
+fn how_it_is_collected(plan: &Plan, amount: Money) -> Option<String> {
+    let rule = plan.split.map(|split| (split, split.parts(amount)));
+    match (plan.mode, rule) {
+        (Mode::Authorize { .. }, _) => {
+            Some("It is set aside on the card for 7 days and taken by a capture, whole or in part.".to_owned())
+        }
+        (Mode::Sale, None) => None,
+        (Mode::Sale, Some((split, Parts::Two(first, second)))) => Some(format!(
+            "The first method pays {} = {first}, the second the rest, {second}: both or none.",
+            split.in_words()
+        )),
+        (Mode::Sale, Some((split, Parts::One))) => Some(format!(
+            "The first method would pay {}, which leaves nothing to share: it pays {amount} alone.",
+            split.in_words()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{AmountSpec, CollectSpec, PlanSpec, ScheduleSpec, SplitSpec};
+
+    fn told(price: &str, collect: CollectSpec) -> String {
+        let spec = PlanSpec {
+            id: "wellness".into(),
+            name: "Wellness".into(),
+            kind: "recurring".into(),
+            status: "active".into(),
+            schedule: ScheduleSpec {
+                every: "1 month".into(),
+                time_zone: "UTC".into(),
+                charge_at: "08:00".into(),
+                ..ScheduleSpec::default()
+            },
+            amount: AmountSpec { currency: "USD".into(), value: Some(price.into()), step: vec![] },
+            collect,
+            ..PlanSpec::default()
+        };
+        let plan = Plan::from_spec(&spec, 1).unwrap();
+        explain(&plan, &crate::subscription::tests::sample(), 0).unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn a_split_is_derived_again_to_the_cent() {
+        let split = |fixed: Option<&str>, share: Option<&str>| CollectSpec {
+            split: Some(SplitSpec { fixed: fixed.map(Into::into), share: share.map(Into::into), methods: None }),
+            ..CollectSpec::default()
+        };
+        assert_eq!(
+            told("79.01", split(None, Some("40%"))),
+            "The first method pays 40% of the amount = USD 31.60, the second the rest, USD 47.41: both or none."
+        );
+        assert_eq!(
+            told("79.00", split(Some("25.00"), None)),
+            "The first method pays 25.00 = USD 25.00, the second the rest, USD 54.00: both or none."
+        );
+        assert_eq!(
+            told("19.00", split(Some("25.00"), None)),
+            "The first method would pay 25.00, which leaves nothing to share: it pays USD 19.00 alone."
+        );
+        let holds = CollectSpec { mode: Some("authorize".into()), ..CollectSpec::default() };
+        assert!(told("19.00", holds).starts_with("It is set aside on the card for 7 days"));
+    }
 }

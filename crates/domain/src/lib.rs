@@ -7,6 +7,7 @@
 
 pub mod agenda;
 pub mod attempt;
+pub mod authorization;
 pub mod cadence;
 pub mod calendar;
 pub mod charge;
@@ -18,6 +19,7 @@ pub mod id;
 pub mod money;
 pub mod plan;
 pub mod refund;
+pub mod split;
 pub mod subscription;
 pub mod verdict;
 pub mod wallet;

@@ -9,13 +9,15 @@ use std::collections::BTreeMap;
 use chrono::{Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
 
+use crate::authorization::WhenItExpires;
 use crate::cadence::{AnchorDay, Cadence, Every, IfDayMissing, Schedule, Unit};
 use crate::calendar::{BusinessDays, CalendarError, Zone};
 use crate::dunning::Policy;
 use crate::holidays::HolidayCalendar;
 use crate::id::{PlanId, PolicyId, looks_like_a_card_number};
 use crate::money::{Currency, Money};
-use crate::subscription::Subscription;
+use crate::split::{self, First, Parts, Split};
+use crate::subscription::{MethodKind, Subscription};
 
 /// Longest text a person may write into a plan, in characters.
 const TEXT_MAX: usize = 100;
@@ -110,6 +112,33 @@ pub struct CollectSpec {
     /// At most 10 letters, digits, spaces, hyphens and dots, one letter at least (contract §3.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_suffix: Option<String>,
+    /// `sale` (the default) or `authorize`: money is set aside when the cycle falls due, and taken by a capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `refuse` (the default) or `accept`: what becomes of an approval of less than was asked. Only with `authorize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial_authorization: Option<String>,
+    /// `park` (the default), `reauthorize` or `skip`: what uncaptured money that went back means. Only with `authorize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_hold_expires: Option<String>,
+    /// How two methods share a charge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitSpec>,
+}
+
+/// Split tender as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitSpec {
+    /// What the first method pays: `25.00`. This or `share`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// The first method's share of the amount: `40%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// `cards` (the default) or `mixed`: bank accounts too, where the gateway is configured for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<String>,
 }
 
 /// One mistake in a plan: where, what was written, and what to write instead.
@@ -151,6 +180,49 @@ pub enum Price {
     Steps(Vec<(NaiveDate, Money)>),
 }
 
+/// How a plan collects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Mode {
+    /// At once, when the cycle falls due.
+    Sale,
+    /// Money is set aside when the cycle falls due, and taken by a capture within 7 days (contract §4.9). Cards only.
+    Authorize {
+        /// An approval of less than was asked for is kept (contract §4.10); else it is given back and counts as declined.
+        accept_less: bool,
+        /// What uncaptured money that went back means for the cycle.
+        when_it_expires: WhenItExpires,
+    },
+}
+
+/// Why a subscription's methods cannot pay a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// There is none.
+    NoMethod,
+    /// The plan splits the charge, and there is no second method.
+    NoSecondMethod,
+    /// The plan sets money aside, and the method is a bank account (contract §4.2).
+    NotACard,
+    /// The plan splits the charge between cards, and one of the methods is a bank account (contract §4.12).
+    NotTwoCards,
+}
+
+impl Lack {
+    /// As a sentence part.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::NoMethod => "the subscription has no payment method",
+            Self::NoSecondMethod => "the plan splits its charges and the subscription has no second payment method",
+            Self::NotACard => "the plan sets money aside first, which a bank account cannot do",
+            Self::NotTwoCards => {
+                "the plan splits its charges between two cards and one of the methods is a bank account"
+            }
+        }
+    }
+}
+
 /// The plan as understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -186,6 +258,10 @@ pub struct Plan {
     pub dunning: PolicyId,
     /// Suffix of the statement descriptor.
     pub statement_suffix: Option<String>,
+    /// At once, or set aside first.
+    pub mode: Mode,
+    /// How two methods share a charge; a sale only (contract §4.12).
+    pub split: Option<Split>,
 }
 
 struct Reader {
@@ -348,6 +424,8 @@ impl Plan {
         let suffix = r.read_or("collect.statement_suffix", spec.collect.statement_suffix.as_deref(), None, |text| {
             statement_suffix(text).map(Some)
         });
+        let mode = Self::mode_from(&mut r, &spec.collect);
+        let split = Self::split_from(&mut r, &spec.collect, currency);
         for (key, value) in &spec.ledger {
             r.text(&format!("ledger.{key}"), value);
         }
@@ -369,11 +447,117 @@ impl Plan {
                 price: price?,
                 dunning: dunning?,
                 statement_suffix: suffix?,
+                mode: mode?,
+                split: split?,
             })
         })();
         match plan {
             Some(plan) if r.mistakes.is_empty() => Ok(plan),
             Some(_) | None => Err(r.mistakes),
+        }
+    }
+
+    fn mode_from(r: &mut Reader, collect: &CollectSpec) -> Option<Mode> {
+        let authorizes =
+            r.read_or("collect.mode", collect.mode.as_deref(), false, one_of(&[("sale", false), ("authorize", true)]));
+        let accept_less = r.read_or(
+            "collect.partial_authorization",
+            collect.partial_authorization.as_deref(),
+            false,
+            one_of(&[("refuse", false), ("accept", true)]),
+        );
+        let when_it_expires = r.read_or(
+            "collect.when_hold_expires",
+            collect.when_hold_expires.as_deref(),
+            WhenItExpires::Park,
+            one_of(&[
+                ("park", WhenItExpires::Park),
+                ("reauthorize", WhenItExpires::Reauthorize),
+                ("skip", WhenItExpires::Skip),
+            ]),
+        );
+        match authorizes? {
+            true => Some(Mode::Authorize { accept_less: accept_less?, when_it_expires: when_it_expires? }),
+            false => {
+                let only = [
+                    ("collect.partial_authorization", &collect.partial_authorization),
+                    ("collect.when_hold_expires", &collect.when_hold_expires),
+                ];
+                for (field, value) in only {
+                    if let Some(value) = value {
+                        r.note(field, value, "has no meaning for a sale: add mode = \"authorize\", or remove it");
+                    }
+                }
+                Some(Mode::Sale)
+            }
+        }
+    }
+
+    fn split_from(r: &mut Reader, collect: &CollectSpec, currency: Option<Currency>) -> Option<Option<Split>> {
+        let Some(spec) = &collect.split else { return Some(None) };
+        if collect.mode.as_deref() == Some("authorize") {
+            r.note(
+                "collect.split",
+                "",
+                "stands beside mode = \"authorize\", and two methods pay at once only: keep one of the two",
+            );
+        }
+        let mixed = r.read_or(
+            "collect.split.methods",
+            spec.methods.as_deref(),
+            false,
+            one_of(&[("cards", false), ("mixed", true)]),
+        );
+        let first = match (&spec.fixed, &spec.share) {
+            (Some(fixed), None) => {
+                let money = r.read("collect.split.fixed", fixed, price(fixed, currency?))?;
+                if money.is_zero() {
+                    r.note(
+                        "collect.split.fixed",
+                        fixed,
+                        "is nothing: write what the first method pays, for example \"25.00\"",
+                    );
+                }
+                First::Fixed(money)
+            }
+            (None, Some(share)) => First::Share(r.read("collect.split.share", share, split::share(share))?),
+            (Some(_), Some(share)) => {
+                r.note("collect.split.share", share, "stands beside fixed: keep one of the two");
+                return None;
+            }
+            (None, None) => {
+                r.note(
+                    "collect.split",
+                    "",
+                    "does not say what the first method pays: add fixed = \"25.00\" or share = \"40%\"",
+                );
+                return None;
+            }
+        };
+        Some(Some(Split { first, mixed: mixed? }))
+    }
+
+    /// The parts of a charge under this plan; [`Parts::One`] where it splits nothing.
+    #[must_use]
+    pub fn parts(&self, amount: Money) -> Parts {
+        self.split.map_or(Parts::One, |split| split.parts(amount))
+    }
+
+    /// Why this subscription's methods cannot pay so much under this plan, if they cannot.
+    #[must_use]
+    pub fn lacks(&self, subscription: &Subscription, amount: Money) -> Option<Lack> {
+        let is_bank = |method: &crate::subscription::Method| method.kind == MethodKind::BankAccount;
+        let Some(first) = &subscription.method else { return Some(Lack::NoMethod) };
+        if matches!(self.mode, Mode::Authorize { .. }) && is_bank(first) {
+            return Some(Lack::NotACard);
+        }
+        match (self.parts(amount), &subscription.second_method) {
+            (Parts::One, _) => None,
+            (Parts::Two(..), None) => Some(Lack::NoSecondMethod),
+            (Parts::Two(..), Some(second)) => {
+                let cards_only = self.split.is_some_and(|split| !split.mixed);
+                (cards_only && (is_bank(first) || is_bank(second))).then_some(Lack::NotTwoCards)
+            }
         }
     }
 
@@ -544,6 +728,87 @@ mod tests {
             "collect.statement_suffix",
         ];
         assert_eq!(fields, expected);
+    }
+
+    fn collecting(change: impl FnOnce(&mut CollectSpec)) -> Result<Plan, Vec<String>> {
+        let mut one = spec();
+        change(&mut one.collect);
+        let fields = |mistakes: Vec<Mistake>| mistakes.into_iter().map(|mistake| mistake.field).collect();
+        Plan::from_spec(&one, 1).map_err(fields)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_plan_may_set_money_aside_first() {
+        assert_eq!(collecting(|_| ()).unwrap().mode, Mode::Sale);
+        let plain = collecting(|c| c.mode = some("authorize")).unwrap().mode;
+        assert_eq!(plain, Mode::Authorize { accept_less: false, when_it_expires: WhenItExpires::Park });
+        let all = collecting(|c| {
+            (c.mode, c.partial_authorization) = (some("authorize"), some("accept"));
+            c.when_hold_expires = some("skip");
+        });
+        assert_eq!(all.unwrap().mode, Mode::Authorize { accept_less: true, when_it_expires: WhenItExpires::Skip });
+        let wrong = collecting(|c| {
+            (c.mode, c.partial_authorization) = (some("hold"), some("maybe"));
+            c.when_hold_expires = some("cry");
+        });
+        assert_eq!(wrong.unwrap_err(), ["collect.mode", "collect.partial_authorization", "collect.when_hold_expires"]);
+        let alone = collecting(|c| c.partial_authorization = some("accept"));
+        assert_eq!(alone.unwrap_err(), ["collect.partial_authorization"]);
+    }
+
+    #[test]
+    fn a_plan_may_split_its_charges() {
+        let split = |fixed: Option<&str>, share: Option<&str>| {
+            collecting(|c| {
+                let (fixed, share) = (fixed.map(ToOwned::to_owned), share.map(ToOwned::to_owned));
+                c.split = Some(SplitSpec { fixed, share, methods: None });
+            })
+        };
+        let twenty = split(Some("20.00"), None).unwrap();
+        let usd = |minor| Money::new(minor, Currency::USD);
+        assert_eq!(twenty.parts(usd(7_900)), Parts::Two(usd(2_000), usd(5_900)));
+        assert!(split(None, Some("40%")).is_ok());
+        for (fixed, share, field) in [
+            (None, None, "collect.split"),
+            (Some("1.00"), Some("4%"), "collect.split.share"),
+            (Some("0.00"), None, "collect.split.fixed"),
+            (Some("x"), None, "collect.split.fixed"),
+            (None, Some("100%"), "collect.split.share"),
+        ] {
+            assert_eq!(split(fixed, share).unwrap_err(), [field], "{fixed:?} {share:?}");
+        }
+        let both = collecting(|c| {
+            c.mode = some("authorize");
+            c.split = Some(SplitSpec { share: some("40%"), methods: some("any"), ..SplitSpec::default() });
+        });
+        assert_eq!(both.unwrap_err(), ["collect.split", "collect.split.methods"]);
+    }
+
+    #[test]
+    fn what_the_methods_of_a_subscription_lack_is_named() {
+        let usd = |minor| Money::new(minor, Currency::USD);
+        let mut sub = crate::subscription::tests::sample();
+        let holds = collecting(|c| c.mode = some("authorize")).unwrap();
+        let splits = |methods: &str| {
+            let methods = some(methods);
+            collecting(|c| c.split = Some(SplitSpec { fixed: some("20.00"), methods, share: None })).unwrap()
+        };
+        assert_eq!(holds.lacks(&sub, usd(7_900)), None);
+        assert_eq!(splits("cards").lacks(&sub, usd(7_900)), Some(Lack::NoSecondMethod));
+        assert_eq!(splits("cards").lacks(&sub, usd(2_000)), None, "the first pays it alone");
+        let mut bank = sub.method.clone().unwrap();
+        bank.kind = MethodKind::BankAccount;
+        sub.second_method = Some(bank.clone());
+        assert_eq!(splits("cards").lacks(&sub, usd(7_900)), Some(Lack::NotTwoCards));
+        assert_eq!(splits("mixed").lacks(&sub, usd(7_900)), None);
+        sub.method = Some(bank);
+        assert_eq!(holds.lacks(&sub, usd(7_900)), Some(Lack::NotACard));
+        sub.method = None;
+        assert_eq!(holds.lacks(&sub, usd(7_900)), Some(Lack::NoMethod));
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub struct Subscription {
     pub customer: Customer,
     /// With what; `None` is the visible state "no method".
     pub method: Option<Method>,
+    /// The second of an ordered pair, for plans that split their charges (contract §4.12); never the same as the first.
+    pub second_method: Option<Method>,
     /// First civil date of the subscription.
     pub start_on: NaiveDate,
     /// The day of month that was agreed, where it differs from the plan's or the start date's.
@@ -162,6 +164,7 @@ pub(crate) mod tests {
                 kind: MethodKind::Card,
                 consent: None,
             }),
+            second_method: None,
             start_on: NaiveDate::from_ymd_opt(2027, 1, 31).unwrap(),
             anchor_day: None,
             zone: None,

@@ -26,12 +26,21 @@ pub enum DeclineClass {
     LaterTechnical,
     /// The gateway gave no usable reason (its documented failure is a bare `card_declined`): one try per 72 hours.
     Unclassified,
+    /// The bank approved less than the plan accepts, and it was given back: tried again as for want of funds.
+    Partial,
 }
 
 impl DeclineClass {
     /// Every class, for tables and exhaustive tests.
-    pub const ALL: [Self; 6] =
-        [Self::Never, Self::NewData, Self::Contact, Self::LaterFunds, Self::LaterTechnical, Self::Unclassified];
+    pub const ALL: [Self; 7] = [
+        Self::Never,
+        Self::NewData,
+        Self::Contact,
+        Self::LaterFunds,
+        Self::LaterTechnical,
+        Self::Unclassified,
+        Self::Partial,
+    ];
 
     /// The word in the database, in exports and in policies.
     #[must_use]
@@ -43,6 +52,7 @@ impl DeclineClass {
             Self::LaterFunds => "later_funds",
             Self::LaterTechnical => "later_technical",
             Self::Unclassified => "unclassified",
+            Self::Partial => "partial",
         }
     }
 
@@ -62,6 +72,7 @@ impl DeclineClass {
             Self::LaterFunds => "insufficient funds or a limit",
             Self::LaterTechnical => "trouble at the bank or processor",
             Self::Unclassified => "no usable reason given",
+            Self::Partial => "only a part was approved",
         }
     }
 }
@@ -163,7 +174,24 @@ const PHRASES: &[(&str, &str)] = &[
     ("insufficient funds", "insufficient_funds"),
 ];
 
+/// The code of a payment that was cancelled at the gateway: by a person, or because what it set aside expired.
+pub const CANCELLED: &str = "cancelled_at_gateway";
+/// The code under which a charge waits for its next attempt after what was set aside went back uncaptured.
+pub const HOLD_EXPIRED: &str = "hold_expired";
+
 impl Decline {
+    /// The gateway cancelled the payment, or was told to.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self { class: DeclineClass::Never, code: CANCELLED.to_owned() }
+    }
+
+    /// Is it that a payment was cancelled?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.code == CANCELLED
+    }
+
     /// Classes a decline from what the gateway said: its code, an optional more precise decline code, and its sentence.
     ///
     /// The most precise known code wins; then a known phrase of the gateway's; a code in none of the tables is
@@ -249,6 +277,13 @@ pub enum Seen {
         /// It was handed to the bank (ACH) and settles in days rather than seconds.
         settles_in_days: bool,
     },
+    /// Money is set aside on the card, and nothing is taken yet.
+    Authorized {
+        /// How much.
+        amount: Money,
+        /// The gateway itself says that only this was asked for; else it may be one step of a sale.
+        asked_for: bool,
+    },
     /// Provably not executed: this submission does not count.
     NotExecuted {
         /// Why.
@@ -274,6 +309,7 @@ impl Seen {
             Self::Succeeded { .. } => "succeeded",
             Self::Declined(_) => "declined",
             Self::Accepted { .. } => "accepted",
+            Self::Authorized { .. } => "authorized",
             Self::NotExecuted { .. } => "not_executed",
             Self::Rejected => "rejected",
             Self::Absent => "absent",

@@ -43,9 +43,14 @@ impl Refunds {
     }
 }
 
+/// What was captured of a paid charge.
+fn collected(book: &Book, charge: ChargeId) -> Option<i64> {
+    let ChargeState::Paid { collected, .. } = &book.charges.get(&charge)?.value.state else { return None };
+    Some(collected.minor())
+}
+
 fn is_refundable(book: &Book, charge: ChargeId) -> bool {
-    let paid = book.charges.get(&charge).is_some_and(|row| matches!(row.value.state, ChargeState::Paid { .. }));
-    paid && !book.refunds.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    collected(book, charge).is_some() && !book.refunds.disputes.iter().any(|(disputed, _)| *disputed == charge)
 }
 
 /// The refund as a database keeps it: whole microseconds.
@@ -166,7 +171,8 @@ impl RefundStore for MemoryStore {
     async fn record_refund(&self, refund: &Refund, collected: Money, by: &str) -> Result<bool, StoreError> {
         let mut book = self.book();
         let last = book.refunds.of(refund.charge).map(|one| one.number).max().unwrap_or(0);
-        let fits = book.refunds.taken(refund.charge) + refund.amount.minor() <= collected.minor();
+        let known = self::collected(&book, refund.charge) == Some(collected.minor());
+        let fits = known && book.refunds.taken(refund.charge) + refund.amount.minor() <= collected.minor();
         if !is_refundable(&book, refund.charge) || !fits || refund.number != last + 1 {
             return Ok(false);
         }
@@ -240,7 +246,9 @@ impl RefundStore for MemoryStore {
     async fn commit_refund(&self, verdict: &RefundVerdict) -> Result<Kept, StoreError> {
         let mut book = self.book();
         let RefundVerdict { before: Claimed { value: before, fence }, after, by, note: said, at, .. } = verdict;
-        let collected = book.charges.get(&before.charge).map_or(0, |row| row.value.amount.minor());
+        // What the bank took back since was collected whole.
+        let whole_amount = book.charges.get(&before.charge).map_or(0, |row| row.value.amount.minor());
+        let collected = collected(&book, before.charge).unwrap_or(whole_amount);
         let taken = book.refunds.taken(before.charge);
         let Some(row) = book.refunds.rows.get_mut(&before.id) else { return Ok(Kept::Stale) };
         let mut kept_as = Kept::Applied(*fence);

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use domain::charge::{Event, Limits, State};
+use domain::charge::{Event, Limits, ParkWhy, State};
 use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
-use domain::subscription::{Customer, Subscription, SubscriptionStatus};
+use domain::subscription::{Customer, MethodKind, Subscription, SubscriptionStatus};
 use domain::wallet::{Charging, Known, Repoint, Wallet};
 
 use super::{Book, MemoryStore, entry};
@@ -18,7 +18,7 @@ use crate::ports::wallet::{
 };
 use crate::ports::{Claimed, StoreError};
 use crate::store::rows::whole;
-use crate::store::wallet::customer_id;
+use crate::store::wallet::{Released, customer_id};
 
 /// As in the other stores: a chain of replacements is read to this depth.
 const CHAIN_MAX: usize = 16;
@@ -74,25 +74,27 @@ impl WalletBook {
     /// Makes the methods of subscriptions known and their customers due to be asked about.
     pub(super) fn mark<'a>(&mut self, rows: impl Iterator<Item = &'a Subscription>, at: DateTime<Utc>) {
         for row in rows {
-            let Some(method) = &row.method else { continue };
-            let text = serde_json::to_string(&row.customer).unwrap_or_default();
-            let id = customer_id(row.merchant, &text);
-            let customer = self.customers.entry(id).or_insert_with(|| CustomerRow {
-                merchant: row.merchant,
-                customer: row.customer.clone(),
-                listed: None,
-                ask_at: at,
-                failures: 0,
-                trouble: None,
-                fence: 0,
-                leased_until: None,
-            });
-            customer.ask_at = customer.ask_at.min(at);
-            customer.fence += 1;
-            customer.leased_until = None;
-            let found = self.methods.entry(method.id).or_insert_with(|| MethodRow::new(Known::new(method.id, None)));
-            found.known.kind = found.known.kind.or(Some(method.kind));
-            found.owner = Some((row.merchant, id));
+            for method in [&row.method, &row.second_method].into_iter().flatten() {
+                let text = serde_json::to_string(&row.customer).unwrap_or_default();
+                let id = customer_id(row.merchant, &text);
+                let customer = self.customers.entry(id).or_insert_with(|| CustomerRow {
+                    merchant: row.merchant,
+                    customer: row.customer.clone(),
+                    listed: None,
+                    ask_at: at,
+                    failures: 0,
+                    trouble: None,
+                    fence: 0,
+                    leased_until: None,
+                });
+                customer.ask_at = customer.ask_at.min(at);
+                customer.fence += 1;
+                customer.leased_until = None;
+                let found =
+                    self.methods.entry(method.id).or_insert_with(|| MethodRow::new(Known::new(method.id, None)));
+                found.known.kind = found.known.kind.or(Some(method.kind));
+                found.owner = Some((row.merchant, id));
+            }
         }
     }
 
@@ -136,7 +138,7 @@ impl Book {
     fn stop_using(&mut self, method: PaymentMethodId) {
         let mut users = BTreeSet::new();
         for row in self.subscriptions.values_mut() {
-            if row.value.method.as_ref().is_some_and(|used| used.id == method) {
+            if [&row.value.method, &row.value.second_method].into_iter().flatten().any(|used| used.id == method) {
                 row.fence += 1;
                 row.leased_until = None;
                 users.insert(row.value.id.clone());
@@ -155,20 +157,28 @@ impl Book {
     }
 
     /// Charges that wait for a payment method fall due where their subscription has one that can be charged.
-    pub(super) fn release_charges(
-        &mut self,
-        methods: Option<&BTreeSet<PaymentMethodId>>,
-        by: &str,
-        at: DateTime<Utc>,
-    ) -> u64 {
+    pub(super) fn release_charges(&mut self, which: Released<'_>, by: &str, at: DateTime<Utc>) -> u64 {
         let mut released = 0;
-        for row in self.charges.values_mut().filter(|row| matches!(row.value.state, State::Parked { .. })) {
-            let used = self.subscriptions.get(&row.value.subscription);
-            let Some(method) = used.and_then(|row| row.value.method.as_ref()).map(|method| method.id) else { continue };
-            let wallet: Wallet = self.wallet.known(method).into_iter().map(|known| (method, known)).collect();
-            if methods.is_some_and(|methods| !methods.contains(&method))
-                || domain::wallet::charging(&wallet, method, at.date_naive(), at) != Charging::Yes
-            {
+        for row in self.charges.values_mut() {
+            let State::Parked { why, .. } = &row.value.state else { continue };
+            let Some(subscription) = self.subscriptions.get(&row.value.subscription) else { continue };
+            let Some(first) = &subscription.value.method else { continue };
+            let second = subscription.value.second_method.as_ref();
+            let methods: Vec<PaymentMethodId> = std::iter::once(first).chain(second).map(|method| method.id).collect();
+            let looked_at = match which {
+                Released::Of(imported) => {
+                    imported.contains(row.value.subscription.as_str())
+                        && (*why != ParkWhy::WrongMethod || first.kind == MethodKind::Card)
+                }
+                Released::Using(shown) => {
+                    *why == ParkWhy::NoMethod && methods.iter().any(|method| shown.contains(method))
+                }
+            };
+            let usable = |method: &PaymentMethodId| {
+                let wallet: Wallet = self.wallet.known(*method).into_iter().map(|known| (*method, known)).collect();
+                domain::wallet::charging(&wallet, *method, at.date_naive(), at) == Charging::Yes
+            };
+            if !looked_at || !methods.iter().all(usable) {
                 continue;
             }
             if let Ok(due) = row.value.clone().step(Event::MethodFound, at, &Limits::default()) {
@@ -185,6 +195,10 @@ impl Book {
     fn repoint(&mut self, repoint: &Repoint) -> u64 {
         let mut users = BTreeSet::new();
         for row in self.subscriptions.values_mut() {
+            // A pair never becomes the same method twice: it waits for a person.
+            if row.value.second_method.as_ref().is_some_and(|second| second.id == repoint.to) {
+                continue;
+            }
             if let Some(method) = row.value.method.as_mut().filter(|method| method.id == repoint.from) {
                 (method.id, method.kind) = (repoint.to, repoint.kind);
                 row.fence += 1;
@@ -405,7 +419,7 @@ impl WalletStore for MemoryStore {
             }
         }
         if let Some(at) = latest.filter(|_| !usable.is_empty()) {
-            done.released = book.release_charges(Some(&usable), "autopay", at);
+            done.released = book.release_charges(Released::Using(&usable), "autopay", at);
         }
         Ok(done)
     }

@@ -81,12 +81,15 @@ impl Ledger<'_> {
     /// [`NotRefundable::NotPaid`].
     pub fn collected(&self) -> Result<(Money, DateTime<Utc>), NotRefundable> {
         match &self.charge.state {
-            charge::State::Paid { at, .. } => Ok((self.charge.amount, *at)),
+            charge::State::Paid { at, collected, .. } => Ok((*collected, *at)),
             charge::State::Planned
             | charge::State::Due { .. }
             | charge::State::Sending { .. }
             | charge::State::Unknown { .. }
             | charge::State::Settling { .. }
+            | charge::State::Authorized { .. }
+            | charge::State::Capturing { .. }
+            | charge::State::Releasing { .. }
             | charge::State::Failing { .. }
             | charge::State::Failed { .. }
             | charge::State::Skipped { .. }

@@ -32,7 +32,7 @@ fn paid() -> charge::Charge {
         due_on: NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
         due_at: at(0),
         tries: charge::Tries::default(),
-        state: charge::State::Paid { at: at(0), recheck: None },
+        state: charge::State::paid(at(0), dollars(7_900)),
     }
 }
 
