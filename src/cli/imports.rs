@@ -16,6 +16,8 @@ use super::{Context, person};
 use crate::app::App;
 use crate::config::{Config, plainly};
 use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, read_roster, report_csv_as};
+use crate::files::workbook::{cell_name, is_workbook};
+use crate::files::{FileMistake, read_workbook, report_xlsx};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
@@ -25,8 +27,11 @@ const IDS_NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Roster, CSV; - is standard input
+    /// Roster, as CSV or as an Excel workbook (.xlsx); - is standard input
     file: PathBuf,
+    /// Which sheet of a workbook [default: the first that is not hidden]
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
     /// Checks everything, as the import would, and changes nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -36,7 +41,7 @@ pub(super) struct Import {
     /// Applies the good rows and reports the others
     #[arg(long)]
     good_rows: bool,
-    /// Writes the same file back with the columns row_status, error_code, error and how_to_fix
+    /// Writes the same file back, CSV or workbook, with the columns row_status, error_code, error and how_to_fix
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -82,7 +87,14 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
     let catalog = app.store.catalog().await?;
     let now = app.store.now().await?;
-    let mut roster = read_roster(&label, bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let workbook = is_workbook(bytes);
+    fits(command, workbook)?;
+    let mut roster = if workbook {
+        read_workbook(&label, bytes, command.sheet.as_deref(), &book)
+    } else {
+        read_roster(&label, bytes, &book)
+    };
     let known = stored(app, &roster).await?;
     refuse_moved(&mut roster, &known);
 
@@ -94,10 +106,18 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let clean = roster.is_clean();
     let applies = roster.file_mistakes.is_empty() && (clean || command.good_rows);
     if let Some(path) = &command.report {
-        write_report(path, &report_csv_as(&roster, applies))?;
+        let report = if workbook {
+            report_xlsx(&roster, applies, now)
+                .map_err(|why| Stop::because(Exit::Failed, super::problem(why, "hand the roster in as CSV")))?
+        } else {
+            report_csv_as(&roster, applies)
+        };
+        write_report(path, &report)?;
     }
+    let ahead = foreseen(&good, &known);
+    let news = ahead.added > 0 || ahead.changed > 0;
     let imported = match applies {
-        true if command.dry_run => foreseen(&good, &known),
+        true if command.dry_run || !news => ahead,
         true => app.store.import(&good, &person(), now).await?,
         false => Imported::default(),
     };
@@ -119,9 +139,16 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         (false, true) => Exit::Partly,
         (false, false) => Exit::BadInput,
     };
+    let named = |mistake: FileMistake| match &roster.sheet {
+        Some(sheet) => {
+            let cell = cell_name(mistake.line, mistake.column);
+            Problem::in_cell(mistake, sheet, &cell)
+        }
+        None => Problem::from(mistake),
+    };
     let decided = match clean {
         true => Ok(exit),
-        false => Err(Stop::Failed(exit, mistakes.into_iter().map(Problem::from).collect())),
+        false => Err(Stop::Failed(exit, mistakes.into_iter().map(named).collect())),
     };
     let printed = context.printer.record(COLUMNS, &row);
     if command.dry_run {
@@ -129,10 +156,33 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     } else if !clean && !applied {
         context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
     }
+    if applies && !news {
+        let all = counted(good.len(), "subscription is", "subscriptions are");
+        context.printer.say(&format!("Nothing to do: {all} as the file says already."));
+    }
     if applies && let Some(note) = resting(&good, &known) {
         context.printer.say(&note);
     }
     told(decided, printed)
+}
+
+/// Flags that do not go with the kind of file are refused before anything is done.
+fn fits(command: &Import, workbook: bool) -> Result<(), Stop> {
+    if let Some(sheet) = command.sheet.as_ref().filter(|_| !workbook) {
+        return Err(Stop::because(
+            Exit::Usage,
+            Problem::new("--sheet", sheet, "the roster is a text file, and has no sheets", "leave the flag out"),
+        ));
+    }
+    let Some(path) = &command.report else { return Ok(()) };
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let (kind, own, other) = if workbook { ("a workbook", "xlsx", "csv") } else { ("CSV", "csv", "xlsx") };
+    if ending == other {
+        let message = format!("the roster is {kind}, and its report is the same file back");
+        let mend = format!("name a file that ends in .{own}");
+        return Err(Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, mend)));
+    }
+    Ok(())
 }
 
 /// Rows of subscriptions that are not charged: an import changes their data and not their status.
@@ -228,6 +278,7 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
             None => imported.added = imported.added.saturating_add(1),
             Some(old)
                 if old.method == new.method
+                    && old.second_method == new.second_method
                     && old.amount == new.amount
                     && old.end_on == new.end_on
                     && old.customer == new.customer =>

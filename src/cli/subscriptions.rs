@@ -17,10 +17,13 @@ pub(super) const LIMIT: u64 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Subscriptions {
-    /// Adds and updates subscriptions from a roster
+    /// Adds and updates subscriptions from a roster, CSV or Excel workbook
     #[command(after_help = "Examples:\n  \
         autopay subscriptions import roster.csv --dry-run --report checked.csv\n  \
-        autopay subscriptions import roster.csv --good-rows\n\n\
+        autopay subscriptions import roster.csv --good-rows\n  \
+        autopay subscriptions import roster.xlsx --sheet Members --report checked.xlsx\n\n\
+        Of a workbook the first sheet that is not hidden is read; mistakes name sheet and cell. The same file a second time changes nothing, \
+        and so does its report.\n\
         Exit codes: 0, 2 wrong usage, 6 rows have errors and nothing was changed, 9 the good rows were applied and others have errors, \
         11 database unavailable.")]
     Import(Import),

@@ -13,7 +13,11 @@ mod sheet;
 mod syntax;
 #[cfg(test)]
 mod tests;
+pub mod workbook;
+mod workbook_report;
 
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
+pub use workbook::read_workbook;
+pub use workbook_report::report_xlsx;

@@ -1,4 +1,4 @@
-//! Rosters: subscriptions as CSV in, the same file with reasons back.
+//! Rosters: subscriptions as CSV or as a sheet in, the same file with reasons back.
 //!
 //! The columns are those of [`COLUMNS`]; the four of [`REPORT_COLUMNS`] may be there and are ignored, so that a report can be mended and
 //! handed in again. Everything is checked before anything is applied, which is the caller's business.
@@ -18,6 +18,7 @@ use super::csv_rows::{MOST_FIELDS, Record, Records};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
+use super::workbook::Given;
 
 /// Largest roster, in bytes.
 pub const LARGEST_ROSTER: usize = 64 * 1024 * 1024;
@@ -55,6 +56,10 @@ const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
+/// Columns in which a cell may be a date.
+const DATES: [&str; 3] = ["start_on", "end_on", "consent_at"];
+/// Columns in which a cell may be a number with decimals; in a date such a number is named as what it is.
+const FRACTIONS: [&str; 4] = ["amount", "start_on", "end_on", "consent_at"];
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
 /// How far a consent may lie ahead of our clock: clocks differ a little.
@@ -73,9 +78,20 @@ pub struct RosterContext<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// What a roster is written on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paper {
+    /// A text file, with lines.
+    Text,
+    /// A sheet of a workbook, with rows.
+    Sheet,
+}
+
 /// A roster as read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roster {
+    /// The sheet it stands on; `None` for a text file.
+    pub sheet: Option<String>,
     /// The header as given.
     pub headers: Vec<String>,
     /// Mistakes of the file and of its header. While there is one, no row is to be applied.
@@ -93,6 +109,8 @@ pub struct RosterRow {
     pub fields: Vec<String>,
     /// Line and column, from 1, at which each field begins; empty for a row that is good as it stands.
     pub places: Vec<(usize, usize)>,
+    /// What the cells of a sheet held; empty for a row of text.
+    pub cells: Vec<Given>,
     /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
     pub outcome: Result<Subscription, Vec<RowMistake>>,
 }
@@ -163,18 +181,30 @@ impl Roster {
 /// the file and for each row; nothing is applied.
 #[must_use]
 pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
-    let mut roster = Roster { headers: Vec::new(), file_mistakes: Vec::new(), rows: Vec::new() };
-    let text = match text_of(label, bytes) {
-        Ok(text) => text,
-        Err(mistake) => {
-            roster.file_mistakes.push(*mistake);
-            return roster;
-        }
+    let mut roster = match text_of(label, bytes) {
+        Ok(text) => read_records(label, &mut Records::new(text), Paper::Text, context),
+        Err(mistake) => Roster { file_mistakes: vec![*mistake], ..Roster::default() },
     };
-    let mut records = Records::new(text);
+    settle(&mut roster);
+    roster
+}
+
+/// The records of a roster, read. Its caller [`settle`]s it.
+pub(super) fn read_records(
+    label: &str,
+    records: &mut impl Iterator<Item = Record>,
+    paper: Paper,
+    context: &RosterContext<'_>,
+) -> Roster {
+    let mut roster = Roster::default();
+    let what = match paper {
+        Paper::Text => "file",
+        Paper::Sheet => "sheet",
+    };
     let Some(header) = records.next() else {
         let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
-        roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", "the file is empty", mend));
+        let message = format!("the {what} is empty");
+        roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", message, mend));
         return roster;
     };
     let go_on = check_header(label, &header, &mut roster.file_mistakes);
@@ -187,7 +217,7 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
     let mut earlier: HashMap<String, u64> = HashMap::new();
     for record in records {
         if roster.rows.len() == MOST_ROWS {
-            let message = format!("the file has more than {MOST_ROWS} rows");
+            let message = format!("the {what} has more than {MOST_ROWS} rows");
             let mend = "split it into several files";
             roster
                 .file_mistakes
@@ -208,29 +238,36 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
             });
             continue;
         }
-        let outcome =
-            Row { columns: &columns, record: &record, context, mistakes: Vec::new() }.read(&header, &mut earlier);
-        let fields = record.fields.iter().map(|field| kept(field));
+        let outcome = Row { columns: &columns, record: &record, paper, context, mistakes: Vec::new() }
+            .read(&header, &mut earlier);
+        let fields: Vec<String> = record.fields.iter().map(|field| kept(field)).collect();
+        let shown_as = |(field, cell): (&String, &Given)| if field == HIDDEN { Given::Text } else { *cell };
+        let cells = fields.iter().zip(&record.cells).map(shown_as).collect();
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),
-            fields: fields.collect(),
-            places: if outcome.is_err() { record.places.clone() } else { Vec::new() },
+            fields,
+            places: if outcome.is_err() { record.places } else { Vec::new() },
+            cells,
             outcome,
         });
     }
     if roster.rows.is_empty() && roster.file_mistakes.is_empty() {
         let mend = "add a row for each subscription below the header";
-        roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", "the file has a header and no rows", mend));
+        let message = format!("the {what} has a header and no rows");
+        roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", message, mend));
     }
+    roster
+}
+
+/// Good as they are, the rows of a file that is wrong are not to be applied.
+pub(super) fn settle(roster: &mut Roster) {
     if !roster.file_mistakes.is_empty() {
         for row in &mut roster.rows {
-            // Good as they are, the rows of a file that is wrong are not to be applied.
             if row.outcome.is_ok() {
                 row.outcome = Err(Vec::new());
             }
         }
     }
-    roster
 }
 
 fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
@@ -407,6 +444,7 @@ struct Named {
 struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
+    paper: Paper,
     context: &'r RosterContext<'a>,
     mistakes: Vec<RowMistake>,
 }
@@ -470,9 +508,19 @@ impl<'a> Row<'_, 'a> {
             }
         }
         if wanted != found {
-            let message = format!("the row has {found} fields and the header {wanted}");
-            let mend = "put quotation marks around fields that hold a comma, and leave no field out";
-            self.whole("ragged_row", format!("{found} fields"), message, mend);
+            match self.paper {
+                Paper::Text => {
+                    let message = format!("the row has {found} fields and the header {wanted}");
+                    let mend = "put quotation marks around fields that hold a comma, and leave no field out";
+                    self.whole("ragged_row", format!("{found} fields"), message, mend);
+                }
+                Paper::Sheet => {
+                    let beyond = self.record.fields.iter().skip(wanted).find(|field| !field.is_empty());
+                    let value = beyond.map(|field| shown(field)).unwrap_or_default();
+                    let message = "a value stands to the right of the last column that has a name";
+                    self.whole("ragged_row", value, message, "name its column in the header, or empty the cell");
+                }
+            }
             return Err(self.mistakes);
         }
         let id = self.subscription_id(earlier);
@@ -565,6 +613,14 @@ impl<'a> Row<'_, 'a> {
     /// The field of a column, when nothing is wrong with its characters.
     fn field(&mut self, column: &str) -> Option<String> {
         let text = self.raw(column)?.to_owned();
+        if let Some((code, message)) = self.mistyped(column) {
+            let mend = match code {
+                "cell_failed" => "mend the formula, or write the value itself",
+                _ => "format the column as text in the spreadsheet, and enter the value again",
+            };
+            self.note(column, code, message, mend);
+            return None;
+        }
         if looks_like_a_card_number(&text) || text.len() > LONGEST_FIELD {
             // Said already.
             None
@@ -598,6 +654,22 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
+    /// What a spreadsheet made of a cell that is meant to be something else.
+    fn mistyped(&self, column: &str) -> Option<(&'static str, &'static str)> {
+        let place = self.columns.get(column)?;
+        match self.record.cells.get(*place)? {
+            Given::Text => None,
+            Given::Failed => Some(("cell_failed", "the formula of the cell has no result")),
+            Given::Truth(_) => Some(("excel_truth", "a spreadsheet has turned this into true or false")),
+            Given::Date(_) if DATES.contains(&column) => None,
+            Given::Date(_) => Some(("excel_date", "a spreadsheet has turned this into a date")),
+            Given::Number(number) if number.fract() != 0.0 && !FRACTIONS.contains(&column) => {
+                Some(("excel_number", "a spreadsheet has turned this into a number with decimals"))
+            }
+            Given::Number(_) => None,
+        }
+    }
+
     fn value<T>(&mut self, column: &str, parse: impl Fn(&str) -> Result<T, String>, code: &'static str) -> Option<T> {
         let text = self.field(column)?;
         match parse(&text) {
@@ -625,7 +697,11 @@ impl<'a> Row<'_, 'a> {
         )?;
         let line = u64::try_from(self.record.line).unwrap_or(u64::MAX);
         if let Some(before) = earlier.get(id.as_str()) {
-            let message = format!("this id stands in line {before} already");
+            let line = match self.paper {
+                Paper::Text => "line",
+                Paper::Sheet => "row",
+            };
+            let message = format!("this id stands in {line} {before} already");
             self.note(
                 "subscription_id",
                 "duplicate_id",
@@ -664,7 +740,9 @@ impl<'a> Row<'_, 'a> {
         if let Some(date) = iso_date(&text) {
             return Some(date);
         }
-        match damaged_date(&text) {
+        // A bare day number of a workbook that counts from 1904 on means another day than elsewhere: no date is proposed for it.
+        let proposed = damaged_date(&text).filter(|_| !self.record.from_1904 || text.contains('-'));
+        match proposed {
             Some((date, how)) => {
                 let message = format!("{column} is not written as year-month-day{how}");
                 self.note(column, "excel_date", message, format!("write {date}"));
@@ -997,43 +1075,43 @@ pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
                 guarded(field)
             }
         });
-        let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
-            guarded(&mistakes.iter().map(part).collect::<Vec<_>>().join(" | "))
-        };
-        let report = match (&row.outcome, file) {
-            (Ok(_), _) if good_rows_applied => ["ok".to_owned(), String::new(), String::new(), String::new()],
-            (Ok(_), _) => ["not_applied".to_owned(), String::new(), String::new(), "correct the other rows".to_owned()],
-            (Err(mistakes), Some(file)) if mistakes.is_empty() => {
-                let place = format!("the file: {} (line {}, column {})", file.message, file.line, file.column);
-                ["not_applied".to_owned(), file.code.to_owned(), guarded(&place), guarded(&file.mend)]
-            }
-            (Err(mistakes), _) => [
-                "error".to_owned(),
-                joined(|one| one.code.to_owned(), mistakes),
-                joined(
-                    |one| {
-                        if one.column.is_empty() {
-                            one.message.clone()
-                        } else {
-                            format!("{}: {}", one.column, one.message)
-                        }
-                    },
-                    mistakes,
-                ),
-                joined(|one| one.mend.clone(), mistakes),
-            ],
-        };
+        let report = reasons(row, file, good_rows_applied).map(|reason| guarded(&reason));
         failed |= writer.write_record(cells.chain(report)).is_err();
     }
     // Writing to memory does not fail; a half report would be worse than none.
     if failed { Vec::new() } else { writer.into_inner().unwrap_or_default() }
 }
 
+/// What the report says of a row: its status, and codes, messages and mends of its mistakes.
+pub(super) fn reasons(row: &RosterRow, file: Option<&FileMistake>, good_rows_applied: bool) -> [String; 4] {
+    let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
+        mistakes.iter().map(part).collect::<Vec<_>>().join(" | ")
+    };
+    let named = |one: &RowMistake| match one.column.as_str() {
+        "" => one.message.clone(),
+        column => format!("{column}: {}", one.message),
+    };
+    match (&row.outcome, file) {
+        (Ok(_), _) if good_rows_applied => ["ok".to_owned(), String::new(), String::new(), String::new()],
+        (Ok(_), _) => ["not_applied".to_owned(), String::new(), String::new(), "correct the other rows".to_owned()],
+        (Err(mistakes), Some(file)) if mistakes.is_empty() => {
+            let place = format!("the file: {} (line {}, column {})", file.message, file.line, file.column);
+            ["not_applied".to_owned(), file.code.to_owned(), place, file.mend.clone()]
+        }
+        (Err(mistakes), _) => [
+            "error".to_owned(),
+            joined(|one| one.code.to_owned(), mistakes),
+            joined(named, mistakes),
+            joined(|one| one.mend.clone(), mistakes),
+        ],
+    }
+}
+
 /// A cell that no spreadsheet takes for a formula.
-fn guarded(cell: &str) -> String {
+pub(super) fn guarded(cell: &str) -> String {
     if starts_a_formula(cell) { format!("'{cell}") } else { cell.to_owned() }
 }
 
-fn starts_a_formula(cell: &str) -> bool {
+pub(super) fn starts_a_formula(cell: &str) -> bool {
     cell.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }

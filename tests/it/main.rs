@@ -13,6 +13,7 @@ mod cli_refusals;
 mod cli_support;
 mod cli_wallet;
 mod cli_webhooks;
+mod cli_workbook;
 mod conformance;
 mod contract_captures;
 mod contract_damage;
