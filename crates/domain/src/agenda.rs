@@ -3,20 +3,24 @@
 //! [`draw`] reads facts and the time and says what to do, in which order and why. It changes nothing. A dry run prints its
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::calendar::Zone;
 use crate::charge::order;
-use crate::charge::{Charge, Limits, State, Tries};
-use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
+use crate::charge::{Charge, Limits, State};
+use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
-use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus, chargeable};
+use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
+
+mod cycles;
+
+pub use cycles::{Cycle, Cycles, cycles};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -394,7 +398,7 @@ fn catch_up(
 ) -> Result<Advance, String> {
     let plan = plan
         .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
-    let mut cycle = subscription.next_cycle;
+    let mut next_cycle = subscription.next_cycle;
     let mut missed = 0_u32;
     let method = subscription.method.as_ref().map(|method| method.id);
     let dead = |method| match instrument(book, Some(plan), subscription, method, now) {
@@ -411,10 +415,9 @@ fn catch_up(
         status,
         note: None,
     };
-    loop {
-        let Some((charge, price)) = planned(plan, subscription, cycle)? else {
-            return Ok(advance(cycle, None, SubscriptionStatus::Ended));
-        };
+    for planned in cycles(plan, subscription, subscription.next_cycle)? {
+        let planned = planned?;
+        let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
         if charge.due_at > now {
             return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
         }
@@ -434,7 +437,7 @@ fn catch_up(
                 "more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"
             ));
         }
-        price?;
+        planned.price?;
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
         let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
         let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
@@ -458,8 +461,9 @@ fn catch_up(
             }
         };
         items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
-        cycle = cycle.checked_add(1).ok_or("the subscription has used up its cycle numbers")?;
+        next_cycle = cycle.saturating_add(1);
     }
+    Ok(advance(next_cycle, None, SubscriptionStatus::Ended))
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -470,37 +474,8 @@ pub type Planned = (Charge, Result<(), String>);
 /// # Errors
 /// A sentence when the calendar or the price list has no answer for the cycle.
 pub fn planned(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<Option<Planned>, String> {
-    let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    let occurrence = schedule.occurrence(cycle).map_err(|error| error.to_string())?;
-    if subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
-        return Ok(None);
-    }
-    let (amount, price) = match plan.price_on(occurrence.date, subscription) {
-        Some(amount) if amount.currency() == plan.currency => (amount, chargeable(amount)),
-        Some(amount) => {
-            let wrong = format!("the agreed amount is in {}, the plan in {}", amount.currency(), plan.currency);
-            (amount, Err(wrong))
-        }
-        None => {
-            let missing = format!("plan {} has no price on {} for this subscription", plan.id, occurrence.date);
-            (Money::new(0, plan.currency), Err(missing))
-        }
-    };
-    let charge = Charge {
-        id: ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle),
-        merchant: subscription.merchant,
-        subscription: subscription.id.clone(),
-        cycle,
-        purpose: Purpose::Cycle,
-        plan: plan.id.clone(),
-        plan_version: plan.version,
-        amount,
-        due_on: occurrence.date,
-        due_at: occurrence.charge_at,
-        tries: Tries::default(),
-        state: State::Planned,
-    };
-    Ok(Some((charge, price)))
+    let cycle = cycles(plan, subscription, cycle)?.next().transpose()?;
+    Ok(cycle.map(|cycle| (cycle.charge(plan, subscription), cycle.price)))
 }
 
 /// Where a subscription that enters the book at `now` starts: its first cycle that is not in the past, and when it falls due.

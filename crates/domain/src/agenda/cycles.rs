@@ -1,0 +1,153 @@
+//! The cycles of a subscription, walked in order: when each falls due and what it costs.
+//!
+//! The agenda, a forecast and an explanation walk the same cycles, so that they cannot disagree about a date or an amount.
+
+use chrono::NaiveDate;
+
+use crate::cadence::{Occurrence, Schedule};
+use crate::charge::{Charge, State, Tries};
+use crate::id::{ChargeId, Purpose};
+use crate::money::Money;
+use crate::plan::{Plan, chargeable};
+use crate::subscription::Subscription;
+
+/// One cycle as it is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cycle {
+    /// Its index, its dates and its instant.
+    pub occurrence: Occurrence,
+    /// What it costs; zero where no price could be found.
+    pub amount: Money,
+    /// Whether that can be charged, or why not, as a sentence.
+    pub price: Result<(), String>,
+}
+
+impl Cycle {
+    /// The charge of the cycle as it would be recorded.
+    #[must_use]
+    pub fn charge(&self, plan: &Plan, subscription: &Subscription) -> Charge {
+        let cycle = self.occurrence.index;
+        Charge {
+            id: ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle),
+            merchant: subscription.merchant,
+            subscription: subscription.id.clone(),
+            cycle,
+            purpose: Purpose::Cycle,
+            plan: plan.id.clone(),
+            plan_version: plan.version,
+            amount: self.amount,
+            due_on: self.occurrence.date,
+            due_at: self.occurrence.charge_at,
+            tries: Tries::default(),
+            state: State::Planned,
+        }
+    }
+}
+
+/// Walks the cycles of a subscription from one index on; ends past its end date, and after an error.
+#[derive(Debug)]
+pub struct Cycles<'a> {
+    plan: &'a Plan,
+    subscription: &'a Subscription,
+    schedule: Schedule,
+    next: Option<u32>,
+    used_up: bool,
+}
+
+/// The cycles of a subscription from `from` on. The schedule is worked out once, so a walk over many cycles is cheap.
+///
+/// # Errors
+/// A sentence when the plan's calendar has no answer for this subscription at all.
+pub fn cycles<'a>(plan: &'a Plan, subscription: &'a Subscription, from: u32) -> Result<Cycles<'a>, String> {
+    let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
+    Ok(Cycles { plan, subscription, schedule, next: Some(from), used_up: false })
+}
+
+impl Cycles<'_> {
+    /// The zone, the rhythm and the calendar that the dates come from.
+    #[must_use]
+    pub const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    fn planned(&self, index: u32) -> Result<Option<Cycle>, String> {
+        let occurrence = self.schedule.occurrence(index).map_err(|error| error.to_string())?;
+        if self.subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
+            return Ok(None);
+        }
+        let plan = self.plan;
+        let (amount, price) = match plan.price_on(occurrence.date, self.subscription) {
+            Some(amount) if amount.currency() == plan.currency => (amount, chargeable(amount)),
+            Some(amount) => {
+                let wrong = format!("the agreed amount is in {}, the plan in {}", amount.currency(), plan.currency);
+                (amount, Err(wrong))
+            }
+            None => {
+                let missing = format!("plan {} has no price on {} for this subscription", plan.id, occurrence.date);
+                (Money::new(0, plan.currency), Err(missing))
+            }
+        };
+        Ok(Some(Cycle { occurrence, amount, price }))
+    }
+}
+
+impl Iterator for Cycles<'_> {
+    type Item = Result<Cycle, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(index) = self.next.take() else {
+            let told = std::mem::take(&mut self.used_up);
+            return told.then(|| Err("the subscription has used up its cycle numbers".to_owned()));
+        };
+        let cycle = self.planned(index).transpose()?;
+        if cycle.is_ok() {
+            self.next = index.checked_add(1);
+            self.used_up = self.next.is_none();
+        }
+        Some(cycle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
+
+    fn plan() -> Plan {
+        let spec = PlanSpec {
+            id: "wellness".into(),
+            name: "Wellness".into(),
+            kind: "recurring".into(),
+            status: "active".into(),
+            schedule: ScheduleSpec {
+                every: "1 month".into(),
+                time_zone: "America/Chicago".into(),
+                charge_at: "08:00".into(),
+                ..ScheduleSpec::default()
+            },
+            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+            ..PlanSpec::default()
+        };
+        Plan::from_spec(&spec, 1).unwrap()
+    }
+
+    #[test]
+    fn a_walk_gives_each_cycle_once_in_order_and_ends_with_the_subscription() {
+        let (plan, mut sub) = (plan(), crate::subscription::tests::sample());
+        sub.end_on = NaiveDate::from_ymd_opt(2027, 6, 15);
+        let walked: Vec<Cycle> = cycles(&plan, &sub, 1).unwrap().map(Result::unwrap).collect();
+        let dates: Vec<String> = walked.iter().map(|cycle| cycle.occurrence.date.to_string()).collect();
+        assert_eq!(dates, ["2027-02-28", "2027-03-31", "2027-04-30", "2027-05-31"]);
+        let indexes: Vec<u32> = walked.iter().map(|cycle| cycle.occurrence.index).collect();
+        assert_eq!(indexes, [1, 2, 3, 4]);
+        assert_eq!(walked[0].charge(&plan, &sub).amount, Money::new(7_900, crate::money::Currency::USD));
+    }
+
+    #[test]
+    fn a_walk_ends_after_its_first_error() {
+        let (plan, sub) = (plan(), crate::subscription::tests::sample());
+        let mut far = cycles(&plan, &sub, u32::MAX).unwrap();
+        assert!(far.next().unwrap().is_err());
+        assert!(far.next().is_none());
+    }
+}
