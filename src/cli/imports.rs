@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use domain::id::SubscriptionId;
 use domain::subscription::{Subscription, SubscriptionStatus};
@@ -97,6 +98,7 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     };
     let known = stored(app, &roster).await?;
     refuse_moved(&mut roster, &known);
+    roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
 
     let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
         roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
@@ -156,6 +158,9 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     } else if !clean && !applied {
         context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
     }
+    if applies && let Some(note) = owing(&roster, &known, now) {
+        context.printer.say(&note);
+    }
     if applies && !news {
         let all = counted(good.len(), "subscription is", "subscriptions are");
         context.printer.say(&format!("Nothing to do: {all} as the file says already."));
@@ -183,6 +188,16 @@ fn fits(command: &Import, workbook: bool) -> Result<(), Stop> {
         return Err(Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, mend)));
     }
     Ok(())
+}
+
+/// Rows that say themselves that a cycle whose moment has passed is still to be charged.
+fn owing(roster: &Roster, known: &HashMap<SubscriptionId, Subscription>, now: DateTime<Utc>) -> Option<String> {
+    let owing = roster.rows.iter().filter(|row| row.claim.is_some()).filter_map(|row| row.outcome.as_ref().ok());
+    let owing = owing.filter(|new| !known.contains_key(&new.id) && new.next_due_at.is_some_and(|at| at <= now)).count();
+    (owing > 0).then(|| {
+        let what = counted(owing, "new subscription stands", "new subscriptions stand");
+        format!("{what} at a cycle whose moment has passed: the next run charges it.")
+    })
 }
 
 /// Rows of subscriptions that are not charged: an import changes their data and not their status.

@@ -2,6 +2,7 @@
 //!
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
+mod audit;
 mod captures;
 mod charges;
 mod disputes;
@@ -121,7 +122,7 @@ enum Command {
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
-    /// Dates and instants of a rhythm, without a database
+    /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
     /// The database schema
@@ -292,7 +293,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
-        Command::Schedule(command) => schedule::run(&command, context),
+        Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
         Command::Wallet(command) => Box::pin(wallet::run(command, context)).await,

@@ -4,6 +4,7 @@
 //! goes through the whole input and names every mistake in one pass; none of them repeats text that looks like a card number.
 
 mod csv_rows;
+mod migrated;
 pub mod mistake;
 pub(crate) mod near;
 pub mod plans;
@@ -16,6 +17,7 @@ mod tests;
 pub mod workbook;
 mod workbook_report;
 
+pub use migrated::Claim;
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};

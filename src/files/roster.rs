@@ -15,6 +15,7 @@ use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, 
 use serde::Serialize;
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
+use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
@@ -28,7 +29,7 @@ pub const MOST_ROWS: usize = 2_000_000;
 pub const LONGEST_FIELD: usize = 4 * 1024;
 
 /// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
-pub const COLUMNS: [&str; 17] = [
+pub const COLUMNS: [&str; 18] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -46,6 +47,7 @@ pub const COLUMNS: [&str; 17] = [
     "consent_channel",
     "second_payment_method_id",
     "second_method_kind",
+    NEXT_CYCLE,
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -113,6 +115,8 @@ pub struct RosterRow {
     pub cells: Vec<Given>,
     /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
     pub outcome: Result<Subscription, Vec<RowMistake>>,
+    /// What it says of the cycle that is charged next, if anything: see [`Roster::settle_claims`].
+    pub claim: Option<Claim>,
 }
 
 /// A mistake in a row.
@@ -238,8 +242,12 @@ pub(super) fn read_records(
             });
             continue;
         }
-        let outcome = Row { columns: &columns, record: &record, paper, context, mistakes: Vec::new() }
+        let read = Row { columns: &columns, record: &record, paper, context, mistakes: Vec::new() }
             .read(&header, &mut earlier);
+        let (outcome, claim) = match read {
+            Ok((subscription, claim)) => (Ok(subscription), claim),
+            Err(mistakes) => (Err(mistakes), None),
+        };
         let fields: Vec<String> = record.fields.iter().map(|field| kept(field)).collect();
         let shown_as = |(field, cell): (&String, &Given)| if field == HIDDEN { Given::Text } else { *cell };
         let cells = fields.iter().zip(&record.cells).map(shown_as).collect();
@@ -249,6 +257,7 @@ pub(super) fn read_records(
             places: if outcome.is_err() { record.places } else { Vec::new() },
             cells,
             outcome,
+            claim,
         });
     }
     if roster.rows.is_empty() && roster.file_mistakes.is_empty() {
@@ -441,6 +450,9 @@ struct Named {
     named: bool,
 }
 
+/// A subscription as its row has it enter the book.
+type Entered = (Subscription, Option<Claim>);
+
 struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
@@ -483,7 +495,7 @@ impl<'a> Row<'_, 'a> {
         self.note(column, code, message, mend);
     }
 
-    fn read(mut self, header: &Record, earlier: &mut HashMap<String, u64>) -> Result<Subscription, Vec<RowMistake>> {
+    fn read(mut self, header: &Record, earlier: &mut HashMap<String, u64>) -> Result<Entered, Vec<RowMistake>> {
         if self.record.fields.iter().all(|field| field.trim().is_empty()) {
             self.whole("row_empty", String::new(), "the row is empty", "delete the row");
             return Err(self.mistakes);
@@ -545,6 +557,7 @@ impl<'a> Row<'_, 'a> {
         let anchor_day = self.anchor_day(plan);
         let zone = self.value("time_zone", near::zone, "time_zone_invalid");
         let amount = self.amount(plan);
+        let claimed = self.value(NEXT_CYCLE, migrated::number, "next_cycle_invalid");
         if !self.mistakes.is_empty() || !usable {
             return Err(self.mistakes);
         }
@@ -567,21 +580,28 @@ impl<'a> Row<'_, 'a> {
             next_cycle: 0,
             next_due_at: None,
         };
-        self.enrolled(plan, subscription)
+        self.enrolled(plan, subscription, claimed)
     }
 
-    fn enrolled(mut self, plan: &Plan, mut subscription: Subscription) -> Result<Subscription, Vec<RowMistake>> {
+    fn enrolled(
+        mut self,
+        plan: &Plan,
+        mut subscription: Subscription,
+        claimed: Option<u32>,
+    ) -> Result<Entered, Vec<RowMistake>> {
         match enrol(plan, &subscription, self.context.now) {
             Ok((cycle, Some(due_at))) => {
                 subscription.next_cycle = cycle;
                 subscription.next_due_at = Some(due_at);
-                let price = planned(plan, &subscription, cycle).ok().flatten().map(|(_, price)| price);
+                let claim = claimed.map(|cycle| migrated::claimed(cycle, plan, &mut subscription));
+                let price =
+                    planned(plan, &subscription, subscription.next_cycle).ok().flatten().map(|(_, price)| price);
                 if let Some(Err(sentence)) = price {
                     let mend = "correct the plan's prices, or start the subscription later";
                     self.note("plan", "no_price", sentence, mend);
                     return Err(self.mistakes);
                 }
-                Ok(subscription)
+                Ok((subscription, claim))
             }
             Ok((_, None)) => {
                 let mend = "write a later end_on, or remove the row";

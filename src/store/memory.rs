@@ -1,7 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
 mod captures;
-
+mod firing;
 mod people;
 mod refunds;
 mod wallet;
@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use domain::agenda::{Hold, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
 use domain::dispute::DisputeId;
+use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
@@ -23,6 +24,7 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
+use crate::ports::firing::{DueBetween, Life};
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
@@ -36,6 +38,9 @@ struct SubscriptionRow {
     note: Option<String>,
     fence: i64,
     leased_until: Option<DateTime<Utc>>,
+    /// At which cycle it entered the book, and when.
+    entered: (u32, DateTime<Utc>),
+    turns: Vec<Turn>,
 }
 
 #[derive(Debug, Clone)]
@@ -233,7 +238,9 @@ impl Store for MemoryStore {
                 None => {
                     let mut value = row.clone();
                     value.next_due_at = value.next_due_at.map(whole);
-                    let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    let entered = (value.next_cycle, whole(at));
+                    let row =
+                        SubscriptionRow { value, note: None, fence: 0, leased_until: None, entered, turns: Vec::new() };
                     book.wallet.mark(std::iter::once(&row.value), whole(at));
                     book.subscriptions.insert(row.value.id.clone(), row);
                     imported.added += 1;
@@ -295,6 +302,7 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = Some(format!("cancelled by {by}"));
+        row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
@@ -322,7 +330,7 @@ impl Store for MemoryStore {
         id: &SubscriptionId,
         from: &Resume,
         _by: &str,
-        _at: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut book = self.book();
         let row = book.subscriptions.get_mut(id).filter(|row| {
@@ -331,6 +339,8 @@ impl Store for MemoryStore {
         });
         let Some(row) = row else { return Ok(false) };
         row.value.status = SubscriptionStatus::Active;
+        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: from.next_cycle };
+        row.turns.push(Turn { at: whole(at), kind });
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
         row.leased_until = None;
@@ -578,6 +588,8 @@ impl Store for MemoryStore {
                     row.value.next_due_at = None;
                     row.fence += 1;
                     row.note = Some(note);
+                    let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+                    row.turns.push(Turn { at, kind: TurnKind::Stopped });
                 }
             }
         }
@@ -699,6 +711,14 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         self.book().runs.push((kind.to_owned(), hash.to_owned()));
         Ok(())
+    }
+
+    async fn lives(&self, ids: &[SubscriptionId]) -> Result<Vec<Life>, StoreError> {
+        Ok(firing::lives(&self.book(), ids))
+    }
+
+    async fn recorded(&self, due: DueBetween, after: &Cursor, limit: u64) -> Result<Page<Booked>, StoreError> {
+        firing::recorded(&self.book(), due, after, limit)
     }
 }
 

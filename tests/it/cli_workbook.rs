@@ -414,3 +414,23 @@ fn files_that_only_look_like_workbooks_are_refused_with_what_to_do() {
     }
     assert_eq!(stored(&bench), serde_json::json!([]));
 }
+
+/// A subscription that another system has begun: the number of its next cycle stands in the roster, and is looked at once.
+#[test]
+fn a_migrated_subscription_stands_where_its_row_says() {
+    let bench = bench();
+    let text = |cycle: &str| {
+        format!(
+            "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,next_cycle\n\
+             sub-1,wellness,{CARD},card,C-1,2099-01-05,{cycle}\n"
+        )
+    };
+    bench.write("wrong.csv", text("1"));
+    let said = bench.run(&["subscriptions", "import", "wrong.csv"]).exits(6);
+    said.complains(&["wrong.csv:2:73  error  next_cycle_not_begun   next_cycle = 1", "2099-01-05", "write 0"]);
+    bench.write("roster.csv", text("0"));
+    assert_eq!(import(&bench, "roster.csv", &[]).exits(0).json()["added"], 1);
+    assert_eq!(import(&bench, "roster.csv", &[]).exits(0).json()["unchanged"], 1);
+    let said = bench.run(&["subscriptions", "import", "wrong.csv"]).exits(6);
+    said.complains(&["immutable_field", "stands at cycle 0"]);
+}

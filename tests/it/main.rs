@@ -4,6 +4,7 @@
 
 mod architecture;
 mod captures;
+mod cli_audit;
 mod cli_book;
 mod cli_captures;
 mod cli_damage;
@@ -17,6 +18,7 @@ mod cli_workbook;
 mod conformance;
 mod contract_captures;
 mod contract_damage;
+mod contract_firing;
 mod contract_refunds;
 mod contract_store;
 mod contract_wallet;

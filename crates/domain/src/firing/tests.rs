@@ -1,0 +1,181 @@
+use super::*;
+use crate::charge::Tries;
+use crate::id::{ChargeId, Purpose};
+use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
+use crate::subscription::tests::sample;
+
+fn plan() -> Plan {
+    let spec = PlanSpec {
+        id: "wellness".into(),
+        name: "Wellness".into(),
+        kind: "recurring".into(),
+        status: "active".into(),
+        schedule: ScheduleSpec {
+            every: "1 month".into(),
+            time_zone: "UTC".into(),
+            charge_at: "08:00".into(),
+            ..ScheduleSpec::default()
+        },
+        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+        ..PlanSpec::default()
+    };
+    Plan::from_spec(&spec, 1).unwrap()
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// The first half of 2027, looked at on 1 July.
+fn span() -> Span {
+    Span {
+        from: day("2027-01-01"),
+        until: day("2027-07-01"),
+        now: at("2027-07-01T00:00:00Z"),
+        grace: TimeDelta::hours(1),
+    }
+}
+
+/// A monthly subscription from 31 January on that stands at its seventh cycle.
+fn subscription() -> Subscription {
+    Subscription { next_cycle: 6, next_due_at: Some(at("2027-07-31T08:00:00Z")), ..sample() }
+}
+
+fn charge(plan: &Plan, subscription: &Subscription, cycle: u32, late: TimeDelta) -> Booked {
+    let planned = cycles(plan, subscription, cycle).unwrap().next().unwrap().unwrap();
+    let mut charge = planned.charge(plan, subscription);
+    assert_eq!(charge.id, ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle));
+    let at = charge.due_at + late;
+    (charge.state, charge.tries) = (State::paid(at, charge.amount), Tries::default());
+    Booked { charge, at }
+}
+
+/// The verdict of every expected cycle: `0 done`, `2 missed passed_over`, with what is recorded for some.
+fn audit(standing: &Standing<'_>, recorded: &[Booked]) -> Vec<String> {
+    let said = |cycle: &Cycle| {
+        let index = cycle.occurrence.index;
+        let found = recorded.iter().find(|one| one.charge.cycle == index);
+        let word = match standing.judge(&span(), cycle, found)? {
+            Verdict::Done => "done".to_owned(),
+            Verdict::Late => "late".to_owned(),
+            Verdict::Skipped(_) => "skipped".to_owned(),
+            Verdict::Held(why) => format!("held {why}"),
+            Verdict::Waiting(_) => "waiting".to_owned(),
+            Verdict::Missed(why) => format!("missed {}", why.as_str()),
+            Verdict::Odd(why) => format!("odd {}", why.as_str()),
+        };
+        Some(format!("{index} {word}"))
+    };
+    standing.cycles(&span()).unwrap().filter_map(|cycle| said(&cycle.unwrap())).collect()
+}
+
+fn standing<'a>(plan: &'a Plan, subscription: &'a Subscription) -> Standing<'a> {
+    Standing { subscription, plan, first_cycle: 0, leased_until: None, turns: &[], holds: &[] }
+}
+
+#[test]
+fn what_fired_in_time_late_and_not_at_all_is_told_apart() {
+    let (plan, sub) = (plan(), subscription());
+    let on_time = |cycle| charge(&plan, &sub, cycle, TimeDelta::minutes(2));
+    let mut recorded: Vec<Booked> = (0..6).map(on_time).collect();
+    // A cycle of the last day of June is cycle 5; July's is to come.
+    assert_eq!(audit(&standing(&plan, &sub), &recorded), ["0 done", "1 done", "2 done", "3 done", "4 done", "5 done"]);
+    recorded.remove(2);
+    recorded[3] = charge(&plan, &sub, 4, TimeDelta::hours(5));
+    recorded[4].charge.state = State::Skipped { why: crate::charge::SkipWhy::ZeroAmount, at: recorded[4].at };
+    assert_eq!(
+        audit(&standing(&plan, &sub), &recorded),
+        ["0 done", "1 done", "2 missed passed_over", "3 done", "4 late", "5 skipped"]
+    );
+}
+
+#[test]
+fn cycles_before_the_first_are_not_expected_and_a_charge_of_theirs_is_odd() {
+    let (plan, sub) = (plan(), subscription());
+    let entered = Standing { first_cycle: 5, ..standing(&plan, &sub) };
+    assert_eq!(audit(&entered, &[charge(&plan, &sub, 5, TimeDelta::zero())]), ["5 done"]);
+    let before = charge(&plan, &sub, 3, TimeDelta::zero());
+    assert_eq!(entered.unexpected(&span(), &before), Some(Odd::BeforeFirst));
+    let elsewhere = Span { until: day("2027-03-01"), ..span() };
+    assert_eq!(entered.unexpected(&elsewhere, &before), None);
+}
+
+#[test]
+fn the_reason_of_a_missed_cycle_is_read_from_the_row() {
+    let plan = plan();
+    let told = |sub: &Subscription, leased_until| {
+        let told = audit(&Standing { leased_until, first_cycle: 5, ..standing(&plan, sub) }, &[]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        told[0].clone()
+    };
+    let due = Subscription { next_cycle: 5, next_due_at: Some(at("2027-06-30T08:00:00Z")), ..sample() };
+    assert_eq!(told(&due, None), "5 missed not_taken");
+    assert_eq!(told(&due, Some(at("2027-07-01T00:01:00Z"))), "5 missed not_taken");
+    assert_eq!(told(&due, Some(at("2031-01-01T00:00:00Z"))), "5 missed lease_stuck");
+    assert_eq!(told(&Subscription { next_due_at: None, ..due.clone() }, None), "5 missed not_scheduled");
+    let away = Subscription { next_due_at: Some(at("2027-09-30T08:00:00Z")), ..due.clone() };
+    assert_eq!(told(&away, None), "5 missed not_scheduled");
+    assert_eq!(told(&Subscription { next_cycle: 6, ..due.clone() }, None), "5 missed passed_over");
+    let paused = Subscription { status: SubscriptionStatus::Paused, next_due_at: None, ..due };
+    assert_eq!(told(&paused, None), "5 held the subscription is paused");
+    // A pause does not excuse what the subscription already stands beyond.
+    assert_eq!(told(&Subscription { next_cycle: 6, ..paused }, None), "5 missed passed_over");
+}
+
+#[test]
+fn holds_excuse_what_fell_due_under_them_and_nothing_before() {
+    let plan = plan();
+    let sub = Subscription { next_cycle: 4, next_due_at: Some(at("2027-05-31T08:00:00Z")), ..sample() };
+    let hold = Hold {
+        id: 1,
+        scope: crate::agenda::Scope::All,
+        reason: "audit".into(),
+        by: "M. Ortiz".into(),
+        since: at("2027-06-10T00:00:00Z"),
+    };
+    let holds = [hold];
+    let told = audit(&Standing { holds: &holds, first_cycle: 4, ..standing(&plan, &sub) }, &[]);
+    assert_eq!(told, ["4 missed not_taken", "5 held on hold by M. Ortiz (all): audit"]);
+}
+
+#[test]
+fn cycles_left_out_by_a_resume_are_skipped_and_only_those() {
+    let (plan, sub) = (plan(), subscription());
+    let recorded = [charge(&plan, &sub, 0, TimeDelta::zero()), charge(&plan, &sub, 5, TimeDelta::zero())];
+    let stopped = Turn { at: at("2027-03-15T00:00:00Z"), kind: TurnKind::Stopped };
+    let resumed = |stood_at| Turn { at: at("2027-06-01T00:00:00Z"), kind: TurnKind::Resumed { stood_at, goes_on: 5 } };
+    let expected = ["0 done", "1 missed passed_over", "2 skipped", "3 skipped", "4 skipped", "5 done"];
+    for turns in [vec![stopped, resumed(Some(2))], vec![stopped, resumed(None)]] {
+        assert_eq!(audit(&Standing { turns: &turns, ..standing(&plan, &sub) }, &recorded), expected);
+    }
+}
+
+#[test]
+fn a_cancelled_subscription_is_expected_to_have_fired_until_then() {
+    let (plan, mut sub) = (plan(), subscription());
+    sub.status = SubscriptionStatus::Cancelled;
+    let turns = [Turn { at: at("2027-03-31T08:30:00Z"), kind: TurnKind::Cancelled }];
+    let recorded: Vec<Booked> =
+        [0, 2, 4].map(|cycle| charge(&plan, &sub, cycle, TimeDelta::minutes(2))).into_iter().collect();
+    let cancelled = Standing { turns: &turns, ..standing(&plan, &sub) };
+    assert_eq!(audit(&cancelled, &recorded), ["0 done", "1 missed passed_over", "2 done", "4 odd beyond_the_end"]);
+    assert_eq!(
+        audit(&cancelled, &recorded[..1]),
+        ["0 done", "1 missed passed_over"],
+        "the third was cancelled in time"
+    );
+}
+
+#[test]
+fn a_charge_of_another_date_and_a_subscription_that_did_not_advance_are_odd() {
+    let (plan, sub) = (plan(), Subscription { next_cycle: 5, ..subscription() });
+    let mut other = charge(&plan, &sub, 3, TimeDelta::zero());
+    other.charge.due_on = day("2027-04-12");
+    let recorded = [other, charge(&plan, &sub, 5, TimeDelta::zero())];
+    let told = audit(&Standing { first_cycle: 3, ..standing(&plan, &sub) }, &recorded);
+    assert_eq!(told, ["3 odd other_date", "4 missed passed_over", "5 odd not_advanced"]);
+}
