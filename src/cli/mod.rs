@@ -22,6 +22,7 @@ mod serve;
 mod sessions;
 mod signals;
 mod subscriptions;
+mod upcoming;
 mod usage;
 mod version;
 mod wallet;

@@ -32,6 +32,11 @@ pub(super) enum Schedule {
         Exit codes: 0 everything fired, or waits for a reason, 2 wrong usage, 10 cycles were missed or rows are odd, \
         11 database unavailable.")]
     Audit(super::audit::Audit),
+    /// What falls due next over the whole book, by time
+    #[command(after_help = "Example:\n  autopay schedule next --count 50 -o csv\n\n\
+        Read from the book as it is; nothing is changed. Retries of charges that are under way are listed by charges list --state failing.\n\
+        Exit codes: 0, 2 wrong usage, 11 database unavailable.")]
+    Next(super::upcoming::Next),
 }
 
 /// Every value is text here, so that all wrong ones are named at once.
@@ -119,6 +124,7 @@ pub(super) async fn run(command: Schedule, context: &Context) -> Result<Exit, St
     match command {
         Schedule::Preview(command) => preview(&command, context),
         Schedule::Audit(command) => super::audit::run(&command, context).await,
+        Schedule::Next(command) => super::upcoming::next(&command, context).await,
     }
 }
 

@@ -41,6 +41,13 @@ pub(super) enum Subscriptions {
         #[arg(value_parser = SubscriptionId::parse)]
         id: SubscriptionId,
     },
+    /// The next charges of one subscription: dates, amounts, service periods, and what is unusual about each
+    #[command(after_help = "Examples:\n  \
+        autopay subscriptions schedule sub-0001\n  \
+        autopay subscriptions schedule sub-0001 --until 2027-12-31 -o csv\n\n\
+        Read from the book as it is; nothing is changed. Of a paused subscription these are the charges if it were resumed now.\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 10 its row or its plan cannot be read, 11 database unavailable.")]
+    Schedule(super::upcoming::Ahead),
     /// Makes a paused or quarantined subscription active again
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
@@ -177,6 +184,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
     match command {
         Subscriptions::Import(command) => imports::run(command, context).await,
         Subscriptions::List(command) => list(&command, context).await,
+        Subscriptions::Schedule(command) => super::upcoming::ahead(&command, context).await,
         Subscriptions::Show { id } => {
             context
                 .with_app(async |app, _| {

@@ -22,5 +22,6 @@ pub mod plan;
 pub mod refund;
 pub mod split;
 pub mod subscription;
+pub mod upcoming;
 pub mod verdict;
 pub mod wallet;
