@@ -489,7 +489,7 @@ impl<'a> Row<'_, 'a> {
     /// A sentence of the domain about a column.
     fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
         let (mut message, mend) = halves(sentence);
-        if message.starts_with("is ") || message.starts_with("has ") {
+        if ["is ", "has ", "lies "].iter().any(|verb| message.starts_with(verb)) {
             message = format!("{column} {message}");
         }
         self.note(column, code, message, mend);

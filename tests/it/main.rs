@@ -7,6 +7,7 @@ mod captures;
 mod cli_audit;
 mod cli_book;
 mod cli_captures;
+mod cli_corpus;
 mod cli_damage;
 mod cli_plain;
 mod cli_refunds;
