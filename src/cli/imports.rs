@@ -23,6 +23,8 @@ use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
 const LOOK_UP: usize = 1_000;
+/// Most zeros that are looked for in front of a number.
+const ZEROS: usize = 10;
 /// Ids named in a note; the rest are counted.
 const IDS_NAMED: usize = 5;
 
@@ -97,6 +99,8 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         read_roster(&label, bytes, &book)
     };
     let known = stored(app, &roster).await?;
+    let shortened = shortened(app, &roster, &known).await?;
+    roster.refuse_shortened(&shortened);
     refuse_moved(&mut roster, &known);
     roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
 
@@ -153,6 +157,10 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         false => Err(Stop::Failed(exit, mistakes.into_iter().map(named).collect())),
     };
     let printed = context.printer.record(COLUMNS, &row);
+    if let (Some(sheet), None, 1..) = (&roster.sheet, &command.sheet, roster.other_sheets) {
+        let others = counted(roster.other_sheets, "other sheet was", "other sheets were");
+        context.printer.say(&format!("Read from the sheet {sheet}; {others} not looked at (--sheet NAME)."));
+    }
     if command.dry_run {
         context.printer.say("DRY RUN: nothing was changed.");
     } else if !clean && !applied {
@@ -243,6 +251,29 @@ async fn stored(app: &App, roster: &Roster) -> Result<HashMap<SubscriptionId, Su
         );
     }
     Ok(known)
+}
+
+/// Numbers of a sheet that the book does not know, and knows with zeros in front: what is meant by each.
+async fn shortened(
+    app: &App,
+    roster: &Roster,
+    known: &HashMap<SubscriptionId, Subscription>,
+) -> Result<HashMap<SubscriptionId, SubscriptionId>, Stop> {
+    let new: Vec<&SubscriptionId> = roster.numbered().filter(|id| !known.contains_key(id)).collect();
+    let mut meant = HashMap::new();
+    for page in new.chunks(LOOK_UP / ZEROS) {
+        let padded =
+            page.iter().flat_map(|id| (1..=ZEROS).map(move |zeros| (*id, format!("{}{id}", "0".repeat(zeros)))));
+        let padded: HashMap<SubscriptionId, &SubscriptionId> =
+            padded.filter_map(|(id, text)| SubscriptionId::parse(&text).ok().map(|whole| (whole, id))).collect();
+        let ids: Vec<SubscriptionId> = padded.keys().cloned().collect();
+        for found in app.store.existing(&ids).await? {
+            if let Some(id) = padded.get(&found.id) {
+                meant.insert((*id).clone(), found.id);
+            }
+        }
+    }
+    Ok(meant)
 }
 
 /// What was charged under a subscription is counted from its plan, start, day and zone: a row that moves one of them is refused.

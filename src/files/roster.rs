@@ -94,6 +94,8 @@ pub(super) enum Paper {
 pub struct Roster {
     /// The sheet it stands on; `None` for a text file.
     pub sheet: Option<String>,
+    /// Other sheets of the same workbook that can be seen, and are not read.
+    pub other_sheets: usize,
     /// The header as given.
     pub headers: Vec<String>,
     /// Mistakes of the file and of its header. While there is one, no row is to be applied.
@@ -139,11 +141,38 @@ impl RosterRow {
     fn place(&self, field: usize) -> (usize, usize) {
         let before = || self.fields.iter().take(field).map(|field| field.chars().count() + 1).sum::<usize>();
         let line = || usize::try_from(self.line).unwrap_or(usize::MAX);
+        if !self.cells.is_empty() {
+            return (line(), field + 1);
+        }
         self.places.get(field).copied().unwrap_or_else(|| (line(), before() + 1))
     }
 }
 
 impl Roster {
+    /// Rows that are good and whose subscription id stands in a cell as a number: a spreadsheet drops the zeros in front of one.
+    pub fn numbered(&self) -> impl Iterator<Item = &SubscriptionId> {
+        let column = self.headers.iter().position(|name| name == "subscription_id");
+        self.rows.iter().filter_map(move |row| {
+            let cell = row.cells.get(column?)?;
+            row.outcome.as_ref().ok().filter(|_| matches!(cell, Given::Number(_))).map(|entered| &entered.id)
+        })
+    }
+
+    /// Refuses rows whose number, with zeros in front, is an id of the book: they mean that one, and would be charged beside it.
+    pub fn refuse_shortened(&mut self, meant: &HashMap<SubscriptionId, SubscriptionId>) {
+        for row in &mut self.rows {
+            let Ok(entered) = &row.outcome else { continue };
+            let Some(whole) = meant.get(&entered.id) else { continue };
+            row.outcome = Err(vec![RowMistake {
+                column: "subscription_id".to_owned(),
+                code: "zeros_dropped",
+                value: entered.id.to_string(),
+                message: format!("a spreadsheet has dropped the zeros in front: the book has {whole}, and not this"),
+                mend: format!("format the column as text in the spreadsheet, and write {whole}"),
+            }]);
+        }
+    }
+
     /// Is there nothing wrong in the whole file?
     #[must_use]
     pub fn is_clean(&self) -> bool {

@@ -74,6 +74,8 @@ pub fn read_workbook(label: &str, bytes: &[u8], sheet: Option<&str>, context: &R
     match opened(label, bytes, sheet) {
         Ok((mut workbook, name)) => {
             let mut roster = rows_of(label, &mut workbook, &name, context);
+            let seen = |sheet: &&calamine::Sheet| sheet.visible == SheetVisible::Visible && sheet.name != name;
+            roster.other_sheets = workbook.sheets_metadata().iter().filter(seen).count();
             roster.sheet = Some(shown(&name));
             settle(&mut roster);
             roster

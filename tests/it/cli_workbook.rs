@@ -312,7 +312,9 @@ fn the_first_sheet_that_can_be_seen_is_read_or_the_one_that_is_named() {
     fill(book.add_worksheet().set_name("February").unwrap(), &[good(Text("feb"))]);
     book.add_worksheet().set_name("Empty").unwrap();
     bench.write("roster.xlsx", book.save_to_buffer().unwrap());
-    assert_eq!(import(&bench, "roster.xlsx", &[]).exits(0).json()["added"], 1);
+    let said = import(&bench, "roster.xlsx", &[]).exits(0);
+    said.complains(&["Read from the sheet January; 2 other sheets were not looked at"]);
+    assert_eq!(said.json()["added"], 1);
     assert_eq!(stored(&bench)[0]["id"], "jan");
     assert_eq!(import(&bench, "roster.xlsx", &["--sheet", "February"]).exits(0).json()["added"], 1);
     let said = bench.run(&["subscriptions", "import", "roster.xlsx", "--sheet", "Febuary"]).exits(6);
@@ -433,4 +435,23 @@ fn a_migrated_subscription_stands_where_its_row_says() {
     assert_eq!(import(&bench, "roster.csv", &[]).exits(0).json()["unchanged"], 1);
     let said = bench.run(&["subscriptions", "import", "wrong.csv"]).exits(6);
     said.complains(&["immutable_field", "stands at cycle 0"]);
+}
+
+/// What is refused by what the book holds is named at its cell, too.
+#[test]
+fn rows_that_contradict_the_book_are_named_at_their_cells() {
+    let bench = bench();
+    bench.write("first.xlsx", workbook(&[good(Text("00123")), good(Text("sub-2"))]));
+    assert_eq!(import(&bench, "first.xlsx", &[]).exits(0).json()["added"], 2);
+    // A number that was an id with zeros in front, and a start that moved.
+    let mut moved = good(Text("sub-2"));
+    moved[5] = Date(2099, 3, 31);
+    bench.write("second.xlsx", workbook(&[good(Number(123.0)), moved, good(Number(77.0))]));
+    let said = bench.run(&["subscriptions", "import", "second.xlsx"]).exits(6);
+    said.complains(&[
+        "second.xlsx:Members!A2  error  zeros_dropped   subscription_id = 123",
+        "write 00123",
+        "second.xlsx:Members!F3  error  immutable_field   start_on = 2099-03-31",
+    ]);
+    assert_eq!(stored(&bench).as_array().unwrap().len(), 2);
 }

@@ -38,14 +38,16 @@ value = "from_subscription"
 """
 
 HEADER = ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on", "amount"]
+# Text that a spreadsheet would run. As a customer's id all may stand but the one with an @, which looks like an e-mail address.
 HOSTILE = ["=1+1", "+1+1", "-1-1", "@SUM(1)", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0"]
 
 
 def rows():
     """Good rows with hostile customer ids among them, then rows whose own id is hostile."""
     out = []
+    references = [text for text in HOSTILE if "@" not in text]
     for n in range(40):
-        reference = HOSTILE[n] if n < len(HOSTILE) else f"C-{n}"
+        reference = references[n] if n < len(references) else f"C-{n}"
         amount = Decimal(n * 1999 + 1) / 100
         method = f"5a4db0c5-0000-8000-8000-{n:012x}"
         out.append([f"sub-{n:03}", "agreed", method, "card", reference, f"2099-{n % 12 + 1:02}-{n % 28 + 1:02}", str(amount)])
@@ -156,7 +158,7 @@ def main():
     bench.imported(9, "roster.csv", "--good-rows", "--report", "report.csv")
     same(read(bench.convert("report.csv", WRITE, f"--infilter={READ}")), expected, "the report as CSV", guarded)
     shutil.rmtree(bench.folder)
-    print(f"{len(expected)} rows were the same after LibreOffice read and wrote them, as a workbook and as CSV; {2 * len(HOSTILE)} hostile cells stayed text.")
+    print(f"{len(expected)} rows were the same after LibreOffice read and wrote them, as a workbook and as CSV; {2 * len(HOSTILE) - 1} hostile cells stayed text.")
 
 
 main()
