@@ -376,6 +376,7 @@ impl<'a> Auditor<'a> {
         let (index, due_at) = (cycle.occurrence.index, cycle.occurrence.charge_at);
         let id = ChargeId::of(subscription.merchant, &subscription.id, index, Purpose::Cycle);
         match self.app.store.charge(id).await {
+            Ok(Some(_)) if missed == Missed::NotSent => {}
             Ok(None) => {}
             Ok(Some(charge)) if charge.due_on == cycle.occurrence.date => {
                 // Recorded while this was read.
@@ -415,8 +416,11 @@ impl<'a> Auditor<'a> {
                 };
                 told(missed.as_str(), format!("the subscription {stored}, and on {} by its plan", due_at.to_rfc3339()))
             }
-            Missed::NotTaken => match self.stopped(standing).await? {
+            Missed::NotTaken | Missed::NotSent => match self.stopped(standing).await? {
                 Some(why) => Ok(Said { verdict: Verdict::Held(String::new()), reason: "", note: why }),
+                None if missed == Missed::NotSent => {
+                    told(missed.as_str(), "recorded, and no run has sent it: is a scheduler running?".to_owned())
+                }
                 None => told(missed.as_str(), "due, and no run has taken it: is a scheduler running?".to_owned()),
             },
         }

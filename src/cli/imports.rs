@@ -16,9 +16,9 @@ use super::output::{Cell, Column, counted};
 use super::{Context, person};
 use crate::app::App;
 use crate::config::{Config, plainly};
-use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, read_roster, report_csv_as};
+use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, report_csv_as};
 use crate::files::workbook::{cell_name, is_workbook};
-use crate::files::{FileMistake, read_workbook, report_xlsx};
+use crate::files::{FileMistake, read_either, report_xlsx};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
@@ -93,11 +93,7 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
     let workbook = is_workbook(bytes);
     fits(command, workbook)?;
-    let mut roster = if workbook {
-        read_workbook(&label, bytes, command.sheet.as_deref(), &book)
-    } else {
-        read_roster(&label, bytes, &book)
-    };
+    let mut roster = read_either(&label, bytes, command.sheet.as_deref(), &book);
     let known = stored(app, &roster).await?;
     let shortened = shortened(app, &roster, &known).await?;
     roster.refuse_shortened(&shortened);

@@ -78,7 +78,7 @@ fn standing(
         SubscriptionStatus::Active => {}
         SubscriptionStatus::Paused => reasons.push("paused: nothing is charged until it is resumed".to_owned()),
         SubscriptionStatus::Quarantined => {
-            reasons.push("quarantined: nothing is charged until it is resumed".to_owned())
+            reasons.push("quarantined: nothing is charged until it is resumed".to_owned());
         }
         SubscriptionStatus::Cancelled => reasons.push("cancelled: nothing is charged any more".to_owned()),
         SubscriptionStatus::Ended => reasons.push("ended: nothing is charged any more".to_owned()),

@@ -21,5 +21,5 @@ pub use migrated::Claim;
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
-pub use workbook::read_workbook;
+pub use workbook::{read_either, read_workbook};
 pub use workbook_report::report_xlsx;

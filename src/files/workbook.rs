@@ -12,7 +12,7 @@ use zip::ZipArchive;
 use super::csv_rows::{MOST_FIELDS, Record};
 use super::mistake::{FileMistake, shown};
 use super::near::nearest;
-use super::roster::{LARGEST_ROSTER, Paper, Roster, RosterContext, read_records, settle};
+use super::roster::{LARGEST_ROSTER, Paper, Roster, RosterContext, read_records, read_roster, settle};
 
 /// Most bytes that a workbook may unpack to: far above a sheet of a million rows.
 const MOST_UNPACKED: u64 = 1024 * 1024 * 1024;
@@ -58,6 +58,12 @@ pub fn cell_name(row: usize, column: usize) -> String {
 #[must_use]
 pub fn is_workbook(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") || bytes.starts_with(OLE)
+}
+
+/// Reads a roster of either kind, by what its bytes are; `sheet` means nothing to a text file.
+#[must_use]
+pub fn read_either(label: &str, bytes: &[u8], sheet: Option<&str>, context: &RosterContext<'_>) -> Roster {
+    if is_workbook(bytes) { read_workbook(label, bytes, sheet, context) } else { read_roster(label, bytes, context) }
 }
 
 /// How files begin that older Excels write, and newer ones when a password is set.

@@ -122,6 +122,8 @@ pub enum Missed {
     Unscheduled,
     /// It is due and nobody took it.
     NotTaken,
+    /// Its charge is recorded, should have been sent long ago, and was not.
+    NotSent,
 }
 
 impl Missed {
@@ -133,6 +135,7 @@ impl Missed {
             Self::Leased => "lease_stuck",
             Self::Unscheduled => "not_scheduled",
             Self::NotTaken => "not_taken",
+            Self::NotSent => "not_sent",
         }
     }
 }
@@ -218,7 +221,8 @@ impl<'a> Standing<'a> {
                 Some(Some(at)) if due_at > at => Verdict::Odd(Odd::BeyondEnd),
                 Some(_) | None => self.fired(span, cycle, recorded),
             }),
-            None if due_at > span.now => None,
+            // One that is to come is expected then, unless the subscription stands beyond it already: it never comes.
+            None if due_at > span.now && cycle.occurrence.index >= self.subscription.next_cycle => None,
             None => {
                 let latest = due_at.checked_add_signed(span.grace);
                 let away = cancelled.is_some_and(|at| at.is_none_or(|at| latest.is_none_or(|latest| latest > at)));
@@ -247,7 +251,15 @@ impl<'a> Standing<'a> {
         match &charge.state {
             State::Skipped { .. } => Verdict::Skipped(charge.sentence()),
             State::Parked { .. } => Verdict::Held(charge.sentence()),
-            State::Planned | State::Due { .. } => Verdict::Waiting(charge.sentence()),
+            State::Planned => Verdict::Waiting(charge.sentence()),
+            State::Due { next_at, .. } => {
+                let overdue = next_at.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
+                match self.stopped(None) {
+                    Some(why) => Verdict::Held(why),
+                    None if overdue => Verdict::Missed(Missed::NotSent),
+                    None => Verdict::Waiting(charge.sentence()),
+                }
+            }
             State::Sending { .. }
             | State::Unknown { .. }
             | State::Settling { .. }
@@ -277,24 +289,33 @@ impl<'a> Standing<'a> {
         if index < subscription.next_cycle {
             return Verdict::Missed(Missed::PassedOver);
         }
-        match subscription.status {
-            SubscriptionStatus::Paused => return Verdict::Held("the subscription is paused".to_owned()),
-            SubscriptionStatus::Quarantined => return Verdict::Held("the subscription is quarantined".to_owned()),
-            SubscriptionStatus::Active | SubscriptionStatus::Ended | SubscriptionStatus::Cancelled => {}
-        }
         let latest = due_at.checked_add_signed(span.grace);
         let before = |moment: DateTime<Utc>| latest.is_some_and(|latest| latest < moment);
-        if let Some(hold) = self.holds.iter().find(|hold| hold.covers(subscription) && !before(hold.since)) {
-            return Verdict::Held(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
-        }
-        match self.plan.status {
-            PlanStatus::Retired => return Verdict::Held(format!("plan {} is retired", self.plan.id)),
-            PlanStatus::Active => {}
+        if let Some(why) = self.stopped(latest) {
+            return Verdict::Held(why);
         }
         if !before(span.now) {
             return Verdict::Waiting("due now".to_owned());
         }
         Verdict::Missed(self.untaken(span, cycle))
+    }
+
+    /// What a person or a rule makes wait; of a hold, only one that began by `latest`, if that is named.
+    fn stopped(&self, latest: Option<DateTime<Utc>>) -> Option<String> {
+        let subscription = self.subscription;
+        match subscription.status {
+            SubscriptionStatus::Paused => return Some("the subscription is paused".to_owned()),
+            SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
+            SubscriptionStatus::Active | SubscriptionStatus::Ended | SubscriptionStatus::Cancelled => {}
+        }
+        let in_time = |hold: &&Hold| latest.is_none_or(|latest| latest >= hold.since);
+        if let Some(hold) = self.holds.iter().filter(|hold| hold.covers(subscription)).find(in_time) {
+            return Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
+        }
+        match self.plan.status {
+            PlanStatus::Retired => Some(format!("plan {} is retired", self.plan.id)),
+            PlanStatus::Active => None,
+        }
     }
 
     /// Why nobody took a cycle that is due.

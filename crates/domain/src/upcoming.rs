@@ -150,7 +150,7 @@ mod tests {
         let mut lines = Vec::new();
         for (place, cycle) in all.iter().enumerate() {
             let before = place.checked_sub(1).map(|before| all[before].amount);
-            let last = place + 1 == all.len() && all.len() < 7;
+            let last = all.len() < 7 && all.get(place..).is_some_and(|rest| rest.len() == 1);
             let beside = Beside { plan: &plan, subscription, schedule: &schedule, before, last, now };
             lines.push(format!("{} {}", cycle.occurrence.date, notes(&beside, cycle).join("; ")));
         }

@@ -49,7 +49,7 @@ fn charge(plan: &Plan, subscription: &Subscription, cycle: u32, late: TimeDelta)
     let planned = cycles(plan, subscription, cycle).unwrap().next().unwrap().unwrap();
     let mut charge = planned.charge(plan, subscription);
     assert_eq!(charge.id, ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle));
-    let at = charge.due_at + late;
+    let at = charge.due_at.checked_add_signed(late).unwrap();
     (charge.state, charge.tries) = (State::paid(at, charge.amount), Tries::default());
     Booked { charge, at }
 }
@@ -178,4 +178,34 @@ fn a_charge_of_another_date_and_a_subscription_that_did_not_advance_are_odd() {
     let recorded = [other, charge(&plan, &sub, 5, TimeDelta::zero())];
     let told = audit(&Standing { first_cycle: 3, ..standing(&plan, &sub) }, &recorded);
     assert_eq!(told, ["3 odd other_date", "4 missed passed_over", "5 odd not_advanced"]);
+}
+
+#[test]
+fn a_charge_that_nobody_sends_is_missed_unless_something_makes_it_wait() {
+    let (plan, sub) = (plan(), subscription());
+    let mut recorded = charge(&plan, &sub, 5, TimeDelta::zero());
+    let mut told = |next_at: &str, sub: &Subscription| {
+        recorded.charge.state = State::Due { next_at: at(next_at), doubt: false };
+        let told = audit(&Standing { first_cycle: 5, ..standing(&plan, sub) }, &[recorded.clone()]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        told[0].clone()
+    };
+    assert_eq!(told("2027-06-30T09:00:00Z", &sub), "5 missed not_sent");
+    assert_eq!(told("2027-06-30T23:30:00Z", &sub), "5 waiting");
+    let paused = Subscription { status: SubscriptionStatus::Paused, ..sub.clone() };
+    assert_eq!(told("2027-06-30T09:00:00Z", &paused), "5 held the subscription is paused");
+}
+
+#[test]
+fn a_cycle_to_come_is_missed_when_the_subscription_stands_beyond_it() {
+    let plan = plan();
+    let early = Span { now: at("2027-06-15T00:00:00Z"), ..span() };
+    let verdict = |next_cycle| {
+        let sub = Subscription { next_cycle, next_due_at: Some(at("2027-07-31T08:00:00Z")), ..sample() };
+        let standing = Standing { first_cycle: 5, ..standing(&plan, &sub) };
+        let cycle = standing.cycles(&early).unwrap().next().unwrap().unwrap();
+        standing.judge(&early, &cycle, None)
+    };
+    assert_eq!(verdict(5), None);
+    assert_eq!(verdict(6), Some(Verdict::Missed(Missed::PassedOver)));
 }
