@@ -136,6 +136,7 @@ fn holds_excuse_what_fell_due_under_them_and_nothing_before() {
         reason: "audit".into(),
         by: "M. Ortiz".into(),
         since: at("2027-06-10T00:00:00Z"),
+        lift: crate::agenda::Lift::Anybody,
     };
     let holds = [hold];
     let told = audit(&Standing { holds: &holds, first_cycle: 4, ..standing(&plan, &sub) }, &[]);
