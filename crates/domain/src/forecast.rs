@@ -135,6 +135,13 @@ impl Entry<'_> {
         self.pieces.iter().fold(0_u32, |sum, piece| sum.saturating_add(piece.ppm)).min(WHOLE)
     }
 
+    /// What is expected of it, rounded half to even.
+    #[must_use]
+    pub fn expected(&self) -> Money {
+        let micro = i128::from(self.amount.minor()).saturating_mul(i128::from(self.chance()));
+        Money::new(i64::try_from(totals::rounded(micro)).unwrap_or(i64::MAX), self.amount.currency())
+    }
+
     /// The way its money takes, if it has a method.
     #[must_use]
     pub fn rail(&self) -> Option<Rail> {

@@ -225,7 +225,7 @@ const fn exposure(place: usize) -> (Rail, Past) {
 }
 
 /// Half to even: the one place where a forecast rounds.
-fn rounded(micro: Micro) -> i128 {
+pub(super) fn rounded(micro: Micro) -> i128 {
     let whole = i128::from(WHOLE);
     let (floor, rest) = (micro.div_euclid(whole), micro.rem_euclid(whole));
     let twice = rest.saturating_mul(2);
