@@ -5,7 +5,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
 use clap::Args;
 use domain::forecast::{By, Grouping, History, MOST_MONTHS, Scenario, View};
 use domain::id::MerchantId;
@@ -51,7 +51,7 @@ pub(super) struct Forecast {
     /// How many calendar months, the one of --from included, 1 to 120 [default: 12]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     months: Option<String>,
-    /// The moment the book is taken to be as it is, with its offset, or a day [default: the start of --from, else of today, UTC]
+    /// The moment the book is taken to be as it is, with its offset, or a day [default: the start of --from, else of today, UTC; of the live book: now]
     #[arg(long, value_name = "MOMENT")]
     as_of: Option<String>,
     /// What tries come to: all-pay, history, worst-case, or a CSV file of tries that are declined
@@ -158,14 +158,28 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
     });
     let single = matches!(context.printer.format, Format::Xlsx | Format::Ics | Format::Chart);
     if command.rows && (single || command.chart.is_some()) {
-        refuse("--rows", "", "lists charges, and a workbook, a calendar or a chart has sums: write -o csv or jsonl, or leave --rows out");
+        refuse(
+            "--rows",
+            "",
+            "lists charges, and a workbook, a calendar or a chart has sums: write -o csv or jsonl, or leave --rows out",
+        );
     }
     let day = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
-    let as_of = as_of.or_else(|| from.map(day)).unwrap_or_else(|| day(WallClock.now().date_naive()));
+    let now = WallClock.now();
+    let as_of = match (as_of, &command.plans) {
+        (Some(as_of), _) => as_of,
+        // The live book is as it is now, whatever is looked at.
+        (None, None) => now.with_nanosecond(0).unwrap_or(now),
+        (None, Some(_)) => day(from.unwrap_or_else(|| now.date_naive())),
+    };
     let from = from.unwrap_or_else(|| as_of.date_naive());
     let until = until.or_else(|| months_from(from, months.unwrap_or(12))).unwrap_or(from);
     if until < from {
-        refuse("--until", &until.to_string(), &format!("lies before the first day of the window: write {from} or later"));
+        refuse(
+            "--until",
+            &until.to_string(),
+            &format!("lies before the first day of the window: write {from} or later"),
+        );
     } else if !fits(from, until) {
         refuse("--until", &until.to_string(), "is more than ten years away: write an earlier day");
     }
@@ -184,7 +198,11 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
                     (Outcomes::Read(Scenario::Script(script), digest_of(&bytes)), name)
                 }
                 Err(why) => {
-                    refuse("--scenario", &command.scenario, &format!("{why}: write all-pay, history or worst-case, or name a CSV file"));
+                    refuse(
+                        "--scenario",
+                        &command.scenario,
+                        &format!("{why}: write all-pay, history or worst-case, or name a CSV file"),
+                    );
                     (Outcomes::Word("all-pay".to_owned()), String::new())
                 }
             }
@@ -201,14 +219,17 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
 fn moment(text: &str) -> Result<DateTime<Utc>, &'static str> {
     let day = schedule::date(text).ok().map(|day| day.and_time(NaiveTime::MIN).and_utc());
     let exact = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.with_timezone(&Utc));
-    day.or_else(exact).ok_or("is not a moment: write for example 2027-01-04T06:00:00-06:00, or a day such as 2027-01-04")
+    day.or_else(exact)
+        .ok_or("is not a moment: write for example 2027-01-04T06:00:00-06:00, or a day such as 2027-01-04")
 }
 
 fn read_scenario(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST_SCENARIO + 1).read_to_end(&mut bytes));
     match read {
-        Ok(_) if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_SCENARIO => Err("is larger than 64 MiB".to_owned()),
+        Ok(_) if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_SCENARIO => {
+            Err("is larger than 64 MiB".to_owned())
+        }
         Ok(_) => Ok(bytes),
         Err(error) => Err(format!("is no scenario and cannot be read as a file ({})", plainly(&error))),
     }
@@ -223,7 +244,8 @@ fn source(path: &Path) -> Result<Source, Stop> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
-        let problem = Problem::new("standard input", "", "holds more than 64 MiB", "write it to a file and name the file");
+        let problem =
+            Problem::new("standard input", "", "holds more than 64 MiB", "write it to a file and name the file");
         return Err(Stop::because(Exit::BadInput, problem));
     }
     Ok(Source::Bytes(bytes))
@@ -235,7 +257,8 @@ pub(super) fn progress(length: Option<u64>, context: &Context) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    let style = ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style)
 }
 
@@ -248,7 +271,8 @@ fn files(plans: &Path, roster: &Path, asked: Asked, context: &Context) -> Result
         Outcomes::Word(word) => (built_in(&word, History::default()).unwrap_or(Scenario::AllPay), None),
         Outcomes::Read(scenario, digest) => (scenario, Some(digest)),
     };
-    let files = Files { catalog: &catalog, label: &label, roster: &roster, merchant, scenario: &scenario, scenario_digest };
+    let files =
+        Files { catalog: &catalog, label: &label, roster: &roster, merchant, scenario: &scenario, scenario_digest };
     let bar = progress(roster.length(), context);
     let mut told = 0;
     let on = |bytes: u64| {

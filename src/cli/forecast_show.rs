@@ -15,32 +15,69 @@ use crate::forecast::{Forecast, Line, calendar, chart, spreadsheet};
 /// Charges printed at once.
 const PAGE: usize = 1_000;
 
-/// The columns of the sums, with those that tell rows apart in front.
+/// The columns of the sums, with those that tell rows apart in front: for people where every try pays, for people otherwise, and for
+/// machines.
 macro_rules! sums {
     ($($group:expr),*) => {
-        &[
-            Column::text("period"),
-            $($group,)*
-            Column::number("charges"),
-            Column::money("scheduled"),
-            Column::money("expected"),
-            Column::money("expected_low"),
-            Column::money("expected_high"),
-            Column::money("at_risk"),
-            Column::money("later"),
-            Column::money("lands"),
+        [
+            &[
+                Column::text("period"),
+                $($group,)*
+                Column::number("charges"),
+                Column::number("scheduled"),
+                Column::number("expected"),
+                Column::number("at_risk"),
+            ],
+            &[
+                Column::text("period"),
+                $($group,)*
+                Column::number("charges"),
+                Column::number("scheduled"),
+                Column::number("expected"),
+                Column::number("at_risk"),
+                Column::number("expected_low"),
+                Column::number("expected_high"),
+                Column::number("later"),
+            ],
+            &[
+                Column::text("period"),
+                $($group,)*
+                Column::number("charges"),
+                Column::text("currency"),
+                Column::number("scheduled"),
+                Column::number("expected"),
+                Column::number("at_risk"),
+                Column::number("expected_low"),
+                Column::number("expected_high"),
+                Column::number("later"),
+                Column::number("lands"),
+            ],
         ]
     };
 }
 
-const PLAIN: &[Column] = sums!();
-const P: &[Column] = sums!(Column::text("plan"));
-const M: &[Column] = sums!(Column::text("method"));
-const S: &[Column] = sums!(Column::text("state"));
-const PM: &[Column] = sums!(Column::text("plan"), Column::text("method"));
-const PS: &[Column] = sums!(Column::text("plan"), Column::text("state"));
-const MS: &[Column] = sums!(Column::text("method"), Column::text("state"));
-const PMS: &[Column] = sums!(Column::text("plan"), Column::text("method"), Column::text("state"));
+/// Column sets of one grouping.
+type Sets = [&'static [Column]; 3];
+
+const PLAIN: Sets = sums!();
+const P: Sets = sums!(Column::text("plan"));
+const M: Sets = sums!(Column::text("method"));
+const S: Sets = sums!(Column::text("state"));
+const PM: Sets = sums!(Column::text("plan"), Column::text("method"));
+const PS: Sets = sums!(Column::text("plan"), Column::text("state"));
+const MS: Sets = sums!(Column::text("method"), Column::text("state"));
+const PMS: Sets = sums!(Column::text("plan"), Column::text("method"), Column::text("state"));
+
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// A person, of a forecast in which every try pays: there is no band and nothing comes later.
+    Sure,
+    /// A person.
+    Person,
+    /// A program.
+    Machine,
+}
 
 const REASONS: &[Column] =
     &[Column::text("reason"), Column::text("meaning"), Column::number("charges"), Column::money("at_risk")];
@@ -84,9 +121,9 @@ const DOCUMENT: &[Column] = &[
     Column::text("notes"),
 ];
 
-fn columns(forecast: &Forecast) -> &'static [Column] {
+fn columns(forecast: &Forecast, reader: Reader) -> &'static [Column] {
     let grouping = forecast.request.grouping;
-    match (grouping.plan, grouping.method, grouping.state) {
+    let [sure, person, machine] = match (grouping.plan, grouping.method, grouping.state) {
         (false, false, false) => PLAIN,
         (true, false, false) => P,
         (false, true, false) => M,
@@ -95,10 +132,15 @@ fn columns(forecast: &Forecast) -> &'static [Column] {
         (true, false, true) => PS,
         (false, true, true) => MS,
         (true, true, true) => PMS,
+    };
+    match reader {
+        Reader::Sure => sure,
+        Reader::Person => person,
+        Reader::Machine => machine,
     }
 }
 
-fn cells(forecast: &Forecast, line: &Line) -> Vec<Cell> {
+fn cells(forecast: &Forecast, line: &Line, reader: Reader) -> Vec<Cell> {
     let grouping = forecast.request.grouping;
     let mut cells = vec![Cell::text(&line.period)];
     if grouping.plan {
@@ -111,8 +153,16 @@ fn cells(forecast: &Forecast, line: &Line) -> Vec<Cell> {
         cells.push(Cell::maybe(line.state, Cell::text));
     }
     cells.push(Cell::Number(line.charges));
-    let amounts = [line.scheduled, line.expected, line.low, line.high, line.at_risk, line.later, line.lands];
-    cells.extend(amounts.map(Cell::Money));
+    let amounts = [line.scheduled, line.expected, line.at_risk, line.low, line.high, line.later, line.lands];
+    let shown = match reader {
+        Reader::Sure => 3,
+        Reader::Person => 6,
+        Reader::Machine => {
+            cells.push(Cell::text(line.scheduled.currency()));
+            amounts.len()
+        }
+    };
+    cells.extend(amounts.into_iter().take(shown).map(Cell::Money));
     cells
 }
 
@@ -125,10 +175,12 @@ fn percent(ppm: u32) -> String {
 /// What a whole document says beside its rows.
 fn document(forecast: &Forecast) -> Vec<Cell> {
     let mut all: Vec<Cell> = forecast.about().into_iter().map(|(_, value)| Cell::Text(value)).collect();
-    let plans = forecast.plans.iter().map(|plan| {
-        vec![Cell::text(&plan.id), Cell::Number(plan.version.into()), Cell::text(&plan.digest)]
-    });
-    let rows = |lines: &[Line]| lines.iter().map(|line| cells(forecast, line)).collect::<Vec<_>>();
+    let plans = forecast
+        .plans
+        .iter()
+        .map(|plan| vec![Cell::text(&plan.id), Cell::Number(plan.version.into()), Cell::text(&plan.digest)]);
+    let reader = Reader::Machine;
+    let rows = |lines: &[Line]| lines.iter().map(|line| cells(forecast, line, reader)).collect::<Vec<_>>();
     let reasons = forecast.reasons.iter().map(|(risk, count, amount)| {
         vec![Cell::text(risk.word()), Cell::text(risk.in_words()), Cell::Number(*count), Cell::Money(*amount)]
     });
@@ -149,8 +201,8 @@ fn document(forecast: &Forecast) -> Vec<Cell> {
     });
     let notes = forecast.notes().into_iter().map(|note| vec![Cell::Text(note)]);
     all.push(Cell::Rows(PLANS, plans.collect()));
-    all.push(Cell::Rows(columns(forecast), rows(&forecast.rows)));
-    all.push(Cell::Rows(columns(forecast), rows(&forecast.whole)));
+    all.push(Cell::Rows(columns(forecast, reader), rows(&forecast.rows)));
+    all.push(Cell::Rows(columns(forecast, reader), rows(&forecast.whole)));
     all.push(Cell::Rows(REASONS, reasons.collect()));
     all.push(Cell::Rows(CHANCES, chances.collect()));
     all.push(Cell::Rows(NOTES, notes.collect()));
@@ -160,6 +212,8 @@ fn document(forecast: &Forecast) -> Vec<Cell> {
 /// Prints a forecast in the form that was asked for.
 pub(super) fn show(forecast: &Forecast, picture: Option<&Path>, context: &Context) -> Result<(), Stop> {
     let printer = &context.printer;
+    let machine_rows =
+        || forecast.rows.iter().map(|line| cells(forecast, line, Reader::Machine)).collect::<Vec<Vec<Cell>>>();
     let bars = picture.is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = picture.filter(|_| !bars) {
         write(path, chart::svg(forecast).as_bytes())?;
@@ -168,21 +222,19 @@ pub(super) fn show(forecast: &Forecast, picture: Option<&Path>, context: &Contex
         _ if bars => printer.raw(chart::bars(forecast).as_bytes())?,
         Format::Chart => printer.raw(chart::bars(forecast).as_bytes())?,
         Format::Xlsx => {
-            let bytes = spreadsheet::xlsx(forecast)
-                .map_err(|why| Stop::because(Exit::Failed, Problem::sentence(&why)))?;
+            let bytes =
+                spreadsheet::xlsx(forecast).map_err(|why| Stop::because(Exit::Failed, Problem::sentence(&why)))?;
             printer.raw(&bytes)?;
         }
         Format::Ics => printer.raw(&calendar::ics(forecast))?,
         Format::Json => printer.record(DOCUMENT, &document(forecast))?,
         Format::Csv => {
-            let rows: Vec<Vec<Cell>> = forecast.rows.iter().map(|line| cells(forecast, line)).collect();
-            printer.rows(columns(forecast), &rows)?;
+            printer.rows(columns(forecast, Reader::Machine), &machine_rows())?;
             beside(forecast, context)?;
         }
         Format::Jsonl => {
-            let rows: Vec<Vec<Cell>> = forecast.rows.iter().map(|line| cells(forecast, line)).collect();
-            let mut listing = printer.list_within("rows", columns(forecast))?;
-            listing.page(&rows)?;
+            let mut listing = printer.list_within("rows", columns(forecast, Reader::Machine))?;
+            listing.page(&machine_rows())?;
             let about = forecast.about();
             let about: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
             listing.finish_with(&about)?;
@@ -196,7 +248,8 @@ pub(super) fn show(forecast: &Forecast, picture: Option<&Path>, context: &Contex
 /// For people: the header, the sums with their total, and what is at risk.
 fn table(forecast: &Forecast, context: &Context) -> Result<(), Stop> {
     let about = forecast.about();
-    let said = |name: &str| about.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+    let said =
+        |name: &str| about.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
     let head = format!(
         "DRY RUN  nothing was sent, nothing was saved   as of {}   seed {}   method: {}\n",
         said("as_of"),
@@ -204,8 +257,9 @@ fn table(forecast: &Forecast, context: &Context) -> Result<(), Stop> {
         forecast.method()
     );
     let lines = forecast.rows.iter().chain(&forecast.whole);
-    let rows: Vec<Vec<Cell>> = lines.map(|line| cells(forecast, line)).collect();
-    let mut listing = context.printer.list_below(&head, columns(forecast))?;
+    let reader = if forecast.request.scenario == "all-pay" { Reader::Sure } else { Reader::Person };
+    let rows: Vec<Vec<Cell>> = lines.map(|line| cells(forecast, line, reader)).collect();
+    let mut listing = context.printer.list_below(&head, columns(forecast, reader))?;
     listing.page(&rows)?;
     if !forecast.reasons.is_empty() {
         let rows: Vec<Vec<Cell>> = forecast
@@ -235,7 +289,9 @@ fn beside(forecast: &Forecast, context: &Context) -> Result<(), Stop> {
     let about: Vec<String> = forecast
         .about()
         .iter()
-        .map(|(name, value)| format!("  {}: {}", serde_json::Value::from(*name), serde_json::Value::from(value.as_str())))
+        .map(|(name, value)| {
+            format!("  {}: {}", serde_json::Value::from(*name), serde_json::Value::from(value.as_str()))
+        })
         .collect();
     let mut path = out.as_os_str().to_owned();
     path.push(".about.json");
@@ -261,11 +317,12 @@ const CHARGES: &[Column] = &[
     Column::text("charge_at"),
     Column::text("settles_on"),
     Column::text("method"),
-    Column::money("amount"),
+    Column::text("currency"),
+    Column::number("amount"),
     Column::text("kind"),
     Column::text("state"),
     Column::text("chance"),
-    Column::money("expected"),
+    Column::number("expected"),
     Column::text("collected_on"),
     Column::number("declined"),
     Column::text("risks"),
@@ -318,6 +375,7 @@ impl List {
             Cell::At(entry.charge_at),
             Cell::maybe(settles, Cell::On),
             Cell::text(rail.map_or("none", Rail::word)),
+            Cell::text(entry.amount.currency()),
             Cell::Money(entry.amount),
             Cell::text(entry.kind.word()),
             Cell::text(entry.word),

@@ -247,7 +247,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config = config.or_else(named);
     let printer = Printer { format: output, out, quiet, color };
     if output.is_for_forecasts() && !matches!(cli.command, Command::Forecast(_)) {
-        let wrong = usage::refused("--output", &format!("{output:?}").to_lowercase(), "is a form that only autopay forecast has: write table, json, jsonl or csv");
+        let wrong = usage::refused(
+            "--output",
+            &format!("{output:?}").to_lowercase(),
+            "is a form that only autopay forecast has: write table, json, jsonl or csv",
+        );
         printer.fail(&[wrong]);
         return Exit::Usage.into();
     }

@@ -7,6 +7,7 @@
 mod captures;
 mod decide;
 mod dispatcher;
+pub mod forecaster;
 mod heartbeat;
 pub mod intake;
 mod listening;

@@ -208,8 +208,7 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
             });
             continue;
         }
-        let outcome =
-            read_row(&columns, (&header, &record), context, context.now + CLOCKS_DIFFER, &mut earlier);
+        let outcome = read_row(&columns, (&header, &record), context, context.now + CLOCKS_DIFFER, &mut earlier);
         let fields = record.fields.iter().map(|field| kept(field));
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),

@@ -16,7 +16,9 @@ use domain::subscription::Subscription;
 use super::csv_rows::{Record, Records};
 use super::mistake::{FileMistake, HIDDEN, plainly, shown};
 use super::plans::not_utf8;
-use super::roster::{Earlier, MOST_ROWS, NEEDED, RosterContext, RowMistake, check_header, is_wide, read_row, starts_a_formula};
+use super::roster::{
+    Earlier, MOST_ROWS, NEEDED, RosterContext, RowMistake, check_header, is_wide, read_row, starts_a_formula,
+};
 
 /// Longest record, in bytes: far longer than seventeen fields of the longest kind.
 const LONGEST_RECORD: usize = 1024 * 1024;
@@ -105,14 +107,19 @@ impl<'s> Lines<'s> {
             }
             if self.text.len() > LONGEST_RECORD {
                 let message = "a line is longer than 1 MiB".to_owned();
-                return Err(self.broken("field_too_long", message, "shorten it, and look for a quotation mark that is not closed"));
+                return Err(self.broken(
+                    "field_too_long",
+                    message,
+                    "shorten it, and look for a quotation mark that is not closed",
+                ));
             }
         }
         let line = self.text.get(before..).unwrap_or_default();
         if line.is_empty() {
             return Ok(false);
         }
-        if self.line == 0 && self.ended && line.contains(&b'\r') && !line.contains(&b'\n') {
+        let bare_returns = line.contains(&b'\r') && !line.contains(&b'\n');
+        if self.line == 0 && self.ended && bare_returns && std::str::from_utf8(line).is_ok() {
             let message = "the lines end with carriage returns alone, as on very old computers".to_owned();
             let mend = "save the file again with line ends of today (LF or CRLF)";
             return Err(FileMistake::of_file(self.label, "line_ends", message, mend));
@@ -286,7 +293,12 @@ impl<'s> RosterStream<'s> {
             let message = format!("{} more mistakes are not shown", self.untold);
             self.mistakes.push(FileMistake {
                 line: self.lines.line,
-                ..FileMistake::of_file(self.label, "more_mistakes", message, "mend those above, and read the file again")
+                ..FileMistake::of_file(
+                    self.label,
+                    "more_mistakes",
+                    message,
+                    "mend those above, and read the file again",
+                )
             });
         }
         if self.mistakes.is_empty() { Ok(self.rows) } else { Err(self.mistakes) }
@@ -312,7 +324,9 @@ impl<'s> RosterStream<'s> {
         let no_limit = DateTime::<Utc>::MAX_UTC;
         match read_row(columns, (&self.header, record), &self.context, no_limit, &mut self.prints) {
             Ok(subscription) => take(subscription, self.lines.bytes),
-            Err(mistakes) => mistakes.into_iter().for_each(|mistake| self.note(told(self.label, columns, record, mistake))),
+            Err(mistakes) => {
+                mistakes.into_iter().for_each(|mistake| self.note(told(self.label, columns, record, mistake)))
+            }
         }
     }
 
@@ -330,7 +344,8 @@ impl<'s> RosterStream<'s> {
             }
             let id = record.fields.get(place).map_or("", String::as_str);
             // As the row's reader reads it: a report's own apostrophe does not count.
-            let bare = id.strip_prefix('\'').filter(|rest| columns.contains_key("row_status") && starts_a_formula(rest));
+            let bare =
+                id.strip_prefix('\'').filter(|rest| columns.contains_key("row_status") && starts_a_formula(rest));
             let id = bare.unwrap_or(id);
             if !again.contains(&fingerprint(id)) {
                 continue;
@@ -356,9 +371,18 @@ impl<'s> RosterStream<'s> {
 /// A row's mistake as a mistake of the file.
 fn told(label: &str, columns: &HashMap<&str, usize>, record: &Record, mistake: RowMistake) -> FileMistake {
     let place = columns.get(mistake.column.as_str()).copied().unwrap_or_default();
-    let (line, column) = record.places.get(place).copied().unwrap_or((record.line, 1));
+    let before = || record.fields.iter().take(place).map(|field| field.chars().count() + 1).sum::<usize>();
+    let (line, column) = record.places.get(place).copied().unwrap_or_else(|| (record.line, before() + 1));
     let value =
         if mistake.column.is_empty() { mistake.value } else { format!("{} = {}", mistake.column, mistake.value) };
     let value = if looks_like_a_card_number(&value) { HIDDEN.to_owned() } else { shown(&value) };
-    FileMistake { path: label.to_owned(), line, column, code: mistake.code, value, message: mistake.message, mend: mistake.mend }
+    FileMistake {
+        path: label.to_owned(),
+        line,
+        column,
+        code: mistake.code,
+        value,
+        message: mistake.message,
+        mend: mistake.mend,
+    }
 }

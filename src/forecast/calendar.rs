@@ -11,7 +11,10 @@ use super::{Forecast, Line};
 /// The same forecast gives the same bytes; an event's UID stays as long as its plan, day and currency do.
 #[must_use]
 pub fn ics(forecast: &Forecast) -> Vec<u8> {
-    let mut calendar = Calendar::new();
+    let mut calendar = Calendar::empty();
+    for (name, value) in [("VERSION", "2.0"), ("PRODID", "-//autopay//forecast//EN"), ("CALSCALE", "GREGORIAN")] {
+        calendar.append_property((name, value));
+    }
     calendar.name("autopay forecast");
     calendar.append_property(Property::new("REFRESH-INTERVAL", "PT6H").add_parameter("VALUE", "DURATION").done());
     calendar.append_property(("X-PUBLISHED-TTL", "PT6H"));
@@ -39,8 +42,9 @@ fn event(forecast: &Forecast, line: &Line, day: NaiveDate, plan: &str) -> Event 
         .summary(&format!("{plan}: {charges}, {}", line.scheduled))
         .description(&what)
         .class(Class::Confidential)
-        // A whole day that keeps nobody busy.
-        .all_day(day)
+        // A whole day, its end exclusive, that keeps nobody busy.
+        .starts(day)
+        .ends(day.succ_opt().unwrap_or(day))
         .add_property("TRANSP", "TRANSPARENT")
         .done()
 }

@@ -21,7 +21,11 @@ const TOP: u32 = 84;
 
 /// How a row is called in the picture.
 fn name(line: &Line) -> String {
-    [Some(line.period.as_str()), line.plan.as_deref(), line.method, line.state].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    [Some(line.period.as_str()), line.plan.as_deref(), line.method, line.state]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A share of a length, rounded down.
@@ -45,7 +49,17 @@ pub fn bars(forecast: &Forecast) -> String {
         let most = largest(forecast, line.scheduled.currency().code());
         let whole = share(BAR_CHARS, line.scheduled, most);
         let expected = share(BAR_CHARS, line.expected, most).min(whole);
-        let bar: String = (0..BAR_CHARS).map(|at| if at < expected { '#' } else if at < whole { '.' } else { ' ' }).collect();
+        let bar: String = (0..BAR_CHARS)
+            .map(|at| {
+                if at < expected {
+                    '#'
+                } else if at < whole {
+                    '.'
+                } else {
+                    ' '
+                }
+            })
+            .collect();
         let _ = writeln!(text, "{:width$}  {bar}  {} expected, {} at risk", name(line), line.expected, line.at_risk);
     }
     if forecast.rows.len() > MOST_BARS {
@@ -73,9 +87,25 @@ pub fn svg(forecast: &Forecast) -> String {
     let totals: Vec<String> = forecast
         .whole
         .iter()
-        .map(|line| format!("{} charges: {} scheduled, {} expected, {} at risk", line.charges, line.scheduled, line.expected, line.at_risk))
+        .map(|line| {
+            format!(
+                "{} charges: {} scheduled, {} expected, {} at risk",
+                line.charges, line.scheduled, line.expected, line.at_risk
+            )
+        })
         .collect();
-    let said: Vec<String> = rows.iter().map(|line| format!("{}: {} scheduled, {} expected, {} at risk", name(line), line.scheduled, line.expected, line.at_risk)).collect();
+    let said: Vec<String> = rows
+        .iter()
+        .map(|line| {
+            format!(
+                "{}: {} scheduled, {} expected, {} at risk",
+                name(line),
+                line.scheduled,
+                line.expected,
+                line.at_risk
+            )
+        })
+        .collect();
     let summary = format!("{}. As of {}.", totals.join("; "), request.as_of.format("%Y-%m-%dT%H:%M:%SZ"));
     let mut out = String::new();
     let _ = write!(

@@ -128,7 +128,13 @@ impl Gather {
 
     /// The forecast.
     #[must_use]
-    pub fn finish(self, request: Request, plans: Vec<PlanUsed>, scenario: &Scenario, scenario_digest: Option<String>) -> Forecast {
+    pub fn finish(
+        self,
+        request: Request,
+        plans: Vec<PlanUsed>,
+        scenario: &Scenario,
+        scenario_digest: Option<String>,
+    ) -> Forecast {
         let odds = match scenario {
             Scenario::Odds(odds) => Some(odds.clone()),
             Scenario::AllPay | Scenario::Script(_) => None,
@@ -264,7 +270,9 @@ impl Forecast {
                 match (seen, enough) {
                     (0, _) => format!("no history: assumed chances{worst}"),
                     (seen, 0) => format!("not enough history (n = {seen}): assumed chances{worst}"),
-                    (seen, _) => format!("chances of {seen} earlier tries, assumed where fewer than 30 are alike{worst}"),
+                    (seen, _) => {
+                        format!("chances of {seen} earlier tries, assumed where fewer than 30 are alike{worst}")
+                    }
                 }
             }
         }
@@ -303,7 +311,11 @@ impl Forecast {
             "cycles cost nothing and are skipped.",
         ));
         if let (Some(count), Some(why)) = (
-            counted(self.troubled, "subscription cannot be forecast to the end", "subscriptions cannot be forecast to the end"),
+            counted(
+                self.troubled,
+                "subscription cannot be forecast to the end",
+                "subscriptions cannot be forecast to the end",
+            ),
             &self.trouble,
         ) {
             notes.push(format!("{count}; the first: {why}."));
@@ -359,11 +371,5 @@ impl Forecast {
             ("expected_total", total(|line| line.expected)),
             ("at_risk_total", total(|line| line.at_risk)),
         ]
-    }
-
-    /// Is a month whole in the window?
-    #[must_use]
-    pub fn is_partial(&self, line: &Line) -> bool {
-        self.request.by == By::Month && line.from.is_some_and(|from| from.day() != 1)
     }
 }

@@ -61,7 +61,8 @@ pub fn read(label: &str, bytes: &[u8]) -> Result<Script, Vec<FileMistake>> {
             mistakes.push(note(line, "ragged_row", "", message, "leave no field out; * stands for any".to_owned()));
             continue;
         }
-        let field = |place: usize| Some(record.get(place).unwrap_or_default()).filter(|text| !matches!(*text, "" | "*"));
+        let field =
+            |place: usize| Some(record.get(place).unwrap_or_default()).filter(|text| !matches!(*text, "" | "*"));
         let before = mistakes.len();
         let mut refuse = |code, column: &str, value: &str, message: String, mend: &str| {
             mistakes.push(note(line, code, &format!("{column} = {value}"), message, mend.to_owned()));

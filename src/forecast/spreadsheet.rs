@@ -20,7 +20,9 @@ const EXACT: u64 = 1 << 53;
 /// A sentence when there are more rows than a sheet has, or an amount is too large for a spreadsheet's numbers.
 pub fn xlsx(forecast: &Forecast) -> Result<Vec<u8>, String> {
     if forecast.rows.len() > MOST_ROWS {
-        return Err(format!("the forecast has more than {MOST_ROWS} rows, and a sheet holds no more: group by less, or write CSV"));
+        return Err(format!(
+            "the forecast has more than {MOST_ROWS} rows, and a sheet holds no more: group by less, or write CSV"
+        ));
     }
     let lines = || forecast.rows.iter().chain(&forecast.whole);
     if lines().any(|line| line.scheduled.minor().unsigned_abs() > EXACT) {

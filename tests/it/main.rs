@@ -22,6 +22,7 @@ mod contract_wallet;
 mod contract_webhooks;
 mod crash;
 mod crash_captures;
+mod forecast;
 mod journeys;
 mod people;
 mod postgres;

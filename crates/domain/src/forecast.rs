@@ -15,10 +15,12 @@ mod settle;
 mod tail;
 mod totals;
 
+use std::rc::Rc;
+
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::agenda::{Cycle, Hold, cycles};
-use crate::cadence::Occurrence;
+use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, Limits};
 use crate::id::{Environment, IdError};
 use crate::money::Money;
@@ -161,7 +163,12 @@ pub struct Forecaster<'a> {
     given: Assumptions<'a>,
     environment: Environment,
     tails: tail::Tails,
+    /// Tables of days, the one that was used last first.
+    days: Vec<Rc<DayTable>>,
 }
+
+/// Most tables of days: some eight megabytes. Books with more zones and hours than these are walked more slowly.
+const MOST_DAY_TABLES: usize = 64;
 
 impl<'a> Forecaster<'a> {
     /// A forecaster over a book.
@@ -169,7 +176,12 @@ impl<'a> Forecaster<'a> {
     /// # Errors
     /// Never in practice: the name of the imagined environment is a constant.
     pub fn new(given: Assumptions<'a>) -> Result<Self, IdError> {
-        Ok(Self { given, environment: Environment::parse("forecast")?, tails: tail::Tails::of(given.catalog) })
+        Ok(Self {
+            given,
+            environment: Environment::parse("forecast")?,
+            tails: tail::Tails::of(given.catalog),
+            days: Vec::new(),
+        })
     }
 
     /// Every charge of one subscription up to the end of the window, and of its charges under way.
@@ -187,6 +199,19 @@ impl<'a> Forecaster<'a> {
             Some(plan) => self.walk_plain(plan, subscription, past, sink),
             None => fold::walk(self, subscription, open, past, sink),
         }
+    }
+
+    /// The table of a schedule's days.
+    fn days_of(&mut self, schedule: &Schedule) -> Option<Rc<DayTable>> {
+        let place = self.days.iter().position(|days| days.fits(schedule));
+        let days = match place {
+            Some(0) => return self.days.first().cloned(),
+            Some(place) => self.days.remove(place),
+            None if self.days.len() < MOST_DAY_TABLES => Rc::new(DayTable::of(schedule)),
+            None => return None,
+        };
+        self.days.insert(0, days.clone());
+        Some(days)
     }
 
     /// The plan of a subscription to which nothing can happen but that its cycles fall due.
@@ -222,7 +247,10 @@ impl<'a> Forecaster<'a> {
         sink: &mut impl FnMut(&Entry<'_>),
     ) -> Option<String> {
         let mut walk = match cycles(plan, subscription, subscription.next_cycle) {
-            Ok(walk) => walk,
+            Ok(walk) => match self.days_of(walk.schedule()) {
+                Some(days) => walk.by(days),
+                None => walk,
+            },
             Err(why) => return Some(why),
         };
         let mut alive = WHOLE;

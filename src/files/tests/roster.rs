@@ -11,7 +11,10 @@ use proptest::prelude::*;
 
 use super::{brief, fit_to_show};
 use crate::files::roster::{COLUMNS, REPORT_COLUMNS, report_csv_as};
-use crate::files::{FileMistake, Roster, RosterContext, RosterStream, RowMistake, Source, read_catalog, read_plan, read_roster, report_csv};
+use crate::files::{
+    FileMistake, Roster, RosterContext, RosterStream, RowMistake, Source, read_catalog, read_plan, read_roster,
+    report_csv,
+};
 
 /// The book of the quickstart.
 pub(super) fn book() -> PathBuf {
@@ -65,7 +68,12 @@ fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
         found
     };
     let (streamed, at_once) = (sorted(streamed.err().unwrap_or_default()), sorted(roster.mistakes("r.csv")));
-    assert_eq!(streamed, at_once);
+    match at_once.as_slice() {
+        // A file that is read as it comes has no size to refuse, and is wrong from its first wrong byte on only.
+        [only] if only.code == "file_too_large" => return,
+        [only] if only.code == "not_utf8" => assert!(streamed.contains(only), "{streamed:?}"),
+        _ => assert_eq!(streamed, at_once),
+    }
     if roster.is_clean() {
         let rows: Vec<_> = roster.rows.iter().filter_map(|row| row.outcome.clone().ok()).collect();
         assert_eq!(good, rows);
