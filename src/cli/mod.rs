@@ -7,6 +7,9 @@ mod charges;
 mod disputes;
 mod doctor;
 pub mod exit;
+mod forecast;
+mod forecast_live;
+mod forecast_show;
 mod gateways;
 mod hold;
 mod imports;
@@ -121,6 +124,9 @@ enum Command {
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
+    /// What will be collected, when, and what speaks against it; charges nothing, changes nothing
+    #[command(after_help = forecast::HELP)]
+    Forecast(Box<forecast::Forecast>),
     /// Dates and instants of a rhythm, without a database
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -240,6 +246,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let named = || std::env::var_os("AUTOPAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
     let config = config.or_else(named);
     let printer = Printer { format: output, out, quiet, color };
+    if output.is_for_forecasts() && !matches!(cli.command, Command::Forecast(_)) {
+        let wrong = usage::refused(
+            "--output",
+            &format!("{output:?}").to_lowercase(),
+            "is a form that only autopay forecast has: write table, json, jsonl or csv",
+        );
+        printer.fail(&[wrong]);
+        return Exit::Usage.into();
+    }
     if let Err(Stop::Failed(exit, problems)) = printer.prepare() {
         printer.fail(&problems);
         return exit.into();
@@ -271,7 +286,7 @@ fn unparsed(error: &clap::Error, printer: &Printer) -> ExitCode {
         return Exit::Done.into();
     }
     let nothing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if nothing && matches!(printer.format, Format::Table | Format::Csv) {
+    if nothing && !matches!(printer.format, Format::Json | Format::Jsonl) {
         let help = error.render();
         let help = if printer.colored() { help.ansi().to_string() } else { help.to_string() };
         output::line(help.trim_end());
@@ -292,6 +307,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
+        Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         Command::Schedule(command) => schedule::run(&command, context),
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

@@ -8,6 +8,7 @@ mod brakes;
 mod captures;
 mod decide;
 mod dispatcher;
+pub mod forecaster;
 mod heartbeat;
 pub mod intake;
 mod listening;

@@ -9,6 +9,7 @@ pub(crate) mod near;
 pub mod plans;
 mod policies;
 pub mod roster;
+pub mod roster_stream;
 mod sheet;
 mod syntax;
 #[cfg(test)]
@@ -17,3 +18,4 @@ mod tests;
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
+pub use roster_stream::{RosterStream, Source};

@@ -49,7 +49,7 @@ pub const COLUMNS: [&str; 17] = [
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
 
-const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
+pub(super) const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
 /// A header to begin with.
 const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
@@ -208,8 +208,7 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
             });
             continue;
         }
-        let outcome =
-            Row { columns: &columns, record: &record, context, mistakes: Vec::new() }.read(&header, &mut earlier);
+        let outcome = read_row(&columns, (&header, &record), context, context.now + CLOCKS_DIFFER, &mut earlier);
         let fields = record.fields.iter().map(|field| kept(field));
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),
@@ -233,6 +232,33 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
     roster
 }
 
+/// Where ids stood before: what tells that one stands twice.
+pub(super) trait Earlier {
+    /// The line on which an id stands already, if it does; else it is remembered.
+    fn line_of(&mut self, id: &str, line: u64) -> Option<u64>;
+}
+
+impl Earlier for HashMap<String, u64> {
+    fn line_of(&mut self, id: &str, line: u64) -> Option<u64> {
+        let before = self.get(id).copied();
+        if before.is_none() {
+            self.insert(id.to_owned(), line);
+        }
+        before
+    }
+}
+
+/// One row by itself. No consent may have been given after `consents_by`.
+pub(super) fn read_row(
+    columns: &HashMap<&str, usize>,
+    (header, record): (&Record, &Record),
+    context: &RosterContext<'_>,
+    consents_by: DateTime<Utc>,
+    earlier: &mut impl Earlier,
+) -> Result<Subscription, Vec<RowMistake>> {
+    Row { columns, record, context, consents_by, mistakes: Vec::new() }.read(header, earlier)
+}
+
 fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
     if bytes.len() > LARGEST_ROSTER {
         let mend = "split it into several files";
@@ -253,14 +279,14 @@ fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>
 }
 
 /// Text in UTF-16 without a mark at its beginning: every other byte of what is written in Latin letters is zero.
-fn is_wide(bytes: &[u8]) -> bool {
+pub(super) fn is_wide(bytes: &[u8]) -> bool {
     let start = bytes.get(..bytes.len().min(400)).unwrap_or_default();
     let zeros = |odd: usize| start.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
     start.len() >= 4 && (zeros(0) * 3 > start.len() || zeros(1) * 3 > start.len())
 }
 
 /// Checks the header; `false` when the rows below it cannot be read at all.
-fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
+pub(super) fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
     let line = header.line;
     let separators = [
         (';', "semicolon_separated", "semicolons"),
@@ -408,6 +434,7 @@ struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
     context: &'r RosterContext<'a>,
+    consents_by: DateTime<Utc>,
     mistakes: Vec<RowMistake>,
 }
 
@@ -445,7 +472,7 @@ impl<'a> Row<'_, 'a> {
         self.note(column, code, message, mend);
     }
 
-    fn read(mut self, header: &Record, earlier: &mut HashMap<String, u64>) -> Result<Subscription, Vec<RowMistake>> {
+    fn read(mut self, header: &Record, earlier: &mut impl Earlier) -> Result<Subscription, Vec<RowMistake>> {
         if self.record.fields.iter().all(|field| field.trim().is_empty()) {
             self.whole("row_empty", String::new(), "the row is empty", "delete the row");
             return Err(self.mistakes);
@@ -609,7 +636,7 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
-    fn subscription_id(&mut self, earlier: &mut HashMap<String, u64>) -> Option<SubscriptionId> {
+    fn subscription_id(&mut self, earlier: &mut impl Earlier) -> Option<SubscriptionId> {
         if self.columns.contains_key("subscription_id") && self.is_blank("subscription_id") {
             self.note(
                 "subscription_id",
@@ -624,7 +651,7 @@ impl<'a> Row<'_, 'a> {
             "id_invalid",
         )?;
         let line = u64::try_from(self.record.line).unwrap_or(u64::MAX);
-        if let Some(before) = earlier.get(id.as_str()) {
+        if let Some(before) = earlier.line_of(id.as_str(), line) {
             let message = format!("this id stands in line {before} already");
             self.note(
                 "subscription_id",
@@ -634,7 +661,6 @@ impl<'a> Row<'_, 'a> {
             );
             return None;
         }
-        earlier.insert(id.as_str().to_owned(), line);
         Some(id)
     }
 
@@ -776,7 +802,7 @@ impl<'a> Row<'_, 'a> {
             fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
         };
         let id = self.value("consent_id", texts, "consent_id_invalid");
-        let latest = self.context.now + CLOCKS_DIFFER;
+        let latest = self.consents_by;
         let moments = |text: &str| match DateTime::parse_from_rfc3339(text) {
             Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
             Ok(at) => Ok(at.with_timezone(&Utc)),
@@ -1034,6 +1060,6 @@ fn guarded(cell: &str) -> String {
     if starts_a_formula(cell) { format!("'{cell}") } else { cell.to_owned() }
 }
 
-fn starts_a_formula(cell: &str) -> bool {
+pub(super) fn starts_a_formula(cell: &str) -> bool {
     cell.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }

@@ -18,6 +18,7 @@ mod memory;
 mod pages;
 mod people;
 mod rate;
+mod reading;
 mod refund_rows;
 mod refunds;
 mod rows;
@@ -51,6 +52,7 @@ pub use connect::{
     schema_status,
 };
 pub use memory::MemoryStore;
+pub use reading::open_to_read;
 pub(crate) use rows::whole;
 
 use crate::ports::{

@@ -4,6 +4,8 @@
 //! month never pulls the later ones with it. The index is the identity of an occurrence: dates may move (a roll, a
 //! zone renamed, new zone data), it may not.
 
+mod days;
+
 use std::fmt;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Timelike, Utc};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::calendar::{BusinessDays, CalendarError, Zone, within_years};
 use crate::holidays::HolidayCalendar;
 use crate::money::excerpt;
+
+pub use days::DayTable;
 
 /// Most units between two occurrences. Far above any real plan (a 1000-day rhythm is nearly three years), it catches
 /// typing errors.

@@ -14,6 +14,7 @@ pub mod charge;
 pub mod dispute;
 pub mod dunning;
 pub mod explain;
+pub mod forecast;
 pub mod holidays;
 pub mod id;
 pub mod money;

@@ -2,9 +2,11 @@
 //!
 //! The agenda, a forecast and an explanation walk the same cycles, so that they cannot disagree about a date or an amount.
 
+use std::rc::Rc;
+
 use chrono::NaiveDate;
 
-use crate::cadence::{Occurrence, Schedule};
+use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, State, Tries};
 use crate::id::{ChargeId, Purpose};
 use crate::money::Money;
@@ -50,6 +52,7 @@ pub struct Cycles<'a> {
     plan: &'a Plan,
     subscription: &'a Subscription,
     schedule: Schedule,
+    days: Option<Rc<DayTable>>,
     next: Option<u32>,
     used_up: bool,
 }
@@ -60,10 +63,19 @@ pub struct Cycles<'a> {
 /// A sentence when the plan's calendar has no answer for this subscription at all.
 pub fn cycles<'a>(plan: &'a Plan, subscription: &'a Subscription, from: u32) -> Result<Cycles<'a>, String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    Ok(Cycles { plan, subscription, schedule, next: Some(from), used_up: false })
+    Ok(Cycles { plan, subscription, schedule, days: None, next: Some(from), used_up: false })
 }
 
 impl Cycles<'_> {
+    /// The same walk, by days that were worked out before; a table of another schedule's days is left alone.
+    #[must_use]
+    pub fn by(mut self, days: Rc<DayTable>) -> Self {
+        if days.fits(&self.schedule) {
+            self.days = Some(days);
+        }
+        self
+    }
+
     /// The zone, the rhythm and the calendar that the dates come from.
     #[must_use]
     pub const fn schedule(&self) -> &Schedule {
@@ -71,7 +83,11 @@ impl Cycles<'_> {
     }
 
     fn planned(&self, index: u32) -> Result<Option<Cycle>, String> {
-        let occurrence = self.schedule.occurrence(index).map_err(|error| error.to_string())?;
+        let occurrence = match &self.days {
+            Some(days) => self.schedule.occurrence_by(days, index),
+            None => self.schedule.occurrence(index),
+        };
+        let occurrence = occurrence.map_err(|error| error.to_string())?;
         if self.subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
             return Ok(None);
         }
