@@ -493,7 +493,7 @@ pub fn enrol(
 ) -> Result<(u32, Option<DateTime<Utc>>), String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
-    let cycle = schedule.cadence.index_on_or_after(today).map_err(|error| error.to_string())?;
+    let cycle = plan.index_on_or_after(&schedule, today).map_err(|error| error.to_string())?;
     let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
     Ok((cycle, due_at))
 }
