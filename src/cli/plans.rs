@@ -205,6 +205,8 @@ fn row(plan: &Plan, today: chrono::NaiveDate) -> Vec<Cell> {
             let said = if steps.len() > 1 { format!("{} dated steps", steps.len()) } else { "fixed".to_owned() };
             (Cell::maybe(now, |(_, money)| Cell::Money(*money)), said)
         }
+        Price::List(list) => (Cell::Empty, format!("list by {}", list.match_on().join(", "))),
+        Price::Installments(parts) => (Cell::maybe(parts.total, Cell::Money), "installments of the total".to_owned()),
     };
     let status = match plan.status {
         PlanStatus::Active => "active",

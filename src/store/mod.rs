@@ -13,6 +13,7 @@ mod connect;
 mod damage;
 mod dispute;
 mod failure;
+mod installments;
 mod memory;
 mod pages;
 mod people;

@@ -17,6 +17,7 @@ use domain::agenda::enrol;
 use domain::charge::{Charge, Limits, State};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
+use domain::terms::Terms;
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
 
@@ -128,7 +129,7 @@ pub(crate) fn plan(id: &str, every: &str, zone: &str, charge_at: &str, price: &s
             charge_at: charge_at.to_owned(),
             ..ScheduleSpec::default()
         },
-        amount: AmountSpec { currency: "USD".to_owned(), value: Some(price.to_owned()), step: Vec::new() },
+        amount: AmountSpec { currency: "USD".to_owned(), value: Some(price.to_owned()), ..AmountSpec::default() },
         ..PlanSpec::default()
     }
 }
@@ -161,6 +162,8 @@ pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Me
         zone: None,
         amount: None,
         end_on: None,
+        terms: Terms::default(),
+        owed_until: None,
         status: SubscriptionStatus::Active,
         next_cycle: 0,
         next_due_at: None,
