@@ -39,9 +39,21 @@ fn total() -> TableCreateStatement {
 macro_rules! counted {
     ($row:literal) => {
         concat!(
-            "(CASE WHEN ", $row, ".purpose <> 'cycle' OR ", $row, ".state IN ('failed', 'skipped') OR ", $row,
-            ".returned_at IS NOT NULL THEN 0 WHEN ", $row, ".state = 'paid' THEN COALESCE(", $row, ".collected_minor, ", $row,
-            ".amount_minor) ELSE ", $row, ".amount_minor END)"
+            "(CASE WHEN ",
+            $row,
+            ".purpose <> 'cycle' OR ",
+            $row,
+            ".state IN ('failed', 'skipped') OR ",
+            $row,
+            ".returned_at IS NOT NULL THEN 0 WHEN ",
+            $row,
+            ".state = 'paid' THEN COALESCE(",
+            $row,
+            ".collected_minor, ",
+            $row,
+            ".amount_minor) ELSE ",
+            $row,
+            ".amount_minor END)"
         )
     };
 }

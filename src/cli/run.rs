@@ -92,9 +92,7 @@ fn row(item: &Item) -> Vec<Cell> {
         | Action::Quarantine { why }
         | Action::ParkNoMethod { why }
         | Action::SkipMissed { why }
-        | Action::ParkOutOfBounds { why } => {
-            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why))
-        }
+        | Action::ParkOutOfBounds { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
         Action::Settle { order: _, attempt, key, amount: _ } => {
             (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }

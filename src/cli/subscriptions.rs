@@ -208,7 +208,8 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let open = plan.as_ref().ok().filter(|_| !from_today && !with_missed);
                     let questions = open.map_or(Ok(0), |plan| domain::agenda::questions(plan, &row, now));
                     if let Ok(missed @ 1..) = questions {
-                        let why = format!("{missed} cycles of subscription {id} were missed, and its plan asks a person");
+                        let why =
+                            format!("{missed} cycles of subscription {id} were missed, and its plan asks a person");
                         let mend = "say --with-missed to charge them, or --from-today not to";
                         return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
                     }

@@ -458,7 +458,9 @@ fn count(items: &[Item], report: &mut RunReport) {
             Action::Send { .. } | Action::Settle { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
             Action::SkipZero | Action::SkipMissed { .. } | Action::Cancel => report.skipped += 1,
-            Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => report.parked += 1,
+            Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => {
+                report.parked += 1
+            }
             Action::Wait { .. } => report.waiting += 1,
             Action::Quarantine { .. } => report.quarantined += 1,
         }

@@ -19,8 +19,13 @@ use crate::ports::{IntentBatch, NewCharge, StoreError};
 
 const TOTALS: &[(&str, Kind)] = &[("t_id", Kind::Text), ("t_total", Kind::Int)];
 
-const ASIDE: &[(&str, Kind)] =
-    &[("x_id", Kind::Text), ("x_fence", Kind::Int), ("x_takes", Kind::Int), ("x_note", Kind::Text), ("x_at", Kind::Time)];
+const ASIDE: &[(&str, Kind)] = &[
+    ("x_id", Kind::Text),
+    ("x_fence", Kind::Int),
+    ("x_takes", Kind::Int),
+    ("x_note", Kind::Text),
+    ("x_at", Kind::Time),
+];
 
 /// What a subscription owes in all, in minor units, if it pays a total in parts.
 pub(super) fn owed(catalog: &Catalog, subscription: &Subscription) -> Option<i64> {
@@ -73,7 +78,11 @@ impl DatabaseStore {
     }
 
     /// Keeps the totals of imported subscriptions. What was taken before there was a row is counted.
-    pub(super) async fn keep_totals(&self, on: &DatabaseTransaction, totals: &BTreeMap<String, i64>) -> Result<(), DbErr> {
+    pub(super) async fn keep_totals(
+        &self,
+        on: &DatabaseTransaction,
+        totals: &BTreeMap<String, i64>,
+    ) -> Result<(), DbErr> {
         let sql = "INSERT INTO installment_total (subscription_id, total_minor, taken_minor) SELECT v.t_id, v.t_total, \
              COALESCE((SELECT SUM(CASE WHEN c.state = 'paid' THEN COALESCE(c.collected_minor, c.amount_minor) ELSE c.amount_minor END) \
              FROM charge c WHERE c.subscription_id = v.t_id AND c.purpose = 'cycle' AND c.state NOT IN ('failed', 'skipped') \
@@ -94,7 +103,8 @@ impl DatabaseStore {
         for claimed in &batch.advances {
             let id = claimed.value.subscription.as_str();
             if let Some(takes) = takes.get(id).filter(|_| !advanced.contains(id)) {
-                let values = [Val::int(claimed.fence), Val::int(*takes), Val::text(OVERDRAWN), Val::time(whole(batch.at))];
+                let values =
+                    [Val::int(claimed.fence), Val::int(*takes), Val::text(OVERDRAWN), Val::time(whole(batch.at))];
                 let [fence, takes, note, at] = values;
                 rows.push(&[Val::text(id), fence, takes, note, at]);
             }
@@ -106,7 +116,13 @@ impl DatabaseStore {
         let mut audit = Bulk::new(AUDIT);
         for id in self.ids::<String>(on, sql, &rows).await? {
             let action = Val::text("subscription.quarantined");
-            audit.push(&[Val::time(whole(batch.at)), Val::text("autopay"), action, Val::text(&id), Val::text(OVERDRAWN)]);
+            audit.push(&[
+                Val::time(whole(batch.at)),
+                Val::text("autopay"),
+                action,
+                Val::text(&id),
+                Val::text(OVERDRAWN),
+            ]);
         }
         self.insert_audit(on, &audit).await
     }

@@ -243,7 +243,14 @@ impl Store for MemoryStore {
                 }
                 Some(old) => {
                     let terms = |s: &Subscription| {
-                        (s.customer.clone(), s.method.clone(), s.second_method.clone(), s.amount, s.end_on, s.terms.clone())
+                        (
+                            s.customer.clone(),
+                            s.method.clone(),
+                            s.second_method.clone(),
+                            s.amount,
+                            s.end_on,
+                            s.terms.clone(),
+                        )
                     };
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;

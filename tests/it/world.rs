@@ -17,8 +17,8 @@ use domain::agenda::enrol;
 use domain::charge::{Charge, Limits, State};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
-use domain::terms::Terms;
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::terms::Terms;
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
 
 use crate::postgres::TestDatabase;

@@ -462,10 +462,14 @@ impl Cadence {
     pub fn whole_period_at_start(&self) -> Result<Option<(NaiveDate, NaiveDate)>, CalendarError> {
         let Some(start) = self.lead else { return Ok(None) };
         let before = match self.every.stride() {
-            Measure::Days(days) => u64::try_from(days).ok().and_then(|days| self.anchor.checked_sub_days(Days::new(days))),
+            Measure::Days(days) => {
+                u64::try_from(days).ok().and_then(|days| self.anchor.checked_sub_days(Days::new(days)))
+            }
             // Where short months are skipped, the date before the anchor may be some strides away; eight are a leap year's gap.
             Measure::Months(months) => (1..=8_i64)
-                .filter_map(|step| self.occurring_in(Month::of(self.anchor).later(months.saturating_mul(step).saturating_neg())))
+                .filter_map(|step| {
+                    self.occurring_in(Month::of(self.anchor).later(months.saturating_mul(step).saturating_neg()))
+                })
                 .find(|date| *date <= start),
         };
         before.map(|before| Some((before, self.anchor))).ok_or(CalendarError::Year { date: start })

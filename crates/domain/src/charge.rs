@@ -1125,7 +1125,9 @@ impl Charge {
             {
                 Ok(State::paid(at, self.amount))
             }
-            Event::Decided { charge: true } if why == ParkWhy::OutOfBounds => Ok(State::Due { next_at: at, doubt: false }),
+            Event::Decided { charge: true } if why == ParkWhy::OutOfBounds => {
+                Ok(State::Due { next_at: at, doubt: false })
+            }
             Event::Decided { charge: false } if why == ParkWhy::OutOfBounds => {
                 Ok(State::Skipped { why: SkipWhy::Person, at })
             }

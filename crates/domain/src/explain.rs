@@ -19,9 +19,15 @@ use crate::subscription::Subscription;
 /// A sentence when the plan has no answer for the cycle.
 pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<Vec<String>, String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    let occurrence = |index: u32| plan.occurrence(&schedule, index).map_err(|error| error.to_string())?.ok_or_else(|| {
-        format!("plan {} has {} installments, counted from cycle 0: there is no cycle {index}", plan.id, plan.chosen_rows().len())
-    });
+    let occurrence = |index: u32| {
+        plan.occurrence(&schedule, index).map_err(|error| error.to_string())?.ok_or_else(|| {
+            format!(
+                "plan {} has {} installments, counted from cycle 0: there is no cycle {index}",
+                plan.id,
+                plan.chosen_rows().len()
+            )
+        })
+    };
     let (first, this) = (occurrence(0)?, occurrence(cycle)?);
     let zone = schedule.zone.name();
     let mut steps = vec![format!("Plan {} in version {} applies: {}.", plan.id, plan.version, plan.name)];
@@ -35,7 +41,10 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
         days => format!(", after {days} free days"),
     };
     if !plan.chosen_rows().is_empty() {
-        steps.push(format!("Its dates were chosen by hand; the first (cycle 0) is {}, cycle {cycle} is {}.", first.date, this.date));
+        steps.push(format!(
+            "Its dates were chosen by hand; the first (cycle 0) is {}, cycle {cycle} is {}.",
+            first.date, this.date
+        ));
     } else if schedule.cadence.lead().is_some() {
         let anchor = schedule.cadence.anchor();
         steps.push(format!(
@@ -98,7 +107,8 @@ fn how_it_is_reckoned(
         },
         Price::List(list) => {
             let attributes = &subscription.terms.attributes;
-            let from = list.on(attributes, on).map(|row| format!(", in force from {} on", row.from)).unwrap_or_default();
+            let from =
+                list.on(attributes, on).map(|row| format!(", in force from {} on", row.from)).unwrap_or_default();
             format!("the price list's row for {}{from}", list.words(attributes))
         }
         Price::Installments(parts) => {

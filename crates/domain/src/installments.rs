@@ -133,11 +133,13 @@ impl Shares<'_> {
             return None;
         }
         if !self.rows.is_empty() {
-            let before = self.rows.iter().take(usize::from(k)).try_fold(0_i64, |sum, (_, one)| sum.checked_add(one.minor()))?;
+            let before =
+                self.rows.iter().take(usize::from(k)).try_fold(0_i64, |sum, (_, one)| sum.checked_add(one.minor()))?;
             return Some((before, self.rows.get(usize::from(k))?.1.minor()));
         }
         let (place, count) = (i64::from(k), i64::from(self.count));
-        let (each, left) = (self.total.minor().checked_div_euclid(count)?, self.total.minor().checked_rem_euclid(count)?);
+        let (each, left) =
+            (self.total.minor().checked_div_euclid(count)?, self.total.minor().checked_rem_euclid(count)?);
         let before = each.checked_mul(place)?;
         let (extra_before, extra) = match self.remainder {
             Remainder::Spread => (place.min(left), i64::from(place < left)),
@@ -187,42 +189,106 @@ impl Installments {
                 return Err(wrong("total", String::new(), why.to_owned()));
             }
             (Some(of_plan), Some(_)) => {
-                return Err(wrong("total", text(terms.total), format!("stands here, and the plan's own is {}: leave it empty", of_plan.plain())));
+                return Err(wrong(
+                    "total",
+                    text(terms.total),
+                    format!("stands here, and the plan's own is {}: leave it empty", of_plan.plain()),
+                ));
             }
         };
         let count = match (self.count, terms.installments) {
             (Count::Fixed(count), None) => count.get(),
-            (Count::FromSubscription { min, max }, Some(count)) if (min..=max).contains(&count) => count,
+            (Count::FromSubscription { .. }, Some(count)) if (1..=MOST).contains(&count) => count,
             (Count::FromSubscription { min, max }, Some(count)) => {
-                return Err(wrong("installments", count.to_string(), format!("is outside what the plan allows: write {min} to {max}")));
+                return Err(wrong(
+                    "installments",
+                    count.to_string(),
+                    format!("is no number of installments: write {min} to {max}"),
+                ));
             }
             (Count::FromSubscription { min, max }, None) => {
-                return Err(wrong("installments", String::new(), format!("is empty, and the plan takes it from the subscription: write {min} to {max}")));
+                return Err(wrong(
+                    "installments",
+                    String::new(),
+                    format!("is empty, and the plan takes it from the subscription: write {min} to {max}"),
+                ));
             }
             (Count::Fixed(of_plan), Some(count)) => {
-                return Err(wrong("installments", count.to_string(), format!("stands here, and the plan's own is {of_plan}: leave it empty")));
+                return Err(wrong(
+                    "installments",
+                    count.to_string(),
+                    format!("stands here, and the plan's own is {of_plan}: leave it empty"),
+                ));
             }
         };
         let nothing = Money::new(0, currency);
         let elsewhere = terms.paid_elsewhere.unwrap_or(nothing);
         for (field, money) in [("total", total), ("paid_elsewhere", elsewhere)] {
             if money.currency() != currency {
-                return Err(wrong(field, text(Some(money)), format!("is in {}: write it in {currency}, the plan's currency", money.currency())));
+                return Err(wrong(
+                    field,
+                    text(Some(money)),
+                    format!("is in {}: write it in {currency}, the plan's currency", money.currency()),
+                ));
             }
         }
         if elsewhere.minor() < 0 || elsewhere.minor() > total.minor() {
             let why = format!("is not part of the total: write an amount from 0 to {}", total.plain());
             return Err(wrong("paid_elsewhere", text(Some(elsewhere)), why));
         }
-        let shares = Shares { total, elsewhere, count, remainder: self.remainder, rows: &self.rows };
+        Ok(Shares { total, elsewhere, count, remainder: self.remainder, rows: &self.rows })
+    }
+
+    /// [`Installments::shares`] of a subscription that is about to begin: the plan's bounds hold too.
+    ///
+    /// # Errors
+    /// As for [`Installments::shares`], and when the number or the smallest installment is outside what the plan allows.
+    pub fn admit(&self, terms: &Terms, currency: Currency) -> Result<Shares<'_>, Mistake> {
+        let wrong = |field: &str, value: String, message: String| Mistake { field: field.to_owned(), value, message };
+        let shares = self.shares(terms, currency)?;
+        let (total, count) = (shares.total, shares.count);
+        if let Count::FromSubscription { min, max } = self.count
+            && !(min..=max).contains(&count)
+        {
+            let why = format!("is outside what the plan allows: write {min} to {max}");
+            return Err(wrong("installments", count.to_string(), why));
+        }
         let least = self.smallest.unwrap_or(Money::new(1, currency));
         if shares.least().minor() < least.minor() {
             let most = total.minor().checked_div_euclid(least.minor().max(1)).unwrap_or_default();
-            let mend = if most > 0 { format!("write {most} installments or fewer, or a larger total") } else { "write a larger total".to_owned() };
-            let why = format!("in {count} parts makes installments of {}, below {}: {mend}", shares.least().plain(), least.plain());
-            return Err(wrong("total", text(Some(total)), why));
+            let mend = if most > 0 {
+                format!("write {most} installments or fewer, or a larger total")
+            } else {
+                "write a larger total".to_owned()
+            };
+            let why = format!(
+                "in {count} parts makes installments of {}, below {}: {mend}",
+                shares.least().plain(),
+                least.plain()
+            );
+            return Err(wrong("total", total.plain(), why));
         }
         Ok(shares)
+    }
+
+    /// The field whose change would give running installments other amounts or dates. `smallest` and the bounds of the count only
+    /// say what may begin.
+    pub(crate) fn differs(&self, other: &Self) -> Option<&'static str> {
+        let fixed = |count: Count| match count {
+            Count::Fixed(count) => Some(count),
+            Count::FromSubscription { .. } => None,
+        };
+        if self.rows != other.rows {
+            Some("installments.rows")
+        } else if self.total != other.total {
+            Some("installments.total")
+        } else if fixed(self.count) != fixed(other.count) {
+            Some("installments.count")
+        } else if self.remainder != other.remainder {
+            Some("installments.remainder")
+        } else {
+            None
+        }
     }
 
     /// Understands installments as written; every mistake goes to the reader.
@@ -231,7 +297,9 @@ impl Installments {
         let total = if spec.total == from_subscription {
             Some(None)
         } else {
-            currency.and_then(|currency| r.read("installments.total", &spec.total, whole_total(&spec.total, currency))).map(Some)
+            currency
+                .and_then(|currency| r.read("installments.total", &spec.total, whole_total(&spec.total, currency)))
+                .map(Some)
         };
         let count = Self::count_from(r, spec);
         let smallest = r.read_or("installments.smallest", spec.smallest.as_deref(), None, |text| match currency {
@@ -251,14 +319,22 @@ impl Installments {
             one_of(&[("on_enrollment", FirstPayment::OnEnrollment), ("next_due", FirstPayment::NextDue)]),
         );
         let interest = r.read_or("installments.interest", spec.interest.as_deref(), (), one_of(&[("none", ())]));
-        let stop = r.read_or("installments.stop_when", spec.stop_when.as_deref(), (), one_of(&[("balance_is_zero", ())]));
+        let stop =
+            r.read_or("installments.stop_when", spec.stop_when.as_deref(), (), one_of(&[("balance_is_zero", ())]));
         let rows = Self::rows_from(r, spec, currency);
         let (count, rows) = (count?, rows?);
         interest.and(stop)?;
-        let read = Self { total: total?, count, smallest: smallest?, remainder: remainder?, first_payment: first_payment?, rows };
+        let read = Self {
+            total: total?,
+            count,
+            smallest: smallest?,
+            remainder: remainder?,
+            first_payment: first_payment?,
+            rows,
+        };
         let known = currency.zip(read.total).filter(|_| matches!(read.count, Count::Fixed(_)));
         if let Some((currency, _)) = known
-            && let Err(mistake) = read.shares(&Terms::default(), currency)
+            && let Err(mistake) = read.admit(&Terms::default(), currency)
         {
             r.note(&format!("installments.{}", mistake.field), &spec.total, mistake.message);
             return None;
@@ -267,12 +343,17 @@ impl Installments {
     }
 
     fn count_from(r: &mut Reader, spec: &InstallmentsSpec) -> Option<Count> {
-        let bound = |r: &mut Reader, field: &str, text: Option<&str>, default: u16| r.read_or(field, text, default, number);
+        let bound =
+            |r: &mut Reader, field: &str, text: Option<&str>, default: u16| r.read_or(field, text, default, number);
         match spec.count.as_deref() {
             None if spec.rows.is_some() => match u16::try_from(spec.row.len()).ok().and_then(NonZeroU16::new) {
                 Some(count) if count.get() <= MOST => Some(Count::Fixed(count)),
                 Some(_) | None => {
-                    r.note("installments.rows", spec.rows.as_deref().unwrap_or_default(), format!("has no rows that can be used: write 1 to {MOST} of them"));
+                    r.note(
+                        "installments.rows",
+                        spec.rows.as_deref().unwrap_or_default(),
+                        format!("has no rows that can be used: write 1 to {MOST} of them"),
+                    );
                     None
                 }
             },
@@ -284,25 +365,45 @@ impl Installments {
                 let min = bound(r, "installments.count_min", spec.count_min.as_deref(), 1)?;
                 let max = bound(r, "installments.count_max", spec.count_max.as_deref(), MOST)?;
                 if spec.rows.is_some() {
-                    r.note("installments.count", "from_subscription", "stands beside rows, which say how many there are: remove it");
+                    r.note(
+                        "installments.count",
+                        "from_subscription",
+                        "stands beside rows, which say how many there are: remove it",
+                    );
                     return None;
                 }
                 if min > max {
-                    r.note("installments.count_min", &min.to_string(), format!("is above count_max: write {max} or less"));
+                    r.note(
+                        "installments.count_min",
+                        &min.to_string(),
+                        format!("is above count_max: write {max} or less"),
+                    );
                     return None;
                 }
                 Some(Count::FromSubscription { min, max })
             }
             Some(text) => {
                 let count = r.read("installments.count", text, number(text))?;
-                for (field, bound) in [("installments.count_min", &spec.count_min), ("installments.count_max", &spec.count_max)] {
+                for (field, bound) in
+                    [("installments.count_min", &spec.count_min), ("installments.count_max", &spec.count_max)]
+                {
                     if let Some(bound) = bound {
-                        r.note(field, bound, "has no meaning where count is a number: remove it, or write count = \"from_subscription\"");
+                        r.note(
+                            field,
+                            bound,
+                            "has no meaning where count is a number: remove it, or write count = \"from_subscription\"",
+                        );
                     }
                 }
                 if spec.rows.is_some() && usize::from(count) != spec.row.len() {
                     let rows = spec.row.len();
-                    r.note("installments.count", text, format!("is not the number of rows, which is {rows}: write count = {rows}, or correct the rows"));
+                    r.note(
+                        "installments.count",
+                        text,
+                        format!(
+                            "is not the number of rows, which is {rows}: write count = {rows}, or correct the rows"
+                        ),
+                    );
                     return None;
                 }
                 NonZeroU16::new(count).map(Count::Fixed)
@@ -310,7 +411,11 @@ impl Installments {
         }
     }
 
-    fn rows_from(r: &mut Reader, spec: &InstallmentsSpec, currency: Option<Currency>) -> Option<Vec<(NaiveDate, Money)>> {
+    fn rows_from(
+        r: &mut Reader,
+        spec: &InstallmentsSpec,
+        currency: Option<Currency>,
+    ) -> Option<Vec<(NaiveDate, Money)>> {
         if spec.rows.is_none() {
             return Some(Vec::new());
         }
@@ -319,11 +424,16 @@ impl Installments {
         for (place, row) in spec.row.iter().enumerate() {
             let field = |name: &str| format!("installments.row.{place}.{name}");
             let date = r.read(&field("due_date"), &row.due_date, civil_date(&row.due_date));
-            let amount = currency.and_then(|currency| r.read(&field("amount"), &row.amount, row_amount(&row.amount, currency)));
+            let amount =
+                currency.and_then(|currency| r.read(&field("amount"), &row.amount, row_amount(&row.amount, currency)));
             if let (Some(date), Some((before, _))) = (date, rows.last())
                 && date <= *before
             {
-                r.note(&field("due_date"), &row.due_date, format!("does not come after {before}, the date before it: order the rows by date"));
+                r.note(
+                    &field("due_date"),
+                    &row.due_date,
+                    format!("does not come after {before}, the date before it: order the rows by date"),
+                );
                 good = false;
             }
             match (date, amount) {
@@ -333,18 +443,36 @@ impl Installments {
         }
         for (field, text) in [("first_payment", &spec.first_payment), ("remainder", &spec.remainder)] {
             if let Some(text) = text {
-                r.note(&format!("installments.{field}"), text, "has no meaning beside rows, which say every date and amount: remove it");
+                r.note(
+                    &format!("installments.{field}"),
+                    text,
+                    "has no meaning beside rows, which say every date and amount: remove it",
+                );
                 good = false;
             }
         }
         if spec.total == "from_subscription" {
-            r.note("installments.total", &spec.total, "stands beside rows, whose sum it must be: write the sum of the rows");
+            r.note(
+                "installments.total",
+                &spec.total,
+                "stands beside rows, whose sum it must be: write the sum of the rows",
+            );
             good = false;
-        } else if let (true, Some(total)) = (good, currency.and_then(|currency| Money::parse(&spec.total, currency).ok())) {
+        } else if let (true, Some(total)) =
+            (good, currency.and_then(|currency| Money::parse(&spec.total, currency).ok()))
+        {
             let sum = rows.iter().try_fold(0_i64, |sum, (_, one)| sum.checked_add(one.minor())).unwrap_or(i64::MAX);
             if sum != total.minor() {
                 let sum = Money::new(sum, total.currency());
-                r.note("installments.total", &spec.total, format!("is not the sum of the rows, which is {}: write total = \"{}\", or correct the rows", sum.plain(), sum.plain()));
+                r.note(
+                    "installments.total",
+                    &spec.total,
+                    format!(
+                        "is not the sum of the rows, which is {}: write total = \"{}\", or correct the rows",
+                        sum.plain(),
+                        sum.plain()
+                    ),
+                );
                 good = false;
             }
         }
@@ -355,12 +483,20 @@ impl Installments {
 /// A total is no single charge: its parts are, and each is looked at by itself.
 fn whole_total(text: &str, currency: Currency) -> Result<Money, String> {
     let money = Money::parse(text, currency).map_err(|error| error.to_string())?;
-    if money.is_positive() { Ok(money) } else { Err("is nothing: write what all installments come to, for example \"1000.00\"".to_owned()) }
+    if money.is_positive() {
+        Ok(money)
+    } else {
+        Err("is nothing: write what all installments come to, for example \"1000.00\"".to_owned())
+    }
 }
 
 fn row_amount(text: &str, currency: Currency) -> Result<Money, String> {
     let money = price(text, currency)?;
-    if money.is_positive() { Ok(money) } else { Err("is nothing: write the amount of the installment, or remove the row".to_owned()) }
+    if money.is_positive() {
+        Ok(money)
+    } else {
+        Err("is nothing: write the amount of the installment, or remove the row".to_owned())
+    }
 }
 
 fn number(text: &str) -> Result<u16, String> {

@@ -71,6 +71,12 @@ impl MidPeriodSpec {
         let on_cancel = r.read_or("mid_period.on_cancel", written.on_cancel.as_deref(), None, words);
         let (start, cancel) = (on_start?, on_cancel?);
         let text = written.on_start.as_deref().unwrap_or_default();
+        // Where every period begins on the start date, a full first one is what there is anyway.
+        let on_the_start = on_day == Some(OnDay::EnrollmentDay)
+            || every.is_some_and(|every| matches!(every.unit(), Unit::Day | Unit::Week));
+        if start == OnStart::Full && on_the_start && spec.kind != "installments" {
+            return Some((OnStart::Free, cancel));
+        }
         if start != OnStart::Free {
             let why = if spec.kind == "installments" {
                 Some("has no meaning for installments: remove it, and say first_payment in [installments]")

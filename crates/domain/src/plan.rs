@@ -346,7 +346,12 @@ impl Reader {
     }
 
     /// Keeps the value or notes the mistake.
-    pub(crate) fn read<T, E: std::fmt::Display>(&mut self, field: &str, value: &str, parsed: Result<T, E>) -> Option<T> {
+    pub(crate) fn read<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        value: &str,
+        parsed: Result<T, E>,
+    ) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(error) => {
@@ -488,16 +493,23 @@ impl Plan {
         }
         let zone = r.read("schedule.time_zone", &s.time_zone, Zone::parse(&s.time_zone));
         let charge_at = r.read("schedule.charge_at", &s.charge_at, time_of_day(&s.charge_at));
-        let free_first_days = r.read_or("schedule.free_first", s.free_first.as_deref(), 0, |text| days("free period", text));
+        let free_first_days =
+            r.read_or("schedule.free_first", s.free_first.as_deref(), 0, |text| days("free period", text));
         let currency = r.read("amount.currency", &spec.amount.currency, Currency::parse(&spec.amount.currency));
         let notices = Self::notices_from(&mut r, &spec.amount);
         let price = if spec.kind == "installments" {
             Self::parts_from(&mut r, spec, currency)
         } else {
             if spec.installments.is_some() {
-                r.note("installments", "", "stands in a plan of another kind: write kind = \"installments\", or remove the table");
+                r.note(
+                    "installments",
+                    "",
+                    "stands in a plan of another kind: write kind = \"installments\", or remove the table",
+                );
             }
-            Self::price_from(&mut r, &spec.amount, currency)
+            // Whoever wrote installments meant them to be the price.
+            let priced = spec.installments.is_none() || spec.amount.value.is_some() || !spec.amount.step.is_empty();
+            if priced { Self::price_from(&mut r, &spec.amount, currency) } else { None }
         };
         let (minimum, maximum) = Self::bounds_from(&mut r, &spec.amount, currency);
         let term = term::read(&mut r, s, spec.kind == "installments");
@@ -739,14 +751,12 @@ impl Plan {
             Some("schedule.if_day_missing")
         } else if self.free_first_days != other.free_first_days {
             Some("schedule.free_first")
-        } else if self.first_cycle() != other.first_cycle() {
-            Some(if self.is_in_parts() && other.is_in_parts() { "installments.first_payment" } else { "mid_period.on_start" })
         } else if self.is_in_parts() != other.is_in_parts() {
             Some("kind")
-        } else if self.chosen_rows() != other.chosen_rows() {
-            Some("installments.rows")
+        } else if self.first_cycle() != other.first_cycle() {
+            Some(if self.is_in_parts() { "installments.first_payment" } else { "mid_period.on_start" })
         } else {
-            None
+            self.parts_of_total().zip(other.parts_of_total()).and_then(|(was, is)| was.differs(is))
         }
     }
 

@@ -60,7 +60,9 @@ pub struct PriceList {
 #[must_use]
 pub fn is_attribute(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=40).contains(&name.len()) && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(plain)
+    (1..=40).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(plain)
 }
 
 impl PriceList {
@@ -77,7 +79,8 @@ impl PriceList {
 
     fn group(&self, attributes: &BTreeMap<String, String>) -> Option<&Group> {
         let wanted = || self.match_on.iter().map(|name| attributes.get(name).map(String::as_str));
-        let at = self.groups.binary_search_by(|group| group.values.iter().map(|value| Some(value.as_str())).cmp(wanted()));
+        let at =
+            self.groups.binary_search_by(|group| group.values.iter().map(|value| Some(value.as_str())).cmp(wanted()));
         self.groups.get(at.ok()?)
     }
 
@@ -132,7 +135,8 @@ impl PriceList {
             let field = |name: &str| format!("amount.price_rows.{place}.{name}");
             let from = r.read(&field("from"), &row.from, civil_date(&row.from));
             let until = r.read_or(&field("until"), row.until.as_deref(), None, |text| civil_date(text).map(Some));
-            let amount = currency.and_then(|currency| r.read(&field("amount"), &row.amount, price(&row.amount, currency)));
+            let amount =
+                currency.and_then(|currency| r.read(&field("amount"), &row.amount, price(&row.amount, currency)));
             for (at, value) in row.values.iter().enumerate() {
                 if let Err(why) = attribute_value(value) {
                     let shown = if looks_like_a_card_number(value) { "(hidden)" } else { value };
@@ -141,13 +145,21 @@ impl PriceList {
                 }
             }
             if row.values.len() != match_on.len() {
-                r.note(&field("values"), "", "does not have a value for each attribute: write one for each name in match_on");
+                r.note(
+                    &field("values"),
+                    "",
+                    "does not have a value for each attribute: write one for each name in match_on",
+                );
                 good = false;
             }
             match (from, until, amount) {
                 (Some(from), Some(until), Some(amount)) => {
                     if let Some(until) = until.filter(|until| *until < from) {
-                        r.note(&field("until"), &until.to_string(), format!("lies before the first date: write {from} or later"));
+                        r.note(
+                            &field("until"),
+                            &until.to_string(),
+                            format!("lies before the first date: write {from} or later"),
+                        );
                         good = false;
                     }
                     groups.entry(row.values.as_slice()).or_default().push((place, Dated { from, until, amount }));
@@ -171,14 +183,20 @@ impl PriceList {
 fn attributes_are_good(r: &mut Reader, match_on: &[String]) -> bool {
     let before = r.count();
     if match_on.is_empty() || match_on.len() > MOST_ATTRIBUTES {
-        let why = format!("must name 1 to {MOST_ATTRIBUTES} attributes: write for example match_on = [\"rating_area\", \"age_band\"]");
+        let why = format!(
+            "must name 1 to {MOST_ATTRIBUTES} attributes: write for example match_on = [\"rating_area\", \"age_band\"]"
+        );
         r.note("amount.match_on", "", why);
     }
     let mut seen = BTreeSet::new();
     for name in match_on {
         if !is_attribute(name) {
             let shown = if looks_like_a_card_number(name) { "(hidden)" } else { name };
-            r.note("amount.match_on", shown, "is not the name of an attribute: write small letters, digits and underscores, for example rating_area");
+            r.note(
+                "amount.match_on",
+                shown,
+                "is not the name of an attribute: write small letters, digits and underscores, for example rating_area",
+            );
         } else if !seen.insert(name) {
             r.note("amount.match_on", name, "stands there twice: name each attribute once");
         }
@@ -209,7 +227,8 @@ pub fn attribute_value(value: &str) -> Result<(), String> {
 /// Notes what is wrong between the rows of one group, which are ordered by date.
 fn no_conflict(r: &mut Reader, match_on: &[String], values: &[String], group: &[(usize, Dated)]) -> bool {
     let before = r.count();
-    let words = || match_on.iter().zip(values).map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
+    let words =
+        || match_on.iter().zip(values).map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
     for ((_, earlier), (place, later)) in group.iter().zip(group.iter().skip(1)) {
         let field = format!("amount.price_rows.{place}.from");
         let from = later.from.to_string();
@@ -218,9 +237,17 @@ fn no_conflict(r: &mut Reader, match_on: &[String], values: &[String], group: &[
         } else if let Some(until) = earlier.until {
             let next = until.succ_opt().unwrap_or(until);
             if later.from <= until {
-                r.note(&field, &from, format!("overlaps the row for {} that applies through {until}: write {next}", words()));
+                r.note(
+                    &field,
+                    &from,
+                    format!("overlaps the row for {} that applies through {until}: write {next}", words()),
+                );
             } else if later.from > next {
-                r.note(&field, &from, format!("leaves {} without a price from {next} on: write {next}, or add a row", words()));
+                r.note(
+                    &field,
+                    &from,
+                    format!("leaves {} without a price from {next} on: write {next}, or add a row", words()),
+                );
             }
         }
     }
@@ -249,7 +276,11 @@ mod tests {
     }
 
     fn attributes(area: &str, band: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([("area".to_owned(), area.to_owned()), ("band".to_owned(), band.to_owned()), ("other".to_owned(), "x".to_owned())])
+        BTreeMap::from([
+            ("area".to_owned(), area.to_owned()),
+            ("band".to_owned(), band.to_owned()),
+            ("other".to_owned(), "x".to_owned()),
+        ])
     }
 
     #[test]
@@ -260,7 +291,9 @@ mod tests {
             row("2027-01-01", Some("2027-06-30"), &["R2", "21-29"], "327.90"),
         ])
         .unwrap();
-        let on = |area: &str, date: &str| list.on(&attributes(area, "21-29"), date.parse().unwrap()).map(|dated| dated.amount.minor());
+        let on = |area: &str, date: &str| {
+            list.on(&attributes(area, "21-29"), date.parse().unwrap()).map(|dated| dated.amount.minor())
+        };
         assert_eq!(on("R1", "2025-12-31"), None);
         assert_eq!(on("R1", "2026-12-31"), Some(30_000));
         assert_eq!(on("R1", "2027-01-01"), Some(31_240));
@@ -268,7 +301,10 @@ mod tests {
         assert_eq!(on("R2", "2027-07-01"), None);
         assert_eq!(on("R3", "2027-01-01"), None);
         assert_eq!(list.on(&BTreeMap::new(), "2027-01-01".parse().unwrap()), None);
-        assert!(list.gap(&attributes("R3", "21-29"), "2027-01-01".parse().unwrap()).ends_with("no row for area R3, band 21-29"));
+        assert!(
+            list.gap(&attributes("R3", "21-29"), "2027-01-01".parse().unwrap())
+                .ends_with("no row for area R3, band 21-29")
+        );
     }
 
     #[test]

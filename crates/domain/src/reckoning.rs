@@ -62,7 +62,11 @@ impl NotCharged {
 /// An amount in the plan's currency; [`None`] from here on is a sentence.
 fn in_currency(money: Money, currency: Currency) -> Result<Money, String> {
     let agreed = money.currency();
-    if agreed == currency { Ok(money) } else { Err(format!("the agreed amount is in {agreed}, the plan in {currency}")) }
+    if agreed == currency {
+        Ok(money)
+    } else {
+        Err(format!("the agreed amount is in {agreed}, the plan in {currency}"))
+    }
 }
 
 impl Plan {
@@ -106,7 +110,12 @@ impl Plan {
     ///
     /// # Errors
     /// A sentence when there is no price, or the numbers are beyond what can be kept.
-    pub fn reckon(&self, schedule: &Schedule, at: &Occurrence, subscription: &Subscription) -> Result<Reckoning, String> {
+    pub fn reckon(
+        &self,
+        schedule: &Schedule,
+        at: &Occurrence,
+        subscription: &Subscription,
+    ) -> Result<Reckoning, String> {
         let terms = &subscription.terms;
         if let Some(parts) = self.parts_of_total() {
             let shares = parts
@@ -115,24 +124,41 @@ impl Plan {
             let missing = || format!("plan {} has no installment {}", self.id, at.index);
             let unit = shares.amount(at.index).ok_or_else(missing)?;
             let place = at.index.saturating_add(1);
-            return Ok(Reckoning { unit, quantity: 1, part: None, installment: Some((place, u32::from(shares.count))), amount: unit });
+            return Ok(Reckoning {
+                unit,
+                quantity: 1,
+                part: None,
+                installment: Some((place, u32::from(shares.count))),
+                amount: unit,
+            });
         }
         let unit = self.price_on(at.date, subscription).ok_or_else(|| self.no_price(at.date, subscription))?;
         let unit = in_currency(unit, self.currency)?;
         let quantity = terms.quantity.unwrap_or(1);
         let beyond = || format!("{quantity} times {unit} is beyond what can be kept");
-        let whole = unit.minor().checked_mul(i64::from(quantity)).map(|minor| Money::new(minor, self.currency)).ok_or_else(beyond)?;
+        let whole = unit
+            .minor()
+            .checked_mul(i64::from(quantity))
+            .map(|minor| Money::new(minor, self.currency))
+            .ok_or_else(beyond)?;
         let part = if at.index == 0 && self.on_start == OnStart::ProrateByDay { first_part(schedule)? } else { None };
         let amount = match part {
             None => whole,
-            Some(part) => by_days(whole, part.days, part.of).ok_or_else(|| format!("{whole} is beyond what can be prorated"))?,
+            Some(part) => {
+                by_days(whole, part.days, part.of).ok_or_else(|| format!("{whole} is beyond what can be prorated"))?
+            }
         };
         Ok(Reckoning { unit, quantity, part, installment: None, amount })
     }
 
     /// The amount of one cycle; zero where none can be told. The second half says why it is not charged.
     #[must_use]
-    pub fn amount_of(&self, schedule: &Schedule, at: &Occurrence, subscription: &Subscription) -> (Money, Result<(), NotCharged>) {
+    pub fn amount_of(
+        &self,
+        schedule: &Schedule,
+        at: &Occurrence,
+        subscription: &Subscription,
+    ) -> (Money, Result<(), NotCharged>) {
         let reckoned = match self.reckon(schedule, at, subscription) {
             Ok(reckoned) => reckoned.amount,
             Err(why) => return (Money::new(0, self.currency), Err(NotCharged::NoPrice(why))),
@@ -167,7 +193,9 @@ impl Plan {
 fn first_part(schedule: &Schedule) -> Result<Option<DaysOf>, String> {
     let cadence = &schedule.cadence;
     let Some(from) = cadence.lead() else { return Ok(None) };
-    let Some((whole_from, to)) = cadence.whole_period_at_start().map_err(|error| error.to_string())? else { return Ok(None) };
+    let Some((whole_from, to)) = cadence.whole_period_at_start().map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
     let days = |from: NaiveDate| u32::try_from(to.signed_duration_since(from).num_days());
     match (days(from), days(whole_from)) {
         (Ok(days), Ok(of)) => Ok(Some(DaysOf { from, to, days, whole_from, of })),

@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn half_a_unit_goes_to_the_even_neighbour_on_both_sides_of_nothing() {
-        for (number, by, expected) in [(1, 2, 0), (3, 2, 2), (5, 2, 2), (7, 2, 4), (-1, 2, 0), (-3, 2, -2), (2, 3, 1), (1, 3, 0)] {
+        for (number, by, expected) in
+            [(1, 2, 0), (3, 2, 2), (5, 2, 2), (7, 2, 4), (-1, 2, 0), (-3, 2, -2), (2, 3, 1), (1, 3, 0)]
+        {
             assert_eq!(half_even(number, by), Some(expected), "{number}/{by}");
         }
         assert_eq!(half_even(1, 0), None);

@@ -74,9 +74,9 @@ impl CatchUp {
     /// # Errors
     /// A sentence with the words there are.
     pub fn parse(text: &str) -> Result<Self, String> {
-        [Self::Ask, Self::All, Self::Latest, Self::Forgive].into_iter().find(|word| word.as_str() == text).ok_or_else(|| {
-            "is not a value this field knows: write one of \"ask\", \"all\", \"latest\", \"forgive\"".to_owned()
-        })
+        [Self::Ask, Self::All, Self::Latest, Self::Forgive].into_iter().find(|word| word.as_str() == text).ok_or_else(
+            || "is not a value this field knows: write one of \"ask\", \"all\", \"latest\", \"forgive\"".to_owned(),
+        )
     }
 }
 
@@ -95,7 +95,8 @@ pub(crate) fn read(r: &mut Reader, schedule: &ScheduleSpec, in_parts: bool) -> O
         (None, None) => Some(None),
         (Some(text), None) => r.read("schedule.cycles", text, cycles(text)).map(|count| Some(Term::Cycles(count))),
         (None, Some(text)) => {
-            let time = Every::parse(text).map_err(|_| "is not a term: write a number and a unit, for example \"12 months\"");
+            let time =
+                Every::parse(text).map_err(|_| "is not a term: write a number and a unit, for example \"12 months\"");
             r.read("schedule.term", text, time).map(|time| Some(Term::Time(time)))
         }
         (Some(_), Some(text)) => {

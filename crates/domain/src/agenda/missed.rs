@@ -50,7 +50,11 @@ pub(super) fn fates(
     let fate = |(place, cycle): (usize, &Cycle)| match plan.catch_up {
         CatchUp::Latest if missed(place, cycle) => skipped(),
         // Once something was missed, the newest cycle is forgiven too unless it is today's: the customer is not billed for the past.
-        CatchUp::Forgive if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.date < today)) => skipped(),
+        CatchUp::Forgive
+            if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.date < today)) =>
+        {
+            skipped()
+        }
         CatchUp::All | CatchUp::Latest | CatchUp::Forgive | CatchUp::Ask => Fate::Charged,
     };
     if plan.catch_up == CatchUp::Ask && count > 1 {

@@ -43,9 +43,8 @@ impl Plan {
     #[must_use]
     pub fn late_notices(&self, today: NaiveDate) -> Vec<(NaiveDate, u16, NaiveDate)> {
         let upcoming = self.notices.iter().filter(|(from, _)| *from > today);
-        let latest = |(from, days): &(NaiveDate, u16)| {
-            Some((*from, *days, from.checked_sub_days(Days::new(u64::from(*days)))?))
-        };
+        let latest =
+            |(from, days): &(NaiveDate, u16)| Some((*from, *days, from.checked_sub_days(Days::new(u64::from(*days)))?));
         upcoming.filter_map(latest).filter(|(_, _, latest)| *latest < today).collect()
     }
 
@@ -116,7 +115,8 @@ impl Plan {
         for (place, step) in amount.step.iter().enumerate() {
             let field = |name: &str| format!("amount.step.{place}.{name}");
             r.read_or(&field("applies"), step.applies.as_deref(), (), one_of(&[("next_renewal", ())]));
-            let notice = r.read_or(&field("notice"), step.notice.as_deref(), None, |text| days("notice", text).map(Some));
+            let notice =
+                r.read_or(&field("notice"), step.notice.as_deref(), None, |text| days("notice", text).map(Some));
             if let (Some(Some(days)), Ok(from)) = (notice, civil_date(&step.from)) {
                 notices.push((from, days));
             }
