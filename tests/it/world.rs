@@ -127,6 +127,8 @@ pub(crate) fn plan(id: &str, every: &str, zone: &str, charge_at: &str, price: &s
             every: every.to_owned(),
             time_zone: zone.to_owned(),
             charge_at: charge_at.to_owned(),
+            // The stories of downtime tell what is owed; those of the other rules say their own.
+            catch_up: Some("all".to_owned()),
             ..ScheduleSpec::default()
         },
         amount: AmountSpec { currency: "USD".to_owned(), value: Some(price.to_owned()), ..AmountSpec::default() },
