@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use domain::id::SubscriptionId;
-use domain::subscription::SubscriptionStatus;
+use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
@@ -113,6 +113,11 @@ const SHOW: &[Column] = &[
     Column::text("end_on"),
     Column::number("next_cycle"),
     Column::text("next_due_at"),
+    Column::number("quantity"),
+    Column::text("total"),
+    Column::number("installments"),
+    Column::text("paid_elsewhere"),
+    Column::text("attributes"),
     Column::text("method_standing"),
 ];
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
@@ -168,7 +173,18 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
         Cell::maybe(it.end_on, Cell::On),
         Cell::Number(it.next_cycle.into()),
         Cell::maybe(it.next_due_at, Cell::At),
+        Cell::maybe(it.terms.quantity, |quantity| Cell::Number(quantity.into())),
+        Cell::maybe(it.terms.total, |total| Cell::Text(total.plain())),
+        Cell::maybe(it.terms.installments, |count| Cell::Number(count.into())),
+        Cell::maybe(it.terms.paid_elsewhere, |paid| Cell::Text(paid.plain())),
+        Cell::maybe((!it.terms.attributes.is_empty()).then(|| attributes(it)), Cell::Text),
     ]
+}
+
+/// `age_band 21-29, rating_area R1`.
+fn attributes(subscription: &Subscription) -> String {
+    let named = subscription.terms.attributes.iter().map(|(name, value)| format!("{name} {value}"));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exit, Stop> {

@@ -7,6 +7,7 @@ mod captures;
 mod cli_book;
 mod cli_captures;
 mod cli_damage;
+mod cli_kinds;
 mod cli_plain;
 mod cli_refunds;
 mod cli_refusals;

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use crate::agenda::planned;
+use crate::agenda::cycles;
 use crate::calendar::{BusinessDays, tz_version};
 use crate::installments::{Installments, Remainder};
 use crate::money::Money;
@@ -78,13 +78,18 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
         this.charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
         tz_version()
     ));
-    match planned(plan, subscription, cycle)? {
+    match cycles(plan, subscription, cycle)?.next().transpose()? {
         None => steps.push("The subscription has ended before this date: nothing is charged.".to_owned()),
-        Some((charge, price)) => {
+        Some(planned) => {
             let reckoned = plan.reckon(&schedule, &this, subscription)?;
             how_it_is_reckoned(plan, subscription, &reckoned, this.date, &mut steps);
-            price?;
-            steps.extend(how_it_is_collected(plan, charge.amount));
+            match planned.price {
+                Err(why) if planned.out_of_bounds => steps.push(format!("{why}: a person must decide about it.")),
+                price => {
+                    price?;
+                    steps.extend(how_it_is_collected(plan, planned.amount));
+                }
+            }
         }
     }
     Ok(steps)

@@ -446,6 +446,9 @@ fn an_amount_outside_the_bounds_sets_that_cycle_aside_and_no_other() {
     assert!(matches!(&agenda.items[0].action, Action::ParkOutOfBounds { why }
         if why == "USD 553.00 is above USD 500.00, the maximum of plan p"));
     assert_eq!((agenda.advances[0].next_cycle, agenda.advances[0].status), (1, SubscriptionStatus::Active));
+    let told = explain(&plan(&bounded), &sub, 0).unwrap();
+    let expected = "USD 553.00 is above USD 500.00, the maximum of plan p: a person must decide about it.";
+    assert_eq!(told.last().unwrap(), expected);
     sub.terms.quantity = Some(6);
     assert_eq!(actions(&drawn(&plan(&bounded), &sub, "2027-01-01T13:00:00Z")), ["0 send"]);
     bounded.amount.value = some("0.00");
