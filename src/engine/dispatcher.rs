@@ -459,7 +459,7 @@ fn count(items: &[Item], report: &mut RunReport) {
             Action::Ask { .. } => report.unknown += 1,
             Action::SkipZero | Action::SkipMissed { .. } | Action::Cancel => report.skipped += 1,
             Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => {
-                report.parked += 1
+                report.parked += 1;
             }
             Action::Wait { .. } => report.waiting += 1,
             Action::Quarantine { .. } => report.quarantined += 1,

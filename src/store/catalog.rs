@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
@@ -89,8 +90,9 @@ fn spec_digest(spec: &str) -> String {
 impl DatabaseStore {
     pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
-        // Ascending versions: the last one of each id stays.
-        let plans = plan_version::Entity::find().order_by_asc(plan_version::Column::Version).all(&self.database).await;
+        // The version in force of each: a plan may hold a long price list, and an older one is only read to look back.
+        let newest = "version = (SELECT MAX(p.version) FROM plan_version p WHERE p.plan_id = plan_version.plan_id)";
+        let plans = plan_version::Entity::find().filter(Expr::cust(newest)).all(&self.database).await;
         for row in plans.map_err(store_error)? {
             let fail = |why: String| StoreError::Inconsistent {
                 table: "plan_version",

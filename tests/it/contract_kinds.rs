@@ -421,6 +421,10 @@ async fn no_statement_gets_past_the_total_on_postgresql() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "two transactions behind the store's back, and a real wait for a real lock"
+)]
 async fn two_transactions_at_once_do_not_share_what_is_left() {
     let Some(b) = bench(Backend::Postgres).await else { return };
     let (raw, first) = behind(&b).await;

@@ -39,11 +39,11 @@ async fn a_balance_is_paid_in_installments(backend: Backend) {
     });
     world.apply(&[copay]).await;
     let once = Behaviour::DeclinesThenPays { times: 1, code: sandbox::DeclineCode::InsufficientFunds };
-    let rows = [("a", Behaviour::Pays, None), ("b", once, None), ("c", Behaviour::Pays, Some(70_00))];
+    let rows = [("a", Behaviour::Pays, None), ("b", once, None), ("c", Behaviour::Pays, Some(7_000))];
     let rows = rows.into_iter().map(|(name, behaviour, elsewhere)| {
         let mut row = subscriber(name, "copay", "2027-01-15", card(behaviour, 1));
         let usd = |minor| Money::new(minor, Currency::USD);
-        row.terms = Terms { total: Some(usd(100_01)), paid_elsewhere: elsewhere.map(usd), ..Terms::default() };
+        row.terms = Terms { total: Some(usd(10_001)), paid_elsewhere: elsewhere.map(usd), ..Terms::default() };
         row
     });
     world.enrol(rows.collect()).await;

@@ -276,7 +276,8 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
+/// `now` decides what is due and what was missed, whether a look-up is too old to be trusted, and whether a card has expired or a
+/// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
