@@ -198,6 +198,8 @@ pub struct Resume {
     pub next_cycle: u32,
     /// When that falls due, UTC.
     pub next_due_at: Option<DateTime<Utc>>,
+    /// Missed cycles that fall due up to this instant, UTC, are charged: a person said so.
+    pub owed_until: Option<DateTime<Utc>>,
 }
 
 /// One batch of decisions: one transaction.

@@ -31,6 +31,8 @@ pub struct Model {
     pub updated_at: chrono::DateTime<chrono::Utc>,
     pub second_method_id: Option<Uuid>,
     pub second_method_kind: Option<String>,
+    pub terms: Option<String>,
+    pub owed_until: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 /// No relations: the store joins by hand, in batches.

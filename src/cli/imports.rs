@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::id::SubscriptionId;
+use domain::money::Money;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Problem, Stop, told};
@@ -189,8 +190,14 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
         let zone = |subscription: &Subscription| {
             subscription.zone.as_ref().map(|zone| zone.name().to_owned()).unwrap_or_default()
         };
+        let total = |subscription: &Subscription| subscription.terms.total.map(Money::plain).unwrap_or_default();
+        let parts = |subscription: &Subscription| {
+            subscription.terms.installments.map(|count| count.to_string()).unwrap_or_default()
+        };
         let fields = [
             ("plan", old.plan.to_string(), new.plan.to_string()),
+            ("total", total(old), total(new)),
+            ("installments", parts(old), parts(new)),
             ("start_on", old.start_on.to_string(), new.start_on.to_string()),
             ("anchor_day", day(old), day(new)),
             ("time_zone", zone(old), zone(new)),
@@ -230,6 +237,7 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
                 if old.method == new.method
                     && old.amount == new.amount
                     && old.end_on == new.end_on
+                    && old.terms == new.terms
                     && old.customer == new.customer =>
             {
                 imported.unchanged = imported.unchanged.saturating_add(1);

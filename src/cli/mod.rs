@@ -4,6 +4,7 @@
 
 mod captures;
 mod charges;
+mod decide;
 mod disputes;
 mod doctor;
 pub mod exit;
@@ -16,6 +17,7 @@ mod imports;
 mod migrate;
 mod output;
 mod plans;
+mod price_gaps;
 mod refunds;
 mod resolve;
 mod run;

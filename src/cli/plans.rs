@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use domain::mid_period::OnStart;
 use domain::plan::{Catalog, OnDay, Plan, PlanStatus, Price};
 
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, counted};
-use super::{Context, person};
+use super::{Context, person, price_gaps};
 use crate::app::App;
+use crate::clock::WallClock;
 use crate::files::{CatalogFiles, FileMistake, mistake_in_plan, read_catalog};
-use crate::ports::CatalogChange;
+use crate::ports::{CatalogChange, Clock as _};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Plans {
@@ -69,7 +71,13 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let rows: Vec<Vec<Cell>> =
         plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
-    context.printer.say(&format!("0 errors in {}.", counted(files.files, "file", "files")));
+    let warnings = price_gaps::late_notices(&files, WallClock.now().date_naive());
+    warnings.iter().for_each(|warning| context.printer.say(warning));
+    let also = match warnings.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning", "warnings")),
+    };
+    context.printer.say(&format!("0 errors{also} in {}.", counted(files.files, "file", "files")));
     Ok(Exit::Done)
 }
 
@@ -101,7 +109,16 @@ fn rhythm(plan: &Plan, field: &str) -> String {
         "schedule.every" => plan.every.to_string(),
         "schedule.on_day" => day(plan),
         "schedule.if_day_missing" => plan.if_day_missing.to_string(),
-        _ => counted(plan.free_first_days.into(), "day", "days"),
+        "schedule.free_first" => counted(plan.free_first_days.into(), "day", "days"),
+        "mid_period.on_start" => match plan.on_start {
+            OnStart::Free => "free".to_owned(),
+            OnStart::Full => "full".to_owned(),
+            OnStart::ProrateByDay => "prorate_by_day".to_owned(),
+        },
+        "kind" if plan.is_in_parts() => "installments".to_owned(),
+        "kind" => "recurring".to_owned(),
+        // The parts of a total, which have no short words: what stands in the file is at the mistake's place.
+        _ => "other".to_owned(),
     }
 }
 
@@ -134,6 +151,9 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             let policies: Vec<String> = known.policies.keys().map(ToString::to_string).collect();
             let files = read_catalog(dir, &policies)?;
             refuse_other_rhythms(dir, &known, &files, app).await?;
+            price_gaps::refuse(dir, &files, app).await?;
+            let warnings = price_gaps::late_notices(&files, app.clock.now().date_naive());
+            warnings.iter().for_each(|warning| context.printer.say(warning));
             let (count, left_out) = (counted(files.files, "file", "files"), left_out(&known, &files));
             let rows = if dry_run {
                 would_apply(&known, &files)
@@ -205,6 +225,8 @@ fn row(plan: &Plan, today: chrono::NaiveDate) -> Vec<Cell> {
             let said = if steps.len() > 1 { format!("{} dated steps", steps.len()) } else { "fixed".to_owned() };
             (Cell::maybe(now, |(_, money)| Cell::Money(*money)), said)
         }
+        Price::List(list) => (Cell::Empty, format!("list by {}", list.match_on().join(", "))),
+        Price::Installments(parts) => (Cell::maybe(parts.total, Cell::Money), "installments of the total".to_owned()),
     };
     let status = match plan.status {
         PlanStatus::Active => "active",

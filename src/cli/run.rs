@@ -89,9 +89,11 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::text(reason), Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
         Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
-        Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => {
-            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why))
-        }
+        Action::Wait { why }
+        | Action::Quarantine { why }
+        | Action::ParkNoMethod { why }
+        | Action::SkipMissed { why }
+        | Action::ParkOutOfBounds { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
         Action::Settle { order: _, attempt, key, amount: _ } => {
             (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
@@ -120,6 +122,8 @@ const fn settled(action: &Action) -> Option<Money> {
         Action::Send { .. }
         | Action::Ask { .. }
         | Action::SkipZero
+        | Action::SkipMissed { .. }
+        | Action::ParkOutOfBounds { .. }
         | Action::ParkNoMethod { .. }
         | Action::ParkWrongMethod
         | Action::Cancel

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use domain::id::SubscriptionId;
-use domain::subscription::SubscriptionStatus;
+use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
@@ -42,6 +42,7 @@ pub(super) enum Subscriptions {
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
         A quarantined subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
+        Where several cycles were missed and the plan asks (catch_up = \"ask\", the default), one of the flags is needed.\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
         11 database unavailable."
     )]
@@ -112,6 +113,11 @@ const SHOW: &[Column] = &[
     Column::text("end_on"),
     Column::number("next_cycle"),
     Column::text("next_due_at"),
+    Column::number("quantity"),
+    Column::text("total"),
+    Column::number("installments"),
+    Column::text("paid_elsewhere"),
+    Column::text("attributes"),
     Column::text("method_standing"),
 ];
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
@@ -167,7 +173,18 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
         Cell::maybe(it.end_on, Cell::On),
         Cell::Number(it.next_cycle.into()),
         Cell::maybe(it.next_due_at, Cell::At),
+        Cell::maybe(it.terms.quantity, |quantity| Cell::Number(quantity.into())),
+        Cell::maybe(it.terms.total, |total| Cell::Text(total.plain())),
+        Cell::maybe(it.terms.installments, |count| Cell::Number(count.into())),
+        Cell::maybe(it.terms.paid_elsewhere, |paid| Cell::Text(paid.plain())),
+        Cell::maybe((!it.terms.attributes.is_empty()).then(|| attributes(it)), Cell::Text),
     ]
+}
+
+/// `age_band 21-29, rating_area R1`.
+fn attributes(subscription: &Subscription) -> String {
+    let named = subscription.terms.attributes.iter().map(|(name, value)| format!("{name} {value}"));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exit, Stop> {
@@ -203,6 +220,15 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let missing = || format!("plan {} does not exist", row.plan);
                     let plan = catalog.plans.get(&row.plan).ok_or_else(missing);
                     let now = app.clock.now();
+                    // What nobody answers by a flag is not answered at all: a bill of several cycles is never sent by default.
+                    let open = plan.as_ref().ok().filter(|_| !from_today && !with_missed);
+                    let questions = open.map_or(Ok(0), |plan| domain::agenda::questions(plan, &row, now));
+                    if let Ok(missed @ 1..) = questions {
+                        let why =
+                            format!("{missed} cycles of subscription {id} were missed, and its plan asks a person");
+                        let mend = "say --with-missed to charge them, or --from-today not to";
+                        return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
+                    }
                     let goes_on = plan.and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
                     let (next_cycle, next_due_at) = goes_on.map_err(|why| {
                         Stop::because(
@@ -210,7 +236,8 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                             super::problem(why, "apply the plan that mends it, then resume again"),
                         )
                     })?;
-                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at };
+                    let owed_until = (!from_today).then_some(now);
+                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at, owed_until };
                     if !app.store.resume(&id, &from, &person(), now).await? {
                         let why = format!("subscription {id} is {}", row.status.as_str());
                         return Err(Stop::because(

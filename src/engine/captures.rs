@@ -180,6 +180,8 @@ impl Engine {
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
+                | Action::SkipMissed { .. }
+                | Action::ParkOutOfBounds { .. }
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Cancel

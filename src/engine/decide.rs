@@ -90,6 +90,14 @@ impl Desk<'_> {
                 quiet.skipped += 1;
                 Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None }))
             }
+            Action::SkipMissed { .. } => {
+                quiet.skipped += 1;
+                Ok(Some(NewCharge { charge: step(Event::Missed)?, intent: None }))
+            }
+            Action::ParkOutOfBounds { .. } => {
+                quiet.parked += 1;
+                Ok(Some(NewCharge { charge: step(Event::OutOfBounds)?, intent: None }))
+            }
             Action::ParkNoMethod { .. } => {
                 quiet.parked += 1;
                 Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None }))
@@ -152,6 +160,8 @@ impl Desk<'_> {
                 // Recorded beside this batch: an order has an amount and a body, and no attempt of its own.
                 Action::Settle { .. } => {}
                 Action::SkipZero
+                | Action::SkipMissed { .. }
+                | Action::ParkOutOfBounds { .. }
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Quarantine { .. } => {

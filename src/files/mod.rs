@@ -4,6 +4,7 @@
 //! goes through the whole input and names every mistake in one pass; none of them repeats text that looks like a card number.
 
 mod csv_rows;
+mod kinds;
 pub mod mistake;
 pub(crate) mod near;
 pub mod plans;
@@ -12,10 +13,13 @@ pub mod roster;
 pub mod roster_stream;
 mod sheet;
 mod syntax;
+pub mod tables;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 pub use mistake::FileMistake;
-pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_policy};
+pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
 pub use roster_stream::{RosterStream, Source};
+pub use tables::{Beside, tables_of};

@@ -3,10 +3,10 @@
 //! The columns are those of [`COLUMNS`]; the four of [`REPORT_COLUMNS`] may be there and are ignored, so that a report can be mended and
 //! handed in again. Everything is checked before anything is applied, which is the caller's business.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
-use domain::agenda::{enrol, planned};
+use domain::agenda::{cycles, enrol};
 use domain::cadence::{AnchorDay, Unit};
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
 use domain::money::Money;
@@ -18,6 +18,7 @@ use super::csv_rows::{MOST_FIELDS, Record, Records};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
+use super::terms;
 
 /// Largest roster, in bytes.
 pub const LARGEST_ROSTER: usize = 64 * 1024 * 1024;
@@ -26,8 +27,9 @@ pub const MOST_ROWS: usize = 2_000_000;
 /// Longest field, in bytes.
 pub const LONGEST_FIELD: usize = 4 * 1024;
 
-/// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
-pub const COLUMNS: [&str; 17] = [
+/// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`. To
+/// them come the attributes that price lists of the catalog are matched on.
+pub const COLUMNS: [&str; 21] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -45,6 +47,10 @@ pub const COLUMNS: [&str; 17] = [
     "consent_channel",
     "second_payment_method_id",
     "second_method_kind",
+    "quantity",
+    "total",
+    "installments",
+    "paid_elsewhere",
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -177,7 +183,8 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
         roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", "the file is empty", mend));
         return roster;
     };
-    let go_on = check_header(label, &header, &mut roster.file_mistakes);
+    let attributes = terms::attributes(context.catalog);
+    let go_on = check_header(label, &header, &attributes, &mut roster.file_mistakes);
     roster.headers = header.fields.iter().map(|name| kept(name)).collect();
     if !go_on {
         return roster;
@@ -259,7 +266,7 @@ pub(super) fn read_row(
     Row { columns, record, context, consents_by, mistakes: Vec::new() }.read(header, earlier)
 }
 
-fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
+pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
     if bytes.len() > LARGEST_ROSTER {
         let mend = "split it into several files";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 64 MiB", mend)));
@@ -286,7 +293,12 @@ pub(super) fn is_wide(bytes: &[u8]) -> bool {
 }
 
 /// Checks the header; `false` when the rows below it cannot be read at all.
-pub(super) fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
+pub(super) fn check_header(
+    label: &str,
+    header: &Record,
+    attributes: &BTreeSet<&str>,
+    mistakes: &mut Vec<FileMistake>,
+) -> bool {
     let line = header.line;
     let separators = [
         (';', "semicolon_separated", "semicolons"),
@@ -313,7 +325,7 @@ pub(super) fn check_header(label: &str, header: &Record, mistakes: &mut Vec<File
         mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "too_many_columns", message, mend) });
         return false;
     }
-    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS);
+    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS).chain(attributes.iter().copied());
     // What a column is, or is meant to be, so that it is not called missing too.
     let mut meant: Vec<&str> = Vec::new();
     let restyled: Vec<usize> = (0..header.fields.len()).filter(|place| restyled(header, *place).is_some()).collect();
@@ -430,16 +442,22 @@ struct Named {
     named: bool,
 }
 
-struct Row<'r, 'a> {
+pub(super) struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
-    context: &'r RosterContext<'a>,
+    pub(super) context: &'r RosterContext<'a>,
     consents_by: DateTime<Utc>,
     mistakes: Vec<RowMistake>,
 }
 
 impl<'a> Row<'_, 'a> {
-    fn note(&mut self, column: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn note(
+        &mut self,
+        column: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let place = self.columns.get(column);
         let value =
             place.and_then(|place| self.record.fields.get(*place)).map(|field| shown(field)).unwrap_or_default();
@@ -464,7 +482,7 @@ impl<'a> Row<'_, 'a> {
     }
 
     /// A sentence of the domain about a column.
-    fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
+    pub(super) fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
         let (mut message, mend) = halves(sentence);
         if message.starts_with("is ") || message.starts_with("has ") {
             message = format!("{column} {message}");
@@ -524,6 +542,7 @@ impl<'a> Row<'_, 'a> {
         let anchor_day = self.anchor_day(plan);
         let zone = self.value("time_zone", near::zone, "time_zone_invalid");
         let amount = self.amount(plan);
+        let terms = self.terms(plan);
         if !self.mistakes.is_empty() || !usable {
             return Err(self.mistakes);
         }
@@ -542,6 +561,8 @@ impl<'a> Row<'_, 'a> {
             zone,
             amount,
             end_on,
+            terms,
+            owed_until: None,
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
@@ -554,8 +575,16 @@ impl<'a> Row<'_, 'a> {
             Ok((cycle, Some(due_at))) => {
                 subscription.next_cycle = cycle;
                 subscription.next_due_at = Some(due_at);
-                let price = planned(plan, &subscription, cycle).ok().flatten().map(|(_, price)| price);
+                // An amount outside the plan's bounds is no mistake of the row: that cycle waits for a person when it falls due.
+                let first = cycles(plan, &subscription, cycle).ok().and_then(|mut cycles| cycles.next()?.ok());
+                let price = first.filter(|first| !first.out_of_bounds).map(|first| first.price);
                 if let Some(Err(sentence)) = price {
+                    if let Some(first) = plan.attributes().first() {
+                        let mend =
+                            "add a row to the plan's price list, or correct what the subscription says of itself";
+                        self.note(first, "price_gap", sentence, mend);
+                        return Err(self.mistakes);
+                    }
                     let mend = "correct the plan's prices, or start the subscription later";
                     self.note("plan", "no_price", sentence, mend);
                     return Err(self.mistakes);
@@ -585,7 +614,7 @@ impl<'a> Row<'_, 'a> {
         (!field.is_empty()).then_some(field)
     }
 
-    fn is_blank(&self, column: &str) -> bool {
+    pub(super) fn is_blank(&self, column: &str) -> bool {
         self.raw(column).is_none()
     }
 
@@ -625,7 +654,17 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
-    fn value<T>(&mut self, column: &str, parse: impl Fn(&str) -> Result<T, String>, code: &'static str) -> Option<T> {
+    /// Is something wrong in one of these columns?
+    pub(super) fn has_mistake_in(&self, columns: &[&str]) -> bool {
+        self.mistakes.iter().any(|mistake| columns.contains(&mistake.column.as_str()))
+    }
+
+    pub(super) fn value<T>(
+        &mut self,
+        column: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        code: &'static str,
+    ) -> Option<T> {
         let text = self.field(column)?;
         match parse(&text) {
             Ok(value) => Some(value),
@@ -920,12 +959,17 @@ impl<'a> Row<'_, 'a> {
                 }
                 None
             }
-            (Price::Steps(_), Some(_)) => {
+            (Price::Installments(_), Some(_)) => {
+                let message = format!("the plan {} collects a total in installments", plan.id);
+                self.note("amount", "amount_not_allowed", message, "leave amount empty, and write total");
+                None
+            }
+            (Price::Steps(_) | Price::List(_), Some(_)) => {
                 let message = format!("the plan {} has a price of its own", plan.id);
                 self.note("amount", "amount_not_allowed", message, "leave amount empty");
                 None
             }
-            (Price::Steps(_), None) => None,
+            (Price::Steps(_) | Price::List(_) | Price::Installments(_), None) => None,
         }
     }
 }
@@ -948,7 +992,7 @@ fn iso_date(text: &str) -> Option<NaiveDate> {
 }
 
 /// The date that was probably there before a spreadsheet changed it, and how it was read. Of the years that have four digits only.
-fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
+pub(super) fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
     likely_date(text).filter(|(date, _)| (1900..=9999).contains(&date.year()))
 }
 

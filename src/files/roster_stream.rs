@@ -19,6 +19,7 @@ use super::plans::not_utf8;
 use super::roster::{
     Earlier, MOST_ROWS, NEEDED, RosterContext, RowMistake, check_header, is_wide, read_row, starts_a_formula,
 };
+use super::terms;
 
 /// Longest record, in bytes: far longer than seventeen fields of the longest kind.
 const LONGEST_RECORD: usize = 1024 * 1024;
@@ -235,7 +236,7 @@ impl<'s> RosterStream<'s> {
             return Err(vec![FileMistake::of_file(label, "empty_file", "the file is empty", mend)]);
         };
         let mut mistakes = Vec::new();
-        if !check_header(label, &header, &mut mistakes) {
+        if !check_header(label, &header, &terms::attributes(context.catalog), &mut mistakes) {
             return Err(mistakes);
         }
         // A row of a roster has sixty bytes at least.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
@@ -48,6 +49,7 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_at", Kind::Time),
     ("s_second_method_id", Kind::Uuid),
     ("s_second_method_kind", Kind::Text),
+    ("s_terms", Kind::Text),
 ];
 
 /// A subscription's texts, ready for a batch.
@@ -55,6 +57,7 @@ struct Written {
     customer: String,
     consent: Option<String>,
     anchor_day: Option<String>,
+    terms: Option<String>,
 }
 
 fn written(row: &Subscription) -> Result<Written, StoreError> {
@@ -67,6 +70,7 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
         customer: json("customer", serde_json::to_string(&row.customer))?,
         consent: consent.map(|consent| json("consent", serde_json::to_string(&consent))).transpose()?,
         anchor_day: row.anchor_day.map(|day| day.to_string()),
+        terms: (!row.terms.is_empty()).then(|| json("terms", serde_json::to_string(&row.terms))).transpose()?,
     })
 }
 
@@ -77,6 +81,7 @@ fn same_terms(a: &Subscription, b: &Subscription) -> bool {
         && a.second_method == b.second_method
         && a.amount == b.amount
         && a.end_on == b.end_on
+        && a.terms == b.terms
 }
 
 fn spec_digest(spec: &str) -> String {
@@ -86,8 +91,9 @@ fn spec_digest(spec: &str) -> String {
 impl DatabaseStore {
     pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
-        // Ascending versions: the last one of each id stays.
-        let plans = plan_version::Entity::find().order_by_asc(plan_version::Column::Version).all(&self.database).await;
+        // The version in force of each: a plan may hold a long price list, and an older one is only read to look back.
+        let newest = "version = (SELECT MAX(p.version) FROM plan_version p WHERE p.plan_id = plan_version.plan_id)";
+        let plans = plan_version::Entity::find().filter(Expr::cust(newest)).all(&self.database).await;
         for row in plans.map_err(store_error)? {
             let fail = |why: String| StoreError::Inconsistent {
                 table: "plan_version",
@@ -278,6 +284,7 @@ impl DatabaseStore {
                     Val::time(at),
                     Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
                     Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
+                    Val::Text(text.terms.as_deref()),
                 ]);
             }
             batches.push(bulk);
@@ -290,14 +297,15 @@ impl DatabaseStore {
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
              time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-             second_method_id, second_method_kind) \
+             second_method_id, second_method_kind, terms) \
              SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
              s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-             s_second_method_id, s_second_method_kind FROM v WHERE true \
+             s_second_method_id, s_second_method_kind, s_terms FROM v WHERE true \
              ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
-             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind";
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms";
+        let totals = self.totals_of(rows).await?;
         let detail = format!("{} rows", rows.len());
         let mut marked = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
@@ -307,12 +315,13 @@ impl DatabaseStore {
             }
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, detail, marked, imported) = (&batches, &detail, &marked, &imported);
+        let (batches, totals, detail, marked, imported) = (&batches, &totals, &detail, &marked, &imported);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
                 }
+                self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
@@ -360,15 +369,16 @@ impl DatabaseStore {
     ) -> Result<bool, StoreError> {
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                let values: [Value; 5] = [
+                let values: [Value; 6] = [
                     id.as_str().into(),
                     i64::from(from.from_cycle).into(),
                     i64::from(from.next_cycle).into(),
                     from.next_due_at.map(whole).into(),
                     at.into(),
+                    from.owed_until.map(whole).into(),
                 ];
                 let sql = "UPDATE subscription SET status = 'active', note = NULL, next_cycle = $3, next_due_at = $4, \
-                           leased_until = NULL, fence = fence + 1, updated_at = $5 \
+                           leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {

@@ -12,7 +12,7 @@ use domain::id::ChargeId;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, installments, store_error};
 use crate::ports::{
     Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
 };
@@ -26,6 +26,7 @@ const ADVANCES: &[(&str, Kind)] = &[
     ("s_status", Kind::Text),
     ("s_note", Kind::Text),
     ("s_at", Kind::Time),
+    ("s_takes", Kind::Int),
 ];
 
 /// What a charge is, beside [`CHARGE_STATE`], where it stands.
@@ -113,6 +114,7 @@ impl DatabaseStore {
             return Ok(Committed::HoldsChanged);
         }
         let advanced = self.advance(on, batch).await?;
+        self.set_overdrawn_aside(on, batch, &advanced).await?;
         let new: Vec<&NewCharge> =
             batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
         let inserted = self.insert_charges(on, &new, batch).await?;
@@ -164,6 +166,7 @@ impl DatabaseStore {
     async fn advance<'b>(&self, on: &DatabaseTransaction, batch: &'b IntentBatch) -> Result<BTreeSet<&'b str>, DbErr> {
         let mut rows = Bulk::new(ADVANCES);
         let at = whole(batch.at);
+        let takes = installments::takes(&batch.new);
         for claimed in &batch.advances {
             let advance = &claimed.value;
             rows.push(&[
@@ -175,11 +178,14 @@ impl DatabaseStore {
                 Val::text(advance.status.as_str()),
                 Val::Text(advance.note.as_deref()),
                 Val::time(at),
+                Val::int(takes.get(advance.subscription.as_str()).copied().unwrap_or_default()),
             ]);
         }
         let sql = "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
              note = v.s_note, leased_until = NULL, updated_at = v.s_at FROM v \
-             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' RETURNING id";
+             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.s_id \
+             AND t.taken_minor + v.s_takes > t.total_minor) RETURNING id";
         let found = self.ids::<String>(on, sql, &rows).await?;
         let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
         Ok(batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(id)).collect())

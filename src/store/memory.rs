@@ -2,6 +2,7 @@
 
 mod brakes;
 mod captures;
+mod installments;
 mod people;
 mod refunds;
 mod wallet;
@@ -20,6 +21,7 @@ use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
+use super::installments::{OVERDRAWN, takes};
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
@@ -230,6 +232,7 @@ impl Store for MemoryStore {
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         let mut book = self.book();
         let book = &mut *book;
+        book.keeps_totals(rows)?;
         let mut imported = Imported::default();
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
@@ -243,13 +246,21 @@ impl Store for MemoryStore {
                 }
                 Some(old) => {
                     let terms = |s: &Subscription| {
-                        (s.customer.clone(), s.method.clone(), s.second_method.clone(), s.amount, s.end_on)
+                        (
+                            s.customer.clone(),
+                            s.method.clone(),
+                            s.second_method.clone(),
+                            s.amount,
+                            s.end_on,
+                            s.terms.clone(),
+                        )
                     };
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
                         let value = &mut old.value;
-                        (value.customer, value.method, value.second_method, value.amount, value.end_on) = terms(row);
+                        (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
+                            terms(row);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
@@ -336,6 +347,7 @@ impl Store for MemoryStore {
         row.value.status = SubscriptionStatus::Active;
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
+        row.value.owed_until = from.owed_until.map(whole);
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
@@ -464,7 +476,10 @@ impl Store for MemoryStore {
         let mut intents = Vec::new();
         let mut lost = 0;
         let mut advanced = BTreeSet::new();
+        let takes = takes(&batch.new);
         for Claimed { value: advance, fence } in &batch.advances {
+            let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
+            let overdraws = takes > 0 && book.overdraws(&advance.subscription, takes);
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
                 row.fence == *fence
                     && row.value.next_cycle == advance.from_cycle
@@ -474,6 +489,14 @@ impl Store for MemoryStore {
                 lost += 1;
                 continue;
             };
+            if overdraws {
+                row.value.status = SubscriptionStatus::Quarantined;
+                row.value.next_due_at = None;
+                row.note = Some(OVERDRAWN.to_owned());
+                row.leased_until = None;
+                lost += 1;
+                continue;
+            }
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;

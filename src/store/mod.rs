@@ -14,6 +14,7 @@ mod connect;
 mod damage;
 mod dispute;
 mod failure;
+mod installments;
 mod memory;
 mod pages;
 mod people;

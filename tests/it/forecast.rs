@@ -133,6 +133,7 @@ fn spec(n: usize, its: &APlan) -> PlanSpec {
         .map(|(cents, from)| StepSpec {
             from: (begin().date_naive() + TimeDelta::days(*from)).to_string(),
             value: format!("{}.{:02}", cents / 100, cents % 100),
+            ..StepSpec::default()
         })
         .collect();
     spec.collect.dunning = some(["standard", "keep", "cut"][its.policy]);

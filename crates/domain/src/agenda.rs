@@ -17,10 +17,13 @@ use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
+use missed::Fate;
 
 mod cycles;
+mod missed;
 
 pub use cycles::{Cycle, Cycles, cycles};
+pub use missed::questions;
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -183,6 +186,16 @@ pub enum Action {
     },
     /// Record that nothing is to be paid for this cycle.
     SkipZero,
+    /// Record that the cycle was missed and is not charged.
+    SkipMissed {
+        /// By which rule, as a sentence part.
+        why: String,
+    },
+    /// Record that the amount is outside the plan's bounds: a person decides.
+    ParkOutOfBounds {
+        /// Which bound, as a sentence part.
+        why: String,
+    },
     /// Record that there is nothing to charge it to.
     ParkNoMethod {
         /// Why not, as a sentence part.
@@ -223,6 +236,8 @@ impl Action {
             Self::Send { .. } => "send",
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
+            Self::SkipMissed { .. } => "skip_missed",
+            Self::ParkOutOfBounds { .. } => "park_out_of_bounds",
             Self::ParkNoMethod { .. } => "park_no_method",
             Self::ParkWrongMethod => "park_wrong_method",
             Self::Settle { order: OrderKind::Capture, .. } => "capture",
@@ -276,7 +291,8 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
+/// `now` decides what is due and what was missed, whether a look-up is too old to be trusted, and whether a card has expired or a
+/// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
@@ -414,7 +430,8 @@ fn catch_up(
     let plan = plan
         .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
     let mut next_cycle = subscription.next_cycle;
-    let mut missed = 0_u32;
+    let mut due = Vec::new();
+    let mut goes_on = None;
     let method = subscription.method.as_ref().map(|method| method.id);
     let dead = |method| match instrument(book, Some(plan), subscription, method, now) {
         Charging::NoMethod(why) => Some(why),
@@ -432,27 +449,44 @@ fn catch_up(
     };
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
         let planned = planned?;
-        let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
-        if charge.due_at > now {
-            return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
+        let (cycle, due_at) = (planned.occurrence.index, planned.occurrence.charge_at);
+        if due_at > now {
+            goes_on = Some((cycle, due_at));
+            break;
         }
         // The stored instant is a cache of the civil intent: hours or a bank holiday may move, not weeks.
-        let moved = subscription.next_due_at.map(|cached| charge.due_at.signed_duration_since(cached).abs());
+        let moved = subscription.next_due_at.map(|cached| due_at.signed_duration_since(cached).abs());
         if cycle == subscription.next_cycle && moved.is_some_and(|moved| moved > MOVED_MAX) {
             return Err(format!(
                 "cycle {cycle} was scheduled for {} and the plan now says {}: the plan's rhythm changed under a running \
                  subscription, a person must say which cycles to charge",
                 subscription.next_due_at.map(|at| at.date_naive().to_string()).unwrap_or_default(),
-                charge.due_at.date_naive()
+                due_at.date_naive()
             ));
         }
-        missed = missed.saturating_add(1);
-        if missed > CATCH_UP_MAX {
+        due.push(planned);
+        if u32::try_from(due.len()).map_or(true, |due| due > CATCH_UP_MAX) {
             return Err(format!(
                 "more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"
             ));
         }
-        planned.price?;
+    }
+    let fates = missed::fates(plan, subscription, &due, now)?;
+    for (planned, fate) in due.into_iter().zip(fates) {
+        let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
+        next_cycle = cycle.saturating_add(1);
+        let kept_back = match (fate, planned.price) {
+            (Fate::Skipped(why), _) => Some(Action::SkipMissed { why }),
+            (Fate::Charged, Err(why)) if planned.out_of_bounds => Some(Action::ParkOutOfBounds { why }),
+            (Fate::Charged, price) => {
+                price?;
+                None
+            }
+        };
+        if let Some(action) = kept_back {
+            items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
+            continue;
+        }
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
         let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
         let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
@@ -476,9 +510,11 @@ fn catch_up(
             }
         };
         items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
-        next_cycle = cycle.saturating_add(1);
     }
-    Ok(advance(next_cycle, None, SubscriptionStatus::Ended))
+    Ok(match goes_on {
+        Some((cycle, due_at)) => advance(cycle, Some(due_at), SubscriptionStatus::Active),
+        None => advance(next_cycle, None, SubscriptionStatus::Ended),
+    })
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -508,7 +544,7 @@ pub fn enrol(
 ) -> Result<(u32, Option<DateTime<Utc>>), String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
-    let cycle = schedule.cadence.index_on_or_after(today).map_err(|error| error.to_string())?;
+    let cycle = plan.index_on_or_after(&schedule, today).map_err(|error| error.to_string())?;
     let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
     Ok((cycle, due_at))
 }
@@ -695,7 +731,11 @@ impl Digest {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());
                 }
-                Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => self.text(why),
+                Action::Wait { why }
+                | Action::Quarantine { why }
+                | Action::ParkNoMethod { why }
+                | Action::SkipMissed { why }
+                | Action::ParkOutOfBounds { why } => self.text(why),
                 Action::Settle { order: _, attempt, key, amount } => {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());

@@ -84,6 +84,10 @@ pub enum SkipWhy {
     Cancelled,
     /// What was set aside went back uncaptured, and the plan asks for nothing more.
     HoldExpired,
+    /// The cycle was missed, and the plan's catch-up rule does not charge it.
+    Missed,
+    /// A person decided that the cycle is not charged.
+    Person,
 }
 
 impl SkipWhy {
@@ -94,13 +98,18 @@ impl SkipWhy {
             Self::ZeroAmount => "zero_amount",
             Self::Cancelled => "cancelled",
             Self::HoldExpired => "hold_expired",
+            Self::Missed => "missed",
+            Self::Person => "person",
         }
     }
+
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 5] = [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Missed, Self::Person];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired].into_iter().find(|why| why.as_str() == text)
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -124,6 +133,8 @@ pub enum ParkWhy {
     WrongMethod,
     /// What was set aside went back uncaptured. No money moved.
     HoldExpired,
+    /// The amount lies outside the plan's minimum and maximum. No money moved.
+    OutOfBounds,
 }
 
 impl ParkWhy {
@@ -139,11 +150,12 @@ impl ParkWhy {
             Self::DamagedInDoubt => "damaged_in_doubt",
             Self::WrongMethod => "wrong_method",
             Self::HoldExpired => "hold_expired",
+            Self::OutOfBounds => "out_of_bounds",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OutcomeUnknown,
         Self::Mismatch,
         Self::Rejected,
@@ -152,6 +164,7 @@ impl ParkWhy {
         Self::DamagedInDoubt,
         Self::WrongMethod,
         Self::HoldExpired,
+        Self::OutOfBounds,
     ];
 
     /// Reads the stored word.
@@ -353,7 +366,8 @@ impl State {
                 | ParkWhy::NoMethod
                 | ParkWhy::Damaged
                 | ParkWhy::WrongMethod
-                | ParkWhy::HoldExpired => "held",
+                | ParkWhy::HoldExpired
+                | ParkWhy::OutOfBounds => "held",
             },
         }
     }
@@ -495,6 +509,15 @@ pub enum Event {
     Cancel,
     /// The cycle's price is zero.
     NothingToPay,
+    /// The cycle was missed, and the plan's catch-up rule does not charge it.
+    Missed,
+    /// The cycle's amount lies outside the plan's minimum and maximum.
+    OutOfBounds,
+    /// A person decided about an amount outside the plan's bounds.
+    Decided {
+        /// It is charged all the same.
+        charge: bool,
+    },
     /// The subscription has no payment method.
     NoMethod,
     /// The subscription got a payment method.
@@ -551,6 +574,9 @@ impl Event {
             Self::Mismatch => "mismatch",
             Self::Cancel => "cancel",
             Self::NothingToPay => "nothing_to_pay",
+            Self::Missed => "missed",
+            Self::OutOfBounds => "out_of_bounds",
+            Self::Decided { .. } => "decided",
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
             Self::Hint { .. } => "hint",
@@ -569,6 +595,8 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "send", &["sending"]),
     ("planned", "cancel", &["skipped"]),
     ("planned", "nothing_to_pay", &["skipped"]),
+    ("planned", "missed", &["skipped"]),
+    ("planned", "out_of_bounds", &["parked"]),
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
     ("due", "cancel", &["skipped"]),
@@ -604,6 +632,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
     ("parked", "method_found", &["due"]),
+    ("parked", "decided", &["due", "skipped"]),
     ("due", "hint", &["unknown"]),
     ("unknown", "hint", &["unknown"]),
     ("settling", "hint", &["settling"]),
@@ -756,6 +785,9 @@ impl Charge {
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
+                | Event::Missed
+                | Event::OutOfBounds
+                | Event::Decided { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Hint { .. }
@@ -783,6 +815,8 @@ impl Charge {
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
+            Event::Missed => Ok(State::Skipped { why: SkipWhy::Missed, at }),
+            Event::OutOfBounds => Ok(State::Parked { why: ParkWhy::OutOfBounds, since: at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
             Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
@@ -796,6 +830,7 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::MethodFound
+            | Event::Decided { .. }
             | Event::Hint { .. }
             | Event::Judged { .. }
             | Event::Authorized { .. }
@@ -840,6 +875,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::Missed
+            | Event::OutOfBounds
+            | Event::Decided { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -888,6 +926,9 @@ impl Charge {
             Event::Send { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::Missed
+            | Event::OutOfBounds
+            | Event::Decided { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -941,6 +982,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::Missed
+            | Event::OutOfBounds
+            | Event::Decided { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -980,6 +1024,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::Missed
+            | Event::OutOfBounds
+            | Event::Decided { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -1048,6 +1095,9 @@ impl Charge {
                 | Event::Mismatch
                 | Event::Cancel
                 | Event::NothingToPay
+                | Event::Missed
+                | Event::OutOfBounds
+                | Event::Decided { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Judged { .. }
@@ -1072,9 +1122,12 @@ impl Charge {
     ) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
-            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged | ParkWhy::WrongMethod | ParkWhy::HoldExpired => {
-                false
-            }
+            ParkWhy::Rejected
+            | ParkWhy::NoMethod
+            | ParkWhy::Damaged
+            | ParkWhy::WrongMethod
+            | ParkWhy::HoldExpired
+            | ParkWhy::OutOfBounds => false,
         };
         match event {
             Event::Succeeded { amount, returnable } if sent => Ok(self.paid_or_parked(amount, returnable, at, limits)),
@@ -1086,11 +1139,22 @@ impl Charge {
             Event::Hint { .. } if why == ParkWhy::OutcomeUnknown => Ok(self.ask_again(at, limits)),
             // What went back uncaptured was not paid, whatever a person says.
             Event::Judged { paid: true }
-                if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired) =>
+                if !matches!(
+                    why,
+                    ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired | ParkWhy::OutOfBounds
+                ) =>
             {
                 Ok(State::paid(at, self.amount))
             }
-            Event::Judged { paid: false } if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
+            Event::Decided { charge: true } if why == ParkWhy::OutOfBounds => {
+                Ok(State::Due { next_at: at, doubt: false })
+            }
+            Event::Decided { charge: false } if why == ParkWhy::OutOfBounds => {
+                Ok(State::Skipped { why: SkipWhy::Person, at })
+            }
+            Event::Judged { paid: false }
+                if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::OutOfBounds) =>
+            {
                 Ok(State::Failed {
                     class: DeclineClass::Unclassified,
                     code: "judged_not_paid".to_owned(),
@@ -1111,6 +1175,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::Missed
+            | Event::OutOfBounds
+            | Event::Decided { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -1251,6 +1318,12 @@ impl Charge {
             State::Skipped { why: SkipWhy::HoldExpired, .. } => {
                 "Skipped by rule: what was set aside went back uncaptured.".to_owned()
             }
+            State::Skipped { why: SkipWhy::Missed, .. } => {
+                "Skipped by rule: it was missed, and the plan does not catch up on it.".to_owned()
+            }
+            State::Skipped { why: SkipWhy::Person, .. } => {
+                "Skipped: a person decided that it is not charged.".to_owned()
+            }
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1277,6 +1350,9 @@ impl Charge {
                 }
                 ParkWhy::HoldExpired => {
                     "What was set aside went back uncaptured. A person must say what follows; no money moved.".to_owned()
+                }
+                ParkWhy::OutOfBounds => {
+                    "The amount is outside the plan's minimum and maximum. A person must decide; no money moved.".to_owned()
                 }
             },
         }
@@ -1395,6 +1471,10 @@ mod tests {
             Event::Send { attempt: 2 },
             Event::Send { attempt: 3 },
             Event::NothingToPay,
+            Event::Missed,
+            Event::OutOfBounds,
+            Event::Decided { charge: true },
+            Event::Decided { charge: false },
             Event::NoMethod,
             Event::MethodFound,
             Event::Judged { paid: true },

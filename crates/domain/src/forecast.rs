@@ -264,15 +264,25 @@ impl<'a> Forecaster<'a> {
             if cycle.occurrence.date > self.given.until {
                 return None;
             }
-            if let Err(why) = cycle.price {
-                return Some(why);
+            let waits = cycle.out_of_bounds;
+            if let (Err(why), false) = (&cycle.price, waits) {
+                return Some(why.clone());
             }
             coming = walk.next();
             let (occurrence, amount) = (cycle.occurrence, cycle.amount);
             let mut risks = standing_risks(plan, &occurrence, coming.is_none());
-            let word = if amount.is_zero() { "skipped" } else { "planned" };
+            let word = match (amount.is_zero(), waits) {
+                (true, _) => "skipped",
+                (false, true) => "held",
+                (false, false) => "planned",
+            };
             let whole = [Piece { on: occurrence.date, ppm: WHOLE }];
             let pieces: &[Piece] = match self.given.scenario {
+                // A person decides about an amount outside the plan's bounds.
+                _ if waits => {
+                    risks = risks.with(Risk::Stuck);
+                    &[]
+                }
                 Scenario::AllPay | Scenario::Script(_) => &whole,
                 Scenario::Odds(odds) => {
                     let next = coming.as_ref().and_then(|next| next.as_ref().ok()).map(|next| next.occurrence.date);

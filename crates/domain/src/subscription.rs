@@ -9,6 +9,7 @@ use crate::cadence::AnchorDay;
 use crate::calendar::Zone;
 use crate::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
+use crate::terms::Terms;
 
 /// What kind of instrument a saved method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,6 +142,10 @@ pub struct Subscription {
     pub amount: Option<Money>,
     /// No cycle falls due after this civil date.
     pub end_on: Option<NaiveDate>,
+    /// What was agreed beyond the plan.
+    pub terms: Terms,
+    /// A person said that missed cycles are charged: those that fall due up to this instant, UTC.
+    pub owed_until: Option<DateTime<Utc>>,
     /// May it be charged?
     pub status: SubscriptionStatus,
     /// The cycle charged next. Cycle indexes only grow, by one; they are the identity of what was charged.
@@ -170,6 +175,8 @@ pub(crate) mod tests {
             zone: None,
             amount: None,
             end_on: None,
+            terms: Terms::default(),
+            owed_until: None,
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,

@@ -1,6 +1,7 @@
 //! The readers against tables of broken files, against random bytes, and against the book of the quickstart.
 
 mod collect;
+mod kinds;
 mod plans;
 mod roster;
 

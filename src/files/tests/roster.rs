@@ -310,12 +310,12 @@ fn broken_files_are_refused_at_their_place() {
         (wide(&format!("{good}\n{sub}")), "not_utf8@1:1"),
         (format!("{good}\n{sub}").encode_utf16().flat_map(u16::to_be_bytes).collect(), "not_utf8@1:1"),
         (b"plan,caf\xe9\n".to_vec(), "not_utf8@1:9"),
-        (format!("{good},note\n{sub},x").into_bytes(), "unknown_column@1:234"),
-        (format!("{good},\n{sub},").into_bytes(), "unknown_column@1:234"),
+        (format!("{good},note\n{sub},x").into_bytes(), "unknown_column@1:277"),
+        (format!("{good},\n{sub},").into_bytes(), "unknown_column@1:277"),
         (format!("Plan,{good}\nx,{sub}").into_bytes(), "unknown_column@1:1"),
         (format!("plan,{good}\nmonthly,{sub}").into_bytes(), "duplicate_column@1:22"),
-        (format!("{good},patient_name\n{sub},x").into_bytes(), "personal_data@1:234"),
-        (format!("{good},4242424242424242\n{sub},x").into_bytes(), "card_number@1:234"),
+        (format!("{good},patient_name\n{sub},x").into_bytes(), "personal_data@1:277"),
+        (format!("{good},4242424242424242\n{sub},x").into_bytes(), "card_number@1:277"),
         (format!("{good},\"a\"b\n{sub},x").into_bytes(), "header_quote@1:1"),
         (b"plan,start_on,customer_reference\nmonthly,2027-01-01,C".to_vec(), "missing_column@1:1"),
         (b"subscription_id,plan,start_on\ns,monthly,2027-01-01".to_vec(), "missing_column@1:1"),
@@ -441,8 +441,8 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
     assert!(!String::from_utf8_lossy(&report).contains("4242"));
     let table = cells(&report);
     assert_eq!(table[0], [COLUMNS.as_slice(), REPORT_COLUMNS.as_slice()].concat());
-    assert!(table.iter().all(|row| row.len() == 21));
-    let status: Vec<(&str, &str)> = table[1..].iter().map(|row| (row[17].as_str(), row[18].as_str())).collect();
+    assert!(table.iter().all(|row| row.len() == 25));
+    let status: Vec<(&str, &str)> = table[1..].iter().map(|row| (row[21].as_str(), row[22].as_str())).collect();
     let expected = [
         ("ok", ""),
         ("error", "id_invalid | date_invalid"),
@@ -455,15 +455,15 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
     assert_eq!(table[2][0], "'=cmd()");
     assert_eq!(table[3][6], "(hidden)");
     assert_eq!(table[4][6], "C,\"4");
-    assert!(table[2][19].starts_with("subscription_id: "), "{}", table[2][19]);
-    assert!(table[2][20].contains(" | write year-month-day"), "{}", table[2][20]);
+    assert!(table[2][23].starts_with("subscription_id: "), "{}", table[2][23]);
+    assert!(table[2][24].contains(" | write year-month-day"), "{}", table[2][24]);
     // Once more, as it is: the report's columns are ignored, and written anew.
     let again = read(&report);
     assert_eq!(again.file_mistakes, Vec::new());
     assert_eq!(cells(&report_csv(&again))[0], table[0]);
     assert!(again.rows[0].outcome.is_ok() && again.rows[3].outcome.is_ok());
     let none = cells(&report_csv_as(&roster, false));
-    assert_eq!((none[1][17].as_str(), none[2][17].as_str()), ("not_applied", "error"));
+    assert_eq!((none[1][21].as_str(), none[2][21].as_str()), ("not_applied", "error"));
 }
 
 #[test]
@@ -471,8 +471,8 @@ fn good_rows_of_a_broken_file_are_not_applied() {
     let roster =
         read(format!("{},note\n{},x\n{},x\n", COLUMNS.join(","), row(&[]), row(&[("subscription_id", "a b")])));
     let table = cells(&report_csv(&roster));
-    assert_eq!(table[1][18..20], ["not_applied", "unknown_column"]);
-    assert_eq!(table[2][18..20], ["error", "id_invalid"]);
+    assert_eq!(table[1][22..24], ["not_applied", "unknown_column"]);
+    assert_eq!(table[2][22..24], ["error", "id_invalid"]);
 }
 
 #[test]

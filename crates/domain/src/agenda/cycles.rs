@@ -4,13 +4,12 @@
 
 use std::rc::Rc;
 
-use chrono::NaiveDate;
-
 use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, State, Tries};
 use crate::id::{ChargeId, Purpose};
 use crate::money::Money;
-use crate::plan::{Plan, chargeable};
+use crate::plan::Plan;
+use crate::reckoning::NotCharged;
 use crate::subscription::Subscription;
 
 /// One cycle as it is planned.
@@ -22,6 +21,8 @@ pub struct Cycle {
     pub amount: Money,
     /// Whether that can be charged, or why not, as a sentence.
     pub price: Result<(), String>,
+    /// That reason is the plan's minimum or maximum: this cycle waits for a person, and the others go on.
+    pub out_of_bounds: bool,
 }
 
 impl Cycle {
@@ -83,27 +84,18 @@ impl Cycles<'_> {
     }
 
     fn planned(&self, index: u32) -> Result<Option<Cycle>, String> {
-        let occurrence = match &self.days {
-            Some(days) => self.schedule.occurrence_by(days, index),
-            None => self.schedule.occurrence(index),
+        let (plan, subscription) = (self.plan, self.subscription);
+        let occurrence = plan.occurrence(&self.schedule, self.days.as_deref(), index);
+        let Some(occurrence) = occurrence.map_err(|error| error.to_string())? else {
+            return Ok(None);
         };
-        let occurrence = occurrence.map_err(|error| error.to_string())?;
-        if self.subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
+        if plan.is_over(subscription, index, occurrence.date) {
             return Ok(None);
         }
-        let plan = self.plan;
-        let (amount, price) = match plan.price_on(occurrence.date, self.subscription) {
-            Some(amount) if amount.currency() == plan.currency => (amount, chargeable(amount)),
-            Some(amount) => {
-                let wrong = format!("the agreed amount is in {}, the plan in {}", amount.currency(), plan.currency);
-                (amount, Err(wrong))
-            }
-            None => {
-                let missing = format!("plan {} has no price on {} for this subscription", plan.id, occurrence.date);
-                (Money::new(0, plan.currency), Err(missing))
-            }
-        };
-        Ok(Some(Cycle { occurrence, amount, price }))
+        let (amount, charged) = plan.amount_of(&self.schedule, &occurrence, subscription);
+        let out_of_bounds = matches!(charged, Err(NotCharged::OutOfBounds(_)));
+        let price = charged.map_err(|why| why.sentence().to_owned());
+        Ok(Some(Cycle { occurrence, amount, price, out_of_bounds }))
     }
 }
 
@@ -126,6 +118,8 @@ impl Iterator for Cycles<'_> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::NaiveDate;
+
     use super::*;
     use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
 
@@ -141,7 +135,7 @@ mod tests {
                 charge_at: "08:00".into(),
                 ..ScheduleSpec::default()
             },
-            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
             ..PlanSpec::default()
         };
         Plan::from_spec(&spec, 1).unwrap()

@@ -241,9 +241,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                     self.rest(&from, Risk::Stuck);
                     trouble = Some(why);
                 }
+                // Missed before the forecast begins, and not charged by the plan's own rule: nothing is to come of it.
+                Action::SkipMissed { .. } => {}
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
+                | Action::ParkOutOfBounds { .. }
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Settle { .. }
@@ -334,6 +337,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::SkipZero => (Event::NothingToPay, None),
             Action::ParkNoMethod { .. } => (Event::NoMethod, Some(self.no_method(subscription, now))),
             Action::ParkWrongMethod => (Event::WrongMethod, Some(Risk::WrongMethod)),
+            Action::ParkOutOfBounds { .. } => (Event::OutOfBounds, Some(Risk::Stuck)),
+            Action::SkipMissed { .. } => (Event::Missed, None),
             Action::Cancel => (Event::Cancel, None),
             // In flight on the moment of the forecast: the answer comes now.
             Action::Ask { .. } => return self.answer(subscription, one, now),
