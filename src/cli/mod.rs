@@ -2,6 +2,7 @@
 //!
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
+mod amend;
 mod captures;
 mod charges;
 mod disputes;

@@ -94,6 +94,9 @@ fn row(item: &Item) -> Vec<Cell> {
         Action::Settle { order: _, attempt, key, amount: _ } => {
             (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
+        Action::Skip(left_out) => {
+            (Cell::text(left_out.why.as_str()), Cell::Empty, Cell::Empty, Cell::text(&left_out.reason))
+        }
         Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
@@ -119,6 +122,7 @@ const fn settled(action: &Action) -> Option<Money> {
         Action::Send { .. }
         | Action::Ask { .. }
         | Action::SkipZero
+        | Action::Skip(_)
         | Action::ParkNoMethod { .. }
         | Action::ParkWrongMethod
         | Action::Cancel

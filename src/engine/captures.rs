@@ -180,6 +180,7 @@ impl Engine {
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
+                | Action::Skip(_)
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Cancel

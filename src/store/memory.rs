@@ -1,5 +1,6 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod amend;
 mod captures;
 
 mod people;
@@ -26,8 +27,8 @@ use super::wallet::Released;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, Listed, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume, Slice, Store,
-    StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume,
+    Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    /// Every credit and charge as it was made.
+    adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +93,12 @@ impl MemoryStore {
         // A panic inside a critical section aborts the process that uses this store; the map itself is whole.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is it charged on schedule, or paused with a day on which it goes on?
+fn goes_on_by_itself(row: &Subscription) -> bool {
+    row.status == SubscriptionStatus::Active
+        || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -234,6 +243,8 @@ impl Store for MemoryStore {
                     let mut value = row.clone();
                     value.next_due_at = value.next_due_at.map(whole);
                     let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    let open = row.value.amendments.open.iter().cloned();
+                    book.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
                     book.wallet.mark(std::iter::once(&row.value), whole(at));
                     book.subscriptions.insert(row.value.id.clone(), row);
                     imported.added += 1;
@@ -292,6 +303,7 @@ impl Store for MemoryStore {
         let Some(row) = book.subscriptions.get_mut(id) else { return Ok(None) };
         row.value.status = SubscriptionStatus::Cancelled;
         row.value.next_due_at = None;
+        row.value.amendments.resume_on = None;
         row.leased_until = None;
         row.fence += 1;
         row.note = Some(format!("cancelled by {by}"));
@@ -331,6 +343,7 @@ impl Store for MemoryStore {
         });
         let Some(row) = row else { return Ok(false) };
         row.value.status = SubscriptionStatus::Active;
+        row.value.amendments.resume_on = None;
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
         row.leased_until = None;
@@ -463,9 +476,7 @@ impl Store for MemoryStore {
         let mut advanced = BTreeSet::new();
         for Claimed { value: advance, fence } in &batch.advances {
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
-                row.fence == *fence
-                    && row.value.next_cycle == advance.from_cycle
-                    && row.value.status == SubscriptionStatus::Active
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
             });
             let Some(row) = row else {
                 lost += 1;
@@ -474,7 +485,10 @@ impl Store for MemoryStore {
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;
-            row.note.clone_from(&advance.note);
+            if advance.status != SubscriptionStatus::Paused {
+                row.value.amendments.resume_on = None;
+                row.note.clone_from(&advance.note);
+            }
             row.leased_until = None;
             advanced.insert(advance.subscription.clone());
         }
@@ -490,7 +504,10 @@ impl Store for MemoryStore {
                 attempts: Vec::new(),
                 history: Vec::new(),
             };
-            row.decided(new.intent.as_ref(), batch.at);
+            row.decided(&new, batch.at);
+            if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
+                amend::take(&mut row.value, &new);
+            }
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
         }
@@ -517,7 +534,7 @@ impl Store for MemoryStore {
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
-                row.decided(moved.new_attempt.as_ref(), batch.at);
+                row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -572,9 +589,10 @@ impl Store for MemoryStore {
                 let subscription = after.subscription.clone();
                 let note = format!("paused because charge {} failed for good", after.id);
                 if let Some(row) = book.subscriptions.get_mut(&subscription)
-                    && row.value.status == SubscriptionStatus::Active
+                    && goes_on_by_itself(&row.value)
                 {
                     row.value.status = SubscriptionStatus::Paused;
+                    row.value.amendments.resume_on = None;
                     row.value.next_due_at = None;
                     row.fence += 1;
                     row.note = Some(note);
@@ -709,9 +727,17 @@ impl ChargeRow {
         }
     }
 
-    fn decided(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>) {
+    fn decided(&mut self, new: &NewCharge, at: DateTime<Utc>) {
+        self.tell(new.intent.as_ref(), at, new.amended.reason.as_deref());
+        if let Some(detail) = super::commits::adjusted(&new.amended) {
+            self.history.push(entry(at, "autopay", "charge.adjusted", detail));
+        }
+    }
+
+    fn tell(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>, reason: Option<&str>) {
         let Some(intent) = intent else {
-            self.history.push(entry(at, "autopay", "charge.recorded", self.value.sentence()));
+            let detail = super::commits::recorded(&self.value, reason);
+            self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
         let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
+mod amend_journeys;
+mod amend_properties;
 mod architecture;
 mod captures;
+mod cli_amend;
 mod cli_book;
 mod cli_captures;
 mod cli_damage;
@@ -14,6 +17,7 @@ mod cli_support;
 mod cli_wallet;
 mod cli_webhooks;
 mod conformance;
+mod contract_amend;
 mod contract_captures;
 mod contract_damage;
 mod contract_refunds;

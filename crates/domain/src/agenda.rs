@@ -15,11 +15,14 @@ use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, Subscript
 use crate::money::Money;
 use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
-use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 
+mod amended;
 mod cycles;
 
+pub use amended::LeftOut;
+pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
@@ -168,6 +171,8 @@ pub enum Action {
     },
     /// Record that nothing is to be paid for this cycle.
     SkipZero,
+    /// Record that this cycle is left out.
+    Skip(LeftOut),
     /// Record that there is nothing to charge it to.
     ParkNoMethod {
         /// Why not, as a sentence part.
@@ -208,6 +213,7 @@ impl Action {
             Self::Send { .. } => "send",
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
+            Self::Skip(_) => "skip",
             Self::ParkNoMethod { .. } => "park_no_method",
             Self::ParkWrongMethod => "park_wrong_method",
             Self::Settle { order: OrderKind::Capture, .. } => "capture",
@@ -228,6 +234,9 @@ pub struct Item {
     pub cycle: u32,
     /// The charge before the action; absent when the row gives none (quarantine).
     pub charge: Option<Charge>,
+    /// What the cycle takes of which adjustment, where it is recorded for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub applied: Vec<Applied>,
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
@@ -248,6 +257,8 @@ pub struct Advance {
     pub status: SubscriptionStatus,
     /// The reason of a quarantine.
     pub note: Option<String>,
+    /// A pause ends with it.
+    pub resumes: bool,
 }
 
 /// What to do, in order, and how the subscriptions move on.
@@ -283,13 +294,16 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, subscription: &Subscription) -> O
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused => return Some("the subscription is paused".to_owned()),
+        SubscriptionStatus::Paused => {
+            let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
+            return Some(format!("the subscription is paused{until}"));
+        }
         SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed.
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
     }
     match plan.map(|plan| plan.status) {
-        Some(PlanStatus::Retired) => Some(format!("plan {} is retired", subscription.plan)),
+        Some(PlanStatus::Retired) => plan.map(|plan| format!("plan {} is retired", plan.id)),
         Some(PlanStatus::Active) | None => None,
     }
 }
@@ -348,7 +362,9 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
     };
     // A pair waits together, whatever the amounts of the cycles that are due.
     let second = plan.and_then(|plan| second_of(plan, subscription, None));
-    let waits = waits(book, plan, subscription)
+    // A pause with an end passes its cycles over one by one, and ends by itself: it keeps nothing back here.
+    let paused = amended::ends_by_itself(subscription).then(|| amended::awake(subscription));
+    let waits = waits(book, plan, paused.as_ref().unwrap_or(subscription))
         .or_else(|| not_now(method))
         .or_else(|| second.and_then(|second| not_now(Some(second))));
     if let Some(why) = waits {
@@ -357,6 +373,7 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
             subscription: subscription.id.clone(),
             cycle: subscription.next_cycle,
             charge: planned.map(|(charge, _)| charge),
+            applied: Vec::new(),
             action: Action::Wait { why },
         });
         return;
@@ -379,11 +396,13 @@ fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
         next_due_at: None,
         status: SubscriptionStatus::Quarantined,
         note: Some(why.clone()),
+        resumes: false,
     });
     agenda.items.push(Item {
         subscription: subscription.id.clone(),
         cycle: subscription.next_cycle,
         charge: None,
+        applied: Vec::new(),
         action: Action::Quarantine { why },
     });
 }
@@ -414,22 +433,31 @@ fn catch_up(
         next_due_at,
         status,
         note: None,
+        resumes: subscription.status == SubscriptionStatus::Paused && status == SubscriptionStatus::Active,
     };
+    let pause = amended::Pause::of(plan, subscription, now)?;
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
         let planned = planned?;
         let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
-        if charge.due_at > now {
-            return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
+        // What is due while the pause lasts, and not left out by it, is due when it ends.
+        if charge.due_at > now || (pause.lasts() && planned.left_out.is_none()) {
+            return Ok(advance(cycle, Some(pause.wake(charge.due_at, now)), pause.status()));
         }
         // The stored instant is a cache of the civil intent: hours or a bank holiday may move, not weeks.
         let moved = subscription.next_due_at.map(|cached| charge.due_at.signed_duration_since(cached).abs());
-        if cycle == subscription.next_cycle && moved.is_some_and(|moved| moved > MOVED_MAX) {
+        if cycle == subscription.next_cycle && !pause.was() && moved.is_some_and(|moved| moved > MOVED_MAX) {
             return Err(format!(
                 "cycle {cycle} was scheduled for {} and the plan now says {}: the plan's rhythm changed under a running \
                  subscription, a person must say which cycles to charge",
                 subscription.next_due_at.map(|at| at.date_naive().to_string()).unwrap_or_default(),
                 charge.due_at.date_naive()
             ));
+        }
+        if let Some(left_out) = planned.left_out {
+            let (subscription, charge) = (subscription.id.clone(), Some(charge));
+            items.push(Item { subscription, cycle, charge, applied: Vec::new(), action: Action::Skip(left_out) });
+            next_cycle = cycle.saturating_add(1);
+            continue;
         }
         missed = missed.saturating_add(1);
         if missed > CATCH_UP_MAX {
@@ -460,7 +488,8 @@ fn catch_up(
                 Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
             }
         };
-        items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
+        let (subscription, charge) = (subscription.id.clone(), Some(charge));
+        items.push(Item { subscription, cycle, charge, applied: planned.applied, action });
         next_cycle = cycle.saturating_add(1);
     }
     Ok(advance(next_cycle, None, SubscriptionStatus::Ended))
@@ -516,14 +545,15 @@ pub fn resume(
     } else {
         subscription.next_cycle
     };
-    let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
+    let due_at = planned(plan, &amended::awake(subscription), cycle)?.map(|(charge, _)| charge.due_at);
     Ok((cycle, due_at))
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription, instrument } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
-    let plan = book.catalog.plans.get(&subscription.plan);
+    // The plan it was recorded under: the subscription may be under another one by now.
+    let plan = book.catalog.plans.get(&charge.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
     let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
@@ -606,7 +636,8 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             Action::Wait { why: format!("a charge that is {} needs nothing", charge.state.name()) }
         }
     };
-    Item { subscription: charge.subscription.clone(), cycle: charge.cycle, charge: Some(charge.clone()), action }
+    let (subscription, cycle) = (charge.subscription.clone(), charge.cycle);
+    Item { subscription, cycle, charge: Some(charge.clone()), applied: Vec::new(), action }
 }
 
 /// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
@@ -686,7 +717,16 @@ impl Digest {
                     self.text(&key.to_string());
                     self.text(&amount.minor().to_string());
                 }
+                Action::Skip(left_out) => {
+                    self.text(left_out.why.as_str());
+                    self.text(&left_out.reason);
+                }
                 Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {}
+            }
+            for taken in &item.applied {
+                self.text(&taken.adjustment.to_string());
+                self.text(taken.kind.as_str());
+                self.text(&taken.amount.minor().to_string());
             }
         }
     }
@@ -780,7 +820,7 @@ pub fn observe(
     use crate::charge::Event;
     use crate::dunning::{AtTheEnd, GaveUp, Next};
     use crate::verdict::Seen;
-    let plan = catalog.plans.get(&subscription.plan);
+    let plan = catalog.plans.get(&charge.plan);
     let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
     let (accept_less, sets_aside, when_it_expires) = match plan.map(|plan| plan.mode) {
         Some(Mode::Authorize { accept_less, when_it_expires }) => (accept_less, true, when_it_expires),

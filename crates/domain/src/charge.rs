@@ -71,6 +71,10 @@ pub enum SkipWhy {
     Cancelled,
     /// What was set aside went back uncaptured, and the plan asks for nothing more.
     HoldExpired,
+    /// A person decided that this cycle is not charged.
+    Person,
+    /// The cycle fell into a pause.
+    Paused,
 }
 
 impl SkipWhy {
@@ -81,13 +85,18 @@ impl SkipWhy {
             Self::ZeroAmount => "zero_amount",
             Self::Cancelled => "cancelled",
             Self::HoldExpired => "hold_expired",
+            Self::Person => "person",
+            Self::Paused => "paused",
         }
     }
+
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 5] = [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Person, Self::Paused];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired].into_iter().find(|why| why.as_str() == text)
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -513,6 +522,11 @@ pub enum Event {
     },
     /// The recorded order is about to be sent.
     SendOrder,
+    /// The cycle is left out: a person said so, or it fell into a pause.
+    Skip {
+        /// Which of the two.
+        why: SkipWhy,
+    },
 }
 
 impl Event {
@@ -542,6 +556,7 @@ impl Event {
             Self::Released { .. } => "released",
             Self::Capture { .. } => "capture",
             Self::SendOrder => "send_order",
+            Self::Skip { .. } => "skip",
         }
     }
 }
@@ -551,6 +566,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "send", &["sending"]),
     ("planned", "cancel", &["skipped"]),
     ("planned", "nothing_to_pay", &["skipped"]),
+    ("planned", "skip", &["skipped"]),
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
     ("due", "cancel", &["skipped"]),
@@ -738,6 +754,7 @@ impl Charge {
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Hint { .. }
@@ -765,6 +782,7 @@ impl Charge {
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
+            Event::Skip { why } => Ok(State::Skipped { why: *why, at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
             Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
@@ -822,6 +840,7 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -870,6 +889,7 @@ impl Charge {
             Event::Send { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -923,6 +943,7 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -962,6 +983,7 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -1027,6 +1049,7 @@ impl Charge {
                 | Event::Mismatch
                 | Event::Cancel
                 | Event::NothingToPay
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Judged { .. }
@@ -1090,6 +1113,7 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -1225,6 +1249,8 @@ impl Charge {
             State::Skipped { why: SkipWhy::HoldExpired, .. } => {
                 "Skipped by rule: what was set aside went back uncaptured.".to_owned()
             }
+            State::Skipped { why: SkipWhy::Person, .. } => "Skipped: a person decided so.".to_owned(),
+            State::Skipped { why: SkipWhy::Paused, .. } => "Skipped: the subscription was paused.".to_owned(),
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1361,6 +1387,8 @@ mod tests {
             Event::Send { attempt: 2 },
             Event::Send { attempt: 3 },
             Event::NothingToPay,
+            Event::Skip { why: SkipWhy::Person },
+            Event::Skip { why: SkipWhy::Paused },
             Event::NoMethod,
             Event::MethodFound,
             Event::Judged { paid: true },

@@ -1,11 +1,11 @@
 //! Why this amount, on this date, at this instant: the derivation of a charge, step by step.
 
-use crate::agenda::planned;
+use crate::agenda::{Cycle, cycles};
 use crate::calendar::{BusinessDays, tz_version};
 use crate::money::Money;
 use crate::plan::{Mode, OnDay, Plan, Price};
 use crate::split::Parts;
-use crate::subscription::Subscription;
+use crate::subscription::{AdjustmentKind, Ruling, Subscription};
 
 /// Derives one cycle of a subscription again and says each step in a sentence.
 ///
@@ -44,16 +44,26 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
     } else if schedule.business_days != BusinessDays::None {
         steps.push(format!("{} is a business day: no shift.", this.date));
     }
+    let ruling = subscription.amendments.overrides.get(&cycle);
+    if let Some((Ruling::Move { to }, one)) = ruling.map(|one| (one.ruling, one)) {
+        let why = because(&one.reason);
+        steps.push(format!("{} moved its charge to {to}{why}; its date, number and period stay.", one.by));
+    }
+    let planned = cycles(plan, subscription, cycle)?.next().transpose()?;
     steps.push(format!(
         "{} on that day in {zone} is {} (zone data {}).",
         schedule.charge_at,
-        this.charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
+        planned.as_ref().map_or(this, |cycle| cycle.occurrence).charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
         tz_version()
     ));
-    match planned(plan, subscription, cycle)? {
+    match planned {
         None => steps.push("The subscription has ended before this date: nothing is charged.".to_owned()),
-        Some((charge, price)) => {
-            price?;
+        Some(Cycle { left_out: Some(left_out), .. }) => {
+            let who = ruling.map(|one| format!(" {} said so", one.by)).unwrap_or_default();
+            steps.push(format!("It is left out and never charged:{who}{}.", because(&left_out.reason)));
+        }
+        Some(cycle) => {
+            cycle.price.clone()?;
             let whence = match &plan.price {
                 Price::FromSubscription => "agreed with the customer".to_owned(),
                 Price::Steps(price_steps) => match price_steps.iter().rev().find(|(from, _)| *from <= this.date) {
@@ -61,11 +71,34 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
                     Some(_) | None => "the plan's price".to_owned(),
                 },
             };
-            steps.push(format!("The amount is {}, {whence}.", charge.amount));
-            steps.extend(how_it_is_collected(plan, charge.amount));
+            let price = plan.price_on(this.date, subscription).unwrap_or(cycle.amount);
+            steps.push(format!("The amount is {price}, {whence}."));
+            steps.extend(swept(&cycle));
+            steps.extend(how_it_is_collected(plan, cycle.amount));
         }
     }
     Ok(steps)
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+/// The adjustments that a cycle takes, one by one, and what is left to pay.
+fn swept(cycle: &Cycle) -> Vec<String> {
+    let mut steps: Vec<String> = (cycle.applied.iter())
+        .map(|one| {
+            let (name, way) = match one.kind {
+                AdjustmentKind::Credit => ("Credit", "takes off"),
+                AdjustmentKind::Charge => ("Charge", "adds"),
+            };
+            format!("{name} {} {way} {}{}.", one.adjustment, one.amount, because(&one.reason))
+        })
+        .collect();
+    if !steps.is_empty() {
+        steps.push(format!("That makes {}.", cycle.amount));
+    }
+    steps
 }
 
 /// What the plan says beyond a plain sale: set aside first, or shared by two methods.

@@ -4,22 +4,27 @@
 
 use chrono::NaiveDate;
 
+use super::amended::{self, LeftOut};
 use crate::cadence::{Occurrence, Schedule};
 use crate::charge::{Charge, State, Tries};
 use crate::id::{ChargeId, Purpose};
 use crate::money::Money;
 use crate::plan::{Plan, chargeable};
-use crate::subscription::Subscription;
+use crate::subscription::{Adjustment, Applied, Subscription};
 
 /// One cycle as it is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle {
     /// Its index, its dates and its instant.
     pub occurrence: Occurrence,
-    /// What it costs; zero where no price could be found.
+    /// What it costs, adjustments included; zero where no price could be found.
     pub amount: Money,
     /// Whether that can be charged, or why not, as a sentence.
     pub price: Result<(), String>,
+    /// What it takes of which adjustment; nothing for nearly every cycle.
+    pub applied: Vec<Applied>,
+    /// Why it is left out, if it is: then it is recorded and never charged.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Cycle {
@@ -52,15 +57,32 @@ pub struct Cycles<'a> {
     schedule: Schedule,
     next: Option<u32>,
     used_up: bool,
+    /// Adjustments that the cycles walked so far have left over.
+    open: Vec<Adjustment>,
 }
 
 /// The cycles of a subscription from `from` on. The schedule is worked out once, so a walk over many cycles is cheap.
+///
+/// What people changed about the subscription is in the walk: cycles that are left out or moved, and open adjustments, swept into
+/// the next cycle that can take them.
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer for this subscription at all.
 pub fn cycles<'a>(plan: &'a Plan, subscription: &'a Subscription, from: u32) -> Result<Cycles<'a>, String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    Ok(Cycles { plan, subscription, schedule, next: Some(from), used_up: false })
+    let open = subscription.amendments.open.clone();
+    let mut walk = Cycles { plan, subscription, schedule, next: Some(from), used_up: false, open };
+    if from > subscription.next_cycle && !walk.open.is_empty() {
+        // The cycles in between take adjustments first.
+        walk.next = Some(subscription.next_cycle);
+        while !walk.open.is_empty() && walk.next.is_some_and(|next| next < from) {
+            if !matches!(walk.next(), Some(Ok(_))) {
+                break;
+            }
+        }
+        (walk.next, walk.used_up) = (Some(from), false);
+    }
+    Ok(walk)
 }
 
 impl Cycles<'_> {
@@ -70,9 +92,9 @@ impl Cycles<'_> {
         &self.schedule
     }
 
-    fn planned(&self, index: u32) -> Result<Option<Cycle>, String> {
+    fn planned(&mut self, index: u32) -> Result<Option<Cycle>, String> {
         let occurrence = self.schedule.occurrence(index).map_err(|error| error.to_string())?;
-        if self.subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
+        if self.subscription.last_on().is_some_and(|end: NaiveDate| occurrence.date > end) {
             return Ok(None);
         }
         let plan = self.plan;
@@ -87,7 +109,11 @@ impl Cycles<'_> {
                 (Money::new(0, plan.currency), Err(missing))
             }
         };
-        Ok(Some(Cycle { occurrence, amount, price }))
+        let cycle = Cycle { occurrence, amount, price, applied: Vec::new(), left_out: None };
+        if self.subscription.amendments.is_empty() {
+            return Ok(Some(cycle));
+        }
+        amended::amend(cycle, &self.schedule, self.subscription, &mut self.open).map(Some)
     }
 }
 

@@ -91,6 +91,7 @@ impl Charge {
             | Event::LeaseRanOut
             | Event::AskAgain
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Judged { .. }
@@ -169,6 +170,7 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -210,6 +212,7 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -316,6 +319,7 @@ impl Charge {
                 | Event::Capture { .. }
                 | Event::Cancel
                 | Event::NothingToPay
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::WrongMethod
                 | Event::Hint { .. }
