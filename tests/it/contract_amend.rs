@@ -195,6 +195,23 @@ async fn everything_that_was_changed_is_read_back_as_it_was_made(b: Bench) {
     assert_eq!(open, expected);
     assert_eq!(b.store.adjustments(&id("a")).await.unwrap(), row.amendments.open);
     assert_eq!(row.amendments.revision, 6);
+    if b.backend != Backend::Memory {
+        let database = b.database().await;
+        let sql = "SELECT actor, action, detail FROM audit WHERE object = 'a' ORDER BY id";
+        let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await.unwrap();
+        let text = |row: &sea_orm::QueryResult, column: &str| row.try_get::<String>("", column).unwrap();
+        let told: Vec<String> =
+            rows.iter().map(|row| ["actor", "action", "detail"].map(|column| text(row, column)).join(" ")).collect();
+        let expected = [
+            "ann subscription.cycle_skipped cycle 2 is left out: a good reason",
+            "ann subscription.cycle_moved cycle 1 is charged on 2027-02-20: a good reason",
+            "ann subscription.cycle_moved cycle 3 is charged on 2027-04-20: a good reason",
+            "ann subscription.cycle_cleared cycle 3 is again as the plan has it: a good reason",
+            "ann subscription.credited credit of USD 12.50 for the next cycle: a good reason",
+            "ann subscription.charged charge of USD 5.00 for the next cycle: a good reason",
+        ];
+        assert_eq!(told, expected);
+    }
     // Claims, peeks and lists show the same, and the neighbour has nothing of it.
     let peeked = b.store.peek_due(MERCHANT, b.now(), &None, 10).await.unwrap().0.due;
     let listed = b.store.subscriptions(None, None, 10).await.unwrap();
