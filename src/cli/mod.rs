@@ -3,6 +3,7 @@
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
 mod amend;
+mod amend_preview;
 mod captures;
 mod charges;
 mod disputes;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
 use domain::money::Money;
+use domain::subscription::Applied;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -102,6 +103,9 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
     };
+    // What is in the amount besides the price.
+    let taken: Vec<String> = item.applied.iter().map(Applied::in_words).collect();
+    let why = if taken.is_empty() { why } else { Cell::text(taken.join(", ")) };
     vec![
         Cell::text(item.action.name()),
         reason,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::id::ChargeId;
+use domain::subscription::Applied;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
@@ -568,11 +569,7 @@ pub(super) fn recorded(charge: &Charge, reason: Option<&str>) -> String {
 
 /// What is told of the adjustments in a charge, if there are any.
 pub(super) fn adjusted(amended: &Amended) -> Option<String> {
-    let told = |one: &domain::subscription::Applied| {
-        let why = if one.reason.is_empty() { String::new() } else { format!(" ({})", one.reason) };
-        format!("{} {} of {}{why}", one.kind.as_str(), one.adjustment, one.amount)
-    };
-    let all: Vec<String> = amended.taken.iter().map(told).collect();
+    let all: Vec<String> = amended.taken.iter().map(Applied::in_words).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 

@@ -299,34 +299,7 @@ impl Store for MemoryStore {
     }
 
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
-        let mut book = self.book();
-        let Some(row) = book.subscriptions.get_mut(id) else { return Ok(None) };
-        row.value.status = SubscriptionStatus::Cancelled;
-        row.value.next_due_at = None;
-        row.value.amendments.resume_on = None;
-        row.leased_until = None;
-        row.fence += 1;
-        row.note = Some(format!("cancelled by {by}"));
-        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
-        for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
-            if matches!(
-                row.value.state,
-                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
-            ) {
-                continue;
-            }
-            match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
-                Ok(charge) => {
-                    row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
-                    row.value = charge;
-                    row.fence += 1;
-                    row.close_attempts();
-                    outcome.skipped += 1;
-                }
-                Err(_) => outcome.in_flight += 1,
-            }
-        }
-        Ok(Some(outcome))
+        Ok(self.book().cancel(id, ("", by), at))
     }
 
     async fn resume(

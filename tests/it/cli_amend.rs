@@ -238,6 +238,7 @@ async fn a_run_takes_a_credit_once_and_says_why() {
     tried(&bench, &["credit", "sub-1", "--amount", "79.00", "--reason", "class was cancelled"]);
     let dry = bench.run(&["run", "once", "--dry-run", "-o", "json"]).exits(0).json();
     assert_eq!(dry["items"][0]["amount"], "1000.00", "{dry}");
+    assert_eq!(dry["items"][0]["why"], "credit 1 of USD 79.00 (class was cancelled)", "{dry}");
     let done = bench.run(&["run", "once", "-o", "json"]).exits(0).json();
     assert_eq!((&done["sent"], &done["agenda_hash"]), (&json!(1), &dry["agenda_hash"]), "{done} {dry}");
     assert_eq!(sandbox.ledger().total_collected("USD"), 100_000);

@@ -31,7 +31,7 @@ pub const CATCH_UP_MAX: u32 = 92;
 
 /// How far a due instant may lie from the one stored when the cycle was scheduled: zone data, a change of the hour and a roll
 /// over holidays all fit; a changed rhythm does not, and would bill backwards.
-const MOVED_MAX: TimeDelta = TimeDelta::days(15);
+pub(crate) const MOVED_MAX: TimeDelta = TimeDelta::days(15);
 
 /// What a hold covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

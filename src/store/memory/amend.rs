@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::amendment::{Amendment, Change};
+use domain::charge::{Event, Limits, State};
 use domain::id::SubscriptionId;
 use domain::money::Money;
-use domain::subscription::{Adjustment, Applied, Subscription};
+use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
-use super::{Book, MemoryStore};
+use super::{Book, MemoryStore, entry};
 use crate::ports::amend::AmendStore;
-use crate::ports::{Cancelled, NewCharge, Store as _, StoreError};
+use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::rows::whole;
 
 /// Takes from a subscription's adjustments what a new charge uses of them.
@@ -28,6 +29,45 @@ pub(super) fn take(from: &mut Subscription, new: &NewCharge) {
 
 fn used(applied: &[Applied], id: i64) -> i64 {
     applied.iter().filter(|one| one.adjustment == id).map(|one| one.amount.minor()).sum()
+}
+
+impl Book {
+    /// Cancels a subscription: what waits ends, what is in flight runs on.
+    pub(super) fn cancel(
+        &mut self,
+        id: &SubscriptionId,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Option<Cancelled> {
+        let row = self.subscriptions.get_mut(id)?;
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        row.value.status = SubscriptionStatus::Cancelled;
+        row.value.next_due_at = None;
+        row.value.amendments.resume_on = None;
+        row.leased_until = None;
+        row.fence += 1;
+        row.note = Some(format!("cancelled by {by}{because}"));
+        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
+            if matches!(
+                row.value.state,
+                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
+            ) {
+                continue;
+            }
+            match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
+                Ok(charge) => {
+                    row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
+                    row.value = charge;
+                    row.fence += 1;
+                    row.close_attempts();
+                    outcome.skipped += 1;
+                }
+                Err(_) => outcome.in_flight += 1,
+            }
+        }
+        Some(outcome)
+    }
 }
 
 #[async_trait]
@@ -71,11 +111,7 @@ impl AmendStore for MemoryStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<Cancelled>, StoreError> {
-        let cancelled = self.cancel(id, by, at).await?;
-        if let Some(row) = self.book().subscriptions.get_mut(id).filter(|_| !reason.is_empty()) {
-            row.note = Some(format!("cancelled by {by}: {reason}"));
-        }
-        Ok(cancelled)
+        Ok(self.book().cancel(id, (reason, by), at))
     }
 
     async fn adjustments(&self, id: &SubscriptionId) -> Result<Vec<Adjustment>, StoreError> {

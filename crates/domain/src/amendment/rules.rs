@@ -100,7 +100,7 @@ pub fn propose(
     };
     let mut after = subscription.clone();
     amendment.apply(&mut after, 0);
-    amendment.next_due_at = wake(catalog, &after, subscription.next_due_at)?;
+    amendment.next_due_at = looked_at(catalog, subscription, &after)?;
     after.next_due_at = amendment.next_due_at;
     in_order_everywhere(plan_of(catalog, &after)?, &after)?;
     Ok((amendment, after))
@@ -155,6 +155,23 @@ fn wake(
         }
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended | SubscriptionStatus::Quarantined => Ok(None),
     }
+}
+
+/// When to look at the changed subscription: as before, unless the change moves that.
+///
+/// The stored instant is what a rhythm gone wrong is told by: a change must not wash that out.
+fn looked_at(catalog: &Catalog, before: &Subscription, after: &Subscription) -> Result<Option<DateTime<Utc>>, Refused> {
+    let expected = wake(catalog, before, before.next_due_at)?;
+    let moved = expected.zip(before.next_due_at).map(|(expected, stored)| expected.signed_duration_since(stored).abs());
+    if before.status == SubscriptionStatus::Active && moved.is_some_and(|moved| moved > agenda::MOVED_MAX) {
+        return Err(Refused {
+            whose: Whose::Plan,
+            message: format!("the plan's rhythm changed under cycle {}", before.next_cycle),
+            mend: "apply the plan as it was when the subscription began".to_owned(),
+        });
+    }
+    let next = wake(catalog, after, before.next_due_at)?;
+    Ok(if next == expected { before.next_due_at } else { next })
 }
 
 /// The number of the cycle that falls on a civil date.

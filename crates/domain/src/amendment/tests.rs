@@ -363,6 +363,19 @@ fn what_has_ended_or_is_set_aside_is_not_changed() {
 }
 
 #[test]
+fn a_change_washes_out_no_rhythm_gone_wrong() {
+    // Stored for another month than the plan says.
+    let mut odd = sub("wellness");
+    odd.next_due_at = Some(at("2027-04-28T14:00:00Z"));
+    refuses(&odd, credit(1), Whose::Plan, &["rhythm changed under cycle 1"]);
+    // Hours and holidays may differ; the stored instant stays until a change moves it.
+    odd.next_due_at = Some(at("2027-03-01T14:00:00Z"));
+    assert_eq!(made(&odd, credit(1)).next_due_at, odd.next_due_at);
+    let moved = made(&odd, Change::Move { cycle: 1, to: day("2027-03-05") });
+    assert_eq!(moved.next_due_at, Some(at("2027-03-05T14:00:00Z")));
+}
+
+#[test]
 fn the_effect_shows_what_differs_and_nothing_else() {
     let catalog = catalog();
     let told = |before: &Subscription, after: &Subscription| -> Vec<String> {

@@ -102,6 +102,15 @@ pub struct Applied {
     pub reason: String,
 }
 
+impl Applied {
+    /// In a few words: `credit 12 of USD 5.00 (class was cancelled)`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let why = if self.reason.is_empty() { String::new() } else { format!(" ({})", self.reason) };
+        format!("{} {} of {}{why}", self.kind.as_str(), self.adjustment, self.amount)
+    }
+}
+
 /// Everything that people changed about one subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Amendments {
@@ -111,7 +120,7 @@ pub struct Amendments {
     pub overrides: BTreeMap<u32, Override>,
     /// Credits and charges that are not used up, oldest first.
     pub open: Vec<Adjustment>,
-    /// What recorded cycles took of adjustments; known where a person looks, empty on the way to a charge.
+    /// What recorded cycles took of adjustments, by cycle.
     pub applied: Vec<Applied>,
     /// A paused subscription is charged again from this civil date on, by itself.
     pub resume_on: Option<NaiveDate>,
