@@ -404,7 +404,7 @@ pub(super) async fn adjustments(id: SubscriptionId, context: &Context) -> Result
             let subscription = view.subscription;
             let mut rows = Vec::new();
             for one in app.store.adjustments(&id).await? {
-                let made = vec![
+                let made = [
                     Cell::Number(one.id.try_into().unwrap_or_default()),
                     Cell::text(one.kind.as_str()),
                     Cell::Money(one.amount),

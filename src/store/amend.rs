@@ -62,8 +62,8 @@ const USES: &[(&str, Kind)] = &[
     ("u_at", Kind::Time),
 ];
 
-fn fail(table: &'static str, column: &'static str, row: impl ToString, why: &str) -> Told {
-    Told::new(table, column, row.to_string(), why)
+fn fail(table: &'static str, column: &'static str, row: impl Into<String>, why: &str) -> Told {
+    Told::new(table, column, row, why)
 }
 
 const WORD: &str = "the word is not one this binary knows";
@@ -85,9 +85,9 @@ fn override_of(row: &cycle_override::Model) -> Result<(u32, Override), Told> {
 }
 
 fn adjustment_of(row: &adjustment::Model) -> Result<Adjustment, Told> {
-    let kind = AdjustmentKind::parse(&row.kind).ok_or_else(|| fail("adjustment", "kind", row.id, WORD))?;
+    let kind = AdjustmentKind::parse(&row.kind).ok_or_else(|| fail("adjustment", "kind", row.id.to_string(), WORD))?;
     let currency = Currency::parse(&row.currency)
-        .map_err(|_| fail("adjustment", "currency", row.id, "is not a currency code of ISO 4217"))?;
+        .map_err(|_| fail("adjustment", "currency", row.id.to_string(), "is not a currency code of ISO 4217"))?;
     let amount = Money::new(row.amount_minor, currency);
     let (reason, by, at) = (row.reason.clone(), row.made_by.clone(), row.at);
     Ok(Adjustment { id: row.id, kind, amount, left: amount, reason, by, at })

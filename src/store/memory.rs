@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::agenda::{Hold, Open, Scope};
-use domain::charge::{Charge, Event, Limits, State};
+use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;

@@ -128,7 +128,7 @@ impl Bench {
     /// Proposes and makes a change.
     async fn amend(&self, name: &str, change: Change) -> i64 {
         let proposed = self.proposed(name, change).await;
-        self.store.amend(&proposed).await.unwrap().expect("nobody else changed it")
+        self.store.amend(&proposed).await.unwrap().unwrap()
     }
 
     async fn taken(&self) -> Vec<Claimed<Subscription>> {
