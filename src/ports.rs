@@ -4,6 +4,7 @@
 //! (tests/it/contract_*).
 
 pub mod amend;
+pub mod brakes;
 pub mod captures;
 pub mod dispute;
 pub mod instrument;
@@ -540,7 +541,14 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    amend::AmendStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    amend::AmendStore
+    + brakes::BrakeStore
+    + captures::Captures
+    + people::PeopleStore
+    + refund::RefundStore
+    + wallet::WalletStore
+    + Send
+    + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;

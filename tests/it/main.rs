@@ -5,6 +5,7 @@
 mod amend_journeys;
 mod amend_properties;
 mod architecture;
+mod brakes;
 mod captures;
 mod cli_amend;
 mod cli_book;
