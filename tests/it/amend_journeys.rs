@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use domain::amendment::{Change, propose};
+use domain::charge::{SkipWhy, State};
 use domain::id::{PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::{AdjustmentKind, SubscriptionStatus};
@@ -74,11 +75,11 @@ async fn a_year_of_a_customer_with_wishes(backend: Backend) {
     let expected = [
         "0 2027-01-15 2027-01-15 79.00 paid",
         "1 2027-02-15 2027-02-15 0.00 skipped",
-        "2 2027-03-15 2027-03-15 79.00 skipped",
+        "2 2027-03-15 2027-03-15 0.00 skipped",
         "3 2027-04-15 2027-04-20 68.00 paid",
         "4 2027-05-15 2027-05-15 49.00 paid",
-        "5 2027-06-15 2027-06-15 49.00 skipped",
-        "6 2027-07-15 2027-07-15 49.00 skipped",
+        "5 2027-06-15 2027-06-15 0.00 skipped",
+        "6 2027-07-15 2027-07-15 0.00 skipped",
         "7 2027-08-15 2027-08-15 49.00 paid",
         "8 2027-09-15 2027-09-15 49.00 paid",
     ];
@@ -91,7 +92,11 @@ async fn a_year_of_a_customer_with_wishes(backend: Backend) {
     for charge in world.charges_of("sub-1").await {
         let plan = &catalog.plans[&charge.plan];
         let (derived, _) = domain::agenda::planned(plan, &view.subscription, charge.cycle).unwrap().unwrap();
-        assert_eq!((derived.amount, derived.due_at), (charge.amount, charge.due_at), "cycle {}", charge.cycle);
+        assert_eq!(derived.due_at, charge.due_at, "cycle {}", charge.cycle);
+        // What fell into a pause is told by its charge alone: the pause is over.
+        if !matches!(charge.state, State::Skipped { why: SkipWhy::Paused, .. }) {
+            assert_eq!(derived.amount, charge.amount, "cycle {}", charge.cycle);
+        }
         domain::explain::explain(plan, &view.subscription, charge.cycle).unwrap();
     }
     world.balance().await;

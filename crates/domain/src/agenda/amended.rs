@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::cycles::Cycle;
 use crate::cadence::Schedule;
 use crate::charge::SkipWhy;
+use crate::money::Money;
 use crate::plan::{Plan, chargeable};
 use crate::subscription::{Adjustment, Amendments, Ruling, Subscription, SubscriptionStatus};
 
@@ -48,7 +49,12 @@ pub(super) fn amend(
         let paused = || LeftOut { why: SkipWhy::Paused, reason: format!("paused until {day}") };
         cycle.left_out = cycle.left_out.or_else(|| Some(paused()));
     }
-    if cycle.left_out.is_some() || cycle.price.is_err() {
+    if cycle.left_out.is_some() {
+        // Nothing is owed for it, whatever it would have cost: whoever adds up a walk needs to know no more.
+        (cycle.amount, cycle.price) = (Money::new(0, cycle.amount.currency()), Ok(()));
+        return Ok(cycle);
+    }
+    if cycle.price.is_err() {
         return Ok(cycle);
     }
     let swept = if is_recorded {

@@ -23,7 +23,7 @@ pub struct Cycle {
     pub price: Result<(), String>,
     /// What it takes of which adjustment; nothing for nearly every cycle.
     pub applied: Vec<Applied>,
-    /// Why it is left out, if it is: then it is recorded and never charged.
+    /// Why it is left out, if it is: then it is recorded, costs nothing and is never charged.
     pub left_out: Option<LeftOut>,
 }
 
