@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
-use domain::charge::{Charge, State};
+use domain::charge::{Charge, SkipWhy, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
