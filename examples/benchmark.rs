@@ -162,6 +162,7 @@ fn book(charges: u32, now: DateTime<Utc>) -> anyhow::Result<(PlanSpec, Plan, Vec
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: domain::subscription::Amendments::default(),
         };
         let first = planned(&plan, &row, 0).map_err(anyhow::Error::msg)?;
         row.next_due_at = first.map(|(charge, _)| charge.due_at);

@@ -3,6 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod amend;
 pub mod brakes;
 pub mod captures;
 pub mod dispute;
@@ -29,7 +30,7 @@ use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
-use domain::subscription::{Method, Subscription, SubscriptionStatus};
+use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
 use domain::verdict::Seen;
 
 /// Reads the time and waits for it. The only door to the wall clock.
@@ -163,6 +164,17 @@ pub struct NewCharge {
     pub charge: Charge,
     /// What will be sent.
     pub intent: Option<Intent>,
+    /// What people's changes have to do with it.
+    pub amended: Amended,
+}
+
+/// What people's changes have to do with a new obligation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Amended {
+    /// What it takes of which adjustment; recorded with it, or not at all.
+    pub taken: Vec<Taken>,
+    /// Why its cycle is left out, where a person or a pause did so.
+    pub reason: Option<String>,
 }
 
 /// An open charge that moves on before anything is sent: a retry, the same key again, or its end by cancellation.
@@ -531,7 +543,14 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    brakes::BrakeStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    amend::AmendStore
+    + brakes::BrakeStore
+    + captures::Captures
+    + people::PeopleStore
+    + refund::RefundStore
+    + wallet::WalletStore
+    + Send
+    + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;

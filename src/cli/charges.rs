@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
-use domain::charge::{Charge, State};
+use domain::charge::{Charge, SkipWhy, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
@@ -443,8 +443,13 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
                 .plans
                 .get(&charge.plan)
                 .ok_or_else(|| differs(format!("its plan {} is gone", charge.plan), "apply the plan again"))?;
-            let steps = explain(plan, &view.subscription, charge.cycle)
+            let mut steps = explain(plan, &view.subscription, charge.cycle)
                 .map_err(|why| differs(why, "see `autopay charges timeline`"))?;
+            // The pause is over and gone from the subscription; the charge says that it was there.
+            let passed_over = matches!(charge.state, State::Skipped { why: SkipWhy::Paused, .. });
+            if passed_over {
+                steps.push("It fell into a pause: it was left out and never charged.".to_owned());
+            }
             let rows: Vec<Vec<Cell>> =
                 (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;
@@ -454,7 +459,7 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
                 .map(|(derived, _)| derived);
             let same =
                 derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
-            if same {
+            if same || passed_over {
                 return Ok(Exit::Done);
             }
             let message = format!(

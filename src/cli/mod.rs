@@ -2,6 +2,8 @@
 //!
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
+mod amend;
+mod amend_preview;
 mod captures;
 mod charges;
 mod decide;

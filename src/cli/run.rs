@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
 use domain::money::Money;
+use domain::subscription::Applied;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -92,15 +93,20 @@ fn row(item: &Item) -> Vec<Cell> {
         Action::Wait { why }
         | Action::Quarantine { why }
         | Action::ParkNoMethod { why }
-        | Action::SkipMissed { why }
         | Action::ParkOutOfBounds { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
         Action::Settle { order: _, attempt, key, amount: _ } => {
             (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
+        }
+        Action::Skip(left_out) => {
+            (Cell::text(left_out.why.as_str()), Cell::Empty, Cell::Empty, Cell::text(&left_out.reason))
         }
         Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
     };
+    // What is in the amount besides the price.
+    let taken: Vec<String> = item.applied.iter().map(Applied::in_words).collect();
+    let why = if taken.is_empty() { why } else { Cell::text(taken.join(", ")) };
     vec![
         Cell::text(item.action.name()),
         reason,
@@ -122,8 +128,8 @@ const fn settled(action: &Action) -> Option<Money> {
         Action::Send { .. }
         | Action::Ask { .. }
         | Action::SkipZero
-        | Action::SkipMissed { .. }
         | Action::ParkOutOfBounds { .. }
+        | Action::Skip(_)
         | Action::ParkNoMethod { .. }
         | Action::ParkWrongMethod
         | Action::Cancel

@@ -180,8 +180,8 @@ impl Engine {
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
-                | Action::SkipMissed { .. }
                 | Action::ParkOutOfBounds { .. }
+                | Action::Skip(_)
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Cancel

@@ -479,7 +479,7 @@ fn count(items: &[Item], report: &mut RunReport) {
         match &item.action {
             Action::Send { .. } | Action::Settle { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
-            Action::SkipZero | Action::SkipMissed { .. } | Action::Cancel => report.skipped += 1,
+            Action::SkipZero | Action::Skip(_) | Action::Cancel => report.skipped += 1,
             Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => {
                 report.parked += 1;
             }

@@ -566,6 +566,7 @@ impl<'a> Row<'_, 'a> {
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: domain::subscription::Amendments::default(),
         };
         self.enrolled(plan, subscription)
     }

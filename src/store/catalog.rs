@@ -18,6 +18,7 @@ use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, Subscription};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
+use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
@@ -356,8 +357,9 @@ impl DatabaseStore {
 
     pub(super) async fn one_subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
         let sql = self.statement("SELECT * FROM subscription WHERE id = $1", [id.as_str().into()]);
-        let found = self.database.query_one_raw(sql).await.map_err(store_error)?;
-        Ok(found.map(|row| damage::view(&row)).transpose()?)
+        let Some(row) = self.database.query_one_raw(sql).await.map_err(store_error)? else { return Ok(None) };
+        let amended = self.amended(std::slice::from_ref(&row), Which::Ever).await?;
+        Ok(Some(amended.view(&row)?))
     }
 
     pub(super) async fn resume_subscription(
@@ -377,8 +379,8 @@ impl DatabaseStore {
                     at.into(),
                     from.owed_until.map(whole).into(),
                 ];
-                let sql = "UPDATE subscription SET status = 'active', note = NULL, next_cycle = $3, next_due_at = $4, \
-                           leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
+                let sql = "UPDATE subscription SET status = 'active', note = NULL, resume_on = NULL, next_cycle = $3, \
+                           next_due_at = $4, leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
@@ -394,22 +396,23 @@ impl DatabaseStore {
     pub(super) async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Option<Cancelled>, StoreError> {
-        self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, by, at))).await
+        self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, (reason, by), at))).await
     }
 
     async fn cancel_within(
         &self,
         on: &DatabaseTransaction,
         id: &SubscriptionId,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Option<Cancelled>, DbErr> {
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         // The row lock orders this against an intent that is being recorded: whoever commits first wins.
-        let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}").into()];
-        let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, leased_until = NULL, \
+        let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}{because}").into()];
+        let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, resume_on = NULL, leased_until = NULL, \
                    fence = fence + 1, updated_at = $2 WHERE id = $1 AND status <> 'cancelled'";
         let done = on.execute_raw(self.statement(sql, values)).await?;
         if done.rows_affected() == 0 && self.count_on(on, std::slice::from_ref(id)).await? == 0 {
@@ -451,7 +454,7 @@ impl DatabaseStore {
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
         on.execute_raw(self.statement(sql, values)).await?;
         if done.rows_affected() > 0 {
-            let detail = format!("{} waiting charges ended, {} in flight", outcome.skipped, outcome.in_flight);
+            let detail = format!("{} waiting charges ended, {} in flight{because}", outcome.skipped, outcome.in_flight);
             self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
         }
         Ok(Some(outcome))

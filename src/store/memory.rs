@@ -1,5 +1,6 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod amend;
 mod brakes;
 mod captures;
 mod installments;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{Hold, Lift, Open, Scope};
-use domain::charge::{Charge, Event, Limits, State};
+use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
@@ -28,8 +29,8 @@ use super::wallet::Released;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, Listed, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume, Slice, Store,
-    StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume,
+    Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    /// Every credit and charge as it was made.
+    adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +97,12 @@ impl MemoryStore {
         // A panic inside a critical section aborts the process that uses this store; the map itself is whole.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is it charged on schedule, or paused with a day on which it goes on?
+fn goes_on_by_itself(row: &Subscription) -> bool {
+    row.status == SubscriptionStatus::Active
+        || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -240,6 +249,8 @@ impl Store for MemoryStore {
                     let mut value = row.clone();
                     value.next_due_at = value.next_due_at.map(whole);
                     let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    let open = row.value.amendments.open.iter().cloned();
+                    book.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
                     book.wallet.mark(std::iter::once(&row.value), whole(at));
                     book.subscriptions.insert(row.value.id.clone(), row);
                     imported.added += 1;
@@ -302,33 +313,7 @@ impl Store for MemoryStore {
     }
 
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
-        let mut book = self.book();
-        let Some(row) = book.subscriptions.get_mut(id) else { return Ok(None) };
-        row.value.status = SubscriptionStatus::Cancelled;
-        row.value.next_due_at = None;
-        row.leased_until = None;
-        row.fence += 1;
-        row.note = Some(format!("cancelled by {by}"));
-        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
-        for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
-            if matches!(
-                row.value.state,
-                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
-            ) {
-                continue;
-            }
-            match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
-                Ok(charge) => {
-                    row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
-                    row.value = charge;
-                    row.fence += 1;
-                    row.close_attempts();
-                    outcome.skipped += 1;
-                }
-                Err(_) => outcome.in_flight += 1,
-            }
-        }
-        Ok(Some(outcome))
+        Ok(self.book().cancel(id, ("", by), at))
     }
 
     async fn resume(
@@ -345,6 +330,7 @@ impl Store for MemoryStore {
         });
         let Some(row) = row else { return Ok(false) };
         row.value.status = SubscriptionStatus::Active;
+        row.value.amendments.resume_on = None;
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);
@@ -481,9 +467,7 @@ impl Store for MemoryStore {
             let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
             let overdraws = takes > 0 && book.overdraws(&advance.subscription, takes);
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
-                row.fence == *fence
-                    && row.value.next_cycle == advance.from_cycle
-                    && row.value.status == SubscriptionStatus::Active
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
             });
             let Some(row) = row else {
                 lost += 1;
@@ -500,7 +484,10 @@ impl Store for MemoryStore {
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;
-            row.note.clone_from(&advance.note);
+            if advance.status != SubscriptionStatus::Paused {
+                row.value.amendments.resume_on = None;
+                row.note.clone_from(&advance.note);
+            }
             row.leased_until = None;
             advanced.insert(advance.subscription.clone());
         }
@@ -516,7 +503,10 @@ impl Store for MemoryStore {
                 attempts: Vec::new(),
                 history: Vec::new(),
             };
-            row.decided(new.intent.as_ref(), batch.at);
+            row.decided(&new, batch.at);
+            if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
+                amend::take(&mut row.value, &new);
+            }
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
         }
@@ -543,7 +533,7 @@ impl Store for MemoryStore {
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
-                row.decided(moved.new_attempt.as_ref(), batch.at);
+                row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -598,9 +588,10 @@ impl Store for MemoryStore {
                 let subscription = after.subscription.clone();
                 let note = format!("paused because charge {} failed for good", after.id);
                 if let Some(row) = book.subscriptions.get_mut(&subscription)
-                    && row.value.status == SubscriptionStatus::Active
+                    && goes_on_by_itself(&row.value)
                 {
                     row.value.status = SubscriptionStatus::Paused;
+                    row.value.amendments.resume_on = None;
                     row.value.next_due_at = None;
                     row.fence += 1;
                     row.note = Some(note);
@@ -735,9 +726,17 @@ impl ChargeRow {
         }
     }
 
-    fn decided(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>) {
+    fn decided(&mut self, new: &NewCharge, at: DateTime<Utc>) {
+        self.tell(new.intent.as_ref(), at, new.amended.reason.as_deref());
+        if let Some(detail) = super::commits::adjusted(&new.amended) {
+            self.history.push(entry(at, "autopay", "charge.adjusted", detail));
+        }
+    }
+
+    fn tell(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>, reason: Option<&str>) {
         let Some(intent) = intent else {
-            self.history.push(entry(at, "autopay", "charge.recorded", self.value.sentence()));
+            let detail = super::commits::recorded(&self.value, reason);
+            self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
         let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);

@@ -4,6 +4,7 @@
 //! and refuses writes by those who lost their claim. No other room opens a transaction, and none is open across a call to the
 //! gateway: no method here takes a gateway.
 
+mod amend;
 mod brakes;
 mod bulk;
 mod captures;
@@ -198,7 +199,7 @@ impl Store for DatabaseStore {
         self.existing_subscriptions(ids).await
     }
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
-        self.cancel_subscription(id, by, whole(at)).await
+        self.cancel_subscription(id, ("", by), whole(at)).await
     }
     async fn resume(
         &self,

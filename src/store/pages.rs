@@ -6,6 +6,7 @@
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
+use super::amend::{Amended, Which};
 use super::damage::{self, Told};
 use super::{DatabaseStore, store_error};
 use crate::ports::{
@@ -188,7 +189,7 @@ impl DatabaseStore {
         walk: &Walk,
         after: &Cursor,
         limit: u64,
-        read: impl Fn(&QueryResult) -> Result<T, Damaged>,
+        read: impl Fn(&Amended, &QueryResult) -> Result<T, Damaged>,
     ) -> Result<Page<T>, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 32);
         let reached = after.as_ref().map(Reached::read).transpose()?;
@@ -208,7 +209,11 @@ impl DatabaseStore {
             }
             row.try_get("", "place").map(Reached::Rest).map_err(store_error)
         });
-        let rows = found.iter().map(|row| read(row).map_or_else(Listed::Damaged, Listed::Whole)).collect();
+        let amended = match walk.table {
+            "subscription" => self.amended(&found, Which::Ever).await?,
+            _ => Amended::default(),
+        };
+        let rows = found.iter().map(|row| read(&amended, row).map_or_else(Listed::Damaged, Listed::Whole)).collect();
         Ok(Page { rows, next: next.transpose()?.map(|next| next.place()) })
     }
 
@@ -226,7 +231,10 @@ impl DatabaseStore {
             wanted.add("id =", id.as_str().into());
         }
         let walk = wanted.of("subscription", &[("id", Key::Text)]);
-        self.page(&walk, after, limit, |row| damage::view(row).map_err(|told| damaged_subscription(row, &told))).await
+        self.page(&walk, after, limit, |amended, row| {
+            amended.view(row).map_err(|told| damaged_subscription(row, &told))
+        })
+        .await
     }
 
     pub(super) async fn page_of_charges(
@@ -257,7 +265,7 @@ impl DatabaseStore {
             wanted.add("held_until <=", by.into());
         }
         let walk = wanted.of("charge", &[("due_at", Key::Time), ("id", Key::Uuid)]);
-        self.page(&walk, after, limit, |row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await
+        self.page(&walk, after, limit, |_, row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await
     }
 }
 

@@ -10,7 +10,7 @@ use domain::charge::{Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
 use domain::dunning::GaveUp;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
-use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{Amendments, Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::terms::Terms;
 use domain::verdict::DeclineClass;
 use entity::{attempt, charge, subscription};
@@ -119,6 +119,12 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
         status: r.word("status", SubscriptionStatus::parse(&row.status))?,
         next_cycle: r.number("next_cycle", row.next_cycle)?,
         next_due_at: row.next_due_at,
+        amendments: Amendments {
+            revision: r.number("amend_revision", row.amend_revision)?,
+            resume_on: row.resume_on,
+            last_on: row.last_on,
+            ..Amendments::default()
+        },
     })
 }
 

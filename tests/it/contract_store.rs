@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use autopay::clock::{TurnedClock, WallClock};
 use autopay::ports::{
-    Asked, CatalogChange, ChargeFilter, Claimed, Clock as _, Committed, Cursor, IntentBatch, MovedCharge, NewCharge,
-    Observation, Observed, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionFilter,
-    Verdict,
+    Amended, Asked, CatalogChange, ChargeFilter, Claimed, Clock as _, Committed, Cursor, IntentBatch, MovedCharge,
+    NewCharge, Observation, Observed, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError,
+    SubscriptionFilter, Verdict,
 };
 use autopay::store::{DatabaseUrl, Pool, migrate, open, schema_status};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -183,7 +183,7 @@ impl Bench {
             let (charge, _) = planned(&understood(), &claim.value, claim.value.next_cycle).unwrap().unwrap();
             let charge = charge.step(Event::Send { attempt: 1 }, self.now(), &Limits::default()).unwrap();
             let intent = intent(&charge, 1, self.now());
-            batch.new.push(NewCharge { charge, intent: Some(intent) });
+            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default() });
         }
         batch
     }
@@ -258,6 +258,7 @@ impl Bench {
             State::Skipped { why: SkipWhy::HoldExpired, at: now },
             State::Skipped { why: SkipWhy::Missed, at: now },
             State::Skipped { why: SkipWhy::Person, at: now },
+            State::Skipped { why: SkipWhy::Paused, at: now },
             State::paid(now, Money::new(3_000, Currency::USD)),
             State::Authorized { hold: held, asked: 2, next_at: later },
             State::Capturing { hold: held, amount: Money::new(3_000, Currency::USD), order: order(Stage::Waiting) },
@@ -287,6 +288,7 @@ fn advance(row: &Subscription, next_due_at: Option<DateTime<Utc>>) -> Advance {
         next_due_at,
         status: SubscriptionStatus::Active,
         note: None,
+        resumes: false,
     }
 }
 

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
+mod amend_journeys;
+mod amend_properties;
 mod architecture;
 mod brakes;
 mod captures;
+mod cli_amend;
 mod cli_book;
 mod cli_captures;
 mod cli_damage;
@@ -17,6 +20,7 @@ mod cli_support;
 mod cli_wallet;
 mod cli_webhooks;
 mod conformance;
+mod contract_amend;
 mod contract_captures;
 mod contract_damage;
 mod contract_kinds;

@@ -180,6 +180,7 @@ pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Me
         status: SubscriptionStatus::Active,
         next_cycle: 0,
         next_due_at: None,
+        amendments: domain::subscription::Amendments::default(),
     }
 }
 

@@ -86,8 +86,10 @@ pub enum SkipWhy {
     HoldExpired,
     /// The cycle was missed, and the plan's catch-up rule does not charge it.
     Missed,
-    /// A person decided that the cycle is not charged.
+    /// A person decided that this cycle is not charged.
     Person,
+    /// The cycle fell into a pause.
+    Paused,
 }
 
 impl SkipWhy {
@@ -100,11 +102,13 @@ impl SkipWhy {
             Self::HoldExpired => "hold_expired",
             Self::Missed => "missed",
             Self::Person => "person",
+            Self::Paused => "paused",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 5] = [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Missed, Self::Person];
+    pub const ALL: [Self; 6] =
+        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Missed, Self::Person, Self::Paused];
 
     /// Reads the stored word.
     #[must_use]
@@ -509,8 +513,6 @@ pub enum Event {
     Cancel,
     /// The cycle's price is zero.
     NothingToPay,
-    /// The cycle was missed, and the plan's catch-up rule does not charge it.
-    Missed,
     /// The cycle's amount lies outside the plan's minimum and maximum.
     OutOfBounds,
     /// A person decided about an amount outside the plan's bounds.
@@ -554,6 +556,11 @@ pub enum Event {
     },
     /// The recorded order is about to be sent.
     SendOrder,
+    /// The cycle is left out: a person said so, or it fell into a pause.
+    Skip {
+        /// Which of the two.
+        why: SkipWhy,
+    },
 }
 
 impl Event {
@@ -574,7 +581,6 @@ impl Event {
             Self::Mismatch => "mismatch",
             Self::Cancel => "cancel",
             Self::NothingToPay => "nothing_to_pay",
-            Self::Missed => "missed",
             Self::OutOfBounds => "out_of_bounds",
             Self::Decided { .. } => "decided",
             Self::NoMethod => "no_method",
@@ -586,6 +592,7 @@ impl Event {
             Self::Released { .. } => "released",
             Self::Capture { .. } => "capture",
             Self::SendOrder => "send_order",
+            Self::Skip { .. } => "skip",
         }
     }
 }
@@ -595,8 +602,8 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "send", &["sending"]),
     ("planned", "cancel", &["skipped"]),
     ("planned", "nothing_to_pay", &["skipped"]),
-    ("planned", "missed", &["skipped"]),
     ("planned", "out_of_bounds", &["parked"]),
+    ("planned", "skip", &["skipped"]),
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
     ("due", "cancel", &["skipped"]),
@@ -785,9 +792,9 @@ impl Charge {
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
-                | Event::Missed
                 | Event::OutOfBounds
                 | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Hint { .. }
@@ -815,8 +822,8 @@ impl Charge {
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
-            Event::Missed => Ok(State::Skipped { why: SkipWhy::Missed, at }),
             Event::OutOfBounds => Ok(State::Parked { why: ParkWhy::OutOfBounds, since: at }),
+            Event::Skip { why } => Ok(State::Skipped { why: *why, at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
             Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
@@ -875,9 +882,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -926,9 +933,9 @@ impl Charge {
             Event::Send { .. }
             | Event::Cancel
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -982,9 +989,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -1024,9 +1031,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -1095,9 +1102,9 @@ impl Charge {
                 | Event::Mismatch
                 | Event::Cancel
                 | Event::NothingToPay
-                | Event::Missed
                 | Event::OutOfBounds
                 | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Judged { .. }
@@ -1175,9 +1182,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -1324,6 +1331,7 @@ impl Charge {
             State::Skipped { why: SkipWhy::Person, .. } => {
                 "Skipped: a person decided that it is not charged.".to_owned()
             }
+            State::Skipped { why: SkipWhy::Paused, .. } => "Skipped: the subscription was paused.".to_owned(),
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1471,10 +1479,12 @@ mod tests {
             Event::Send { attempt: 2 },
             Event::Send { attempt: 3 },
             Event::NothingToPay,
-            Event::Missed,
             Event::OutOfBounds,
             Event::Decided { charge: true },
             Event::Decided { charge: false },
+            Event::Skip { why: SkipWhy::Person },
+            Event::Skip { why: SkipWhy::Paused },
+            Event::Skip { why: SkipWhy::Missed },
             Event::NoMethod,
             Event::MethodFound,
             Event::Judged { paid: true },

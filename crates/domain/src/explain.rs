@@ -2,14 +2,14 @@
 
 use chrono::NaiveDate;
 
-use crate::agenda::cycles;
+use crate::agenda::{Cycle, cycles};
 use crate::calendar::{BusinessDays, tz_version};
 use crate::installments::{Installments, Remainder};
 use crate::money::Money;
 use crate::plan::{Mode, OnDay, Plan, Price};
 use crate::reckoning::Reckoning;
 use crate::split::Parts;
-use crate::subscription::Subscription;
+use crate::subscription::{AdjustmentKind, Ruling, Subscription};
 
 /// Derives one cycle of a subscription again and says each step in a sentence.
 ///
@@ -72,22 +72,33 @@ pub fn explain(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<V
     } else if schedule.business_days != BusinessDays::None {
         steps.push(format!("{} is a business day: no shift.", this.date));
     }
+    let ruling = subscription.amendments.overrides.get(&cycle);
+    if let Some((Ruling::Move { to }, one)) = ruling.map(|one| (one.ruling, one)) {
+        let why = because(&one.reason);
+        steps.push(format!("{} moved its charge to {to}{why}; its date, number and period stay.", one.by));
+    }
+    let planned = cycles(plan, subscription, cycle)?.next().transpose()?;
     steps.push(format!(
         "{} on that day in {zone} is {} (zone data {}).",
         schedule.charge_at,
-        this.charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
+        planned.as_ref().map_or(this, |cycle| cycle.occurrence).charge_at.format("%Y-%m-%dT%H:%M:%SZ"),
         tz_version()
     ));
-    match cycles(plan, subscription, cycle)?.next().transpose()? {
+    match planned {
         None => steps.push("The subscription has ended before this date: nothing is charged.".to_owned()),
-        Some(planned) => {
+        Some(Cycle { left_out: Some(left_out), .. }) => {
+            let who = ruling.map(|one| format!(" {} said so", one.by)).unwrap_or_default();
+            steps.push(format!("It is left out and never charged:{who}{}.", because(&left_out.reason)));
+        }
+        Some(cycle) => {
             let reckoned = plan.reckon(&schedule, &this, subscription)?;
             how_it_is_reckoned(plan, subscription, &reckoned, this.date, &mut steps);
-            match planned.price {
-                Err(why) if planned.out_of_bounds => steps.push(format!("{why}: a person must decide about it.")),
+            steps.extend(swept(&cycle));
+            match cycle.price {
+                Err(why) if cycle.out_of_bounds => steps.push(format!("{why}: a person must decide about it.")),
                 price => {
                     price?;
-                    steps.extend(how_it_is_collected(plan, planned.amount));
+                    steps.extend(how_it_is_collected(plan, cycle.amount));
                 }
             }
         }
@@ -159,6 +170,27 @@ fn how_it_is_divided(
         format!(" {} was paid elsewhere and is taken off the last ones.", shares.elsewhere)
     };
     Some(format!("The total of {} is paid {rule}: this is installment {place} of {count}.{less}", shares.total))
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+/// The adjustments that a cycle takes, one by one, and what is left to pay.
+fn swept(cycle: &Cycle) -> Vec<String> {
+    let mut steps: Vec<String> = (cycle.applied.iter())
+        .map(|one| {
+            let (name, way) = match one.kind {
+                AdjustmentKind::Credit => ("Credit", "takes off"),
+                AdjustmentKind::Charge => ("Charge", "adds"),
+            };
+            format!("{name} {} {way} {}{}.", one.adjustment, one.amount, because(&one.reason))
+        })
+        .collect();
+    if !steps.is_empty() {
+        steps.push(format!("That makes {}.", cycle.amount));
+    }
+    steps
 }
 
 /// What the plan says beyond a plain sale: set aside first, or shared by two methods.

@@ -6,6 +6,7 @@
 //! Arrows run downwards in the order of the modules below: a module may name those above it, never those beneath.
 
 pub mod agenda;
+pub mod amendment;
 pub mod attempt;
 pub mod authorization;
 pub mod cadence;

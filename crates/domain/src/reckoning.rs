@@ -108,7 +108,7 @@ impl Plan {
     /// Is there no such cycle any more: past the subscription's end, the plan's term, or the last installment?
     #[must_use]
     pub fn is_over(&self, subscription: &Subscription, index: u32, date: NaiveDate) -> bool {
-        subscription.end_on.is_some_and(|end| date > end)
+        subscription.last_on().is_some_and(|end| date > end)
             || self.term.is_some_and(|term| term.is_over(subscription.start_on, index, date))
             || self.parts_of_total().is_some_and(|parts| {
                 // Terms that do not fit are said where the amount is reckoned.

@@ -11,6 +11,10 @@ use crate::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
 use crate::terms::Terms;
 
+mod amendments;
+
+pub use amendments::{Adjustment, AdjustmentKind, Amendments, Applied, OPEN_MAX, Override, Ruling, Swept};
+
 /// What kind of instrument a saved method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,6 +156,17 @@ pub struct Subscription {
     pub next_cycle: u32,
     /// The instant it falls due, UTC: a cache of the civil intent. `None` when nothing will fall due.
     pub next_due_at: Option<DateTime<Utc>>,
+    /// What people changed about it: most have none.
+    #[serde(skip_serializing_if = "Amendments::is_empty")]
+    pub amendments: Amendments,
+}
+
+impl Subscription {
+    /// The last civil date on which a cycle may fall: the agreed end, or an earlier one that a person set.
+    #[must_use]
+    pub fn last_on(&self) -> Option<NaiveDate> {
+        self.end_on.into_iter().chain(self.amendments.last_on).min()
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +195,7 @@ pub(crate) mod tests {
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: Amendments::default(),
         }
     }
 }

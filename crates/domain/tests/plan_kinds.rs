@@ -76,6 +76,7 @@ fn subscription(start_on: &str) -> Subscription {
         status: SubscriptionStatus::Active,
         next_cycle: 0,
         next_due_at: None,
+        amendments: domain::subscription::Amendments::default(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Missed cycles: which of those that are due are charged after a downtime, by the plan's rule.
 //!
-//! A cycle was missed when its civil date lies before today, in the payer's zone, while a later cycle of the subscription is due
-//! too. One that is merely late is not: it is charged whatever the rule says.
+//! A cycle was missed when the day on which it was to be submitted lies before today, in the payer's zone, while a later cycle of
+//! the subscription is due too. One that is merely late is not: it is charged whatever the rule says. Cycles that a person or a
+//! pause left out do not count.
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{CATCH_UP_MAX, Cycle, cycles};
+use super::{CATCH_UP_MAX, Cycle, LeftOut, cycles};
+use crate::charge::SkipWhy;
 use crate::plan::Plan;
 use crate::subscription::Subscription;
 use crate::term::CatchUp;
@@ -15,8 +17,8 @@ use crate::term::CatchUp;
 pub(super) enum Fate {
     /// It is charged.
     Charged,
-    /// It is recorded as skipped; says by which rule.
-    Skipped(String),
+    /// It is recorded as skipped, by the plan's rule.
+    LeftOut(LeftOut),
 }
 
 /// Today, as the payer's calendar has it.
@@ -29,7 +31,12 @@ fn today(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> NaiveD
 /// Was this cycle missed, being the `place`-th of so many that are due? A person who said that it is charged has answered.
 fn was_missed(cycle: &Cycle, is_newest: bool, today: NaiveDate, subscription: &Subscription) -> bool {
     let agreed = subscription.owed_until.is_some_and(|until| cycle.occurrence.charge_at <= until);
-    !is_newest && cycle.occurrence.date < today && !agreed
+    !is_newest && cycle.left_out.is_none() && cycle.occurrence.submit_on < today && !agreed
+}
+
+/// The place of the newest cycle that is not left out.
+fn newest(due: &[Cycle]) -> usize {
+    due.iter().rposition(|cycle| cycle.left_out.is_none()).unwrap_or(usize::MAX)
 }
 
 /// What becomes of each due cycle, oldest first.
@@ -43,15 +50,18 @@ pub(super) fn fates(
     now: DateTime<Utc>,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
-    let newest = due.len().saturating_sub(1);
+    let newest = newest(due);
     let missed = |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription);
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
-    let skipped = || Fate::Skipped(format!("missed; the plan's catch_up is {}", plan.catch_up.as_str()));
+    let skipped = || {
+        let reason = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());
+        Fate::LeftOut(LeftOut { why: SkipWhy::Missed, reason })
+    };
     let fate = |(place, cycle): (usize, &Cycle)| match plan.catch_up {
         CatchUp::Latest if missed(place, cycle) => skipped(),
         // Once something was missed, the newest cycle is forgiven too unless it is today's: the customer is not billed for the past.
         CatchUp::Forgive
-            if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.date < today)) =>
+            if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.submit_on < today)) =>
         {
             skipped()
         }
@@ -85,7 +95,7 @@ pub fn questions(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
         }
         due.push(cycle);
     }
-    let (today, newest) = (today(plan, subscription, now), due.len().saturating_sub(1));
+    let (today, newest) = (today(plan, subscription, now), newest(&due));
     let missed = |(place, cycle): (usize, &Cycle)| was_missed(cycle, place == newest, today, subscription);
     let count = due.iter().enumerate().filter(|one| missed(*one)).count();
     Ok(if count > 1 { count } else { 0 })

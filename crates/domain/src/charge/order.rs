@@ -91,9 +91,9 @@ impl Charge {
             | Event::LeaseRanOut
             | Event::AskAgain
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Judged { .. }
@@ -172,9 +172,9 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -216,9 +216,9 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
-            | Event::Missed
             | Event::OutOfBounds
             | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -325,9 +325,9 @@ impl Charge {
                 | Event::Capture { .. }
                 | Event::Cancel
                 | Event::NothingToPay
-                | Event::Missed
                 | Event::OutOfBounds
                 | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::WrongMethod
                 | Event::Hint { .. }

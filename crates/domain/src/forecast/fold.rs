@@ -10,7 +10,7 @@ use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, tail, untried, weigh};
 use crate::agenda::{Action, Book, Item, Open, cycles, draw, observe};
 use crate::calendar::Zone;
-use crate::charge::{Charge, Event, ParkWhy, State};
+use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::{MethodKind, Subscription, SubscriptionStatus};
@@ -92,7 +92,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 None => {}
             }
         }
-        if subscription.status != SubscriptionStatus::Active {
+        if subscription.status != SubscriptionStatus::Active && !goes_on_by_itself(&subscription) {
             let risk = match subscription.status {
                 SubscriptionStatus::Paused => Some(Risk::Paused),
                 SubscriptionStatus::Quarantined => Some(Risk::Stuck),
@@ -122,7 +122,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 }
             }
             tracked = left;
-            if subscription.status == SubscriptionStatus::Paused && subscription.next_due_at.take().is_some() {
+            let rests = subscription.status == SubscriptionStatus::Paused && !goes_on_by_itself(&subscription);
+            if rests && subscription.next_due_at.take().is_some() {
                 let said = self.rest(&subscription, Risk::Paused);
                 trouble = trouble.or(said);
             }
@@ -226,7 +227,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         }
         let mut trouble = None;
         for item in agenda.items {
-            let Item { charge, action, cycle, .. } = item;
+            let Item { charge, action, cycle, applied, .. } = item;
+            subscription.amendments.took(&applied);
             match action {
                 Action::Wait { .. } => match self.stands(subscription, now) {
                     (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
@@ -242,10 +244,11 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                     trouble = Some(why);
                 }
                 // Missed before the forecast begins, and not charged by the plan's own rule: nothing is to come of it.
-                Action::SkipMissed { .. } => {}
+                Action::Skip(ref left_out) if left_out.why == SkipWhy::Missed => {}
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
+                | Action::Skip(_)
                 | Action::ParkOutOfBounds { .. }
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
@@ -338,7 +341,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::ParkNoMethod { .. } => (Event::NoMethod, Some(self.no_method(subscription, now))),
             Action::ParkWrongMethod => (Event::WrongMethod, Some(Risk::WrongMethod)),
             Action::ParkOutOfBounds { .. } => (Event::OutOfBounds, Some(Risk::Stuck)),
-            Action::SkipMissed { .. } => (Event::Missed, None),
+            Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
             Action::Cancel => (Event::Cancel, None),
             // In flight on the moment of the forecast: the answer comes now.
             Action::Ask { .. } => return self.answer(subscription, one, now),
@@ -523,4 +526,9 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
 
 fn declined(class: DeclineClass) -> Seen {
     Seen::Declined(Decline { class, code: class.as_str().to_owned() })
+}
+
+/// Is it paused with a day on which it goes on?
+fn goes_on_by_itself(subscription: &Subscription) -> bool {
+    subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
 }

@@ -20,7 +20,7 @@ fn plan(change: impl FnOnce(&mut PlanSpec)) -> Plan {
             charge_at: "08:00".into(),
             ..ScheduleSpec::default()
         },
-        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
         ..PlanSpec::default()
     };
     change(&mut spec);
@@ -73,7 +73,7 @@ fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenar
 fn when_all_pay_every_cycle_is_collected_on_its_day_at_the_price_of_that_day() {
     let plan = plan(|spec| {
         spec.amount.value = None;
-        let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into() };
+        let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into(), ..StepSpec::default() };
         spec.amount.step = vec![step("2026-01-01", "79.00"), step("2027-03-01", "84.00")];
     });
     let lines = walked(&plan, |sub| sub.end_on = Some(day("2027-04-15")), &Scenario::AllPay, "2027-12-31");
