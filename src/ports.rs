@@ -3,6 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod brakes;
 pub mod captures;
 pub mod dispute;
 pub mod instrument;
@@ -530,7 +531,7 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    brakes::BrakeStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
@@ -575,6 +576,8 @@ pub trait Store:
     }
     /// Of the given ids, those already stored, as stored.
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
+    /// Of the given ids that pay a total in installments: what was collected of it or may have been, in minor units.
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
     /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.

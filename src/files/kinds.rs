@@ -5,6 +5,7 @@ use domain::mid_period::MidPeriodSpec;
 use domain::money::Currency;
 use domain::plan::{AmountSpec, Mistake};
 
+use super::roster::{COLUMNS, REPORT_COLUMNS};
 use super::sheet::{Need, Sheet, Tab};
 use super::tables::{self, Beside, Table, is_table_name};
 
@@ -85,6 +86,19 @@ pub(super) fn price_list(
             "personal_data",
             message,
             "match on bands and areas, such as rating_area and age_band",
+        );
+    }
+    let taken = |name: &&String| {
+        COLUMNS.contains(&name.as_str()) || REPORT_COLUMNS.contains(&name.as_str()) || name.starts_with("effective_")
+    };
+    if let (Some(first), Some(entry)) = (spec.match_on.iter().find(taken), tab.get("match_on")) {
+        let message = format!("{first} is a column of rosters or of price lists already");
+        sheet.refuse(
+            tab,
+            entry,
+            "match_on_invalid",
+            message,
+            "match on an attribute with a name of its own, such as rating_area",
         );
     }
     if named && tab.get("match_on").is_none() {

@@ -47,25 +47,24 @@ pub(super) struct Table {
 
 impl Beside<'_> {
     /// The text of a table and the name it has in messages.
-    fn text(self, name: &str) -> Result<(String, String), FileMistake> {
+    fn text(self, name: &str) -> Result<(String, String), Box<FileMistake>> {
         match self {
             Self::Nothing => {
                 let mend = "check the folder that holds the plan and its tables";
-                Err(FileMistake::of_file(name, "table_missing", "this table is not at hand here", mend))
+                Err(Box::new(FileMistake::of_file(name, "table_missing", "this table is not at hand here", mend)))
             }
             Self::Texts(texts) => match texts.get(name) {
                 Some(text) => Ok((name.to_owned(), text.clone())),
-                None => Err(FileMistake::of_file(
-                    name,
-                    "table_missing",
-                    "there is no such table",
-                    "add it beside the plan file",
-                )),
+                None => {
+                    let (message, mend) = ("there is no such table", "add it beside the plan file");
+                    Err(Box::new(FileMistake::of_file(name, "table_missing", message, mend)))
+                }
             },
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let label = path.display().to_string();
-                let wrong = |code, message: String, mend: &str| FileMistake::of_file(&label, code, message, mend);
+                let wrong =
+                    |code, message: String, mend: &str| Box::new(FileMistake::of_file(&label, code, message, mend));
                 match std::fs::metadata(&path) {
                     Err(why) => {
                         let message = format!("the table cannot be read ({})", plainly(&why));
@@ -94,7 +93,7 @@ impl Beside<'_> {
                     let message = format!("the table cannot be read ({})", plainly(&why));
                     return Err(wrong("unreadable", message, "check the name and that you may read it"));
                 }
-                text_of(&label, &bytes).map(|text| (label.clone(), text.to_owned())).map_err(|mistake| *mistake)
+                text_of(&label, &bytes).map(|text| (label.clone(), text.to_owned()))
             }
         }
     }
@@ -112,7 +111,7 @@ impl Table {
         let (label, text) = match beside.text(name) {
             Ok(found) => found,
             Err(mistake) => {
-                table.mistakes.push(mistake);
+                table.mistakes.push(*mistake);
                 return table;
             }
         };

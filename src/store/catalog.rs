@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
 use sha2::{Digest as _, Sha256};
 
-use domain::agenda::{Hold, Scope};
+use domain::agenda::{Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
@@ -22,6 +23,7 @@ use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
+use crate::ports::brakes::Brake;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -89,8 +91,9 @@ fn spec_digest(spec: &str) -> String {
 impl DatabaseStore {
     pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
-        // Ascending versions: the last one of each id stays.
-        let plans = plan_version::Entity::find().order_by_asc(plan_version::Column::Version).all(&self.database).await;
+        // The version in force of each: a plan may hold a long price list, and an older one is only read to look back.
+        let newest = "version = (SELECT MAX(p.version) FROM plan_version p WHERE p.plan_id = plan_version.plan_id)";
+        let plans = plan_version::Entity::find().filter(Expr::cust(newest)).all(&self.database).await;
         for row in plans.map_err(store_error)? {
             let fail = |why: String| StoreError::Inconsistent {
                 table: "plan_version",
@@ -199,12 +202,24 @@ impl DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Hold, StoreError> {
+        self.set_hold_of(scope, (reason, by), None, at).await
+    }
+
+    /// Sets a hold, of a brake or of a person.
+    pub(super) async fn set_hold_of(
+        &self,
+        scope: &Scope,
+        (reason, by): (&str, &str),
+        brake: Option<Brake>,
+        at: DateTime<Utc>,
+    ) -> Result<Hold, StoreError> {
         let word = scope.to_string();
         let word = &word;
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                let values: [Value; 4] = [word.clone().into(), reason.into(), by.into(), at.into()];
-                let sql = "INSERT INTO hold (scope, reason, held_by, since) VALUES ($1, $2, $3, $4) \
+                let brake = brake.map(Brake::as_str);
+                let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), brake.into()];
+                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake) VALUES ($1, $2, $3, $4, $5) \
                            ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
@@ -226,7 +241,8 @@ impl DatabaseStore {
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 let values: [Value; 3] = [word.clone().into(), at.into(), by.into()];
-                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 WHERE scope = $1 AND lifted_at IS NULL";
+                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
+                           WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
                 let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if lifted {
                     self.audit(transaction, by, "hold.off", word, "", at).await?;
@@ -449,5 +465,9 @@ fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {
         row: model.id.to_string(),
         why,
     })?;
-    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since })
+    let lift = match model.brake {
+        None => Lift::Anybody,
+        Some(_) => Lift::TwoPeople { first: model.release_asked_by },
+    };
+    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift })
 }

@@ -1,8 +1,8 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod brakes;
 mod captures;
 mod installments;
-
 mod people;
 mod refunds;
 mod wallet;
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Hold, Open, Scope};
+use domain::agenda::{Hold, Lift, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
@@ -55,6 +55,8 @@ struct Book {
     specs: BTreeMap<String, String>,
     holds: Vec<Hold>,
     holds_ever: i64,
+    days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
+    braked: Vec<brakes::Braked>,
     subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
@@ -214,6 +216,7 @@ impl Store for MemoryStore {
             reason: reason.to_owned(),
             by: by.to_owned(),
             since: whole(at),
+            lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
         Ok(hold)
@@ -222,7 +225,7 @@ impl Store for MemoryStore {
     async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
-        book.holds.retain(|hold| hold.scope != *scope);
+        book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
         Ok(book.holds.len() < before)
     }
 
@@ -296,6 +299,16 @@ impl Store for MemoryStore {
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
         let book = self.book();
         Ok(ids.iter().filter_map(|id| book.subscriptions.get(id).map(|row| row.value.clone())).collect())
+    }
+
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        let book = self.book();
+        let taken = |id: &SubscriptionId| {
+            let row = book.subscriptions.get(id)?;
+            super::installments::owed(&book.catalog, &row.value)?;
+            Some((id.clone(), book.taken(id, 0)))
+        };
+        Ok(ids.iter().filter_map(taken).collect())
     }
 
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {

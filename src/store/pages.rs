@@ -289,7 +289,9 @@ fn shows_as(word: &str) -> &'static str {
             "(state = 'unknown' OR (state = 'due' AND doubt = true) \
              OR (state = 'parked' AND why IN ('outcome_unknown', 'mismatch', 'damaged_in_doubt')))"
         }
-        "held" => "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged', 'wrong_method', 'hold_expired'))",
+        "held" => {
+            "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged', 'wrong_method', 'hold_expired', 'out_of_bounds'))"
+        }
         "authorized" => "state = 'authorized'",
         "capturing" => "state = 'capturing'",
         "releasing" => "state = 'releasing'",

@@ -278,6 +278,8 @@ async fn an_import_may_not_owe_less_than_was_collected(b: Bench) {
         "{refused}"
     );
     assert_eq!(b.subscription("a").await.terms.paid_elsewhere, None, "nothing was changed");
+    let taken = b.store.taken_of_totals(&[id("a"), id("nobody")]).await.unwrap();
+    assert_eq!(taken, BTreeMap::from([(id("a"), 6_000)]));
     row.terms.paid_elsewhere = Some(usd(4_000));
     assert_eq!(b.store.import(std::slice::from_ref(&row), "test", b.now()).await.unwrap().changed, 1);
     assert_eq!(b.record(&[("a", 1)]).await.1, 1, "what was paid elsewhere is not collected here");
@@ -421,6 +423,10 @@ async fn no_statement_gets_past_the_total_on_postgresql() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "two transactions behind the store's back, and a real wait for a real lock"
+)]
 async fn two_transactions_at_once_do_not_share_what_is_left() {
     let Some(b) = bench(Backend::Postgres).await else { return };
     let (raw, first) = behind(&b).await;

@@ -228,7 +228,7 @@ impl Bench {
             State::Paid {
                 at: now,
                 collected: Money::new(7_900, Currency::USD),
-                recheck: Some(Recheck { asked: 2, next_at: later }),
+                recheck: Some(Recheck { asked: 2, next_at: later, returnable: true }),
             },
             State::Returned {
                 class: DeclineClass::LaterFunds,
@@ -254,7 +254,10 @@ impl Bench {
             State::Parked { why: ParkWhy::NoMethod, since: now },
             State::Parked { why: ParkWhy::WrongMethod, since: now },
             State::Parked { why: ParkWhy::HoldExpired, since: now },
+            State::Parked { why: ParkWhy::OutOfBounds, since: now },
             State::Skipped { why: SkipWhy::HoldExpired, at: now },
+            State::Skipped { why: SkipWhy::Missed, at: now },
+            State::Skipped { why: SkipWhy::Person, at: now },
             State::paid(now, Money::new(3_000, Currency::USD)),
             State::Authorized { hold: held, asked: 2, next_at: later },
             State::Capturing { hold: held, amount: Money::new(3_000, Currency::USD), order: order(Stage::Waiting) },
@@ -975,7 +978,8 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
                         | ParkWhy::NoMethod
                         | ParkWhy::Damaged
                         | ParkWhy::WrongMethod
-                        | ParkWhy::HoldExpired,
+                        | ParkWhy::HoldExpired
+                        | ParkWhy::OutOfBounds,
                     ..
                 }
         );
@@ -1086,7 +1090,7 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
             if let State::Paid { collected, .. } = charge.state { collected.minor() } else { charge.amount.minor() };
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
-    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (5, 39_500));
+    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (6, 47_400));
     assert_eq!(
         sums[&("paid".to_owned(), "USD".to_owned())],
         (3, 18_800),

@@ -39,11 +39,11 @@ async fn a_balance_is_paid_in_installments(backend: Backend) {
     });
     world.apply(&[copay]).await;
     let once = Behaviour::DeclinesThenPays { times: 1, code: sandbox::DeclineCode::InsufficientFunds };
-    let rows = [("a", Behaviour::Pays, None), ("b", once, None), ("c", Behaviour::Pays, Some(70_00))];
+    let rows = [("a", Behaviour::Pays, None), ("b", once, None), ("c", Behaviour::Pays, Some(7_000))];
     let rows = rows.into_iter().map(|(name, behaviour, elsewhere)| {
         let mut row = subscriber(name, "copay", "2027-01-15", card(behaviour, 1));
         let usd = |minor| Money::new(minor, Currency::USD);
-        row.terms = Terms { total: Some(usd(100_01)), paid_elsewhere: elsewhere.map(usd), ..Terms::default() };
+        row.terms = Terms { total: Some(usd(10_001)), paid_elsewhere: elsewhere.map(usd), ..Terms::default() };
         row
     });
     world.enrol(rows.collect()).await;
@@ -72,6 +72,29 @@ async fn a_balance_is_paid_in_installments_on_sqlite() {
 #[tokio::test]
 async fn a_balance_is_paid_in_installments_on_postgresql() {
     a_balance_is_paid_in_installments(Backend::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_balance_that_was_paid_elsewhere_in_between_ends_the_plan() {
+    let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "paid elsewhere").await.unwrap();
+    let mut copay = plan("copay", "1 month", "America/New_York", "06:00", "1.00");
+    (copay.kind, copay.amount.value) = ("installments".to_owned(), None);
+    let count = Some("3".to_owned());
+    copay.installments =
+        Some(InstallmentsSpec { total: "from_subscription".to_owned(), count, ..InstallmentsSpec::default() });
+    world.apply(&[copay]).await;
+    let usd = |minor| Money::new(minor, Currency::USD);
+    let mut row = subscriber("a", "copay", "2027-01-15", card(Behaviour::Pays, 1));
+    row.terms.total = Some(usd(9_000));
+    world.enrol(vec![row.clone()]).await;
+    world.run_until("2027-02-20T00:00:00Z").await;
+    row.terms.paid_elsewhere = Some(usd(3_000));
+    world.store.import(&[row], "ann", world.now()).await.unwrap();
+    world.run_until("2027-05-01T00:00:00Z").await;
+    assert_eq!(charged(&world, "a").await, ["2027-01-15 30.00 paid", "2027-02-15 30.00 paid"]);
+    let view = world.store.subscription(&id("a")).await.unwrap().unwrap();
+    assert_eq!(view.subscription.status, SubscriptionStatus::Ended);
+    world.balance().await;
 }
 
 #[tokio::test]

@@ -89,6 +89,21 @@ pub struct Hold {
     pub by: String,
     /// Since when, UTC.
     pub since: DateTime<Utc>,
+    /// Who may lift it.
+    pub lift: Lift,
+}
+
+/// Who may lift a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "lift")]
+pub enum Lift {
+    /// Anybody who may set one.
+    Anybody,
+    /// A brake stopped a run: two people have to say so.
+    TwoPeople {
+        /// The first of them, if one said so already.
+        first: Option<String>,
+    },
 }
 
 impl Hold {
@@ -276,7 +291,8 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
+/// `now` decides what is due and what was missed, whether a look-up is too old to be trusted, and whether a card has expired or a
+/// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
@@ -785,6 +801,13 @@ pub struct Learnt {
     pub pause: bool,
 }
 
+/// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
+fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
+    let mut methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
+    matches!(charge.state, State::Settling { slow: true, .. })
+        || methods.any(|method| method.kind == MethodKind::BankAccount)
+}
+
 /// Does "cancelled" mean here that what was set aside went back?
 const fn went_back(state: &State, sets_aside: bool) -> bool {
     match state {
@@ -835,7 +858,9 @@ pub fn observe(
     };
     let too_little = order::too_little();
     let event = match seen {
-        Seen::Succeeded { amount } => Event::Succeeded { amount: *amount },
+        Seen::Succeeded { amount } => {
+            Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
+        }
         Seen::Authorized { amount, asked_for } if *asked_for || sets_aside => {
             Event::Authorized { amount: *amount, accept_less }
         }

@@ -132,7 +132,7 @@ fn how_it_is_reckoned(
     }
     if let Some(part) = part {
         steps.push(format!(
-            "The first period, from {} up to {}, has {} of the {} days from {} on: {}/{} of that, half a cent to the even neighbour.",
+            "The first period, from {} up to {}, has {} of the {} days from {} on: {}/{} of that, rounded half to even.",
             part.from, part.to, part.days, part.of, part.whole_from, part.days, part.of
         ));
     }
@@ -149,9 +149,9 @@ fn how_it_is_divided(
     let shares = parts.shares(&subscription.terms, plan.currency).ok()?;
     let rule = match parts.remainder {
         _ if !parts.rows.is_empty() => "in amounts chosen by hand",
-        Remainder::Spread => "in equal parts, what does not divide a cent each to the first",
-        Remainder::First => "in equal parts, what does not divide to the first",
-        Remainder::Last => "in equal parts, what does not divide to the last",
+        Remainder::Spread => "in equal parts, the remainder spread over the first ones",
+        Remainder::First => "in equal parts, the remainder in the first one",
+        Remainder::Last => "in equal parts, the remainder in the last one",
     };
     let less = if shares.elsewhere.is_zero() {
         String::new()

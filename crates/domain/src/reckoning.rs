@@ -152,7 +152,6 @@ impl Plan {
     }
 
     /// The amount of one cycle; zero where none can be told. The second half says why it is not charged.
-    #[must_use]
     pub fn amount_of(
         &self,
         schedule: &Schedule,

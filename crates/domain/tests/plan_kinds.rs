@@ -1,5 +1,9 @@
 //! Every kind of plan, walked through the one iterator that charges, forecasts and explanations share.
-#![expect(clippy::unwrap_used, reason = "a test whose own premise fails should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test whose own premise fails should stop, and so should one whose numbers overflow"
+)]
 
 use std::collections::BTreeMap;
 
