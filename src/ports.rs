@@ -595,6 +595,8 @@ pub trait Store:
     }
     /// Of the given ids, those already stored, as stored.
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
+    /// Of the given ids that pay a total in installments: what was collected of it or may have been, in minor units.
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
     /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.

@@ -2,13 +2,14 @@
 //!
 //! Everything is checked before anything is written: the file, its rows, and what is stored already. All good rows or none are applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::id::SubscriptionId;
 use domain::money::Money;
+use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Problem, Stop, told};
@@ -86,6 +87,7 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let mut roster = read_roster(&label, bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
     let known = stored(app, &roster).await?;
     refuse_moved(&mut roster, &known);
+    refuse_collected(&mut roster, &known, &catalog, app).await?;
 
     let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
         roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
@@ -225,6 +227,42 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
             row.outcome = Err(mistakes);
         }
     }
+}
+
+/// Of a total in installments no more can have been paid elsewhere than was not collected here.
+async fn refuse_collected(
+    roster: &mut Roster,
+    known: &HashMap<SubscriptionId, Subscription>,
+    catalog: &Catalog,
+    app: &App,
+) -> Result<(), Stop> {
+    let shares = |new: &Subscription| {
+        let plan = catalog.plans.get(&new.plan)?;
+        plan.parts_of_total()?.shares(&new.terms, plan.currency).ok().map(|shares| (shares.total, shares.owed()))
+    };
+    let asked = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+    let asked = asked.filter(|new| new.terms.paid_elsewhere.is_some() && known.contains_key(&new.id));
+    let ids: Vec<SubscriptionId> = asked.map(|new| new.id.clone()).collect();
+    let mut taken = BTreeMap::new();
+    for page in ids.chunks(LOOK_UP) {
+        taken.extend(app.store.taken_of_totals(page).await?);
+    }
+    for row in &mut roster.rows {
+        let Ok(new) = &row.outcome else { continue };
+        let (Some(taken), Some((total, owed))) = (taken.get(&new.id), shares(new)) else { continue };
+        if *taken > owed.minor() {
+            let money = |minor| Money::new(minor, total.currency()).plain();
+            let most = money(total.minor().saturating_sub(*taken));
+            row.outcome = Err(vec![RowMistake {
+                column: "paid_elsewhere".to_owned(),
+                code: "collected_more",
+                value: new.terms.paid_elsewhere.map(Money::plain).unwrap_or_default(),
+                message: format!("Of the total, {} were collected here or are under way", money(*taken)),
+                mend: format!("write {most} or less, or refund what was collected too much"),
+            }]);
+        }
+    }
+    Ok(())
 }
 
 /// What an import would do: the store's own rule is that method, amount, end and customer may change.

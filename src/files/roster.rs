@@ -592,6 +592,12 @@ impl<'a> Row<'_, 'a> {
                 }
                 Ok(subscription)
             }
+            // The rest was paid by other means: nothing is left to collect, which is no mistake.
+            Ok((cycle, None)) if subscription.terms.paid_elsewhere.is_some() && subscription.end_on.is_none() => {
+                subscription.next_cycle = cycle;
+                subscription.status = SubscriptionStatus::Ended;
+                Ok(subscription)
+            }
             Ok((_, None)) => {
                 let mend = "write a later end_on, or remove the row";
                 self.note("end_on", "ends_before_first_charge", "the subscription ends before its first charge", mend);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 
 use domain::charge::State;
+use domain::id::SubscriptionId;
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 
@@ -75,6 +76,25 @@ impl DatabaseStore {
             }
         }
         Ok(totals)
+    }
+
+    /// What was taken of the totals of these subscriptions.
+    pub(super) async fn taken(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        let mut rows = Bulk::new(TOTALS);
+        ids.iter().for_each(|id| rows.push(&[Val::text(id.as_str()), Val::int(0)]));
+        let sql =
+            "SELECT t.subscription_id, t.taken_minor FROM installment_total t JOIN v ON t.subscription_id = v.t_id";
+        let mut taken = BTreeMap::new();
+        for statement in rows.statements(self.backend(), sql) {
+            for row in self.database.query_all_raw(statement).await.map_err(store_error)? {
+                let id: String = row.try_get("", "subscription_id").map_err(store_error)?;
+                // An id that cannot be read is none of those that were asked about.
+                if let Ok(id) = SubscriptionId::parse(&id) {
+                    taken.insert(id, row.try_get("", "taken_minor").map_err(store_error)?);
+                }
+            }
+        }
+        Ok(taken)
     }
 
     /// Keeps the totals of imported subscriptions. What was taken before there was a row is counted.

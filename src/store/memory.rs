@@ -312,6 +312,16 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter_map(|id| book.subscriptions.get(id).map(|row| row.value.clone())).collect())
     }
 
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        let book = self.book();
+        let taken = |id: &SubscriptionId| {
+            let row = book.subscriptions.get(id)?;
+            super::installments::owed(&book.catalog, &row.value)?;
+            Some((id.clone(), book.taken(id, 0)))
+        };
+        Ok(ids.iter().filter_map(taken).collect())
+    }
+
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
         Ok(self.book().cancel(id, ("", by), at))
     }

@@ -198,6 +198,9 @@ impl Store for DatabaseStore {
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
         self.existing_subscriptions(ids).await
     }
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        self.taken(ids).await
+    }
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
         self.cancel_subscription(id, ("", by), whole(at)).await
     }

@@ -73,8 +73,8 @@ fn a_notice_that_comes_too_late_is_a_warning() {
     assert!(!bench.run(&["plans", "check", "plans"]).exits(0).err.contains("warning"));
 }
 
-#[test]
-fn running_installments_keep_their_total_and_their_parts() {
+#[tokio::test(flavor = "multi_thread")]
+async fn running_installments_keep_their_total_and_their_parts() {
     let bench = Bench::new();
     bench.run(&["migrate", "up", "-q"]).exits(0);
     let plan = PLAN.replace("\"recurring\"", "\"installments\"").replace("value = \"1079.00\"\n", "")
@@ -97,6 +97,15 @@ fn running_installments_keep_their_total_and_their_parts() {
     ]);
     roster("1000.00", "6", "200.00");
     assert_eq!(bench.run(&["subscriptions", "import", "roster.csv", "-o", "json"]).exits(0).json()["changed"], 1);
+    // What was collected here was not paid elsewhere.
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    database.execute_unprepared("UPDATE installment_total SET taken_minor = 70000").await.unwrap();
+    database.close().await.unwrap();
+    roster("1000.00", "6", "300.01");
+    let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(6);
+    told.complains(&["collected_more", "700.00 were collected here or are under way", "write 300.00 or less"]);
+    roster("1000.00", "6", "300.00");
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
     bench.write("plans/wellness.toml", plan.replace("\"last\"", "\"spread\""));
     bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["rhythm_in_use", "installments.remainder"]);
 }

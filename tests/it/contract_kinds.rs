@@ -278,6 +278,8 @@ async fn an_import_may_not_owe_less_than_was_collected(b: Bench) {
         "{refused}"
     );
     assert_eq!(b.subscription("a").await.terms.paid_elsewhere, None, "nothing was changed");
+    let taken = b.store.taken_of_totals(&[id("a"), id("nobody")]).await.unwrap();
+    assert_eq!(taken, BTreeMap::from([(id("a"), 6_000)]));
     row.terms.paid_elsewhere = Some(usd(4_000));
     assert_eq!(b.store.import(std::slice::from_ref(&row), "test", b.now()).await.unwrap().changed, 1);
     assert_eq!(b.record(&[("a", 1)]).await.1, 1, "what was paid elsewhere is not collected here");

@@ -75,6 +75,29 @@ async fn a_balance_is_paid_in_installments_on_postgresql() {
 }
 
 #[tokio::test]
+async fn a_balance_that_was_paid_elsewhere_in_between_ends_the_plan() {
+    let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "paid elsewhere").await.unwrap();
+    let mut copay = plan("copay", "1 month", "America/New_York", "06:00", "1.00");
+    (copay.kind, copay.amount.value) = ("installments".to_owned(), None);
+    let count = Some("3".to_owned());
+    copay.installments =
+        Some(InstallmentsSpec { total: "from_subscription".to_owned(), count, ..InstallmentsSpec::default() });
+    world.apply(&[copay]).await;
+    let usd = |minor| Money::new(minor, Currency::USD);
+    let mut row = subscriber("a", "copay", "2027-01-15", card(Behaviour::Pays, 1));
+    row.terms.total = Some(usd(9_000));
+    world.enrol(vec![row.clone()]).await;
+    world.run_until("2027-02-20T00:00:00Z").await;
+    row.terms.paid_elsewhere = Some(usd(3_000));
+    world.store.import(&[row], "ann", world.now()).await.unwrap();
+    world.run_until("2027-05-01T00:00:00Z").await;
+    assert_eq!(charged(&world, "a").await, ["2027-01-15 30.00 paid", "2027-02-15 30.00 paid"]);
+    let view = world.store.subscription(&id("a")).await.unwrap().unwrap();
+    assert_eq!(view.subscription.status, SubscriptionStatus::Ended);
+    world.balance().await;
+}
+
+#[tokio::test]
 async fn a_premium_is_priced_by_its_list_and_its_first_month_by_days() {
     let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "premium").await.unwrap();
     let mut silver = plan("silver", "1 month", "America/Chicago", "06:00", "1.00");

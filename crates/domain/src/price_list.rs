@@ -328,11 +328,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_look_up_agrees_with_reading_the_list_from_top_to_bottom(
-            rows in proptest::collection::btree_map((0_u8..3, 0_u8..3, 0_i64..40), 1_i64..9_999, 1..30),
-            area in 0_u8..4, band in 0_u8..4, day in 0_i64..45,
+            rows in proptest::collection::btree_map((0_u8..3, 0_u8..3, 0_u64..40), 1_i64..9_999, 1..30),
+            area in 0_u8..4, band in 0_u8..4, day in 0_u64..45,
         ) {
             let first: NaiveDate = "2027-01-01".parse().unwrap();
-            let date = |day: i64| first + chrono::TimeDelta::days(day);
+            let date = |day: u64| first.checked_add_days(chrono::Days::new(day)).unwrap();
             let written: Vec<PriceRowSpec> = rows
                 .iter()
                 .map(|((area, band, day), minor)| {

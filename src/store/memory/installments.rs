@@ -41,7 +41,7 @@ impl Book {
         Ok(())
     }
 
-    fn taken(&self, id: &SubscriptionId, more: i64) -> i64 {
+    pub(super) fn taken(&self, id: &SubscriptionId, more: i64) -> i64 {
         let charges = self.charges.values().filter(|row| row.value.subscription == *id);
         charges.map(|row| counted(&row.value)).fold(more, i64::saturating_add)
     }
