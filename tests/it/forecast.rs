@@ -392,8 +392,8 @@ async fn of_a_live_book_failing_charges_and_what_the_wallet_says_are_known() {
         );
         let odds = Scenario::Odds(Odds::new(History::default(), Mood::Likely));
         let lines = live(&world, &odds, "2027-01-31").await;
-        // A second try of a card that was declined: a chance of 35 %, and two further tries after it.
-        assert!(lines[0].starts_with("declined 0 2027-01-08 retry failing [in_dunning] 4"), "{lines:?}");
+        // A second try of a declined card: a chance of 35 %, and what further tries of its policy add.
+        assert!(lines[0].starts_with("declined 0 2027-01-08 retry failing [in_dunning] 53"), "{lines:?}");
         // Nobody paid for what the forecast imagined.
         assert_eq!(world.charges().await.len(), 1);
         world.balance().await;
