@@ -94,7 +94,7 @@ pub(super) enum Outcomes {
     /// A word that needs what happened before.
     Word(String),
     /// A file, read.
-    Read(Scenario, String),
+    Read(Box<Scenario>, String),
 }
 
 pub(super) async fn run(command: Forecast, context: &Context) -> Result<Exit, Stop> {
@@ -203,7 +203,7 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
                     let label = path.display().to_string();
                     let script = scenario::read(&label, &bytes)?;
                     let name = path.file_name().map_or(label, |name| name.to_string_lossy().into_owned());
-                    (Outcomes::Read(Scenario::Script(script), digest_of(&bytes)), name)
+                    (Outcomes::Read(Box::new(Scenario::Script(script)), digest_of(&bytes)), name)
                 }
                 Err(why) => {
                     refuse(
@@ -290,7 +290,7 @@ fn files(
     let merchant = MerchantId(uuid::Uuid::nil());
     let (scenario, scenario_digest) = match asked.scenario {
         Outcomes::Word(word) => (built_in(&word, History::default()).unwrap_or(Scenario::AllPay), None),
-        Outcomes::Read(scenario, digest) => (scenario, Some(digest)),
+        Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
     };
     let files =
         Files { catalog: &catalog, label: &label, roster: &roster, merchant, scenario: &scenario, scenario_digest };
