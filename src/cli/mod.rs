@@ -11,6 +11,7 @@ mod disputes;
 mod doctor;
 pub mod exit;
 mod forecast;
+mod forecast_change;
 mod forecast_live;
 mod forecast_show;
 mod gateways;
