@@ -4,6 +4,7 @@
 //! (tests/it/contract_*).
 
 pub mod captures;
+pub mod changes;
 pub mod dispute;
 pub mod instrument;
 pub mod people;
@@ -528,7 +529,13 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    captures::Captures
+    + changes::ChangeStore
+    + people::PeopleStore
+    + refund::RefundStore
+    + wallet::WalletStore
+    + Send
+    + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;

@@ -8,6 +8,7 @@ mod m20261126_000002_webhooks;
 mod m20261126_000003_wallet;
 mod m20261126_000004_refunds;
 mod m20261126_000005_captures;
+mod m20261126_000010_change_sets;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000003_wallet::Migration),
             Box::new(m20261126_000004_refunds::Migration),
             Box::new(m20261126_000005_captures::Migration),
+            Box::new(m20261126_000010_change_sets::Migration),
         ]
     }
 }

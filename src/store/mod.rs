@@ -7,6 +7,7 @@
 mod bulk;
 mod captures;
 mod catalog;
+mod changes;
 mod claims;
 mod commits;
 mod connect;
