@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::change::ApprovalRule;
 use domain::charge::Limits;
 use domain::id::{Environment, MerchantId, looks_like_a_card_number, without_card_numbers};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -224,6 +225,7 @@ pub struct Config {
     pub log: LogConfig,
     merchant: MerchantId,
     quota: Quota,
+    approvals: ApprovalRule,
     limits: Limits,
     gateway_missing: Vec<ConfigMistake>,
     shown: Vec<Shown>,
@@ -264,6 +266,12 @@ impl Config {
     #[must_use]
     pub const fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// How many people must approve a change of plans.
+    #[must_use]
+    pub const fn approvals(&self) -> ApprovalRule {
+        self.approvals
     }
 
     /// Patience and limits of charges.
@@ -352,6 +360,7 @@ const SETTINGS: &[Setting] = &[
     text("http.listen"),
     text("http.metrics_listen"),
     Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
+    number("changes.two_approvals_above"),
     text("log.level"),
     text("log.format"),
     number("testing.lease_seconds"),
@@ -862,6 +871,7 @@ impl Layers {
         };
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
+        let two_above = r.number("changes.two_approvals_above", ApprovalRule::default().two_above, 0, 1_000_000_000);
         let log = log(&mut r);
         let limits = limits(&mut r, production);
         let time_limit = gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.time_limit);
@@ -885,6 +895,7 @@ impl Layers {
                 log,
                 merchant,
                 quota: Quota { per_second, burst },
+                approvals: ApprovalRule { two_above },
                 limits,
                 gateway_missing,
                 shown: r.shown,

@@ -5,6 +5,7 @@
 //! recovery after a crash are one path.
 
 mod captures;
+pub mod changes;
 mod decide;
 mod dispatcher;
 mod heartbeat;
