@@ -173,8 +173,22 @@ pub struct HttpConfig {
 /// How deliveries of the gateway are known to be its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhooksConfig {
+    /// Where they stand.
+    files: Vec<String>,
     /// The gateway's public keys as PEM: one, or two during a rotation.
     pub public_keys: Vec<String>,
+}
+
+impl WebhooksConfig {
+    /// The same files as they are now: a rotation changes them under a running process.
+    ///
+    /// # Errors
+    /// A sentence naming the file that is no public key any more.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let read = |file: &String| public_key(file).map_err(|why| format!("{file} {why}"));
+        let public_keys = self.files.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { files: self.files.clone(), public_keys })
+    }
 }
 
 /// Form of log lines.
@@ -1129,21 +1143,29 @@ fn webhooks(r: &mut Reader) -> Option<WebhooksConfig> {
         return None;
     }
     let mut public_keys = Vec::new();
-    for file in files {
-        match read_small(Path::new(file)) {
-            Ok(text) if text.contains("PRIVATE KEY") => {
-                r.refuse(key, file, "names a private key: name the gateway's public key, a PEM file");
-            }
-            Ok(text) if !text.contains("-----BEGIN PUBLIC KEY-----") => {
-                r.refuse(key, file, "is no public key: name a PEM file that begins with -----BEGIN PUBLIC KEY-----");
-            }
-            Ok(text) => public_keys.push(text),
+    for file in &files {
+        match public_key(file) {
+            Ok(key) => public_keys.push(key),
             Err(why) => {
-                r.refuse(key, file, &format!("cannot be read ({why}): name a readable PEM file"));
+                r.refuse(key, file, &why);
             }
         }
     }
-    Some(WebhooksConfig { public_keys })
+    Some(WebhooksConfig { files: files.into_iter().map(ToOwned::to_owned).collect(), public_keys })
+}
+
+/// One public key from its file, or what is wrong with the file and the mend.
+fn public_key(file: &str) -> Result<String, String> {
+    match read_small(Path::new(file)) {
+        Ok(text) if text.contains("PRIVATE KEY") => {
+            Err("names a private key: name the gateway's public key, a PEM file".to_owned())
+        }
+        Ok(text) if !text.contains("-----BEGIN PUBLIC KEY-----") => {
+            Err("is no public key: name a PEM file that begins with -----BEGIN PUBLIC KEY-----".to_owned())
+        }
+        Ok(text) => Ok(text),
+        Err(why) => Err(format!("cannot be read ({why}): name a readable PEM file")),
+    }
 }
 
 fn log(r: &mut Reader) -> LogConfig {

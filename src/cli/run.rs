@@ -1,6 +1,7 @@
 //! `autopay run once`: one pass, for real or dry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column, Listing, counted};
 use super::signals::Signals;
 use super::{Context, problem};
-use crate::app::{App, AppError};
+use crate::app::{self, App, AppError};
 use crate::config::Config;
 use crate::engine::{EngineError, RefundReport, RunReport};
 use crate::telemetry;
@@ -187,7 +188,14 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
     let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
+    let doorman = app::doorman(config)?;
     let mut pass = Box::pin(async {
+        // What was delivered and not looked at before a process ended counts before anything is charged.
+        if let Some(doorman) = doorman {
+            let intake = app.intake(doorman, Arc::default());
+            intake.wake_waiting().await?;
+            intake.drain().await?;
+        }
         let report = app.engine.run_once_until(stop.clone()).await?;
         Ok((report, app.refunds.run_once_until(stop.clone()).await?))
     });
