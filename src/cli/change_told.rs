@@ -100,19 +100,18 @@ pub(super) fn print(
     comparison: Option<(Told, String)>,
     context: &Context,
 ) -> Result<(), Stop> {
-    match context.printer.format {
-        Format::Json | Format::Jsonl => {
-            let text = serde_json::to_string(&told_set(set, needed, comparison.map(|(told, _)| told)));
-            let text = text.map_err(|error| {
-                Stop::because(Exit::Failed, problem(format!("the change set cannot be written: {error}"), ""))
-            })?;
-            context.printer.raw(format!("{text}\n").as_bytes())
-        }
-        Format::Csv => context.printer.record(MADE, &made(set, needed)),
-        Format::Table => {
-            let words = comparison.map(|(_, words)| format!("\n{words}")).unwrap_or_default();
-            context.printer.raw(format!("{}{words}", in_words(set, needed)).as_bytes())
-        }
+    let format = context.printer.format;
+    if matches!(format, Format::Json | Format::Jsonl) {
+        let text = serde_json::to_string(&told_set(set, needed, comparison.map(|(told, _)| told)));
+        let text = text.map_err(|error| {
+            Stop::because(Exit::Failed, problem(format!("the change set cannot be written: {error}"), ""))
+        })?;
+        context.printer.raw(format!("{text}\n").as_bytes())
+    } else if format == Format::Table {
+        let words = comparison.map(|(_, words)| format!("\n{words}")).unwrap_or_default();
+        context.printer.raw(format!("{}{words}", in_words(set, needed)).as_bytes())
+    } else {
+        context.printer.record(MADE, &made(set, needed))
     }
 }
 

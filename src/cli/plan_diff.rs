@@ -143,16 +143,18 @@ pub(super) async fn refuse_other_rhythms(dir: &Path, comparison: &Comparison, ap
 
 fn print(command: &Diff, comparison: &Comparison, against: &Against, context: &Context) -> Result<Exit, Stop> {
     let told = told(comparison, against)?;
-    match context.printer.format {
-        Format::Json | Format::Jsonl => {
-            let text = serde_json::to_string(&told).map_err(|error| {
-                Stop::because(Exit::Failed, super::problem(format!("the report cannot be written: {error}"), ""))
-            })?;
-            context.printer.raw(format!("{text}\n").as_bytes())?;
-        }
-        Format::Csv if against.horizon.is_some() => context.printer.rows(MONTHS, &month_rows(&told))?,
-        Format::Csv => context.printer.rows(FIELDS, &field_rows(&told))?,
-        Format::Table => context.printer.raw(in_words(&told, &against.head).as_bytes())?,
+    let format = context.printer.format;
+    if matches!(format, Format::Json | Format::Jsonl) {
+        let text = serde_json::to_string(&told).map_err(|error| {
+            Stop::because(Exit::Failed, super::problem(format!("the report cannot be written: {error}"), ""))
+        })?;
+        context.printer.raw(format!("{text}\n").as_bytes())?;
+    } else if format == Format::Table {
+        context.printer.raw(in_words(&told, &against.head).as_bytes())?;
+    } else if against.horizon.is_some() {
+        context.printer.rows(MONTHS, &month_rows(&told))?;
+    } else {
+        context.printer.rows(FIELDS, &field_rows(&told))?;
     }
     if let Some((touches, rule)) = against.touches.filter(|_| !comparison.is_empty() && command.against.is_none()) {
         let rule = rule_in_words(rule, touches);
