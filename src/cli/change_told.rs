@@ -10,7 +10,7 @@ use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, Format, instant};
 use super::plan_told::Told;
 use super::{Context, problem};
-use crate::ports::changes::ChangeSet;
+use crate::ports::changes::{ChangeSet, Content};
 
 pub(super) const LIST: &[Column] = &[
     Column::text("id"),
@@ -51,6 +51,8 @@ struct ToldSet<'s> {
     settled_at: Option<String>,
     settled_why: Option<&'s str>,
     base: &'s Versions,
+    /// The very text whose SHA-256 is approved; nothing where it was edited.
+    content: Option<String>,
     files: BTreeMap<&'s str, &'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comparison: Option<Told>,
@@ -154,6 +156,7 @@ fn told_set<'s>(set: &'s ChangeSet, needed: u32, comparison: Option<Told>) -> To
         settled_at: set.settled_at.as_ref().map(instant),
         settled_why: set.settled_why.as_deref(),
         base: &set.content.base,
+        content: set.content.text().ok().filter(|text| Content::hash(text) == set.sha256),
         files: files.collect(),
         comparison,
     }

@@ -37,7 +37,13 @@ fn unwritable(path: &Path, why: &std::io::Error) -> Stop {
 fn write(path: &Path, text: &str) -> Result<(), Stop> {
     let mut part = path.to_owned().into_os_string();
     part.push(".part");
-    let written = std::fs::write(&part, text).and_then(|()| std::fs::rename(&part, path));
+    let written = std::fs::write(&part, text).and_then(|()| {
+        // Whoever could read the file before still can, and nobody else.
+        if let Ok(about) = std::fs::metadata(path) {
+            std::fs::set_permissions(&part, about.permissions())?;
+        }
+        std::fs::rename(&part, path)
+    });
     written.map_err(|why| unwritable(path, &why))
 }
 

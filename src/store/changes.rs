@@ -78,11 +78,11 @@ pub(super) fn items_of(content: &Content) -> Result<Vec<Item>, StoreError> {
 }
 
 /// What the audit says of an application.
-pub(super) fn told(set: &ChangeSet, applied: &Applied, live: i64) -> String {
+pub(super) fn told(set: &ChangeSet, applied: &Applied, live: i64, needed: u32) -> String {
     let yes: Vec<&str> = set.approvals.iter().map(|one| one.by.as_str()).collect();
     let changed: Vec<String> = applied.changed.iter().map(|(id, version)| format!("{id} {version}")).collect();
     format!(
-        "live version {live}: {}; proposed by {}, approved by {}; sha256 {}; {}",
+        "live version {live}: {}; proposed by {}, approved by {} ({needed} needed); sha256 {}; {}",
         changed.join(", "),
         set.author,
         yes.join(", "),
@@ -563,7 +563,7 @@ impl ChangeStore for DatabaseStore {
                 let applied = self.put_versions(on, &items, Some(id), by, at).await?;
                 let live = self.versions_on(on).await?.live;
                 self.settle(on, id, Standing::Applied, [by, ""], at).await?;
-                let detail = told(&set, &applied, live);
+                let detail = told(&set, &applied, live, needed);
                 self.audit(on, by, "change_set.applied", &id.to_string(), &detail, at).await?;
                 Ok(Ok(Outcome::Done((applied, live))))
             })

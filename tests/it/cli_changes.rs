@@ -5,6 +5,7 @@ use std::process::Stdio;
 use autopay::clock::WallClock;
 use autopay::ports::Clock as _;
 use chrono::{Datelike as _, Months, NaiveDate};
+use sha2::Digest as _;
 
 use crate::cli_support::{Bench, PLAN, Said, roster};
 
@@ -220,6 +221,9 @@ fn one_proposes_another_approves_and_then_it_is_in_force() {
     let document = bench.run(&["changes", "show", &id, "-o", "json"]).exits(0).json();
     assert_eq!((&document["settled_by"], &document["approvals"][0]["by"]), (&"ada".into(), &"bob".into()));
     assert!(document["files"]["gold.toml"].as_str().unwrap().contains("84.00"));
+    // Whoever keeps the document can check what was approved.
+    let content = document["content"].as_str().unwrap();
+    assert_eq!(hex::encode(sha2::Sha256::digest(content.as_bytes())), document["sha256"]);
     bench.run(&["plans", "history", "nothing"]).exits(5);
     bench.run(&["changes", "show", "CS-9"]).exits(5);
     bench.run(&["changes", "show", "x"]).exits(2);
@@ -229,8 +233,8 @@ fn one_proposes_another_approves_and_then_it_is_in_force() {
 
 #[test]
 fn many_subscriptions_need_two_people_and_the_book_of_the_day_counts() {
-    let mut bench = members(3);
-    bench.env("AUTOPAY_CHANGES_TWO_APPROVALS_ABOVE", "3");
+    let bench = members(3);
+    bench.write("autopay.toml", "[changes]\ntwo_approvals_above = 3\n");
     bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
     let id = propose(&bench, "ada");
     approve(&bench, "bob", &id).exits(0);

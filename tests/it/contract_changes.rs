@@ -351,7 +351,9 @@ async fn the_audit_says_who_what_and_why_and_nothing_of_what_was_refused() {
         assert!(told[1][3].contains(&sha256) && told[1][3].contains("board minute 14"), "{told:?}");
         assert!(told[2][3].contains(&sha256) && told[2][3].contains("read it"), "{told:?}");
         assert!(told[3][3].contains("version 2") && told[3][3].contains(&id), "{told:?}");
-        for part in ["live version 2", "gold 2", "proposed by ada", "approved by bob", &sha256, "board minute 14"] {
+        for part in
+            ["live version 2", "gold 2", "proposed by ada", "approved by bob (1 needed)", &sha256, "board minute 14"]
+        {
             assert!(told[4][3].contains(part), "{part}: {told:?}");
         }
         assert_eq!(told[6][3], "too dear");
