@@ -15,7 +15,9 @@ use domain::subscription::{Method, Subscription};
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig, WebhooksConfig};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
-use crate::engine::{Answered, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper};
+use crate::engine::{
+    Answered, BrakeLimits, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper,
+};
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
 use crate::ports::instrument::InstrumentEar;
@@ -135,6 +137,14 @@ impl App {
             quota: Some(config.quota()),
             settle_wait: config.engine.settle_wait,
             heartbeat: config.engine.heartbeat,
+            brakes: config.brakes.map(|brakes| BrakeLimits {
+                growth_percent: brakes.growth_percent,
+                largest_times: brakes.largest_times,
+                least_charges: brakes.least_charges,
+                per_customer: brakes.per_customer,
+                canary: brakes.canary,
+                decline_percent: brakes.decline_percent,
+            }),
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
         let port: Arc<dyn RefundGateway> = match &gateway {

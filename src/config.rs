@@ -191,6 +191,34 @@ impl WebhooksConfig {
     }
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switched {
+    On,
+    Off,
+}
+
+impl fmt::Display for Switched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// What stops a run before the damage. See the engine's brakes for what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the settings of the same names are described where they are listed")]
+pub struct BrakesConfig {
+    pub growth_percent: u32,
+    pub largest_times: u32,
+    pub least_charges: u32,
+    pub per_customer: u32,
+    pub canary: u32,
+    pub decline_percent: u32,
+}
+
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -231,6 +259,8 @@ pub struct Config {
     pub gateway: Option<GatewayConfig>,
     /// How the engine works.
     pub engine: EngineConfig,
+    /// What stops a run; `None` for nothing.
+    pub brakes: Option<BrakesConfig>,
     /// Where it listens.
     pub http: HttpConfig,
     /// How deliveries are verified; `None` when none are taken.
@@ -371,6 +401,13 @@ const SETTINGS: &[Setting] = &[
     number("engine.in_flight"),
     number("engine.settle_wait_ms"),
     number("engine.heartbeat_seconds"),
+    text("brakes.mode"),
+    number("brakes.growth_percent"),
+    number("brakes.largest_times"),
+    number("brakes.least_charges"),
+    number("brakes.per_customer"),
+    number("brakes.canary"),
+    number("brakes.decline_percent"),
     text("http.listen"),
     text("http.metrics_listen"),
     Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
@@ -883,6 +920,7 @@ impl Layers {
             settle_wait: Duration::from_millis(r.number("engine.settle_wait_ms", 300_u64, 0, 10_000)),
             heartbeat: Duration::from_secs(r.number("engine.heartbeat_seconds", 1_u64, 1, 60)),
         };
+        let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
         let approvals = approvals(&mut r, production);
@@ -904,6 +942,7 @@ impl Layers {
                 database,
                 gateway,
                 engine,
+                brakes,
                 http,
                 webhooks,
                 log,
@@ -1131,6 +1170,23 @@ fn http(r: &mut Reader) -> HttpConfig {
         parsed.map_err(|why| r.refuse("http.metrics_listen", &text, &why)).ok()
     });
     HttpConfig { listen, metrics_listen }
+}
+
+fn brakes(r: &mut Reader) -> Option<BrakesConfig> {
+    let brakes = BrakesConfig {
+        growth_percent: r.number("brakes.growth_percent", 50_u32, 1, 10_000),
+        largest_times: r.number("brakes.largest_times", 10_u32, 1, 10_000),
+        least_charges: r.number("brakes.least_charges", 20_u32, 1, 1_000_000),
+        per_customer: r.number("brakes.per_customer", 31_u32, 1, 1_000),
+        canary: r.number("brakes.canary", 20_u32, 1, 5_000),
+        decline_percent: r.number("brakes.decline_percent", 60_u32, 1, 100),
+    };
+    let on = r.parsed("brakes.mode", Switched::On, |text| match text {
+        "on" => Ok(Switched::On),
+        "off" => Ok(Switched::Off),
+        _ => Err("is neither: write on or off".to_owned()),
+    });
+    matches!(on, Switched::On).then_some(brakes)
 }
 
 /// The gateway's public keys. Files and not values: they are handed over as files, and a rotation swaps one for another.

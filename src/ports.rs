@@ -3,6 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod brakes;
 pub mod captures;
 pub mod changes;
 pub mod dispute;
@@ -529,7 +530,8 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    captures::Captures
+    brakes::BrakeStore
+    + captures::Captures
     + changes::ChangeStore
     + people::PeopleStore
     + refund::RefundStore

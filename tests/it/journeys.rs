@@ -20,19 +20,12 @@ use domain::subscription::{Method, Subscription, SubscriptionStatus};
 use sandbox::{Behaviour, DeclineCode, Fault, Faults, Idempotency, Options, ReturnCode};
 use sea_orm::ConnectionTrait as _;
 
-use crate::world::{Backend, MERCHANT, World, at, bank, card, client, database_store, plan, settings, subscriber};
+use crate::world::{
+    Backend, MERCHANT, World, at, bank, card, client, database_store, everywhere, plan, settings, subscriber,
+};
 
 /// 06:00 in New York, the moment at which every story's first charge falls due.
 const DUE: &str = "2027-01-15T11:00:00Z";
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
 
 everywhere! {
     a_good_day;

@@ -19,16 +19,7 @@ use domain::subscription::{Method, Subscription};
 use sandbox::{Behaviour, Fault, Faults, Options, RefundError};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Backend, MERCHANT, World, card, client, plan, settings, subscriber};
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
+use crate::world::{Backend, MERCHANT, World, card, client, everywhere, plan, settings, subscriber};
 
 everywhere! {
     all_of_a_charge_goes_back;

@@ -86,6 +86,21 @@ pub struct Hold {
     pub by: String,
     /// Since when, UTC.
     pub since: DateTime<Utc>,
+    /// Who may lift it.
+    pub lift: Lift,
+}
+
+/// Who may lift a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "lift")]
+pub enum Lift {
+    /// Anybody who may set one.
+    Anybody,
+    /// A brake stopped a run: two people have to say so.
+    TwoPeople {
+        /// The first of them, if one said so already.
+        first: Option<String>,
+    },
 }
 
 impl Hold {
