@@ -5,6 +5,7 @@
 
 pub mod brakes;
 pub mod captures;
+pub mod changes;
 pub mod dispute;
 pub mod instrument;
 pub mod people;
@@ -531,7 +532,14 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    brakes::BrakeStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    brakes::BrakeStore
+    + captures::Captures
+    + changes::ChangeStore
+    + people::PeopleStore
+    + refund::RefundStore
+    + wallet::WalletStore
+    + Send
+    + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;

@@ -1,8 +1,10 @@
 //! The tables, as SeaORM sees them; no behaviour. The migration beside this crate says what each column means.
 
+pub mod approval;
 pub mod attempt;
 pub mod audit;
 pub mod authorization_order;
+pub mod change_set;
 pub mod charge;
 pub mod dispute;
 pub mod dispute_event;
