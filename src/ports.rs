@@ -6,6 +6,7 @@
 pub mod amend;
 pub mod brakes;
 pub mod captures;
+pub mod changes;
 pub mod dispute;
 pub mod instrument;
 pub mod people;
@@ -546,6 +547,7 @@ pub trait Store:
     amend::AmendStore
     + brakes::BrakeStore
     + captures::Captures
+    + changes::ChangeStore
     + people::PeopleStore
     + refund::RefundStore
     + wallet::WalletStore

@@ -2,9 +2,11 @@
 
 pub mod adjustment;
 pub mod adjustment_use;
+pub mod approval;
 pub mod attempt;
 pub mod audit;
 pub mod authorization_order;
+pub mod change_set;
 pub mod charge;
 pub mod cycle_override;
 pub mod dispute;

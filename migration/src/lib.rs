@@ -11,6 +11,7 @@ mod m20261126_000005_captures;
 mod m20261126_000006_refund_parts;
 mod m20261126_000008_kinds;
 mod m20261126_000009_adjustments;
+mod m20261126_000010_change_sets;
 mod m20261126_000012_brakes;
 
 /// Every migration, oldest first.
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000006_refund_parts::Migration),
             Box::new(m20261126_000008_kinds::Migration),
             Box::new(m20261126_000009_adjustments::Migration),
+            Box::new(m20261126_000010_change_sets::Migration),
             Box::new(m20261126_000012_brakes::Migration),
         ]
     }

@@ -54,7 +54,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Reads a whole roster, bounded.
-fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Stop> {
     let most = u64::try_from(LARGEST_ROSTER).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {

@@ -5,6 +5,8 @@
 mod amend;
 mod amend_preview;
 mod captures;
+mod change_told;
+mod changes;
 mod charges;
 mod decide;
 mod disputes;
@@ -19,6 +21,10 @@ mod hold;
 mod imports;
 mod migrate;
 mod output;
+mod plan_changes;
+mod plan_diff;
+mod plan_files;
+mod plan_told;
 mod plans;
 mod price_gaps;
 mod refunds;
@@ -62,7 +68,7 @@ use output::{Color, Format, Printer};
         autopay subscriptions import roster.csv --dry-run\n  \
         autopay run once --dry-run\n  \
         autopay serve\n\n\
-        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, \
+        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, 8 waiting for approval, \
         9 partly done, 10 discrepancy found, 11 database or gateway unavailable and nothing sent, 12 outcome unknown, \
         130 interrupted, 143 terminated."
 )]
@@ -111,6 +117,9 @@ enum Command {
     /// Billing plans and dunning policies
     #[command(subcommand)]
     Plans(plans::Plans),
+    /// Change sets: plans and policies proposed by one person and approved by others
+    #[command(subcommand)]
+    Changes(changes::Changes),
     /// Subscriptions
     #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
@@ -232,6 +241,16 @@ fn person() -> String {
     plain
 }
 
+/// As [`person`], where two people have to be told apart.
+fn named_person() -> Result<String, Stop> {
+    let person = person();
+    if person.trim().is_empty() || person == "unknown" {
+        let mend = "set AUTOPAY_USER to your own name; approvals rest on it";
+        return Err(Stop::because(Exit::SignIn, problem("who does this is not known", mend)));
+    }
+    Ok(person)
+}
+
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -306,6 +325,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Serve(command) => Box::pin(serve::run(command, context)).await,
         Command::Run(command) => Box::pin(run::run(command, context)).await,
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
+        Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,

@@ -6,6 +6,7 @@
 
 mod brakes;
 mod captures;
+pub mod changes;
 mod decide;
 mod dispatcher;
 pub mod forecaster;

@@ -76,10 +76,10 @@ impl Named {
 /// files, a file larger than 1 MiB or not in UTF-8, an id used twice, and an id that is not its file's name.
 pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFiles, Vec<FileMistake>> {
     let label = dir.display().to_string();
-    let plan_files = files_in(dir).map_err(|why| vec![unreadable(&label, &why)])?;
+    let plan_files = files_in(dir, &["toml"]).map_err(|why| vec![unreadable(&label, &why)])?;
     let dunning = dir.join("dunning");
     let policy_files = if dunning.is_dir() {
-        files_in(&dunning).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
+        files_in(&dunning, &["toml"]).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
     } else {
         Vec::new()
     };
@@ -178,19 +178,19 @@ fn stem(path: &Path) -> Option<String> {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
 }
 
-fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
+pub(super) fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
     let mend = "check the name and that you may read it";
     FileMistake::of_file(label, "unreadable", format!("this cannot be read ({})", plainly(why)), mend)
 }
 
-/// The TOML files of a directory, by name.
-fn files_in(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+/// The files of a directory with one of these endings, by name.
+pub(super) fn files_in(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
-        if toml && !hidden {
+        let ending = path.extension().unwrap_or_default();
+        if endings.iter().any(|known| ending.eq_ignore_ascii_case(known)) && !hidden {
             found.push(path);
         }
     }
@@ -198,7 +198,7 @@ fn files_in(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     Ok(found)
 }
 
-fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistake>> {
+pub(super) fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistake>> {
     let about = fs::metadata(path).map_err(|why| Box::new(unreadable(label, &why)))?;
     // A pipe would wait for ever.
     if !about.is_file() {

@@ -8,7 +8,6 @@ use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
-use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
@@ -25,6 +24,7 @@ use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::brakes::Brake;
+use crate::ports::changes::Sources;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -85,10 +85,6 @@ fn same_terms(a: &Subscription, b: &Subscription) -> bool {
         && a.terms == b.terms
 }
 
-fn spec_digest(spec: &str) -> String {
-    hex::encode(Sha256::digest(spec.as_bytes()))
-}
-
 impl DatabaseStore {
     pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
@@ -131,48 +127,7 @@ impl DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Applied, StoreError> {
-        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
-        let mut plans = Vec::new();
-        for (spec, plan) in &change.plans {
-            plans.push(("plan", plan.id.to_string(), serde_json::to_string(spec).map_err(bad)?));
-        }
-        for policy in &change.policies {
-            plans.push(("dunning_policy", policy.id.to_string(), serde_json::to_string(policy).map_err(bad)?));
-        }
-        let plans = &plans;
-        self.transaction(&move |transaction, _| {
-            Box::pin(async move {
-                let mut applied = Applied::default();
-                for (kind, id, spec) in plans {
-                    let digest = spec_digest(spec);
-                    let (table, column) = match *kind {
-                        "plan" => ("plan_version", "plan_id"),
-                        _ => ("dunning_policy_version", "policy_id"),
-                    };
-                    let sql = format!("SELECT version, sha256 FROM {table} WHERE {column} = $1 ORDER BY version DESC LIMIT 1");
-                    let current = transaction.query_one_raw(self.statement(sql, [id.clone().into()])).await?;
-                    let (version, known) = match current {
-                        Some(row) => (row.try_get::<i32>("", "version")?, row.try_get::<String>("", "sha256")?),
-                        None => (0, String::new()),
-                    };
-                    if known == digest {
-                        applied.unchanged.push(id.clone());
-                        continue;
-                    }
-                    let next = version + 1;
-                    let sql = format!(
-                        "INSERT INTO {table} ({column}, version, spec, sha256, applied_at, applied_by) VALUES ($1, $2, $3, $4, $5, $6)"
-                    );
-                    let values: [Value; 6] =
-                        [id.clone().into(), next.into(), spec.clone().into(), digest.clone().into(), at.into(), by.into()];
-                    transaction.execute_raw(self.statement(sql, values)).await?;
-                    self.audit(transaction, by, &format!("{kind}.applied"), id, &format!("version {next} {digest}"), at).await?;
-                    applied.changed.push((id.clone(), u32::try_from(next).unwrap_or_default()));
-                }
-                Ok(applied)
-            })
-        })
-        .await
+        self.put_catalog(change, &Sources::new(), by, at).await
     }
 
     pub(super) async fn used_plans(&self) -> Result<BTreeSet<PlanId>, StoreError> {

@@ -3,6 +3,7 @@
 mod amend;
 mod brakes;
 mod captures;
+mod changes;
 mod installments;
 mod people;
 mod refunds;
@@ -53,7 +54,7 @@ struct ChargeRow {
 #[derive(Debug, Default)]
 struct Book {
     catalog: Catalog,
-    specs: BTreeMap<String, String>,
+    changes: changes::Changes,
     holds: Vec<Hold>,
     holds_ever: i64,
     days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
@@ -171,38 +172,8 @@ impl Store for MemoryStore {
         Ok(self.book().catalog.clone())
     }
 
-    async fn apply(&self, change: &CatalogChange, _by: &str, _at: DateTime<Utc>) -> Result<Applied, StoreError> {
-        let mut book = self.book();
-        let mut applied = Applied::default();
-        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
-        for (spec, plan) in &change.plans {
-            let text = serde_json::to_string(spec).map_err(bad)?;
-            let id = plan.id.to_string();
-            if book.specs.insert(format!("plan {id}"), text.clone()) == Some(text) {
-                applied.unchanged.push(id);
-                continue;
-            }
-            let version = book.catalog.plans.get(&plan.id).map_or(1, |old| old.version + 1);
-            let mut plan = plan.clone();
-            plan.version = version;
-            applied.changed.push((id, version));
-            book.catalog.plans.insert(plan.id.clone(), plan);
-        }
-        for policy in &change.policies {
-            let text = serde_json::to_string(policy).map_err(bad)?;
-            let id = policy.id.to_string();
-            let key = format!("policy {id}");
-            if book.specs.get(&key) == Some(&text) {
-                applied.unchanged.push(id);
-                continue;
-            }
-            let versions = book.specs.iter().filter(|(name, _)| name.starts_with(&format!("{key} v"))).count() + 1;
-            book.specs.insert(format!("{key} v{versions}"), text.clone());
-            book.specs.insert(key, text);
-            applied.changed.push((id, u32::try_from(versions).unwrap_or(u32::MAX)));
-            book.catalog.policies.insert(policy.id.clone(), policy.clone());
-        }
-        Ok(applied)
+    async fn apply(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError> {
+        self.put_catalog(change, &crate::ports::changes::Sources::new(), by, at)
     }
 
     async fn plans_in_use(&self) -> Result<BTreeSet<PlanId>, StoreError> {

@@ -9,6 +9,7 @@ mod brakes;
 mod bulk;
 mod captures;
 mod catalog;
+mod changes;
 mod claims;
 mod commits;
 mod connect;

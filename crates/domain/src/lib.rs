@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod authorization;
 pub mod cadence;
 pub mod calendar;
+pub mod change;
 pub mod charge;
 pub mod dispute;
 pub mod dunning;

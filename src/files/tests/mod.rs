@@ -1,5 +1,6 @@
 //! The readers against tables of broken files, against random bytes, and against the book of the quickstart.
 
+pub(crate) mod canon;
 mod collect;
 mod kinds;
 mod plans;
