@@ -25,6 +25,7 @@ use domain::charge::Limits;
 use domain::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
 use domain::subscription::{Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::terms::Terms;
 use sandbox::{Behaviour, Options, Sandbox};
 use sea_orm::ConnectionTrait as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -137,7 +138,7 @@ fn book(charges: u32, now: DateTime<Utc>) -> anyhow::Result<(PlanSpec, Plan, Vec
             charge_at: due.format("%H:%M:%S").to_string(),
             ..ScheduleSpec::default()
         },
-        amount: AmountSpec { currency: "USD".to_owned(), value: Some("42.00".to_owned()), step: Vec::new() },
+        amount: AmountSpec { currency: "USD".to_owned(), value: Some("42.00".to_owned()), ..AmountSpec::default() },
         ..PlanSpec::default()
     };
     let plan = Plan::from_spec(&spec, 1).map_err(|mistakes| anyhow::anyhow!("{mistakes:?}"))?;
@@ -156,9 +157,12 @@ fn book(charges: u32, now: DateTime<Utc>) -> anyhow::Result<(PlanSpec, Plan, Vec
             zone: None,
             amount: None,
             end_on: None,
+            terms: Terms::default(),
+            owed_until: None,
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: domain::subscription::Amendments::default(),
         };
         let first = planned(&plan, &row, 0).map_err(anyhow::Error::msg)?;
         row.next_due_at = first.map(|(charge, _)| charge.due_at);

@@ -25,7 +25,7 @@ use crate::ports::people::CancelReason;
 use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
-use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, schema_status};
+use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, open_to_read, schema_status};
 
 pub use crate::gateway::{CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes};
 pub use crate::store::{SchemaStatus, SoleDispatcher};
@@ -95,6 +95,33 @@ impl std::fmt::Debug for dyn Disputes {
 impl std::fmt::Debug for dyn Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store")
+    }
+}
+
+/// A store over connections that can only read, for those who foretell. It has no engine and no gateway.
+#[derive(Debug)]
+pub struct Reader {
+    /// The store behind its port; whatever writes is refused by the database.
+    pub store: Arc<dyn Store>,
+    database: DatabaseStore,
+}
+
+impl Reader {
+    /// Connects to the database, only to read it, and checks its schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when the schema is behind, else what failed, without secrets.
+    pub async fn open(config: &Config) -> Result<Self, AppError> {
+        let database = DatabaseStore::new(open_to_read(&database_url(config)?).await?, Arc::new(WallClock));
+        let reader = Self { store: Arc::new(database.clone()), database };
+        reader.store.check().await?;
+        Ok(reader)
+    }
+
+    /// Closes the connections.
+    pub async fn close(self) {
+        // Nothing was written: there is nothing to lose.
+        let _ = self.database.database().clone().close().await;
     }
 }
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use domain::change::ApprovalRule;
 use domain::charge::Limits;
 use domain::id::{Environment, MerchantId, looks_like_a_card_number, without_card_numbers};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -268,6 +269,7 @@ pub struct Config {
     pub log: LogConfig,
     merchant: MerchantId,
     quota: Quota,
+    approvals: ApprovalRule,
     limits: Limits,
     gateway_missing: Vec<ConfigMistake>,
     shown: Vec<Shown>,
@@ -308,6 +310,12 @@ impl Config {
     #[must_use]
     pub const fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// How many people must approve a change of plans.
+    #[must_use]
+    pub const fn approvals(&self) -> ApprovalRule {
+        self.approvals
     }
 
     /// Patience and limits of charges.
@@ -403,6 +411,7 @@ const SETTINGS: &[Setting] = &[
     text("http.listen"),
     text("http.metrics_listen"),
     Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
+    number("changes.two_approvals_above"),
     text("log.level"),
     text("log.format"),
     number("testing.lease_seconds"),
@@ -914,6 +923,7 @@ impl Layers {
         let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
+        let approvals = approvals(&mut r, production);
         let log = log(&mut r);
         let limits = limits(&mut r, production);
         let time_limit = gateway.as_ref().map_or(Duration::ZERO, |gateway| gateway.time_limit);
@@ -938,6 +948,7 @@ impl Layers {
                 log,
                 merchant,
                 quota: Quota { per_second, burst },
+                approvals,
                 limits,
                 gateway_missing,
                 shown: r.shown,
@@ -1230,6 +1241,17 @@ fn log(r: &mut Reader) -> LogConfig {
 }
 
 /// The limits of charges. Shortened only where no charge is real: they are what keeps a charge from being made twice.
+/// The rule of approvals. In production it binds everybody, so that nobody loosens it for their own command.
+fn approvals(r: &mut Reader, production: bool) -> ApprovalRule {
+    let key = "changes.two_approvals_above";
+    let two_above = r.number(key, ApprovalRule::default().two_above, 0, 1_000_000_000);
+    if production && matches!(r.origin(key), Origin::Env(_) | Origin::Flag) {
+        let value = two_above.to_string();
+        r.refuse(key, &value, "is set for one command, and this is production: write it in the configuration file");
+    }
+    ApprovalRule { two_above }
+}
+
 fn limits(r: &mut Reader, production: bool) -> Limits {
     let mut limits = Limits::default();
     let keys = ["testing.lease_seconds", "testing.quiesce_seconds", "testing.ladder_seconds", "testing.window_seconds"];
@@ -1403,6 +1425,29 @@ mod tests {
         let told = mistakes(&settings).join("\n");
         assert!(told.contains("is not below half of the lease of 2 s"), "{told}");
         assert!(told.contains("is not above the quiesce time"), "{told}");
+    }
+
+    #[test]
+    fn in_production_nobody_loosens_the_rule_of_approvals_for_one_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        let text = |environment: &str| {
+            format!(
+                "environment = \"{environment}\"\n[merchant]\nid = \"7d0ee5c1-6d2e-4a53-9f5b-4a4f4dbb6a10\"\n[changes]\ntwo_approvals_above = 20\n"
+            )
+        };
+        let with = |set: &[&str]| {
+            let set = set.iter().map(|one| (*one).to_owned()).collect();
+            Config::load(&Sources { file: Some(file.clone()), env: BTreeMap::new(), set })
+        };
+        let loose = ["changes.two_approvals_above=900"];
+        std::fs::write(&file, text("production")).unwrap();
+        assert_eq!(with(&[]).unwrap().approvals(), ApprovalRule { two_above: 20 });
+        let refused = with(&loose).unwrap_err();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].to_string().contains("write it in the configuration file"), "{}", refused[0]);
+        std::fs::write(&file, text("staging")).unwrap();
+        assert_eq!(with(&loose).unwrap().approvals(), ApprovalRule { two_above: 900 });
     }
 
     #[test]

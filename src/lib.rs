@@ -6,6 +6,7 @@
 //! - [`cli`], [`api`]: what people and clusters talk to.
 //! - [`engine`]: the loops. They speak to the ports and the domain only.
 //! - [`store`], [`gateway`]: the adapters behind the ports. Neither knows the other.
+//! - [`forecast`]: what a book will bring, from files or from a book that was read; no store, no gateway.
 //! - [`files`]: plan files and rosters in, domain values or every mistake out.
 //! - [`ports`]: what the world must offer.
 //! - [`config`], [`telemetry`], [`clock`]: furniture.
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod files;
+pub mod forecast;
 pub mod gateway;
 pub mod ports;
 pub mod store;

@@ -3,8 +3,10 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod amend;
 pub mod brakes;
 pub mod captures;
+pub mod changes;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
@@ -30,7 +32,7 @@ use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
-use domain::subscription::{Method, Subscription, SubscriptionStatus};
+use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
 use domain::verdict::Seen;
 
 /// Reads the time and waits for it. The only door to the wall clock.
@@ -164,6 +166,17 @@ pub struct NewCharge {
     pub charge: Charge,
     /// What will be sent.
     pub intent: Option<Intent>,
+    /// What people's changes have to do with it.
+    pub amended: Amended,
+}
+
+/// What people's changes have to do with a new obligation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Amended {
+    /// What it takes of which adjustment; recorded with it, or not at all.
+    pub taken: Vec<Taken>,
+    /// Why its cycle is left out, where a person or a pause did so.
+    pub reason: Option<String>,
 }
 
 /// An open charge that moves on before anything is sent: a retry, the same key again, or its end by cancellation.
@@ -199,6 +212,8 @@ pub struct Resume {
     pub next_cycle: u32,
     /// When that falls due, UTC.
     pub next_due_at: Option<DateTime<Utc>>,
+    /// Missed cycles that fall due up to this instant, UTC, are charged: a person said so.
+    pub owed_until: Option<DateTime<Utc>>,
 }
 
 /// One batch of decisions: one transaction.
@@ -530,7 +545,15 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    brakes::BrakeStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    amend::AmendStore
+    + brakes::BrakeStore
+    + captures::Captures
+    + changes::ChangeStore
+    + people::PeopleStore
+    + refund::RefundStore
+    + wallet::WalletStore
+    + Send
+    + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;
@@ -575,6 +598,8 @@ pub trait Store:
     }
     /// Of the given ids, those already stored, as stored.
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError>;
+    /// Of the given ids that pay a total in installments: what was collected of it or may have been, in minor units.
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
     /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.

@@ -1,9 +1,14 @@
 //! The tables, as SeaORM sees them; no behaviour. The migration beside this crate says what each column means.
 
+pub mod adjustment;
+pub mod adjustment_use;
+pub mod approval;
 pub mod attempt;
 pub mod audit;
 pub mod authorization_order;
+pub mod change_set;
 pub mod charge;
+pub mod cycle_override;
 pub mod dispute;
 pub mod dispute_event;
 pub mod dunning_policy_version;

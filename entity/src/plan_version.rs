@@ -15,6 +15,8 @@ pub struct Model {
     pub sha256: String,
     pub applied_at: chrono::DateTime<chrono::Utc>,
     pub applied_by: String,
+    pub source: Option<String>,
+    pub change_set_id: Option<i64>,
 }
 
 /// No relations: the store joins by hand, in batches.

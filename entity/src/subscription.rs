@@ -31,6 +31,12 @@ pub struct Model {
     pub updated_at: chrono::DateTime<chrono::Utc>,
     pub second_method_id: Option<Uuid>,
     pub second_method_kind: Option<String>,
+    pub terms: Option<String>,
+    pub owed_until: Option<chrono::DateTime<chrono::Utc>>,
+    pub amend_revision: i64,
+    pub amend_open: i64,
+    pub resume_on: Option<chrono::NaiveDate>,
+    pub last_on: Option<chrono::NaiveDate>,
 }
 
 /// No relations: the store joins by hand, in batches.

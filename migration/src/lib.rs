@@ -9,6 +9,9 @@ mod m20261126_000003_wallet;
 mod m20261126_000004_refunds;
 mod m20261126_000005_captures;
 mod m20261126_000006_refund_parts;
+mod m20261126_000008_kinds;
+mod m20261126_000009_adjustments;
+mod m20261126_000010_change_sets;
 mod m20261126_000011_book;
 mod m20261126_000012_brakes;
 
@@ -27,6 +30,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000004_refunds::Migration),
             Box::new(m20261126_000005_captures::Migration),
             Box::new(m20261126_000006_refund_parts::Migration),
+            Box::new(m20261126_000008_kinds::Migration),
+            Box::new(m20261126_000009_adjustments::Migration),
+            Box::new(m20261126_000010_change_sets::Migration),
             Box::new(m20261126_000011_book::Migration),
             Box::new(m20261126_000012_brakes::Migration),
         ]

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
-use domain::charge::{Charge, State};
+use domain::charge::{Charge, SkipWhy, State};
 use domain::explain::explain;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
@@ -83,6 +83,13 @@ pub(super) enum Charges {
         Exit codes: 0 given up, 2 wrong usage, 5 not found, 7 not in a state for that, 9 not decided yet: autopay keeps asking, \
         10 the payment went through all the same, 11 database or gateway unavailable, 12 outcome unknown.")]
     Cancel(super::resolve::Cancel),
+    /// Says what becomes of a charge that is held because its amount is outside the plan's minimum and maximum
+    #[command(after_help = "Examples:\n  \
+        autopay charges decide ch_0f8d… --as charge --reason \"twelve seats, agreed by e-mail\" --confirm 948.00\n  \
+        autopay charges decide ch_0f8d… --as skip --reason \"wrong price, corrected in version 4\"\n\n\
+        The cycles after it go on meanwhile. The decision is kept in the audit with its reason.\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 7 not held for that reason, 11 database unavailable.")]
+    Decide(super::decide::Decide),
     /// Asks the gateway about a charge (ch_…) or refund (re_…) now, or keeps a person's finding about one it never answered for
     #[command(after_help = "Examples:\n  \
         autopay charges resolve ch_0f8d… --ask\n  \
@@ -324,6 +331,7 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
         Charges::Explain { id } => explained(id, context).await,
         Charges::Refund(command) => super::refunds::refund(command, context).await,
         Charges::Cancel(command) => super::resolve::cancel(command, context).await,
+        Charges::Decide(command) => super::decide::decide(command, context).await,
         Charges::Resolve(command) => super::resolve::resolve(command, context).await,
         Charges::Capture(command) => captures::run(command, context).await,
         Charges::Show { id } => {
@@ -435,8 +443,13 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
                 .plans
                 .get(&charge.plan)
                 .ok_or_else(|| differs(format!("its plan {} is gone", charge.plan), "apply the plan again"))?;
-            let steps = explain(plan, &view.subscription, charge.cycle)
+            let mut steps = explain(plan, &view.subscription, charge.cycle)
                 .map_err(|why| differs(why, "see `autopay charges timeline`"))?;
+            // The pause is over and gone from the subscription; the charge says that it was there.
+            let passed_over = matches!(charge.state, State::Skipped { why: SkipWhy::Paused, .. });
+            if passed_over {
+                steps.push("It fell into a pause: it was left out and never charged.".to_owned());
+            }
             let rows: Vec<Vec<Cell>> =
                 (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;
@@ -446,7 +459,7 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
                 .map(|(derived, _)| derived);
             let same =
                 derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
-            if same {
+            if same || passed_over {
                 return Ok(Exit::Done);
             }
             let message = format!(

@@ -2,13 +2,15 @@
 //!
 //! Everything is checked before anything is written: the file, its rows, and what is stored already. All good rows or none are applied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use domain::id::SubscriptionId;
+use domain::money::Money;
+use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use super::exit::{Exit, Problem, Stop, told};
@@ -60,7 +62,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// Reads a whole roster, bounded.
-fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Stop> {
     let most = u64::try_from(LARGEST_ROSTER).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {
@@ -99,6 +101,7 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     roster.refuse_shortened(&shortened);
     refuse_moved(&mut roster, &known);
     roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
+    refuse_collected(&mut roster, &known, &catalog, app).await?;
 
     let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
         roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
@@ -281,8 +284,14 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
         let zone = |subscription: &Subscription| {
             subscription.zone.as_ref().map(|zone| zone.name().to_owned()).unwrap_or_default()
         };
+        let total = |subscription: &Subscription| subscription.terms.total.map(Money::plain).unwrap_or_default();
+        let parts = |subscription: &Subscription| {
+            subscription.terms.installments.map(|count| count.to_string()).unwrap_or_default()
+        };
         let fields = [
             ("plan", old.plan.to_string(), new.plan.to_string()),
+            ("total", total(old), total(new)),
+            ("installments", parts(old), parts(new)),
             ("start_on", old.start_on.to_string(), new.start_on.to_string()),
             ("anchor_day", day(old), day(new)),
             ("time_zone", zone(old), zone(new)),
@@ -312,6 +321,42 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
     }
 }
 
+/// Of a total in installments no more can have been paid elsewhere than was not collected here.
+async fn refuse_collected(
+    roster: &mut Roster,
+    known: &HashMap<SubscriptionId, Subscription>,
+    catalog: &Catalog,
+    app: &App,
+) -> Result<(), Stop> {
+    let shares = |new: &Subscription| {
+        let plan = catalog.plans.get(&new.plan)?;
+        plan.parts_of_total()?.shares(&new.terms, plan.currency).ok().map(|shares| (shares.total, shares.owed()))
+    };
+    let asked = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+    let asked = asked.filter(|new| new.terms.paid_elsewhere.is_some() && known.contains_key(&new.id));
+    let ids: Vec<SubscriptionId> = asked.map(|new| new.id.clone()).collect();
+    let mut taken = BTreeMap::new();
+    for page in ids.chunks(LOOK_UP) {
+        taken.extend(app.store.taken_of_totals(page).await?);
+    }
+    for row in &mut roster.rows {
+        let Ok(new) = &row.outcome else { continue };
+        let (Some(taken), Some((total, owed))) = (taken.get(&new.id), shares(new)) else { continue };
+        if *taken > owed.minor() {
+            let money = |minor| Money::new(minor, total.currency()).plain();
+            let most = money(total.minor().saturating_sub(*taken));
+            row.outcome = Err(vec![RowMistake {
+                column: "paid_elsewhere".to_owned(),
+                code: "collected_more",
+                value: new.terms.paid_elsewhere.map(Money::plain).unwrap_or_default(),
+                message: format!("Of the total, {} were collected here or are under way", money(*taken)),
+                mend: format!("write {most} or less, or refund what was collected too much"),
+            }]);
+        }
+    }
+    Ok(())
+}
+
 /// What an import would do: the store's own rule is that method, amount, end and customer may change.
 fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>) -> Imported {
     let mut imported = Imported::default();
@@ -323,6 +368,7 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
                     && old.second_method == new.second_method
                     && old.amount == new.amount
                     && old.end_on == new.end_on
+                    && old.terms == new.terms
                     && old.customer == new.customer =>
             {
                 imported.unchanged = imported.unchanged.saturating_add(1);

@@ -2,18 +2,32 @@
 //!
 //! Not allowed here: naming an adapter, deciding what is due, printing past `output`.
 
+mod amend;
+mod amend_preview;
 mod audit;
 mod captures;
+mod change_told;
+mod changes;
 mod charges;
+mod decide;
 mod disputes;
 mod doctor;
 pub mod exit;
+mod forecast;
+mod forecast_change;
+mod forecast_live;
+mod forecast_show;
 mod gateways;
 mod hold;
 mod imports;
 mod migrate;
 mod output;
+mod plan_changes;
+mod plan_diff;
+mod plan_files;
+mod plan_told;
 mod plans;
+mod price_gaps;
 mod refunds;
 mod resolve;
 mod run;
@@ -56,7 +70,7 @@ use output::{Color, Format, Printer};
         autopay subscriptions import roster.csv --dry-run\n  \
         autopay run once --dry-run\n  \
         autopay serve\n\n\
-        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, \
+        Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, 8 waiting for approval, \
         9 partly done, 10 discrepancy found, 11 database or gateway unavailable and nothing sent, 12 outcome unknown, \
         130 interrupted, 143 terminated."
 )]
@@ -105,6 +119,9 @@ enum Command {
     /// Billing plans and dunning policies
     #[command(subcommand)]
     Plans(plans::Plans),
+    /// Change sets: plans and policies proposed by one person and approved by others
+    #[command(subcommand)]
+    Changes(changes::Changes),
     /// Subscriptions
     #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
@@ -123,6 +140,9 @@ enum Command {
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
+    /// What will be collected, when, and what speaks against it; charges nothing, changes nothing
+    #[command(after_help = forecast::HELP)]
+    Forecast(Box<forecast::Forecast>),
     /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -223,6 +243,16 @@ fn person() -> String {
     plain
 }
 
+/// As [`person`], where two people have to be told apart.
+fn named_person() -> Result<String, Stop> {
+    let person = person();
+    if person.trim().is_empty() || person == "unknown" {
+        let mend = "set AUTOPAY_USER to your own name; approvals rest on it";
+        return Err(Stop::because(Exit::SignIn, problem("who does this is not known", mend)));
+    }
+    Ok(person)
+}
+
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -242,6 +272,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let named = || std::env::var_os("AUTOPAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
     let config = config.or_else(named);
     let printer = Printer { format: output, out, quiet, color };
+    if output.is_for_forecasts() && !matches!(cli.command, Command::Forecast(_)) {
+        let wrong = usage::refused(
+            "--output",
+            &format!("{output:?}").to_lowercase(),
+            "is a form that only autopay forecast has: write table, json, jsonl or csv",
+        );
+        printer.fail(&[wrong]);
+        return Exit::Usage.into();
+    }
     if let Err(Stop::Failed(exit, problems)) = printer.prepare() {
         printer.fail(&problems);
         return exit.into();
@@ -273,7 +312,7 @@ fn unparsed(error: &clap::Error, printer: &Printer) -> ExitCode {
         return Exit::Done.into();
     }
     let nothing = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if nothing && matches!(printer.format, Format::Table | Format::Csv) {
+    if nothing && !matches!(printer.format, Format::Json | Format::Jsonl) {
         let help = error.render();
         let help = if printer.colored() { help.ansi().to_string() } else { help.to_string() };
         output::line(help.trim_end());
@@ -288,12 +327,14 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Serve(command) => Box::pin(serve::run(command, context)).await,
         Command::Run(command) => Box::pin(run::run(command, context)).await,
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
+        Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
+        Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

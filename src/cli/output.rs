@@ -26,6 +26,22 @@ pub(crate) enum Format {
     Jsonl,
     /// RFC 4180, with a header.
     Csv,
+    /// A workbook with typed cells; forecasts only.
+    Xlsx,
+    /// A calendar (RFC 5545); forecasts only.
+    Ics,
+    /// Bars in the terminal; forecasts only.
+    Chart,
+}
+
+impl Format {
+    /// Is it a form that only a forecast has?
+    pub(crate) const fn is_for_forecasts(self) -> bool {
+        match self {
+            Self::Xlsx | Self::Ics | Self::Chart => true,
+            Self::Table | Self::Json | Self::Jsonl | Self::Csv => false,
+        }
+    }
 }
 
 /// When to use colour.
@@ -211,7 +227,7 @@ impl Printer {
         let mut err = io::stderr().lock();
         let written = match self.format {
             Format::Json | Format::Jsonl => writeln!(err, "{}", serde_json::json!({ "errors": problems })),
-            Format::Table | Format::Csv => {
+            Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart => {
                 let (on, off) = if self.colored() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
                 problems.iter().try_for_each(|problem| writeln!(err, "{on}error{off}: {problem}"))
             }
@@ -297,6 +313,16 @@ impl Printer {
         Listing::start(sink, self.format, columns, framed)
     }
 
+    /// A list below some text; the text only where people read.
+    pub(crate) fn list_below(&self, text: &str, columns: &'static [Column]) -> Result<Listing, Stop> {
+        let mut sink = self.open()?;
+        if self.format == Format::Table {
+            writeln!(sink, "{text}")?;
+        }
+        let framed = sink.is_terminal();
+        Listing::start(sink, self.format, columns, framed)
+    }
+
     /// A whole list.
     pub(crate) fn rows(&self, columns: &'static [Column], rows: &[Vec<Cell>]) -> Result<(), Stop> {
         let mut listing = self.list(columns)?;
@@ -309,7 +335,7 @@ impl Printer {
         match self.format {
             Format::Json | Format::Jsonl => self.raw(format!("{}\n", object(columns, row)).as_bytes()),
             Format::Csv => self.rows(columns, &[row.to_vec()]),
-            Format::Table => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
                 let mut sink = self.open()?;
                 let framed = sink.is_terminal();
                 let width = columns.iter().map(|column| column.name.len()).max().unwrap_or_default();
@@ -396,7 +422,7 @@ impl Listing {
                 });
                 csv_line(&mut sink, names)?;
             }
-            Format::Table | Format::Jsonl => {}
+            Format::Table | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart => {}
         }
         Ok(Self { sink, format, columns, framed, printed: 0 })
     }
@@ -404,7 +430,7 @@ impl Listing {
     /// Prints further rows.
     pub(crate) fn page(&mut self, rows: &[Vec<Cell>]) -> Result<(), Stop> {
         match self.format {
-            Format::Table => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
                 if !rows.is_empty() || self.printed == 0 {
                     table(&mut self.sink, self.columns, rows, self.printed == 0 || self.framed, self.framed)?;
                 }
@@ -431,6 +457,13 @@ impl Listing {
         Ok(())
     }
 
+    /// Another list below this one, under a title, where people read.
+    pub(crate) fn another(&mut self, title: &str, columns: &[Column], rows: &[Vec<Cell>]) -> Result<(), Stop> {
+        writeln!(self.sink, "{title}")?;
+        table(&mut self.sink, columns, rows, true, self.framed)?;
+        Ok(())
+    }
+
     /// Ends a list that was begun with [`Printer::list_within`], with further values: fields of the document in JSON, a last
     /// object in JSON lines, a last line for people; a CSV file stays rows only.
     pub(crate) fn finish_with(mut self, values: &[(&str, &str)]) -> Result<(), Stop> {
@@ -442,7 +475,7 @@ impl Listing {
                 writeln!(self.sink, "{end},{fields}}}")?;
             }
             Format::Jsonl => writeln!(self.sink, "{{{fields}}}")?,
-            Format::Table => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
                 let words = values.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>();
                 writeln!(self.sink, "{}", words.join("  "))?;
             }
@@ -466,7 +499,7 @@ impl Listing {
                 writeln!(self.sink, "{end},\"{name}\":[\n{}\n]}}", rows.join(",\n"))?;
             }
             Format::Jsonl => rows.iter().try_for_each(|row| writeln!(self.sink, "{}", object(columns, row)))?,
-            Format::Table => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
                 if self.printed > 0 {
                     writeln!(self.sink)?;
                 }

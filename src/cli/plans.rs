@@ -3,14 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use domain::change::Object;
+use domain::mid_period::OnStart;
 use domain::plan::{Catalog, OnDay, Plan, PlanStatus, Price};
 
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, counted};
-use super::{Context, person};
+use super::plan_changes::{Book, Comparison};
+use super::plan_diff::Diff;
+use super::{Context, changes, person, plan_diff, plan_files, price_gaps, problem};
 use crate::app::App;
-use crate::files::{CatalogFiles, FileMistake, mistake_in_plan, read_catalog};
-use crate::ports::CatalogChange;
+use crate::clock::WallClock;
+use crate::config::Config;
+use crate::files::{CatalogFiles, FileMistake, Folder, mistake_in_plan, read_catalog};
+use crate::ports::{CatalogChange, Clock as _};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Plans {
@@ -22,9 +28,59 @@ pub(super) enum Plans {
         /// Directory with one *.toml a plan, and a folder dunning with one *.toml a policy
         dir: PathBuf,
     },
-    /// Checks a directory and puts its plans and policies in force; what was in force stays readable
+    /// Writes the plan and policy files of a directory in the one way: keys in order, comments kept
+    #[command(after_help = "Examples:\n  autopay plans fmt plans/\n  autopay plans fmt plans/ --check\n\n\
+        Needs no database. Price lists are left as they are.\n\
+        Exit codes: 0, 2 wrong usage, 3 files differ (with --check), 6 files cannot be read (nothing was changed).")]
+    Fmt {
+        /// Directory with one *.toml a plan, and a folder dunning with one *.toml a policy
+        dir: PathBuf,
+        /// Says which files would be written, and writes none
+        #[arg(long)]
+        check: bool,
+    },
+    /// Says what a directory would change, in words and in money, month by month; changes nothing
+    #[command(
+        after_help = "Examples:\n  autopay plans diff plans/\n  autopay plans diff plans/ --exit-code --sample 10 -o json\n  \
+        autopay plans diff plans/ --against last-year/ --subscriptions roster.csv\n\n\
+        Money is what is planned for the active subscriptions: under the files, less under what is in force.\n\
+        Exit codes: 0, 2 wrong usage, 3 something differs (with --exit-code), 6 the files have errors, 11 database unavailable."
+    )]
+    Diff(Diff),
+    /// Makes a change set of a directory, for other people to approve; changes nothing yet
+    #[command(
+        after_help = "Example:\n  autopay plans propose plans/ --reason \"2027 membership price, board minute 14\" -o json --out cs.json\n\n\
+        The author is AUTOPAY_USER, and may not approve it. See `autopay changes --help` for what follows.\n\
+        Exit codes: 0 (also when nothing differs), 2 wrong usage, 4 who proposes is not known, 6 the files have errors, \
+        11 database unavailable."
+    )]
+    Propose {
+        /// Directory with one *.toml a plan, and a folder dunning with one *.toml a policy
+        dir: PathBuf,
+        /// Why, for those who approve and for the audit
+        #[arg(long, value_name = "TEXT", value_parser = changes::words)]
+        reason: String,
+    },
+    /// Writes what is in force as files into a new directory; a diff of it is empty
+    #[command(after_help = "Example:\n  autopay plans export live/\n\n\
+        Exit codes: 0, 2 wrong usage, 7 the directory holds plan files already, 10 a version cannot be written as a file, \
+        11 database unavailable.")]
+    Export {
+        /// A directory that does not exist, or holds no plan files
+        dir: PathBuf,
+    },
+    /// Lists every version of a plan or policy: when, by whom, by which change set
+    #[command(after_help = "Examples:\n  autopay plans history wellness\n  autopay plans history -o csv\n\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    History {
+        /// The id of a plan or policy [default: all]
+        id: Option<String>,
+    },
+    /// Checks a directory and puts its plans and policies in force without approval; refused in production
     #[command(after_help = "Example:\n  autopay plans apply plans/ --dry-run\n\n\
-        Exit codes: 0, 2 wrong usage, 6 the files have errors (nothing was changed), 11 database unavailable.")]
+        In production: autopay plans propose, then changes approve by someone else, then changes apply.\n\
+        Exit codes: 0, 2 wrong usage, 6 the files have errors (nothing was changed), 8 production: it needs approval, \
+        11 database unavailable.")]
     Apply {
         /// Directory with one *.toml a plan, and a folder dunning with one *.toml a policy
         dir: PathBuf,
@@ -57,6 +113,11 @@ const LIST: &[Column] = &[
 pub(super) async fn run(command: Plans, context: &Context) -> Result<Exit, Stop> {
     match command {
         Plans::Check { dir } => check(&dir, context),
+        Plans::Fmt { dir, check } => plan_files::fmt(&dir, check, context),
+        Plans::Diff(command) => plan_diff::run(&command, context).await,
+        Plans::Propose { dir, reason } => changes::propose(&dir, &reason, context).await,
+        Plans::Export { dir } => plan_files::export(&dir, context).await,
+        Plans::History { id } => plan_files::history(id.as_deref(), context).await,
         Plans::Apply { dir, dry_run } => apply(&dir, dry_run, context).await,
         Plans::List => list(context).await,
     }
@@ -69,7 +130,13 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let rows: Vec<Vec<Cell>> =
         plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
-    context.printer.say(&format!("0 errors in {}.", counted(files.files, "file", "files")));
+    let warnings = price_gaps::late_notices(&files, WallClock.now().date_naive());
+    warnings.iter().for_each(|warning| context.printer.say(warning));
+    let also = match warnings.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning", "warnings")),
+    };
+    context.printer.say(&format!("0 errors{also} in {}.", counted(files.files, "file", "files")));
     Ok(Exit::Done)
 }
 
@@ -96,12 +163,21 @@ async fn refuse_other_rhythms(dir: &Path, known: &Catalog, files: &CatalogFiles,
 }
 
 /// The part of a plan's rhythm that a field holds, in words.
-fn rhythm(plan: &Plan, field: &str) -> String {
+pub(super) fn rhythm(plan: &Plan, field: &str) -> String {
     match field {
         "schedule.every" => plan.every.to_string(),
         "schedule.on_day" => day(plan),
         "schedule.if_day_missing" => plan.if_day_missing.to_string(),
-        _ => counted(plan.free_first_days.into(), "day", "days"),
+        "schedule.free_first" => counted(plan.free_first_days.into(), "day", "days"),
+        "mid_period.on_start" => match plan.on_start {
+            OnStart::Free => "free".to_owned(),
+            OnStart::Full => "full".to_owned(),
+            OnStart::ProrateByDay => "prorate_by_day".to_owned(),
+        },
+        "kind" if plan.is_in_parts() => "installments".to_owned(),
+        "kind" => "recurring".to_owned(),
+        // The parts of a total, which have no short words: what stands in the file is at the mistake's place.
+        _ => "other".to_owned(),
     }
 }
 
@@ -127,19 +203,38 @@ fn left_out(known: &Catalog, files: &CatalogFiles) -> Option<String> {
     (!plans.is_empty()).then(|| format!("{what} {stay}: {}; {retire}.", plans.join(", ")))
 }
 
+/// What is in force in production is changed by a change set that somebody else approved.
+fn needs_no_approval(dry_run: bool, config: &Config) -> Result<(), Stop> {
+    if dry_run || !config.is_production() {
+        return Ok(());
+    }
+    let mend = "autopay plans propose DIR --reason \"…\"; somebody else approves it with `autopay changes approve`, then `autopay changes apply`";
+    Err(Stop::because(
+        Exit::Waiting,
+        problem("in production, plans are put in force only after somebody else approved them", mend),
+    ))
+}
+
 async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Stop> {
     context
-        .with_app(async |app, _| {
+        .with_app(async |app, config| {
+            needs_no_approval(dry_run, config)?;
             let known = app.store.catalog().await?;
             let policies: Vec<String> = known.policies.keys().map(ToString::to_string).collect();
-            let files = read_catalog(dir, &policies)?;
+            let folder = Folder::read(dir, &policies)?;
+            let comparison = Comparison::of(&Book::live(&app.store.live().await?), &Book::folder(&folder));
+            let Folder { catalog: files, parts } = folder;
             refuse_other_rhythms(dir, &known, &files, app).await?;
+            price_gaps::refuse(dir, &files, app).await?;
+            let warnings = price_gaps::late_notices(&files, app.clock.now().date_naive());
+            warnings.iter().for_each(|warning| context.printer.say(warning));
             let (count, left_out) = (counted(files.files, "file", "files"), left_out(&known, &files));
             let rows = if dry_run {
-                would_apply(&known, &files)
+                would_apply(&known, &files, &comparison)
             } else {
                 let change = CatalogChange { plans: files.plans, policies: files.policies };
-                let applied = app.store.apply(&change, &person(), app.clock.now()).await?;
+                let sources = parts.into_iter().map(|(object, part)| (object, part.source)).collect();
+                let applied = app.store.apply_files(&change, &sources, &person(), app.clock.now()).await?;
                 let changed =
                     applied.changed.into_iter().map(|(id, version)| (id, "changed", Cell::Number(version.into())));
                 let unchanged = applied.unchanged.into_iter().map(|id| (id, "unchanged", Cell::Empty));
@@ -161,24 +256,24 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
         .await
 }
 
-/// What an application would change, as far as charges are concerned.
-fn would_apply(known: &Catalog, files: &CatalogFiles) -> Vec<(String, &'static str, Cell)> {
+/// What an application would change.
+fn would_apply(known: &Catalog, files: &CatalogFiles, comparison: &Comparison) -> Vec<(String, &'static str, Cell)> {
+    let differs = |object: &Object| comparison.changes.iter().any(|change| change.object == *object);
     let verdict = |version: Option<u32>, same: bool| match version {
         None => ("would_add", Cell::Number(1)),
         Some(_) if same => ("unchanged", Cell::Empty),
         Some(version) => ("would_change", Cell::Number(u64::from(version).saturating_add(1))),
     };
     let plans = files.plans.iter().map(|(_, plan)| {
-        let current = known.plans.get(&plan.id);
-        let same = current.is_some_and(|current| Plan { version: plan.version, ..current.clone() } == *plan);
-        let (result, version) = verdict(current.map(|current| current.version), same);
+        let same = !differs(&Object::Plan(plan.id.clone()));
+        let (result, version) = verdict(known.plans.get(&plan.id).map(|current| current.version), same);
         (plan.id.to_string(), result, version)
     });
     let policies = files.policies.iter().map(|policy| {
         let result = match known.policies.get(&policy.id) {
             None => "would_add",
-            Some(current) if current == policy => "unchanged",
-            Some(_) => "would_change",
+            Some(_) if differs(&Object::Policy(policy.id.clone())) => "would_change",
+            Some(_) => "unchanged",
         };
         (policy.id.to_string(), result, Cell::Empty)
     });
@@ -205,6 +300,8 @@ fn row(plan: &Plan, today: chrono::NaiveDate) -> Vec<Cell> {
             let said = if steps.len() > 1 { format!("{} dated steps", steps.len()) } else { "fixed".to_owned() };
             (Cell::maybe(now, |(_, money)| Cell::Money(*money)), said)
         }
+        Price::List(list) => (Cell::Empty, format!("list by {}", list.match_on().join(", "))),
+        Price::Installments(parts) => (Cell::maybe(parts.total, Cell::Money), "installments of the total".to_owned()),
     };
     let status = match plan.status {
         PlanStatus::Active => "active",

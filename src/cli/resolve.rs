@@ -75,7 +75,7 @@ pub(super) struct Cancel {
 /// Longest evidence, in characters: a sentence or two.
 const EVIDENCE_MAX: usize = 300;
 
-fn evidence(text: &str) -> Result<String, String> {
+pub(super) fn evidence(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > EVIDENCE_MAX || text.chars().any(char::is_control) {
         return Err(format!("write where you found it, in one line of at most {EVIDENCE_MAX} characters"));

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::agenda::{Action, Item, Reason};
 use domain::money::Money;
+use domain::subscription::Applied;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -89,16 +90,23 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::text(reason), Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
         Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
-        Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => {
-            (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why))
-        }
+        Action::Wait { why }
+        | Action::Quarantine { why }
+        | Action::ParkNoMethod { why }
+        | Action::ParkOutOfBounds { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),
         Action::Settle { order: _, attempt, key, amount: _ } => {
             (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
+        }
+        Action::Skip(left_out) => {
+            (Cell::text(left_out.why.as_str()), Cell::Empty, Cell::Empty, Cell::text(&left_out.reason))
         }
         Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
     };
+    // What is in the amount besides the price.
+    let taken: Vec<String> = item.applied.iter().map(Applied::in_words).collect();
+    let why = if taken.is_empty() { why } else { Cell::text(taken.join(", ")) };
     vec![
         Cell::text(item.action.name()),
         reason,
@@ -120,6 +128,8 @@ const fn settled(action: &Action) -> Option<Money> {
         Action::Send { .. }
         | Action::Ask { .. }
         | Action::SkipZero
+        | Action::ParkOutOfBounds { .. }
+        | Action::Skip(_)
         | Action::ParkNoMethod { .. }
         | Action::ParkWrongMethod
         | Action::Cancel

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 use domain::id::SubscriptionId;
-use domain::subscription::SubscriptionStatus;
+use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 
+use super::amend;
 use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
 use super::output::{Cell, Column};
@@ -52,6 +53,7 @@ pub(super) enum Subscriptions {
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
         A quarantined subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
+        Where several cycles were missed and the plan asks (catch_up = \"ask\", the default), one of the flags is needed.\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
         11 database unavailable."
     )]
@@ -66,11 +68,30 @@ pub(super) enum Subscriptions {
         #[arg(long, conflicts_with = "from_today")]
         with_missed: bool,
     },
-    /// Ends a subscription: no further cycle falls due, planned tries end; what is on its way to the gateway runs on
-    #[command(
-        after_help = "Example:\n  autopay subscriptions cancel sub-0001\n\nExit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable."
-    )]
-    Cancel {
+    /// Ends a subscription, at once or with the service period that runs now
+    #[command(after_help = amend::CANCEL_HELP)]
+    Cancel(amend::Cancel),
+    /// Charges nothing for a while
+    #[command(after_help = amend::PAUSE_HELP)]
+    Pause(amend::Pause),
+    /// Leaves one cycle out
+    #[command(after_help = amend::SKIP_HELP)]
+    Skip(amend::Skip),
+    /// Charges one cycle on another day
+    #[command(after_help = amend::MOVE_HELP)]
+    Move(amend::Move),
+    /// Puts a subscription under another plan, from its next cycle on
+    #[command(after_help = amend::CHANGE_HELP)]
+    Change(amend::ChangePlan),
+    /// Takes something off the next cycle, once
+    #[command(after_help = amend::CREDIT_HELP)]
+    Credit(amend::Adjust),
+    /// Adds something to the next cycle, once
+    #[command(after_help = amend::CHARGE_HELP)]
+    Charge(amend::Adjust),
+    /// Lists the credits and charges of a subscription, and which cycles took them
+    #[command(after_help = amend::ADJUSTMENTS_HELP)]
+    Adjustments {
         /// The subscription's id
         #[arg(value_parser = SubscriptionId::parse)]
         id: SubscriptionId,
@@ -122,10 +143,18 @@ const SHOW: &[Column] = &[
     Column::text("end_on"),
     Column::number("next_cycle"),
     Column::text("next_due_at"),
+    Column::number("quantity"),
+    Column::text("total"),
+    Column::number("installments"),
+    Column::text("paid_elsewhere"),
+    Column::text("attributes"),
+    Column::text("resume_on"),
+    Column::text("last_on"),
+    Column::text("overrides"),
+    Column::text("adjustments"),
     Column::text("method_standing"),
 ];
 const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
-const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
 
 /// A row that cannot be read: its id, its status, and in place of a note what is wrong; nothing else is guessed.
 fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
@@ -161,6 +190,7 @@ fn row(listed: &Listed<SubscriptionView>) -> Vec<Cell> {
 fn whole(view: &SubscriptionView) -> Vec<Cell> {
     let it = &view.subscription;
     let method = it.method.as_ref();
+    let (overrides, adjustments) = amend::shown(it);
     vec![
         Cell::text(&it.id),
         Cell::text(it.status.as_str()),
@@ -177,7 +207,22 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
         Cell::maybe(it.end_on, Cell::On),
         Cell::Number(it.next_cycle.into()),
         Cell::maybe(it.next_due_at, Cell::At),
+        Cell::maybe(it.terms.quantity, |quantity| Cell::Number(quantity.into())),
+        Cell::maybe(it.terms.total, |total| Cell::Text(total.plain())),
+        Cell::maybe(it.terms.installments, |count| Cell::Number(count.into())),
+        Cell::maybe(it.terms.paid_elsewhere, |paid| Cell::Text(paid.plain())),
+        Cell::maybe((!it.terms.attributes.is_empty()).then(|| attributes(it)), Cell::Text),
+        Cell::maybe(it.amendments.resume_on, Cell::On),
+        Cell::maybe(it.amendments.last_on, Cell::On),
+        overrides,
+        adjustments,
     ]
+}
+
+/// `age_band 21-29, rating_area R1`.
+fn attributes(subscription: &Subscription) -> String {
+    let named = subscription.terms.attributes.iter().map(|(name, value)| format!("{name} {value}"));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exit, Stop> {
@@ -214,6 +259,15 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let missing = || format!("plan {} does not exist", row.plan);
                     let plan = catalog.plans.get(&row.plan).ok_or_else(missing);
                     let now = app.clock.now();
+                    // What nobody answers by a flag is not answered at all: a bill of several cycles is never sent by default.
+                    let open = plan.as_ref().ok().filter(|_| !from_today && !with_missed);
+                    let questions = open.map_or(Ok(0), |plan| domain::agenda::questions(plan, &row, now));
+                    if let Ok(missed @ 1..) = questions {
+                        let why =
+                            format!("{missed} cycles of subscription {id} were missed, and its plan asks a person");
+                        let mend = "say --with-missed to charge them, or --from-today not to";
+                        return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
+                    }
                     let goes_on = plan.and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
                     let (next_cycle, next_due_at) = goes_on.map_err(|why| {
                         Stop::because(
@@ -221,7 +275,8 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                             super::problem(why, "apply the plan that mends it, then resume again"),
                         )
                     })?;
-                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at };
+                    let owed_until = (!from_today).then_some(now);
+                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at, owed_until };
                     if !app.store.resume(&id, &from, &person(), now).await? {
                         let why = format!("subscription {id} is {}", row.status.as_str());
                         return Err(Stop::because(
@@ -237,26 +292,14 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                 })
                 .await
         }
-        Subscriptions::Cancel { id } => {
-            context
-                .with_app(async |app, _| {
-                    let cancelled = app.store.cancel(&id, &person(), app.clock.now()).await?;
-                    let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", &id))?;
-                    let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
-                    context.printer.record(
-                        CANCELLED,
-                        &[Cell::text(&id), number(cancelled.skipped), number(cancelled.in_flight)],
-                    )?;
-                    if cancelled.in_flight > 0 {
-                        context.printer.say(&format!(
-                            "{} charges are with the gateway and run on; a cancel does not undo what was sent.",
-                            cancelled.in_flight
-                        ));
-                    }
-                    Ok(Exit::Done)
-                })
-                .await
-        }
+        Subscriptions::Cancel(command) => amend::cancel(command, context).await,
+        Subscriptions::Pause(command) => amend::pause(command, context).await,
+        Subscriptions::Skip(command) => amend::skip(command, context).await,
+        Subscriptions::Move(command) => amend::move_(command, context).await,
+        Subscriptions::Change(command) => amend::change(command, context).await,
+        Subscriptions::Credit(command) => amend::adjust(AdjustmentKind::Credit, command, context).await,
+        Subscriptions::Charge(command) => amend::adjust(AdjustmentKind::Charge, command, context).await,
+        Subscriptions::Adjustments { id } => amend::adjustments(id, context).await,
     }
 }
 

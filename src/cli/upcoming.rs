@@ -76,7 +76,10 @@ fn standing(
     let mut reasons = Vec::new();
     match subscription.status {
         SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused => reasons.push("paused: nothing is charged until it is resumed".to_owned()),
+        SubscriptionStatus::Paused => reasons.push(match subscription.amendments.resume_on {
+            Some(day) => format!("paused: charged again from {day} on"),
+            None => "paused: nothing is charged until it is resumed".to_owned(),
+        }),
         SubscriptionStatus::Quarantined => {
             reasons.push("quarantined: nothing is charged until it is resumed".to_owned());
         }
@@ -118,6 +121,8 @@ fn unanswered(why: String) -> Stop {
 fn stands(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<Option<u32>, Stop> {
     match subscription.status {
         SubscriptionStatus::Active | SubscriptionStatus::Quarantined => Ok(Some(subscription.next_cycle)),
+        // A pause with an end passes its cycles over one by one: they are in the list, with that reason.
+        SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => Ok(Some(subscription.next_cycle)),
         SubscriptionStatus::Paused => {
             resume(plan, subscription, true, now).map(|(cycle, _)| Some(cycle)).map_err(unanswered)
         }
@@ -198,7 +203,7 @@ fn rows_ahead(
             Cell::maybe(period, |(_, until)| Cell::On(until)),
             if why.is_empty() { Cell::Empty } else { Cell::Text(why) },
         ]);
-        before = cycle.price.is_ok().then_some(cycle.amount);
+        before = price_of(&cycle).or(before);
     }
     Ok((rows, true))
 }
@@ -211,7 +216,13 @@ fn amount(cycle: &Cycle) -> Cell {
 /// What the cycle before this one costs, so that a price step is told at the first row, too.
 fn amount_before(plan: &Plan, subscription: &Subscription, cycle: u32) -> Option<Money> {
     let cycle = cycles(plan, subscription, cycle.checked_sub(1)?).ok()?.next()?.ok()?;
-    cycle.price.is_ok().then_some(cycle.amount)
+    price_of(&cycle)
+}
+
+/// What it costs by the plan: nothing of a cycle that is left out, or adjusted.
+fn price_of(cycle: &Cycle) -> Option<Money> {
+    let plain = cycle.price.is_ok() && cycle.left_out.is_none() && cycle.applied.is_empty();
+    plain.then_some(cycle.amount)
 }
 
 pub(super) async fn next(command: &Next, context: &Context) -> Result<Exit, Stop> {

@@ -11,6 +11,7 @@ use domain::id::looks_like_a_card_number;
 
 use super::exit::Problem;
 use super::output::{Color, Format, Printer};
+use crate::files::near::nearest;
 
 /// Variables beside the settings that autopay reads; the first of the last three that is set names the person.
 const NAMES: &[&str] = &["AUTOPAY_CONFIG", "AUTOPAY_USER", "USER", "LOGNAME"];
@@ -77,9 +78,14 @@ pub(super) fn problems(error: &clap::Error) -> Vec<Problem> {
     };
     let named = text(ContextKind::InvalidArg);
     let place = flag_of(&named);
-    let meant = |kind: ContextKind, otherwise: &str| match list(kind).first() {
-        Some(near) => format!("did you mean {near}?"),
-        None => otherwise.to_owned(),
+    // Of several, the parser puts none first: the fewest edits are what was meant.
+    let meant = |kind: ContextKind, otherwise: &str| {
+        let near = list(kind);
+        let word = text(ContextKind::InvalidSubcommand);
+        match nearest(&word, near.iter().map(String::as_str)).or_else(|| near.first().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => otherwise.to_owned(),
+        }
     };
     match error.kind() {
         ErrorKind::ValueValidation => {

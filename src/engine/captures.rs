@@ -180,6 +180,8 @@ impl Engine {
                 Action::Send { .. }
                 | Action::Ask { .. }
                 | Action::SkipZero
+                | Action::ParkOutOfBounds { .. }
+                | Action::Skip(_)
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Cancel

@@ -8,7 +8,7 @@ use domain::id::{Key, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Method, Subscription, SubscriptionStatus};
 
-use crate::ports::{Claimed, Gateway, IntentBatch, MovedCharge, NewCharge, OpenCharge};
+use crate::ports::{Amended, Claimed, Gateway, IntentBatch, MovedCharge, NewCharge, OpenCharge};
 
 /// What is needed to decide.
 pub(super) struct Desk<'a> {
@@ -79,24 +79,35 @@ impl Desk<'_> {
         quiet: &mut Quiet,
     ) -> Result<Option<NewCharge>, String> {
         let Some(planned) = &item.charge else { return Ok(None) };
+        let amended = || Amended { taken: item.applied.clone(), reason: None };
         let step = |event| planned.clone().step(event, self.at, self.limits).map_err(|refused| refused.to_string());
         match &item.action {
             Action::Send { attempt, key, method, .. } => {
                 let charge = step(Event::Send { attempt: *attempt })?;
                 let intent = self.intent(&charge, subscription, method, *key, *attempt)?;
-                Ok(Some(NewCharge { charge, intent: Some(intent) }))
+                Ok(Some(NewCharge { charge, intent: Some(intent), amended: amended() }))
             }
             Action::SkipZero => {
                 quiet.skipped += 1;
-                Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None }))
+                Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None, amended: amended() }))
+            }
+            Action::Skip(left_out) => {
+                quiet.skipped += 1;
+                let charge = step(Event::Skip { why: left_out.why })?;
+                let amended = Amended { taken: Vec::new(), reason: Some(left_out.reason.clone()) };
+                Ok(Some(NewCharge { charge, intent: None, amended }))
+            }
+            Action::ParkOutOfBounds { .. } => {
+                quiet.parked += 1;
+                Ok(Some(NewCharge { charge: step(Event::OutOfBounds)?, intent: None, amended: amended() }))
             }
             Action::ParkNoMethod { .. } => {
                 quiet.parked += 1;
-                Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None }))
+                Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None, amended: amended() }))
             }
             Action::ParkWrongMethod => {
                 quiet.parked += 1;
-                Ok(Some(NewCharge { charge: step(Event::WrongMethod)?, intent: None }))
+                Ok(Some(NewCharge { charge: step(Event::WrongMethod)?, intent: None, amended: amended() }))
             }
             Action::Wait { .. } => {
                 quiet.waiting += 1;
@@ -152,6 +163,8 @@ impl Desk<'_> {
                 // Recorded beside this batch: an order has an amount and a body, and no attempt of its own.
                 Action::Settle { .. } => {}
                 Action::SkipZero
+                | Action::ParkOutOfBounds { .. }
+                | Action::Skip(_)
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Quarantine { .. } => {
@@ -203,6 +216,7 @@ fn quarantined(advance: &Advance, why: &str) -> Advance {
         next_due_at: None,
         status: SubscriptionStatus::Quarantined,
         note: Some(why.to_owned()),
+        resumes: false,
         ..advance.clone()
     }
 }

@@ -479,8 +479,10 @@ fn count(items: &[Item], report: &mut RunReport) {
         match &item.action {
             Action::Send { .. } | Action::Settle { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
-            Action::SkipZero | Action::Cancel => report.skipped += 1,
-            Action::ParkNoMethod { .. } | Action::ParkWrongMethod => report.parked += 1,
+            Action::SkipZero | Action::Skip(_) | Action::Cancel => report.skipped += 1,
+            Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => {
+                report.parked += 1;
+            }
             Action::Wait { .. } => report.waiting += 1,
             Action::Quarantine { .. } => report.quarantined += 1,
         }

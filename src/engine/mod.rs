@@ -6,8 +6,10 @@
 
 mod brakes;
 mod captures;
+pub mod changes;
 mod decide;
 mod dispatcher;
+pub mod forecaster;
 mod heartbeat;
 pub mod intake;
 mod listening;

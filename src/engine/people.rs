@@ -131,6 +131,32 @@ impl Engine {
         Ok(after)
     }
 
+    /// Keeps a person's decision about a charge whose amount lies outside its plan's bounds: it is charged all the same, at the
+    /// next pass, or not at all. The gateway has never heard of it.
+    ///
+    /// # Errors
+    /// [`PersonRefused`].
+    pub async fn decide(&self, id: ChargeId, charge: bool, note: &PersonsNote) -> Result<Charge, PersonRefused> {
+        let found = self.inner.store.charge(id).await?.ok_or(PersonRefused::NoCharge(id))?;
+        let (event, limits) = (Event::Decided { charge }, &self.inner.settings.limits);
+        let at = self.now();
+        if found.clone().step(event.clone(), at, limits).is_err() {
+            let why = "only a charge whose amount is outside its plan's minimum and maximum is decided so";
+            return Err(PersonRefused::NotSo { word: found.state.word(), why });
+        }
+        let Claimed { value, fence } = self.take(id, at, None).await?;
+        let before = Claimed { value: value.open.charge, fence };
+        let Ok(after) = before.value.clone().step(event, at, limits) else {
+            self.inner.store.release(&[], &[(id, fence)]).await?;
+            return Err(PersonRefused::Busy);
+        };
+        if !self.inner.store.judge_charge(&before, &after, note, at).await? {
+            return Err(PersonRefused::Busy);
+        }
+        tracing::info!(event = "charge_decided", charge_id = %id, state = after.state.name(), "a person decided");
+        Ok(after)
+    }
+
     /// Asks the gateway to give up a payment that is not complete. The request is recorded before it is sent, and what became of
     /// the payment is learnt by asking.
     ///

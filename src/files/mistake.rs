@@ -72,7 +72,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// One line of at most 60 characters; never a card number.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if looks_like_a_card_number(text) {
         return HIDDEN.to_owned();
     }

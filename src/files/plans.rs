@@ -1,8 +1,7 @@
 //! Plan files, and the directory they stand in.
 //!
-//! A plan file says more than this version keeps. `[mid_period] on_cancel` and `on_start = "full_price"`, `schedule.bill`,
-//! `collect.method`, `collect.notify_before`, and `notice` and `applies` of a price step are checked and kept nowhere yet: they do not
-//! change what is charged. Keys that would change it and that this version does not carry out are refused (`not_supported`), never
+//! A plan file says more than this version keeps. `schedule.bill`, `collect.method` and `collect.notify_before` are checked and kept
+//! nowhere yet: they do not change what is charged. Keys that would change it and that this version does not carry out are refused (`not_supported`), never
 //! ignored.
 
 use std::collections::BTreeMap;
@@ -15,10 +14,12 @@ use domain::id::{PlanId, looks_like_a_card_number};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
 
+use super::kinds::{self, Tables};
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
 use super::sheet::{Kind, Need, Sheet, Tab, written};
+use super::tables::Beside;
 
 /// Most plan and policy files in one directory.
 pub const MOST_FILES: usize = 10_000;
@@ -75,10 +76,10 @@ impl Named {
 /// files, a file larger than 1 MiB or not in UTF-8, an id used twice, and an id that is not its file's name.
 pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFiles, Vec<FileMistake>> {
     let label = dir.display().to_string();
-    let plan_files = files_in(dir).map_err(|why| vec![unreadable(&label, &why)])?;
+    let plan_files = files_in(dir, &["toml"]).map_err(|why| vec![unreadable(&label, &why)])?;
     let dunning = dir.join("dunning");
     let policy_files = if dunning.is_dir() {
-        files_in(&dunning).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
+        files_in(&dunning, &["toml"]).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
     } else {
         Vec::new()
     };
@@ -128,7 +129,7 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
         match text_of(path, &label) {
             Err(mistake) => mistakes.push(*mistake),
             Ok(text) => {
-                let read = read(&label, &text);
+                let read = read(&label, &text, Beside::Folder(dir));
                 mistakes.extend(read.mistakes);
                 mistakes.extend(misnamed(path, &label, &read.id, &mut seen));
                 mistakes.extend(read.policy.and_then(|policy| unknown_policy(&label, &policy, &policy_names)));
@@ -177,19 +178,19 @@ fn stem(path: &Path) -> Option<String> {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
 }
 
-fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
+pub(super) fn unreadable(label: &str, why: &std::io::Error) -> FileMistake {
     let mend = "check the name and that you may read it";
     FileMistake::of_file(label, "unreadable", format!("this cannot be read ({})", plainly(why)), mend)
 }
 
-/// The TOML files of a directory, by name.
-fn files_in(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+/// The files of a directory with one of these endings, by name.
+pub(super) fn files_in(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
-        if toml && !hidden {
+        let ending = path.extension().unwrap_or_default();
+        if endings.iter().any(|known| ending.eq_ignore_ascii_case(known)) && !hidden {
             found.push(path);
         }
     }
@@ -197,7 +198,7 @@ fn files_in(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     Ok(found)
 }
 
-fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistake>> {
+pub(super) fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistake>> {
     let about = fs::metadata(path).map_err(|why| Box::new(unreadable(label, &why)))?;
     // A pipe would wait for ever.
     if !about.is_file() {
@@ -234,7 +235,15 @@ pub(super) fn not_utf8(label: &str, bytes: &[u8], valid: usize) -> FileMistake {
 /// # Errors
 /// Every mistake in the file, in its order, never an empty list.
 pub fn read_plan(label: &str, text: &str) -> Result<(PlanSpec, Plan), Vec<FileMistake>> {
-    let read = read(label, text);
+    read_plan_beside(label, text, Beside::Nothing)
+}
+
+/// [`read_plan`] for a plan that may name tables, which are looked for beside it.
+///
+/// # Errors
+/// Every mistake in the file and in its tables, never an empty list.
+pub fn read_plan_beside(label: &str, text: &str, beside: Beside<'_>) -> Result<(PlanSpec, Plan), Vec<FileMistake>> {
+    let read = read(label, text, beside);
     match read.plan {
         Some(plan) if read.mistakes.is_empty() => Ok(plan),
         Some(_) | None => Err(read.mistakes),
@@ -296,13 +305,36 @@ pub(super) fn schema(sheet: &mut Sheet<'_>, top: &Tab<'_>, wanted: &'static str,
     }
 }
 
-const TOP: &[&str] =
-    &["schema", "id", "name", "kind", "owner", "status", "schedule", "amount", "mid_period", "collect", "ledger"];
-const SCHEDULE: &[&str] =
-    &["every", "on_day", "if_day_missing", "business_days", "calendar", "time_zone", "charge_at", "bill", "free_first"];
-const AMOUNT: &[&str] = &["currency", "value", "step"];
+const TOP: &[&str] = &[
+    "schema",
+    "id",
+    "name",
+    "kind",
+    "owner",
+    "status",
+    "schedule",
+    "amount",
+    "installments",
+    "mid_period",
+    "collect",
+    "ledger",
+];
+const SCHEDULE: &[&str] = &[
+    "every",
+    "on_day",
+    "if_day_missing",
+    "business_days",
+    "calendar",
+    "time_zone",
+    "charge_at",
+    "bill",
+    "free_first",
+    "cycles",
+    "term",
+    "catch_up",
+];
+const AMOUNT: &[&str] = &["currency", "value", "step", "price_list", "match_on", "minimum", "maximum"];
 const STEP: &[&str] = &["from", "value", "applies", "notice"];
-const MID_PERIOD: &[&str] = &["on_start", "on_cancel"];
 const COLLECT: &[&str] = &[
     "method",
     "dunning",
@@ -315,12 +347,6 @@ const COLLECT: &[&str] = &[
 ];
 const SPLIT: &[&str] = &["fixed", "share", "methods"];
 const LEDGER: &[&str] = &["debit", "credit"];
-const LATER: &[(&str, &str)] = &[
-    ("installments", "remove [installments] and its keys"),
-    ("rows", "remove it"),
-    ("price_list", "remove it, and write value = \"79.00\" or [[amount.step]]"),
-    ("match_on", "remove it"),
-];
 /// Keys that people put into the wrong table.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("every", "[schedule]"),
@@ -332,8 +358,23 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("charge_at", "[schedule]"),
     ("bill", "[schedule]"),
     ("free_first", "[schedule]"),
+    ("cycles", "[schedule]"),
+    ("term", "[schedule]"),
+    ("catch_up", "[schedule]"),
     ("currency", "[amount]"),
     ("value", "[amount]"),
+    ("price_list", "[amount]"),
+    ("match_on", "[amount]"),
+    ("minimum", "[amount]"),
+    ("maximum", "[amount]"),
+    ("total", "[installments]"),
+    ("count", "[installments]"),
+    ("count_min", "[installments]"),
+    ("count_max", "[installments]"),
+    ("smallest", "[installments]"),
+    ("remainder", "[installments]"),
+    ("first_payment", "[installments]"),
+    ("rows", "[installments]"),
     ("dunning", "[collect]"),
     ("statement_suffix", "[collect]"),
     ("notify_before", "[collect]"),
@@ -354,44 +395,35 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("id", "the top of the file"),
 ];
 
-fn read(label: &str, text: &str) -> PlanRead {
+fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     let (mut sheet, entries) = Sheet::open(label, text);
     let Some(entries) = entries else {
         let id = Named::new(&sheet, "id", None);
         return PlanRead { plan: None, id, policy: None, mistakes: sheet.finish() };
     };
+    let mut tables = Tables::default();
     let top = sheet.top(&entries);
     schema(&mut sheet, &top, "autopay.plan/1", "\"autopay.plan/1\"");
-    sheet.known(&top, TOP, LATER, ELSEWHERE);
+    sheet.known(&top, TOP, &[], ELSEWHERE);
     let id = sheet.text(&top, "id", Need::Required("\"the-name-of-this-file\""));
     let mut spec = PlanSpec {
         id: id.clone().unwrap_or_else(|| "plan".to_owned()),
         name: sheet.text(&top, "name", Need::Required("\"A name for people\"")).unwrap_or_else(|| "plan".to_owned()),
         kind: sheet
-            .word(&top, "kind", Need::Required("\"recurring\""), &["recurring"], &["installments"])
+            .word(&top, "kind", Need::Required("\"recurring\""), &["recurring", "installments"], &[])
             .unwrap_or_else(|| "recurring".to_owned()),
         status: sheet.text(&top, "status", Need::Required("\"active\"")).unwrap_or_else(|| "active".to_owned()),
         owner: sheet.text(&top, "owner", Need::Optional),
         ..PlanSpec::default()
     };
     spec.schedule = schedule(&mut sheet, &top);
-    spec.amount = amount(&mut sheet, &top);
-    if let Some(later) = sheet.table(&top, "installments", Need::Optional) {
-        for key in ["total", "smallest"] {
-            sheet.money(&later, key, Need::Optional, Currency::parse(&spec.amount.currency).ok());
-        }
+    spec.amount = amount(&mut sheet, &top, beside, &mut tables);
+    spec.installments = kinds::installments(&mut sheet, &top, &spec.amount.currency, beside, &mut tables);
+    if spec.installments.is_some() && sheet.is_refused("kind") {
+        // The kind was meant, whatever stands there.
+        "installments".clone_into(&mut spec.kind);
     }
-    if let Some(mid) = sheet.table(&top, "mid_period", Need::Optional) {
-        sheet.known(&mid, MID_PERIOD, &[], ELSEWHERE);
-        sheet.word(&mid, "on_start", Need::Optional, &["full_price"], &["prorate_by_day"]);
-        sheet.word(
-            &mid,
-            "on_cancel",
-            Need::Optional,
-            &["end_of_period", "no_refund"],
-            &["prorate_by_day", "refund_unused"],
-        );
-    }
+    spec.mid_period = kinds::mid_period(&mut sheet, &top, ELSEWHERE);
     spec.collect = collect(&mut sheet, &top, &spec.amount.currency);
     if let Some(ledger) = sheet.table(&top, "ledger", Need::Optional) {
         sheet.known(&ledger, LEDGER, &[], ELSEWHERE);
@@ -400,11 +432,13 @@ fn read(label: &str, text: &str) -> PlanRead {
             spec.ledger.extend(account.map(|account| ((*key).to_owned(), account)));
         }
     }
-    let plan = understood(&mut sheet, &spec);
+    let plan = understood(&mut sheet, &mut tables, &spec);
     let policy = spec.collect.dunning.clone().map(|name| Named::new(&sheet, "collect.dunning", Some(name)));
     let id = Named::new(&sheet, "id", id);
-    let plan = plan.filter(|_| sheet.is_clean()).map(|plan| (spec, plan));
-    PlanRead { plan, id, policy, mistakes: sheet.finish() }
+    let plan = plan.filter(|_| sheet.is_clean() && tables.is_clean()).map(|plan| (spec, plan));
+    let mut mistakes = sheet.finish();
+    mistakes.extend(tables.finish());
+    PlanRead { plan, id, policy, mistakes }
 }
 
 fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
@@ -415,7 +449,7 @@ fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
         ..ScheduleSpec::default()
     };
     let Some(tab) = sheet.table(top, "schedule", Need::Required("every, time_zone and charge_at")) else { return spec };
-    sheet.known(&tab, SCHEDULE, LATER, ELSEWHERE);
+    sheet.known(&tab, SCHEDULE, &[], ELSEWHERE);
     if let Some(every) = sheet.text(&tab, "every", Need::Required("\"1 month\"")) {
         spec.every = every;
     }
@@ -435,13 +469,19 @@ fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
     }
     sheet.word(&tab, "bill", Need::Optional, &["in_advance"], &["in_arrears"]);
     spec.free_first = sheet.text(&tab, "free_first", Need::Optional);
+    spec.cycles = sheet.number_or_word(&tab, "cycles", "a number of cycles", "12");
+    spec.term = sheet.text(&tab, "term", Need::Optional);
+    spec.catch_up = sheet.text(&tab, "catch_up", Need::Optional);
     spec
 }
 
-fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> AmountSpec {
-    let mut spec = AmountSpec { currency: "USD".to_owned(), value: Some("1.00".to_owned()), step: Vec::new() };
+fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>, beside: Beside<'_>, tables: &mut Tables) -> AmountSpec {
+    let in_parts = top.get("installments").is_some()
+        || top.get("kind").is_some_and(|kind| matches!(&kind.node.kind, Kind::Text(kind) if kind == "installments"));
+    let value = (!in_parts).then(|| "1.00".to_owned());
+    let mut spec = AmountSpec { currency: "USD".to_owned(), value, ..AmountSpec::default() };
     let Some(tab) = sheet.table(top, "amount", Need::Required("currency and value")) else { return spec };
-    sheet.known(&tab, AMOUNT, LATER, ELSEWHERE);
+    sheet.known(&tab, AMOUNT, &[], ELSEWHERE);
     if let Some(currency) = sheet.text(&tab, "currency", Need::Required("\"USD\"")) {
         spec.currency = currency;
     }
@@ -452,19 +492,20 @@ fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> AmountSpec {
     }
     let steps = sheet.tables(&tab, "step").unwrap_or_default();
     for step in steps {
-        sheet.known(&step, STEP, LATER, ELSEWHERE);
+        sheet.known(&step, STEP, &[], ELSEWHERE);
         let from = sheet.moment(&step, "from", Need::Required("2027-01-01"), "a date", "2027-01-01");
         let value = sheet.money(&step, "value", Need::Required("\"79.00\""), currency);
-        sheet.word(&step, "applies", Need::Optional, &["next_renewal"], &["at_once", "immediately", "new_only", "now"]);
-        sheet.wait(&step, "notice", Need::Optional);
-        spec.step.push(StepSpec { from: from.unwrap_or_default(), value: value.unwrap_or_else(|| "1.00".to_owned()) });
+        let later = ["at_once", "immediately", "new_only", "now"];
+        let applies = sheet.word(&step, "applies", Need::Optional, &["next_renewal"], &later);
+        let notice = sheet.text(&step, "notice", Need::Optional);
+        let (from, value) = (from.unwrap_or_default(), value.unwrap_or_else(|| "1.00".to_owned()));
+        spec.step.push(StepSpec { from, value, applies, notice });
     }
-    let installments =
-        top.get("kind").is_some_and(|kind| matches!(&kind.node.kind, Kind::Text(kind) if kind == "installments"));
-    let elsewhere = installments || tab.get("price_list").is_some() || top.get("installments").is_some();
-    let refused = sheet.is_refused("amount.step") || sheet.is_refused("amount.value");
-    if spec.value.is_none() && spec.step.is_empty() && (elsewhere || refused) {
-        // The price stands where this version does not look, which was said already.
+    kinds::price_list(sheet, &tab, &mut spec, beside, tables);
+    kinds::bounds(sheet, &tab, &mut spec, currency);
+    let refused = ["amount.step", "amount.value", "amount.price_list"].iter().any(|field| sheet.is_refused(field));
+    if !in_parts && spec.value.is_none() && spec.step.is_empty() && spec.price_list.is_none() && refused {
+        // Something was meant to stand there, which was said already.
         spec.value = Some("1.00".to_owned());
     }
     spec
@@ -472,7 +513,7 @@ fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> AmountSpec {
 
 fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec {
     let Some(tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
-    sheet.known(&tab, COLLECT, LATER, ELSEWHERE);
+    sheet.known(&tab, COLLECT, &[], ELSEWHERE);
     sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
     sheet.wait(&tab, "notify_before", Need::Optional);
     CollectSpec {
@@ -501,7 +542,7 @@ fn split(sheet: &mut Sheet<'_>, collect: &Tab<'_>, currency: &str) -> Option<Spl
 }
 
 /// Lets the domain read the plan, and puts what it says at the place it speaks of.
-fn understood(sheet: &mut Sheet<'_>, spec: &PlanSpec) -> Option<Plan> {
+fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, spec: &PlanSpec) -> Option<Plan> {
     let mut found = match Plan::from_spec(spec, 0) {
         Ok(plan) => return Some(plan),
         Err(found) => found,
@@ -525,6 +566,9 @@ fn understood(sheet: &mut Sheet<'_>, spec: &PlanSpec) -> Option<Plan> {
         found.dedup();
     }
     for one in found {
+        if tables.said(&one) {
+            continue;
+        }
         if sheet.is_refused(&one.field)
             || looks_like_a_card_number(&one.value)
             || one.message.contains("looks like a card number")
@@ -538,20 +582,26 @@ fn understood(sheet: &mut Sheet<'_>, spec: &PlanSpec) -> Option<Plan> {
             _ => one.message.clone(),
         };
         let (mut wrong, mend) = halves(&said);
-        if ["is ", "has ", "holds ", "stands ", "needs ", "does "].iter().any(|verb| wrong.starts_with(verb)) {
+        if ["is ", "has ", "holds ", "stands ", "needs ", "does ", "must ", "in "]
+            .iter()
+            .any(|verb| wrong.starts_with(verb))
+        {
             wrong = format!("{key} {wrong}");
         }
         let place = sheet.place(&one.field);
         sheet.add(place.at, code_of(&one), place.shown, wrong, mend);
     }
     // What the domain refuses is never passed as good, even where every sentence about it was held back.
-    if sheet.is_clean() {
+    if sheet.is_clean() && tables.is_clean() {
         sheet.add(0, "plan_invalid", "", "the plan cannot be read", "compare it with a plan that can be read");
     }
     None
 }
 
 fn code_of(mistake: &domain::plan::Mistake) -> &'static str {
+    if let Some(code) = kinds::code_of(mistake) {
+        return code;
+    }
     let key = mistake.field.rsplit('.').next().unwrap_or_default();
     match (mistake.field.split('.').next().unwrap_or_default(), key) {
         ("ledger", _) => "ledger_invalid",

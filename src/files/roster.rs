@@ -3,10 +3,10 @@
 //! The columns are those of [`COLUMNS`]; the four of [`REPORT_COLUMNS`] may be there and are ignored, so that a report can be mended and
 //! handed in again. Everything is checked before anything is applied, which is the caller's business.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
-use domain::agenda::{enrol, planned};
+use domain::agenda::{cycles, enrol};
 use domain::cadence::{AnchorDay, Unit};
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
 use domain::money::Money;
@@ -19,6 +19,7 @@ use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
+use super::terms;
 use super::workbook::Given;
 
 /// Largest roster, in bytes.
@@ -28,8 +29,9 @@ pub const MOST_ROWS: usize = 2_000_000;
 /// Longest field, in bytes.
 pub const LONGEST_FIELD: usize = 4 * 1024;
 
-/// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`.
-pub const COLUMNS: [&str; 18] = [
+/// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`. To
+/// them come the attributes that price lists of the catalog are matched on.
+pub const COLUMNS: [&str; 22] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -47,12 +49,16 @@ pub const COLUMNS: [&str; 18] = [
     "consent_channel",
     "second_payment_method_id",
     "second_method_kind",
+    "quantity",
+    "total",
+    "installments",
+    "paid_elsewhere",
     NEXT_CYCLE,
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
 
-const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
+pub(super) const NEEDED: [&str; 3] = ["subscription_id", "plan", "start_on"];
 /// A header to begin with.
 const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
@@ -240,7 +246,8 @@ pub(super) fn read_records(
         roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", message, mend));
         return roster;
     };
-    let go_on = check_header(label, &header, &mut roster.file_mistakes);
+    let attributes = terms::attributes(context.catalog);
+    let go_on = check_header(label, &header, &attributes, &mut roster.file_mistakes);
     roster.headers = header.fields.iter().map(|name| kept(name)).collect();
     if !go_on {
         return roster;
@@ -271,8 +278,8 @@ pub(super) fn read_records(
             });
             continue;
         }
-        let read = Row { columns: &columns, record: &record, paper, context, mistakes: Vec::new() }
-            .read(&header, &mut earlier);
+        let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
+        let read = read_row(&columns, (&header, &record), context, place, &mut earlier);
         let (outcome, claim) = match read {
             Ok((subscription, claim)) => (Ok(subscription), claim),
             Err(mistakes) => (Err(mistakes), None),
@@ -308,7 +315,43 @@ pub(super) fn settle(roster: &mut Roster) {
     }
 }
 
-fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
+/// Where ids stood before: what tells that one stands twice.
+pub(super) trait Earlier {
+    /// The line on which an id stands already, if it does; else it is remembered.
+    fn line_of(&mut self, id: &str, line: u64) -> Option<u64>;
+}
+
+impl Earlier for HashMap<String, u64> {
+    fn line_of(&mut self, id: &str, line: u64) -> Option<u64> {
+        let before = self.get(id).copied();
+        if before.is_none() {
+            self.insert(id.to_owned(), line);
+        }
+        before
+    }
+}
+
+/// What a row is read on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// A text file or a sheet.
+    pub(super) paper: Paper,
+    /// No consent may have been given after it.
+    pub(super) consents_by: DateTime<Utc>,
+}
+
+/// One row by itself.
+pub(super) fn read_row(
+    columns: &HashMap<&str, usize>,
+    (header, record): (&Record, &Record),
+    context: &RosterContext<'_>,
+    place: Place,
+    earlier: &mut impl Earlier,
+) -> Result<Entered, Vec<RowMistake>> {
+    Row { columns, record, place, context, mistakes: Vec::new() }.read(header, earlier)
+}
+
+pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
     if bytes.len() > LARGEST_ROSTER {
         let mend = "split it into several files";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 64 MiB", mend)));
@@ -328,14 +371,19 @@ fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>
 }
 
 /// Text in UTF-16 without a mark at its beginning: every other byte of what is written in Latin letters is zero.
-fn is_wide(bytes: &[u8]) -> bool {
+pub(super) fn is_wide(bytes: &[u8]) -> bool {
     let start = bytes.get(..bytes.len().min(400)).unwrap_or_default();
     let zeros = |odd: usize| start.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
     start.len() >= 4 && (zeros(0) * 3 > start.len() || zeros(1) * 3 > start.len())
 }
 
 /// Checks the header; `false` when the rows below it cannot be read at all.
-fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -> bool {
+pub(super) fn check_header(
+    label: &str,
+    header: &Record,
+    attributes: &BTreeSet<&str>,
+    mistakes: &mut Vec<FileMistake>,
+) -> bool {
     let line = header.line;
     let separators = [
         (';', "semicolon_separated", "semicolons"),
@@ -362,7 +410,7 @@ fn check_header(label: &str, header: &Record, mistakes: &mut Vec<FileMistake>) -
         mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "too_many_columns", message, mend) });
         return false;
     }
-    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS);
+    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS).chain(attributes.iter().copied());
     // What a column is, or is meant to be, so that it is not called missing too.
     let mut meant: Vec<&str> = Vec::new();
     let restyled: Vec<usize> = (0..header.fields.len()).filter(|place| restyled(header, *place).is_some()).collect();
@@ -480,18 +528,24 @@ struct Named {
 }
 
 /// A subscription as its row has it enter the book.
-type Entered = (Subscription, Option<Claim>);
+pub(super) type Entered = (Subscription, Option<Claim>);
 
-struct Row<'r, 'a> {
+pub(super) struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
-    paper: Paper,
-    context: &'r RosterContext<'a>,
+    place: Place,
+    pub(super) context: &'r RosterContext<'a>,
     mistakes: Vec<RowMistake>,
 }
 
 impl<'a> Row<'_, 'a> {
-    fn note(&mut self, column: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn note(
+        &mut self,
+        column: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let place = self.columns.get(column);
         let value =
             place.and_then(|place| self.record.fields.get(*place)).map(|field| shown(field)).unwrap_or_default();
@@ -516,7 +570,7 @@ impl<'a> Row<'_, 'a> {
     }
 
     /// A sentence of the domain about a column.
-    fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
+    pub(super) fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
         let (mut message, mend) = halves(sentence);
         if ["is ", "has ", "lies "].iter().any(|verb| message.starts_with(verb)) {
             message = format!("{column} {message}");
@@ -524,7 +578,7 @@ impl<'a> Row<'_, 'a> {
         self.note(column, code, message, mend);
     }
 
-    fn read(mut self, header: &Record, earlier: &mut HashMap<String, u64>) -> Result<Entered, Vec<RowMistake>> {
+    fn read(mut self, header: &Record, earlier: &mut impl Earlier) -> Result<Entered, Vec<RowMistake>> {
         if self.record.fields.iter().all(|field| field.trim().is_empty()) {
             self.whole("row_empty", String::new(), "the row is empty", "delete the row");
             return Err(self.mistakes);
@@ -549,7 +603,7 @@ impl<'a> Row<'_, 'a> {
             }
         }
         if wanted != found {
-            match self.paper {
+            match self.place.paper {
                 Paper::Text => {
                     let message = format!("the row has {found} fields and the header {wanted}");
                     let mend = "put quotation marks around fields that hold a comma, and leave no field out";
@@ -587,6 +641,7 @@ impl<'a> Row<'_, 'a> {
         let zone = self.value("time_zone", near::zone, "time_zone_invalid");
         let amount = self.amount(plan);
         let claimed = self.value(NEXT_CYCLE, migrated::number, "next_cycle_invalid");
+        let terms = self.terms(plan);
         if !self.mistakes.is_empty() || !usable {
             return Err(self.mistakes);
         }
@@ -605,9 +660,12 @@ impl<'a> Row<'_, 'a> {
             zone,
             amount,
             end_on,
+            terms,
+            owed_until: None,
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: domain::subscription::Amendments::default(),
         };
         self.enrolled(plan, subscription, claimed)
     }
@@ -623,14 +681,27 @@ impl<'a> Row<'_, 'a> {
                 subscription.next_cycle = cycle;
                 subscription.next_due_at = Some(due_at);
                 let claim = claimed.map(|cycle| migrated::claimed(cycle, plan, &mut subscription));
-                let price =
-                    planned(plan, &subscription, subscription.next_cycle).ok().flatten().map(|(_, price)| price);
+                // An amount outside the plan's bounds is no mistake of the row: that cycle waits for a person when it falls due.
+                let first = cycles(plan, &subscription, cycle).ok().and_then(|mut cycles| cycles.next()?.ok());
+                let price = first.filter(|first| !first.out_of_bounds).map(|first| first.price);
                 if let Some(Err(sentence)) = price {
+                    if let Some(first) = plan.attributes().first() {
+                        let mend =
+                            "add a row to the plan's price list, or correct what the subscription says of itself";
+                        self.note(first, "price_gap", sentence, mend);
+                        return Err(self.mistakes);
+                    }
                     let mend = "correct the plan's prices, or start the subscription later";
                     self.note("plan", "no_price", sentence, mend);
                     return Err(self.mistakes);
                 }
                 Ok((subscription, claim))
+            }
+            // The rest was paid by other means: nothing is left to collect, which is no mistake.
+            Ok((cycle, None)) if subscription.terms.paid_elsewhere.is_some() && subscription.end_on.is_none() => {
+                subscription.next_cycle = cycle;
+                subscription.status = SubscriptionStatus::Ended;
+                Ok((subscription, None))
             }
             Ok((_, None)) => {
                 let mend = "write a later end_on, or remove the row";
@@ -655,7 +726,7 @@ impl<'a> Row<'_, 'a> {
         (!field.is_empty()).then_some(field)
     }
 
-    fn is_blank(&self, column: &str) -> bool {
+    pub(super) fn is_blank(&self, column: &str) -> bool {
         self.raw(column).is_none()
     }
 
@@ -719,7 +790,17 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
-    fn value<T>(&mut self, column: &str, parse: impl Fn(&str) -> Result<T, String>, code: &'static str) -> Option<T> {
+    /// Is something wrong in one of these columns?
+    pub(super) fn has_mistake_in(&self, columns: &[&str]) -> bool {
+        self.mistakes.iter().any(|mistake| columns.contains(&mistake.column.as_str()))
+    }
+
+    pub(super) fn value<T>(
+        &mut self,
+        column: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        code: &'static str,
+    ) -> Option<T> {
         let text = self.field(column)?;
         match parse(&text) {
             Ok(value) => Some(value),
@@ -730,7 +811,7 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
-    fn subscription_id(&mut self, earlier: &mut HashMap<String, u64>) -> Option<SubscriptionId> {
+    fn subscription_id(&mut self, earlier: &mut impl Earlier) -> Option<SubscriptionId> {
         if self.columns.contains_key("subscription_id") && self.is_blank("subscription_id") {
             self.note(
                 "subscription_id",
@@ -745,12 +826,12 @@ impl<'a> Row<'_, 'a> {
             "id_invalid",
         )?;
         let line = u64::try_from(self.record.line).unwrap_or(u64::MAX);
-        if let Some(before) = earlier.get(id.as_str()) {
-            let line = match self.paper {
+        if let Some(before) = earlier.line_of(id.as_str(), line) {
+            let word = match self.place.paper {
                 Paper::Text => "line",
                 Paper::Sheet => "row",
             };
-            let message = format!("this id stands in {line} {before} already");
+            let message = format!("this id stands in {word} {before} already");
             self.note(
                 "subscription_id",
                 "duplicate_id",
@@ -759,7 +840,6 @@ impl<'a> Row<'_, 'a> {
             );
             return None;
         }
-        earlier.insert(id.as_str().to_owned(), line);
         Some(id)
     }
 
@@ -903,7 +983,7 @@ impl<'a> Row<'_, 'a> {
             fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
         };
         let id = self.value("consent_id", texts, "consent_id_invalid");
-        let latest = self.context.now + CLOCKS_DIFFER;
+        let latest = self.place.consents_by;
         let moments = |text: &str| match DateTime::parse_from_rfc3339(text) {
             Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
             Ok(at) => Ok(at.with_timezone(&Utc)),
@@ -1021,12 +1101,17 @@ impl<'a> Row<'_, 'a> {
                 }
                 None
             }
-            (Price::Steps(_), Some(_)) => {
+            (Price::Installments(_), Some(_)) => {
+                let message = format!("the plan {} collects a total in installments", plan.id);
+                self.note("amount", "amount_not_allowed", message, "leave amount empty, and write total");
+                None
+            }
+            (Price::Steps(_) | Price::List(_), Some(_)) => {
                 let message = format!("the plan {} has a price of its own", plan.id);
                 self.note("amount", "amount_not_allowed", message, "leave amount empty");
                 None
             }
-            (Price::Steps(_), None) => None,
+            (Price::Steps(_) | Price::List(_) | Price::Installments(_), None) => None,
         }
     }
 }
@@ -1049,7 +1134,7 @@ fn iso_date(text: &str) -> Option<NaiveDate> {
 }
 
 /// The date that was probably there before a spreadsheet changed it, and how it was read. Of the years that have four digits only.
-fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
+pub(super) fn damaged_date(text: &str) -> Option<(NaiveDate, &'static str)> {
     likely_date(text).filter(|(date, _)| (1900..=9999).contains(&date.year()))
 }
 

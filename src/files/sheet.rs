@@ -618,15 +618,37 @@ impl<'t> Sheet<'t> {
 
     /// A number or a word, as text: `on_day = 1`, `on_day = "last_day"`.
     pub(super) fn number_or_text(&mut self, tab: &Tab<'_>, key: &str) -> Option<String> {
+        self.number_or_word(tab, key, "a day of the month or text in quotes", "1, or \"last_day\"")
+    }
+
+    /// A number or a word, as text; `wanted` says which where it is something else.
+    pub(super) fn number_or_word(&mut self, tab: &Tab<'_>, key: &str, wanted: &str, example: &str) -> Option<String> {
         let entry = self.entry(tab, key, Need::Optional)?;
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
             Kind::Whole(number) => Some(number.to_string()),
             _ => {
-                self.wrong_type(tab, entry, "a day of the month or text in quotes", "1, or \"last_day\"");
+                self.wrong_type(tab, entry, wanted, example);
                 None
             }
         }
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&mut self, tab: &Tab<'_>, key: &str, example: &str) -> Option<Vec<String>> {
+        let entry = self.entry(tab, key, Need::Optional)?;
+        let text = |node: &Node| match &node.kind {
+            Kind::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        let texts = match &entry.node.kind {
+            Kind::List(nodes) => nodes.iter().map(text).collect(),
+            _ => None,
+        };
+        if texts.is_none() {
+            self.wrong_type(tab, entry, "a list of texts in quotes", example);
+        }
+        texts
     }
 
     /// A date or time of day, as TOML's own type or as quoted text.

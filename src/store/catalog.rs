@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
-use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
@@ -17,12 +17,14 @@ use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, Subscription};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
+use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::brakes::Brake;
+use crate::ports::changes::Sources;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -48,6 +50,7 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_at", Kind::Time),
     ("s_second_method_id", Kind::Uuid),
     ("s_second_method_kind", Kind::Text),
+    ("s_terms", Kind::Text),
 ];
 
 /// A subscription's texts, ready for a batch.
@@ -55,6 +58,7 @@ struct Written {
     customer: String,
     consent: Option<String>,
     anchor_day: Option<String>,
+    terms: Option<String>,
 }
 
 fn written(row: &Subscription) -> Result<Written, StoreError> {
@@ -67,6 +71,7 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
         customer: json("customer", serde_json::to_string(&row.customer))?,
         consent: consent.map(|consent| json("consent", serde_json::to_string(&consent))).transpose()?,
         anchor_day: row.anchor_day.map(|day| day.to_string()),
+        terms: (!row.terms.is_empty()).then(|| json("terms", serde_json::to_string(&row.terms))).transpose()?,
     })
 }
 
@@ -77,17 +82,15 @@ fn same_terms(a: &Subscription, b: &Subscription) -> bool {
         && a.second_method == b.second_method
         && a.amount == b.amount
         && a.end_on == b.end_on
-}
-
-fn spec_digest(spec: &str) -> String {
-    hex::encode(Sha256::digest(spec.as_bytes()))
+        && a.terms == b.terms
 }
 
 impl DatabaseStore {
     pub(super) async fn read_catalog(&self) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
-        // Ascending versions: the last one of each id stays.
-        let plans = plan_version::Entity::find().order_by_asc(plan_version::Column::Version).all(&self.database).await;
+        // The version in force of each: a plan may hold a long price list, and an older one is only read to look back.
+        let newest = "version = (SELECT MAX(p.version) FROM plan_version p WHERE p.plan_id = plan_version.plan_id)";
+        let plans = plan_version::Entity::find().filter(Expr::cust(newest)).all(&self.database).await;
         for row in plans.map_err(store_error)? {
             let fail = |why: String| StoreError::Inconsistent {
                 table: "plan_version",
@@ -124,48 +127,7 @@ impl DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Applied, StoreError> {
-        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
-        let mut plans = Vec::new();
-        for (spec, plan) in &change.plans {
-            plans.push(("plan", plan.id.to_string(), serde_json::to_string(spec).map_err(bad)?));
-        }
-        for policy in &change.policies {
-            plans.push(("dunning_policy", policy.id.to_string(), serde_json::to_string(policy).map_err(bad)?));
-        }
-        let plans = &plans;
-        self.transaction(&move |transaction, _| {
-            Box::pin(async move {
-                let mut applied = Applied::default();
-                for (kind, id, spec) in plans {
-                    let digest = spec_digest(spec);
-                    let (table, column) = match *kind {
-                        "plan" => ("plan_version", "plan_id"),
-                        _ => ("dunning_policy_version", "policy_id"),
-                    };
-                    let sql = format!("SELECT version, sha256 FROM {table} WHERE {column} = $1 ORDER BY version DESC LIMIT 1");
-                    let current = transaction.query_one_raw(self.statement(sql, [id.clone().into()])).await?;
-                    let (version, known) = match current {
-                        Some(row) => (row.try_get::<i32>("", "version")?, row.try_get::<String>("", "sha256")?),
-                        None => (0, String::new()),
-                    };
-                    if known == digest {
-                        applied.unchanged.push(id.clone());
-                        continue;
-                    }
-                    let next = version + 1;
-                    let sql = format!(
-                        "INSERT INTO {table} ({column}, version, spec, sha256, applied_at, applied_by) VALUES ($1, $2, $3, $4, $5, $6)"
-                    );
-                    let values: [Value; 6] =
-                        [id.clone().into(), next.into(), spec.clone().into(), digest.clone().into(), at.into(), by.into()];
-                    transaction.execute_raw(self.statement(sql, values)).await?;
-                    self.audit(transaction, by, &format!("{kind}.applied"), id, &format!("version {next} {digest}"), at).await?;
-                    applied.changed.push((id.clone(), u32::try_from(next).unwrap_or_default()));
-                }
-                Ok(applied)
-            })
-        })
-        .await
+        self.put_catalog(change, &Sources::new(), by, at).await
     }
 
     pub(super) async fn used_plans(&self) -> Result<BTreeSet<PlanId>, StoreError> {
@@ -278,6 +240,7 @@ impl DatabaseStore {
                     Val::time(at),
                     Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
                     Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
+                    Val::Text(text.terms.as_deref()),
                 ]);
             }
             batches.push(bulk);
@@ -290,14 +253,15 @@ impl DatabaseStore {
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
              time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-             second_method_id, second_method_kind, first_cycle) \
+             second_method_id, second_method_kind, terms, first_cycle) \
              SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
              s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-             s_second_method_id, s_second_method_kind, s_next_cycle FROM v WHERE true \
+             s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true \
              ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
-             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind";
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms";
+        let totals = self.totals_of(rows).await?;
         let detail = format!("{} rows", rows.len());
         let mut marked = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
@@ -307,12 +271,13 @@ impl DatabaseStore {
             }
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, detail, marked, imported) = (&batches, &detail, &marked, &imported);
+        let (batches, totals, detail, marked, imported) = (&batches, &totals, &detail, &marked, &imported);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
                 }
+                self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
                 self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
@@ -347,8 +312,9 @@ impl DatabaseStore {
 
     pub(super) async fn one_subscription(&self, id: &SubscriptionId) -> Result<Option<SubscriptionView>, StoreError> {
         let sql = self.statement("SELECT * FROM subscription WHERE id = $1", [id.as_str().into()]);
-        let found = self.database.query_one_raw(sql).await.map_err(store_error)?;
-        Ok(found.map(|row| damage::view(&row)).transpose()?)
+        let Some(row) = self.database.query_one_raw(sql).await.map_err(store_error)? else { return Ok(None) };
+        let amended = self.amended(std::slice::from_ref(&row), Which::Ever).await?;
+        Ok(Some(amended.view(&row)?))
     }
 
     pub(super) async fn resume_subscription(
@@ -360,15 +326,16 @@ impl DatabaseStore {
     ) -> Result<bool, StoreError> {
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                let values: [Value; 5] = [
+                let values: [Value; 6] = [
                     id.as_str().into(),
                     i64::from(from.from_cycle).into(),
                     i64::from(from.next_cycle).into(),
                     from.next_due_at.map(whole).into(),
                     at.into(),
+                    from.owed_until.map(whole).into(),
                 ];
-                let sql = "UPDATE subscription SET status = 'active', note = NULL, next_cycle = $3, next_due_at = $4, \
-                           leased_until = NULL, fence = fence + 1, updated_at = $5 \
+                let sql = "UPDATE subscription SET status = 'active', note = NULL, resume_on = NULL, next_cycle = $3, \
+                           next_due_at = $4, leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
@@ -384,22 +351,23 @@ impl DatabaseStore {
     pub(super) async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Option<Cancelled>, StoreError> {
-        self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, by, at))).await
+        self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, (reason, by), at))).await
     }
 
     async fn cancel_within(
         &self,
         on: &DatabaseTransaction,
         id: &SubscriptionId,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Option<Cancelled>, DbErr> {
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         // The row lock orders this against an intent that is being recorded: whoever commits first wins.
-        let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}").into()];
-        let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, leased_until = NULL, \
+        let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}{because}").into()];
+        let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, resume_on = NULL, leased_until = NULL, \
                    fence = fence + 1, updated_at = $2 WHERE id = $1 AND status <> 'cancelled'";
         let done = on.execute_raw(self.statement(sql, values)).await?;
         if done.rows_affected() == 0 && self.count_on(on, std::slice::from_ref(id)).await? == 0 {
@@ -441,7 +409,7 @@ impl DatabaseStore {
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
         on.execute_raw(self.statement(sql, values)).await?;
         if done.rows_affected() > 0 {
-            let detail = format!("{} waiting charges ended, {} in flight", outcome.skipped, outcome.in_flight);
+            let detail = format!("{} waiting charges ended, {} in flight{because}", outcome.skipped, outcome.in_flight);
             self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
         }
         Ok(Some(outcome))

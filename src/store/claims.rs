@@ -14,6 +14,7 @@ use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use domain::subscription::Subscription;
 use entity::{attempt, charge, subscription};
 
+use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::{self, Bad, Told};
 use super::pages::Walk;
@@ -53,8 +54,9 @@ impl DatabaseStore {
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
         let mut claim = DueClaim::default();
         let mut bad = Vec::new();
+        let amended = self.amended(&found, Which::ToCome).await?;
         for row in &found {
-            match damage::claimed(row) {
+            match amended.claimed(row) {
                 Ok(claimed) => claim.due.push(claimed),
                 Err(told) => bad.push(self.bad_subscription(row, told)?),
             }
@@ -79,8 +81,9 @@ impl DatabaseStore {
         let walk = Walk::due("subscription", merchant, due_by);
         let (found, last) = self.in_order(&walk, after, limit.into()).await?;
         let mut claim = DueClaim::default();
+        let amended = self.amended(&found, Which::ToCome).await?;
         for row in &found {
-            match damage::claimed(row) {
+            match amended.claimed(row) {
                 Ok(claimed) => claim.due.push(claimed),
                 Err(told) => claim.poison.push(told.into()),
             }

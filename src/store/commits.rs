@@ -9,12 +9,13 @@ use uuid::Uuid;
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::id::ChargeId;
+use domain::subscription::Applied;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, installments, store_error};
 use crate::ports::{
-    Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
+    Amended, Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
 };
 
 const ADVANCES: &[(&str, Kind)] = &[
@@ -26,6 +27,7 @@ const ADVANCES: &[(&str, Kind)] = &[
     ("s_status", Kind::Text),
     ("s_note", Kind::Text),
     ("s_at", Kind::Time),
+    ("s_takes", Kind::Int),
 ];
 
 /// What a charge is, beside [`CHARGE_STATE`], where it stands.
@@ -112,7 +114,8 @@ impl DatabaseStore {
         if self.holds_in_force(on).await? != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
-        let advanced = self.advance(on, batch).await?;
+        let (advanced, amended) = self.advance(on, batch).await?;
+        self.set_overdrawn_aside(on, batch, &advanced).await?;
         let new: Vec<&NewCharge> =
             batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
         let inserted = self.insert_charges(on, &new, batch).await?;
@@ -124,19 +127,33 @@ impl DatabaseStore {
         let mut audit = Bulk::new(AUDIT);
         let mut intents = Vec::with_capacity(new.len() + moved.len());
         let at = whole(batch.at);
-        for new in new.iter().filter(|new| inserted.contains(&new.charge.id.0)) {
+        let new: Vec<&NewCharge> = new.into_iter().filter(|new| inserted.contains(&new.charge.id.0)).collect();
+        if new.iter().any(|new| !new.amended.taken.is_empty()) {
+            self.use_adjustments(on, &new, at).await?;
+        }
+        self.recount(on, amended.iter().map(String::as_str)).await?;
+        for new in new {
             attempts.extend(&new.intent);
-            note(&mut audit, &new.charge, new.intent.as_ref(), at);
+            note(&mut audit, (&new.charge, new.intent.as_ref()), &new.amended, at);
             intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
             attempts.extend(&moved.new_attempt);
             let intent = moved.sends();
-            note(&mut audit, &moved.charge, intent, at);
+            note(&mut audit, (&moved.charge, intent), &Amended::default(), at);
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
+            if advance.value.resumes {
+                audit.push(&[
+                    Val::time(at),
+                    Val::text(ENGINE),
+                    Val::text("subscription.resumed"),
+                    Val::text(advance.value.subscription.as_str()),
+                    Val::text(super::firing::PAUSE_OVER),
+                ]);
+            }
             if let Some(why) = &advance.value.note {
                 audit.push(&[
                     Val::time(at),
@@ -160,10 +177,16 @@ impl DatabaseStore {
         found.iter().map(|row| row.try_get("", "id")).collect()
     }
 
-    /// Moves claimed subscriptions on; returns the ids that were still ours and still active.
-    async fn advance<'b>(&self, on: &DatabaseTransaction, batch: &'b IntentBatch) -> Result<BTreeSet<&'b str>, DbErr> {
+    /// Moves claimed subscriptions on; returns the ids that were still ours and still active, and those of them that people
+    /// changed.
+    async fn advance<'b>(
+        &self,
+        on: &DatabaseTransaction,
+        batch: &'b IntentBatch,
+    ) -> Result<(BTreeSet<&'b str>, Vec<String>), DbErr> {
         let mut rows = Bulk::new(ADVANCES);
         let at = whole(batch.at);
+        let takes = installments::takes(&batch.new);
         for claimed in &batch.advances {
             let advance = &claimed.value;
             rows.push(&[
@@ -175,14 +198,29 @@ impl DatabaseStore {
                 Val::text(advance.status.as_str()),
                 Val::Text(advance.note.as_deref()),
                 Val::time(at),
+                Val::int(takes.get(advance.subscription.as_str()).copied().unwrap_or_default()),
             ]);
         }
         let sql = "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
-             note = v.s_note, leased_until = NULL, updated_at = v.s_at FROM v \
-             WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle AND status = 'active' RETURNING id";
-        let found = self.ids::<String>(on, sql, &rows).await?;
-        let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
-        Ok(batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(id)).collect())
+              note = CASE WHEN v.s_status = 'paused' THEN note ELSE v.s_note END, \
+              resume_on = CASE WHEN v.s_status = 'paused' THEN resume_on ELSE NULL END, \
+              leased_until = NULL, updated_at = v.s_at FROM v \
+              WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle \
+              AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \
+              AND NOT EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.s_id \
+              AND t.taken_minor + v.s_takes > t.total_minor) RETURNING id, amend_open";
+        let (mut found, mut amended) = (BTreeSet::new(), Vec::new());
+        for statement in rows.statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                let id: String = row.try_get("", "id")?;
+                if row.try_get::<i64>("", "amend_open")? > 0 {
+                    amended.push(id.clone());
+                }
+                found.insert(id);
+            }
+        }
+        let ours = batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(*id));
+        Ok((ours.collect(), amended))
     }
 
     async fn insert_charges(
@@ -459,8 +497,9 @@ impl DatabaseStore {
             let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
             let note = format!("paused because charge {} failed for good", charge.id);
             let values: [Value; 3] = [charge.subscription.as_str().into(), note.clone().into(), at.into()];
-            let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, leased_until = NULL, \
-                       fence = fence + 1, updated_at = $3 WHERE id = $1 AND status = 'active'";
+            let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
+                       leased_until = NULL, fence = fence + 1, updated_at = $3 \
+                       WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
             on.execute_raw(self.statement(sql, values)).await?;
             self.audit(on, "autopay", "subscription.paused", charge.subscription.as_str(), &note, at).await?;
         }
@@ -507,7 +546,7 @@ impl DatabaseStore {
 }
 
 /// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.
-fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: DateTime<Utc>) {
+fn note(audit: &mut Bulk, (charge, intent): (&Charge, Option<&Intent>), amended: &Amended, at: DateTime<Utc>) {
     let (action, detail) = match intent {
         Some(intent) => (
             "charge.intent",
@@ -516,10 +555,28 @@ fn note(audit: &mut Bulk, charge: &Charge, intent: Option<&Intent>, at: DateTime
                 intent.number, charge.tries.submissions, intent.key, charge.amount
             ),
         ),
-        None => ("charge.recorded", charge.sentence()),
+        None => ("charge.recorded", recorded(charge, amended.reason.as_deref())),
     };
     let object = charge.id.to_string();
     audit.push(&[Val::time(at), Val::text(ENGINE), Val::text(action), Val::text(&object), Val::text(&detail)]);
+    if let Some(detail) = adjusted(amended) {
+        let action = Val::text("charge.adjusted");
+        audit.push(&[Val::time(at), Val::text(ENGINE), action, Val::text(&object), Val::text(&detail)]);
+    }
+}
+
+/// What is told of a charge that was recorded and sends nothing.
+pub(super) fn recorded(charge: &Charge, reason: Option<&str>) -> String {
+    match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{} Reason: {reason}.", charge.sentence()),
+        None => charge.sentence(),
+    }
+}
+
+/// What is told of the adjustments in a charge, if there are any.
+pub(super) fn adjusted(amended: &Amended) -> Option<String> {
+    let all: Vec<String> = amended.taken.iter().map(Applied::in_words).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// [`CHARGE_STATE`] and then `extra`, as one static list.

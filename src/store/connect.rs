@@ -87,6 +87,11 @@ impl DatabaseUrl {
             .to_owned())
     }
 
+    /// As it was given, password and all: for a connection, never for people.
+    pub(super) fn secret(&self) -> &str {
+        &self.url
+    }
+
     /// Which database.
     #[must_use]
     pub const fn backend(&self) -> DatabaseBackend {
@@ -253,7 +258,7 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
 }
 
 /// Why a pool did not open. One that ran out of time hides the cause, so the server is asked once more, by itself.
-async fn why_not(url: &DatabaseUrl, error: DbErr) -> StoreError {
+pub(super) async fn why_not(url: &DatabaseUrl, error: DbErr) -> StoreError {
     let known = store_error(error);
     let (StoreError::Unavailable(_), DatabaseBackend::Postgres) = (&known, url.backend) else { return known };
     let Ok(options) = PgConnectOptions::from_str(&url.url) else { return known };
@@ -270,7 +275,7 @@ async fn why_not(url: &DatabaseUrl, error: DbErr) -> StoreError {
 }
 
 /// The same, with the place named; user and password are not part of it.
-fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
+pub(super) fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
     let place = url.redacted();
     match error {
         StoreError::Unavailable(why) | StoreError::Refused(why) => StoreError::Unavailable(format!("{place}: {why}")),
@@ -291,7 +296,7 @@ pub struct SchemaStatus {
 /// Would TLS be tried to a server on this very machine, and by nobody's demand? Then it protects nothing, and costs much:
 /// sqlx 0.9.0 leaves Nagle's algorithm on (transact-rs/sqlx#4335, mended but not released), and on loopback each statement
 /// of more than one TLS record waits 40 ms for a delayed acknowledgement. `sslmode=require` still has its way.
-fn stays_here(postgres: &PgConnectOptions) -> bool {
+pub(super) fn stays_here(postgres: &PgConnectOptions) -> bool {
     let host = postgres.get_host().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     loopback && matches!(postgres.get_ssl_mode(), PgSslMode::Prefer)

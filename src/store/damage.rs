@@ -14,13 +14,12 @@ use sea_orm::{
 
 use domain::charge::{Charge, ParkWhy};
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
-use domain::subscription::Subscription;
 use entity::{attempt, charge, subscription};
 
 use super::bulk::{Bulk, Val};
 use super::commits::AUDIT;
 use super::{DatabaseStore, rows, store_error};
-use crate::ports::{AttemptRecord, Claimed, Poison, StoreError, SubscriptionView};
+use crate::ports::{AttemptRecord, Poison, StoreError, SubscriptionView};
 
 /// Nothing of ours is planned this far ahead as a rule: beyond it, stored moments are looked at one by one.
 const HORIZON: TimeDelta = TimeDelta::days(3_653);
@@ -92,7 +91,7 @@ fn placed(row: &QueryResult) -> String {
     number.or_else(|_| row.try_get::<String>("", "place")).map_or_else(|_| "?".to_owned(), |place| format!("#{place}"))
 }
 
-fn name_of_subscription(row: &QueryResult) -> String {
+pub(super) fn name_of_subscription(row: &QueryResult) -> String {
     let id = row.try_get::<String>("", "id").ok().and_then(|id| SubscriptionId::parse(&id).ok());
     id.map_or_else(|| placed(row), |id| id.to_string())
 }
@@ -137,11 +136,6 @@ pub(super) fn view(row: &QueryResult) -> Result<SubscriptionView, Told> {
     let model = subscription_model(row)?;
     let subscription = rows::subscription(&model).map_err(|told| Told { row: name_of_subscription(row), ..told })?;
     Ok(SubscriptionView { subscription, note: model.note })
-}
-
-/// A subscription as the engine claims it.
-pub(super) fn claimed(row: &QueryResult) -> Result<Claimed<Subscription>, Told> {
-    view(row).map(|view| Claimed { value: view.subscription, fence: fence(row) })
 }
 
 /// The fence of a row. A claim has just counted it up, so a number stands there; elsewhere a damaged one proves no claim.

@@ -58,7 +58,7 @@ impl DatabaseStore {
             wanted: "due_on >= $1 AND due_on <= $2 AND purpose = $3".to_owned(),
             values: vec![due.from.into(), due.until.into(), Purpose::Cycle.as_str().into()],
         };
-        self.page(&walk, after, limit, |row| recorded(row).map_err(|told| damaged_charge(row, &told))).await
+        self.page(&walk, after, limit, |_, row| recorded(row).map_err(|told| damaged_charge(row, &told))).await
     }
 }
 
@@ -87,12 +87,16 @@ fn turn(row: &QueryResult) -> Option<(String, Turn)> {
     let action: String = row.try_get("", "action").ok()?;
     let detail: String = row.try_get("", "detail").ok()?;
     let kind = match action.as_str() {
+        "subscription.resumed" if detail == PAUSE_OVER => TurnKind::Awoke,
         "subscription.resumed" => resumed(&detail)?,
         "subscription.cancelled" => TurnKind::Cancelled,
         _ => TurnKind::Stopped,
     };
     Some((id, Turn { at: row.try_get("", "at").ok()?, kind }))
 }
+
+/// What the end of a pause writes into its line, where the pause was made with one.
+pub(super) const PAUSE_OVER: &str = "the pause has ended";
 
 /// What a resume writes into its line; older lines do not say where the subscription stood.
 pub(super) fn resume_detail(stood_at: u32, goes_on: u32) -> String {

@@ -1,8 +1,11 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod amend;
 mod brakes;
 mod captures;
+mod changes;
 mod firing;
+mod installments;
 mod people;
 mod refunds;
 mod wallet;
@@ -15,13 +18,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{Hold, Lift, Open, Scope};
-use domain::charge::{Charge, Event, Limits, State};
+use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
 
+use super::installments::{OVERDRAWN, takes};
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
@@ -29,8 +33,8 @@ use crate::ports::firing::{DueBetween, Life};
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, Listed, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume, Slice, Store,
-    StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume,
+    Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -56,7 +60,7 @@ struct ChargeRow {
 #[derive(Debug, Default)]
 struct Book {
     catalog: Catalog,
-    specs: BTreeMap<String, String>,
+    changes: changes::Changes,
     holds: Vec<Hold>,
     holds_ever: i64,
     days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
@@ -70,6 +74,8 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    /// Every credit and charge as it was made.
+    adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +104,12 @@ impl MemoryStore {
         // A panic inside a critical section aborts the process that uses this store; the map itself is whole.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is it charged on schedule, or paused with a day on which it goes on?
+fn goes_on_by_itself(row: &Subscription) -> bool {
+    row.status == SubscriptionStatus::Active
+        || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -166,38 +178,8 @@ impl Store for MemoryStore {
         Ok(self.book().catalog.clone())
     }
 
-    async fn apply(&self, change: &CatalogChange, _by: &str, _at: DateTime<Utc>) -> Result<Applied, StoreError> {
-        let mut book = self.book();
-        let mut applied = Applied::default();
-        let bad = |error: serde_json::Error| StoreError::Refused(format!("a plan cannot be written: {error}"));
-        for (spec, plan) in &change.plans {
-            let text = serde_json::to_string(spec).map_err(bad)?;
-            let id = plan.id.to_string();
-            if book.specs.insert(format!("plan {id}"), text.clone()) == Some(text) {
-                applied.unchanged.push(id);
-                continue;
-            }
-            let version = book.catalog.plans.get(&plan.id).map_or(1, |old| old.version + 1);
-            let mut plan = plan.clone();
-            plan.version = version;
-            applied.changed.push((id, version));
-            book.catalog.plans.insert(plan.id.clone(), plan);
-        }
-        for policy in &change.policies {
-            let text = serde_json::to_string(policy).map_err(bad)?;
-            let id = policy.id.to_string();
-            let key = format!("policy {id}");
-            if book.specs.get(&key) == Some(&text) {
-                applied.unchanged.push(id);
-                continue;
-            }
-            let versions = book.specs.iter().filter(|(name, _)| name.starts_with(&format!("{key} v"))).count() + 1;
-            book.specs.insert(format!("{key} v{versions}"), text.clone());
-            book.specs.insert(key, text);
-            applied.changed.push((id, u32::try_from(versions).unwrap_or(u32::MAX)));
-            book.catalog.policies.insert(policy.id.clone(), policy.clone());
-        }
-        Ok(applied)
+    async fn apply(&self, change: &CatalogChange, by: &str, at: DateTime<Utc>) -> Result<Applied, StoreError> {
+        self.put_catalog(change, &crate::ports::changes::Sources::new(), by, at)
     }
 
     async fn plans_in_use(&self) -> Result<BTreeSet<PlanId>, StoreError> {
@@ -236,6 +218,7 @@ impl Store for MemoryStore {
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         let mut book = self.book();
         let book = &mut *book;
+        book.keeps_totals(rows)?;
         let mut imported = Imported::default();
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
@@ -245,19 +228,29 @@ impl Store for MemoryStore {
                     let entered = (value.next_cycle, whole(at));
                     let row =
                         SubscriptionRow { value, note: None, fence: 0, leased_until: None, entered, turns: Vec::new() };
+                    let open = row.value.amendments.open.iter().cloned();
+                    book.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
                     book.wallet.mark(std::iter::once(&row.value), whole(at));
                     book.subscriptions.insert(row.value.id.clone(), row);
                     imported.added += 1;
                 }
                 Some(old) => {
                     let terms = |s: &Subscription| {
-                        (s.customer.clone(), s.method.clone(), s.second_method.clone(), s.amount, s.end_on)
+                        (
+                            s.customer.clone(),
+                            s.method.clone(),
+                            s.second_method.clone(),
+                            s.amount,
+                            s.end_on,
+                            s.terms.clone(),
+                        )
                     };
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
                         let value = &mut old.value;
-                        (value.customer, value.method, value.second_method, value.amount, value.end_on) = terms(row);
+                        (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
+                            terms(row);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
@@ -298,35 +291,18 @@ impl Store for MemoryStore {
         Ok(ids.iter().filter_map(|id| book.subscriptions.get(id).map(|row| row.value.clone())).collect())
     }
 
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        let book = self.book();
+        let taken = |id: &SubscriptionId| {
+            let row = book.subscriptions.get(id)?;
+            super::installments::owed(&book.catalog, &row.value)?;
+            Some((id.clone(), book.taken(id, 0)))
+        };
+        Ok(ids.iter().filter_map(taken).collect())
+    }
+
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
-        let mut book = self.book();
-        let Some(row) = book.subscriptions.get_mut(id) else { return Ok(None) };
-        row.value.status = SubscriptionStatus::Cancelled;
-        row.value.next_due_at = None;
-        row.leased_until = None;
-        row.fence += 1;
-        row.note = Some(format!("cancelled by {by}"));
-        row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
-        let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
-        for row in book.charges.values_mut().filter(|row| row.value.subscription == *id) {
-            if matches!(
-                row.value.state,
-                State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
-            ) {
-                continue;
-            }
-            match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
-                Ok(charge) => {
-                    row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
-                    row.value = charge;
-                    row.fence += 1;
-                    row.close_attempts();
-                    outcome.skipped += 1;
-                }
-                Err(_) => outcome.in_flight += 1,
-            }
-        }
-        Ok(Some(outcome))
+        Ok(self.book().cancel(id, ("", by), at))
     }
 
     async fn resume(
@@ -345,8 +321,10 @@ impl Store for MemoryStore {
         row.value.status = SubscriptionStatus::Active;
         let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: from.next_cycle };
         row.turns.push(Turn { at: whole(at), kind });
+        row.value.amendments.resume_on = None;
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
+        row.value.owed_until = from.owed_until.map(whole);
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
@@ -475,20 +453,39 @@ impl Store for MemoryStore {
         let mut intents = Vec::new();
         let mut lost = 0;
         let mut advanced = BTreeSet::new();
+        let takes = takes(&batch.new);
         for Claimed { value: advance, fence } in &batch.advances {
+            let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
+            let overdraws = takes > 0 && book.overdraws(&advance.subscription, takes);
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
-                row.fence == *fence
-                    && row.value.next_cycle == advance.from_cycle
-                    && row.value.status == SubscriptionStatus::Active
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
             });
             let Some(row) = row else {
                 lost += 1;
                 continue;
             };
+            if overdraws {
+                row.value.status = SubscriptionStatus::Quarantined;
+                row.value.next_due_at = None;
+                row.note = Some(OVERDRAWN.to_owned());
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
+                row.leased_until = None;
+                lost += 1;
+                continue;
+            }
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;
-            row.note.clone_from(&advance.note);
+            if advance.status != SubscriptionStatus::Paused {
+                row.value.amendments.resume_on = None;
+                row.note.clone_from(&advance.note);
+            }
+            if advance.resumes {
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Awoke });
+            }
+            if advance.note.is_some() {
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
+            }
             row.leased_until = None;
             advanced.insert(advance.subscription.clone());
         }
@@ -504,7 +501,10 @@ impl Store for MemoryStore {
                 attempts: Vec::new(),
                 history: Vec::new(),
             };
-            row.decided(new.intent.as_ref(), batch.at);
+            row.decided(&new, batch.at);
+            if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
+                amend::take(&mut row.value, &new);
+            }
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
         }
@@ -531,7 +531,7 @@ impl Store for MemoryStore {
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
-                row.decided(moved.new_attempt.as_ref(), batch.at);
+                row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -586,9 +586,10 @@ impl Store for MemoryStore {
                 let subscription = after.subscription.clone();
                 let note = format!("paused because charge {} failed for good", after.id);
                 if let Some(row) = book.subscriptions.get_mut(&subscription)
-                    && row.value.status == SubscriptionStatus::Active
+                    && goes_on_by_itself(&row.value)
                 {
                     row.value.status = SubscriptionStatus::Paused;
+                    row.value.amendments.resume_on = None;
                     row.value.next_due_at = None;
                     row.fence += 1;
                     row.note = Some(note);
@@ -733,9 +734,17 @@ impl ChargeRow {
         }
     }
 
-    fn decided(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>) {
+    fn decided(&mut self, new: &NewCharge, at: DateTime<Utc>) {
+        self.tell(new.intent.as_ref(), at, new.amended.reason.as_deref());
+        if let Some(detail) = super::commits::adjusted(&new.amended) {
+            self.history.push(entry(at, "autopay", "charge.adjusted", detail));
+        }
+    }
+
+    fn tell(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>, reason: Option<&str>) {
         let Some(intent) = intent else {
-            self.history.push(entry(at, "autopay", "charge.recorded", self.value.sentence()));
+            let detail = super::commits::recorded(&self.value, reason);
+            self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
         let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);

@@ -4,10 +4,12 @@
 //! and refuses writes by those who lost their claim. No other room opens a transaction, and none is open across a call to the
 //! gateway: no method here takes a gateway.
 
+mod amend;
 mod brakes;
 mod bulk;
 mod captures;
 mod catalog;
+mod changes;
 mod claims;
 mod commits;
 mod connect;
@@ -15,10 +17,12 @@ mod damage;
 mod dispute;
 mod failure;
 mod firing;
+mod installments;
 mod memory;
 mod pages;
 mod people;
 mod rate;
+mod reading;
 mod refund_rows;
 mod refunds;
 mod rows;
@@ -53,6 +57,7 @@ pub use connect::{
     schema_status,
 };
 pub use memory::MemoryStore;
+pub use reading::open_to_read;
 pub(crate) use rows::whole;
 
 use crate::ports::firing::{DueBetween, Life};
@@ -197,8 +202,11 @@ impl Store for DatabaseStore {
     async fn existing(&self, ids: &[SubscriptionId]) -> Result<Vec<Subscription>, StoreError> {
         self.existing_subscriptions(ids).await
     }
+    async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError> {
+        self.taken(ids).await
+    }
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
-        self.cancel_subscription(id, by, whole(at)).await
+        self.cancel_subscription(id, ("", by), whole(at)).await
     }
     async fn resume(
         &self,

@@ -6,6 +6,7 @@
 
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
+use super::amend::{Amended, Which};
 use super::damage::{self, Told};
 use super::{DatabaseStore, store_error};
 use crate::ports::{
@@ -192,7 +193,7 @@ impl DatabaseStore {
         walk: &Walk,
         after: &Cursor,
         limit: u64,
-        read: impl Fn(&QueryResult) -> Result<T, Damaged>,
+        read: impl Fn(&Amended, &QueryResult) -> Result<T, Damaged>,
     ) -> Result<Page<T>, StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 32);
         let reached = after.as_ref().map(Reached::read).transpose()?;
@@ -212,7 +213,11 @@ impl DatabaseStore {
             }
             row.try_get("", "place").map(Reached::Rest).map_err(store_error)
         });
-        let rows = found.iter().map(|row| read(row).map_or_else(Listed::Damaged, Listed::Whole)).collect();
+        let amended = match walk.table {
+            "subscription" => self.amended(&found, Which::Ever).await?,
+            _ => Amended::default(),
+        };
+        let rows = found.iter().map(|row| read(&amended, row).map_or_else(Listed::Damaged, Listed::Whole)).collect();
         Ok(Page { rows, next: next.transpose()?.map(|next| next.place()) })
     }
 
@@ -230,7 +235,10 @@ impl DatabaseStore {
             wanted.add("id =", id.as_str().into());
         }
         let walk = wanted.of("subscription", &[("id", Key::Text)]);
-        self.page(&walk, after, limit, |row| damage::view(row).map_err(|told| damaged_subscription(row, &told))).await
+        self.page(&walk, after, limit, |amended, row| {
+            amended.view(row).map_err(|told| damaged_subscription(row, &told))
+        })
+        .await
     }
 
     pub(super) async fn page_of_charges(
@@ -261,7 +269,7 @@ impl DatabaseStore {
             wanted.add("held_until <=", by.into());
         }
         let walk = wanted.of("charge", &[("due_at", Key::Time), ("id", Key::Uuid)]);
-        self.page(&walk, after, limit, |row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await
+        self.page(&walk, after, limit, |_, row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await
     }
 }
 
@@ -293,7 +301,9 @@ fn shows_as(word: &str) -> &'static str {
             "(state = 'unknown' OR (state = 'due' AND doubt = true) \
              OR (state = 'parked' AND why IN ('outcome_unknown', 'mismatch', 'damaged_in_doubt')))"
         }
-        "held" => "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged', 'wrong_method', 'hold_expired'))",
+        "held" => {
+            "(state = 'parked' AND why IN ('rejected', 'no_method', 'damaged', 'wrong_method', 'hold_expired', 'out_of_bounds'))"
+        }
         "authorized" => "state = 'authorized'",
         "capturing" => "state = 'capturing'",
         "releasing" => "state = 'releasing'",

@@ -10,7 +10,8 @@ use domain::charge::{Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
 use domain::dunning::GaveUp;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
-use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{Amendments, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::terms::Terms;
 use domain::verdict::DeclineClass;
 use entity::{attempt, charge, subscription};
 use sha2::{Digest as _, Sha256};
@@ -110,9 +111,20 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
             .transpose()?,
         amount,
         end_on: row.end_on,
+        terms: match row.terms.as_deref() {
+            None => Terms::default(),
+            Some(text) => r.read("terms", serde_json::from_str(text), JSON)?,
+        },
+        owed_until: row.owed_until,
         status: r.word("status", SubscriptionStatus::parse(&row.status))?,
         next_cycle: r.number("next_cycle", row.next_cycle)?,
         next_due_at: row.next_due_at,
+        amendments: Amendments {
+            revision: r.number("amend_revision", row.amend_revision)?,
+            resume_on: row.resume_on,
+            last_on: row.last_on,
+            ..Amendments::default()
+        },
     })
 }
 

@@ -10,11 +10,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["ports", "domain", "entity", "migration"]),
     ("gateway", &["ports", "domain", "ccg"]),
     ("files", &["domain"]),
+    ("forecast", &["files", "domain"]),
     ("clock", &["ports"]),
     ("config", &["ports", "domain"]),
     ("telemetry", &["config"]),
     ("api", &["engine", "ports", "domain", "config", "telemetry", "app"]),
-    ("cli", &["engine", "ports", "domain", "config", "telemetry", "files", "api", "app", "clock"]),
+    ("cli", &["engine", "ports", "domain", "config", "telemetry", "files", "forecast", "api", "app", "clock"]),
 ];
 
 /// Everything of ours that can be named.
@@ -26,6 +27,7 @@ const OURS: &[&str] = &[
     "config",
     "engine",
     "files",
+    "forecast",
     "gateway",
     "ports",
     "store",
@@ -136,6 +138,10 @@ fn a_planted_inversion_is_found() {
         ("ports", "use crate::config::Config;"),
         ("cli", "let x = crate::store::open();"),
         ("files", "reqwest::get(url)"),
+        ("forecast", "use crate::ports::Store;"),
+        ("forecast", "use crate::{domain::Plan, gateway::CcgGateway};"),
+        ("forecast", "fn f(app: &crate::app::App) {}"),
+        ("forecast", "crate::clock::WallClock"),
     ] {
         assert!(!inversions(room, planted).is_empty(), "{room}: {planted}");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use autopay::clock::TurnedClock;
 use autopay::ports::captures::{Begun, OrderRecord, OrdersBegun, Placed};
 use autopay::ports::{
-    Asked, Claimed, Clock as _, Committed, IntentBatch, NewCharge, Observation, Observed, Store, Verdict,
+    Amended, Asked, Claimed, Clock as _, Committed, IntentBatch, NewCharge, Observation, Observed, Store, Verdict,
 };
 use autopay::store::{DatabaseStore, DatabaseUrl, Pool, migrate, open};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -108,12 +108,13 @@ impl Bench {
             next_due_at: None,
             status: SubscriptionStatus::Active,
             note: None,
+            resumes: false,
         };
         let batch = IntentBatch {
             at: self.now(),
             holds_seen: Vec::new(),
             advances: vec![Claimed { value: advance, fence: claim.fence }],
-            new: vec![NewCharge { charge, intent: Some(intent) }],
+            new: vec![NewCharge { charge, intent: Some(intent), amended: Amended::default() }],
             moved: Vec::new(),
         };
         let Committed::Recorded { intents, .. } = self.store.commit_intents(batch).await.unwrap() else {

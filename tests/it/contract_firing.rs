@@ -88,7 +88,7 @@ async fn a_life_keeps_where_a_subscription_entered_whatever_it_does_since(bench:
     let lives = bench.store.lives(&[id("c")]).await.unwrap();
     assert_eq!(lives[0].leased_until, Some(bench.now() + TimeDelta::seconds(90)));
     // Nobody goes on who was not stopped.
-    let from = Resume { from_cycle: 0, next_cycle: 2, next_due_at: None };
+    let from = Resume { from_cycle: 0, next_cycle: 2, next_due_at: None, owed_until: None };
     assert!(!bench.store.resume(&id("c"), &from, "test", bench.now()).await.unwrap());
     assert_eq!(bench.store.lives(&[id("c")]).await.unwrap()[0].turns, []);
 }

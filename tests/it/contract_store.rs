@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use autopay::clock::{TurnedClock, WallClock};
 use autopay::ports::{
-    Asked, CatalogChange, ChargeFilter, Claimed, Clock as _, Committed, Cursor, IntentBatch, MovedCharge, NewCharge,
-    Observation, Observed, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError, SubscriptionFilter,
-    Verdict,
+    Amended, Asked, CatalogChange, ChargeFilter, Claimed, Clock as _, Committed, Cursor, IntentBatch, MovedCharge,
+    NewCharge, Observation, Observed, OpenCharge, Pressure, Quota, Recorded, Slice, Store, StoreError,
+    SubscriptionFilter, Verdict,
 };
 use autopay::store::{DatabaseUrl, Pool, migrate, open, schema_status};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -183,7 +183,7 @@ impl Bench {
             let (charge, _) = planned(&understood(), &claim.value, claim.value.next_cycle).unwrap().unwrap();
             let charge = charge.step(Event::Send { attempt: 1 }, self.now(), &Limits::default()).unwrap();
             let intent = intent(&charge, 1, self.now());
-            batch.new.push(NewCharge { charge, intent: Some(intent) });
+            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default() });
         }
         batch
     }
@@ -254,7 +254,11 @@ impl Bench {
             State::Parked { why: ParkWhy::NoMethod, since: now },
             State::Parked { why: ParkWhy::WrongMethod, since: now },
             State::Parked { why: ParkWhy::HoldExpired, since: now },
+            State::Parked { why: ParkWhy::OutOfBounds, since: now },
             State::Skipped { why: SkipWhy::HoldExpired, at: now },
+            State::Skipped { why: SkipWhy::Missed, at: now },
+            State::Skipped { why: SkipWhy::Person, at: now },
+            State::Skipped { why: SkipWhy::Paused, at: now },
             State::paid(now, Money::new(3_000, Currency::USD)),
             State::Authorized { hold: held, asked: 2, next_at: later },
             State::Capturing { hold: held, amount: Money::new(3_000, Currency::USD), order: order(Stage::Waiting) },
@@ -284,6 +288,7 @@ fn advance(row: &Subscription, next_due_at: Option<DateTime<Utc>>) -> Advance {
         next_due_at,
         status: SubscriptionStatus::Active,
         note: None,
+        resumes: false,
     }
 }
 
@@ -975,7 +980,8 @@ async fn a_cancel_ends_what_waits_and_lets_run_what_is_in_flight(b: Bench) {
                         | ParkWhy::NoMethod
                         | ParkWhy::Damaged
                         | ParkWhy::WrongMethod
-                        | ParkWhy::HoldExpired,
+                        | ParkWhy::HoldExpired
+                        | ParkWhy::OutOfBounds,
                     ..
                 }
         );
@@ -1086,7 +1092,7 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
             if let State::Paid { collected, .. } = charge.state { collected.minor() } else { charge.amount.minor() };
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
-    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (5, 39_500));
+    assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (6, 47_400));
     assert_eq!(
         sums[&("paid".to_owned(), "USD".to_owned())],
         (3, 18_800),

@@ -401,7 +401,7 @@ async fn a_subscription_moves_with_everything_that_waits_and_nothing_that_is_und
 
 /// Parks the charge of a subscription for want of a method, as the engine does.
 async fn park(b: &Bench, name: &str) {
-    use autopay::ports::{Committed, IntentBatch, NewCharge};
+    use autopay::ports::{Amended, Committed, IntentBatch, NewCharge};
     let due = b.store.claim_due(MERCHANT, b.now(), b.now(), b.now() + hours(1), 10).await.unwrap().due;
     let claim = due.into_iter().find(|claim| claim.value.id == sub(name)).unwrap();
     let spec = plan("gold", "1 month", "UTC", "11:00", "79.00");
@@ -414,12 +414,13 @@ async fn park(b: &Bench, name: &str) {
         next_due_at: None,
         status: claim.value.status,
         note: None,
+        resumes: false,
     };
     let batch = IntentBatch {
         at: b.now(),
         holds_seen: vec![],
         advances: vec![Claimed { value: advance, fence: claim.fence }],
-        new: vec![NewCharge { charge, intent: None }],
+        new: vec![NewCharge { charge, intent: None, amended: Amended::default() }],
         moved: vec![],
     };
     let done = b.store.commit_intents(batch).await.unwrap();

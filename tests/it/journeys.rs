@@ -785,7 +785,8 @@ async fn an_answer_about_another_key_never_pays_a_charge() {
 #[tokio::test]
 async fn a_cycle_that_costs_nothing_is_skipped_and_uses_its_number() {
     let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "zero").await.unwrap();
-    let step = |from: &str, value: &str| StepSpec { from: from.to_owned(), value: value.to_owned() };
+    let step =
+        |from: &str, value: &str| StepSpec { from: from.to_owned(), value: value.to_owned(), ..StepSpec::default() };
     let mut gold = plan("gold", "1 month", "America/New_York", "06:00", "79.00");
     gold.amount.value = None;
     gold.amount.step = vec![step("2027-01-01", "79.00"), step("2027-02-01", "0.00"), step("2027-03-01", "84.00")];

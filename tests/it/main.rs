@@ -2,14 +2,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
+mod amend_journeys;
+mod amend_properties;
 mod architecture;
 mod brakes;
 mod captures;
+mod cli_amend;
 mod cli_audit;
 mod cli_book;
 mod cli_captures;
+mod cli_changes;
 mod cli_corpus;
 mod cli_damage;
+mod cli_forecast;
+mod cli_kinds;
 mod cli_plain;
 mod cli_refunds;
 mod cli_refusals;
@@ -19,16 +25,21 @@ mod cli_wallet;
 mod cli_webhooks;
 mod cli_workbook;
 mod conformance;
+mod contract_amend;
 mod contract_captures;
+mod contract_changes;
 mod contract_damage;
 mod contract_firing;
+mod contract_kinds;
 mod contract_refunds;
 mod contract_store;
 mod contract_wallet;
 mod contract_webhooks;
 mod crash;
 mod crash_captures;
+mod forecast;
 mod journeys;
+mod kinds;
 mod people;
 mod postgres;
 mod properties;

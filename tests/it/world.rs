@@ -18,6 +18,7 @@ use domain::charge::{Charge, Limits, State};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::terms::Terms;
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
 
 use crate::postgres::TestDatabase;
@@ -137,9 +138,11 @@ pub(crate) fn plan(id: &str, every: &str, zone: &str, charge_at: &str, price: &s
             every: every.to_owned(),
             time_zone: zone.to_owned(),
             charge_at: charge_at.to_owned(),
+            // The stories of downtime tell what is owed; those of the other rules say their own.
+            catch_up: Some("all".to_owned()),
             ..ScheduleSpec::default()
         },
-        amount: AmountSpec { currency: "USD".to_owned(), value: Some(price.to_owned()), step: Vec::new() },
+        amount: AmountSpec { currency: "USD".to_owned(), value: Some(price.to_owned()), ..AmountSpec::default() },
         ..PlanSpec::default()
     }
 }
@@ -172,9 +175,12 @@ pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Me
         zone: None,
         amount: None,
         end_on: None,
+        terms: Terms::default(),
+        owed_until: None,
         status: SubscriptionStatus::Active,
         next_cycle: 0,
         next_due_at: None,
+        amendments: domain::subscription::Amendments::default(),
     }
 }
 

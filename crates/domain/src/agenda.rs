@@ -15,12 +15,18 @@ use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, Subscript
 use crate::money::Money;
 use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
-use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
+use missed::Fate;
 
+mod amended;
 mod cycles;
+mod missed;
 
+pub use amended::LeftOut;
+pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
+pub use missed::questions;
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -28,7 +34,7 @@ pub const CATCH_UP_MAX: u32 = 92;
 
 /// How far a due instant may lie from the one stored when the cycle was scheduled: zone data, a change of the hour and a roll
 /// over holidays all fit; a changed rhythm does not, and would bill backwards.
-const MOVED_MAX: TimeDelta = TimeDelta::days(15);
+pub(crate) const MOVED_MAX: TimeDelta = TimeDelta::days(15);
 
 /// What a hold covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +189,13 @@ pub enum Action {
     },
     /// Record that nothing is to be paid for this cycle.
     SkipZero,
+    /// Record that this cycle is left out.
+    Skip(LeftOut),
+    /// Record that the amount is outside the plan's bounds: a person decides.
+    ParkOutOfBounds {
+        /// Which bound, as a sentence part.
+        why: String,
+    },
     /// Record that there is nothing to charge it to.
     ParkNoMethod {
         /// Why not, as a sentence part.
@@ -223,6 +236,8 @@ impl Action {
             Self::Send { .. } => "send",
             Self::Ask { .. } => "ask",
             Self::SkipZero => "skip_zero",
+            Self::Skip(_) => "skip",
+            Self::ParkOutOfBounds { .. } => "park_out_of_bounds",
             Self::ParkNoMethod { .. } => "park_no_method",
             Self::ParkWrongMethod => "park_wrong_method",
             Self::Settle { order: OrderKind::Capture, .. } => "capture",
@@ -243,6 +258,9 @@ pub struct Item {
     pub cycle: u32,
     /// The charge before the action; absent when the row gives none (quarantine).
     pub charge: Option<Charge>,
+    /// What the cycle takes of which adjustment, where it is recorded for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub applied: Vec<Applied>,
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
@@ -263,6 +281,8 @@ pub struct Advance {
     pub status: SubscriptionStatus,
     /// The reason of a quarantine.
     pub note: Option<String>,
+    /// A pause ends with it.
+    pub resumes: bool,
 }
 
 /// What to do, in order, and how the subscriptions move on.
@@ -276,7 +296,8 @@ pub struct Agenda {
 
 /// Draws the agenda: the one verb.
 ///
-/// `now` decides what is due, whether a look-up is too old to be trusted, and whether a card has expired or a grace has ended;
+/// `now` decides what is due and what was missed, whether a look-up is too old to be trusted, and whether a card has expired or a
+/// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
 #[must_use]
@@ -298,13 +319,16 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, subscription: &Subscription) -> O
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused => return Some("the subscription is paused".to_owned()),
+        SubscriptionStatus::Paused => {
+            let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
+            return Some(format!("the subscription is paused{until}"));
+        }
         SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed.
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
     }
     match plan.map(|plan| plan.status) {
-        Some(PlanStatus::Retired) => Some(format!("plan {} is retired", subscription.plan)),
+        Some(PlanStatus::Retired) => plan.map(|plan| format!("plan {} is retired", plan.id)),
         Some(PlanStatus::Active) | None => None,
     }
 }
@@ -363,7 +387,9 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
     };
     // A pair waits together, whatever the amounts of the cycles that are due.
     let second = plan.and_then(|plan| second_of(plan, subscription, None));
-    let waits = waits(book, plan, subscription)
+    // A pause with an end passes its cycles over one by one, and ends by itself: it keeps nothing back here.
+    let paused = amended::ends_by_itself(subscription).then(|| amended::awake(subscription));
+    let waits = waits(book, plan, paused.as_ref().unwrap_or(subscription))
         .or_else(|| not_now(method))
         .or_else(|| second.and_then(|second| not_now(Some(second))));
     if let Some(why) = waits {
@@ -372,6 +398,7 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
             subscription: subscription.id.clone(),
             cycle: subscription.next_cycle,
             charge: planned.map(|(charge, _)| charge),
+            applied: Vec::new(),
             action: Action::Wait { why },
         });
         return;
@@ -394,11 +421,13 @@ fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
         next_due_at: None,
         status: SubscriptionStatus::Quarantined,
         note: Some(why.clone()),
+        resumes: false,
     });
     agenda.items.push(Item {
         subscription: subscription.id.clone(),
         cycle: subscription.next_cycle,
         charge: None,
+        applied: Vec::new(),
         action: Action::Quarantine { why },
     });
 }
@@ -414,7 +443,9 @@ fn catch_up(
     let plan = plan
         .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
     let mut next_cycle = subscription.next_cycle;
+    let mut due = Vec::new();
     let mut missed = 0_u32;
+    let mut goes_on = None;
     let method = subscription.method.as_ref().map(|method| method.id);
     let dead = |method| match instrument(book, Some(plan), subscription, method, now) {
         Charging::NoMethod(why) => Some(why),
@@ -429,30 +460,52 @@ fn catch_up(
         next_due_at,
         status,
         note: None,
+        resumes: subscription.status == SubscriptionStatus::Paused && status == SubscriptionStatus::Active,
     };
+    let pause = amended::Pause::of(plan, subscription, now)?;
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
         let planned = planned?;
-        let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
-        if charge.due_at > now {
-            return Ok(advance(cycle, Some(charge.due_at), SubscriptionStatus::Active));
+        let (cycle, due_at) = (planned.occurrence.index, planned.occurrence.charge_at);
+        // What is due while the pause lasts, and not left out by it, is due when it ends.
+        if due_at > now || (pause.lasts() && planned.left_out.is_none()) {
+            goes_on = Some((cycle, pause.wake(due_at, now)));
+            break;
         }
         // The stored instant is a cache of the civil intent: hours or a bank holiday may move, not weeks.
-        let moved = subscription.next_due_at.map(|cached| charge.due_at.signed_duration_since(cached).abs());
-        if cycle == subscription.next_cycle && moved.is_some_and(|moved| moved > MOVED_MAX) {
+        let moved = subscription.next_due_at.map(|cached| due_at.signed_duration_since(cached).abs());
+        if cycle == subscription.next_cycle && !pause.was() && moved.is_some_and(|moved| moved > MOVED_MAX) {
             return Err(format!(
                 "cycle {cycle} was scheduled for {} and the plan now says {}: the plan's rhythm changed under a running \
                  subscription, a person must say which cycles to charge",
                 subscription.next_due_at.map(|at| at.date_naive().to_string()).unwrap_or_default(),
-                charge.due_at.date_naive()
+                due_at.date_naive()
             ));
         }
-        missed = missed.saturating_add(1);
+        missed = missed.saturating_add(u32::from(planned.left_out.is_none()));
+        due.push(planned);
         if missed > CATCH_UP_MAX {
             return Err(format!(
                 "more than {CATCH_UP_MAX} cycles were missed: a person must say which of them to charge"
             ));
         }
-        planned.price?;
+    }
+    let fates = missed::fates(plan, subscription, &due, now)?;
+    for (planned, fate) in due.into_iter().zip(fates) {
+        let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
+        next_cycle = cycle.saturating_add(1);
+        let kept_back = match (planned.left_out, fate, planned.price) {
+            (Some(left_out), _, _) | (None, Fate::LeftOut(left_out), _) => Some(Action::Skip(left_out)),
+            (None, Fate::Charged, Err(why)) if planned.out_of_bounds => Some(Action::ParkOutOfBounds { why }),
+            (None, Fate::Charged, price) => {
+                price?;
+                None
+            }
+        };
+        if let Some(action) = kept_back {
+            let (subscription, charge) = (subscription.id.clone(), Some(charge));
+            items.push(Item { subscription, cycle, charge, applied: Vec::new(), action });
+            continue;
+        }
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
         let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
         let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
@@ -475,10 +528,13 @@ fn catch_up(
                 Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
             }
         };
-        items.push(Item { subscription: subscription.id.clone(), cycle, charge: Some(charge), action });
-        next_cycle = cycle.saturating_add(1);
+        let (subscription, charge) = (subscription.id.clone(), Some(charge));
+        items.push(Item { subscription, cycle, charge, applied: planned.applied, action });
     }
-    Ok(advance(next_cycle, None, SubscriptionStatus::Ended))
+    Ok(match goes_on {
+        Some((cycle, due_at)) => advance(cycle, Some(due_at), pause.status()),
+        None => advance(next_cycle, None, SubscriptionStatus::Ended),
+    })
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -508,7 +564,7 @@ pub fn enrol(
 ) -> Result<(u32, Option<DateTime<Utc>>), String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
-    let cycle = schedule.cadence.index_on_or_after(today).map_err(|error| error.to_string())?;
+    let cycle = plan.index_on_or_after(&schedule, today).map_err(|error| error.to_string())?;
     let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
     Ok((cycle, due_at))
 }
@@ -531,14 +587,15 @@ pub fn resume(
     } else {
         subscription.next_cycle
     };
-    let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
+    let due_at = planned(plan, &amended::awake(subscription), cycle)?.map(|(charge, _)| charge.due_at);
     Ok((cycle, due_at))
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription, instrument } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
-    let plan = book.catalog.plans.get(&subscription.plan);
+    // The plan it was recorded under: the subscription may be under another one by now.
+    let plan = book.catalog.plans.get(&charge.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
     let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
@@ -621,7 +678,8 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             Action::Wait { why: format!("a charge that is {} needs nothing", charge.state.name()) }
         }
     };
-    Item { subscription: charge.subscription.clone(), cycle: charge.cycle, charge: Some(charge.clone()), action }
+    let (subscription, cycle) = (charge.subscription.clone(), charge.cycle);
+    Item { subscription, cycle, charge: Some(charge.clone()), applied: Vec::new(), action }
 }
 
 /// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
@@ -695,13 +753,25 @@ impl Digest {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());
                 }
-                Action::Wait { why } | Action::Quarantine { why } | Action::ParkNoMethod { why } => self.text(why),
+                Action::Wait { why }
+                | Action::Quarantine { why }
+                | Action::ParkNoMethod { why }
+                | Action::ParkOutOfBounds { why } => self.text(why),
                 Action::Settle { order: _, attempt, key, amount } => {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());
                     self.text(&amount.minor().to_string());
                 }
+                Action::Skip(left_out) => {
+                    self.text(left_out.why.as_str());
+                    self.text(&left_out.reason);
+                }
                 Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {}
+            }
+            for taken in &item.applied {
+                self.text(&taken.adjustment.to_string());
+                self.text(taken.kind.as_str());
+                self.text(&taken.amount.minor().to_string());
             }
         }
     }
@@ -802,7 +872,7 @@ pub fn observe(
     use crate::charge::Event;
     use crate::dunning::{AtTheEnd, GaveUp, Next};
     use crate::verdict::Seen;
-    let plan = catalog.plans.get(&subscription.plan);
+    let plan = catalog.plans.get(&charge.plan);
     let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
     let (accept_less, sets_aside, when_it_expires) = match plan.map(|plan| plan.mode) {
         Some(Mode::Authorize { accept_less, when_it_expires }) => (accept_less, true, when_it_expires),

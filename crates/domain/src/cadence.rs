@@ -4,6 +4,8 @@
 //! month never pulls the later ones with it. The index is the identity of an occurrence: dates may move (a roll, a
 //! zone renamed, new zone data), it may not.
 
+mod days;
+
 use std::fmt;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Timelike, Utc};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::calendar::{BusinessDays, CalendarError, Zone, within_years};
 use crate::holidays::HolidayCalendar;
 use crate::money::excerpt;
+
+pub use days::DayTable;
 
 /// Most units between two occurrences. Far above any real plan (a 1000-day rhythm is nearly three years), it catches
 /// typing errors.
@@ -362,6 +366,9 @@ pub struct Cadence {
     day: AnchorDay,
     every: Every,
     if_day_missing: IfDayMissing,
+    /// An occurrence before the anchor, which is then number 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lead: Option<NaiveDate>,
 }
 
 impl Cadence {
@@ -380,7 +387,7 @@ impl Cadence {
         if_day_missing: IfDayMissing,
     ) -> Result<Cadence, CalendarError> {
         within_years(anchor)?;
-        let cadence = Cadence { anchor, day, every, if_day_missing };
+        let cadence = Cadence { anchor, day, every, if_day_missing, lead: None };
         let Measure::Months(_) = every.stride() else { return Ok(cadence) };
         AnchorDay::parse(&day.to_string())?;
         let fits = cadence.occurring_in(Month::of(anchor)) == Some(anchor);
@@ -413,7 +420,7 @@ impl Cadence {
         if_day_missing: IfDayMissing,
     ) -> Result<Cadence, CalendarError> {
         within_years(start)?;
-        let shape = Cadence { anchor: start, day, every, if_day_missing };
+        let shape = Cadence { anchor: start, day, every, if_day_missing, lead: None };
         let anchor = match every.stride() {
             Measure::Days(_) => start,
             // The 31st exists in at least one of any two neighbouring months, and this month's may be past: three are
@@ -426,7 +433,61 @@ impl Cadence {
         Cadence::new(anchor, day, every, if_day_missing)
     }
 
-    /// The date of occurrence 0.
+    /// The same cadence with one occurrence more, on `start`: it becomes number 0, the anchor number 1. Periods still tile: the
+    /// first is shorter and ends at the anchor. A start on or after the anchor changes nothing.
+    ///
+    /// ```
+    /// use chrono::NaiveDate;
+    /// use domain::cadence::{AnchorDay, Cadence, Every, IfDayMissing};
+    ///
+    /// let start = NaiveDate::from_ymd_opt(2027, 2, 15).unwrap();
+    /// let month = Every::parse("1 month")?;
+    /// let plain = Cadence::first_on_or_after(start, AnchorDay::Day(1), month, IfDayMissing::LastDay)?;
+    /// let led = plain.led_by(start);
+    /// assert_eq!((led.date(0)?, led.date(1)?), (start, plain.date(0)?));
+    /// assert_eq!(led.whole_period_at_start()?.map(|(from, to)| (to - from).num_days()), Some(28));
+    /// # Ok::<(), domain::calendar::CalendarError>(())
+    /// ```
+    #[must_use]
+    pub fn led_by(self, start: NaiveDate) -> Cadence {
+        Cadence { lead: (start < self.anchor).then_some(start), ..self }
+    }
+
+    /// The occurrence before the anchor, if there is one.
+    pub const fn lead(&self) -> Option<NaiveDate> {
+        self.lead
+    }
+
+    /// The whole period of which the first one is a part: between the two anchor dates around the start (billing-rules.md §2.1,
+    /// rule 13). `None` where the first period is whole itself.
+    ///
+    /// # Errors
+    /// [`CalendarError::Year`] if it begins before the years that are computed.
+    pub fn whole_period_at_start(&self) -> Result<Option<(NaiveDate, NaiveDate)>, CalendarError> {
+        let Some(start) = self.lead else { return Ok(None) };
+        let before = match self.every.stride() {
+            Measure::Days(days) => {
+                u64::try_from(days).ok().and_then(|days| self.anchor.checked_sub_days(Days::new(days)))
+            }
+            // Where short months are skipped, the date before the anchor may be some strides away; eight are a leap year's gap.
+            Measure::Months(months) => (1..=8_i64)
+                .filter_map(|step| {
+                    self.occurring_in(Month::of(self.anchor).later(months.saturating_mul(step).saturating_neg()))
+                })
+                .find(|date| *date <= start),
+        };
+        before.map(|before| Some((before, self.anchor))).ok_or(CalendarError::Year { date: start })
+    }
+
+    /// The cadence of the same dates without the first.
+    ///
+    /// # Errors
+    /// [`CalendarError::NoOccurrence`] if there is no second one.
+    pub fn from_the_next(&self) -> Result<Cadence, CalendarError> {
+        Ok(Cadence { anchor: self.date(1)?, lead: None, ..*self })
+    }
+
+    /// The date of the first occurrence that falls on the cadence's own day: number 0, or number 1 after a lead.
     pub const fn anchor(&self) -> NaiveDate {
         self.anchor
     }
@@ -454,6 +515,11 @@ impl Cadence {
     /// # Errors
     /// [`CalendarError::NoOccurrence`] beyond the year 9999.
     pub fn date(&self, k: u32) -> Result<NaiveDate, CalendarError> {
+        let k = match (self.lead, k.checked_sub(1)) {
+            (Some(lead), None) => return Ok(lead),
+            (Some(_), Some(earlier)) => earlier,
+            (None, _) => k,
+        };
         let found = match self.every.stride() {
             Measure::Days(days) => self.days_later(days.saturating_mul(i64::from(k))),
             Measure::Months(months) if self.never_skips() => {
@@ -490,6 +556,13 @@ impl Cadence {
     /// # Ok::<(), domain::calendar::CalendarError>(())
     /// ```
     pub fn index_on_or_after(&self, date: NaiveDate) -> Result<u32, CalendarError> {
+        if let Some(lead) = self.lead {
+            if date <= lead {
+                return Ok(0);
+            }
+            let rest = Cadence { lead: None, ..*self }.index_on_or_after(date)?;
+            return rest.checked_add(1).ok_or_else(|| self.no_occurrence(format!("on or after {date}")));
+        }
         if date <= self.anchor {
             return Ok(0);
         }
@@ -658,6 +731,14 @@ impl Schedule {
         self.on(k, self.cadence.date(k)?)
     }
 
+    /// An occurrence on a date that was chosen by hand, with the roll and the wall time of the schedule.
+    ///
+    /// # Errors
+    /// Those of [`HolidayCalendar::roll`] and [`Zone::instant`].
+    pub fn on_date(&self, index: u32, date: NaiveDate) -> Result<Occurrence, CalendarError> {
+        self.on(index, date)
+    }
+
     /// The first `count` occurrences, from the anchor on.
     ///
     /// # Errors
@@ -665,7 +746,7 @@ impl Schedule {
     /// and the holiday calendar bound it whatever `count` is.
     pub fn preview(&self, count: u32) -> Result<Vec<Occurrence>, CalendarError> {
         match self.cadence.every.stride() {
-            Measure::Months(months) if !self.cadence.never_skips() => {
+            Measure::Months(months) if !self.cadence.never_skips() && self.cadence.lead.is_none() => {
                 // One walk instead of one a date.
                 let mut dates = self.cadence.existing(months);
                 let missing = |k: u32| self.cadence.no_occurrence(k.to_string());

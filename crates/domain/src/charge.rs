@@ -84,6 +84,12 @@ pub enum SkipWhy {
     Cancelled,
     /// What was set aside went back uncaptured, and the plan asks for nothing more.
     HoldExpired,
+    /// The cycle was missed, and the plan's catch-up rule does not charge it.
+    Missed,
+    /// A person decided that this cycle is not charged.
+    Person,
+    /// The cycle fell into a pause.
+    Paused,
 }
 
 impl SkipWhy {
@@ -94,13 +100,20 @@ impl SkipWhy {
             Self::ZeroAmount => "zero_amount",
             Self::Cancelled => "cancelled",
             Self::HoldExpired => "hold_expired",
+            Self::Missed => "missed",
+            Self::Person => "person",
+            Self::Paused => "paused",
         }
     }
+
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 6] =
+        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Missed, Self::Person, Self::Paused];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired].into_iter().find(|why| why.as_str() == text)
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -124,6 +137,8 @@ pub enum ParkWhy {
     WrongMethod,
     /// What was set aside went back uncaptured. No money moved.
     HoldExpired,
+    /// The amount lies outside the plan's minimum and maximum. No money moved.
+    OutOfBounds,
 }
 
 impl ParkWhy {
@@ -139,11 +154,12 @@ impl ParkWhy {
             Self::DamagedInDoubt => "damaged_in_doubt",
             Self::WrongMethod => "wrong_method",
             Self::HoldExpired => "hold_expired",
+            Self::OutOfBounds => "out_of_bounds",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OutcomeUnknown,
         Self::Mismatch,
         Self::Rejected,
@@ -152,6 +168,7 @@ impl ParkWhy {
         Self::DamagedInDoubt,
         Self::WrongMethod,
         Self::HoldExpired,
+        Self::OutOfBounds,
     ];
 
     /// Reads the stored word.
@@ -353,7 +370,8 @@ impl State {
                 | ParkWhy::NoMethod
                 | ParkWhy::Damaged
                 | ParkWhy::WrongMethod
-                | ParkWhy::HoldExpired => "held",
+                | ParkWhy::HoldExpired
+                | ParkWhy::OutOfBounds => "held",
             },
         }
     }
@@ -495,6 +513,13 @@ pub enum Event {
     Cancel,
     /// The cycle's price is zero.
     NothingToPay,
+    /// The cycle's amount lies outside the plan's minimum and maximum.
+    OutOfBounds,
+    /// A person decided about an amount outside the plan's bounds.
+    Decided {
+        /// It is charged all the same.
+        charge: bool,
+    },
     /// The subscription has no payment method.
     NoMethod,
     /// The subscription got a payment method.
@@ -531,6 +556,11 @@ pub enum Event {
     },
     /// The recorded order is about to be sent.
     SendOrder,
+    /// The cycle is left out: a person said so, or it fell into a pause.
+    Skip {
+        /// Which of the two.
+        why: SkipWhy,
+    },
 }
 
 impl Event {
@@ -551,6 +581,8 @@ impl Event {
             Self::Mismatch => "mismatch",
             Self::Cancel => "cancel",
             Self::NothingToPay => "nothing_to_pay",
+            Self::OutOfBounds => "out_of_bounds",
+            Self::Decided { .. } => "decided",
             Self::NoMethod => "no_method",
             Self::MethodFound => "method_found",
             Self::Hint { .. } => "hint",
@@ -560,6 +592,7 @@ impl Event {
             Self::Released { .. } => "released",
             Self::Capture { .. } => "capture",
             Self::SendOrder => "send_order",
+            Self::Skip { .. } => "skip",
         }
     }
 }
@@ -569,6 +602,8 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "send", &["sending"]),
     ("planned", "cancel", &["skipped"]),
     ("planned", "nothing_to_pay", &["skipped"]),
+    ("planned", "out_of_bounds", &["parked"]),
+    ("planned", "skip", &["skipped"]),
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
     ("due", "cancel", &["skipped"]),
@@ -604,6 +639,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("parked", "declined", &["failing", "failed"]),
     ("parked", "cancel", &["skipped"]),
     ("parked", "method_found", &["due"]),
+    ("parked", "decided", &["due", "skipped"]),
     ("due", "hint", &["unknown"]),
     ("unknown", "hint", &["unknown"]),
     ("settling", "hint", &["settling"]),
@@ -756,6 +792,9 @@ impl Charge {
                 | Event::Silent
                 | Event::Mismatch
                 | Event::NothingToPay
+                | Event::OutOfBounds
+                | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Hint { .. }
@@ -783,6 +822,8 @@ impl Charge {
             Event::Send { .. } => Err(self.refused(event, Why::WrongAttempt)),
             Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
             Event::NothingToPay => Ok(State::Skipped { why: SkipWhy::ZeroAmount, at }),
+            Event::OutOfBounds => Ok(State::Parked { why: ParkWhy::OutOfBounds, since: at }),
+            Event::Skip { why } => Ok(State::Skipped { why: *why, at }),
             Event::NoMethod => Ok(State::Parked { why: ParkWhy::NoMethod, since: at }),
             Event::WrongMethod => Ok(State::Parked { why: ParkWhy::WrongMethod, since: at }),
             Event::LeaseRanOut
@@ -796,6 +837,7 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::MethodFound
+            | Event::Decided { .. }
             | Event::Hint { .. }
             | Event::Judged { .. }
             | Event::Authorized { .. }
@@ -840,6 +882,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -888,6 +933,9 @@ impl Charge {
             Event::Send { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -941,6 +989,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -980,6 +1031,9 @@ impl Charge {
             | Event::Cancel
             | Event::LeaseRanOut
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Judged { .. }
@@ -1048,6 +1102,9 @@ impl Charge {
                 | Event::Mismatch
                 | Event::Cancel
                 | Event::NothingToPay
+                | Event::OutOfBounds
+                | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::MethodFound
                 | Event::Judged { .. }
@@ -1072,9 +1129,12 @@ impl Charge {
     ) -> Result<State, Refused> {
         let sent = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
-            ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged | ParkWhy::WrongMethod | ParkWhy::HoldExpired => {
-                false
-            }
+            ParkWhy::Rejected
+            | ParkWhy::NoMethod
+            | ParkWhy::Damaged
+            | ParkWhy::WrongMethod
+            | ParkWhy::HoldExpired
+            | ParkWhy::OutOfBounds => false,
         };
         match event {
             Event::Succeeded { amount, returnable } if sent => Ok(self.paid_or_parked(amount, returnable, at, limits)),
@@ -1086,11 +1146,22 @@ impl Charge {
             Event::Hint { .. } if why == ParkWhy::OutcomeUnknown => Ok(self.ask_again(at, limits)),
             // What went back uncaptured was not paid, whatever a person says.
             Event::Judged { paid: true }
-                if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired) =>
+                if !matches!(
+                    why,
+                    ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::HoldExpired | ParkWhy::OutOfBounds
+                ) =>
             {
                 Ok(State::paid(at, self.amount))
             }
-            Event::Judged { paid: false } if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
+            Event::Decided { charge: true } if why == ParkWhy::OutOfBounds => {
+                Ok(State::Due { next_at: at, doubt: false })
+            }
+            Event::Decided { charge: false } if why == ParkWhy::OutOfBounds => {
+                Ok(State::Skipped { why: SkipWhy::Person, at })
+            }
+            Event::Judged { paid: false }
+                if !matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod | ParkWhy::OutOfBounds) =>
+            {
                 Ok(State::Failed {
                     class: DeclineClass::Unclassified,
                     code: "judged_not_paid".to_owned(),
@@ -1111,6 +1182,9 @@ impl Charge {
             | Event::Silent
             | Event::Mismatch
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::MethodFound
             | Event::Hint { .. }
@@ -1251,6 +1325,13 @@ impl Charge {
             State::Skipped { why: SkipWhy::HoldExpired, .. } => {
                 "Skipped by rule: what was set aside went back uncaptured.".to_owned()
             }
+            State::Skipped { why: SkipWhy::Missed, .. } => {
+                "Skipped by rule: it was missed, and the plan does not catch up on it.".to_owned()
+            }
+            State::Skipped { why: SkipWhy::Person, .. } => {
+                "Skipped: a person decided that it is not charged.".to_owned()
+            }
+            State::Skipped { why: SkipWhy::Paused, .. } => "Skipped: the subscription was paused.".to_owned(),
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1277,6 +1358,9 @@ impl Charge {
                 }
                 ParkWhy::HoldExpired => {
                     "What was set aside went back uncaptured. A person must say what follows; no money moved.".to_owned()
+                }
+                ParkWhy::OutOfBounds => {
+                    "The amount is outside the plan's minimum and maximum. A person must decide; no money moved.".to_owned()
                 }
             },
         }
@@ -1395,6 +1479,12 @@ mod tests {
             Event::Send { attempt: 2 },
             Event::Send { attempt: 3 },
             Event::NothingToPay,
+            Event::OutOfBounds,
+            Event::Decided { charge: true },
+            Event::Decided { charge: false },
+            Event::Skip { why: SkipWhy::Person },
+            Event::Skip { why: SkipWhy::Paused },
+            Event::Skip { why: SkipWhy::Missed },
             Event::NoMethod,
             Event::MethodFound,
             Event::Judged { paid: true },

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
-use crate::agenda::{Cycle, Cycles, Hold, cycles};
+use crate::agenda::{Cycle, Cycles, Hold, cycles, resumes_at};
 use crate::charge::{Charge, State};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::{Subscription, SubscriptionStatus};
@@ -62,6 +62,8 @@ pub enum TurnKind {
         /// The cycle from which on it was charged again.
         goes_on: u32,
     },
+    /// Its pause ended on the day it was made for; whatever fell into it is recorded.
+    Awoke,
     /// It was cancelled.
     Cancelled,
 }
@@ -192,7 +194,7 @@ impl<'a> Standing<'a> {
         let (from, until) = span.widened();
         let schedule = self.plan.schedule_of(self.subscription).map_err(|error| error.to_string())?;
         // Beyond the calendar's years there is nothing to expect.
-        let first = schedule.cadence.index_on_or_after(from).unwrap_or(u32::MAX);
+        let first = self.plan.index_on_or_after(&schedule, from).unwrap_or(u32::MAX);
         let walk = cycles(self.plan, self.subscription, first.max(self.first_cycle))?;
         Ok(Expected { walk, until })
     }
@@ -253,8 +255,9 @@ impl<'a> Standing<'a> {
             State::Parked { .. } => Verdict::Held(charge.sentence()),
             State::Planned => Verdict::Waiting(charge.sentence()),
             State::Due { next_at, .. } => {
-                let overdue = next_at.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
-                match self.stopped(None) {
+                let ready = self.ready(span, *next_at);
+                let overdue = ready.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
+                match self.stopped(span, None) {
                     Some(why) => Verdict::Held(why),
                     None if overdue => Verdict::Missed(Missed::NotSent),
                     None => Verdict::Waiting(charge.sentence()),
@@ -283,15 +286,21 @@ impl<'a> Standing<'a> {
     fn unfired(&self, span: &Span, cycle: &Cycle) -> Verdict {
         let (index, due_at) = (cycle.occurrence.index, cycle.occurrence.charge_at);
         let subscription = self.subscription;
-        if let Some(at) = self.left_out(span, index, due_at) {
-            return Verdict::Skipped(format!("left out when the subscription was resumed on {}", at.date_naive()));
+        if let Some(why) = self.left_out(span, index, due_at) {
+            return Verdict::Skipped(why);
         }
         if index < subscription.next_cycle {
             return Verdict::Missed(Missed::PassedOver);
         }
-        let latest = due_at.checked_add_signed(span.grace);
+        // A cycle that falls into a pause with an end is recorded when it falls due, and one that does not waits for that end.
+        let passes = cycle.left_out.is_some() && self.pause_ends_at().is_some();
+        let fires_at = if passes { due_at } else { self.pause_ends_at().map_or(due_at, |end| end.max(due_at)) };
+        let latest = self.ready(span, fires_at).checked_add_signed(span.grace);
         let before = |moment: DateTime<Utc>| latest.is_some_and(|latest| latest < moment);
-        if let Some(why) = self.stopped(latest) {
+        if let Some(why) = self.held(latest) {
+            return Verdict::Held(why);
+        }
+        if let Some(why) = self.paused(span).filter(|_| !passes) {
             return Verdict::Held(why);
         }
         if !before(span.now) {
@@ -300,13 +309,70 @@ impl<'a> Standing<'a> {
         Verdict::Missed(self.untaken(span, cycle))
     }
 
-    /// What a person or a rule makes wait; of a hold, only one that began by `latest`, if that is named.
-    fn stopped(&self, latest: Option<DateTime<Utc>>) -> Option<String> {
+    /// When the pause that lasts ends by itself; `None` for any other subscription.
+    fn pause_ends_at(&self) -> Option<DateTime<Utc>> {
+        match self.subscription.status {
+            // A day that the calendar does not have ends no pause.
+            SubscriptionStatus::Paused => resumes_at(self.plan, self.subscription).ok().flatten(),
+            SubscriptionStatus::Active
+            | SubscriptionStatus::Ended
+            | SubscriptionStatus::Cancelled
+            | SubscriptionStatus::Quarantined => None,
+        }
+    }
+
+    /// Is it paused, in words? A pause whose end passed longer ago than the grace allows keeps nothing back.
+    fn paused(&self, span: &Span) -> Option<String> {
+        let over = |end: DateTime<Utc>| end.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
+        match (self.subscription.status, self.pause_ends_at()) {
+            (SubscriptionStatus::Paused, None) => Some("the subscription is paused".to_owned()),
+            (SubscriptionStatus::Paused, Some(end)) if over(end) => None,
+            (SubscriptionStatus::Paused, Some(_)) => {
+                let day = self.subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
+                Some(format!("the subscription is paused{day}"))
+            }
+            (
+                SubscriptionStatus::Active
+                | SubscriptionStatus::Ended
+                | SubscriptionStatus::Cancelled
+                | SubscriptionStatus::Quarantined,
+                _,
+            ) => None,
+        }
+    }
+
+    /// From when on the engine could take what fell due at a moment: then, or when the stop it fell into was over.
+    fn ready(&self, span: &Span, due_at: DateTime<Utc>) -> DateTime<Utc> {
+        let latest = due_at.checked_add_signed(span.grace).unwrap_or(due_at);
+        let mut stopped: Option<DateTime<Utc>> = None;
+        for turn in self.turns {
+            match turn.kind {
+                TurnKind::Stopped => stopped = stopped.or(Some(turn.at)),
+                TurnKind::Resumed { .. } | TurnKind::Awoke => {
+                    if stopped.take().is_some_and(|since| since <= latest) && due_at < turn.at {
+                        return turn.at;
+                    }
+                }
+                TurnKind::Cancelled => {}
+            }
+        }
+        due_at
+    }
+
+    /// What a person or a rule makes wait, a pause included.
+    fn stopped(&self, span: &Span, latest: Option<DateTime<Utc>>) -> Option<String> {
+        self.paused(span).or_else(|| self.held(latest))
+    }
+
+    /// What a person or a rule makes wait beside a pause; of a hold, only one that began by `latest`, if that is named.
+    fn held(&self, latest: Option<DateTime<Utc>>) -> Option<String> {
         let subscription = self.subscription;
         match subscription.status {
-            SubscriptionStatus::Paused => return Some("the subscription is paused".to_owned()),
             SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
-            SubscriptionStatus::Active | SubscriptionStatus::Ended | SubscriptionStatus::Cancelled => {}
+            SubscriptionStatus::Active
+            | SubscriptionStatus::Paused
+            | SubscriptionStatus::Ended
+            | SubscriptionStatus::Cancelled => {}
         }
         let in_time = |hold: &&Hold| latest.is_none_or(|latest| latest >= hold.since);
         if let Some(hold) = self.holds.iter().filter(|hold| hold.covers(subscription)).find(in_time) {
@@ -335,22 +401,31 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// When the subscription went on without this cycle, if it did.
-    fn left_out(&self, span: &Span, index: u32, due_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    /// Why the subscription has no charge for this cycle and owes none: it went on without it, or was cancelled while it stood.
+    fn left_out(&self, span: &Span, index: u32, due_at: DateTime<Utc>) -> Option<String> {
         let mut stopped: Option<DateTime<Utc>> = None;
+        let due_while_stopped =
+            |stopped: DateTime<Utc>| due_at.checked_add_signed(span.grace).is_none_or(|latest| latest >= stopped);
         for turn in self.turns {
             match turn.kind {
-                TurnKind::Stopped => stopped = Some(turn.at),
-                TurnKind::Cancelled => {}
+                TurnKind::Stopped => stopped = stopped.or(Some(turn.at)),
+                TurnKind::Awoke => stopped = None,
+                TurnKind::Cancelled => {
+                    if index >= self.subscription.next_cycle && stopped.is_some_and(due_while_stopped) {
+                        let at = turn.at.date_naive();
+                        return Some(format!("never charged: the subscription stood still, and was cancelled on {at}"));
+                    }
+                }
                 TurnKind::Resumed { stood_at, goes_on } => {
                     let since = match (stood_at, stopped) {
                         (Some(stood_at), _) => index >= stood_at,
                         // An older history: what fell due while it was stopped.
-                        (None, Some(stopped)) => due_at.checked_add_signed(span.grace).is_none_or(|due| due >= stopped),
+                        (None, Some(stopped)) => due_while_stopped(stopped),
                         (None, None) => false,
                     };
                     if since && index < goes_on {
-                        return Some(turn.at);
+                        let at = turn.at.date_naive();
+                        return Some(format!("left out when the subscription was resumed on {at}"));
                     }
                     stopped = None;
                 }

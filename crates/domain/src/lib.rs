@@ -6,22 +6,32 @@
 //! Arrows run downwards in the order of the modules below: a module may name those above it, never those beneath.
 
 pub mod agenda;
+pub mod amendment;
 pub mod attempt;
 pub mod authorization;
 pub mod cadence;
 pub mod calendar;
+pub mod change;
 pub mod charge;
 pub mod dispute;
 pub mod dunning;
 pub mod explain;
 pub mod firing;
+pub mod forecast;
 pub mod holidays;
 pub mod id;
+pub mod installments;
+pub mod mid_period;
 pub mod money;
 pub mod plan;
+pub mod price_list;
+pub mod reckoning;
 pub mod refund;
+pub mod rounding;
 pub mod split;
 pub mod subscription;
+pub mod term;
+pub mod terms;
 pub mod upcoming;
 pub mod verdict;
 pub mod wallet;

@@ -4,6 +4,8 @@
 //! version. [`Plan`] is the plan as understood: every field typed and checked. [`Plan::from_spec`] is the only way from one
 //! to the other and names every mistake at once.
 
+mod prices;
+
 use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate, NaiveTime};
@@ -15,9 +17,13 @@ use crate::calendar::{BusinessDays, CalendarError, Zone};
 use crate::dunning::Policy;
 use crate::holidays::HolidayCalendar;
 use crate::id::{PlanId, PolicyId, looks_like_a_card_number};
+use crate::installments::{Installments, InstallmentsSpec};
+use crate::mid_period::{FirstCycle, MidPeriodSpec, OnCancel, OnStart};
 use crate::money::{Currency, Money};
+use crate::price_list::{PriceList, PriceRowSpec};
 use crate::split::{self, First, Parts, Split};
 use crate::subscription::{MethodKind, Subscription};
+use crate::term::{self, CatchUp, Term};
 
 /// Longest text a person may write into a plan, in characters.
 const TEXT_MAX: usize = 100;
@@ -32,7 +38,7 @@ pub struct PlanSpec {
     pub id: String,
     /// For people.
     pub name: String,
-    /// `recurring`.
+    /// `recurring` or `installments`.
     pub kind: String,
     /// `active` or `retired`; a retired plan charges nobody.
     pub status: String,
@@ -43,6 +49,12 @@ pub struct PlanSpec {
     pub schedule: ScheduleSpec,
     /// How much.
     pub amount: AmountSpec,
+    /// The parts of a total, for plans of the kind `installments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installments: Option<InstallmentsSpec>,
+    /// What a period that begins or ends in the middle costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mid_period: Option<MidPeriodSpec>,
     /// How it is collected.
     #[serde(default)]
     pub collect: CollectSpec,
@@ -76,6 +88,15 @@ pub struct ScheduleSpec {
     /// `30 days`: nothing is charged before that many local dates have passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_first: Option<String>,
+    /// `12`: so many cycles and no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<String>,
+    /// `12 months`: no cycle falls due that long after the start, or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<String>,
+    /// `ask` (the default), `all`, `latest` or `forgive`: what becomes of cycles that were missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<String>,
 }
 
 /// The price as written.
@@ -90,6 +111,21 @@ pub struct AmountSpec {
     /// Dated prices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub step: Vec<StepSpec>,
+    /// File of dated prices by attributes, beside the plan file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_list: Option<String>,
+    /// The attributes of a subscription that the list is matched on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_on: Vec<String>,
+    /// What stands in that file: part of the plan, so that its digest covers every price.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub price_rows: Vec<PriceRowSpec>,
+    /// A cycle below this is set aside for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<String>,
+    /// A cycle above this is set aside for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<String>,
 }
 
 /// A dated price as written.
@@ -100,6 +136,12 @@ pub struct StepSpec {
     pub from: String,
     /// The price.
     pub value: String,
+    /// `next_renewal`, the only way: the first cycle on or after the date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applies: Option<String>,
+    /// `30 days`: how long before it customers are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 /// Collection as written.
@@ -178,6 +220,10 @@ pub enum Price {
     FromSubscription,
     /// Dated prices in ascending order; the last one whose date has come applies.
     Steps(Vec<(NaiveDate, Money)>),
+    /// Dated prices by what a subscription says of itself.
+    List(PriceList),
+    /// Parts of a total.
+    Installments(Installments),
 }
 
 /// How a plan collects.
@@ -254,6 +300,20 @@ pub struct Plan {
     pub currency: Currency,
     /// The price.
     pub price: Price,
+    /// A cycle below this is set aside for a person.
+    pub minimum: Option<Money>,
+    /// A cycle above this is set aside for a person.
+    pub maximum: Option<Money>,
+    /// Price steps that customers are told of beforehand: from when, and how many days before.
+    pub notices: Vec<(NaiveDate, u16)>,
+    /// Where cycles end by themselves.
+    pub term: Option<Term>,
+    /// What becomes of cycles that were missed.
+    pub catch_up: CatchUp,
+    /// What a period that begins in the middle costs.
+    pub on_start: OnStart,
+    /// What a period that ends in the middle costs.
+    pub on_cancel: Option<OnCancel>,
     /// The dunning policy's id.
     pub dunning: PolicyId,
     /// Suffix of the statement descriptor.
@@ -264,17 +324,34 @@ pub struct Plan {
     pub split: Option<Split>,
 }
 
-struct Reader {
+/// Reads fields and keeps what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
-    fn note(&mut self, field: &str, value: &str, message: impl Into<String>) {
+    /// How many mistakes so far.
+    pub(crate) const fn count(&self) -> usize {
+        self.mistakes.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes
+    }
+
+    pub(crate) fn note(&mut self, field: &str, value: &str, message: impl Into<String>) {
         self.mistakes.push(Mistake { field: field.to_owned(), value: value.to_owned(), message: message.into() });
     }
 
     /// Keeps the value or notes the mistake.
-    fn read<T, E: std::fmt::Display>(&mut self, field: &str, value: &str, parsed: Result<T, E>) -> Option<T> {
+    pub(crate) fn read<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        value: &str,
+        parsed: Result<T, E>,
+    ) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(error) => {
@@ -284,7 +361,7 @@ impl Reader {
         }
     }
 
-    fn read_or<T, E: std::fmt::Display>(
+    pub(crate) fn read_or<T, E: std::fmt::Display>(
         &mut self,
         field: &str,
         value: Option<&str>,
@@ -310,7 +387,7 @@ impl Reader {
     }
 }
 
-fn one_of<T: Copy>(allowed: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
+pub(crate) fn one_of<T: Copy>(allowed: &'static [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         allowed.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
             let words: Vec<String> = allowed.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -325,7 +402,7 @@ fn time_of_day(text: &str) -> Result<NaiveTime, String> {
     })
 }
 
-fn civil_date(text: &str) -> Result<NaiveDate, String> {
+pub(crate) fn civil_date(text: &str) -> Result<NaiveDate, String> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .ok()
         // Only the one way to write it: no signs, no missing zeros.
@@ -333,10 +410,10 @@ fn civil_date(text: &str) -> Result<NaiveDate, String> {
         .ok_or_else(|| "is not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
 }
 
-fn free_first(text: &str) -> Result<u16, String> {
+fn days(what: &str, text: &str) -> Result<u16, String> {
     let days = text.strip_suffix(" days").or_else(|| text.strip_suffix(" day"));
     days.and_then(|count| count.parse().ok()).filter(|count| *count <= FREE_FIRST_MAX).ok_or_else(|| {
-        format!("is not a free period: write a number of days up to {FREE_FIRST_MAX}, for example \"30 days\"")
+        format!("is not a {what}: write a number of days up to {FREE_FIRST_MAX}, for example \"30 days\"")
     })
 }
 
@@ -352,7 +429,7 @@ fn statement_suffix(text: &str) -> Result<String, String> {
 }
 
 /// A price must be something the gateway can be asked for.
-fn price(text: &str, currency: Currency) -> Result<Money, String> {
+pub(crate) fn price(text: &str, currency: Currency) -> Result<Money, String> {
     let money = Money::parse(text, currency).map_err(|error| error.to_string())?;
     chargeable(money).map(|()| money)
 }
@@ -379,7 +456,7 @@ impl Plan {
         let mut r = Reader { mistakes: Vec::new() };
         let id = r.read("id", &spec.id, PlanId::parse(&spec.id));
         r.text("name", &spec.name);
-        r.read_or("kind", Some(&spec.kind), (), one_of(&[("recurring", ())]));
+        r.read_or("kind", Some(&spec.kind), false, one_of(&[("recurring", false), ("installments", true)]));
         let status = r.read_or(
             "status",
             Some(&spec.status),
@@ -416,9 +493,28 @@ impl Plan {
         }
         let zone = r.read("schedule.time_zone", &s.time_zone, Zone::parse(&s.time_zone));
         let charge_at = r.read("schedule.charge_at", &s.charge_at, time_of_day(&s.charge_at));
-        let free_first_days = r.read_or("schedule.free_first", s.free_first.as_deref(), 0, free_first);
+        let free_first_days =
+            r.read_or("schedule.free_first", s.free_first.as_deref(), 0, |text| days("free period", text));
         let currency = r.read("amount.currency", &spec.amount.currency, Currency::parse(&spec.amount.currency));
-        let price = Self::price_from(&mut r, &spec.amount, currency);
+        let notices = Self::notices_from(&mut r, &spec.amount);
+        let price = if spec.kind == "installments" {
+            Self::parts_from(&mut r, spec, currency)
+        } else {
+            if spec.installments.is_some() {
+                r.note(
+                    "installments",
+                    "",
+                    "stands in a plan of another kind: write kind = \"installments\", or remove the table",
+                );
+            }
+            // Whoever wrote installments meant them to be the price.
+            let priced = spec.installments.is_none() || spec.amount.value.is_some() || !spec.amount.step.is_empty();
+            if priced { Self::price_from(&mut r, &spec.amount, currency) } else { None }
+        };
+        let (minimum, maximum) = Self::bounds_from(&mut r, &spec.amount, currency);
+        let term = term::read(&mut r, s, spec.kind == "installments");
+        let catch_up = r.read_or("schedule.catch_up", s.catch_up.as_deref(), CatchUp::Ask, CatchUp::parse);
+        let mid_period = MidPeriodSpec::read(&mut r, spec, every, on_day);
         let named = spec.collect.dunning.as_deref().unwrap_or("standard");
         let dunning = r.read("collect.dunning", named, PolicyId::parse(named));
         let suffix = r.read_or("collect.statement_suffix", spec.collect.statement_suffix.as_deref(), None, |text| {
@@ -445,6 +541,13 @@ impl Plan {
                 free_first_days: free_first_days?,
                 currency: currency?,
                 price: price?,
+                minimum: minimum?,
+                maximum: maximum?,
+                notices,
+                term: term?,
+                catch_up: catch_up?,
+                on_start: mid_period?.0,
+                on_cancel: mid_period?.1,
                 dunning: dunning?,
                 statement_suffix: suffix?,
                 mode: mode?,
@@ -562,6 +665,9 @@ impl Plan {
     }
 
     fn price_from(r: &mut Reader, amount: &AmountSpec, currency: Option<Currency>) -> Option<Price> {
+        if amount.price_list.is_some() || !amount.match_on.is_empty() || !amount.price_rows.is_empty() {
+            return Self::list_from(r, amount, currency);
+        }
         match (&amount.value, amount.step.as_slice()) {
             (Some(value), []) if value == "from_subscription" => Some(Price::FromSubscription),
             (Some(value), []) => {
@@ -572,7 +678,7 @@ impl Plan {
                 r.note(
                     "amount",
                     "",
-                    "has no price: add value = \"79.00\", or value = \"from_subscription\", or [[amount.step]]",
+                    "has no price: add value = \"79.00\", or value = \"from_subscription\", or [[amount.step]], or price_list = \"prices.csv\"",
                 );
                 None
             }
@@ -623,6 +729,12 @@ impl Plan {
             (None, OnDay::EnrollmentDay) => AnchorDay::of(subscription.start_on),
         };
         let cadence = Cadence::first_on_or_after(first, day, self.every, self.if_day_missing)?;
+        let cadence = match self.first_cycle() {
+            FirstCycle::OnThePlansDay => cadence,
+            FirstCycle::AtTheStart => cadence.led_by(first),
+            FirstCycle::AfterTheStart if cadence.anchor() == first => cadence.from_the_next()?,
+            FirstCycle::AfterTheStart => cadence,
+        };
         let zone = subscription.zone.clone().unwrap_or_else(|| self.zone.clone());
         Schedule::new(cadence, self.charge_at, zone, self.business_days, self.calendar)
     }
@@ -639,17 +751,24 @@ impl Plan {
             Some("schedule.if_day_missing")
         } else if self.free_first_days != other.free_first_days {
             Some("schedule.free_first")
+        } else if self.is_in_parts() != other.is_in_parts() {
+            Some("kind")
+        } else if self.first_cycle() != other.first_cycle() {
+            Some(if self.is_in_parts() { "installments.first_payment" } else { "mid_period.on_start" })
         } else {
-            None
+            self.parts_of_total().zip(other.parts_of_total()).and_then(|(was, is)| was.differs(is))
         }
     }
 
-    /// What the cycle that falls on `date` costs this subscription; `None` when no price applies on that date.
+    /// What one unit of a whole cycle that falls on `date` costs this subscription, for a plan that is no installment plan; `None` when no price applies on that date.
     #[must_use]
     pub fn price_on(&self, date: NaiveDate, subscription: &Subscription) -> Option<Money> {
         match &self.price {
             Price::FromSubscription => subscription.amount,
             Price::Steps(steps) => steps.iter().rev().find(|(from, _)| *from <= date).map(|(_, money)| *money),
+            Price::List(list) => list.on(&subscription.terms.attributes, date).map(|dated| dated.amount),
+            // A part of a total depends on its number, not on the date.
+            Price::Installments(_) => None,
         }
     }
 }
@@ -687,7 +806,7 @@ mod tests {
                 charge_at: "08:00:00".into(),
                 ..ScheduleSpec::default()
             },
-            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
             ..PlanSpec::default()
         }
     }
@@ -831,8 +950,8 @@ mod tests {
         let mut dated = spec();
         dated.amount.value = None;
         dated.amount.step = vec![
-            StepSpec { from: "2026-01-01".into(), value: "79.00".into() },
-            StepSpec { from: "2027-01-01".into(), value: "84.00".into() },
+            StepSpec { from: "2026-01-01".into(), value: "79.00".into(), ..StepSpec::default() },
+            StepSpec { from: "2027-01-01".into(), value: "84.00".into(), ..StepSpec::default() },
         ];
         let plan = Plan::from_spec(&dated, 1).unwrap();
         let sub = crate::subscription::tests::sample();

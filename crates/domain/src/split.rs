@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
+use crate::rounding::half_even;
 
 /// A whole in hundredths of a percent: the finest share a plan can state.
 const WHOLE: i64 = 10_000;
@@ -75,15 +76,12 @@ impl Split {
     }
 }
 
-/// The one place where a share is rounded: half a minor unit goes to the even neighbour. What rounding leaves over is in the
-/// first part, because the second is what the first leaves of the whole.
+/// A share, rounded half to even. What rounding leaves over is in the first part, because the second is what the first leaves of
+/// the whole.
 fn share_of(amount: Money, share: u16) -> Money {
     // Beyond any amount the gateway takes the product saturates, and the part is then no part of the whole.
     let product = amount.minor().saturating_mul(i64::from(share));
-    let (down, left) = (product.div_euclid(WHOLE), product.rem_euclid(WHOLE));
-    let half = WHOLE.div_euclid(2);
-    let up = left > half || (left == half && down.rem_euclid(2) == 1);
-    Money::new(down.saturating_add(i64::from(up)), amount.currency())
+    Money::new(half_even(product, WHOLE).unwrap_or(product), amount.currency())
 }
 
 /// Reads "40%" or "33.33%": above 0 and below 100, at most two decimals.

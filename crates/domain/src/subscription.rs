@@ -9,6 +9,11 @@ use crate::cadence::AnchorDay;
 use crate::calendar::Zone;
 use crate::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
+use crate::terms::Terms;
+
+mod amendments;
+
+pub use amendments::{Adjustment, AdjustmentKind, Amendments, Applied, OPEN_MAX, Override, Ruling, Swept};
 
 /// What kind of instrument a saved method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,12 +146,27 @@ pub struct Subscription {
     pub amount: Option<Money>,
     /// No cycle falls due after this civil date.
     pub end_on: Option<NaiveDate>,
+    /// What was agreed beyond the plan.
+    pub terms: Terms,
+    /// A person said that missed cycles are charged: those that fall due up to this instant, UTC.
+    pub owed_until: Option<DateTime<Utc>>,
     /// May it be charged?
     pub status: SubscriptionStatus,
     /// The cycle charged next. Cycle indexes only grow, by one; they are the identity of what was charged.
     pub next_cycle: u32,
     /// The instant it falls due, UTC: a cache of the civil intent. `None` when nothing will fall due.
     pub next_due_at: Option<DateTime<Utc>>,
+    /// What people changed about it: most have none.
+    #[serde(skip_serializing_if = "Amendments::is_empty")]
+    pub amendments: Amendments,
+}
+
+impl Subscription {
+    /// The last civil date on which a cycle may fall: the agreed end, or an earlier one that a person set.
+    #[must_use]
+    pub fn last_on(&self) -> Option<NaiveDate> {
+        self.end_on.into_iter().chain(self.amendments.last_on).min()
+    }
 }
 
 #[cfg(test)]
@@ -170,9 +190,12 @@ pub(crate) mod tests {
             zone: None,
             amount: None,
             end_on: None,
+            terms: Terms::default(),
+            owed_until: None,
             status: SubscriptionStatus::Active,
             next_cycle: 0,
             next_due_at: None,
+            amendments: Amendments::default(),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 
-use crate::agenda::Cycle;
+use crate::agenda::{Cycle, LeftOut};
 use crate::cadence::{AnchorDay, Schedule, Unit};
 use crate::calendar::BusinessDays;
+use crate::charge::SkipWhy;
 use crate::money::Money;
 use crate::plan::{Plan, Price};
-use crate::subscription::Subscription;
+use crate::subscription::{Applied, Ruling, Subscription};
 
 /// What is known beside the cycle itself.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +27,11 @@ pub struct Beside<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// The service period of a cycle, half-open; `None` where the calendar ends before it does.
+/// The service period of a cycle, half-open; `None` where the calendar ends before it does, and for a date chosen by hand.
 #[must_use]
 pub fn period(schedule: &Schedule, cycle: &Cycle) -> Option<(NaiveDate, NaiveDate)> {
-    schedule.cadence.period(cycle.occurrence.index).ok()
+    let period = schedule.cadence.period(cycle.occurrence.index).ok()?;
+    (period.0 == cycle.occurrence.date).then_some(period)
 }
 
 /// Why a cycle is what it is, in sentence parts, the most important first; nothing for a plain one.
@@ -49,7 +51,12 @@ pub fn notes(beside: &Beside<'_>, cycle: &Cycle) -> Vec<String> {
     if occurrence.charge_at <= beside.now {
         notes.push("its moment has passed: the next run takes it".to_owned());
     }
+    if let Some(left_out) = &cycle.left_out {
+        notes.push(not_charged(left_out));
+        return notes;
+    }
     match &cycle.price {
+        Err(sentence) if cycle.out_of_bounds => notes.push(format!("waits for a person: {sentence}")),
         Err(sentence) => notes.push(sentence.clone()),
         Ok(()) if cycle.amount.is_zero() => notes.push("nothing to pay: skipped by rule".to_owned()),
         Ok(()) => {
@@ -57,15 +64,24 @@ pub fn notes(beside: &Beside<'_>, cycle: &Cycle) -> Vec<String> {
             notes.extend(lack.map(|lack| format!("cannot be charged: {}", lack.in_words())));
         }
     }
+    notes.extend(cycle.applied.iter().map(Applied::in_words));
     notes.extend(stepped(beside, cycle));
-    notes.extend(rolled(beside.schedule, occurrence.date, occurrence.submit_on));
+    match beside.subscription.amendments.overrides.get(&occurrence.index).map(|one| (one.ruling, &one.reason)) {
+        Some((Ruling::Move { to }, reason)) => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            notes.push(format!("moved by a person to {to}{why}"));
+        }
+        Some((Ruling::Skip, _)) | None => {
+            notes.extend(rolled(beside.schedule, occurrence.date, occurrence.submit_on));
+        }
+    }
     notes.extend(clamped(beside.schedule, occurrence.date));
     if occurrence.index == 0 && beside.plan.free_first_days > 0 {
         let (days, start) = (beside.plan.free_first_days, beside.subscription.start_on);
         notes.push(format!("the first, after {days} free days from {start}"));
     }
     if beside.last {
-        notes.push(match beside.subscription.end_on {
+        notes.push(match beside.subscription.last_on() {
             Some(end) => format!("the last: the subscription ends on {end}"),
             None => "the last".to_owned(),
         });
@@ -73,8 +89,24 @@ pub fn notes(beside: &Beside<'_>, cycle: &Cycle) -> Vec<String> {
     notes
 }
 
+/// Why a cycle is left out, in words.
+fn not_charged(left_out: &LeftOut) -> String {
+    let LeftOut { why, reason } = left_out;
+    let rule = match why {
+        SkipWhy::Person => "left out by a person",
+        SkipWhy::Paused => "falls into a pause",
+        SkipWhy::Missed => "missed",
+        SkipWhy::ZeroAmount => "nothing to pay",
+        SkipWhy::Cancelled => "cancelled",
+        SkipWhy::HoldExpired => "what was set aside went back",
+    };
+    if reason.is_empty() { format!("not charged: {rule}") } else { format!("not charged: {rule}: {reason}") }
+}
+
+/// A price that is another than before; adjustments are told by themselves.
 fn stepped(beside: &Beside<'_>, cycle: &Cycle) -> Option<String> {
-    let before = beside.before.filter(|before| *before != cycle.amount && cycle.price.is_ok())?;
+    let differs = |before: &Money| *before != cycle.amount && cycle.price.is_ok() && cycle.applied.is_empty();
+    let before = beside.before.filter(differs)?;
     let mut note = format!("{} after {before}", cycle.amount);
     if let Price::Steps(steps) = &beside.plan.price
         && let Some((from, _)) = steps.iter().rev().find(|(from, _)| *from <= cycle.occurrence.date)
@@ -115,7 +147,7 @@ mod tests {
     use crate::subscription::tests::sample;
 
     fn plan() -> Plan {
-        let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into() };
+        let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into(), ..StepSpec::default() };
         let spec = PlanSpec {
             id: "wellness".into(),
             name: "Wellness".into(),
@@ -134,6 +166,7 @@ mod tests {
                 currency: "USD".into(),
                 value: None,
                 step: vec![step("2027-01-01", "79.00"), step("2027-06-01", "84.00"), step("2027-08-01", "0.00")],
+                ..AmountSpec::default()
             },
             ..PlanSpec::default()
         };

@@ -1,6 +1,8 @@
 //! The readers against tables of broken files, against random bytes, and against the book of the quickstart.
 
+pub(crate) mod canon;
 mod collect;
+mod kinds;
 mod migrated;
 mod plans;
 mod roster;

@@ -186,11 +186,15 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         ),
         ("value = \"79.00\"", "step = \"79.00\"", "wrong_type@14:8"),
         ("value = \"79.00\"", "step = [1]", "wrong_type@14:9"),
-        // What this version does not do.
-        ("kind = \"recurring\"", "kind = \"installments\"", "not_supported@4:8"),
-        ("value = \"79.00\"", "price_list = \"a.csv\"\nmatch_on = [\"b\"]", "not_supported@14:1 not_supported@15:1"),
-        ("[collect]", "[installments]\nsmallest = 25.00\n[collect]", "not_supported@16:1 money_unquoted@17:12"),
-        ("[collect]", "[mid_period]\non_start = \"prorate_by_day\"\n[collect]", "not_supported@17:12"),
+        // Kinds, and what belongs to them.
+        ("kind = \"recurring\"", "kind = \"installments\"", "installments_missing@1:1 price_twice@14:9"),
+        ("value = \"79.00\"", "price_list = \"a.csv\"\nmatch_on = [\"b\"]", "table_missing@1:1"),
+        (
+            "[collect]",
+            "[installments]\nsmallest = 25.00\n[collect]",
+            "kind_invalid@16:1 missing_key@16:1 money_unquoted@17:12",
+        ),
+        ("[collect]", "[mid_period]\non_start = \"prorate_by_day\"\n[collect]", "on_start_without_meaning@17:12"),
         ("[collect]", "[mid_period]\non_cancel = \"never\"\n[collect]", "unknown_word@17:13"),
         // The rest.
         ("\"standard\"", "\"a b\"", "dunning_invalid@17:11"),
@@ -412,7 +416,7 @@ const PLANTS: &[(&str, &str, &str)] = &[
     ("\"79.00\"", "79.00", "money_unquoted"),
     ("\"standard\"", "\"4242424242424242\"", "card_number"),
     ("[collect]", "[collect]\nstatment_suffix = \"A\"", "unknown_key"),
-    ("[amount]", "[mid_period]\non_start = \"prorate_by_day\"\n[amount]", "not_supported"),
+    ("[amount]", "[mid_period]\non_start = \"prorate_by_day\"\n[amount]", "on_start_without_meaning"),
     ("id = \"x\"", "id = \"x\"\nmrn = \"7\"", "personal_data"),
 ];
 

@@ -2,24 +2,32 @@
 //!
 //! The agenda, a forecast and an explanation walk the same cycles, so that they cannot disagree about a date or an amount.
 
-use chrono::NaiveDate;
+use std::rc::Rc;
 
-use crate::cadence::{Occurrence, Schedule};
+use super::amended::{self, LeftOut};
+use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, State, Tries};
 use crate::id::{ChargeId, Purpose};
 use crate::money::Money;
-use crate::plan::{Plan, chargeable};
-use crate::subscription::Subscription;
+use crate::plan::Plan;
+use crate::reckoning::NotCharged;
+use crate::subscription::{Adjustment, Applied, Subscription};
 
 /// One cycle as it is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle {
     /// Its index, its dates and its instant.
     pub occurrence: Occurrence,
-    /// What it costs; zero where no price could be found.
+    /// What it costs, adjustments included; zero where no price could be found.
     pub amount: Money,
     /// Whether that can be charged, or why not, as a sentence.
     pub price: Result<(), String>,
+    /// That reason is the plan's minimum or maximum: this cycle waits for a person, and the others go on.
+    pub out_of_bounds: bool,
+    /// What it takes of which adjustment; nothing for nearly every cycle.
+    pub applied: Vec<Applied>,
+    /// Why it is left out, if it is: then it is recorded, costs nothing and is never charged.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Cycle {
@@ -50,44 +58,71 @@ pub struct Cycles<'a> {
     plan: &'a Plan,
     subscription: &'a Subscription,
     schedule: Schedule,
+    days: Option<Rc<DayTable>>,
     next: Option<u32>,
     used_up: bool,
+    /// Adjustments that the cycles walked so far have left over.
+    open: Vec<Adjustment>,
 }
 
 /// The cycles of a subscription from `from` on. The schedule is worked out once, so a walk over many cycles is cheap.
+///
+/// What people changed about the subscription is in the walk: cycles that are left out or moved, and open adjustments, swept into
+/// the next cycle that can take them.
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer for this subscription at all.
 pub fn cycles<'a>(plan: &'a Plan, subscription: &'a Subscription, from: u32) -> Result<Cycles<'a>, String> {
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    Ok(Cycles { plan, subscription, schedule, next: Some(from), used_up: false })
+    let open = subscription.amendments.open.clone();
+    let next = Some(from);
+    let mut walk = Cycles { plan, subscription, schedule, days: None, next, used_up: false, open };
+    if from > subscription.next_cycle && !walk.open.is_empty() {
+        // The cycles in between take adjustments first.
+        walk.next = Some(subscription.next_cycle);
+        while !walk.open.is_empty() && walk.next.is_some_and(|next| next < from) {
+            if !matches!(walk.next(), Some(Ok(_))) {
+                break;
+            }
+        }
+        (walk.next, walk.used_up) = (Some(from), false);
+    }
+    Ok(walk)
 }
 
 impl Cycles<'_> {
+    /// The same walk, by days that were worked out before; a table of another schedule's days is left alone.
+    #[must_use]
+    pub fn by(mut self, days: Rc<DayTable>) -> Self {
+        if days.fits(&self.schedule) {
+            self.days = Some(days);
+        }
+        self
+    }
+
     /// The zone, the rhythm and the calendar that the dates come from.
     #[must_use]
     pub const fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    fn planned(&self, index: u32) -> Result<Option<Cycle>, String> {
-        let occurrence = self.schedule.occurrence(index).map_err(|error| error.to_string())?;
-        if self.subscription.end_on.is_some_and(|end: NaiveDate| occurrence.date > end) {
+    fn planned(&mut self, index: u32) -> Result<Option<Cycle>, String> {
+        let (plan, subscription) = (self.plan, self.subscription);
+        let occurrence = plan.occurrence(&self.schedule, self.days.as_deref(), index);
+        let Some(occurrence) = occurrence.map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        if plan.is_over(subscription, index, occurrence.date) {
             return Ok(None);
         }
-        let plan = self.plan;
-        let (amount, price) = match plan.price_on(occurrence.date, self.subscription) {
-            Some(amount) if amount.currency() == plan.currency => (amount, chargeable(amount)),
-            Some(amount) => {
-                let wrong = format!("the agreed amount is in {}, the plan in {}", amount.currency(), plan.currency);
-                (amount, Err(wrong))
-            }
-            None => {
-                let missing = format!("plan {} has no price on {} for this subscription", plan.id, occurrence.date);
-                (Money::new(0, plan.currency), Err(missing))
-            }
-        };
-        Ok(Some(Cycle { occurrence, amount, price }))
+        let (amount, charged) = plan.amount_of(&self.schedule, &occurrence, subscription);
+        let out_of_bounds = matches!(charged, Err(NotCharged::OutOfBounds(_)));
+        let price = charged.map_err(|why| why.sentence().to_owned());
+        let cycle = Cycle { occurrence, amount, price, out_of_bounds, applied: Vec::new(), left_out: None };
+        if subscription.amendments.is_empty() {
+            return Ok(Some(cycle));
+        }
+        amended::amend(cycle, &self.schedule, subscription, &mut self.open).map(Some)
     }
 }
 
@@ -110,6 +145,8 @@ impl Iterator for Cycles<'_> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::NaiveDate;
+
     use super::*;
     use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
 
@@ -125,7 +162,7 @@ mod tests {
                 charge_at: "08:00".into(),
                 ..ScheduleSpec::default()
             },
-            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+            amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
             ..PlanSpec::default()
         };
         Plan::from_spec(&spec, 1).unwrap()

@@ -91,6 +91,9 @@ impl Charge {
             | Event::LeaseRanOut
             | Event::AskAgain
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Judged { .. }
@@ -169,6 +172,9 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -210,6 +216,9 @@ impl Charge {
             | Event::Capture { .. }
             | Event::Cancel
             | Event::NothingToPay
+            | Event::OutOfBounds
+            | Event::Decided { .. }
+            | Event::Skip { .. }
             | Event::NoMethod
             | Event::WrongMethod
             | Event::Hint { .. }
@@ -316,6 +325,9 @@ impl Charge {
                 | Event::Capture { .. }
                 | Event::Cancel
                 | Event::NothingToPay
+                | Event::OutOfBounds
+                | Event::Decided { .. }
+                | Event::Skip { .. }
                 | Event::NoMethod
                 | Event::WrongMethod
                 | Event::Hint { .. }

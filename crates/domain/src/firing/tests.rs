@@ -16,7 +16,7 @@ fn plan() -> Plan {
             charge_at: "08:00".into(),
             ..ScheduleSpec::default()
         },
-        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), step: vec![] },
+        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
         ..PlanSpec::default()
     };
     Plan::from_spec(&spec, 1).unwrap()

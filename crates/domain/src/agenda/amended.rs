@@ -1,0 +1,133 @@
+//! What people changed about a subscription, at work: cycles left out, cycles moved, adjustments swept in, a pause that ends.
+
+use chrono::{DateTime, NaiveTime, Utc};
+use serde::Serialize;
+
+use super::cycles::Cycle;
+use crate::cadence::Schedule;
+use crate::charge::SkipWhy;
+use crate::money::Money;
+use crate::plan::{Plan, chargeable};
+use crate::subscription::{Adjustment, Amendments, Ruling, Subscription, SubscriptionStatus};
+
+/// Why a cycle is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Which rule.
+    pub why: SkipWhy,
+    /// In words.
+    pub reason: String,
+}
+
+/// A cycle as its subscription's amendments make it. `open` are the adjustments that earlier cycles have left over.
+///
+/// # Errors
+/// A sentence when a moved cycle has no such day.
+pub(super) fn amend(
+    mut cycle: Cycle,
+    schedule: &Schedule,
+    subscription: &Subscription,
+    open: &mut Vec<Adjustment>,
+) -> Result<Cycle, String> {
+    let Amendments { overrides, resume_on, .. } = &subscription.amendments;
+    let index = cycle.occurrence.index;
+    let is_recorded = index < subscription.next_cycle;
+    let mut falls_on = cycle.occurrence.date;
+    match overrides.get(&index).map(|one| (one.ruling, &one.reason)) {
+        Some((Ruling::Skip, reason)) => {
+            cycle.left_out = Some(LeftOut { why: SkipWhy::Person, reason: reason.clone() });
+        }
+        Some((Ruling::Move { to }, _)) => {
+            falls_on = to;
+            cycle.occurrence.submit_on = to;
+            let moved = schedule.zone.instant(to, schedule.charge_at);
+            cycle.occurrence.charge_at = moved.map_err(|error| error.to_string())?;
+        }
+        None => {}
+    }
+    if let Some(day) = resume_on.filter(|day| !is_recorded && falls_on < *day && ends_by_itself(subscription)) {
+        let paused = || LeftOut { why: SkipWhy::Paused, reason: format!("paused until {day}") };
+        cycle.left_out = cycle.left_out.or_else(|| Some(paused()));
+    }
+    if cycle.left_out.is_some() {
+        // Nothing is owed for it, whatever it would have cost: whoever adds up a walk needs to know no more.
+        (cycle.amount, cycle.price) = (Money::new(0, cycle.amount.currency()), Ok(()));
+        cycle.out_of_bounds = false;
+        return Ok(cycle);
+    }
+    if cycle.price.is_err() {
+        return Ok(cycle);
+    }
+    let swept = if is_recorded {
+        subscription.amendments.recorded(index, cycle.amount)
+    } else {
+        Amendments::sweep(open, index, cycle.amount, |sum| chargeable(sum).is_ok())
+    };
+    (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
+    Ok(cycle)
+}
+
+/// Is it paused with a day on which it goes on?
+pub(super) fn ends_by_itself(subscription: &Subscription) -> bool {
+    subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
+}
+
+/// The subscription without its pause.
+pub(super) fn awake(subscription: &Subscription) -> Subscription {
+    let mut awake = subscription.clone();
+    awake.amendments.resume_on = None;
+    if awake.status == SubscriptionStatus::Paused {
+        awake.status = SubscriptionStatus::Active;
+    }
+    awake
+}
+
+/// The pause of a subscription at a moment.
+pub(super) struct Pause {
+    was: bool,
+    /// When it ends, while it lasts.
+    ends_at: Option<DateTime<Utc>>,
+}
+
+impl Pause {
+    /// # Errors
+    /// A sentence when the calendar has no answer.
+    pub(super) fn of(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<Self, String> {
+        let was = ends_by_itself(subscription);
+        let ends_at = if was { resumes_at(plan, subscription)?.filter(|at| *at > now) } else { None };
+        Ok(Self { was, ends_at })
+    }
+
+    /// Was it paused when it was claimed?
+    pub(super) const fn was(&self) -> bool {
+        self.was
+    }
+
+    /// Is it paused still?
+    pub(super) const fn lasts(&self) -> bool {
+        self.ends_at.is_some()
+    }
+
+    /// When to look again at a subscription whose next cycle is due at `due_at`: then, or when the pause ends, whichever comes
+    /// first and lies ahead.
+    pub(super) fn wake(&self, due_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self.ends_at {
+            Some(ends_at) if due_at <= now || ends_at < due_at => ends_at,
+            Some(_) | None => due_at,
+        }
+    }
+
+    pub(super) const fn status(&self) -> SubscriptionStatus {
+        if self.lasts() { SubscriptionStatus::Paused } else { SubscriptionStatus::Active }
+    }
+}
+
+/// The instant at which a pause ends: the first of its day in the payer's zone. `None` without such a day.
+///
+/// # Errors
+/// A sentence when the day lies outside the calendar.
+pub(crate) fn resumes_at(plan: &Plan, subscription: &Subscription) -> Result<Option<DateTime<Utc>>, String> {
+    let Some(day) = subscription.amendments.resume_on else { return Ok(None) };
+    let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
+    zone.instant(day, NaiveTime::MIN).map(Some).map_err(|error| error.to_string())
+}

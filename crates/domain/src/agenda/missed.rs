@@ -1,0 +1,102 @@
+//! Missed cycles: which of those that are due are charged after a downtime, by the plan's rule.
+//!
+//! A cycle was missed when the day on which it was to be submitted lies before today, in the payer's zone, while a later cycle of
+//! the subscription is due too. One that is merely late is not: it is charged whatever the rule says. Cycles that a person or a
+//! pause left out do not count.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::{CATCH_UP_MAX, Cycle, LeftOut, cycles};
+use crate::charge::SkipWhy;
+use crate::plan::Plan;
+use crate::subscription::Subscription;
+use crate::term::CatchUp;
+
+/// What becomes of a cycle that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is charged.
+    Charged,
+    /// It is recorded as skipped, by the plan's rule.
+    LeftOut(LeftOut),
+}
+
+/// Today, as the payer's calendar has it.
+fn today(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> NaiveDate {
+    let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
+    // Beyond the years that zones cover, the day in Greenwich is as good as any.
+    zone.civil(now).map_or_else(|_| now.date_naive(), |civil| civil.date)
+}
+
+/// Was this cycle missed, being the `place`-th of so many that are due? A person who said that it is charged has answered.
+fn was_missed(cycle: &Cycle, is_newest: bool, today: NaiveDate, subscription: &Subscription) -> bool {
+    let agreed = subscription.owed_until.is_some_and(|until| cycle.occurrence.charge_at <= until);
+    !is_newest && cycle.left_out.is_none() && cycle.occurrence.submit_on < today && !agreed
+}
+
+/// The place of the newest cycle that is not left out.
+fn newest(due: &[Cycle]) -> usize {
+    due.iter().rposition(|cycle| cycle.left_out.is_none()).unwrap_or(usize::MAX)
+}
+
+/// What becomes of each due cycle, oldest first.
+///
+/// # Errors
+/// A sentence when the plan leaves it to a person.
+pub(super) fn fates(
+    plan: &Plan,
+    subscription: &Subscription,
+    due: &[Cycle],
+    now: DateTime<Utc>,
+) -> Result<Vec<Fate>, String> {
+    let today = today(plan, subscription, now);
+    let newest = newest(due);
+    let missed = |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription);
+    let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
+    let skipped = || {
+        let reason = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());
+        Fate::LeftOut(LeftOut { why: SkipWhy::Missed, reason })
+    };
+    let fate = |(place, cycle): (usize, &Cycle)| match plan.catch_up {
+        CatchUp::Latest if missed(place, cycle) => skipped(),
+        // Once something was missed, the newest cycle is forgiven too unless it is today's: the customer is not billed for the past.
+        CatchUp::Forgive
+            if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.submit_on < today)) =>
+        {
+            skipped()
+        }
+        CatchUp::All | CatchUp::Latest | CatchUp::Forgive | CatchUp::Ask => Fate::Charged,
+    };
+    if plan.catch_up == CatchUp::Ask && count > 1 {
+        let first = due.first().map(|cycle| cycle.occurrence.date.to_string()).unwrap_or_default();
+        return Err(format!(
+            "{count} cycles were missed since {first}: a person must say whether they are charged (resume with \
+             --with-missed) or not (--from-today)"
+        ));
+    }
+    Ok(due.iter().enumerate().map(fate).collect())
+}
+
+/// How many missed cycles a person must decide about before the subscription is charged again; none where the plan's rule
+/// decides. More than [`CATCH_UP_MAX`] are not counted.
+///
+/// # Errors
+/// A sentence when the plan's calendar has no answer.
+pub fn questions(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<usize, String> {
+    if plan.catch_up != CatchUp::Ask {
+        return Ok(0);
+    }
+    let most = usize::try_from(CATCH_UP_MAX).unwrap_or(usize::MAX).saturating_add(1);
+    let mut due = Vec::new();
+    for cycle in cycles(plan, subscription, subscription.next_cycle)?.take(most) {
+        let cycle = cycle?;
+        if cycle.occurrence.charge_at > now {
+            break;
+        }
+        due.push(cycle);
+    }
+    let (today, newest) = (today(plan, subscription, now), newest(&due));
+    let missed = |(place, cycle): (usize, &Cycle)| was_missed(cycle, place == newest, today, subscription);
+    let count = due.iter().enumerate().filter(|one| missed(*one)).count();
+    Ok(if count > 1 { count } else { 0 })
+}

@@ -1,0 +1,404 @@
+//! Is a change sound? Every refusal is a sentence and says what to do instead; nothing is guessed.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::{Amendment, Change, REASON_MAX};
+use crate::agenda::{self, cycles, planned};
+use crate::cadence::Schedule;
+use crate::calendar::BusinessDays;
+use crate::id::looks_like_a_card_number;
+use crate::money::Money;
+use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
+use crate::subscription::{AdjustmentKind, OPEN_MAX, Ruling, Subscription, SubscriptionStatus};
+
+/// Whose mistake a refusal names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A value that was asked for cannot be.
+    Value,
+    /// The subscription, or what happened to it already, is in the way.
+    Standing,
+    /// The plan has no answer for this subscription.
+    Plan,
+}
+
+/// Why a change is not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose mistake it is.
+    pub whose: Whose,
+    /// What is wrong, as a sentence.
+    pub message: String,
+    /// What to do instead.
+    pub mend: String,
+}
+
+fn value(message: impl Into<String>, mend: impl Into<String>) -> Refused {
+    Refused { whose: Whose::Value, message: message.into(), mend: mend.into() }
+}
+
+fn standing(message: impl Into<String>, mend: impl Into<String>) -> Refused {
+    Refused { whose: Whose::Standing, message: message.into(), mend: mend.into() }
+}
+
+fn no_answer(why: impl ToString) -> Refused {
+    Refused { whose: Whose::Plan, message: why.to_string(), mend: "apply the plan that mends it".to_owned() }
+}
+
+/// A change and the subscription as it will be.
+pub type Proposed = (Amendment, Subscription);
+
+/// Finds a change sound, and says what the subscription will be.
+///
+/// `now` decides what lies in the past. The number of a new adjustment is 0 in the result: the store gives it out.
+///
+/// # Errors
+/// [`Refused`], for the first thing that is wrong.
+pub fn propose(
+    catalog: &Catalog,
+    subscription: &Subscription,
+    change: Change,
+    (reason, by): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<Proposed, Refused> {
+    let reason = words(reason)?;
+    let plan = plan_of(catalog, subscription)?;
+    open_to_change(subscription)?;
+    let mut change = change;
+    match &mut change {
+        Change::Skip { cycle } => still_to_come(plan, subscription, *cycle)?,
+        Change::Move { cycle, to } => {
+            still_to_come(plan, subscription, *cycle)?;
+            movable(plan, subscription, *cycle, *to, now)?;
+        }
+        Change::Clear { cycle } => clearable(subscription, *cycle)?,
+        Change::Pause { until } => pausable(plan, *until, subscription, now)?,
+        Change::EndWithPeriod { last_on } => *last_on = Some(last_day(plan, subscription)?),
+        Change::KeepOn => match subscription.amendments.last_on {
+            Some(_) => {}
+            None => return Err(standing("nobody ended it at a period's end", "there is nothing to take back")),
+        },
+        Change::Plan { plan: other, from } => {
+            let other = catalog.plans.get(other).ok_or_else(|| {
+                value(format!("plan {other} does not exist"), "`autopay plans list` shows those that do")
+            })?;
+            changeable(plan, other, subscription, *from)?;
+        }
+        Change::Adjust { kind, amount } => adjustable(plan, subscription, *kind, *amount)?,
+    }
+    let mut amendment = Amendment {
+        subscription: subscription.id.clone(),
+        revision: subscription.amendments.revision,
+        from_cycle: subscription.next_cycle,
+        status: subscription.status,
+        plan: subscription.plan.clone(),
+        change,
+        next_due_at: subscription.next_due_at,
+        reason,
+        by: by.to_owned(),
+        at: now,
+    };
+    let mut after = subscription.clone();
+    amendment.apply(&mut after, 0);
+    amendment.next_due_at = looked_at(catalog, subscription, &after)?;
+    after.next_due_at = amendment.next_due_at;
+    in_order_everywhere(plan_of(catalog, &after)?, &after)?;
+    Ok((amendment, after))
+}
+
+fn words(reason: &str) -> Result<String, Refused> {
+    let reason = reason.trim();
+    if reason.chars().count() > REASON_MAX {
+        return Err(value(format!("the reason is longer than {REASON_MAX} characters"), "shorten it"));
+    }
+    if reason.chars().any(char::is_control) {
+        return Err(value("the reason holds a line break or control character", "write it on one line"));
+    }
+    if looks_like_a_card_number(reason) {
+        return Err(value("the reason looks like a card number", "card numbers may not enter autopay"));
+    }
+    Ok(reason.to_owned())
+}
+
+fn plan_of<'a>(catalog: &'a Catalog, subscription: &Subscription) -> Result<&'a Plan, Refused> {
+    catalog.plans.get(&subscription.plan).ok_or_else(|| no_answer(format!("plan {} does not exist", subscription.plan)))
+}
+
+fn open_to_change(subscription: &Subscription) -> Result<(), Refused> {
+    match subscription.status {
+        SubscriptionStatus::Active | SubscriptionStatus::Paused => Ok(()),
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => Err(standing(
+            format!("subscription {} is {}", subscription.id, subscription.status.as_str()),
+            "nothing of it is charged any more: there is nothing to change",
+        )),
+        SubscriptionStatus::Quarantined => Err(standing(
+            format!("subscription {} is quarantined", subscription.id),
+            "mend what its note says and resume it first",
+        )),
+    }
+}
+
+/// When to look at the changed subscription next.
+fn wake(
+    catalog: &Catalog,
+    after: &Subscription,
+    before: Option<DateTime<Utc>>,
+) -> Result<Option<DateTime<Utc>>, Refused> {
+    let plan = plan_of(catalog, after)?;
+    let next = planned(plan, after, after.next_cycle).map_err(no_answer)?.map(|(charge, _)| charge.due_at);
+    match after.status {
+        // Without a further cycle it is looked at once more, at the moment it stood at, and ends.
+        SubscriptionStatus::Active => Ok(next.or(before)),
+        SubscriptionStatus::Paused => {
+            let ends_at = agenda::resumes_at(plan, after).map_err(no_answer)?;
+            Ok(ends_at.map(|ends_at| next.map_or(ends_at, |next| next.min(ends_at))))
+        }
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended | SubscriptionStatus::Quarantined => Ok(None),
+    }
+}
+
+/// When to look at the changed subscription: as before, unless the change moves that.
+///
+/// The stored instant is what a rhythm gone wrong is told by: a change must not wash that out.
+fn looked_at(catalog: &Catalog, before: &Subscription, after: &Subscription) -> Result<Option<DateTime<Utc>>, Refused> {
+    let expected = wake(catalog, before, before.next_due_at)?;
+    let moved = expected.zip(before.next_due_at).map(|(expected, stored)| expected.signed_duration_since(stored).abs());
+    if before.status == SubscriptionStatus::Active && moved.is_some_and(|moved| moved > agenda::MOVED_MAX) {
+        return Err(Refused {
+            whose: Whose::Plan,
+            message: format!("the plan's rhythm changed under cycle {}", before.next_cycle),
+            mend: "apply the plan as it was when the subscription began".to_owned(),
+        });
+    }
+    let next = wake(catalog, after, before.next_due_at)?;
+    Ok(if next == expected { before.next_due_at } else { next })
+}
+
+/// The number of the cycle that falls on a civil date.
+///
+/// # Errors
+/// [`Refused`] when none does, with the next one that follows.
+pub fn cycle_on(plan: &Plan, subscription: &Subscription, date: NaiveDate) -> Result<u32, Refused> {
+    let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
+    let next =
+        schedule.cadence.index_on_or_after(date).map_err(|error| value(error.to_string(), "name another date"))?;
+    let falls_on = schedule.cadence.date(next).map_err(no_answer)?;
+    if falls_on == date {
+        return Ok(next);
+    }
+    Err(value(format!("no cycle falls on {date}"), format!("the next one is cycle {next}, on {falls_on}")))
+}
+
+fn still_to_come(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result<(), Refused> {
+    if cycle < subscription.next_cycle {
+        return Err(standing(
+            format!("cycle {cycle} has been recorded already"),
+            format!("the next cycle is {}; `autopay charges list` shows what was recorded", subscription.next_cycle),
+        ));
+    }
+    match planned(plan, subscription, cycle).map_err(|why| value(why, "name an earlier cycle"))? {
+        Some(_) => Ok(()),
+        None => Err(value(
+            format!("cycle {cycle} never comes: the subscription has ended by then"),
+            format!("the next cycle is {}", subscription.next_cycle),
+        )),
+    }
+}
+
+/// The instant at which a cycle is charged, rulings included, whatever the end of the subscription.
+fn instant_of(schedule: &Schedule, subscription: &Subscription, cycle: u32) -> Result<DateTime<Utc>, Refused> {
+    let moved = match subscription.amendments.overrides.get(&cycle).map(|one| one.ruling) {
+        Some(Ruling::Move { to }) => Some(to),
+        Some(Ruling::Skip) | None => None,
+    };
+    let at = match moved {
+        Some(to) => schedule.zone.instant(to, schedule.charge_at),
+        None => schedule.occurrence(cycle).map(|one| one.charge_at),
+    };
+    at.map_err(no_answer)
+}
+
+/// Would this instant leave a cycle between its neighbours?
+fn in_order(
+    schedule: &Schedule,
+    subscription: &Subscription,
+    cycle: u32,
+    (to, at): (NaiveDate, DateTime<Utc>),
+) -> Result<(), Refused> {
+    let mend = "choose a day between the charges before and after it";
+    let day = |at: DateTime<Utc>| schedule.zone.civil(at).map(|civil| civil.date.to_string()).unwrap_or_default();
+    if let Some(before) = cycle.checked_sub(1) {
+        let charged = instant_of(schedule, subscription, before)?;
+        if charged >= at {
+            let message = format!("on {to} cycle {cycle} would not come after cycle {before}, on {}", day(charged));
+            return Err(value(message, mend));
+        }
+    }
+    if let Some(following) = cycle.checked_add(1) {
+        let charged = instant_of(schedule, subscription, following)?;
+        if charged <= at {
+            let message = format!("on {to} cycle {cycle} would not come before cycle {following}, on {}", day(charged));
+            return Err(value(message, mend));
+        }
+    }
+    Ok(())
+}
+
+/// Every moved cycle to come still lies between its neighbours.
+fn in_order_everywhere(plan: &Plan, subscription: &Subscription) -> Result<(), Refused> {
+    let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
+    for (cycle, one) in subscription.amendments.overrides.range(subscription.next_cycle..) {
+        if let Ruling::Move { to } = one.ruling {
+            let at = schedule.zone.instant(to, schedule.charge_at).map_err(no_answer)?;
+            in_order(&schedule, subscription, *cycle, (to, at))?;
+        }
+    }
+    Ok(())
+}
+
+fn movable(
+    plan: &Plan,
+    subscription: &Subscription,
+    cycle: u32,
+    to: NaiveDate,
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
+    let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
+    let at = schedule.zone.instant(to, schedule.charge_at);
+    let at = at.map_err(|error| value(error.to_string(), "choose another day"))?;
+    if at <= now {
+        return Err(value(format!("{to} at {} has passed", schedule.charge_at), "choose a day to come"));
+    }
+    if let (BusinessDays::Next | BusinessDays::ModifiedNext | BusinessDays::Previous, Some(calendar)) =
+        (schedule.business_days, schedule.calendar)
+    {
+        let open = calendar.roll(to, schedule.business_days);
+        let open = open.map_err(|error| value(error.to_string(), "choose another day"))?;
+        if open != to {
+            return Err(value(
+                format!("{to} is no business day of {}", calendar.as_str()),
+                format!("write {open}, or another business day"),
+            ));
+        }
+    }
+    in_order(&schedule, subscription, cycle, (to, at))
+}
+
+fn clearable(subscription: &Subscription, cycle: u32) -> Result<(), Refused> {
+    if cycle < subscription.next_cycle {
+        return Err(standing(format!("cycle {cycle} has been recorded already"), "what happened is not undone"));
+    }
+    if subscription.amendments.overrides.contains_key(&cycle) {
+        return Ok(());
+    }
+    Err(value(
+        format!("cycle {cycle} is neither left out nor moved"),
+        "`autopay subscriptions show` lists the cycles that are",
+    ))
+}
+
+fn pausable(
+    plan: &Plan,
+    until: Option<NaiveDate>,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
+    let Some(until) = until else { return Ok(()) };
+    let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
+    let today = zone.civil(now).map_err(no_answer)?.date;
+    if until <= today {
+        return Err(value(format!("{until} has come already"), "name a day to come"));
+    }
+    zone.instant(until, chrono::NaiveTime::MIN)
+        .map(drop)
+        .map_err(|error| value(error.to_string(), "name an earlier day"))
+}
+
+/// The day before the next cycle: the last one of the service period that runs now.
+fn last_day(plan: &Plan, subscription: &Subscription) -> Result<NaiveDate, Refused> {
+    if subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_none() {
+        return Err(standing("it is paused, and nothing of it falls due", "cancel it with --now, or resume it first"));
+    }
+    let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
+    let next = schedule.cadence.date(subscription.next_cycle).map_err(no_answer)?;
+    if subscription.last_on().is_some_and(|last| last < next) {
+        return Err(standing("it ends with this period already", "there is nothing to change"));
+    }
+    next.pred_opt().ok_or_else(|| no_answer("its period has no last day"))
+}
+
+fn changeable(plan: &Plan, other: &Plan, subscription: &Subscription, from: Option<NaiveDate>) -> Result<(), Refused> {
+    if plan.id == other.id {
+        return Err(value(format!("it is under plan {} already", plan.id), "name another plan"));
+    }
+    if other.status == PlanStatus::Retired {
+        return Err(value(format!("plan {} is retired: it charges nobody", other.id), "name a plan in use"));
+    }
+    if let Some(field) = plan.rhythm_differs(other) {
+        return Err(value(
+            format!(
+                "plan {} has another rhythm ({field}): its cycles would bear the numbers of cycles that were charged",
+                other.id
+            ),
+            "end this subscription with `autopay subscriptions cancel --at-period-end` and import another one under that plan, \
+             with an id of its own, from the day after",
+        ));
+    }
+    if plan.currency != other.currency {
+        return Err(value(
+            format!("plan {} is in {}, plan {} in {}", other.id, other.currency, plan.id, plan.currency),
+            "change to a plan in the same currency",
+        ));
+    }
+    let next = subscription.next_cycle;
+    let mut changed = subscription.clone();
+    changed.plan = other.id.clone();
+    let walk = cycles(other, &changed, next).map_err(no_answer)?.next().transpose();
+    let Some(first) = walk.map_err(|why| value(why, "name another plan"))? else {
+        return Err(standing("no cycle is left to be charged", "there is nothing to change"));
+    };
+    first.price.map_err(|why| value(why, "give the plan a price for this subscription first"))?;
+    match from {
+        Some(date) if date != first.occurrence.date => Err(value(
+            format!(
+                "the change takes effect with a cycle, and the next one, number {next}, is that of {}",
+                first.occurrence.date
+            ),
+            format!(
+                "write --at {} or --at next_cycle; for a later cycle, say it once the one before has been charged",
+                first.occurrence.date
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn adjustable(plan: &Plan, subscription: &Subscription, kind: AdjustmentKind, amount: Money) -> Result<(), Refused> {
+    if !amount.is_positive() {
+        return Err(value(format!("{amount} is nothing"), "write an amount above zero"));
+    }
+    if amount.currency() != plan.currency {
+        return Err(value(format!("the plan is in {}", plan.currency), "write the amount in its currency"));
+    }
+    chargeable(amount).map_err(|why| value(why, "write a smaller amount"))?;
+    let amendments = &subscription.amendments;
+    if amendments.open.len() >= OPEN_MAX {
+        return Err(standing(
+            format!("{OPEN_MAX} credits and charges wait already"),
+            "wait until the next cycle has taken them",
+        ));
+    }
+    let next = cycles(plan, subscription, subscription.next_cycle).map_err(no_answer)?.next().transpose();
+    let Some(next) = next.map_err(no_answer)? else {
+        return Err(standing("no cycle is left to take it", "refund a charge, or charge by other means"));
+    };
+    if kind == AdjustmentKind::Credit {
+        return Ok(());
+    }
+    let price = plan.price_on(next.occurrence.date, subscription).unwrap_or(Money::new(0, plan.currency));
+    let waiting = amendments.open.iter().filter(|one| one.kind == AdjustmentKind::Charge);
+    let sum = waiting.map(|one| one.left).chain([amount]).try_fold(price, Money::checked_add);
+    sum.map_err(|error| error.to_string())
+        .and_then(chargeable)
+        .map_err(|why| value(format!("price and charges together would be too much: {why}"), "write a smaller amount"))
+}

@@ -1,0 +1,402 @@
+//! The forecast: the agenda folded over imagined time, one subscription at a time.
+//!
+//! A forecast is told a book, a moment and a scenario, and says for each charge to come when it is tried, what is expected of
+//! it and what speaks against it. It has no gateway, by type: answers come from a [`Scenario`]. Dates and amounts are those of
+//! [`crate::agenda::cycles`]; where anything but "falls due and pays" happens, [`crate::agenda::draw`],
+//! [`crate::charge::Charge::step`] and [`crate::agenda::observe`] are asked, the very functions that the engine asks.
+//!
+//! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
+
+mod fold;
+mod odds;
+mod risk;
+mod script;
+mod settle;
+mod tail;
+mod totals;
+
+use std::rc::Rc;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use crate::agenda::{Cycle, Hold, cycles};
+use crate::cadence::{DayTable, Occurrence, Schedule};
+use crate::charge::{Charge, Limits};
+use crate::id::{Environment, IdError};
+use crate::money::Money;
+use crate::plan::{Catalog, Mode, Plan, PlanStatus};
+use crate::subscription::{MethodKind, Subscription, SubscriptionStatus};
+use crate::wallet::Wallet;
+
+pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
+pub use risk::{Risk, Risks};
+pub use script::{Outcome, Script, Which};
+pub use settle::{BANK_SETTLES_AFTER, CARD_SETTLES_AFTER, settles_on};
+pub use totals::{By, Grouping, Period, Row, Sums, Totals, View};
+
+/// Longest horizon of a forecast, in months.
+pub const MOST_MONTHS: u32 = 120;
+
+/// What the gateway is taken to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scenario {
+    /// Every try pays.
+    AllPay,
+    /// Tries pay by the odds.
+    Odds(Odds),
+    /// Tries are declined as a script says; the others pay.
+    Script(Script),
+}
+
+/// What a forecast is drawn from, beside the subscriptions.
+#[derive(Debug, Clone, Copy)]
+pub struct Assumptions<'a> {
+    /// Plans and policies in force.
+    pub catalog: &'a Catalog,
+    /// Holds in force; they are taken to stay.
+    pub holds: &'a [Hold],
+    /// What is known about payment methods.
+    pub wallet: &'a Wallet,
+    /// How patiently the engine asks.
+    pub limits: &'a Limits,
+    /// The moment the book is as it is; nothing is tried before it.
+    pub as_of: DateTime<Utc>,
+    /// The last due date looked at.
+    pub until: NaiveDate,
+    /// What the gateway is taken to answer.
+    pub scenario: &'a Scenario,
+}
+
+/// Why a charge is tried on its first forecast day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Its cycle falls due.
+    Scheduled,
+    /// Its cycle fell due before and was not charged.
+    CatchUp,
+    /// It was declined before, or is under way.
+    Retry,
+}
+
+impl Kind {
+    /// The word in files.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::CatchUp => "catch_up",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// A part of a charge's probability: so likely is it collected by the try of that day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The civil day of the try where the payer lives; of a first try the due date.
+    pub on: NaiveDate,
+    /// How likely, parts per million.
+    pub ppm: u32,
+}
+
+/// One charge of a forecast.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Whose.
+    pub subscription: &'a Subscription,
+    /// The version of its plan.
+    pub plan_version: u32,
+    /// For which cycle.
+    pub cycle: u32,
+    /// The civil date of the cycle.
+    pub due_on: NaiveDate,
+    /// The civil date it counts under: its due date, or the day of the next try of a charge that is under way already.
+    pub on: NaiveDate,
+    /// The day of the first forecast try: a due date that is no business day is moved.
+    pub submit_on: NaiveDate,
+    /// The instant of that try, UTC.
+    pub charge_at: DateTime<Utc>,
+    /// How much.
+    pub amount: Money,
+    /// Why it is tried.
+    pub kind: Kind,
+    /// Its state on the moment of the forecast, in the word people see.
+    pub word: &'static str,
+    /// Attempts made before, and in a script those that are declined.
+    pub declined: u16,
+    /// What speaks against it.
+    pub risks: Risks,
+    /// When it is expected to be collected, and how likely, in the order of days; nothing where it will not be tried.
+    pub pieces: &'a [Piece],
+}
+
+impl Entry<'_> {
+    /// How likely it is collected at all, parts per million.
+    #[must_use]
+    pub fn chance(&self) -> u32 {
+        self.pieces.iter().fold(0_u32, |sum, piece| sum.saturating_add(piece.ppm)).min(WHOLE)
+    }
+
+    /// What is expected of it, rounded half to even.
+    #[must_use]
+    pub fn expected(&self) -> Money {
+        let micro = i128::from(self.amount.minor()).saturating_mul(i128::from(self.chance()));
+        Money::new(i64::try_from(totals::rounded(micro)).unwrap_or(i64::MAX), self.amount.currency())
+    }
+
+    /// The way its money takes, if it has a method.
+    #[must_use]
+    pub fn rail(&self) -> Option<Rail> {
+        self.subscription.method.as_ref().map(|method| Rail::from(method.kind))
+    }
+
+    /// Was its day moved because banks are closed?
+    #[must_use]
+    pub fn is_rolled(&self) -> bool {
+        self.submit_on != self.due_on && self.kind == Kind::Scheduled
+    }
+}
+
+/// Walks subscriptions.
+#[derive(Debug)]
+pub struct Forecaster<'a> {
+    given: Assumptions<'a>,
+    environment: Environment,
+    tails: tail::Tails,
+    /// Tables of days, the one that was used last first.
+    days: Vec<Rc<DayTable>>,
+}
+
+/// Most tables of days: some eight megabytes. Books with more zones and hours than these are walked more slowly.
+const MOST_DAY_TABLES: usize = 64;
+
+impl<'a> Forecaster<'a> {
+    /// A forecaster over a book.
+    ///
+    /// # Errors
+    /// Never in practice: the name of the imagined environment is a constant.
+    pub fn new(given: Assumptions<'a>) -> Result<Self, IdError> {
+        Ok(Self {
+            given,
+            environment: Environment::parse("forecast")?,
+            tails: tail::Tails::of(given.catalog),
+            days: Vec::new(),
+        })
+    }
+
+    /// Every charge of one subscription up to the end of the window, and of its charges under way.
+    ///
+    /// `past` is what is known of its method. Returns why the subscription cannot be forecast to the end, as a sentence, if it
+    /// cannot: the engine would set it aside there.
+    pub fn walk(
+        &mut self,
+        subscription: &Subscription,
+        open: &[Charge],
+        past: Past,
+        sink: &mut impl FnMut(&Entry<'_>),
+    ) -> Option<String> {
+        match self.plain(subscription, open) {
+            Some(plan) => self.walk_plain(plan, subscription, past, sink),
+            None => fold::walk(self, subscription, open, past, sink),
+        }
+    }
+
+    /// The table of a schedule's days.
+    fn days_of(&mut self, schedule: &Schedule) -> Option<Rc<DayTable>> {
+        let place = self.days.iter().position(|days| days.fits(schedule));
+        let days = match place {
+            Some(0) => return self.days.first().cloned(),
+            Some(place) => self.days.remove(place),
+            None if self.days.len() < MOST_DAY_TABLES => Rc::new(DayTable::of(schedule)),
+            None => return None,
+        };
+        self.days.insert(0, days.clone());
+        Some(days)
+    }
+
+    /// The plan of a subscription to which nothing can happen but that its cycles fall due.
+    fn plain(&self, subscription: &Subscription, open: &[Charge]) -> Option<&'a Plan> {
+        let given = self.given;
+        let plan = given.catalog.plans.get(&subscription.plan)?;
+        let method = subscription.method.as_ref()?;
+        let scripted = match given.scenario {
+            Scenario::Script(script) => script.concerns(&subscription.id),
+            Scenario::AllPay | Scenario::Odds(_) => false,
+        };
+        let chargeable = match method.kind {
+            MethodKind::Card => true,
+            MethodKind::BankAccount => plan.mode == Mode::Sale && method.consent.is_some(),
+        };
+        let plain = open.is_empty()
+            && chargeable
+            && !scripted
+            && plan.split.is_none()
+            && plan.status == PlanStatus::Active
+            && subscription.status == SubscriptionStatus::Active
+            && subscription.next_due_at.is_some_and(|due| self.is_quick(due))
+            && !given.wallet.contains_key(&method.id)
+            && !given.holds.iter().any(|hold| hold.covers(subscription));
+        plain.then_some(plan)
+    }
+
+    /// Is a cycle that falls due then charged on its own instant, or at once where that was earlier on the same day? The fold
+    /// knows the rest: what the engine asks a person about, and what odds make of a late first try.
+    fn is_quick(&self, due: DateTime<Utc>) -> bool {
+        let late = self.given.as_of.signed_duration_since(due);
+        match self.given.scenario {
+            Scenario::AllPay => late < TimeDelta::hours(23),
+            Scenario::Odds(_) | Scenario::Script(_) => late <= TimeDelta::zero(),
+        }
+    }
+
+    /// The civil day of the moment of the forecast.
+    fn today(&self, schedule: &Schedule) -> NaiveDate {
+        let civil = schedule.zone.civil(self.given.as_of);
+        civil.map_or_else(|_| self.given.as_of.date_naive(), |civil| civil.date)
+    }
+
+    fn walk_plain(
+        &mut self,
+        plan: &Plan,
+        subscription: &Subscription,
+        past: Past,
+        sink: &mut impl FnMut(&Entry<'_>),
+    ) -> Option<String> {
+        let mut walk = match cycles(plan, subscription, subscription.next_cycle) {
+            Ok(walk) => match self.days_of(walk.schedule()) {
+                Some(days) => walk.by(days),
+                None => walk,
+            },
+            Err(why) => return Some(why),
+        };
+        let mut alive = WHOLE;
+        let mut pieces = Vec::new();
+        let mut coming = walk.next();
+        loop {
+            let cycle = match coming.take()? {
+                Ok(cycle) => cycle,
+                Err(why) => return Some(why),
+            };
+            if cycle.occurrence.date > self.given.until {
+                return None;
+            }
+            let waits = cycle.out_of_bounds;
+            if let (Err(why), false) = (&cycle.price, waits) {
+                return Some(why.clone());
+            }
+            coming = walk.next();
+            let (occurrence, amount) = (cycle.occurrence, cycle.amount);
+            let mut risks = standing_risks(plan, &occurrence, coming.is_none());
+            // Of the first day only.
+            let late = occurrence.charge_at < self.given.as_of;
+            let (kind, today) = match late {
+                true => (Kind::CatchUp, Some(self.today(walk.schedule()))),
+                false => (Kind::Scheduled, None),
+            };
+            let word = match (amount.is_zero(), waits, late) {
+                (true, _, _) => "skipped",
+                (false, true, _) => "held",
+                (false, false, true) => "due",
+                (false, false, false) => "planned",
+            };
+            let on = today.map_or(occurrence.date, |today| today.max(occurrence.date));
+            let whole = [Piece { on, ppm: WHOLE }];
+            let pieces: &[Piece] = match self.given.scenario {
+                // Nothing is asked for, so nothing can fail.
+                _ if amount.is_zero() => &[],
+                // A person decides about an amount outside the plan's bounds.
+                _ if waits => {
+                    risks = risks.with(Risk::Stuck);
+                    &[]
+                }
+                Scenario::AllPay | Scenario::Script(_) => &whole,
+                Scenario::Odds(odds) => {
+                    let next = coming.as_ref().and_then(|next| next.as_ref().ok()).map(|next| next.occurrence.date);
+                    self.tails.pieces(&self.given, odds, (plan, subscription, past), &cycle, next, &mut pieces);
+                    let pauses = self.tails.rules(&plan.id).pauses;
+                    risks = weigh(odds, pauses, risks, &mut alive, &mut pieces);
+                    &pieces
+                }
+            };
+            sink(&Entry {
+                subscription,
+                plan_version: plan.version,
+                cycle: occurrence.index,
+                due_on: occurrence.date,
+                on,
+                submit_on: today.unwrap_or(occurrence.submit_on),
+                charge_at: occurrence.charge_at.max(self.given.as_of),
+                amount,
+                kind,
+                word,
+                declined: 0,
+                risks,
+                pieces,
+            });
+        }
+    }
+}
+
+/// What speaks against a cycle by its place in the subscription alone.
+fn standing_risks(plan: &Plan, occurrence: &Occurrence, is_last: bool) -> Risks {
+    let mut risks = Risks::NONE;
+    if occurrence.index == 0 && plan.free_first_days > 0 {
+        risks = risks.with(Risk::FreePeriodEnds);
+    }
+    if is_last { risks.with(Risk::Ends) } else { risks }
+}
+
+/// What the worst case makes of a charge's pieces: with a reason to fail it fails, and a failure pauses what comes after it.
+fn weigh(odds: &Odds, pauses: bool, risks: Risks, alive: &mut u32, pieces: &mut Vec<Piece>) -> Risks {
+    match odds.mood() {
+        Mood::Likely => risks,
+        Mood::Worst => {
+            let before = *alive;
+            if !risks.is_empty() {
+                pieces.clear();
+            }
+            let chance = pieces.iter().fold(0_u32, |sum, piece| sum.saturating_add(piece.ppm));
+            for piece in pieces.iter_mut() {
+                piece.ppm = part(piece.ppm, before);
+            }
+            if pauses {
+                *alive = part(before, chance);
+            }
+            if before < WHOLE { risks.with(Risk::MayBePaused) } else { risks }
+        }
+    }
+}
+
+/// So many parts per million of a number, rounded down.
+fn part(of: u32, ppm: u32) -> u32 {
+    let share = u64::from(of).saturating_mul(u64::from(ppm)).checked_div(u64::from(WHOLE));
+    share.and_then(|share| u32::try_from(share).ok()).unwrap_or(of)
+}
+
+/// The entry of a planned cycle that is not tried.
+fn untried<'e>(
+    subscription: &'e Subscription,
+    plan: &Plan,
+    cycle: &Cycle,
+    on: NaiveDate,
+    (kind, risk): (Kind, Risk),
+) -> Entry<'e> {
+    Entry {
+        subscription,
+        plan_version: plan.version,
+        cycle: cycle.occurrence.index,
+        due_on: cycle.occurrence.date,
+        on,
+        submit_on: cycle.occurrence.submit_on,
+        charge_at: cycle.occurrence.charge_at,
+        amount: cycle.amount,
+        kind,
+        word: "held",
+        declined: 0,
+        risks: Risks::NONE.with(risk),
+        pieces: &[],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,534 @@
+//! The agenda folded over imagined time: subscriptions to which something happens.
+//!
+//! [`draw`] decides at each moment at which the engine would look, the scenario answers, [`observe`] says what that means. The
+//! days of retries, the ends of policies and the pauses that follow them are the engine's own, because its functions are asked.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::odds::{Alike, Past, Rail, WHOLE};
+use super::script::Outcome;
+use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, tail, untried, weigh};
+use crate::agenda::{Action, Book, Item, Open, cycles, draw, observe};
+use crate::calendar::Zone;
+use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
+use crate::id::{Environment, PaymentMethodId};
+use crate::plan::{Plan, PlanStatus};
+use crate::subscription::{MethodKind, Subscription, SubscriptionStatus};
+use crate::verdict::{Decline, DeclineClass, Seen};
+use crate::wallet::Standing;
+
+/// Moments looked at for one subscription: ten years of days, each with every try of a policy.
+const MOST_MOMENTS: u32 = 50_000;
+
+/// A charge under way.
+struct Tracked {
+    charge: Charge,
+    kind: Kind,
+    word: &'static str,
+    on: NaiveDate,
+    submit_on: NaiveDate,
+    first_at: DateTime<Utc>,
+    risks: Risks,
+    /// A method is waited for until then, whatever the charge's own date.
+    waits_until: Option<DateTime<Utc>>,
+    /// What a bank will say, and when.
+    bank_says: Option<(DateTime<Utc>, DeclineClass)>,
+    /// What the odds make of it, once it was sent.
+    pieces: Vec<Piece>,
+}
+
+/// How a charge under way stands after a moment.
+enum Stands {
+    /// Somebody looks at it again.
+    On(Box<Tracked>),
+    /// Nothing more becomes of it.
+    Over(Box<Tracked>),
+}
+
+struct Fold<'f, 'a, S> {
+    given: Assumptions<'a>,
+    environment: &'f Environment,
+    original: &'f Subscription,
+    plan: Option<&'a Plan>,
+    zone: Option<Zone>,
+    pauses: bool,
+    past: Past,
+    alive: u32,
+    sink: &'f mut S,
+}
+
+pub(super) fn walk<S: FnMut(&Entry<'_>)>(
+    forecaster: &Forecaster<'_>,
+    subscription: &Subscription,
+    open: &[Charge],
+    past: Past,
+    sink: &mut S,
+) -> Option<String> {
+    let given = forecaster.given;
+    let plan = given.catalog.plans.get(&subscription.plan);
+    let mut fold = Fold {
+        given,
+        environment: &forecaster.environment,
+        original: subscription,
+        plan,
+        zone: subscription.zone.clone().or_else(|| plan.map(|plan| plan.zone.clone())),
+        pauses: forecaster.tails.rules(&subscription.plan).pauses,
+        past,
+        alive: WHOLE,
+        sink,
+    };
+    fold.run(open)
+}
+
+impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
+    fn run(&mut self, open: &[Charge]) -> Option<String> {
+        let mut subscription = self.original.clone();
+        let mut trouble = None;
+        let mut tracked: Vec<Tracked> = Vec::new();
+        for charge in open {
+            match self.carried(charge) {
+                Some(Stands::On(one)) => tracked.push(*one),
+                Some(Stands::Over(one)) => self.emit(&one),
+                None => {}
+            }
+        }
+        if subscription.status != SubscriptionStatus::Active && !goes_on_by_itself(&subscription) {
+            let risk = match subscription.status {
+                SubscriptionStatus::Paused => Some(Risk::Paused),
+                SubscriptionStatus::Quarantined => Some(Risk::Stuck),
+                SubscriptionStatus::Active | SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => None,
+            };
+            trouble = risk.and_then(|risk| self.rest(&subscription, risk));
+            subscription.next_due_at = None;
+        }
+        for _ in 0..MOST_MOMENTS {
+            let due = self.next_due(&subscription);
+            let open = tracked.iter().filter_map(|one| self.look_at(one)).min();
+            let Some(now) = due.into_iter().chain(open).min() else { break };
+            // The engine records what falls due before it looks at what is open.
+            if due == Some(now) {
+                let said = self.fall_due(&mut subscription, now, &mut tracked);
+                trouble = trouble.or(said);
+            }
+            let mut left = Vec::with_capacity(tracked.len());
+            for one in tracked {
+                if self.look_at(&one).is_none_or(|at| at > now) {
+                    left.push(one);
+                    continue;
+                }
+                match self.go_on(&mut subscription, one, now) {
+                    Stands::On(one) => left.push(*one),
+                    Stands::Over(one) => self.emit(&one),
+                }
+            }
+            tracked = left;
+            let rests = subscription.status == SubscriptionStatus::Paused && !goes_on_by_itself(&subscription);
+            if rests && subscription.next_due_at.take().is_some() {
+                let said = self.rest(&subscription, Risk::Paused);
+                trouble = trouble.or(said);
+            }
+        }
+        tracked.iter().for_each(|one| self.emit(one));
+        trouble
+    }
+
+    /// When the next cycle is looked at, if it lies in the window.
+    fn next_due(&self, subscription: &Subscription) -> Option<DateTime<Utc>> {
+        let due = subscription.next_due_at?.max(self.given.as_of);
+        let plan = self.plan?;
+        match cycles(plan, subscription, subscription.next_cycle).ok()?.next() {
+            Some(Ok(cycle)) => (cycle.occurrence.date <= self.given.until).then_some(due),
+            // The engine finds out what is wrong with it at that moment.
+            Some(Err(_)) => Some(due),
+            None => None,
+        }
+    }
+
+    fn look_at(&self, one: &Tracked) -> Option<DateTime<Utc>> {
+        one.waits_until.or_else(|| one.charge.state.next_at()).map(|at| at.max(self.given.as_of))
+    }
+
+    fn day_of(&self, at: DateTime<Utc>) -> NaiveDate {
+        let civil = self.zone.as_ref().and_then(|zone| zone.civil(at).ok());
+        civil.map_or_else(|| at.date_naive(), |civil| civil.date)
+    }
+
+    fn book<'b>(&'b self, due: &'b [Subscription], open: &'b [Open]) -> Book<'b> {
+        Book {
+            catalog: self.given.catalog,
+            environment: self.environment,
+            holds: self.given.holds,
+            due,
+            open,
+            limits: self.given.limits,
+            wallet: self.given.wallet,
+        }
+    }
+
+    /// A charge that is under way on the moment of the forecast.
+    fn carried(&self, charge: &Charge) -> Option<Stands> {
+        let at = charge.state.next_at().unwrap_or(self.given.as_of).max(self.given.as_of);
+        let on = self.day_of(at);
+        let one = |risks| {
+            Box::new(Tracked {
+                charge: charge.clone(),
+                kind: if charge.tries.attempt == 0 { Kind::CatchUp } else { Kind::Retry },
+                word: charge.state.word(),
+                on,
+                submit_on: on,
+                first_at: at,
+                risks,
+                waits_until: None,
+                bank_says: None,
+                pieces: Vec::new(),
+            })
+        };
+        let cancelled = self.original.status == SubscriptionStatus::Cancelled;
+        match &charge.state {
+            // It ends with its subscription: nothing is owed.
+            State::Failing { .. } | State::Due { doubt: false, .. } if cancelled => None,
+            State::Failing { .. } => Some(Stands::On(one(Risks::NONE.with(Risk::InDunning)))),
+            State::Due { .. } | State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
+                Some(Stands::On(one(Risks::NONE)))
+            }
+            State::Parked { why: ParkWhy::NoMethod, .. } => Some(Stands::Over(one(Risks::NONE.with(Risk::NoMethod)))),
+            State::Parked { why: ParkWhy::WrongMethod, .. } => {
+                Some(Stands::Over(one(Risks::NONE.with(Risk::WrongMethod))))
+            }
+            State::Parked { .. } => Some(Stands::Over(one(Risks::NONE.with(Risk::Stuck)))),
+            // Set aside: a person takes it or lets it go, and is taken to take it.
+            State::Authorized { .. } | State::Capturing { .. } => {
+                let mut one = one(Risks::NONE);
+                one.pieces.push(Piece { on, ppm: WHOLE });
+                Some(Stands::Over(one))
+            }
+            State::Planned
+            | State::Releasing { .. }
+            | State::Paid { .. }
+            | State::Returned { .. }
+            | State::Failed { .. }
+            | State::Skipped { .. } => None,
+        }
+    }
+
+    /// Draws what falls due, and answers it.
+    fn fall_due(
+        &mut self,
+        subscription: &mut Subscription,
+        now: DateTime<Utc>,
+        tracked: &mut Vec<Tracked>,
+    ) -> Option<String> {
+        let agenda = draw(&self.book(std::slice::from_ref(subscription), &[]), now);
+        let before = subscription.next_cycle;
+        for advance in &agenda.advances {
+            subscription.next_cycle = advance.next_cycle;
+            subscription.next_due_at = advance.next_due_at;
+            subscription.status = advance.status;
+        }
+        let mut trouble = None;
+        for item in agenda.items {
+            let Item { charge, action, cycle, applied, .. } = item;
+            subscription.amendments.took(&applied);
+            match action {
+                Action::Wait { .. } => match self.stands(subscription, now) {
+                    (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
+                    (risk, _) => {
+                        trouble = self.rest(subscription, risk);
+                        subscription.next_due_at = None;
+                    }
+                },
+                Action::Quarantine { why } => {
+                    subscription.next_due_at = None;
+                    let from = Subscription { next_cycle: before, ..subscription.clone() };
+                    self.rest(&from, Risk::Stuck);
+                    trouble = Some(why);
+                }
+                // Missed before the forecast begins, and not charged by the plan's own rule: nothing is to come of it.
+                Action::Skip(ref left_out) if left_out.why == SkipWhy::Missed => {}
+                Action::Send { .. }
+                | Action::Ask { .. }
+                | Action::SkipZero
+                | Action::Skip(_)
+                | Action::ParkOutOfBounds { .. }
+                | Action::ParkNoMethod { .. }
+                | Action::ParkWrongMethod
+                | Action::Settle { .. }
+                | Action::Cancel => {
+                    let Some(one) = self.planned(charge, cycle, now) else { continue };
+                    match self.act(subscription, one, &action, now) {
+                        Stands::On(one) => tracked.push(*one),
+                        Stands::Over(one) => self.emit(&one),
+                    }
+                }
+            }
+        }
+        trouble
+    }
+
+    /// A cycle that the agenda acts upon, in the window.
+    fn planned(&self, charge: Option<Charge>, cycle: u32, now: DateTime<Utc>) -> Option<Tracked> {
+        let charge = charge.filter(|charge| charge.due_on <= self.given.until)?;
+        let plan = self.plan?;
+        let mut risks = Risks::NONE;
+        if cycle == 0 && plan.free_first_days > 0 {
+            risks = risks.with(Risk::FreePeriodEnds);
+        }
+        let next = cycle.checked_add(1).and_then(|next| cycles(plan, self.original, next).ok()?.next());
+        if next.is_none() {
+            risks = risks.with(Risk::Ends);
+        }
+        let late = now > charge.due_at;
+        let day = self.day_of(charge.due_at.max(now));
+        Some(Tracked {
+            kind: if late { Kind::CatchUp } else { Kind::Scheduled },
+            word: if late { "due" } else { "planned" },
+            on: if late { day.max(charge.due_on) } else { charge.due_on },
+            submit_on: day,
+            first_at: now,
+            risks,
+            waits_until: None,
+            bank_says: None,
+            pieces: Vec::new(),
+            charge,
+        })
+    }
+
+    /// A charge under way whose moment has come.
+    fn go_on(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
+        one.waits_until = None;
+        if let (State::Settling { .. }, Some((at, class))) = (&one.charge.state, one.bank_says) {
+            let seen = if now >= at {
+                one.bank_says = None;
+                declined(class)
+            } else {
+                Seen::Accepted { settles_in_days: true }
+            };
+            return self.learn(subscription, one, &seen, now);
+        }
+        let open = [Open {
+            charge: one.charge.clone(),
+            subscription: subscription.clone(),
+            instrument: subscription.method.as_ref().map(|method| method.id),
+        }];
+        let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
+        match action {
+            Some(Action::Wait { .. }) | None => match self.stands(subscription, now) {
+                (risk, Some(until)) if until > now => {
+                    one.risks = one.risks.with(risk);
+                    one.waits_until = Some(until);
+                    Stands::On(Box::new(one))
+                }
+                (risk, _) => {
+                    one.risks = one.risks.with(risk);
+                    Stands::Over(Box::new(one))
+                }
+            },
+            Some(action) => self.act(subscription, one, &action, now),
+        }
+    }
+
+    /// Carries out a decision and answers it.
+    fn act(
+        &mut self,
+        subscription: &mut Subscription,
+        mut one: Tracked,
+        action: &Action,
+        now: DateTime<Utc>,
+    ) -> Stands {
+        let (event, risk) = match action {
+            Action::Send { attempt, .. } => (Event::Send { attempt: *attempt }, None),
+            Action::SkipZero => (Event::NothingToPay, None),
+            Action::ParkNoMethod { .. } => (Event::NoMethod, Some(self.no_method(subscription, now))),
+            Action::ParkWrongMethod => (Event::WrongMethod, Some(Risk::WrongMethod)),
+            Action::ParkOutOfBounds { .. } => (Event::OutOfBounds, Some(Risk::Stuck)),
+            Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
+            Action::Cancel => (Event::Cancel, None),
+            // In flight on the moment of the forecast: the answer comes now.
+            Action::Ask { .. } => return self.answer(subscription, one, now),
+            Action::Settle { .. } | Action::Wait { .. } | Action::Quarantine { .. } => {
+                return Stands::Over(Box::new(one));
+            }
+        };
+        if let Some(risk) = risk {
+            one.risks = one.risks.with(risk);
+        }
+        let is_sent = matches!(event, Event::Send { .. });
+        match one.charge.clone().step(event, now, self.given.limits) {
+            Ok(charge) => one.charge = charge,
+            Err(_) => {
+                one.risks = one.risks.with(Risk::Stuck);
+                return Stands::Over(Box::new(one));
+            }
+        }
+        if one.charge.amount.is_zero() {
+            one.word = "skipped";
+        } else if !is_sent {
+            one.word = "held";
+        }
+        if is_sent { self.answer(subscription, one, now) } else { Stands::Over(Box::new(one)) }
+    }
+
+    /// What the scenario answers to what was just sent, or is in flight.
+    fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
+        let method = subscription.method.as_ref();
+        let day = if one.first_at == now { one.on } else { self.day_of(now) };
+        match self.given.scenario {
+            Scenario::AllPay => {
+                one.pieces.push(Piece { on: day, ppm: WHOLE });
+                Stands::Over(Box::new(one))
+            }
+            Scenario::Odds(odds) => {
+                let Some(method) = method else { return Stands::Over(Box::new(one)) };
+                let (rail, past) = (Rail::from(method.kind), self.past);
+                let attempt = one.charge.tries.attempt.max(1);
+                let chance = odds.chance(Alike { rail, attempt, past });
+                // A retry that is known already is the first try of this forecast: the worst case lets it fail.
+                one.pieces.push(Piece { on: day, ppm: chance });
+                if odds.mood() == Mood::Likely && matches!(one.charge.state, State::Sending { .. }) {
+                    let missed = (now, WHOLE.saturating_sub(chance));
+                    let later = tail::tail(&self.given, odds, (subscription, past), one.charge.clone(), missed);
+                    one.pieces.extend(later);
+                }
+                one.risks = weigh(odds, self.pauses, one.risks, &mut self.alive, &mut one.pieces);
+                Stands::Over(Box::new(one))
+            }
+            Scenario::Script(script) => {
+                let attempt = one.charge.tries.attempt.max(1);
+                match script.outcome(&subscription.id, one.charge.cycle, attempt) {
+                    Outcome::Pays => {
+                        one.pieces.push(Piece { on: day, ppm: WHOLE });
+                        Stands::Over(Box::new(one))
+                    }
+                    Outcome::Declined(class) if method.is_some_and(|one| one.kind == MethodKind::BankAccount) => {
+                        let at = now.checked_add_signed(tail::BANK_SAYS_AFTER).unwrap_or(now);
+                        one.bank_says = Some((at, class));
+                        self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now)
+                    }
+                    Outcome::Declined(class) => self.learn(subscription, one, &declined(class), now),
+                }
+            }
+        }
+    }
+
+    /// Takes an answer in.
+    fn learn(&mut self, subscription: &mut Subscription, mut one: Tracked, seen: &Seen, now: DateTime<Utc>) -> Stands {
+        let given = self.given;
+        let Ok(learnt) = observe(given.catalog, subscription, one.charge.clone(), seen, now, given.limits) else {
+            one.risks = one.risks.with(Risk::Stuck);
+            return Stands::Over(Box::new(one));
+        };
+        one.charge = learnt.charge;
+        if learnt.pause && subscription.status == SubscriptionStatus::Active {
+            subscription.status = SubscriptionStatus::Paused;
+        }
+        match &one.charge.state {
+            State::Failed { .. } => {
+                one.risks = one.risks.with(Risk::GivenUp);
+                Stands::Over(Box::new(one))
+            }
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Failing { .. } => Stands::On(Box::new(one)),
+            State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
+            | State::Paid { .. }
+            | State::Returned { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => Stands::Over(Box::new(one)),
+        }
+    }
+
+    /// Every further cycle in the window, none of which is tried.
+    fn rest(&mut self, subscription: &Subscription, risk: Risk) -> Option<String> {
+        let Some(plan) = self.plan else {
+            return Some(format!("plan {} does not exist: apply it", subscription.plan));
+        };
+        let walk = match cycles(plan, subscription, subscription.next_cycle) {
+            Ok(walk) => walk,
+            Err(why) => return Some(why),
+        };
+        let today = self.day_of(self.given.as_of);
+        for cycle in walk {
+            let cycle = match cycle {
+                Ok(cycle) => cycle,
+                Err(why) => return Some(why),
+            };
+            if cycle.occurrence.date > self.given.until {
+                break;
+            }
+            if cycle.amount.is_zero() {
+                continue;
+            }
+            let late = cycle.occurrence.charge_at < self.given.as_of;
+            let kind = if late { Kind::CatchUp } else { Kind::Scheduled };
+            let on = if late { cycle.occurrence.date.max(today) } else { cycle.occurrence.date };
+            (self.sink)(&untried(self.original, plan, &cycle, on, (kind, risk)));
+        }
+        None
+    }
+
+    fn emit(&mut self, one: &Tracked) {
+        (self.sink)(&Entry {
+            subscription: self.original,
+            plan_version: one.charge.plan_version,
+            cycle: one.charge.cycle,
+            due_on: one.charge.due_on,
+            on: one.on,
+            submit_on: one.submit_on,
+            charge_at: one.first_at,
+            amount: one.charge.amount,
+            kind: one.kind,
+            word: one.word,
+            declined: one.charge.tries.declined,
+            risks: one.risks,
+            pieces: if one.charge.amount.is_zero() { &[] } else { &one.pieces },
+        });
+    }
+
+    /// Why a subscription is not charged now, and when somebody looks again, if time alone changes it.
+    fn stands(&self, subscription: &Subscription, now: DateTime<Utc>) -> (Risk, Option<DateTime<Utc>>) {
+        if self.given.holds.iter().any(|hold| hold.covers(subscription)) {
+            return (Risk::OnHold, None);
+        }
+        match subscription.status {
+            SubscriptionStatus::Paused => return (Risk::Paused, None),
+            SubscriptionStatus::Quarantined => return (Risk::Stuck, None),
+            SubscriptionStatus::Active | SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
+        }
+        if self.plan.is_some_and(|plan| plan.status == PlanStatus::Retired) {
+            return (Risk::PlanRetired, None);
+        }
+        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
+        found.unwrap_or((if subscription.method.is_none() { Risk::NoMethod } else { Risk::Stuck }, None))
+    }
+
+    fn no_method(&self, subscription: &Subscription, now: DateTime<Utc>) -> Risk {
+        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
+        found.map_or(Risk::NoMethod, |(risk, _)| risk)
+    }
+
+    fn speaks_against(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Option<(Risk, Option<DateTime<Utc>>)> {
+        match self.given.wallet.get(&method)?.standing(self.day_of(now)) {
+            Standing::Unknown | Standing::Usable => None,
+            Standing::Expired { .. } => Some((Risk::CardExpires, None)),
+            Standing::Invalidated => Some((Risk::MethodGone, None)),
+            Standing::Gone { until } | Standing::Replaced { until, .. } => Some((Risk::MethodGone, Some(until))),
+            Standing::Disputed => Some((Risk::Disputed, None)),
+        }
+    }
+}
+
+fn declined(class: DeclineClass) -> Seen {
+    Seen::Declined(Decline { class, code: class.as_str().to_owned() })
+}
+
+/// Is it paused with a day on which it goes on?
+fn goes_on_by_itself(subscription: &Subscription) -> bool {
+    subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
+}

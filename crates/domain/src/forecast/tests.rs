@@ -1,0 +1,163 @@
+//! Forecasts of small books, written out.
+
+use super::*;
+use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
+use crate::verdict::DeclineClass;
+
+fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+fn plan(change: impl FnOnce(&mut PlanSpec)) -> Plan {
+    let mut spec = PlanSpec {
+        id: "wellness".into(),
+        name: "Wellness".into(),
+        kind: "recurring".into(),
+        status: "active".into(),
+        schedule: ScheduleSpec {
+            every: "1 month".into(),
+            time_zone: "America/Chicago".into(),
+            charge_at: "08:00".into(),
+            ..ScheduleSpec::default()
+        },
+        amount: AmountSpec { currency: "USD".into(), value: Some("79.00".into()), ..AmountSpec::default() },
+        ..PlanSpec::default()
+    };
+    change(&mut spec);
+    Plan::from_spec(&spec, 1).unwrap()
+}
+
+/// What a walk says, a line a charge: cycle, day, amount, risks, and the pieces.
+fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenario, until: &str) -> Vec<String> {
+    let mut subscription = crate::subscription::tests::sample();
+    subscription.plan = plan.id.clone();
+    change(&mut subscription);
+    let as_of: DateTime<Utc> = "2027-01-01T06:00:00Z".parse().unwrap();
+    if subscription.status == SubscriptionStatus::Active {
+        let (cycle, due) = crate::agenda::enrol(plan, &subscription, as_of).unwrap();
+        (subscription.next_cycle, subscription.next_due_at) = (cycle, due);
+    }
+    let mut catalog = Catalog::default();
+    catalog.plans.insert(plan.id.clone(), plan.clone());
+    let (wallet, limits) = (Wallet::new(), Limits::default());
+    let given = Assumptions {
+        catalog: &catalog,
+        holds: &[],
+        wallet: &wallet,
+        limits: &limits,
+        as_of,
+        until: day(until),
+        scenario,
+    };
+    let mut lines = Vec::new();
+    let mut totals = Totals::new(day("2027-01-01"), day(until), By::Month, View::Charge, Grouping::default());
+    let trouble = Forecaster::new(given).unwrap().walk(&subscription, &[], Past::Clean, &mut |entry| {
+        let risks: Vec<&str> = entry.risks.iter().map(Risk::word).collect();
+        let pieces: Vec<String> = entry.pieces.iter().map(|piece| format!("{}:{}", piece.on, piece.ppm)).collect();
+        let line =
+            format!("{} {} {} [{}] {}", entry.cycle, entry.on, entry.amount.plain(), risks.join(","), pieces.join(" "));
+        lines.push(line.trim_end().to_owned());
+        totals.add(entry, Past::Clean);
+    });
+    for row in totals.whole() {
+        let sums = row.sums;
+        assert_eq!(Ok(sums.scheduled()), sums.expected().checked_add(sums.at_risk()));
+        let reasons: i64 = sums.reasons().iter().map(|(_, _, money)| money.minor()).sum();
+        assert_eq!(reasons, sums.at_risk().minor());
+    }
+    lines.extend(trouble);
+    lines
+}
+
+#[test]
+fn when_all_pay_every_cycle_is_collected_on_its_day_at_the_price_of_that_day() {
+    let plan = plan(|spec| {
+        spec.amount.value = None;
+        let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into(), ..StepSpec::default() };
+        spec.amount.step = vec![step("2026-01-01", "79.00"), step("2027-03-01", "84.00")];
+    });
+    let lines = walked(&plan, |sub| sub.end_on = Some(day("2027-04-15")), &Scenario::AllPay, "2027-12-31");
+    assert_eq!(
+        lines,
+        [
+            "0 2027-01-31 79.00 [] 2027-01-31:1000000",
+            "1 2027-02-28 79.00 [] 2027-02-28:1000000",
+            "2 2027-03-31 84.00 [ends] 2027-03-31:1000000",
+        ]
+    );
+}
+
+#[test]
+fn a_first_charge_after_a_free_period_is_flagged() {
+    let plan = plan(|spec| spec.schedule.free_first = Some("30 days".into()));
+    let lines = walked(&plan, |_| {}, &Scenario::AllPay, "2027-04-30");
+    assert_eq!(
+        lines,
+        ["0 2027-03-31 79.00 [free_period_ends] 2027-03-31:1000000", "1 2027-04-30 79.00 [] 2027-04-30:1000000"]
+    );
+}
+
+#[test]
+fn without_a_method_and_while_paused_nothing_is_expected() {
+    let plan = plan(|_| {});
+    let lines = walked(&plan, |sub| sub.method = None, &Scenario::AllPay, "2027-02-28");
+    assert_eq!(lines, ["0 2027-01-31 79.00 [no_method]", "1 2027-02-28 79.00 [no_method]"]);
+    let paused = |sub: &mut Subscription| sub.status = SubscriptionStatus::Paused;
+    let lines = walked(&plan, paused, &Scenario::AllPay, "2027-02-28");
+    assert_eq!(lines, ["0 2027-01-31 79.00 [paused]", "1 2027-02-28 79.00 [paused]"]);
+}
+
+fn script(lines: &[(u32, u16, DeclineClass)]) -> Scenario {
+    let mut script = Script::default();
+    for (cycle, attempt, class) in lines {
+        let which = Which { subscription: None, cycle: Some(*cycle), attempt: Some(*attempt) };
+        script.add(which, Outcome::Declined(*class));
+    }
+    Scenario::Script(script)
+}
+
+#[test]
+fn scripted_declines_are_tried_again_on_the_policys_days_and_end_as_it_ends() {
+    let plan = plan(|_| {});
+    let recovered = script(&[(0, 1, DeclineClass::LaterFunds), (0, 2, DeclineClass::LaterFunds)]);
+    let lines = walked(&plan, |_| {}, &recovered, "2027-02-28");
+    // Three and eight days after the failure of the 31st.
+    assert_eq!(
+        lines,
+        ["1 2027-02-28 79.00 [] 2027-02-28:1000000", "0 2027-01-31 79.00 [] 2027-02-08:1000000"]
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>()
+    );
+    let lost = script(&[(0, 1, DeclineClass::Never)]);
+    let lines = walked(&plan, |_| {}, &lost, "2027-03-31");
+    let expected = ["0 2027-01-31 79.00 [given_up]", "1 2027-02-28 79.00 [paused]", "2 2027-03-31 79.00 [paused]"];
+    assert_eq!(lines, expected, "the standard policy pauses the subscription at its end");
+}
+
+#[test]
+fn by_the_odds_later_tries_bring_a_part_of_what_was_declined_in_later_months() {
+    let plan = plan(|_| {});
+    let scenario = Scenario::Odds(Odds::new(History::default(), Mood::Likely));
+    let lines = walked(&plan, |_| {}, &scenario, "2027-01-31");
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("0 2027-01-31 79.00 [] 2027-01-31:900000 2027-01-31:1025 2027-02-01:"), "{lines:?}");
+    assert!(lines[0].contains(" 2027-02-03:"), "funds and bare declines are tried again after three days: {lines:?}");
+    let pieces: u32 = lines[0].split(' ').filter_map(|word| word.rsplit_once(':')?.1.parse::<u32>().ok()).sum();
+    assert!((940_000..970_000).contains(&pieces), "{lines:?}");
+}
+
+#[test]
+fn the_worst_case_expects_less_each_month_and_nothing_of_what_is_flagged() {
+    let plan = plan(|_| {});
+    let scenario = Scenario::Odds(Odds::new(History::default(), Mood::Worst));
+    let lines = walked(&plan, |_| {}, &scenario, "2027-03-31");
+    assert_eq!(
+        lines,
+        [
+            "0 2027-01-31 79.00 [] 2027-01-31:816101",
+            "1 2027-02-28 79.00 [may_be_paused] 2027-02-28:666020",
+            "2 2027-03-31 79.00 [may_be_paused] 2027-03-31:543539",
+        ]
+    );
+}

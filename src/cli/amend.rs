@@ -1,0 +1,431 @@
+//! `autopay subscriptions skip`, `move`, `pause`, `cancel`, `change`, `credit`, `charge` and `adjustments`: what a person changes
+//! about one subscription, each shown with the cycles it affects before anything is saved.
+
+use chrono::NaiveDate;
+use clap::{ArgGroup, Args};
+use domain::amendment::{Change, REASON_MAX, Refused, Whose, cycle_on, propose};
+use domain::id::{ChargeId, PlanId, Purpose, SubscriptionId};
+use domain::money::Money;
+use domain::plan::Plan;
+use domain::subscription::{AdjustmentKind, Ruling, Subscription, SubscriptionStatus};
+
+use super::amend_preview::preview;
+use super::exit::{Exit, Problem, Stop};
+use super::output::{Cell, Column};
+use super::schedule::date;
+use super::{Context, person};
+use crate::app::App;
+
+/// Who changes what, and whether it is only looked at.
+#[derive(Debug, Clone, Args)]
+pub(super) struct How {
+    /// Why, on one line; kept with the change and in the audit
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Shows the cycles it affects, and changes nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// Which cycle, by its number or its date.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["cycle", "date"])))]
+pub(super) struct Skip {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// The cycle's number
+    #[arg(long, value_name = "N")]
+    cycle: Option<u32>,
+    /// The cycle's date
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    date: Option<NaiveDate>,
+    /// Charges the cycle after all
+    #[arg(long)]
+    clear: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// One cycle to another day.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("where").required(true).args(["to", "clear"])))]
+pub(super) struct Move {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// The cycle's number
+    #[arg(long, value_name = "N")]
+    cycle: u32,
+    /// The day on which it is charged instead
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    to: Option<NaiveDate>,
+    /// Charges it on its own day after all
+    #[arg(long)]
+    clear: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// No charges, for a while.
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// The first day on which it is charged again, by itself; without it, until somebody resumes it
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
+    until: Option<NaiveDate>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// No charges any more.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("when").args(["now", "at_period_end", "clear"])))]
+pub(super) struct Cancel {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// At once; also what happens when nothing is said
+    #[arg(long)]
+    now: bool,
+    /// When the service period that runs now is over: the next cycle is not charged any more
+    #[arg(long)]
+    at_period_end: bool,
+    /// Takes back an end with the period
+    #[arg(long)]
+    clear: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Another plan.
+#[derive(Debug, Args)]
+pub(super) struct ChangePlan {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// The plan's id
+    #[arg(long, value_name = "PLAN", value_parser = PlanId::parse)]
+    plan: PlanId,
+    /// next_cycle, or the date of the next cycle
+    #[arg(long, value_name = "next_cycle|YYYY-MM-DD", value_parser = from)]
+    at: From,
+    #[command(flatten)]
+    how: How,
+}
+
+/// From which cycle on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From(Option<NaiveDate>);
+
+fn from(text: &str) -> Result<From, String> {
+    if text == "next_cycle" {
+        return Ok(From(None));
+    }
+    date(text).map(|date| From(Some(date))).map_err(|_| "write next_cycle, or a date such as 2027-01-31".to_owned())
+}
+
+/// A one-off credit or charge.
+#[derive(Debug, Args)]
+pub(super) struct Adjust {
+    /// The subscription's id
+    #[arg(value_parser = SubscriptionId::parse)]
+    id: SubscriptionId,
+    /// How much, in the plan's currency, such as 12.50
+    #[arg(long, value_name = "AMOUNT")]
+    amount: String,
+    /// Why, on one line; kept with the change, in the audit, and in the explanation of the charge
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Shows the cycles it affects, and changes nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) const SKIP_HELP: &str = "Examples:\n  \
+    autopay subscriptions skip sub-0001 --date 2027-03-31 --reason \"hospital stay\" --dry-run\n  \
+    autopay subscriptions skip sub-0001 --cycle 2 --reason \"hospital stay\"\n  \
+    autopay subscriptions skip sub-0001 --cycle 2 --clear\n\n\
+    The cycle is recorded as skipped when its date comes, and its number stays used.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the cycle has been recorded already or somebody else changed it, \
+    11 database unavailable.";
+pub(super) const MOVE_HELP: &str = "Examples:\n  \
+    autopay subscriptions move sub-0001 --cycle 2 --to 2027-04-02 --reason \"payday\" --dry-run\n  \
+    autopay subscriptions move sub-0001 --cycle 2 --clear\n\n\
+    Only this charge moves: the cycle's date, number and service period stay, and so do all later cycles. It must stay between its neighbours.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the cycle has been recorded already or somebody else changed it, \
+    11 database unavailable.";
+pub(super) const PAUSE_HELP: &str = "Examples:\n  \
+    autopay subscriptions pause sub-0001 --until 2027-03-01 --reason \"hospital stay\" --dry-run\n  \
+    autopay subscriptions pause sub-0001\n\n\
+    With --until each cycle before that day is recorded as skipped, and it goes on from that day on by itself. Without it `subscriptions resume` \
+    ends the pause. Tries of charges that failed wait meanwhile; what is with the gateway runs on.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
+pub(super) const CANCEL_HELP: &str = "Examples:\n  \
+    autopay subscriptions cancel sub-0001 --dry-run\n  \
+    autopay subscriptions cancel sub-0001 --at-period-end --reason \"moved away\"\n  \
+    autopay subscriptions cancel sub-0001 --clear\n\n\
+    At once: no further cycle falls due, planned tries end; what is on its way to the gateway runs on.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
+pub(super) const CHANGE_HELP: &str = "Examples:\n  \
+    autopay subscriptions change sub-0001 --plan gold --at next_cycle --dry-run\n  \
+    autopay subscriptions change sub-0001 --plan gold --at 2027-03-31 --reason \"upgrade\"\n\n\
+    The next cycle is the first under the new plan; numbers and dates stay. A plan of another rhythm or currency is refused.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
+pub(super) const CREDIT_HELP: &str = "Examples:\n  \
+    autopay subscriptions credit sub-0001 --amount 12.50 --reason \"class was cancelled\" --dry-run\n  \
+    autopay subscriptions credit sub-0001 --amount 12.50 --reason \"class was cancelled\"\n\n\
+    The next cycle costs so much less, never below zero; what is left waits for the cycle after it.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
+pub(super) const CHARGE_HELP: &str = "Examples:\n  \
+    autopay subscriptions charge sub-0001 --amount 12.50 --reason \"guest pass\" --dry-run\n  \
+    autopay subscriptions charge sub-0001 --amount 12.50 --reason \"guest pass\"\n\n\
+    The next cycle costs so much more.\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
+pub(super) const ADJUSTMENTS_HELP: &str = "Example:\n  autopay subscriptions adjustments sub-0001 -o csv\n\n\
+    Exit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.";
+
+const ADJUSTMENTS: &[Column] = &[
+    Column::number("number"),
+    Column::text("kind"),
+    Column::money("amount"),
+    Column::text("left"),
+    Column::text("made_at"),
+    Column::text("made_by"),
+    Column::text("reason"),
+    Column::number("cycle"),
+    Column::text("taken"),
+    Column::text("charge"),
+];
+/// What `subscriptions show` adds.
+pub(super) const OVERRIDES: &[Column] = &[
+    Column::number("cycle"),
+    Column::text("ruling"),
+    Column::text("to"),
+    Column::text("by"),
+    Column::text("at"),
+    Column::text("reason"),
+];
+/// As [`OVERRIDES`], for credits and charges that wait.
+pub(super) const OPEN: &[Column] = &[
+    Column::number("number"),
+    Column::text("kind"),
+    Column::money("amount"),
+    Column::text("left"),
+    Column::text("by"),
+    Column::text("at"),
+    Column::text("reason"),
+];
+
+/// The cells of [`OVERRIDES`] and [`OPEN`].
+pub(super) fn shown(subscription: &Subscription) -> (Cell, Cell) {
+    let amendments = &subscription.amendments;
+    let ruling = |(cycle, one): (&u32, &domain::subscription::Override)| {
+        let (word, to) = match one.ruling {
+            Ruling::Skip => ("skip", Cell::Empty),
+            Ruling::Move { to } => ("move", Cell::On(to)),
+        };
+        let (by, at, reason) = (Cell::text(&one.by), Cell::At(one.at), Cell::text(&one.reason));
+        vec![Cell::Number((*cycle).into()), Cell::text(word), to, by, at, reason]
+    };
+    let open = |one: &domain::subscription::Adjustment| {
+        vec![
+            Cell::Number(one.id.try_into().unwrap_or_default()),
+            Cell::text(one.kind.as_str()),
+            Cell::Money(one.amount),
+            Cell::text(one.left.plain()),
+            Cell::text(&one.by),
+            Cell::At(one.at),
+            Cell::text(&one.reason),
+        ]
+    };
+    (
+        Cell::Rows(OVERRIDES, amendments.overrides.iter().map(ruling).collect()),
+        Cell::Rows(OPEN, amendments.open.iter().map(open).collect()),
+    )
+}
+
+/// A change is refused: by the value that was written, or by how things stand.
+fn refused(id: &SubscriptionId, why: &Refused) -> Stop {
+    let exit = match why.whose {
+        Whose::Value => Exit::Usage,
+        Whose::Standing => Exit::Conflict,
+        Whose::Plan => Exit::BadInput,
+    };
+    Stop::because(exit, Problem::new(format!("subscription {id}"), "", &why.message, &why.mend))
+}
+
+pub(super) async fn skip(command: Skip, context: &Context) -> Result<Exit, Stop> {
+    let Skip { id, cycle, date, clear, how } = command;
+    amend(&id, &how, context, |plan, row| {
+        let cycle = match (cycle, date) {
+            (Some(cycle), _) => cycle,
+            (None, Some(date)) => cycle_on(plan, row, date)?,
+            (None, None) => row.next_cycle,
+        };
+        let is = row.amendments.overrides.get(&cycle).map(|one| one.ruling);
+        Ok(match (clear, is) {
+            (true, Some(Ruling::Move { .. })) => return Err(other_way(cycle, "moved, not left out", "move")),
+            (true, Some(Ruling::Skip) | None) => Change::Clear { cycle },
+            (false, _) => Change::Skip { cycle },
+        })
+    })
+    .await
+}
+
+fn other_way(cycle: u32, is: &str, verb: &str) -> Refused {
+    let (message, mend) = (format!("cycle {cycle} is {is}"), format!("write `autopay subscriptions {verb} --clear`"));
+    Refused { whose: Whose::Value, message, mend }
+}
+
+pub(super) async fn move_(command: Move, context: &Context) -> Result<Exit, Stop> {
+    let Move { id, cycle, to, clear: _, how } = command;
+    amend(&id, &how, context, |_, row| match (to, row.amendments.overrides.get(&cycle).map(|one| one.ruling)) {
+        (Some(to), _) => Ok(Change::Move { cycle, to }),
+        (None, Some(Ruling::Skip)) => Err(other_way(cycle, "left out, not moved", "skip")),
+        (None, Some(Ruling::Move { .. }) | None) => Ok(Change::Clear { cycle }),
+    })
+    .await
+}
+
+pub(super) async fn pause(command: Pause, context: &Context) -> Result<Exit, Stop> {
+    let Pause { id, until, how } = command;
+    amend(&id, &how, context, |_, _| Ok(Change::Pause { until })).await
+}
+
+pub(super) async fn change(command: ChangePlan, context: &Context) -> Result<Exit, Stop> {
+    let ChangePlan { id, plan, at: From(from), how } = command;
+    amend(&id, &how, context, |_, _| Ok(Change::Plan { plan, from })).await
+}
+
+pub(super) async fn adjust(kind: AdjustmentKind, command: Adjust, context: &Context) -> Result<Exit, Stop> {
+    let Adjust { id, amount, reason, dry_run } = command;
+    if reason.trim().is_empty() {
+        return Err(Stop::usage("--reason", "", "is empty: say in a few words what it is for"));
+    }
+    let how = How { reason, dry_run };
+    amend(&id, &how, context, |plan, _| {
+        let read = Money::parse(&amount, plan.currency).map_err(|error| error.to_string());
+        let amount = read.map_err(|why| Refused {
+            whose: Whose::Value,
+            message: format!("--amount {amount} {why}"),
+            mend: format!("write an amount in {}, such as 12.50", plan.currency),
+        })?;
+        Ok(Change::Adjust { kind, amount })
+    })
+    .await
+}
+
+pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, Stop> {
+    let Cancel { id, now: _, at_period_end, clear, how } = command;
+    if at_period_end {
+        return amend(&id, &how, context, |_, _| Ok(Change::EndWithPeriod { last_on: None })).await;
+    }
+    if clear {
+        return amend(&id, &how, context, |_, _| Ok(Change::KeepOn)).await;
+    }
+    context.with_app(async |app, _| cancel_now(&id, &how, app, context).await).await
+}
+
+const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
+
+async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context) -> Result<Exit, Stop> {
+    if how.reason.chars().count() > REASON_MAX || how.reason.chars().any(char::is_control) {
+        return Err(Stop::usage("--reason", "(hidden)", "is too long or holds a line break: shorten it"));
+    }
+    if how.dry_run {
+        let view = app.store.subscription(id).await?.ok_or_else(|| Stop::not_found("subscription", id))?;
+        let catalog = app.store.catalog().await?;
+        let before = view.subscription;
+        let mut after = before.clone();
+        after.status = SubscriptionStatus::Cancelled;
+        context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
+        return preview(&catalog, (&before, &after), None, context).map(|()| Exit::Done);
+    }
+    let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
+    let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", id))?;
+    let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
+    context.printer.record(CANCELLED, &[Cell::text(id), number(cancelled.skipped), number(cancelled.in_flight)])?;
+    if cancelled.in_flight > 0 {
+        context.printer.say(&format!(
+            "{} charges are with the gateway and run on; a cancel does not undo what was sent.",
+            cancelled.in_flight
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Proposes a change, shows what it makes of the cycles to come, and makes it unless it is only looked at.
+async fn amend(
+    id: &SubscriptionId,
+    how: &How,
+    context: &Context,
+    wanted: impl FnOnce(&Plan, &Subscription) -> Result<Change, Refused>,
+) -> Result<Exit, Stop> {
+    context
+        .with_app(async |app, _| {
+            let found = app.store.subscription(id).await?.ok_or_else(|| Stop::not_found("subscription", id))?;
+            let before = found.subscription;
+            let catalog = app.store.catalog().await?;
+            let missing = || {
+                let why = format!("plan {} does not exist", before.plan);
+                Stop::because(Exit::BadInput, super::problem(why, "apply it first"))
+            };
+            let plan = catalog.plans.get(&before.plan).ok_or_else(missing)?;
+            let change = wanted(plan, &before).map_err(|why| refused(id, &why))?;
+            let now = app.clock.now();
+            let proposed = propose(&catalog, &before, change, (&how.reason, &person()), now);
+            let (amendment, after) = proposed.map_err(|why| refused(id, &why))?;
+            if how.dry_run {
+                context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
+            } else if app.store.amend(&amendment).await?.is_none() {
+                return Err(Stop::because(
+                    Exit::Conflict,
+                    Problem::new(
+                        format!("subscription {id}"),
+                        "",
+                        "was charged or changed by somebody else at this very moment",
+                        "look at it again and repeat the command",
+                    ),
+                ));
+            }
+            preview(&catalog, (&before, &after), Some(&amendment), context)?;
+            Ok(Exit::Done)
+        })
+        .await
+}
+
+pub(super) async fn adjustments(id: SubscriptionId, context: &Context) -> Result<Exit, Stop> {
+    context
+        .with_app(async |app, _| {
+            let view = app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
+            let subscription = view.subscription;
+            let mut rows = Vec::new();
+            for one in app.store.adjustments(&id).await? {
+                let made = [
+                    Cell::Number(one.id.try_into().unwrap_or_default()),
+                    Cell::text(one.kind.as_str()),
+                    Cell::Money(one.amount),
+                    Cell::text(one.left.plain()),
+                    Cell::At(one.at),
+                    Cell::text(&one.by),
+                    Cell::text(&one.reason),
+                ];
+                let row = |rest: [Cell; 3]| made.iter().cloned().chain(rest).collect::<Vec<Cell>>();
+                let taken = subscription.amendments.applied.iter().filter(|taken| taken.adjustment == one.id);
+                let before = rows.len();
+                rows.extend(taken.map(|taken| {
+                    let charge = ChargeId::of(subscription.merchant, &subscription.id, taken.cycle, Purpose::Cycle);
+                    row([Cell::Number(taken.cycle.into()), Cell::text(taken.amount.plain()), Cell::text(charge)])
+                }));
+                if rows.len() == before {
+                    rows.push(row([Cell::Empty, Cell::Empty, Cell::Empty]));
+                }
+            }
+            context.printer.rows(ADJUSTMENTS, &rows)?;
+            Ok(Exit::Done)
+        })
+        .await
+}

@@ -1,0 +1,181 @@
+//! What a change of plans does to the book: every active subscription gone through once, page by page, reading only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{Days, NaiveDate};
+
+use domain::change::{Effect, Horizon, Touched};
+use domain::dunning::Wait;
+use domain::id::{PlanId, SubscriptionId};
+use domain::money::MoneyError;
+use domain::plan::Catalog;
+use domain::subscription::{Subscription, SubscriptionStatus};
+
+use crate::ports::{Cursor, Store, StoreError, SubscriptionFilter};
+
+/// Subscriptions read at once.
+const PAGE: u64 = 1_000;
+
+/// Notices that are promised before a price changes: how long before, by the day from which the price applies.
+pub type Notices = BTreeMap<NaiveDate, Wait>;
+
+/// What is to be gone through.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// The plans in force.
+    pub old: Catalog,
+    /// The plans as they would be.
+    pub new: Catalog,
+    /// The plans whose subscriptions are looked at.
+    pub plans: BTreeSet<PlanId>,
+    /// What is promised before a price changes, by plan.
+    pub notices: BTreeMap<PlanId, Notices>,
+}
+
+/// Notices owed, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// To how many subscriptions.
+    pub count: u64,
+    /// By when the first of them must be sent.
+    pub by: NaiveDate,
+}
+
+/// What a change does to one plan's subscriptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlanEffect {
+    /// Dates, amounts and counts.
+    pub effect: Effect,
+    /// Notices owed before the price changes.
+    pub owed: Option<Owed>,
+    /// Some of those that are touched, by id.
+    pub sample: Vec<(SubscriptionId, Touched)>,
+    /// The first of those that could not be charged any more.
+    pub stuck: Option<(SubscriptionId, NaiveDate, String)>,
+}
+
+/// What a change does, subscription by subscription. Memory grows with the plans and the months, not with the book.
+#[derive(Debug)]
+pub struct BookEffect {
+    question: Question,
+    horizon: Horizon,
+    sample: usize,
+    plans: BTreeMap<PlanId, PlanEffect>,
+}
+
+impl BookEffect {
+    /// Nothing gone through yet; so many subscriptions of each plan are kept to be shown.
+    #[must_use]
+    pub const fn new(question: Question, horizon: Horizon, sample: usize) -> Self {
+        Self { question, horizon, sample, plans: BTreeMap::new() }
+    }
+
+    /// Goes through one active subscription.
+    ///
+    /// # Errors
+    /// When a sum is too large to be told.
+    pub fn add(&mut self, subscription: &Subscription) -> Result<(), MoneyError> {
+        if !self.question.plans.contains(&subscription.plan) {
+            return Ok(());
+        }
+        let plan = self.plans.entry(subscription.plan.clone()).or_default();
+        add(plan, &self.question, subscription, self.horizon, self.sample)
+    }
+
+    /// What was found, by plan.
+    #[must_use]
+    pub fn found(self) -> BTreeMap<PlanId, PlanEffect> {
+        self.plans
+    }
+}
+
+/// Goes through the active subscriptions of a store, page by page.
+///
+/// # Errors
+/// When the store fails, or a sum is too large to be told.
+pub async fn effect_on_book(
+    store: &dyn Store,
+    question: Question,
+    horizon: Horizon,
+    sample: usize,
+) -> Result<BTreeMap<PlanId, PlanEffect>, StoreError> {
+    if question.plans.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut effect = BookEffect::new(question, horizon, sample);
+    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), id: None };
+    let mut after: Cursor = None;
+    loop {
+        let page = store.list_subscriptions(&filter, &after, PAGE).await?;
+        after = page.next.clone();
+        // A row that cannot be read is charged under no plan.
+        for view in page.whole() {
+            let added = effect.add(&view.subscription);
+            added.map_err(|error| StoreError::Refused(format!("the effect cannot be summed up: {error}")))?;
+        }
+        if after.is_none() {
+            return Ok(effect.found());
+        }
+    }
+}
+
+/// How many active subscriptions each of some plans has.
+///
+/// # Errors
+/// When the store fails.
+pub async fn active_under(store: &dyn Store, plans: &BTreeSet<PlanId>) -> Result<BTreeMap<PlanId, u64>, StoreError> {
+    let mut counted = BTreeMap::new();
+    if plans.is_empty() {
+        return Ok(counted);
+    }
+    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), id: None };
+    let mut after: Cursor = None;
+    loop {
+        let page = store.list_subscriptions(&filter, &after, PAGE).await?;
+        after = page.next.clone();
+        for view in page.whole() {
+            if plans.contains(&view.subscription.plan) {
+                let count: &mut u64 = counted.entry(view.subscription.plan).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        if after.is_none() {
+            return Ok(counted);
+        }
+    }
+}
+
+fn add(
+    plan: &mut PlanEffect,
+    question: &Question,
+    subscription: &Subscription,
+    horizon: Horizon,
+    sample: usize,
+) -> Result<(), MoneyError> {
+    let (old, new) = (question.old.plans.get(&subscription.plan), question.new.plans.get(&subscription.plan));
+    let Some(touched) = plan.effect.add(old, new, subscription, horizon)? else { return Ok(()) };
+    if let Some(by) = question.notices.get(&subscription.plan).and_then(|notices| notice_by(notices, &touched)) {
+        let owed = plan.owed.get_or_insert(Owed { count: 0, by });
+        owed.count = owed.count.saturating_add(1);
+        owed.by = owed.by.min(by);
+    }
+    if let (None, Some((on, why))) = (&plan.stuck, &touched.stuck) {
+        plan.stuck = Some((subscription.id.clone(), *on, why.clone()));
+    }
+    if plan.sample.len() < sample {
+        plan.sample.push((subscription.id.clone(), touched));
+    }
+    Ok(())
+}
+
+/// The last day for the notice of a price that changes on a date, where one is promised.
+fn notice_by(notices: &Notices, touched: &Touched) -> Option<NaiveDate> {
+    let (old, new) = touched.old.zip(touched.new)?;
+    let (_, wait) = notices.range(..=touched.on).next_back().filter(|_| old != new)?;
+    let days = match wait {
+        Wait::Days(days) => u64::from(*days),
+        // A notice of some hours is owed the day before.
+        Wait::Hours(hours) => u64::from(*hours).div_ceil(24),
+    };
+    touched.on.checked_sub_days(Days::new(days))
+}

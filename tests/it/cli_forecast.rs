@@ -1,0 +1,366 @@
+//! `autopay forecast` on the real binary: from files, where there is no database, and from a live book, which stays as it was.
+
+use std::collections::BTreeMap;
+
+use sea_orm::ConnectionTrait as _;
+
+use crate::cli_support::{Bench, PLAN, Said, roster};
+use crate::postgres::TestDatabase;
+
+const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/books/membership");
+
+/// The forecast of the example book, with further arguments.
+fn membership(bench: &Bench, more: &[&str]) -> Said {
+    let (plans, roster) = (format!("{BOOK}/plans"), format!("{BOOK}/roster.csv"));
+    let mut arguments = vec!["forecast", "--plans", &plans, "--subscriptions", &roster, "--from", "2027-01-01"];
+    arguments.extend(more);
+    bench.run(&arguments)
+}
+
+fn cents(value: &serde_json::Value) -> i64 {
+    value.as_str().unwrap().replace('.', "").parse().unwrap()
+}
+
+#[test]
+fn scheduled_is_expected_and_at_risk_in_every_row_and_total_of_every_scenario() {
+    let bench = Bench::new();
+    bench.write("script.csv", "subscription_id,cycle,attempt,outcome\n*,*,1,later_funds\nmem-0001,*,*,never\n");
+    for scenario in ["all-pay", "history", "worst-case", "script.csv"] {
+        for view in ["charge", "settlement"] {
+            let more =
+                ["--months", "6", "--scenario", scenario, "--view", view, "--group", "plan,method,state", "-o", "json"];
+            let said = membership(&bench, &more).exits(0).json();
+            let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
+            for row in said["rows"].as_array().unwrap() {
+                let amount = |name: &str| cents(&row[name]);
+                assert_eq!(amount("scheduled"), amount("expected") + amount("at_risk"), "{row}");
+                assert!(
+                    amount("expected_low") <= amount("expected") && amount("expected") <= amount("expected_high"),
+                    "{row}"
+                );
+                for name in ["scheduled", "charges"] {
+                    let value = if name == "charges" { row[name].as_i64().unwrap() } else { amount(name) };
+                    *sums.entry(name).or_default() += value;
+                }
+            }
+            let total = &said["total"][0];
+            assert_eq!(sums["scheduled"], cents(&total["scheduled"]), "{scenario} {view}");
+            assert_eq!(sums["charges"], total["charges"].as_i64().unwrap());
+            let reasons: i64 = said["reasons"].as_array().unwrap().iter().map(|row| cents(&row["at_risk"])).sum();
+            assert_eq!(reasons, cents(&total["at_risk"]), "{scenario} {view}");
+        }
+    }
+}
+
+#[test]
+fn the_single_charges_add_up_to_the_sums() {
+    let bench = Bench::new();
+    for scenario in ["all-pay", "history"] {
+        let total = membership(&bench, &["--months", "3", "--scenario", scenario, "-o", "json"]).exits(0).json();
+        let rows = membership(&bench, &["--months", "3", "--scenario", scenario, "--rows", "-o", "jsonl"]).exits(0).out;
+        let rows: Vec<serde_json::Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let counted: Vec<_> = rows.iter().filter(|row| row["state"] != "skipped").collect();
+        assert_eq!(counted.len().to_string(), total["charges"].as_str().unwrap());
+        let sum: i64 = rows.iter().map(|row| cents(&row["amount"])).sum();
+        assert_eq!(sum, cents(&total["total"][0]["scheduled"]));
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes_in_every_form_and_at_any_time() {
+    let bench = Bench::new();
+    let more = ["--months", "2", "--scenario", "history", "--chart", "chart.svg", "--out", "out"];
+    for form in ["table", "json", "jsonl", "csv", "xlsx", "ics", "chart"] {
+        let arguments: Vec<&str> = more.iter().copied().chain(["-o", form]).collect();
+        membership(&bench, &arguments).exits(0);
+        let read = || (std::fs::read(bench.path().join("out")).unwrap(), bench.read("chart.svg"));
+        let first = read();
+        membership(&bench, &arguments).exits(0);
+        assert!(first == read(), "{form} differs");
+    }
+}
+
+#[test]
+fn a_roster_on_standard_input_is_the_roster_in_a_file() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    let text = roster(&["a", "b"], "2027-01-31");
+    bench.write("roster.csv", &text);
+    let arguments =
+        ["forecast", "--plans", "plans", "--from", "2027-01-01", "--months", "12", "-o", "csv", "--subscriptions"];
+    let file = bench.run(&[&arguments[..], &["roster.csv"]].concat()).exits(0);
+    let input: Said = bench.run_with_input(&[&arguments[..], &["-"]].concat(), &text).exits(0);
+    assert_eq!(file.out, input.out);
+    let lines: Vec<&str> = file.out.lines().collect();
+    assert_eq!(lines.len(), 13);
+    assert_eq!(lines[2], "2027-02,2,USD,2158.00,2158.00,0.00,2158.00,2158.00,0.00,2158.00");
+}
+
+#[test]
+fn a_broken_roster_or_plan_ends_with_six_and_every_mistake_and_prints_nothing() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    let mut text = roster(&["a", "b", "a"], "2027-01-31");
+    text.push_str("d,welness,5a4db0c5-0000-8000-8000-00000000000a,card,C-9,31.01.2027\n");
+    bench.write("roster.csv", text);
+    for more in [&[][..], &["--rows"]] {
+        let arguments =
+            [&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"], more].concat();
+        let said = bench.run(&arguments).exits(6);
+        said.complains(&[
+            "roster.csv:4:1",
+            "duplicate_id",
+            "stands in line 2",
+            "roster.csv:5:3",
+            "write wellness",
+            "2027-01-31",
+        ]);
+        assert_eq!(said.out, "");
+    }
+    bench.write("plans/bad.toml", "schema = \"autopay.plan/1\"\nid = \"other\"\n");
+    let said =
+        bench.run(&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"]).exits(6);
+    said.complains(&["plans/bad.toml"]);
+    bench.write("s.csv", "subscription_id,cycle,attempt,outcome\n*,x,1,maybe\n");
+    membership(&bench, &["--scenario", "s.csv"]).exits(6).complains(&["s.csv:2:1", "cycle_invalid", "outcome_invalid"]);
+}
+
+#[test]
+fn wrong_flags_are_all_named_at_once() {
+    let bench = Bench::new();
+    let more = [
+        "--months",
+        "121",
+        "--by",
+        "year",
+        "--view",
+        "bank",
+        "--group",
+        "colour",
+        "--as-of",
+        "soon",
+        "--seed",
+        "x",
+        "--scenario",
+        "best",
+    ];
+    membership(&bench, &more).exits(2).complains(&[
+        "--months",
+        "--by",
+        "--view",
+        "--group",
+        "--as-of",
+        "--seed",
+        "--scenario",
+    ]);
+    membership(&bench, &["--until", "2026-12-31"]).exits(2).complains(&["--until"]);
+    membership(&bench, &["--until", "2037-01-01"]).exits(2).complains(&["ten years"]);
+    membership(&bench, &["--until", "2036-12-31", "-q"]).exits(0);
+    membership(&bench, &["--rows", "-o", "xlsx"]).exits(2).complains(&["--rows"]);
+    bench.run(&["forecast", "--plans", "plans"]).exits(2).complains(&["--subscriptions"]);
+    bench.run(&["version", "-o", "xlsx"]).exits(2).complains(&["autopay forecast"]);
+}
+
+#[test]
+fn a_change_of_plans_is_shown_by_month_and_charge_and_the_difference_is_new_less_old() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    let stepped = "[[amount.step]]\nfrom = 2020-01-01\nvalue = \"1079.00\"\n[[amount.step]]\nfrom = 2027-03-01\nvalue = \"1084.00\"\n";
+    bench.write("next/wellness.toml", PLAN.replace("value = \"1079.00\"\n", &format!("\n{stepped}")));
+    bench.write("roster.csv", roster(&["a", "b"], "2027-01-31"));
+    let arguments = |more: &[&'static str]| {
+        let all =
+            ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "--months", "4"];
+        [&all[..], more].concat()
+    };
+    let said = bench.run(&arguments(&["--with-change", "next", "-o", "json"])).exits(0).json();
+    let differences: Vec<&str> =
+        said.as_array().unwrap().iter().map(|row| row["difference"].as_str().unwrap()).collect();
+    assert_eq!(differences, ["0.00", "0.00", "10.00", "10.00", "20.00"], "months, then their total");
+    let sums = |plans: &'static str| {
+        let all = [
+            "forecast",
+            "--plans",
+            plans,
+            "--subscriptions",
+            "roster.csv",
+            "--from",
+            "2027-01-01",
+            "--months",
+            "4",
+            "-o",
+            "json",
+        ];
+        cents(&bench.run(&all).exits(0).json()["total"][0]["scheduled"])
+    };
+    assert_eq!(sums("next") - sums("plans"), 2_000);
+    let rows = bench.run(&arguments(&["--compare", "next", "--rows", "-o", "csv"])).exits(0).out;
+    let lines: Vec<&str> = rows.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[1], "a,wellness,2,2027-03-31,2027-03-31,USD,1079.00,1084.00,5.00");
+    let same = bench.run(&arguments(&["--with-change", "plans", "--rows", "-o", "csv"])).exits(0);
+    assert_eq!(same.out.lines().count(), 1);
+    bench.run(&arguments(&["--with-change", "next", "-o", "xlsx"])).exits(2).complains(&["--with-change"]);
+}
+
+/// The numbers of product.md's retry ladder on the real binary: a decline in January is collected in February.
+#[test]
+fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("roster.csv", roster(&["a"], "2027-01-31"));
+    bench.write("s.csv", "subscription_id,cycle,attempt,outcome\na,0,1,later_funds\n");
+    let arguments = [
+        "forecast",
+        "--plans",
+        "plans",
+        "--subscriptions",
+        "roster.csv",
+        "--from",
+        "2027-01-01",
+        "--months",
+        "2",
+        "--scenario",
+        "s.csv",
+    ];
+    let said = bench.run(&[&arguments[..], &["-o", "json"]].concat()).exits(0).json();
+    let row = |place: usize, name: &str| said["rows"][place][name].as_str().unwrap().to_owned();
+    assert_eq!(
+        (row(0, "scheduled"), row(0, "later"), row(0, "lands")),
+        ("1079.00".into(), "1079.00".into(), "0.00".into())
+    );
+    assert_eq!(
+        (row(1, "scheduled"), row(1, "later"), row(1, "lands")),
+        ("1079.00".into(), "0.00".into(), "2158.00".into())
+    );
+    let rows = bench.run(&[&arguments[..], &["--rows", "-o", "jsonl"]].concat()).exits(0).out;
+    // Three days later at nine in the payer's zone.
+    assert!(rows.contains(r#""collected_on":"2027-02-03","declined":1"#), "{rows}");
+}
+
+#[test]
+fn a_calendar_has_one_whole_day_for_each_plan_and_day_and_no_ids_of_people() {
+    let bench = Bench::new();
+    let text = membership(&bench, &["--months", "1", "-o", "ics"]).exits(0).out;
+    assert!(text.contains("\r\n") && text.lines().all(|line| line.len() <= 76), "folded at 75 octets");
+    let unfolded = text.replace("\r\n ", "");
+    let mut uids: Vec<&str> = unfolded.lines().filter(|line| line.starts_with("UID:")).collect();
+    let events = uids.len();
+    uids.sort_unstable();
+    uids.dedup();
+    assert_eq!(uids.len(), events);
+    assert!(unfolded.contains("DTSTART;VALUE=DATE:20270101") && unfolded.contains("DTEND;VALUE=DATE:20270102"));
+    assert!(!unfolded.contains("mem-0") && !unfolded.contains("5a4db0c5"), "a calendar is read on many screens");
+    let rows = membership(&bench, &["--months", "1", "--by", "day", "--group", "plan", "-o", "csv"]).exits(0).out;
+    let with_charges = rows.lines().skip(1).filter(|line| line.split(',').nth(2) != Some("0")).count();
+    assert_eq!(events, with_charges);
+}
+
+#[test]
+fn a_chart_says_its_numbers_in_words_too() {
+    let bench = Bench::new();
+    let said = membership(&bench, &["--months", "2", "--scenario", "history", "--chart", "c.svg", "-o", "json"])
+        .exits(0)
+        .json();
+    let svg = bench.read("c.svg");
+    for part in ["<title", "<desc", "url(#risk)", "role=\"img\""] {
+        assert!(svg.contains(part), "{part}");
+    }
+    assert!(!svg.contains("http://") || svg.matches("http").count() == 1, "nothing is asked for from outside");
+    for row in said["rows"].as_array().unwrap() {
+        let grouped = |text: &str| {
+            let (whole, cents) = text.split_once('.').unwrap();
+            let split = whole.len() - 3;
+            format!("USD {},{}.{cents}", &whole[..split], &whole[split..])
+        };
+        for name in ["scheduled", "expected"] {
+            let shown = grouped(row[name].as_str().unwrap());
+            assert!(svg.matches(&shown).count() >= 2, "{shown} stands in the picture and in its description");
+        }
+    }
+    let bars = membership(&bench, &["--months", "2", "--chart", "-"]).exits(0).out;
+    assert!(bars.contains("2027-01  ####"), "{bars}");
+}
+
+/// Every table and its rows, hashed by the database itself.
+async fn fingerprint(database: &sea_orm::DatabaseConnection) -> BTreeMap<String, String> {
+    let ask = |sql: String| sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, sql);
+    let tables = database
+        .query_all_raw(ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'".to_owned()))
+        .await
+        .unwrap();
+    let mut all = BTreeMap::new();
+    for table in tables {
+        let table: String = table.try_get("", "tablename").unwrap();
+        let sql = format!(
+            "SELECT coalesce(md5(string_agg(md5(t::text), ',' ORDER BY md5(t::text))), '-') AS h FROM \"{table}\" t"
+        );
+        let hash: String = database.query_one_raw(ask(sql)).await.unwrap().unwrap().try_get("", "h").unwrap();
+        all.insert(table, hash);
+    }
+    all
+}
+
+const LIVE: &[&str] = &["forecast", "--from", "2027-01-01", "--months", "3", "-o", "json"];
+
+#[test]
+fn the_live_book_on_sqlite_gives_the_numbers_of_its_files_and_its_file_stays_as_it_was() {
+    let bench = Bench::with_plans();
+    bench.write("roster.csv", roster(&["a", "b", "c"], "2027-01-31"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let before = std::fs::read(bench.path().join("autopay.db")).unwrap();
+    let live = bench.run(LIVE).exits(0).json();
+    assert_eq!(before, std::fs::read(bench.path().join("autopay.db")).unwrap(), "a forecast changes no byte");
+    let files = [&["forecast", "--plans", "plans", "--subscriptions", "roster.csv"], &LIVE[1..]].concat();
+    let files = bench.run(&files).exits(0).json();
+    assert_eq!(live["rows"], files["rows"]);
+    assert_eq!(live["rows"][0]["scheduled"], "3237.00");
+    bench.run(&["hold", "on", "--scope", "subscription:b", "--reason", "test", "-q"]).exits(0);
+    let held = bench.run(LIVE).exits(0).json();
+    assert_eq!(held["rows"][0]["expected"], "2158.00");
+    assert_eq!(held["reasons"][0]["reason"], "on_hold");
+    let odds = bench.run(&[LIVE, &["--scenario", "history"]].concat()).exits(0).json();
+    assert!(odds["method"].as_str().unwrap().contains("no history"), "{}", odds["method"]);
+    let empty = Bench::new();
+    let said = empty.run(LIVE);
+    assert_ne!(said.code, 0);
+    assert!(!empty.path().join("autopay.db").exists(), "a reader makes no database");
+}
+
+#[tokio::test]
+async fn the_live_book_on_postgres_needs_a_role_that_may_only_select_and_no_row_changes() {
+    let Some(database) = TestDatabase::create("forecast with SELECT alone").await else { return };
+    let mut bench = Bench::new();
+    bench.env("AUTOPAY_DATABASE_URL", database.url.clone());
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("roster.csv", roster(&["a", "b"], "2027-01-31"));
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let admin = sea_orm::Database::connect(&database.url).await.unwrap();
+    let role = format!("autopay_reader_{}", std::process::id());
+    for sql in [
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'reader'"),
+        format!("GRANT USAGE ON SCHEMA public TO {role}"),
+        format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"),
+    ] {
+        admin.execute_unprepared(&sql).await.unwrap();
+    }
+    let before = fingerprint(&admin).await;
+    let (_, place) = database.url.rsplit_once('@').unwrap();
+    bench.env("AUTOPAY_DATABASE_URL", format!("postgres://{role}:reader@{place}"));
+    for scenario in ["all-pay", "history"] {
+        let said = bench.run(&[LIVE, &["--scenario", scenario]].concat()).exits(0).json();
+        assert_eq!(said["rows"][0]["scheduled"], "2158.00");
+    }
+    assert_eq!(before, fingerprint(&admin).await);
+    // The owner's own connection is as powerless while it foretells.
+    let reading =
+        autopay::store::open_to_read(&autopay::store::DatabaseUrl::parse(&database.url).unwrap()).await.unwrap();
+    let refused = reading.execute_unprepared("DELETE FROM subscription").await.unwrap_err().to_string();
+    assert!(refused.contains("read-only transaction"), "{refused}");
+    reading.close().await.unwrap();
+    admin.execute_unprepared(&format!("DROP OWNED BY {role}")).await.unwrap();
+    admin.execute_unprepared(&format!("DROP ROLE {role}")).await.unwrap();
+    admin.close().await.unwrap();
+}

@@ -1,0 +1,181 @@
+//! Commands over plans of every kind: price lists that leave gaps, amounts out of bounds, missed cycles, late notices.
+
+use autopay::clock::WallClock;
+use autopay::ports::Clock as _;
+use chrono::Days;
+use sandbox::{Behaviour, Options, Sandbox, method_id};
+use sea_orm::{ConnectionTrait as _, Database};
+
+use crate::cli_support::{Bench, PLAN};
+
+const LIST: &str =
+    "effective_from,rating_area,age_band,amount\n2027-01-01,R1,21-29,312.40\n2027-01-01,R2,21-29,327.90\n";
+
+fn listed() -> String {
+    PLAN.replace("value = \"1079.00\"", "price_list = \"wellness.csv\"\nmatch_on = [\"rating_area\", \"age_band\"]")
+}
+
+#[test]
+fn a_price_list_is_part_of_its_plan_and_may_leave_no_subscription_without_a_price() {
+    let bench = Bench::new();
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    bench.write("plans/wellness.toml", listed());
+    bench.run(&["plans", "check", "plans"]).exits(6).complains(&["plans/wellness.csv:1:1", "table_missing"]);
+    bench.write("plans/wellness.csv", LIST);
+    bench.run(&["plans", "check", "plans"]).exits(0);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,rating_area,age_band,quantity\n";
+    let row = |id: u8, area: &str, quantity: &str| {
+        format!("s-{id},wellness,5a4db0c5-0000-8000-8000-{id:012x},card,C-{id},2099-01-05,{area},21-29,{quantity}\n")
+    };
+    bench.write("roster.csv", format!("{header}{}{}", row(1, "R9", ""), row(2, "R1", "")));
+    let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(6);
+    told.complains(&["roster.csv:2:", "price_gap", "rating_area R9, age_band 21-29", "Nothing was changed"]);
+    bench.write("roster.csv", format!("{header}{}{}{}", row(1, "R1", "2"), row(2, "R2", ""), row(3, "R2", "")));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    assert_eq!(bench.run(&["subscriptions", "import", "roster.csv", "-o", "json"]).exits(0).json()["unchanged"], 3);
+    let shown = bench.run(&["subscriptions", "show", "s-1", "-o", "json"]).exits(0).json();
+    assert_eq!((&shown["quantity"], &shown["attributes"]), (&2.into(), &"age_band 21-29, rating_area R1".into()));
+    // Another price is another version, though the plan's own file is as it was.
+    bench.write("plans/wellness.csv", LIST.replace("312.40", "313.40"));
+    assert_eq!(bench.run(&["plans", "apply", "plans", "-o", "json"]).exits(0).json()[0]["version"], 2);
+    bench.write("plans/wellness.csv", LIST.replace("2027-01-01,R2,21-29,327.90\n", ""));
+    for command in [&["plans", "apply", "plans", "--dry-run"][..], &["plans", "apply", "plans"]] {
+        let told = bench.run(command).exits(6);
+        told.complains(&[
+            "plans/wellness.toml:14:14",
+            "price_gap",
+            "rating_area R2, age_band 21-29 (2 subscriptions need it)",
+        ]);
+    }
+    assert_eq!(bench.run(&["plans", "list", "-o", "json"]).exits(0).json()[0]["version"], 2, "nothing was changed");
+}
+
+#[test]
+fn a_notice_that_comes_too_late_is_a_warning() {
+    let bench = Bench::new();
+    let today = WallClock.now().date_naive();
+    let steps = |days: u64| {
+        let from = today.checked_add_days(Days::new(days)).unwrap();
+        let steps = format!(
+            "[[amount.step]]\nfrom = 2026-01-01\nvalue = \"79.00\"\n[[amount.step]]\nfrom = {from}\nvalue = \"84.00\"\nnotice = \"30 days\"\n"
+        );
+        bench.write("plans/wellness.toml", PLAN.replace("value = \"1079.00\"\n", &steps));
+    };
+    steps(10);
+    let told = bench.run(&["plans", "check", "plans"]).exits(0);
+    told.complains(&[
+        "warning: plan wellness changes its price on",
+        "30 days of notice",
+        "0 errors, 1 warning in 1 file",
+    ]);
+    steps(40);
+    assert!(!bench.run(&["plans", "check", "plans"]).exits(0).err.contains("warning"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_installments_keep_their_total_and_their_parts() {
+    let bench = Bench::new();
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let plan = PLAN.replace("\"recurring\"", "\"installments\"").replace("value = \"1079.00\"\n", "")
+        + "[installments]\ntotal = \"from_subscription\"\ncount = \"from_subscription\"\nremainder = \"last\"\n";
+    bench.write("plans/wellness.toml", &plan);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let roster = |total: &str, parts: &str, elsewhere: &str| {
+        let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,total,installments,paid_elsewhere";
+        let row =
+            format!("s,wellness,5a4db0c5-0000-8000-8000-000000000001,card,C,2099-01-05,{total},{parts},{elsewhere}");
+        bench.write("roster.csv", format!("{header}\n{row}\n"));
+    };
+    roster("1000.00", "6", "");
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    roster("900.00", "5", "");
+    bench.run(&["subscriptions", "import", "roster.csv"]).exits(6).complains(&[
+        "immutable_field",
+        "its total is \"1000.00\"",
+        "its installments is \"6\"",
+    ]);
+    roster("1000.00", "6", "200.00");
+    assert_eq!(bench.run(&["subscriptions", "import", "roster.csv", "-o", "json"]).exits(0).json()["changed"], 1);
+    // What was collected here was not paid elsewhere.
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    database.execute_unprepared("UPDATE installment_total SET taken_minor = 70000").await.unwrap();
+    database.close().await.unwrap();
+    roster("1000.00", "6", "300.01");
+    let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(6);
+    told.complains(&["collected_more", "700.00 were collected here or are under way", "write 300.00 or less"]);
+    roster("1000.00", "6", "300.00");
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    bench.write("plans/wellness.toml", plan.replace("\"last\"", "\"spread\""));
+    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["rhythm_in_use", "installments.remainder"]);
+}
+
+/// A folder whose gateway is a sandbox, and a daily plan that is due by now.
+async fn daily(amount: &str) -> (Bench, Sandbox) {
+    let sandbox = sandbox::start(Options::default()).await.unwrap();
+    let mut bench = Bench::new();
+    let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
+    bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
+    bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
+    bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
+    bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let plan = PLAN
+        .replace("1 month", "1 day")
+        .replace("06:00:00", "00:00:00")
+        .replace("America/Chicago", "Pacific/Kiritimati")
+        .replace("value = \"1079.00\"", amount);
+    bench.write("plans/wellness.toml", plan);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on";
+    let row = format!("a,wellness,{},card,C-1,2026-01-01", method_id(Behaviour::Pays, 1));
+    bench.write("roster.csv", format!("{header}\n{row}\n"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    (bench, sandbox)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_amount_is_decided_by_a_person_with_a_reason() {
+    let (bench, sandbox) = daily("value = \"1079.00\"\nmaximum = \"100.00\"").await;
+    let run = bench.run(&["run", "once", "-o", "json"]).exits(9).json();
+    assert_eq!((&run["sent"], &run["parked"]), (&0.into(), &1.into()), "{run}");
+    let listed = bench.run(&["charges", "list", "--state", "held", "-o", "json"]).exits(0).json();
+    let id = listed[0]["id"].as_str().unwrap();
+    let told = bench.run(&["charges", "explain", id]).exits(0).out;
+    assert!(told.contains("USD 1,079.00 is above USD 100.00, the maximum of plan wellness"), "{told}");
+    bench.run(&["charges", "decide", id, "--as", "charge"]).exits(2).complains(&["--reason"]);
+    bench.run(&["charges", "decide", id, "--as", "charge", "--reason", "agreed"]).exits(2).complains(&["--confirm"]);
+    let arguments = ["charges", "decide", id, "--as", "charge", "--reason", "agreed", "--confirm", "1079.00"];
+    assert!(bench.run(&arguments).exits(0).out.contains("due"));
+    bench.run(&arguments).exits(7).complains(&["minimum and maximum"]);
+    bench
+        .run(&["charges", "decide", "ch_00000000-0000-5000-8000-000000000000", "--as", "skip", "--reason", "x"])
+        .exits(5);
+    let run = bench.run(&["run", "once", "-o", "json"]).exits(0).json();
+    assert_eq!((&run["sent"], &run["paid"]), (&1.into(), &1.into()), "{run}");
+    assert!(
+        bench.run(&["charges", "timeline", id]).exits(0).out.contains("charged all the same, USD 1,079.00: agreed")
+    );
+    assert_eq!(sandbox.ledger().total_collected("USD"), 107_900);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_cycles_are_charged_or_not_by_a_persons_word() {
+    let (bench, sandbox) = daily("value = \"5.00\"").await;
+    // As if nobody had run autopay for three days.
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    database.execute_unprepared("UPDATE subscription SET next_cycle = next_cycle - 3").await.unwrap();
+    database.close().await.unwrap();
+    let run = bench.run(&["run", "once", "-o", "json"]).exits(9).json();
+    assert_eq!((&run["sent"], &run["quarantined"]), (&0.into(), &1.into()), "{run}");
+    let shown = bench.run(&["subscriptions", "show", "a", "-o", "json"]).exits(0).json();
+    assert!(shown["note"].as_str().unwrap().starts_with("3 cycles were missed since"), "{shown}");
+    let told = bench.run(&["subscriptions", "resume", "a"]).exits(6);
+    told.complains(&["3 cycles of subscription a were missed", "--with-missed", "--from-today"]);
+    bench.run(&["subscriptions", "resume", "a", "--with-missed"]).exits(0);
+    let run = bench.run(&["run", "once", "-o", "json"]).exits(0).json();
+    assert_eq!((&run["sent"], &run["paid"]), (&4.into(), &4.into()), "{run}");
+    assert_eq!(sandbox.ledger().total_collected("USD"), 2_000);
+    sandbox.stop().await;
+}
