@@ -130,7 +130,8 @@ impl DatabaseStore {
             }
         }
         let sql = "UPDATE subscription SET status = 'quarantined', note = v.x_note, next_due_at = NULL, leased_until = NULL, \
-             updated_at = v.x_at FROM v WHERE id = v.x_id AND fence = v.x_fence AND status = 'active' \
+             updated_at = v.x_at FROM v WHERE id = v.x_id AND fence = v.x_fence \
+             AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \
              AND EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.x_id \
              AND t.taken_minor + v.x_takes > t.total_minor) RETURNING id";
         let mut audit = Bulk::new(AUDIT);

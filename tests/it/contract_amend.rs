@@ -381,7 +381,7 @@ async fn a_resumed_subscription_forgets_its_pause(b: Bench) {
     b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
     let row = b.row("a").await;
     let (next_cycle, next_due_at) = domain::agenda::resume(&catalog().plans[&row.plan], &row, true, b.now()).unwrap();
-    let from = autopay::ports::Resume { from_cycle: 0, next_cycle, next_due_at };
+    let from = autopay::ports::Resume { from_cycle: 0, next_cycle, next_due_at, owed_until: None };
     assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
     let row = b.row("a").await;
     assert_eq!((row.status, row.amendments.resume_on), (SubscriptionStatus::Active, None));

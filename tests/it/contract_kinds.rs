@@ -7,7 +7,8 @@ use std::sync::Arc;
 use autopay::clock::TurnedClock;
 use autopay::ports::people::PersonsNote;
 use autopay::ports::{
-    CatalogChange, Claimed, Clock as _, Committed, IntentBatch, NewCharge, Recorded, Resume, Store, StoreError, Verdict,
+    Amended, CatalogChange, Claimed, Clock as _, Committed, IntentBatch, NewCharge, Recorded, Resume, Store,
+    StoreError, Verdict,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::Advance;
@@ -157,6 +158,7 @@ impl Bench {
                 next_due_at: Some(self.now()),
                 status: SubscriptionStatus::Active,
                 note: None,
+                resumes: false,
             };
             batch.advances.push(Claimed { value: advance, fence: *fence });
             let Some(minor) = amounts.get(row.id.as_str()) else { continue };
@@ -167,7 +169,7 @@ impl Bench {
             let method = row.method.as_ref().unwrap().id;
             let intent =
                 Intent { charge: charge.id, number: 1, key, method, amount: charge.amount, body, at: self.now() };
-            batch.new.push(NewCharge { charge, intent: Some(intent) });
+            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default() });
         }
         match self.store.commit_intents(batch).await.unwrap() {
             Committed::Recorded { intents, lost } => (intents, lost),
@@ -297,6 +299,7 @@ async fn what_a_person_said_about_missed_cycles_is_kept_until_the_next_resume(b:
             next_due_at: None,
             status: SubscriptionStatus::Quarantined,
             note: Some("asked".to_owned()),
+            resumes: false,
         };
         let batch = IntentBatch {
             at: b.now(),
@@ -333,12 +336,16 @@ async fn an_amount_out_of_bounds_waits_and_goes_on_by_a_persons_word(b: Bench) {
         next_due_at: None,
         status: SubscriptionStatus::Active,
         note: None,
+        resumes: false,
     };
     let batch = IntentBatch {
         at: b.now(),
         holds_seen: Vec::new(),
         advances: claims.iter().map(|claim| Claimed { value: advance(&claim.value), fence: claim.fence }).collect(),
-        new: claims.iter().map(|claim| NewCharge { charge: parked(&claim.value), intent: None }).collect(),
+        new: claims
+            .iter()
+            .map(|claim| NewCharge { charge: parked(&claim.value), intent: None, amended: Amended::default() })
+            .collect(),
         moved: Vec::new(),
     };
     b.store.commit_intents(batch).await.unwrap();

@@ -489,14 +489,15 @@ fn catch_up(
             ));
         }
     }
-    let fates = missed::fates(plan, subscription, &due, now)?;
+    let fates = missed::fates(plan, subscription, &amended::owed(&due), now)?;
+    let fates = amended::fates(subscription, &mut due, fates);
     for (planned, fate) in due.into_iter().zip(fates) {
         let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
         next_cycle = cycle.saturating_add(1);
-        let kept_back = match (planned.left_out, fate, planned.price) {
-            (Some(left_out), _, _) | (None, Fate::LeftOut(left_out), _) => Some(Action::Skip(left_out)),
-            (None, Fate::Charged, Err(why)) if planned.out_of_bounds => Some(Action::ParkOutOfBounds { why }),
-            (None, Fate::Charged, price) => {
+        let kept_back = match (fate, planned.price) {
+            (Fate::LeftOut(left_out), _) => Some(Action::Skip(left_out)),
+            (Fate::Charged, Err(why)) if planned.out_of_bounds => Some(Action::ParkOutOfBounds { why }),
+            (Fate::Charged, price) => {
                 price?;
                 None
             }

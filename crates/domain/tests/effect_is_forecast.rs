@@ -82,6 +82,7 @@ fn subscription(
         amount: None,
         terms: Terms::default(),
         owed_until: None,
+        amendments: domain::subscription::Amendments::default(),
         end_on: ends_in.map(|days| today.checked_add_days(Days::new(days)).unwrap()),
         status: SubscriptionStatus::Active,
         next_cycle: 0,

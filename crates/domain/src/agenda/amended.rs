@@ -1,9 +1,12 @@
 //! What people changed about a subscription, at work: cycles left out, cycles moved, adjustments swept in, a pause that ends.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, NaiveTime, Utc};
 use serde::Serialize;
 
 use super::cycles::Cycle;
+use super::missed::Fate;
 use crate::cadence::Schedule;
 use crate::charge::SkipWhy;
 use crate::money::Money;
@@ -65,6 +68,38 @@ pub(super) fn amend(
     };
     (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
     Ok(cycle)
+}
+
+/// The due cycles that nobody left out: a rule about missed ones concerns them alone.
+pub(super) fn owed(due: &[Cycle]) -> Cow<'_, [Cycle]> {
+    if due.iter().all(|cycle| cycle.left_out.is_none()) {
+        return Cow::Borrowed(due);
+    }
+    due.iter().filter(|cycle| cycle.left_out.is_none()).cloned().collect()
+}
+
+/// What becomes of each due cycle, given what becomes of those that are [`owed`]. What a cycle that is not charged would have taken
+/// of adjustments goes to those after it.
+pub(super) fn fates(subscription: &Subscription, due: &mut [Cycle], owed: Vec<Fate>) -> Vec<Fate> {
+    let mut owed = owed.into_iter();
+    let fate = |cycle: &Cycle| match &cycle.left_out {
+        Some(left_out) => Some(Fate::LeftOut(left_out.clone())),
+        None => owed.next(),
+    };
+    let fates: Vec<Fate> = due.iter().map_while(fate).collect();
+    if due.iter().all(|cycle| cycle.applied.is_empty()) || fates.iter().all(|fate| *fate == Fate::Charged) {
+        return fates;
+    }
+    let mut open = subscription.amendments.open.clone();
+    for (cycle, fate) in due.iter_mut().zip(&fates) {
+        (cycle.amount, cycle.applied) = (cycle.price_alone(), Vec::new());
+        if *fate == Fate::Charged && cycle.price.is_ok() {
+            let index = cycle.occurrence.index;
+            let swept = Amendments::sweep(&mut open, index, cycle.amount, |sum| chargeable(sum).is_ok());
+            (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
+        }
+    }
+    fates
 }
 
 /// Is it paused with a day on which it goes on?

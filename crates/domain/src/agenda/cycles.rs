@@ -11,7 +11,7 @@ use crate::id::{ChargeId, Purpose};
 use crate::money::Money;
 use crate::plan::Plan;
 use crate::reckoning::NotCharged;
-use crate::subscription::{Adjustment, Applied, Subscription};
+use crate::subscription::{Adjustment, AdjustmentKind, Applied, Subscription};
 
 /// One cycle as it is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub struct Cycle {
 }
 
 impl Cycle {
+    /// What it costs without adjustments.
+    #[must_use]
+    pub fn price_alone(&self) -> Money {
+        self.applied.iter().fold(self.amount, |sum, one| {
+            let undone = match one.kind {
+                AdjustmentKind::Credit => sum.checked_add(one.amount),
+                AdjustmentKind::Charge => sum.checked_sub(one.amount),
+            };
+            undone.unwrap_or(sum)
+        })
+    }
+
     /// The charge of the cycle as it would be recorded.
     #[must_use]
     pub fn charge(&self, plan: &Plan, subscription: &Subscription) -> Charge {

@@ -1,8 +1,7 @@
 //! Missed cycles: which of those that are due are charged after a downtime, by the plan's rule.
 //!
-//! A cycle was missed when the day on which it was to be submitted lies before today, in the payer's zone, while a later cycle of
-//! the subscription is due too. One that is merely late is not: it is charged whatever the rule says. Cycles that a person or a
-//! pause left out do not count.
+//! A cycle was missed when its day lies before today, in the payer's zone, while a later cycle of the subscription is due too. One
+//! that is merely late is not: it is charged whatever the rule says. Cycles that a person or a pause left out are not asked about.
 
 use chrono::{DateTime, NaiveDate, Utc};
 
@@ -17,7 +16,7 @@ use crate::term::CatchUp;
 pub(super) enum Fate {
     /// It is charged.
     Charged,
-    /// It is recorded as skipped, by the plan's rule.
+    /// It is recorded as skipped: by the plan's rule, a person or a pause.
     LeftOut(LeftOut),
 }
 
@@ -31,12 +30,12 @@ fn today(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> NaiveD
 /// Was this cycle missed, being the `place`-th of so many that are due? A person who said that it is charged has answered.
 fn was_missed(cycle: &Cycle, is_newest: bool, today: NaiveDate, subscription: &Subscription) -> bool {
     let agreed = subscription.owed_until.is_some_and(|until| cycle.occurrence.charge_at <= until);
-    !is_newest && cycle.left_out.is_none() && cycle.occurrence.submit_on < today && !agreed
+    !is_newest && falls_on(cycle) < today && !agreed
 }
 
-/// The place of the newest cycle that is not left out.
-fn newest(due: &[Cycle]) -> usize {
-    due.iter().rposition(|cycle| cycle.left_out.is_none()).unwrap_or(usize::MAX)
+/// The day by which a cycle is late: its own, or a later one on which it is charged.
+fn falls_on(cycle: &Cycle) -> NaiveDate {
+    cycle.occurrence.date.max(cycle.occurrence.submit_on)
 }
 
 /// What becomes of each due cycle, oldest first.
@@ -50,7 +49,7 @@ pub(super) fn fates(
     now: DateTime<Utc>,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
-    let newest = newest(due);
+    let newest = due.len().saturating_sub(1);
     let missed = |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription);
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
     let skipped = || {
@@ -60,9 +59,7 @@ pub(super) fn fates(
     let fate = |(place, cycle): (usize, &Cycle)| match plan.catch_up {
         CatchUp::Latest if missed(place, cycle) => skipped(),
         // Once something was missed, the newest cycle is forgiven too unless it is today's: the customer is not billed for the past.
-        CatchUp::Forgive
-            if count > 0 && (missed(place, cycle) || (place == newest && cycle.occurrence.submit_on < today)) =>
-        {
+        CatchUp::Forgive if count > 0 && (missed(place, cycle) || (place == newest && falls_on(cycle) < today)) => {
             skipped()
         }
         CatchUp::All | CatchUp::Latest | CatchUp::Forgive | CatchUp::Ask => Fate::Charged,
@@ -93,9 +90,11 @@ pub fn questions(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
         if cycle.occurrence.charge_at > now {
             break;
         }
-        due.push(cycle);
+        if cycle.left_out.is_none() {
+            due.push(cycle);
+        }
     }
-    let (today, newest) = (today(plan, subscription, now), newest(&due));
+    let (today, newest) = (today(plan, subscription, now), due.len().saturating_sub(1));
     let missed = |(place, cycle): (usize, &Cycle)| was_missed(cycle, place == newest, today, subscription);
     let count = due.iter().enumerate().filter(|one| missed(*one)).count();
     Ok(if count > 1 { count } else { 0 })

@@ -180,9 +180,11 @@ fn looked_at(catalog: &Catalog, before: &Subscription, after: &Subscription) -> 
 /// [`Refused`] when none does, with the next one that follows.
 pub fn cycle_on(plan: &Plan, subscription: &Subscription, date: NaiveDate) -> Result<u32, Refused> {
     let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
-    let next =
-        schedule.cadence.index_on_or_after(date).map_err(|error| value(error.to_string(), "name another date"))?;
-    let falls_on = schedule.cadence.date(next).map_err(no_answer)?;
+    let next = plan.index_on_or_after(&schedule, date);
+    let next = next.map_err(|error| value(error.to_string(), "name another date"))?;
+    let Some(falls_on) = plan.occurrence(&schedule, None, next).map_err(no_answer)?.map(|one| one.date) else {
+        return Err(value(format!("no cycle falls on {date} or later"), "name an earlier date"));
+    };
     if falls_on == date {
         return Ok(next);
     }
@@ -205,37 +207,44 @@ fn still_to_come(plan: &Plan, subscription: &Subscription, cycle: u32) -> Result
     }
 }
 
-/// The instant at which a cycle is charged, rulings included, whatever the end of the subscription.
-fn instant_of(schedule: &Schedule, subscription: &Subscription, cycle: u32) -> Result<DateTime<Utc>, Refused> {
+/// The instant at which a cycle is charged, rulings included, whatever the end of the subscription; `None` past the last of dates
+/// chosen by hand.
+fn instant_of(
+    (plan, schedule): (&Plan, &Schedule),
+    subscription: &Subscription,
+    cycle: u32,
+) -> Result<Option<DateTime<Utc>>, Refused> {
     let moved = match subscription.amendments.overrides.get(&cycle).map(|one| one.ruling) {
         Some(Ruling::Move { to }) => Some(to),
         Some(Ruling::Skip) | None => None,
     };
     let at = match moved {
-        Some(to) => schedule.zone.instant(to, schedule.charge_at),
-        None => schedule.occurrence(cycle).map(|one| one.charge_at),
+        Some(to) => schedule.zone.instant(to, schedule.charge_at).map(Some),
+        None => plan.occurrence(schedule, None, cycle).map(|one| one.map(|one| one.charge_at)),
     };
     at.map_err(no_answer)
 }
 
 /// Would this instant leave a cycle between its neighbours?
 fn in_order(
-    schedule: &Schedule,
+    (plan, schedule): (&Plan, &Schedule),
     subscription: &Subscription,
     cycle: u32,
     (to, at): (NaiveDate, DateTime<Utc>),
 ) -> Result<(), Refused> {
     let mend = "choose a day between the charges before and after it";
     let day = |at: DateTime<Utc>| schedule.zone.civil(at).map(|civil| civil.date.to_string()).unwrap_or_default();
-    if let Some(before) = cycle.checked_sub(1) {
-        let charged = instant_of(schedule, subscription, before)?;
+    let neighbour = |cycle: Option<u32>| match cycle {
+        Some(cycle) => Ok(instant_of((plan, schedule), subscription, cycle)?.map(|charged| (cycle, charged))),
+        None => Ok(None),
+    };
+    if let Some((before, charged)) = neighbour(cycle.checked_sub(1))? {
         if charged >= at {
             let message = format!("on {to} cycle {cycle} would not come after cycle {before}, on {}", day(charged));
             return Err(value(message, mend));
         }
     }
-    if let Some(following) = cycle.checked_add(1) {
-        let charged = instant_of(schedule, subscription, following)?;
+    if let Some((following, charged)) = neighbour(cycle.checked_add(1))? {
         if charged <= at {
             let message = format!("on {to} cycle {cycle} would not come before cycle {following}, on {}", day(charged));
             return Err(value(message, mend));
@@ -250,7 +259,7 @@ fn in_order_everywhere(plan: &Plan, subscription: &Subscription) -> Result<(), R
     for (cycle, one) in subscription.amendments.overrides.range(subscription.next_cycle..) {
         if let Ruling::Move { to } = one.ruling {
             let at = schedule.zone.instant(to, schedule.charge_at).map_err(no_answer)?;
-            in_order(&schedule, subscription, *cycle, (to, at))?;
+            in_order((plan, &schedule), subscription, *cycle, (to, at))?;
         }
     }
     Ok(())
@@ -281,7 +290,7 @@ fn movable(
             ));
         }
     }
-    in_order(&schedule, subscription, cycle, (to, at))
+    in_order((plan, &schedule), subscription, cycle, (to, at))
 }
 
 fn clearable(subscription: &Subscription, cycle: u32) -> Result<(), Refused> {
@@ -320,7 +329,10 @@ fn last_day(plan: &Plan, subscription: &Subscription) -> Result<NaiveDate, Refus
         return Err(standing("it is paused, and nothing of it falls due", "cancel it with --now, or resume it first"));
     }
     let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
-    let next = schedule.cadence.date(subscription.next_cycle).map_err(no_answer)?;
+    let next = plan.occurrence(&schedule, None, subscription.next_cycle).map_err(no_answer)?;
+    let Some(next) = next.map(|one| one.date) else {
+        return Err(standing("it ends with this period already", "there is nothing to change"));
+    };
     if subscription.last_on().is_some_and(|last| last < next) {
         return Err(standing("it ends with this period already", "there is nothing to change"));
     }
@@ -333,6 +345,12 @@ fn changeable(plan: &Plan, other: &Plan, subscription: &Subscription, from: Opti
     }
     if other.status == PlanStatus::Retired {
         return Err(value(format!("plan {} is retired: it charges nobody", other.id), "name a plan in use"));
+    }
+    if [plan, other].into_iter().any(|one| one.parts_of_total().is_some()) {
+        return Err(value(
+            "a total paid in parts belongs to one plan",
+            "end this subscription and import another one for what is still owed, with paid_elsewhere",
+        ));
     }
     if let Some(field) = plan.rhythm_differs(other) {
         return Err(value(
@@ -395,7 +413,13 @@ fn adjustable(plan: &Plan, subscription: &Subscription, kind: AdjustmentKind, am
     if kind == AdjustmentKind::Credit {
         return Ok(());
     }
-    let price = plan.price_on(next.occurrence.date, subscription).unwrap_or(Money::new(0, plan.currency));
+    if plan.parts_of_total().is_some() {
+        return Err(value(
+            "its plan collects a total in parts and never more",
+            "charge it under a subscription of its own; a credit is possible",
+        ));
+    }
+    let price = next.price_alone();
     let waiting = amendments.open.iter().filter(|one| one.kind == AdjustmentKind::Charge);
     let sum = waiting.map(|one| one.left).chain([amount]).try_fold(price, Money::checked_add);
     sum.map_err(|error| error.to_string())
