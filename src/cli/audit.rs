@@ -177,6 +177,7 @@ fn why(odd: Odd) -> &'static str {
         Odd::BeyondEnd => "the subscription had ended or was cancelled before",
         Odd::OtherDate => "the plan gives this cycle another date than its charge has",
         Odd::NotAdvanced => "the cycle is charged, and the subscription still stands at it",
+        Odd::LeftOut => "a person left this cycle out, and it was charged",
     }
 }
 

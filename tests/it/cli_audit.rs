@@ -6,9 +6,13 @@ use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, Statement, Value};
 use autopay::ports::Resume;
 use chrono::TimeDelta;
 use domain::agenda::{Scope, resume};
+use domain::amendment::{Change, propose};
+use domain::id::{PlanId, SubscriptionId};
+use domain::money::{Currency, Money};
+use domain::subscription::{AdjustmentKind, Subscription};
 
 use crate::cli_support::{Bench, Said};
-use crate::world::{Backend, World, at, card, plan, subscriber};
+use crate::world::{Backend, World, at, card, day, plan, subscriber};
 
 /// Changes rows behind autopay's back.
 async fn vandalize(world: &World, sql: &str, values: Vec<Value>) {
@@ -195,6 +199,132 @@ async fn damaged_rows_hide_no_neighbour(backend: Backend) {
     assert_eq!(found[2], "d/4 missed charge_gone");
 }
 
+async fn wish(world: &World, name: &str, change: Change) {
+    let id = SubscriptionId::parse(name).unwrap();
+    let row = world.store.subscription(&id).await.unwrap().unwrap().subscription;
+    let catalog = world.store.catalog().await.unwrap();
+    let (amendment, _) = propose(&catalog, &row, change, ("a wish", "ann"), world.now()).unwrap();
+    assert!(world.store.amend(&amendment).await.unwrap().is_some(), "{name}");
+}
+
+/// What people changed, terms that end, amounts that wait and cycles that a plan forgives, over half a year.
+async fn lived_with_wishes(backend: Backend, test: &str) -> Option<World> {
+    let world = World::begin(backend, "2025-01-08T00:00:00Z", test).await?;
+    let gold = plan("gold", "1 month", "UTC", "11:00", "79.00");
+    let mut quarter = plan("quarter", "1 month", "UTC", "11:00", "20.00");
+    quarter.schedule.cycles = Some("3".to_owned());
+    let mut bounded = plan("bounded", "1 month", "UTC", "11:00", "79.00");
+    bounded.amount.value = Some("from_subscription".to_owned());
+    bounded.amount.maximum = Some("100.00".to_owned());
+    let mut latest = plan("latest", "1 week", "UTC", "05:00", "9.00");
+    latest.schedule.catch_up = Some("latest".to_owned());
+    world.apply(&[gold, plan("silver", "1 month", "UTC", "20:00", "49.00"), quarter, bounded, latest]).await;
+    let who = |id: &str, plan: &str| subscriber(id, plan, "2025-01-10", card(Behaviour::Pays, 1));
+    let mut dear = who("h", "bounded");
+    dear.amount = Some(Money::new(25_000, Currency::USD));
+    let mut all: Vec<Subscription> = ["a", "b", "c", "d", "e", "f", "k"].map(|id| who(id, "gold")).into();
+    all.extend([who("g", "quarter"), dear, who("i", "latest")]);
+    world.enrol(all).await;
+    live_until(&world, "2025-01-20T00:00:00Z").await;
+    wish(&world, "a", Change::Skip { cycle: 2 }).await;
+    wish(&world, "b", Change::Move { cycle: 1, to: day("2025-02-24") }).await;
+    wish(&world, "b", Change::Move { cycle: 4, to: day("2025-05-02") }).await;
+    wish(&world, "c", Change::Pause { until: Some(day("2025-03-20")) }).await;
+    wish(&world, "f", Change::Pause { until: Some(day("2025-12-01")) }).await;
+    // A pause that its own middle makes endless, and that ends with a cancellation.
+    wish(&world, "k", Change::Pause { until: Some(day("2025-03-01")) }).await;
+    live_until(&world, "2025-02-12T00:00:00Z").await;
+    wish(&world, "k", Change::Pause { until: None }).await;
+    live_until(&world, "2025-03-11T00:00:00Z").await;
+    wish(&world, "d", Change::EndWithPeriod { last_on: None }).await;
+    wish(&world, "e", Change::Plan { plan: PlanId::parse("silver").unwrap(), from: None }).await;
+    let credit = Change::Adjust { kind: AdjustmentKind::Credit, amount: Money::new(10_000, Currency::USD) };
+    wish(&world, "a", credit).await;
+    live_until(&world, "2025-04-16T00:00:00Z").await;
+    // Nobody runs for three weeks that are no month.
+    world.turn_to("2025-05-08T06:00:00Z");
+    live_until(&world, "2025-05-20T00:00:00Z").await;
+    world.store.cancel(&SubscriptionId::parse("k").unwrap(), "test", world.now()).await.unwrap();
+    live_until(&world, "2025-07-01T00:00:00Z").await;
+    Some(world)
+}
+
+/// Whatever people and plans leave out, move, end or keep for somebody to decide: nothing of it is a fault.
+async fn wishes_of_customers_are_no_faults(backend: Backend) {
+    let Some(world) = lived_with_wishes(backend, "an audit of wishes").await else { return };
+    let said = audit(&world, &["--details"]).exits(0);
+    assert_eq!(
+        rows(&said),
+        [
+            "a/2 skipped ",
+            "a/3 skipped ",
+            "b/4 done_late ",
+            "c/1 skipped ",
+            "c/2 skipped ",
+            "f/1 skipped ",
+            "f/2 skipped ",
+            "f/3 skipped ",
+            "f/4 skipped ",
+            "f/5 skipped ",
+            "h/0 held ",
+            "h/1 held ",
+            "h/2 held ",
+            "h/3 held ",
+            "h/4 held ",
+            "h/5 held ",
+            "i/14 skipped ",
+            "i/15 skipped ",
+            "i/16 done_late ",
+            "k/1 skipped ",
+            "k/2 skipped ",
+            "k/3 skipped ",
+            "k/4 skipped ",
+        ]
+    );
+    assert_eq!(counts(&said, "gold"), [6 + 6 + 6 + 3 + 6 + 5, 18, 1, 13, 0, 0, 0, 0]);
+    assert_eq!(counts(&said, "silver"), [6, 6, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(counts(&said, "quarter"), [3, 3, 0, 0, 0, 0, 0, 0]);
+    world.balance().await;
+}
+
+/// What is left out is recorded: where the record is gone, or money was taken, or a pause does not end, that is found.
+async fn faults_among_wishes_are_found(backend: Backend) {
+    let Some(world) = lived_with_wishes(backend, "an audit of damaged wishes").await else { return };
+    for (name, cycle) in [("a", 2), ("b", 1), ("c", 2), ("e", 1), ("g", 2), ("h", 3), ("i", 15)] {
+        let sql = "DELETE FROM charge WHERE subscription_id = $1 AND cycle = $2";
+        vandalize(&world, sql, vec![name.into(), i64::from(cycle).into()]).await;
+    }
+    // The pause of one lost its next moment in May, and moved past a cycle of June.
+    vandalize(&world, "DELETE FROM charge WHERE subscription_id = 'f' AND cycle >= 4", Vec::new()).await;
+    let sql = "UPDATE subscription SET next_cycle = 5, next_due_at = NULL WHERE id = 'f'";
+    vandalize(&world, sql, Vec::new()).await;
+    // A charge beyond the period that was to be the last.
+    let sql = "UPDATE charge SET subscription_id = 'd', cycle = 3 WHERE subscription_id = 'b' AND cycle = 3";
+    vandalize(&world, sql, Vec::new()).await;
+    // A cycle that was left out after it was charged.
+    let sql = "INSERT INTO cycle_override (subscription_id, cycle, ruling, reason, ruled_by, at) \
+               VALUES ('c', 4, 'skip', '', 'nobody', $1)";
+    vandalize(&world, sql, vec![world.now().into()]).await;
+    let said = audit(&world, &[]).exits(10);
+    assert_eq!(
+        rows(&said),
+        [
+            "a/2 missed charge_gone",
+            "b/1 missed charge_gone",
+            "b/3 missed charge_gone",
+            "c/2 missed charge_gone",
+            "c/4 odd charged_though_left_out",
+            "d/3 odd beyond_the_end",
+            "e/1 missed charge_gone",
+            "f/4 missed charge_gone",
+            "f/5 missed not_scheduled",
+            "g/2 missed charge_gone",
+            "h/3 missed charge_gone",
+            "i/15 missed charge_gone",
+        ]
+    );
+}
+
 /// Many subscriptions, each with its own gap: pages end anywhere, and none is lost at their edges.
 async fn gaps_are_found_wherever_a_page_ends(backend: Backend) {
     let Some(world) = World::begin(backend, "2025-01-08T00:00:00Z", "an audit of many pages").await else { return };
@@ -224,9 +354,9 @@ macro_rules! told_of {
 
 told_of! {
     sqlite Sqlite: a_sound_book_has_no_missed_cycle, exactly_the_faults_are_found, damaged_rows_hide_no_neighbour,
-        gaps_are_found_wherever_a_page_ends;
+        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found;
     postgresql Postgres: a_sound_book_has_no_missed_cycle, exactly_the_faults_are_found, damaged_rows_hide_no_neighbour,
-        gaps_are_found_wherever_a_page_ends;
+        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found;
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use crate::agenda::{Cycle, Cycles, Hold, cycles, resumes_at};
-use crate::charge::{Charge, State};
+use crate::charge::{Charge, SkipWhy, State};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::{Subscription, SubscriptionStatus};
 
@@ -153,6 +153,8 @@ pub enum Odd {
     OtherDate,
     /// The subscription stands at a cycle that is charged already.
     NotAdvanced,
+    /// A person left it out, and it was charged.
+    LeftOut,
 }
 
 impl Odd {
@@ -164,6 +166,7 @@ impl Odd {
             Self::BeyondEnd => "beyond_the_end",
             Self::OtherDate => "other_date",
             Self::NotAdvanced => "not_advanced",
+            Self::LeftOut => "charged_though_left_out",
         }
     }
 }
@@ -207,7 +210,7 @@ impl<'a> Standing<'a> {
     /// What the book shows of a cycle; `None` when it is not expected: it belongs to another span, is to come, or was cancelled away.
     #[must_use]
     pub fn judge(&self, span: &Span, cycle: &Cycle, recorded: Option<&Booked>) -> Option<Verdict> {
-        let due_at = cycle.occurrence.charge_at;
+        let due_at = recorded.map_or(cycle.occurrence.charge_at, |recorded| self.moment(cycle, &recorded.charge));
         let cancelled = match self.subscription.status {
             SubscriptionStatus::Cancelled => Some(self.cancelled_at()),
             SubscriptionStatus::Active
@@ -233,6 +236,11 @@ impl<'a> Standing<'a> {
         }
     }
 
+    /// When a recorded cycle fell due: a subscription that changed its plan since has cycles at another hour now.
+    fn moment(&self, cycle: &Cycle, charge: &Charge) -> DateTime<Utc> {
+        if charge.plan == self.plan.id { cycle.occurrence.charge_at } else { charge.due_at }
+    }
+
     /// Of a cycle that has a charge.
     fn fired(&self, span: &Span, cycle: &Cycle, recorded: &Booked) -> Verdict {
         let occurrence = &cycle.occurrence;
@@ -249,7 +257,9 @@ impl<'a> Standing<'a> {
         if open && self.subscription.next_cycle <= charge.cycle && settled {
             return Verdict::Odd(Odd::NotAdvanced);
         }
-        let in_time = occurrence.charge_at.checked_add_signed(span.grace).is_none_or(|latest| *at <= latest);
+        let due_at = self.moment(cycle, charge);
+        let in_time = due_at.checked_add_signed(span.grace).is_none_or(|latest| *at <= latest);
+        let left_out = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Person);
         match &charge.state {
             State::Skipped { .. } => Verdict::Skipped(charge.sentence()),
             State::Parked { .. } => Verdict::Held(charge.sentence()),
@@ -273,7 +283,9 @@ impl<'a> Standing<'a> {
             | State::Returned { .. }
             | State::Failing { .. }
             | State::Failed { .. } => {
-                if in_time {
+                if left_out {
+                    Verdict::Odd(Odd::LeftOut)
+                } else if in_time {
                     Verdict::Done
                 } else {
                     Verdict::Late

@@ -1,8 +1,9 @@
 use super::*;
-use crate::charge::Tries;
+use crate::charge::{SkipWhy, Tries};
 use crate::id::{ChargeId, Purpose};
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
 use crate::subscription::tests::sample;
+use crate::subscription::{Override, Ruling};
 
 fn plan() -> Plan {
     let spec = PlanSpec {
@@ -209,4 +210,131 @@ fn a_cycle_to_come_is_missed_when_the_subscription_stands_beyond_it() {
     };
     assert_eq!(verdict(5), None);
     assert_eq!(verdict(6), Some(Verdict::Missed(Missed::PassedOver)));
+}
+
+fn ruled(sub: &Subscription, cycle: u32, ruling: Ruling) -> Subscription {
+    let mut sub = sub.clone();
+    let (reason, by, at) = (String::new(), "ann".to_owned(), at("2027-01-01T00:00:00Z"));
+    sub.amendments.overrides.insert(cycle, Override { ruling, reason, by, at });
+    sub
+}
+
+fn skipped(plan: &Plan, sub: &Subscription, cycle: u32, why: SkipWhy) -> Booked {
+    let mut booked = charge(plan, sub, cycle, TimeDelta::minutes(2));
+    booked.charge.state = State::Skipped { why, at: booked.at };
+    booked
+}
+
+#[test]
+fn a_cycle_that_a_person_left_out_is_recorded_and_not_charged() {
+    let plan = plan();
+    let sub = ruled(&subscription(), 4, Ruling::Skip);
+    let told = |recorded: &[Booked]| audit(&Standing { first_cycle: 4, ..standing(&plan, &sub) }, recorded);
+    let last = charge(&plan, &sub, 5, TimeDelta::zero());
+    assert_eq!(told(&[skipped(&plan, &sub, 4, SkipWhy::Person), last.clone()]), ["4 skipped", "5 done"]);
+    assert_eq!(told(std::slice::from_ref(&last)), ["4 missed passed_over", "5 done"]);
+    let taken = charge(&plan, &sub, 4, TimeDelta::zero());
+    assert_eq!(told(&[taken, last]), ["4 odd charged_though_left_out", "5 done"]);
+}
+
+#[test]
+fn a_moved_cycle_is_expected_at_its_new_moment() {
+    let plan = plan();
+    let sub = Subscription { next_cycle: 5, next_due_at: Some(at("2027-07-10T08:00:00Z")), ..sample() };
+    let first =
+        |sub: &Subscription, recorded: &[Booked]| audit(&Standing { first_cycle: 4, ..standing(&plan, sub) }, recorded);
+    let later = ruled(&sub, 4, Ruling::Move { to: day("2027-06-10") });
+    let in_june = charge(&plan, &later, 4, TimeDelta::minutes(1));
+    assert_eq!(in_june.at, at("2027-06-10T08:01:00Z"));
+    let away = ruled(&later, 5, Ruling::Move { to: day("2027-07-10") });
+    assert_eq!(first(&away, std::slice::from_ref(&in_june)), ["4 done"], "cycle 5 is to come");
+    assert_eq!(first(&later, std::slice::from_ref(&in_june)), ["4 done", "5 missed not_scheduled"]);
+    let earlier = ruled(&sub, 5, Ruling::Move { to: day("2027-06-20") });
+    assert_eq!(first(&earlier, &[]), ["4 missed passed_over", "5 missed not_scheduled"]);
+    let early = charge(&plan, &earlier, 5, TimeDelta::minutes(1));
+    let earlier = Subscription { next_cycle: 6, ..earlier };
+    assert_eq!(first(&earlier, &[charge(&plan, &sub, 4, TimeDelta::zero()), early]), ["4 done", "5 done"]);
+}
+
+#[test]
+fn a_pause_with_an_end_is_expected_to_record_what_it_passes_over_and_to_end() {
+    let plan = plan();
+    let until = |resume_on: &str, due: Option<&str>| {
+        let mut sub = Subscription { next_cycle: 4, status: SubscriptionStatus::Paused, ..sample() };
+        (sub.amendments.resume_on, sub.next_due_at) = (Some(day(resume_on)), due.map(at));
+        sub
+    };
+    let told =
+        |sub: &Subscription, recorded: &[Booked]| audit(&Standing { first_cycle: 4, ..standing(&plan, sub) }, recorded);
+    let mut sub = until("2027-08-15", Some("2027-05-31T08:00:00Z"));
+    assert_eq!(told(&sub, &[]), ["4 missed not_taken", "5 missed not_taken"], "a pause is no reason to record nothing");
+    assert_eq!(told(&until("2027-08-15", None), &[]), ["4 missed not_scheduled", "5 missed not_scheduled"]);
+    sub.next_cycle = 6;
+    let both = [4, 5].map(|cycle| skipped(&plan, &sub, cycle, SkipWhy::Paused));
+    assert_eq!(told(&sub, &both), ["4 skipped", "5 skipped"]);
+    // The pause is over, and nobody saw its end.
+    let over = until("2027-06-15", Some("2027-05-31T08:00:00Z"));
+    assert_eq!(told(&over, &[]), ["4 missed not_taken", "5 missed not_taken"]);
+    // It ends on the day of the audit.
+    let now = until("2027-07-01", Some("2027-07-01T00:00:00Z"));
+    assert_eq!(told(&Subscription { next_cycle: 6, ..now }, &both), ["4 skipped", "5 skipped"]);
+    // A charge that waits for a try waits for the end of the pause, and no longer.
+    let mut waits = charge(&plan, &sub, 5, TimeDelta::zero());
+    waits.charge.state = State::Due { next_at: at("2027-06-30T09:00:00Z"), doubt: false };
+    let one =
+        |sub: &Subscription| audit(&Standing { first_cycle: 5, ..standing(&plan, sub) }, std::slice::from_ref(&waits));
+    assert_eq!(one(&sub), ["5 held the subscription is paused until 2027-08-15"]);
+    assert_eq!(one(&Subscription { next_cycle: 6, ..over }), ["5 missed not_sent"]);
+}
+
+#[test]
+fn what_waited_for_a_person_may_take_as_long_as_anything_once_it_goes_on() {
+    let plan = plan();
+    let sub = Subscription { next_cycle: 5, next_due_at: Some(at("2027-06-30T08:00:00Z")), ..sample() };
+    let went_on = |moment: &str| {
+        let stopped = Turn { at: at("2027-06-01T00:00:00Z"), kind: TurnKind::Stopped };
+        let kind = TurnKind::Resumed { stood_at: Some(5), goes_on: 5 };
+        let turns = [stopped, Turn { at: at(moment), kind }];
+        audit(&Standing { first_cycle: 5, turns: &turns, ..standing(&plan, &sub) }, &[])
+    };
+    assert_eq!(went_on("2027-06-30T23:50:00Z"), ["5 waiting"]);
+    assert_eq!(went_on("2027-06-30T20:00:00Z"), ["5 missed not_taken"]);
+    assert_eq!(went_on("2027-06-15T00:00:00Z"), ["5 missed not_taken"]);
+}
+
+#[test]
+fn a_pause_that_ended_by_itself_excuses_nothing() {
+    let (plan, sub) = (plan(), subscription());
+    let turns = [
+        Turn { at: at("2027-03-15T00:00:00Z"), kind: TurnKind::Stopped },
+        Turn { at: at("2027-05-01T00:00:00Z"), kind: TurnKind::Awoke },
+    ];
+    let recorded = [2, 4, 5].map(|cycle| charge(&plan, &sub, cycle, TimeDelta::zero()));
+    let told = audit(&Standing { turns: &turns, first_cycle: 2, ..standing(&plan, &sub) }, &recorded);
+    assert_eq!(told, ["2 done", "3 missed passed_over", "4 done", "5 done"]);
+}
+
+#[test]
+fn what_fell_due_while_it_stood_still_is_owed_no_more_once_it_is_cancelled() {
+    let plan = plan();
+    let sub = Subscription { next_cycle: 3, status: SubscriptionStatus::Cancelled, next_due_at: None, ..sample() };
+    let turns = [
+        Turn { at: at("2027-05-15T00:00:00Z"), kind: TurnKind::Stopped },
+        Turn { at: at("2027-06-15T00:00:00Z"), kind: TurnKind::Cancelled },
+    ];
+    let told = audit(&Standing { turns: &turns, first_cycle: 3, ..standing(&plan, &sub) }, &[]);
+    assert_eq!(told, ["3 missed not_scheduled", "4 skipped"]);
+}
+
+#[test]
+fn a_charge_under_the_plan_of_before_fell_due_at_that_plans_hour() {
+    let (gold, mut sub) = (plan(), subscription());
+    let in_the_morning = charge(&gold, &sub, 5, TimeDelta::minutes(1));
+    let mut silver = plan();
+    silver.id = crate::id::PlanId::parse("silver").unwrap();
+    silver.charge_at = chrono::NaiveTime::from_hms_opt(20, 0, 0).unwrap();
+    sub.status = SubscriptionStatus::Cancelled;
+    let turns = [Turn { at: at("2027-06-30T12:00:00Z"), kind: TurnKind::Cancelled }];
+    let standing = Standing { first_cycle: 5, turns: &turns, ..standing(&silver, &sub) };
+    assert_eq!(audit(&standing, std::slice::from_ref(&in_the_morning)), ["5 done"]);
 }
