@@ -47,6 +47,7 @@ mod refund_storm;
 mod refunds;
 mod replicas;
 mod splits;
+mod tutorial;
 mod wallet;
 mod webhook_support;
 mod webhooks;
