@@ -14,6 +14,9 @@ use super::roster::{Roster, RowMistake};
 /// Its column.
 pub(super) const NEXT_CYCLE: &str = "next_cycle";
 
+/// The code of a next cycle that lies too far back to be charged.
+pub(super) const BEHIND: &str = "next_cycle_behind";
+
 /// What a row says of the cycle that is charged next.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -72,7 +75,7 @@ fn moved(cycle: u32, plan: &Plan, subscription: &mut Subscription) -> Result<(),
             said(cycle)
         );
         let mend = format!("collect those cycles by other means and write {to_come}, or correct start_on");
-        return Err(("next_cycle_behind", message, mend));
+        return Err((BEHIND, message, mend));
     }
     let Some(found) = on(cycle) else {
         let message = format!("the subscription ends before cycle {cycle}");
