@@ -379,6 +379,8 @@ impl<'a> Auditor<'a> {
         match self.app.store.charge(id).await {
             Ok(Some(_)) if missed == Missed::NotSent => {}
             Ok(None) => {}
+            // A row that says by now that it is of another cycle is no record of this one.
+            Ok(Some(charge)) if (&charge.subscription, charge.cycle) != (&subscription.id, index) => {}
             Ok(Some(charge)) if charge.due_on == cycle.occurrence.date => {
                 // Recorded while this was read.
                 return Ok(said(Verdict::Late, "", "recorded while the audit ran"));
