@@ -78,7 +78,7 @@ impl Default for Returns {
 pub enum Away {
     /// It answers 503 to everything, and does nothing.
     Unavailable,
-    /// Connections die before an answer, and nothing is done.
+    /// Connections die without an answer to whoever pays, and nothing is done; look-ups are answered with 503.
     Silent,
 }
 

@@ -220,14 +220,15 @@ impl Stage {
         self.sandbox.clock().set(self.clock.now());
     }
 
-    /// The gateway goes away or comes back.
+    /// The gateway goes away or comes back. Its token endpoint stays: the client waits out trouble there in real time, which no turned
+    /// clock shortens.
     fn weather(&self, now: DateTime<Utc>) {
         let wanted = match self.scenario.away(now) {
             None => Faults::none(),
             Some(Away::Unavailable) => {
                 Faults { error_before_commit: 1.0, get_5xx: 1.0, error_status: Some(503), ..Faults::none() }
             }
-            Some(Away::Silent) => Faults { cut_before_commit: 1.0, refused: 1.0, get_5xx: 1.0, ..Faults::none() },
+            Some(Away::Silent) => Faults { cut_before_commit: 1.0, get_5xx: 1.0, ..Faults::none() },
         };
         if self.sandbox.faults() != wanted {
             self.sandbox.set_faults(wanted);
