@@ -27,13 +27,17 @@ fn scheduled_is_expected_and_at_risk_in_every_row_and_total_of_every_scenario() 
     bench.write("script.csv", "subscription_id,cycle,attempt,outcome\n*,*,1,later_funds\nmem-0001,*,*,never\n");
     for scenario in ["all-pay", "history", "worst-case", "script.csv"] {
         for view in ["charge", "settlement"] {
-            let more = ["--months", "6", "--scenario", scenario, "--view", view, "--group", "plan,method,state", "-o", "json"];
+            let more =
+                ["--months", "6", "--scenario", scenario, "--view", view, "--group", "plan,method,state", "-o", "json"];
             let said = membership(&bench, &more).exits(0).json();
             let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
             for row in said["rows"].as_array().unwrap() {
                 let amount = |name: &str| cents(&row[name]);
                 assert_eq!(amount("scheduled"), amount("expected") + amount("at_risk"), "{row}");
-                assert!(amount("expected_low") <= amount("expected") && amount("expected") <= amount("expected_high"), "{row}");
+                assert!(
+                    amount("expected_low") <= amount("expected") && amount("expected") <= amount("expected_high"),
+                    "{row}"
+                );
                 for name in ["scheduled", "charges"] {
                     let value = if name == "charges" { row[name].as_i64().unwrap() } else { amount(name) };
                     *sums.entry(name).or_default() += value;
@@ -82,7 +86,8 @@ fn a_roster_on_standard_input_is_the_roster_in_a_file() {
     bench.write("plans/wellness.toml", PLAN);
     let text = roster(&["a", "b"], "2027-01-31");
     bench.write("roster.csv", &text);
-    let arguments = ["forecast", "--plans", "plans", "--from", "2027-01-01", "--months", "12", "-o", "csv", "--subscriptions"];
+    let arguments =
+        ["forecast", "--plans", "plans", "--from", "2027-01-01", "--months", "12", "-o", "csv", "--subscriptions"];
     let file = bench.run(&[&arguments[..], &["roster.csv"]].concat()).exits(0);
     let input: Said = bench.run_with_input(&[&arguments[..], &["-"]].concat(), &text).exits(0);
     assert_eq!(file.out, input.out);
@@ -99,13 +104,22 @@ fn a_broken_roster_or_plan_ends_with_six_and_every_mistake_and_prints_nothing() 
     text.push_str("d,welness,5a4db0c5-0000-8000-8000-00000000000a,card,C-9,31.01.2027\n");
     bench.write("roster.csv", text);
     for more in [&[][..], &["--rows"]] {
-        let arguments = [&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"], more].concat();
+        let arguments =
+            [&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"], more].concat();
         let said = bench.run(&arguments).exits(6);
-        said.complains(&["roster.csv:4:1", "duplicate_id", "stands in line 2", "roster.csv:5:3", "write wellness", "2027-01-31"]);
+        said.complains(&[
+            "roster.csv:4:1",
+            "duplicate_id",
+            "stands in line 2",
+            "roster.csv:5:3",
+            "write wellness",
+            "2027-01-31",
+        ]);
         assert_eq!(said.out, "");
     }
     bench.write("plans/bad.toml", "schema = \"autopay.plan/1\"\nid = \"other\"\n");
-    let said = bench.run(&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"]).exits(6);
+    let said =
+        bench.run(&["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"]).exits(6);
     said.complains(&["plans/bad.toml"]);
     bench.write("s.csv", "subscription_id,cycle,attempt,outcome\n*,x,1,maybe\n");
     membership(&bench, &["--scenario", "s.csv"]).exits(6).complains(&["s.csv:2:1", "cycle_invalid", "outcome_invalid"]);
@@ -114,8 +128,31 @@ fn a_broken_roster_or_plan_ends_with_six_and_every_mistake_and_prints_nothing() 
 #[test]
 fn wrong_flags_are_all_named_at_once() {
     let bench = Bench::new();
-    let more = ["--months", "121", "--by", "year", "--view", "bank", "--group", "colour", "--as-of", "soon", "--seed", "x", "--scenario", "best"];
-    membership(&bench, &more).exits(2).complains(&["--months", "--by", "--view", "--group", "--as-of", "--seed", "--scenario"]);
+    let more = [
+        "--months",
+        "121",
+        "--by",
+        "year",
+        "--view",
+        "bank",
+        "--group",
+        "colour",
+        "--as-of",
+        "soon",
+        "--seed",
+        "x",
+        "--scenario",
+        "best",
+    ];
+    membership(&bench, &more).exits(2).complains(&[
+        "--months",
+        "--by",
+        "--view",
+        "--group",
+        "--as-of",
+        "--seed",
+        "--scenario",
+    ]);
     membership(&bench, &["--until", "2026-12-31"]).exits(2).complains(&["--until"]);
     membership(&bench, &["--until", "2037-01-01"]).exits(2).complains(&["ten years"]);
     membership(&bench, &["--until", "2036-12-31", "-q"]).exits(0);
@@ -131,12 +168,29 @@ fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {
     bench.write("plans/wellness.toml", PLAN);
     bench.write("roster.csv", roster(&["a"], "2027-01-31"));
     bench.write("s.csv", "subscription_id,cycle,attempt,outcome\na,0,1,later_funds\n");
-    let arguments =
-        ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "--months", "2", "--scenario", "s.csv"];
+    let arguments = [
+        "forecast",
+        "--plans",
+        "plans",
+        "--subscriptions",
+        "roster.csv",
+        "--from",
+        "2027-01-01",
+        "--months",
+        "2",
+        "--scenario",
+        "s.csv",
+    ];
     let said = bench.run(&[&arguments[..], &["-o", "json"]].concat()).exits(0).json();
     let row = |place: usize, name: &str| said["rows"][place][name].as_str().unwrap().to_owned();
-    assert_eq!((row(0, "scheduled"), row(0, "later"), row(0, "lands")), ("1079.00".into(), "1079.00".into(), "0.00".into()));
-    assert_eq!((row(1, "scheduled"), row(1, "later"), row(1, "lands")), ("1079.00".into(), "0.00".into(), "2158.00".into()));
+    assert_eq!(
+        (row(0, "scheduled"), row(0, "later"), row(0, "lands")),
+        ("1079.00".into(), "1079.00".into(), "0.00".into())
+    );
+    assert_eq!(
+        (row(1, "scheduled"), row(1, "later"), row(1, "lands")),
+        ("1079.00".into(), "0.00".into(), "2158.00".into())
+    );
     let rows = bench.run(&[&arguments[..], &["--rows", "-o", "jsonl"]].concat()).exits(0).out;
     // Three days later at nine in the payer's zone.
     assert!(rows.contains(r#""collected_on":"2027-02-03","declined":1"#), "{rows}");
@@ -163,7 +217,9 @@ fn a_calendar_has_one_whole_day_for_each_plan_and_day_and_no_ids_of_people() {
 #[test]
 fn a_chart_says_its_numbers_in_words_too() {
     let bench = Bench::new();
-    let said = membership(&bench, &["--months", "2", "--scenario", "history", "--chart", "c.svg", "-o", "json"]).exits(0).json();
+    let said = membership(&bench, &["--months", "2", "--scenario", "history", "--chart", "c.svg", "-o", "json"])
+        .exits(0)
+        .json();
     let svg = bench.read("c.svg");
     for part in ["<title", "<desc", "url(#risk)", "role=\"img\""] {
         assert!(svg.contains(part), "{part}");
@@ -187,11 +243,16 @@ fn a_chart_says_its_numbers_in_words_too() {
 /// Every table and its rows, hashed by the database itself.
 async fn fingerprint(database: &sea_orm::DatabaseConnection) -> BTreeMap<String, String> {
     let ask = |sql: String| sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, sql);
-    let tables = database.query_all_raw(ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'".to_owned())).await.unwrap();
+    let tables = database
+        .query_all_raw(ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'".to_owned()))
+        .await
+        .unwrap();
     let mut all = BTreeMap::new();
     for table in tables {
         let table: String = table.try_get("", "tablename").unwrap();
-        let sql = format!("SELECT coalesce(md5(string_agg(md5(t::text), ',' ORDER BY md5(t::text))), '-') AS h FROM \"{table}\" t");
+        let sql = format!(
+            "SELECT coalesce(md5(string_agg(md5(t::text), ',' ORDER BY md5(t::text))), '-') AS h FROM \"{table}\" t"
+        );
         let hash: String = database.query_one_raw(ask(sql)).await.unwrap().unwrap().try_get("", "h").unwrap();
         all.insert(table, hash);
     }
@@ -252,7 +313,8 @@ async fn the_live_book_on_postgres_needs_a_role_that_may_only_select_and_no_row_
     }
     assert_eq!(before, fingerprint(&admin).await);
     // The owner's own connection is as powerless while it foretells.
-    let reading = autopay::store::open_to_read(&autopay::store::DatabaseUrl::parse(&database.url).unwrap()).await.unwrap();
+    let reading =
+        autopay::store::open_to_read(&autopay::store::DatabaseUrl::parse(&database.url).unwrap()).await.unwrap();
     let refused = reading.execute_unprepared("DELETE FROM subscription").await.unwrap_err().to_string();
     assert!(refused.contains("read-only transaction"), "{refused}");
     reading.close().await.unwrap();

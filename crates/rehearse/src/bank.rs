@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use autopay::clock::TurnedClock;
 use autopay::gateway::CcgGateway;
 use autopay::ports::captures::Placed;
 use autopay::ports::{Clock as _, Gateway, Observation, Question, Recorded};
-use autopay::clock::TurnedClock;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
@@ -131,7 +131,9 @@ impl Gateway for Bank {
 
     async fn submit(&self, intent: &Recorded<Intent>) -> Observation {
         let (charge, value) = (&intent.charge, intent.value());
-        let Some((plan, method)) = self.methods.get(&charge.subscription) else { return self.inner.submit(intent).await };
+        let Some((plan, method)) = self.methods.get(&charge.subscription) else {
+            return self.inner.submit(intent).await;
+        };
         let who = Who { plan, method: *method };
         let fate = self.scenario.fate(self.seed, who, &charge.subscription, charge.cycle, value.number);
         let _told = match self.lock_of(value.method.0) {

@@ -106,7 +106,11 @@ fn sentence(exit: Exit, text: &str) -> Stop {
     Stop::because(exit, Problem::new("", "", message, mend))
 }
 
-async fn copied(reader: &Reader, merchant: MerchantId, as_of: DateTime<Utc>) -> Result<Book, autopay::ports::StoreError> {
+async fn copied(
+    reader: &Reader,
+    merchant: MerchantId,
+    as_of: DateTime<Utc>,
+) -> Result<Book, autopay::ports::StoreError> {
     let store = reader.store.as_ref();
     let catalog = store.catalog().await?;
     let (mut rows, mut over, mut unreadable) = (Vec::new(), 0_u64, 0_u64);
@@ -137,8 +141,14 @@ async fn copied(reader: &Reader, merchant: MerchantId, as_of: DateTime<Utc>) -> 
             left_out.push(format!("{count} {what}"));
         }
     };
-    note(attention.values().sum(), "charges under way are not copied: what they still collect is not in these numbers.");
-    note(u64::try_from(holds.len()).unwrap_or(u64::MAX), "holds in force are not copied: what they stop is charged here.");
+    note(
+        attention.values().sum(),
+        "charges under way are not copied: what they still collect is not in these numbers.",
+    );
+    note(
+        u64::try_from(holds.len()).unwrap_or(u64::MAX),
+        "holds in force are not copied: what they stop is charged here.",
+    );
     note(over, "cancelled or ended subscriptions are not copied.");
     note(unreadable, "subscriptions that are set aside or cannot be read are not copied.");
     let digest = digest_of(format!("{:?} {:?}", catalog.plans, catalog.policies).as_bytes());

@@ -30,7 +30,10 @@ impl Check {
     /// Is everything as it must be?
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.doubles == 0 && self.forgotten == 0 && self.changed_bodies == 0 && self.difference.values().all(|sum| *sum == 0)
+        self.doubles == 0
+            && self.forgotten == 0
+            && self.changed_bodies == 0
+            && self.difference.values().all(|sum| *sum == 0)
     }
 
     /// As a line: `doubles 0, forgotten 0, difference 0.00`.
@@ -61,7 +64,8 @@ pub fn check(lived: &Lived) -> Result<Check, Stop> {
     let mut known: BTreeSet<(&SubscriptionId, u32)> = BTreeSet::new();
     for charge in &lived.charges {
         known.insert((&charge.subscription, charge.cycle));
-        let there: i64 = lived.successes.get(&(charge.subscription.clone(), charge.cycle)).map_or(0, |paid| paid.iter().sum());
+        let there: i64 =
+            lived.successes.get(&(charge.subscription.clone(), charge.cycle)).map_or(0, |paid| paid.iter().sum());
         let here = match &charge.state {
             State::Paid { collected, .. } => Some(collected.minor()),
             // It was collected first: both sides keep that.
@@ -70,7 +74,11 @@ pub fn check(lived: &Lived) -> Result<Check, Stop> {
             State::Authorized { .. } | State::Due { doubt: false, .. } => Some(0),
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => None,
-                ParkWhy::Rejected | ParkWhy::NoMethod | ParkWhy::Damaged | ParkWhy::WrongMethod | ParkWhy::HoldExpired => Some(0),
+                ParkWhy::Rejected
+                | ParkWhy::NoMethod
+                | ParkWhy::Damaged
+                | ParkWhy::WrongMethod
+                | ParkWhy::HoldExpired => Some(0),
             },
             // Under way when the rehearsal ended: the book does not claim to know.
             State::Due { doubt: true, .. }
@@ -92,7 +100,9 @@ pub fn check(lived: &Lived) -> Result<Check, Stop> {
             continue;
         }
         let mut cycle = before.next_cycle;
-        while let Some((charge, _)) = planned(plan, before, cycle).map_err(|why| Stop::failed(before.id.as_str(), why))? {
+        while let Some((charge, _)) =
+            planned(plan, before, cycle).map_err(|why| Stop::failed(before.id.as_str(), why))?
+        {
             // A paused subscription owes nothing after the cycle that paused it, and one that was set aside says so itself.
             let stopped = now.status != SubscriptionStatus::Active && cycle >= now.next_cycle;
             if charge.due_at > lived.end || stopped {
@@ -103,4 +113,58 @@ pub fn check(lived: &Lived) -> Result<Check, Stop> {
         }
     }
     Ok(check)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::NaiveDate;
+
+    use super::*;
+    use crate::book::of_files;
+    use crate::scenario::Scenario;
+    use crate::stage::{Request, live};
+
+    const PLAN: &str = "schema = \"autopay.plan/1\"\nid = \"gym\"\nname = \"Gym\"\nkind = \"recurring\"\nstatus = \"active\"\n\n\
+        [schedule]\nevery = \"1 month\"\ntime_zone = \"UTC\"\ncharge_at = 06:00:00\n\n[amount]\ncurrency = \"USD\"\nvalue = \"10.00\"\n";
+    const ROSTER: &str = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on\n\
+        a,gym,5a4db0c5-0000-8000-8000-000000000001,card,C-1,2027-01-05\n\
+        b,gym,5a4db0c5-0000-8000-8000-000000000002,card,C-2,2027-01-06\n";
+
+    async fn two_months() -> Lived {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gym.toml"), PLAN).unwrap();
+        let roster = folder.path().join("roster.csv");
+        std::fs::write(&roster, ROSTER).unwrap();
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let (from, until) = (day("2027-01-01"), day("2027-02-28"));
+        let book = of_files(folder.path(), &roster, from.and_time(chrono::NaiveTime::MIN).and_utc()).unwrap();
+        let request = Request { from, until, seed: 7, scenario: Arc::new(Scenario::all_pay()), in_flight: 4 };
+        live(&book, &request, &mut |_| {}).await.unwrap()
+    }
+
+    /// A tie-out that cannot fail proves nothing.
+    #[tokio::test]
+    async fn a_lost_charge_a_second_payment_and_a_wrong_cent_are_each_found() {
+        let mut lived = two_months().await;
+        assert_eq!(check(&lived).unwrap().line(), "doubles 0, forgotten 0, difference 0.00");
+        assert!(check(&lived).unwrap().holds());
+
+        let lost = lived.charges.remove(0);
+        let found = check(&lived).unwrap();
+        assert!(found.forgotten > 0 && !found.holds(), "{found:?}");
+        lived.charges.insert(0, lost);
+
+        let first = lived.successes.keys().next().cloned().unwrap();
+        lived.successes.get_mut(&first).unwrap().push(1_000);
+        let found = check(&lived).unwrap();
+        assert_eq!((found.doubles, found.holds()), (1, false));
+        assert_eq!(found.line(), "doubles 1, forgotten 0, difference 10.00");
+        lived.successes.insert(first, vec![999]);
+        assert_eq!(check(&lived).unwrap().line(), "doubles 0, forgotten 0, difference 0.01");
+
+        lived.changed_bodies.push("key".to_owned());
+        assert!(check(&lived).unwrap().line().ends_with("changed requests 1"));
+    }
 }

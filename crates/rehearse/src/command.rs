@@ -164,12 +164,22 @@ fn understood(command: &Command) -> Result<Asked, Stop> {
     let as_of = if live { now } else { from.and_time(NaiveTime::MIN).and_utc() };
     let until = until.or_else(|| months_from(from, months)).unwrap_or(from);
     if until < from {
-        refuse("--until", &until.to_string(), "lies before the first day of the window", &format!("write {from} or later"));
+        refuse(
+            "--until",
+            &until.to_string(),
+            "lies before the first day of the window",
+            &format!("write {from} or later"),
+        );
     } else if !fits(from, until) {
         refuse("--until", &until.to_string(), "is more than ten years away", "write an earlier day");
     }
     if live && from < now.date_naive() {
-        refuse("--from", &from.to_string(), "has passed, and the live book is as it is now", "write today or a later day");
+        refuse(
+            "--from",
+            &from.to_string(),
+            "has passed, and the live book is as it is now",
+            "write today or a later day",
+        );
     }
     let mut wrong = Vec::new();
     let scenario = match command.scenario.as_str() {
@@ -211,7 +221,8 @@ async fn rehearse(command: &Command) -> Result<Exit, Stop> {
         }
     };
     // Both are read before the first is lived through, so that a mistake in the second costs no patience.
-    let second = command.against.as_deref().map(|dir| first.under(dir, command.subscriptions.as_deref())).transpose()?;
+    let second =
+        command.against.as_deref().map(|dir| first.under(dir, command.subscriptions.as_deref())).transpose()?;
     unknown_plans(&request.scenario, [Some(&first), second.as_ref()].into_iter().flatten())?;
     let mut report = Report::new(as_of, (request.from, request.until), &request.scenario, request.seed);
     report.subscriptions = first.subscriptions.len();

@@ -102,7 +102,10 @@ impl From<std::io::Error> for Stop {
             return Self { exit: Exit::Done, problems: Vec::new() };
         }
         let message = format!("cannot be written: {}", plainly(&error));
-        Self::because(Exit::Failed, Problem::new("output", "", message, "free some space, or name another file with --out"))
+        Self::because(
+            Exit::Failed,
+            Problem::new("output", "", message, "free some space, or name another file with --out"),
+        )
     }
 }
 

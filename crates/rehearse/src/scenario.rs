@@ -223,7 +223,9 @@ impl Scenario {
         let pays = rule.is_none_or(|rule| draw("outcome") < rule.pays);
         match (who.method, pays) {
             (MethodKind::Card, true) => Fate::Pays,
-            (MethodKind::BankAccount, true) if draw("late") < self.returns.late => Fate::TakenBack(self.code(draw("code"))),
+            (MethodKind::BankAccount, true) if draw("late") < self.returns.late => {
+                Fate::TakenBack(self.code(draw("code")))
+            }
             (MethodKind::BankAccount, true) => Fate::Pays,
             (MethodKind::Card, false) => {
                 let drawn = || pick(&self.declines, draw("class")).unwrap_or(DeclineClass::Unclassified);
@@ -334,7 +336,9 @@ mod tests {
             declines: vec![(DeclineClass::Contact, WHOLE)],
             ..Scenario::default()
         };
-        assert!(fates(&scenario, MethodKind::Card, 1).iter().all(|fate| *fate == Fate::Declined(DeclineClass::Contact)));
+        assert!(
+            fates(&scenario, MethodKind::Card, 1).iter().all(|fate| *fate == Fate::Declined(DeclineClass::Contact))
+        );
         // `after` is asked before `attempt`.
         assert!(fates(&scenario, MethodKind::Card, 2).iter().all(|fate| *fate == Fate::Pays));
     }

@@ -83,11 +83,18 @@ pub fn understood(
     sheet.known(top, TOP);
     match sheet.text(top, "schema", "\"autopay.scenario/1\"") {
         Some(SCHEMA) => {}
-        Some(_) => sheet.refuse(top, "schema", "schema_unknown", "this version reads another schema", format!("schema = \"{SCHEMA}\"")),
+        Some(_) => sheet.refuse(
+            top,
+            "schema",
+            "schema_unknown",
+            "this version reads another schema",
+            format!("schema = \"{SCHEMA}\""),
+        ),
         None if Sheet::has(top, "schema") => {}
         None => sheet.missing(top, "schema", "\"autopay.scenario/1\""),
     }
-    scenario.name = sheet.text(top, "name", "\"A bad winter\"").unwrap_or_default().chars().filter(|ch| !ch.is_control()).collect();
+    scenario.name =
+        sheet.text(top, "name", "\"A bad winter\"").unwrap_or_default().chars().filter(|ch| !ch.is_control()).collect();
     let mut others = Vec::new();
     if let Some(named) = sheet.text(top, "script", "\"declined.csv\"") {
         match open(named) {
@@ -95,7 +102,13 @@ pub fn understood(
                 Ok(script) => (scenario.script, scenario.digest) = (script, Some(digest_of(&bytes))),
                 Err(mistakes) => others = mistakes,
             },
-            Err(why) => sheet.refuse(top, "script", "script_unread", format!("the file cannot be read: {why}"), "name a CSV file, from the folder of this file on"),
+            Err(why) => sheet.refuse(
+                top,
+                "script",
+                "script_unread",
+                format!("the file cannot be read: {why}"),
+                "name a CSV file, from the folder of this file on",
+            ),
         }
     }
     rules(&mut sheet, top, &mut scenario);
@@ -122,14 +135,26 @@ fn rules(sheet: &mut Sheet<'_>, top: Tab<'_>, scenario: &mut Scenario) {
         let plan = sheet.text(tab, "plan", "\"gym\"").and_then(|text| {
             let plan = PlanId::parse(text).ok();
             if plan.is_none() {
-                sheet.refuse(tab, "plan", "id_invalid", "this is not the id of a plan", "write the name of the plan's file without its ending");
+                sheet.refuse(
+                    tab,
+                    "plan",
+                    "id_invalid",
+                    "this is not the id of a plan",
+                    "write the name of the plan's file without its ending",
+                );
             }
             plan
         });
         let method = sheet.text(tab, "method", "\"card\"").and_then(|text| {
             let method = [MethodKind::Card, MethodKind::BankAccount].into_iter().find(|kind| kind.as_str() == text);
             if method.is_none() {
-                sheet.refuse(tab, "method", "method_unknown", "there is no such method", "method = \"card\" or method = \"bank_account\"");
+                sheet.refuse(
+                    tab,
+                    "method",
+                    "method_unknown",
+                    "there is no such method",
+                    "method = \"card\" or method = \"bank_account\"",
+                );
             }
             method
         });
@@ -138,7 +163,13 @@ fn rules(sheet: &mut Sheet<'_>, top: Tab<'_>, scenario: &mut Scenario) {
         let Some(pays) = pays else { continue };
         let rule = Rule { plan, method, attempt, after, pays };
         if scenario.rules.iter().any(|other| other.about() == rule.about()) {
-            sheet.refuse(tab, "rate", "duplicate_rule", "an earlier [[success]] is about the same tries", "remove one of the two");
+            sheet.refuse(
+                tab,
+                "rate",
+                "duplicate_rule",
+                "an earlier [[success]] is about the same tries",
+                "remove one of the two",
+            );
         }
         scenario.rules.push(rule);
     }
@@ -148,7 +179,13 @@ fn class(sheet: &mut Sheet<'_>, tab: Tab<'_>, key: &str, text: &str) -> Option<D
     let class = DeclineClass::parse(text);
     if class.is_none() {
         let words: Vec<&str> = DeclineClass::ALL.into_iter().map(DeclineClass::as_str).collect();
-        sheet.refuse(tab, key, "class_unknown", "there is no such kind of decline", format!("write {}", words.join(", ")));
+        sheet.refuse(
+            tab,
+            key,
+            "class_unknown",
+            "there is no such kind of decline",
+            format!("write {}", words.join(", ")),
+        );
     }
     class
 }
@@ -215,16 +252,34 @@ fn outages(sheet: &mut Sheet<'_>, top: Tab<'_>, scenario: &mut Scenario) {
             Some("503") => Away::Unavailable,
             Some("nothing") => Away::Silent,
             Some(_) => {
-                sheet.refuse(tab, "answers", "answers_unknown", "an outage answers 503 or nothing", "answers = \"503\" or answers = \"nothing\"");
+                sheet.refuse(
+                    tab,
+                    "answers",
+                    "answers_unknown",
+                    "an outage answers 503 or nothing",
+                    "answers = \"503\" or answers = \"nothing\"",
+                );
                 Away::Unavailable
             }
             None => Away::Unavailable,
         };
         let (Some(from), Some(until)) = (sheet.moment(tab, "from"), sheet.moment(tab, "until")) else { continue };
         if until <= from {
-            sheet.refuse(tab, "until", "outage_ends_first", "the outage ends before it begins", "write a moment after from");
+            sheet.refuse(
+                tab,
+                "until",
+                "outage_ends_first",
+                "the outage ends before it begins",
+                "write a moment after from",
+            );
         } else if scenario.outages.iter().any(|other| from < other.until && other.from < until) {
-            sheet.refuse(tab, "from", "outages_overlap", "an earlier outage covers a part of this time", "make one of the two");
+            sheet.refuse(
+                tab,
+                "from",
+                "outages_overlap",
+                "an earlier outage covers a part of this time",
+                "make one of the two",
+            );
         } else {
             scenario.outages.push(Outage { from, until, how });
         }
@@ -256,7 +311,13 @@ fn fees(sheet: &mut Sheet<'_>, tab: Tab<'_>) -> Option<Fees> {
         let text = sheet.text(tab, key, "\"0.30\"").unwrap_or("0");
         let amount = Money::parse(text, currency.unwrap_or(Currency::USD)).ok().filter(|amount| amount.minor() >= 0);
         if amount.is_none() {
-            sheet.refuse(tab, key, "money_invalid", "a fee is an amount in quotes, from 0 on", format!("{key} = \"0.30\""));
+            sheet.refuse(
+                tab,
+                key,
+                "money_invalid",
+                "a fee is an amount in quotes, from 0 on",
+                format!("{key} = \"0.30\""),
+            );
         }
         amount.map_or(0, Money::minor)
     };
@@ -271,8 +332,12 @@ mod tests {
 
     fn read(text: &str) -> Result<Scenario, Vec<FileMistake>> {
         understood("s.toml", text, |name| match name {
-            "d.csv" => Ok((PathBuf::from("d.csv"), b"subscription_id,cycle,attempt,outcome\nsub-1,3,*,never\n".to_vec())),
-            "bad.csv" => Ok((PathBuf::from("bad.csv"), b"subscription_id,cycle,attempt,outcome\nsub-1,x,*,maybe\n".to_vec())),
+            "d.csv" => {
+                Ok((PathBuf::from("d.csv"), b"subscription_id,cycle,attempt,outcome\nsub-1,3,*,never\n".to_vec()))
+            }
+            "bad.csv" => {
+                Ok((PathBuf::from("bad.csv"), b"subscription_id,cycle,attempt,outcome\nsub-1,x,*,maybe\n".to_vec()))
+            }
             _ => Err("there is no such file".to_owned()),
         })
     }
@@ -322,10 +387,16 @@ mod tests {
         assert_eq!(scenario.rules[1].about(), (Some("gym"), Some("card"), Some(2), Some("later_funds")));
         assert_eq!((scenario.rules[1].pays, scenario.rules[2].pays), (405_000, 985_000));
         assert_eq!(scenario.declines, [(DeclineClass::Never, 400_000), (DeclineClass::LaterFunds, 600_000)]);
-        assert_eq!((scenario.returns.after_days, scenario.returns.late, scenario.returns.late_after_days), (4, 1_000, 20));
+        assert_eq!(
+            (scenario.returns.after_days, scenario.returns.late, scenario.returns.late_after_days),
+            (4, 1_000, 20)
+        );
         assert_eq!(scenario.returns.codes, [(ReturnCode::R01, 750_000), (ReturnCode::R02, 250_000)]);
         assert_eq!(scenario.outages[0].from.to_rfc3339(), "2027-01-05T05:00:00+00:00");
-        assert_eq!(scenario.outages.iter().map(|outage| outage.how).collect::<Vec<_>>(), [Away::Unavailable, Away::Silent]);
+        assert_eq!(
+            scenario.outages.iter().map(|outage| outage.how).collect::<Vec<_>>(),
+            [Away::Unavailable, Away::Silent]
+        );
         let fees = scenario.fees.unwrap();
         assert_eq!((fees.per_try, fees.per_decline, fees.per_return, fees.basis_points), (30, 10, 400, 290));
         assert!(scenario.digest.is_some());
@@ -364,6 +435,9 @@ mod tests {
         }
         assert!(found.iter().all(|one| !one.message.is_empty() && !one.mend.is_empty()));
         assert_eq!(read("schema = \n").unwrap_err()[0].code, "not_toml");
-        assert_eq!(read("schema = \"autopay.scenario/1\"\nscript = \"none.csv\"\n").unwrap_err()[0].code, "script_unread");
+        assert_eq!(
+            read("schema = \"autopay.scenario/1\"\nscript = \"none.csv\"\n").unwrap_err()[0].code,
+            "script_unread"
+        );
     }
 }

@@ -38,7 +38,13 @@ impl<'t> Sheet<'t> {
                 let at = error.span().map_or(0, |span| span.start);
                 let line = self.text.get(at..).and_then(|rest| rest.lines().next()).unwrap_or_default().to_owned();
                 let said = error.message().lines().next().unwrap_or("it is no TOML").to_owned();
-                self.add(at, "not_toml", &line, format!("the file cannot be read from here on: {said}"), "write key = value on lines of their own, and tables in brackets");
+                self.add(
+                    at,
+                    "not_toml",
+                    &line,
+                    format!("the file cannot be read from here on: {said}"),
+                    "write key = value on lines of their own, and tables in brackets",
+                );
                 None
             }
         }
@@ -49,7 +55,14 @@ impl<'t> Sheet<'t> {
     }
 
     /// Notes a mistake at a byte of the file.
-    pub(crate) fn add(&mut self, at: usize, code: &'static str, value: &str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn add(
+        &mut self,
+        at: usize,
+        code: &'static str,
+        value: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
@@ -65,12 +78,26 @@ impl<'t> Sheet<'t> {
     }
 
     /// Notes a mistake about a table as a whole.
-    pub(crate) fn add_at(&mut self, tab: Tab<'_>, code: &'static str, value: &str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn add_at(
+        &mut self,
+        tab: Tab<'_>,
+        code: &'static str,
+        value: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         self.add(tab.at, code, value, message, mend);
     }
 
     /// Notes a mistake about a value, shown with its key.
-    pub(crate) fn refuse(&mut self, tab: Tab<'_>, key: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) {
+    pub(crate) fn refuse(
+        &mut self,
+        tab: Tab<'_>,
+        key: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         let item = tab.table.get(key);
         let span = item.and_then(Item::span);
         let at = span.as_ref().map_or(tab.at, |span| span.start);
@@ -96,7 +123,13 @@ impl<'t> Sheet<'t> {
             .collect();
         for (key, at) in wrong {
             let place = if tab.name.is_empty() { "the file".to_owned() } else { tab.name.to_owned() };
-            self.add(at, "unknown_key", &key, format!("{place} has no such key"), format!("write one of {}, or remove it", keys.join(", ")));
+            self.add(
+                at,
+                "unknown_key",
+                &key,
+                format!("{place} has no such key"),
+                format!("write one of {}, or remove it", keys.join(", ")),
+            );
         }
     }
 
@@ -106,7 +139,13 @@ impl<'t> Sheet<'t> {
         match item.as_table_like() {
             Some(table) => Some(Tab { name, table, at: item.span().map_or(tab.at, |span| span.start) }),
             None => {
-                self.refuse(tab, key, "not_a_table", format!("{key} is a table"), format!("write {name} on a line of its own"));
+                self.refuse(
+                    tab,
+                    key,
+                    "not_a_table",
+                    format!("{key} is a table"),
+                    format!("write {name} on a line of its own"),
+                );
                 None
             }
         }
@@ -116,7 +155,13 @@ impl<'t> Sheet<'t> {
     pub(crate) fn tables<'d>(&mut self, tab: Tab<'d>, key: &'static str, name: &'static str) -> Vec<Tab<'d>> {
         let Some(item) = tab.table.get(key) else { return Vec::new() };
         let Some(list) = item.as_array_of_tables() else {
-            self.refuse(tab, key, "not_a_table", format!("{key} is a list of tables"), format!("write {name} on a line of its own for each"));
+            self.refuse(
+                tab,
+                key,
+                "not_a_table",
+                format!("{key} is a list of tables"),
+                format!("write {name} on a line of its own for each"),
+            );
             return Vec::new();
         };
         list.iter().map(|table| Tab { name, table, at: table.span().map_or(tab.at, |span| span.start) }).collect()
@@ -153,7 +198,13 @@ impl<'t> Sheet<'t> {
         let number = item.as_integer().and_then(|number| u16::try_from(number).ok());
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            self.refuse(tab, key, "number_invalid", format!("{key} is a whole number from {least} to {most}"), format!("{key} = {least}"));
+            self.refuse(
+                tab,
+                key,
+                "number_invalid",
+                format!("{key} is a whole number from {least} to {most}"),
+                format!("{key} = {least}"),
+            );
         }
         number
     }

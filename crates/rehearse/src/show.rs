@@ -167,7 +167,7 @@ fn line_object(label: &str, line: &Line) -> Value {
     let currency = line.amount.currency();
     json!({
         "plans": label,
-        "subscription_id": line.subscription.as_str(),
+        "subscription": line.subscription.as_str(),
         "plan": line.plan,
         "cycle": line.cycle,
         "due_on": line.due_on.to_string(),
@@ -186,7 +186,7 @@ fn line_object(label: &str, line: &Line) -> Value {
 
 const LINE: [&str; 15] = [
     "plans",
-    "subscription_id",
+    "subscription",
     "plan",
     "cycle",
     "due_on",
@@ -229,7 +229,11 @@ pub fn show(report: &Report, format: Format, rows: bool, out: Option<&Path>, qui
         ["period", "plans", "currency"].into_iter().chain(MEASURES.iter().map(|(name, _, _)| *name)).collect()
     };
     let objects: Vec<Value> = if rows {
-        report.rehearsed.iter().flat_map(|one| one.tally.lines.iter().map(|line| line_object(&one.label, line))).collect()
+        report
+            .rehearsed
+            .iter()
+            .flat_map(|one| one.tally.lines.iter().map(|line| line_object(&one.label, line)))
+            .collect()
     } else {
         report.rows().iter().map(object).collect()
     };
@@ -270,9 +274,11 @@ pub fn show(report: &Report, format: Format, rows: bool, out: Option<&Path>, qui
 
 fn document(report: &Report, rows: Vec<Value>) -> Value {
     let checks = report.rehearsed.iter().map(|one| {
-        let differences = one.check.difference.iter().map(|(currency, sum)| {
-            (currency.code().to_owned(), Value::from(Money::new(*sum, *currency).plain()))
-        });
+        let differences = one
+            .check
+            .difference
+            .iter()
+            .map(|(currency, sum)| (currency.code().to_owned(), Value::from(Money::new(*sum, *currency).plain())));
         json!({
             "plans": one.label,
             "digest": one.digest,
@@ -301,12 +307,7 @@ fn document(report: &Report, rows: Vec<Value>) -> Value {
     })
 }
 
-fn table(
-    report: &Report,
-    (header, objects): (&[&str], &[Value]),
-    rows: bool,
-    sink: &mut Sink,
-) -> Result<(), Stop> {
+fn table(report: &Report, (header, objects): (&[&str], &[Value]), rows: bool, sink: &mut Sink) -> Result<(), Stop> {
     let (from, until) = report.window;
     writeln!(sink, "{WATERMARK}")?;
     let digest = report.scenario_digest.as_ref().map(|digest| format!(" (sha256 {digest}…)")).unwrap_or_default();
@@ -333,7 +334,8 @@ fn table(
     table.set_header(&shown);
     for object in objects.iter().chain(&totals) {
         table.add_row(shown.iter().map(|name| {
-            let text: String = cell(&object[*name], false).chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
+            let text: String =
+                cell(&object[*name], false).chars().map(|ch| if ch.is_control() { ' ' } else { ch }).collect();
             let more = object["plans"] == "difference" && is_number(name) && !text.starts_with(['-', '0']);
             if more { format!("+{text}") } else { text }
         }));

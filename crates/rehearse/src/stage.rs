@@ -80,7 +80,11 @@ pub struct Lived {
 ///
 /// # Errors
 /// When the engine or the sandbox fails: nothing of the rehearsal can be used then.
-pub async fn live(book: &Book, request: &Request, progress: &mut (dyn FnMut(DateTime<Utc>) + Send)) -> Result<Lived, Stop> {
+pub async fn live(
+    book: &Book,
+    request: &Request,
+    progress: &mut (dyn FnMut(DateTime<Utc>) + Send),
+) -> Result<Lived, Stop> {
     let clock = Arc::new(TurnedClock::new(book.as_of));
     let options = Options {
         clock: SandboxClock::turned(book.as_of),
@@ -91,7 +95,8 @@ pub async fn live(book: &Book, request: &Request, progress: &mut (dyn FnMut(Date
         switches: Switches { late_return: LateReturn::Failed, ..Switches::default() },
         ..Options::default()
     };
-    let sandbox = sandbox::start(options).await.map_err(|error| Stop::failed("the sandbox cannot be started", error))?;
+    let sandbox =
+        sandbox::start(options).await.map_err(|error| Stop::failed("the sandbox cannot be started", error))?;
     let sandbox = Arc::new(sandbox);
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let change = CatalogChange { plans: book.plans.plans.clone(), policies: book.plans.policies.clone() };
@@ -119,7 +124,8 @@ pub async fn live(book: &Book, request: &Request, progress: &mut (dyn FnMut(Date
     let engine = Engine::new(store.clone(), bank.clone(), clock.clone(), settings);
     let catalog = store.catalog().await.map_err(store_failed)?;
     let captures = catalog.plans.values().any(|plan| plan.mode != Mode::Sale);
-    let mut stage = Stage { clock, sandbox, store, bank, engine, scenario: request.scenario.clone(), captures, passes: 0 };
+    let mut stage =
+        Stage { clock, sandbox, store, bank, engine, scenario: request.scenario.clone(), captures, passes: 0 };
     stage.through(request.until, last_moment(&catalog, &request.scenario, request.until), progress).await?;
     stage.lived(catalog, book).await
 }
@@ -150,7 +156,8 @@ fn days_after(day: NaiveDate, days: u64) -> DateTime<Utc> {
 
 /// When a rehearsal ends at the latest: the last retries were made, the last debits ended, the last returns came.
 fn last_moment(catalog: &Catalog, scenario: &Scenario, until: NaiveDate) -> DateTime<Utc> {
-    let retries = catalog.policies.values().map(|policy| u64::from(policy.give_up_after_days)).max().unwrap_or(0).max(22);
+    let retries =
+        catalog.policies.values().map(|policy| u64::from(policy.give_up_after_days)).max().unwrap_or(0).max(22);
     let returns = &scenario.returns;
     // Each of at most ten tries of a bank account ends some days later.
     let debits = u64::from(returns.after_days) * u64::from(domain::dunning::MOST_ATTEMPTS_MAX);
@@ -204,7 +211,8 @@ impl Stage {
             let edges = [next, self.scenario.next_edge(now), self.bank.next_news().filter(|at| *at > now)];
             // Without anything to come, the day after the window is next.
             let next = edges.into_iter().flatten().min().unwrap_or(settled + TimeDelta::seconds(1));
-            let next = if now <= settled { next.min(settled + TimeDelta::seconds(1)) } else { next.min(now + LOOK_EVERY) };
+            let next =
+                if now <= settled { next.min(settled + TimeDelta::seconds(1)) } else { next.min(now + LOOK_EVERY) };
             if now >= last || next <= now {
                 break;
             }
@@ -288,7 +296,9 @@ impl Stage {
         loop {
             let page = self.store.list_charges(&filter, &after, PAGE).await.map_err(store_failed)?;
             after = page.next.clone();
-            if page.whole().iter().any(|charge| charge.state.next_at().is_some()) {
+            // What is paid is only looked at again; a debit that will be taken back is news to come.
+            let moving = |charge: &Charge| !matches!(charge.state, State::Paid { .. }) && charge.state.next_at().is_some();
+            if page.whole().iter().any(moving) {
                 return Ok(true);
             }
             if after.is_none() {

@@ -239,7 +239,10 @@ mod tests {
     #[test]
     fn months_are_counted_from_the_first_to_the_last() {
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert_eq!(months_between(day("2027-11-15"), day("2028-01-01")), [day("2027-11-01"), day("2027-12-01"), day("2028-01-01")]);
+        assert_eq!(
+            months_between(day("2027-11-15"), day("2028-01-01")),
+            [day("2027-11-01"), day("2027-12-01"), day("2028-01-01")]
+        );
         assert_eq!(months_between(day("2027-11-15"), day("2027-11-14")), [day("2027-11-01")]);
     }
 

@@ -8,7 +8,7 @@ use crate::bench::{Bench, MEMBERSHIP};
 type Collected = BTreeMap<(String, u64), (String, String, String)>;
 
 fn text(row: &serde_json::Value, name: &str) -> String {
-    row[name].as_str().unwrap_or_default().to_owned()
+    row[name].as_str().unwrap().to_owned()
 }
 
 /// A year of the sample book: what the whole engine collected from the sandbox's bank is what `autopay forecast` said before, to the
@@ -26,20 +26,23 @@ fn a_rehearsal_in_which_all_pay_is_the_forecast_in_which_all_pay() {
     for row in forecast.iter().filter(|row| row["expected"] != "0.00") {
         // A first try counts on its due date there; it is made on the day banks are open.
         let day = if row["declined"] == 0 { text(row, "submit_on") } else { text(row, "collected_on") };
-        let key = (text(row, "subscription_id"), row["cycle"].as_u64().unwrap());
+        let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
         expected.insert(key, (day, text(row, "expected"), text(row, "currency")));
     }
     let mut collected = Collected::new();
     for row in rehearsed.iter().filter(|row| row["state"] == "paid") {
-        let key = (text(row, "subscription_id"), row["cycle"].as_u64().unwrap());
+        let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
         collected.insert(key, (text(row, "collected_on"), text(row, "amount"), text(row, "currency")));
     }
     assert!(collected.len() > 12_000, "a year of a thousand subscriptions: {}", collected.len());
-    let differ: Vec<_> = expected.keys().chain(collected.keys()).filter(|key| expected.get(*key) != collected.get(*key)).collect();
+    let differ: Vec<_> =
+        expected.keys().chain(collected.keys()).filter(|key| expected.get(*key) != collected.get(*key)).collect();
     assert!(differ.is_empty(), "{} differences, the first: {:?}", differ.len(), differ.first());
 
     // What is owed and not collected is the same too: subscriptions without a method.
-    let due = |rows: &[serde_json::Value]| rows.iter().map(|row| (text(row, "due_on"), text(row, "amount"))).collect::<Vec<_>>();
+    let due = |rows: &[serde_json::Value]| {
+        rows.iter().map(|row| (text(row, "due_on"), text(row, "amount"))).collect::<Vec<_>>()
+    };
     let (mut there, mut here) = (due(&forecast), due(&rehearsed));
     there.sort();
     here.sort();

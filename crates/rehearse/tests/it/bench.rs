@@ -98,7 +98,9 @@ impl Bench {
             waits.len() + 1
         );
         for wait in waits {
-            policy.push_str(&format!("\n[[step]]\nafter = \"{wait}\"\naction = \"retry\"\nfor = [\"insufficient_funds\"]\n"));
+            policy.push_str(&format!(
+                "\n[[step]]\nafter = \"{wait}\"\naction = \"retry\"\nfor = [\"insufficient_funds\"]\n"
+            ));
         }
         policy.push_str("\n[at_the_end]\naction = \"keep_subscription\"\n");
         self.write(&format!("{folder}/dunning/patient.toml"), policy);
@@ -149,7 +151,9 @@ pub(crate) fn roster(ids: &[&str], kind: &str) -> String {
     let mut text = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,consent_id,consent_at,consent_channel\n".to_owned();
     let consent = if kind == "card" { ",," } else { "terms-1,2026-12-01T10:00:00Z,WEB" };
     for (place, id) in ids.iter().enumerate() {
-        text.push_str(&format!("{id},gym,5a4db0c5-0000-8000-8000-{place:012x},{kind},C-{place},2027-01-05,{consent}\n"));
+        text.push_str(&format!(
+            "{id},gym,5a4db0c5-0000-8000-8000-{place:012x},{kind},C-{place},2027-01-05,{consent}\n"
+        ));
     }
     text
 }

@@ -12,7 +12,10 @@ fn one_more_retry_brings_exactly_its_tries_its_dollars_and_its_fees() {
     bench.plans("more", &["3 days", "8 days"]);
     bench.write("declined.csv", SCRIPT);
     bench.write("fees.toml", FEES);
-    let said = bench.rehearse(&["--months", "2", "--scenario", "fees.toml", "--against", "more", "-o", "json"]).exits(0).json();
+    let said = bench
+        .rehearse(&["--months", "2", "--scenario", "fees.toml", "--against", "more", "-o", "json"])
+        .exits(0)
+        .json();
     let rows = said["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 6, "two months, each of one policy, the other, and the difference");
     let row = |place: usize| {
@@ -44,9 +47,12 @@ fn one_more_retry_brings_exactly_its_tries_its_dollars_and_its_fees() {
         assert_eq!(check["difference"]["USD"], "0.00");
     }
     // The day of the try that paid: five days after the fifth and at nine, eight days in all.
-    let lines = bench.rehearse(&["--months", "1", "--scenario", "fees.toml", "--against", "more", "--rows", "-o", "jsonl"]).exits(0).lines();
+    let lines = bench
+        .rehearse(&["--months", "1", "--scenario", "fees.toml", "--against", "more", "--rows", "-o", "jsonl"])
+        .exits(0)
+        .lines();
     let day = |plans: &str, id: &str| {
-        let line = lines.iter().find(|line| line["plans"] == plans && line["subscription_id"] == id).unwrap();
+        let line = lines.iter().find(|line| line["plans"] == plans && line["subscription"] == id).unwrap();
         (line["state"].as_str().unwrap().to_owned(), line["collected_on"].as_str().unwrap_or_default().to_owned())
     };
     assert_eq!(day("plans", "a"), ("paid".into(), "2027-01-08".into()));
@@ -71,13 +77,26 @@ fn what_a_bank_gives_back_before_and_after_it_paid_is_told_apart_and_costs_its_f
     let said = bench.rehearse(&["--months", "1", "--scenario", "returns.toml", "-o", "json"]).exits(0).json();
     let row = &said["rows"][0];
     let text = |name: &str| row[name].as_str().unwrap().to_owned();
-    assert_eq!((text("scheduled"), text("collected"), text("recovered")), ("200.00".into(), "100.00".into(), "100.00".into()));
+    assert_eq!(
+        (text("scheduled"), text("collected"), text("recovered")),
+        ("200.00".into(), "100.00".into(), "100.00".into())
+    );
     assert_eq!((text("taken_back"), text("failed"), text("open")), ("100.00".into(), "0.00".into(), "0.00".into()));
     let counts = ["tries", "declines", "returns"].map(|name| row[name].as_i64().unwrap());
     assert_eq!(counts, [3, 0, 2]);
     assert_eq!((text("fees"), text("net")), ("8.00".into(), "92.00".into()));
-    let lines = bench.rehearse(&["--months", "1", "--scenario", "returns.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
-    let days: Vec<_> = lines.iter().map(|line| (line["state"].as_str().unwrap(), line["collected_on"].as_str().unwrap(), line["settled_on"].as_str().unwrap())).collect();
+    let lines =
+        bench.rehearse(&["--months", "1", "--scenario", "returns.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
+    let days: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["state"].as_str().unwrap(),
+                line["collected_on"].as_str().unwrap(),
+                line["settled_on"].as_str().unwrap(),
+            )
+        })
+        .collect();
     // Given back two days after the fifth, so the first retry comes three days after that.
     assert_eq!(days, [("paid", "2027-01-10", "2027-01-12"), ("returned", "2027-01-05", "2027-01-07")]);
 }

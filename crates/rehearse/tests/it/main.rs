@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
-mod bench;
 mod agreement;
+mod bench;
 mod hand;
 mod misuse;
 mod trouble;

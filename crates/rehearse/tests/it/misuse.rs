@@ -13,9 +13,22 @@ fn broken_scenario_files_end_with_six_and_every_mistake_and_print_nothing() {
     for form in ["table", "json"] {
         let said = bench.rehearse(&["--scenario", "bad.toml", "-o", form]).exits(6);
         said.complains(&[
-            "bad.toml:4:8", "share_invalid", "92.5%", "bad.toml:5:11", "number_invalid", "shares_do_not_add_up", "70.0000%",
-            "bad.toml:10:9", "outage_ends_first", "bad.toml:11:1", "missing_key", "bad.toml:12:11", "money_invalid",
-            "bad.csv:2:1", "cycle_invalid", "outcome_invalid",
+            "bad.toml:4:8",
+            "share_invalid",
+            "92.5%",
+            "bad.toml:5:11",
+            "number_invalid",
+            "shares_do_not_add_up",
+            "70.0000%",
+            "bad.toml:10:9",
+            "outage_ends_first",
+            "bad.toml:11:1",
+            "missing_key",
+            "bad.toml:12:11",
+            "money_invalid",
+            "bad.csv:2:1",
+            "cycle_invalid",
+            "outcome_invalid",
         ]);
         assert_eq!(said.out, "");
     }
@@ -32,7 +45,13 @@ fn broken_scenario_files_end_with_six_and_every_mistake_and_print_nothing() {
 fn wrong_flags_are_all_named_at_once() {
     let bench = Bench::with(&["3 days"], &["a"]);
     let wrong = ["--months", "0", "--seed", "x", "--in-flight", "1000", "--scenario", "none.toml"];
-    bench.rehearse(&wrong).exits(2).complains(&["--months = 0", "--seed = x", "--in-flight = 1000", "--scenario = none.toml", "write"]);
+    bench.rehearse(&wrong).exits(2).complains(&[
+        "--months = 0",
+        "--seed = x",
+        "--in-flight = 1000",
+        "--scenario = none.toml",
+        "write",
+    ]);
     bench.rehearse(&["--until", "2026-12-31"]).exits(2).complains(&["--until"]);
     bench.rehearse(&["--until", "2037-01-01"]).exits(2).complains(&["ten years"]);
 }

@@ -22,10 +22,15 @@ fn an_outage_moves_charges_to_the_next_day_and_loses_none_whatever_it_answers() 
         bench.write("outage.toml", outage("2027-01-06T01:00:00Z", answers));
         let said = bench.rehearse(&["--months", "2", "--scenario", "outage.toml", "-o", "json"]).exits(0).json();
         let total = &said["total"][0];
-        assert_eq!((&total["scheduled"], &total["collected"]), (&"600.00".into(), &"600.00".into()), "{answers}: {total}");
+        assert_eq!(
+            (&total["scheduled"], &total["collected"]),
+            (&"600.00".into(), &"600.00".into()),
+            "{answers}: {total}"
+        );
         let tries = (total["tries"].as_u64(), total["declines"].as_u64());
         assert_eq!(tries, (Some(6), Some(0)), "{answers}: no try is lost or made twice");
-        let lines = bench.rehearse(&["--months", "2", "--scenario", "outage.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
+        let lines =
+            bench.rehearse(&["--months", "2", "--scenario", "outage.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
         for line in &lines {
             let (due, paid) = (line["due_on"].as_str().unwrap(), line["collected_on"].as_str().unwrap());
             let moved = due == "2027-01-05" && paid == "2027-01-06";
@@ -44,7 +49,8 @@ fn an_outage_of_more_than_a_day_leaves_its_charges_open_and_visible() {
     let total = &said["total"][0];
     assert_eq!((&total["collected"], &total["open"]), (&"300.00".into(), &"300.00".into()), "{total}");
     assert_eq!(said["check"][0]["forgotten"], 0);
-    let lines = bench.rehearse(&["--months", "1", "--scenario", "outage.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
+    let lines =
+        bench.rehearse(&["--months", "1", "--scenario", "outage.toml", "--rows", "-o", "jsonl"]).exits(0).lines();
     assert!(lines.len() == 3 && lines.iter().all(|line| line["state"] == "outcome_unknown"), "{lines:?}");
 }
 
@@ -71,9 +77,18 @@ fn a_policy_that_pauses_is_charged_with_the_cycles_that_never_came() {
     let policy = std::fs::read_to_string(bench.path().join("pauses/dunning/patient.toml")).unwrap();
     bench.write("pauses/dunning/patient.toml", policy.replace("keep_subscription", "pause_subscription"));
     bench.write("declined.csv", "subscription_id,cycle,attempt,outcome\na,0,*,never\n");
-    let said = bench.rehearse(&["--months", "3", "--scenario", "declined.csv", "--against", "pauses", "-o", "json"]).exits(0).json();
+    let said = bench
+        .rehearse(&["--months", "3", "--scenario", "declined.csv", "--against", "pauses", "-o", "json"])
+        .exits(0)
+        .json();
     let total = |place: usize, name: &str| said["total"][place][name].as_str().unwrap().to_owned();
-    assert_eq!((total(0, "scheduled"), total(0, "collected"), total(0, "failed")), ("600.00".into(), "500.00".into(), "100.00".into()));
-    assert_eq!((total(1, "scheduled"), total(1, "collected"), total(1, "failed")), ("400.00".into(), "300.00".into(), "100.00".into()));
+    assert_eq!(
+        (total(0, "scheduled"), total(0, "collected"), total(0, "failed")),
+        ("600.00".into(), "500.00".into(), "100.00".into())
+    );
+    assert_eq!(
+        (total(1, "scheduled"), total(1, "collected"), total(1, "failed")),
+        ("400.00".into(), "300.00".into(), "100.00".into())
+    );
     assert_eq!(total(2, "collected"), "-200.00");
 }
