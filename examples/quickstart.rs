@@ -85,6 +85,7 @@ async fn ninety_days() -> anyhow::Result<()> {
         quota: None,
         settle_wait: Duration::ZERO,
         heartbeat: Duration::from_secs(1),
+        brakes: None,
     };
     let engine = Engine::new(store.clone(), Arc::new(CcgGateway::new(client, MERCHANT)), clock.clone(), settings);
 

@@ -13,9 +13,11 @@ use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
-use crate::config::{Config, GatewayConfig};
+use crate::config::{Config, GatewayConfig, WebhooksConfig};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
-use crate::engine::{Answered, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper};
+use crate::engine::{
+    Answered, BrakeLimits, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper,
+};
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
 use crate::ports::instrument::InstrumentEar;
@@ -162,6 +164,14 @@ impl App {
             quota: Some(config.quota()),
             settle_wait: config.engine.settle_wait,
             heartbeat: config.engine.heartbeat,
+            brakes: config.brakes.map(|brakes| BrakeLimits {
+                growth_percent: brakes.growth_percent,
+                largest_times: brakes.largest_times,
+                least_charges: brakes.least_charges,
+                per_customer: brakes.per_customer,
+                canary: brakes.canary,
+                decline_percent: brakes.decline_percent,
+            }),
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
         let port: Arc<dyn RefundGateway> = match &gateway {
@@ -310,9 +320,16 @@ fn client(config: &Config, settings: &GatewayConfig) -> Result<ccg::Client, AppE
 /// [`AppError::Config`] when a public key is none.
 pub fn doorman(config: &Config) -> Result<Option<Arc<dyn Doorman>>, AppError> {
     let Some(webhooks) = &config.webhooks else { return Ok(None) };
+    doorman_with(config, webhooks).map(Some).map_err(AppError::Config)
+}
+
+/// Who stands at the door with these keys.
+///
+/// # Errors
+/// A sentence when one of them is none.
+pub fn doorman_with(config: &Config, webhooks: &WebhooksConfig) -> Result<Arc<dyn Doorman>, String> {
     let doorman = CcgDoorman::new(config.merchant(), &webhooks.public_keys);
-    let doorman = doorman.map_err(|why| AppError::Config(format!("webhooks.public_key_files: {why}")))?;
-    Ok(Some(Arc::new(doorman)))
+    Ok(Arc::new(doorman.map_err(|why| format!("webhooks.public_key_files: {why}"))?))
 }
 
 /// Migrations this binary knows.

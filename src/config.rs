@@ -172,8 +172,50 @@ pub struct HttpConfig {
 /// How deliveries of the gateway are known to be its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhooksConfig {
+    /// Where they stand.
+    files: Vec<String>,
     /// The gateway's public keys as PEM: one, or two during a rotation.
     pub public_keys: Vec<String>,
+}
+
+impl WebhooksConfig {
+    /// The same files as they are now: a rotation changes them under a running process.
+    ///
+    /// # Errors
+    /// A sentence naming the file that is no public key any more.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let read = |file: &String| public_key(file).map_err(|why| format!("{file} {why}"));
+        let public_keys = self.files.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { files: self.files.clone(), public_keys })
+    }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switched {
+    On,
+    Off,
+}
+
+impl fmt::Display for Switched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// What stops a run before the damage. See the engine's brakes for what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the settings of the same names are described where they are listed")]
+pub struct BrakesConfig {
+    pub growth_percent: u32,
+    pub largest_times: u32,
+    pub least_charges: u32,
+    pub per_customer: u32,
+    pub canary: u32,
+    pub decline_percent: u32,
 }
 
 /// Form of log lines.
@@ -216,6 +258,8 @@ pub struct Config {
     pub gateway: Option<GatewayConfig>,
     /// How the engine works.
     pub engine: EngineConfig,
+    /// What stops a run; `None` for nothing.
+    pub brakes: Option<BrakesConfig>,
     /// Where it listens.
     pub http: HttpConfig,
     /// How deliveries are verified; `None` when none are taken.
@@ -349,6 +393,13 @@ const SETTINGS: &[Setting] = &[
     number("engine.in_flight"),
     number("engine.settle_wait_ms"),
     number("engine.heartbeat_seconds"),
+    text("brakes.mode"),
+    number("brakes.growth_percent"),
+    number("brakes.largest_times"),
+    number("brakes.least_charges"),
+    number("brakes.per_customer"),
+    number("brakes.canary"),
+    number("brakes.decline_percent"),
     text("http.listen"),
     text("http.metrics_listen"),
     Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
@@ -860,6 +911,7 @@ impl Layers {
             settle_wait: Duration::from_millis(r.number("engine.settle_wait_ms", 300_u64, 0, 10_000)),
             heartbeat: Duration::from_secs(r.number("engine.heartbeat_seconds", 1_u64, 1, 60)),
         };
+        let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
         let log = log(&mut r);
@@ -880,6 +932,7 @@ impl Layers {
                 database,
                 gateway,
                 engine,
+                brakes,
                 http,
                 webhooks,
                 log,
@@ -1108,6 +1161,23 @@ fn http(r: &mut Reader) -> HttpConfig {
     HttpConfig { listen, metrics_listen }
 }
 
+fn brakes(r: &mut Reader) -> Option<BrakesConfig> {
+    let brakes = BrakesConfig {
+        growth_percent: r.number("brakes.growth_percent", 50_u32, 1, 10_000),
+        largest_times: r.number("brakes.largest_times", 10_u32, 1, 10_000),
+        least_charges: r.number("brakes.least_charges", 20_u32, 1, 1_000_000),
+        per_customer: r.number("brakes.per_customer", 31_u32, 1, 1_000),
+        canary: r.number("brakes.canary", 20_u32, 1, 5_000),
+        decline_percent: r.number("brakes.decline_percent", 60_u32, 1, 100),
+    };
+    let on = r.parsed("brakes.mode", Switched::On, |text| match text {
+        "on" => Ok(Switched::On),
+        "off" => Ok(Switched::Off),
+        _ => Err("is neither: write on or off".to_owned()),
+    });
+    matches!(on, Switched::On).then_some(brakes)
+}
+
 /// The gateway's public keys. Files and not values: they are handed over as files, and a rotation swaps one for another.
 fn webhooks(r: &mut Reader) -> Option<WebhooksConfig> {
     let key = "webhooks.public_key_files";
@@ -1118,21 +1188,29 @@ fn webhooks(r: &mut Reader) -> Option<WebhooksConfig> {
         return None;
     }
     let mut public_keys = Vec::new();
-    for file in files {
-        match read_small(Path::new(file)) {
-            Ok(text) if text.contains("PRIVATE KEY") => {
-                r.refuse(key, file, "names a private key: name the gateway's public key, a PEM file");
-            }
-            Ok(text) if !text.contains("-----BEGIN PUBLIC KEY-----") => {
-                r.refuse(key, file, "is no public key: name a PEM file that begins with -----BEGIN PUBLIC KEY-----");
-            }
-            Ok(text) => public_keys.push(text),
+    for file in &files {
+        match public_key(file) {
+            Ok(key) => public_keys.push(key),
             Err(why) => {
-                r.refuse(key, file, &format!("cannot be read ({why}): name a readable PEM file"));
+                r.refuse(key, file, &why);
             }
         }
     }
-    Some(WebhooksConfig { public_keys })
+    Some(WebhooksConfig { files: files.into_iter().map(ToOwned::to_owned).collect(), public_keys })
+}
+
+/// One public key from its file, or what is wrong with the file and the mend.
+fn public_key(file: &str) -> Result<String, String> {
+    match read_small(Path::new(file)) {
+        Ok(text) if text.contains("PRIVATE KEY") => {
+            Err("names a private key: name the gateway's public key, a PEM file".to_owned())
+        }
+        Ok(text) if !text.contains("-----BEGIN PUBLIC KEY-----") => {
+            Err("is no public key: name a PEM file that begins with -----BEGIN PUBLIC KEY-----".to_owned())
+        }
+        Ok(text) => Ok(text),
+        Err(why) => Err(format!("cannot be read ({why}): name a readable PEM file")),
+    }
 }
 
 fn log(r: &mut Reader) -> LogConfig {

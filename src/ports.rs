@@ -3,6 +3,7 @@
 //! The engine speaks only to these traits. Each has more than one implementation and one contract suite over all of them
 //! (tests/it/contract_*).
 
+pub mod brakes;
 pub mod captures;
 pub mod dispute;
 pub mod instrument;
@@ -528,7 +529,7 @@ pub enum Pressure {
 /// Durable memory. Every write is one transaction; none is open across a call to the gateway.
 #[async_trait]
 pub trait Store:
-    captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
+    brakes::BrakeStore + captures::Captures + people::PeopleStore + refund::RefundStore + wallet::WalletStore + Send + Sync
 {
     /// The time leases and dueness are judged by: the database's, so that replicas agree; a turned clock overrules it.
     async fn now(&self) -> Result<DateTime<Utc>, StoreError>;

@@ -150,6 +150,8 @@ pub mod name {
     pub const REFUND_OUTCOME_UNKNOWN: &str = "autopay_refund_outcome_unknown";
     /// Rows set aside.
     pub const QUARANTINED: &str = "autopay_quarantined_total";
+    /// Runs stopped by a brake, by brake.
+    pub const BRAKES: &str = "autopay_brakes_total";
     /// Deliveries at the door.
     pub const WEBHOOK_DELIVERIES: &str = "autopay_webhook_deliveries_total";
     /// Deliveries that were looked at.
@@ -224,6 +226,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         help: "Warnings that what is set aside for a charge goes back within a day.",
     },
+    Metric { name: name::BRAKES, kind: Kind::Counter, help: "Runs stopped by a brake, by brake." },
     Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,

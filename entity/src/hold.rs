@@ -15,6 +15,8 @@ pub struct Model {
     pub since: chrono::DateTime<chrono::Utc>,
     pub lifted_at: Option<chrono::DateTime<chrono::Utc>>,
     pub lifted_by: Option<String>,
+    pub brake: Option<String>,
+    pub release_asked_by: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -15,6 +15,7 @@ pub mod plan_version;
 pub mod refund;
 pub mod refund_observation;
 pub mod run;
+pub mod run_day;
 pub mod subscription;
 pub mod wallet_customer;
 pub mod webhook_inbox;

@@ -36,6 +36,7 @@ pub struct Model {
     pub version: i64,
     pub leased_until: Option<chrono::DateTime<chrono::Utc>>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
+    pub method_id: Option<Uuid>,
 }
 
 /// No relations: the store joins by hand, in batches.

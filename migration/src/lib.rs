@@ -8,6 +8,8 @@ mod m20261126_000002_webhooks;
 mod m20261126_000003_wallet;
 mod m20261126_000004_refunds;
 mod m20261126_000005_captures;
+mod m20261126_000006_refund_parts;
+mod m20261126_000012_brakes;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000003_wallet::Migration),
             Box::new(m20261126_000004_refunds::Migration),
             Box::new(m20261126_000005_captures::Migration),
+            Box::new(m20261126_000006_refund_parts::Migration),
+            Box::new(m20261126_000012_brakes::Migration),
         ]
     }
 }

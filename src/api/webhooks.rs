@@ -4,7 +4,7 @@
 //! gateway's. Our own trouble is 503, so that the gateway comes again: no database, a key we do not know, a clock that is
 //! wrong, an inbox that is full. The body is kept on a task of its own, which a sender that hangs up does not end.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -42,7 +42,7 @@ pub struct Door {
 }
 
 struct Inner {
-    doorman: Arc<dyn Doorman>,
+    doorman: RwLock<Arc<dyn Doorman>>,
     merchant: MerchantId,
     clock: Arc<dyn Clock>,
     inbox: OnceLock<Arc<dyn Inbox>>,
@@ -55,8 +55,14 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("merchant", &self.merchant)
-            .field("doorman", &self.doorman)
+            .field("doorman", &self.doorman())
             .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn doorman(&self) -> Arc<dyn Doorman> {
+        Arc::clone(&self.doorman.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -66,6 +72,7 @@ impl Door {
     pub fn new(doorman: Arc<dyn Doorman>, merchant: MerchantId, clock: Arc<dyn Clock>) -> Self {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let (inbox, bell, told) = (OnceLock::new(), Arc::new(Notify::new()), std::sync::Mutex::default());
+        let doorman = RwLock::new(doorman);
         Self { inner: Arc::new(Inner { doorman, merchant, clock, inbox, bell, places, told }) }
     }
 
@@ -84,7 +91,12 @@ impl Door {
     /// Who reads what was kept.
     #[must_use]
     pub fn doorman(&self) -> Arc<dyn Doorman> {
-        Arc::clone(&self.inner.doorman)
+        self.inner.doorman()
+    }
+
+    /// From now on this one stands here: the gateway's keys were rotated.
+    pub fn relieve(&self, doorman: Arc<dyn Doorman>) {
+        *self.inner.doorman.write().unwrap_or_else(PoisonError::into_inner) = doorman;
     }
 }
 
@@ -129,7 +141,7 @@ impl Door {
         let (inner, at) = (Arc::clone(&self.inner), self.inner.clock.now());
         // On a task of its own: neither a sender that hangs up nor our impatience interrupts the commit.
         let keeping = tokio::spawn(async move {
-            let news = inner.doorman.read(&body);
+            let news = inner.doorman().read(&body);
             let kept = inbox.keep(&Arrived { merchant: inner.merchant, news, body, at }).await;
             if matches!(kept, Ok(Kept::New)) {
                 inner.bell.notify_one();
@@ -162,7 +174,7 @@ impl Door {
             Some(Ok(text)) => Some(text),
             Some(Err(_)) => return Err(TurnedAway::NotTheirs("malformed", "carries a token that is malformed")),
         };
-        self.inner.doorman.verify(text, self.inner.clock.now())
+        self.inner.doorman().verify(text, self.inner.clock.now())
     }
 
     fn turn_away(&self, turned: TurnedAway) -> (&'static str, Response) {
@@ -170,7 +182,7 @@ impl Door {
             TurnedAway::NotTheirs(kind, why) => (kind, problem::unauthorized(why)),
             TurnedAway::Foreign => ("subject", problem::forbidden()),
             TurnedAway::CannotTell(kind, why) => {
-                let mut told = self.inner.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
                 if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
                     *told = Some(Instant::now());
                     tracing::error!(

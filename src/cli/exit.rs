@@ -23,7 +23,7 @@ pub enum Exit {
     Usage,
     /// Differences found, where the command was asked to say so.
     Differences,
-    /// The gateway does not accept the credentials, or not for this; nothing was sent.
+    /// The gateway does not accept the credentials, or the acting person may not do this; nothing was sent or changed.
     SignIn,
     /// No such thing.
     NotFound,
@@ -31,6 +31,8 @@ pub enum Exit {
     BadInput,
     /// Someone else's change is in the way.
     Conflict,
+    /// It waits for the approval of other people; nothing was changed.
+    Waiting,
     /// Done in part; the report lists the rest.
     Partly,
     /// Checked, and something is not as it should be.
@@ -58,6 +60,7 @@ impl Exit {
             Self::NotFound => 5,
             Self::BadInput => 6,
             Self::Conflict => 7,
+            Self::Waiting => 8,
             Self::Partly => 9,
             Self::Discrepancy => 10,
             Self::Unavailable => 11,
@@ -314,6 +317,7 @@ mod tests {
             NotFound,
             BadInput,
             Conflict,
+            Waiting,
             Partly,
             Discrepancy,
             Unavailable,
@@ -322,7 +326,7 @@ mod tests {
             Terminated,
         ];
         let codes: Vec<u8> = all.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 130, 143]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 130, 143]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `autopay hold`: the brake.
 
 use clap::Subcommand;
-use domain::agenda::{Hold as Held, Scope};
+use domain::agenda::{Hold as Held, Lift, Scope};
 use domain::id::PlanId;
 
 use super::exit::{Exit, Problem, Stop};
@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::files::near::nearest;
 use crate::ports::StoreError;
+use crate::ports::brakes::Release;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hold {
@@ -25,10 +26,9 @@ pub(super) enum Hold {
         #[arg(long, value_parser = reason)]
         reason: String,
     },
-    /// Lifts the hold of a scope; what waited is charged at the next pass
-    #[command(
-        after_help = "Example:\n  autopay hold off --scope all\n\nExit codes: 0, 2 wrong usage, 5 there is no such hold, 11 database unavailable."
-    )]
+    /// Lifts the hold of a scope; what waited is charged at the next pass. A hold that a brake set takes two people
+    #[command(after_help = "Example:\n  autopay hold off --scope all\n\n\
+        Exit codes: 0, 2 wrong usage, 5 there is no such hold, 8 a second person has to say so too, 11 database unavailable.")]
     Off {
         /// all, merchant:ID, plan:ID or subscription:ID
         #[arg(long)]
@@ -39,8 +39,14 @@ pub(super) enum Hold {
     Show,
 }
 
-const COLUMNS: &[Column] =
-    &[Column::number("id"), Column::text("scope"), Column::text("reason"), Column::text("by"), Column::text("since")];
+const COLUMNS: &[Column] = &[
+    Column::number("id"),
+    Column::text("scope"),
+    Column::text("reason"),
+    Column::text("by"),
+    Column::text("since"),
+    Column::text("lifted_by"),
+];
 
 /// Ids looked through for one that was meant.
 const NEIGHBOURS: u64 = 1_000;
@@ -61,6 +67,11 @@ fn row(hold: &Held) -> Vec<Cell> {
         Cell::text(&hold.reason),
         Cell::text(&hold.by),
         Cell::At(hold.since),
+        Cell::Text(match &hold.lift {
+            Lift::Anybody => "anybody".to_owned(),
+            Lift::TwoPeople { first: None } => "two people".to_owned(),
+            Lift::TwoPeople { first: Some(first) } => format!("two people: {first} and another"),
+        }),
     ]
 }
 
@@ -121,14 +132,33 @@ pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> 
                         context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
                     }
                 }
-                Hold::Off { scope } => {
-                    if !app.store.lift(&scope, &person(), at).await? {
-                        let place = format!("hold on {scope}");
-                        let mend = "`autopay hold show` lists those in force";
-                        return Err(Stop::because(Exit::NotFound, Problem::new(place, "", "is not in force", mend)));
+                Hold::Off { scope } => match app.store.release_brake(&scope, &person(), at).await? {
+                    Release::Lifted { first } => {
+                        context
+                            .printer
+                            .say(&format!("The hold on {scope} is lifted: {first} and {} said so.", person()));
                     }
-                    context.printer.say(&format!("The hold on {scope} is lifted."));
-                }
+                    release @ (Release::AsksASecond | Release::SamePerson) => {
+                        let message = match release {
+                            Release::SamePerson => "was set by a brake, and you said already that it may be lifted",
+                            _ => "was set by a brake: your word is recorded, and it takes two people",
+                        };
+                        let mend = "another person repeats the command, under a name of their own (AUTOPAY_USER)";
+                        let place = format!("hold on {scope}");
+                        return Err(Stop::because(Exit::Waiting, Problem::new(place, "", message, mend)));
+                    }
+                    Release::NotInForce => {
+                        if !app.store.lift(&scope, &person(), at).await? {
+                            let place = format!("hold on {scope}");
+                            let mend = "`autopay hold show` lists those in force";
+                            return Err(Stop::because(
+                                Exit::NotFound,
+                                Problem::new(place, "", "is not in force", mend),
+                            ));
+                        }
+                        context.printer.say(&format!("The hold on {scope} is lifted."));
+                    }
+                },
                 Hold::Show => {
                     let rows: Vec<Vec<Cell>> = app.store.holds().await?.iter().map(row).collect();
                     context.printer.rows(COLUMNS, &rows)?;

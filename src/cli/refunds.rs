@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use domain::id::{ChargeId, RefundId};
+use domain::id::{ChargeId, PaymentMethodId, RefundId};
 use domain::money::{Currency, Money};
-use domain::refund::{Reason, State};
+use domain::refund::{Reason, State, Wish};
 
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
@@ -62,6 +62,9 @@ pub(super) struct Refund {
     /// How much, such as 12.00 [default: all that is left]
     #[arg(long, value_name = "AMOUNT")]
     amount: Option<String>,
+    /// The payment method whose part goes back, where two methods shared the payment; needs --amount
+    #[arg(long, value_name = "METHOD", requires = "amount")]
+    from: Option<PaymentMethodId>,
     /// Why, in at most 50 characters; the gateway is told
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Reason,
@@ -113,6 +116,7 @@ const SHOW: &[Column] = &[
     Column::text("recorded_at"),
     Column::text("recorded_by"),
     Column::text("key"),
+    Column::text("from"),
     Column::text("payment_id"),
     Column::text("gateway_id"),
     Column::text("hint"),
@@ -226,6 +230,7 @@ pub(super) async fn show(id: RefundId, app: &App, context: &Context) -> Result<R
         Cell::At(refund.recorded_at),
         Cell::text(&record.recorded_by),
         Cell::text(refund.key),
+        Cell::maybe(refund.from, Cell::text),
         Cell::text(&refund.payment_id),
         Cell::maybe(refund.gateway_id.clone(), Cell::Text),
         Cell::maybe(refund.hint.clone(), Cell::Text),
@@ -247,11 +252,9 @@ pub(super) async fn refund(command: Refund, context: &Context) -> Result<Exit, S
                 app.store.charge(command.charge).await?.ok_or_else(|| Stop::not_found("charge", command.charge))?;
             let currency = charge.amount.currency();
             let amount = command.amount.as_deref().map(|text| money("--amount", text, currency)).transpose()?;
-            let proposal = app
-                .refunds
-                .propose(command.charge, amount, &command.reason)
-                .await
-                .map_err(|why| refused(command.charge, &why))?;
+            let wish = Wish { amount, from: command.from, reason: command.reason.clone() };
+            let proposal =
+                app.refunds.propose(command.charge, &wish).await.map_err(|why| refused(command.charge, &why))?;
             if command.dry_run {
                 context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
                 print(&proposal, context)?;
@@ -261,8 +264,8 @@ pub(super) async fn refund(command: Refund, context: &Context) -> Result<Exit, S
                 confirmed(command.confirm.as_deref(), proposal.left, "gives back all that is left")?;
             }
             // The amount that was looked at, and no other, should the ledger change meanwhile.
-            let exactly = Some(proposal.refund.amount);
-            let recorded = app.refunds.record(command.charge, exactly, &command.reason, &person()).await;
+            let exactly = Wish { amount: Some(proposal.refund.amount), ..wish };
+            let recorded = app.refunds.record(command.charge, &exactly, &person()).await;
             let recorded = recorded.map_err(|why| refused(command.charge, &why))?;
             if !command.wait {
                 print(&recorded, context)?;

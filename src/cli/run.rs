@@ -1,6 +1,7 @@
 //! `autopay run once`: one pass, for real or dry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column, Listing, counted};
 use super::signals::Signals;
 use super::{Context, problem};
-use crate::app::{App, AppError};
+use crate::app::{self, App, AppError};
 use crate::config::Config;
 use crate::engine::{EngineError, RefundReport, RunReport};
 use crate::telemetry;
@@ -24,7 +25,7 @@ pub(super) enum Run {
         autopay run once --dry-run --as-of 2027-01-04T06:00:00-06:00\n  \
         autopay run once -o json\n\n\
         A dry run prints the agenda and its hash; it sends nothing and writes nothing. A real run over the same book logs the same hash.\n\
-        Exit codes: 0, 2 wrong usage or configuration, 4 the gateway refuses the credentials and nothing was sent, 9 rows were set aside or are due again, 11 database or gateway unavailable and \
+        Exit codes: 0, 2 wrong usage or configuration, 4 the gateway refuses the credentials and nothing was sent, 9 rows were set aside or are due again, 10 a brake stopped the run, 11 database or gateway unavailable and \
         nothing was sent, 12 outcomes are unknown (they are asked about at the next pass).")]
     Once(Once),
 }
@@ -177,6 +178,9 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
             "Beside them {refunds} recorded refund(s) wait to be sent: `autopay refunds list --state due`."
         ));
     }
+    if let Some(why) = &report.braked {
+        context.printer.say(&format!("A brake would stop this run: {why}."));
+    }
     // The hash is what two runs are compared by: said even when everything else is quiet.
     super::output::line(&format!("agenda {agenda_hash}"));
     Ok(Exit::Done)
@@ -187,7 +191,14 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
     let recorder = telemetry::install_metrics(domain::calendar::tz_version()).ok();
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
+    let doorman = app::doorman(config)?;
     let mut pass = Box::pin(async {
+        // What was delivered and not looked at before a process ended counts before anything is charged.
+        if let Some(doorman) = doorman {
+            let intake = app.intake(doorman, Arc::default());
+            intake.wake_waiting().await?;
+            intake.drain().await?;
+        }
         let report = app.engine.run_once_until(stop.clone()).await?;
         Ok((report, app.refunds.run_once_until(stop.clone()).await?))
     });
@@ -310,6 +321,14 @@ fn judge(report: &RunReport, waiting: &BTreeMap<String, u64>, config: &Config) -
             Exit::OutcomeUnknown,
             message,
             "do not charge them by other means; `autopay charges list --state outcome_unknown` says when each is asked about",
+        );
+    }
+    if let Some(why) = &report.braked {
+        let message = format!("a brake stopped the run: {why}");
+        return stop(
+            Exit::Discrepancy,
+            message,
+            "look at `autopay run once --dry-run`; if it is right, two people lift the hold that `autopay hold show` shows",
         );
     }
     let answered = report.paid + report.settling + report.authorized + report.failing + report.failed;

@@ -17,12 +17,15 @@ use crate::api::webhooks::Door;
 use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
-use crate::config::{Config, plainly};
+use crate::config::{Config, WebhooksConfig, plainly};
 use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
 
 /// How often the gauges of the book are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(15);
+/// How often the files with the gateway's public keys are looked at: a rotation is hours long, and whatever is signed with a
+/// key that is not read yet comes again.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
 /// The first pause before a database that does not answer at the start is tried again; doubled up to the longest.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -71,6 +74,9 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let health = Health::default();
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let door = app::doorman(config)?.map(|doorman| Door::new(doorman, config.merchant(), clock));
+    if let (Some(door), Some(webhooks)) = (door.clone(), config.webhooks.clone()) {
+        tasks.spawn(rotate(config.clone(), webhooks, door, stop_answering.clone()));
+    }
     // The probes answer before the database does: a cluster must not end a process that waits for it.
     let listener = bind("http.listen", config.http.listen).await?;
     let address = listener.address;
@@ -199,6 +205,35 @@ async fn bind(key: &str, address: SocketAddr) -> Result<Bound, Stop> {
             Problem::new(key, address.to_string(), message, "choose a free address, or stop whoever has it"),
         )
     })
+}
+
+/// Follows a rotation of the gateway's public keys: files that changed are read again. What cannot be read is told, once a
+/// change, and the keys of before stay.
+async fn rotate(config: Config, mut webhooks: WebhooksConfig, door: Door, stop: CancellationToken) {
+    let mut told: Option<String> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = WallClock.sleep(KEYS_EVERY) => {}
+        }
+        let trouble = match webhooks.read_again() {
+            Ok(now) if now.public_keys == webhooks.public_keys => None,
+            Ok(now) => match app::doorman_with(&config, &now) {
+                Ok(doorman) => {
+                    door.relieve(doorman);
+                    webhooks = now;
+                    tracing::info!(event = "keys_rotated", "the gateway's public keys were read again");
+                    None
+                }
+                Err(why) => Some(why),
+            },
+            Err(why) => Some(why),
+        };
+        if let Some(why) = trouble.as_ref().filter(|why| told.as_ref() != Some(why)) {
+            tracing::error!(event = "keys_unreadable", why, "the public keys of before stay in use");
+        }
+        told = trouble;
+    }
 }
 
 /// Keeps the gauges of the book: how much is due, how much is unknown, how many holds.

@@ -15,10 +15,12 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
+use super::brakes;
 use super::decide::{Desk, Quiet};
 use super::heartbeat::Heartbeat;
 use super::pipeline::{Job, Pipeline, Shared};
 use super::{Engine, EngineError, RunReport};
+use crate::ports::brakes::Loads;
 use crate::ports::{Claimed, Committed, Cursor, IntentBatch, OpenCharge, Recorded, Store, StoreError};
 
 /// In `serve` a pass ends after this time, so that a long backlog does not freeze the moment by which everything is judged.
@@ -65,6 +67,7 @@ impl Engine {
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
         let (mut due_digest, mut open_digest) = (Digest::default(), Digest::default());
         let mut report = RunReport { as_of, ..RunReport::default() };
+        let mut loads = Loads::new();
         let mut take = |agenda: &Agenda, digest: &mut Digest| {
             digest.add(&agenda.items);
             count(&agenda.items, &mut report);
@@ -78,7 +81,9 @@ impl Engine {
             }
             let due: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
             let wallet = self.wallet(&due, &[]).await?;
-            take(&self.draw(&catalog, &holds, &wallet, &due, &[], as_of), &mut due_digest);
+            let agenda = self.draw(&catalog, &holds, &wallet, &due, &[], as_of);
+            brakes::add(&agenda, &mut loads);
+            take(&agenda, &mut due_digest);
             after = cursor;
         }
         let mut after: Cursor = None;
@@ -95,6 +100,7 @@ impl Engine {
         let digest = Digest::joined(&due_digest, &open_digest);
         report.agenda_hash = digest.finish();
         report.items = digest.items();
+        report.braked = self.would_brake(&loads, as_of).await?;
         Ok(report)
     }
 
@@ -116,6 +122,7 @@ impl Engine {
         let pipeline = Pipeline::start(self, stop.clone());
         let mut report = RunReport { as_of, ..RunReport::default() };
         let mut waiting = Waiting::default();
+        self.rested(true);
         let bounds = Bounds { as_of, time: None };
         let passed = self.pass(&pipeline, bounds, &stop, &mut waiting, &mut report).await;
         pipeline.finish().await.fill(&mut report);
@@ -230,6 +237,9 @@ impl Engine {
         let mut shared: Option<Arc<Shared>> = None;
         let limit = self.inner.throttle.worth_claiming(self.inner.settings.batch);
         let (mut due_left, mut open_left) = (true, true);
+        // After a pause the first slice goes ahead alone.
+        let mut canary = self.canary();
+        self.foresee(&mut shared, bounds.as_of).await?;
         // In turns, so that questions do not wait for a backlog.
         while (due_left || open_left) && !stop.is_cancelled() && bounds.time.is_none_or(|time| started.elapsed() < time)
         {
@@ -250,7 +260,8 @@ impl Engine {
                 pipeline.room(limit).await;
                 let (now, lease) = self.lease();
                 let merchant = self.inner.settings.merchant;
-                let claim = self.inner.store.claim_due(merchant, bounds.as_of, now, lease, limit).await?;
+                let slice = canary.map_or(limit, |slice| slice.min(limit));
+                let claim = self.inner.store.claim_due(merchant, bounds.as_of, now, lease, slice).await?;
                 for poison in &claim.poison {
                     metrics::counter!("autopay_quarantined_total").increment(1);
                     tracing::error!(
@@ -264,15 +275,21 @@ impl Engine {
                 due_left = !claim.due.is_empty() || !claim.poison.is_empty();
                 if !claim.due.is_empty() {
                     let shared = self.shared(&mut shared).await?;
+                    let before = pipeline.tally.firsts();
                     let agenda = self.dispatch_due(pipeline, shared, &claim.due, bounds.as_of, report).await?;
                     due_digest.add(&agenda.items);
                     waiting.note_due(&claim.due, &agenda);
+                    if canary.take().is_some() {
+                        pipeline.idle().await;
+                        self.judge_slice(before, pipeline.tally.firsts(), bounds.as_of, report).await?;
+                    }
                 }
             }
         }
         let digest = Digest::joined(&due_digest, &open_digest);
         report.agenda_hash = digest.finish();
         report.items = digest.items();
+        self.rested(report.items == 0);
         Ok(due_left || open_left)
     }
 
@@ -282,7 +299,7 @@ impl Engine {
     }
 
     /// The catalog of this pass, read when there is first something to do.
-    async fn shared(&self, known: &mut Option<Arc<Shared>>) -> Result<Arc<Shared>, EngineError> {
+    pub(super) async fn shared(&self, known: &mut Option<Arc<Shared>>) -> Result<Arc<Shared>, EngineError> {
         if let Some(shared) = known {
             return Ok(shared.clone());
         }
@@ -305,6 +322,10 @@ impl Engine {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&due, &[]).await?;
             let agenda = self.draw(&shared.catalog, &holds, &wallet, &due, &[], as_of);
+            if self.weigh(&agenda, &due, as_of, report).await? && redraws < REDRAWS_MAX {
+                redraws += 1;
+                continue;
+            }
             let (batch, quiet) = self.desk(&shared).due(claims, &agenda, ids(&holds));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, quiet),
@@ -314,6 +335,7 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
+        self.weighed(&intents, as_of).await?;
         let mut subscriptions: std::collections::BTreeMap<_, _> =
             due.into_iter().map(|row| (row.id.clone(), row)).collect();
         let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));

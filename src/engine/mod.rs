@@ -4,6 +4,7 @@
 //! domain does. Tasks take no input; they find their work in the store, on a signal or by the clock, so the happy path and
 //! recovery after a crash are one path.
 
+mod brakes;
 mod captures;
 mod decide;
 mod dispatcher;
@@ -30,6 +31,7 @@ use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
+pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
 
 pub use listening::RefundListener;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub settle_wait: Duration,
     /// How often the bell rings.
     pub heartbeat: Duration,
+    /// What stops a run; `None` for nothing.
+    pub brakes: Option<BrakeLimits>,
 }
 
 /// Why a run could not go on.
@@ -115,6 +119,8 @@ pub struct RunReport {
     pub quarantined: u64,
     /// Decisions dropped because someone else was faster.
     pub lost: u64,
+    /// Why a brake stopped the run, as a sentence part; what was left waits.
+    pub braked: Option<String>,
 }
 
 struct Inner {
@@ -123,6 +129,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     settings: Settings,
     throttle: throttle::Throttle,
+    watch: std::sync::Mutex<brakes::Watch>,
     /// Store time minus local time, microseconds.
     offset_us: AtomicI64,
 }
@@ -145,7 +152,10 @@ impl Engine {
     pub fn new(store: Arc<dyn Store>, gateway: Arc<dyn Gateway>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let quota = settings.quota.filter(|_| !clock.is_turned());
         let throttle = throttle::Throttle::new(store.clone(), clock.clone(), settings.merchant, quota);
-        Self { inner: Arc::new(Inner { store, gateway, clock, settings, throttle, offset_us: AtomicI64::new(0) }) }
+        let watch = std::sync::Mutex::default();
+        Self {
+            inner: Arc::new(Inner { store, gateway, clock, settings, throttle, watch, offset_us: AtomicI64::new(0) }),
+        }
     }
 
     /// How it runs.

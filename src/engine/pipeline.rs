@@ -61,12 +61,53 @@ pub(super) struct Tally {
     counts: std::sync::Mutex<BTreeMap<&'static str, u64>>,
     sent: AtomicU64,
     evidence_only: AtomicU64,
+    firsts: AtomicU64,
+    firsts_declined: AtomicU64,
+}
+
+/// First attempts that were answered, and how many of them were declined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Firsts {
+    pub(super) answered: u64,
+    pub(super) declined: u64,
 }
 
 impl Tally {
     fn add(&self, state: &'static str) {
         let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *counts.entry(state).or_default() += 1;
+    }
+
+    /// First attempts answered so far.
+    pub(super) fn firsts(&self) -> Firsts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Firsts { answered: read(&self.firsts), declined: read(&self.firsts_declined) }
+    }
+
+    /// Counts what a first attempt led to. What did not reach the gateway, and what is not known, is no answer.
+    fn first(&self, verdict: &Verdict) {
+        let declined = match verdict.after.as_ref().map(|charge| &charge.state) {
+            Some(State::Failing { .. } | State::Failed { .. }) => true,
+            Some(
+                State::Paid { .. }
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. },
+            ) => false,
+            None
+            | Some(
+                State::Planned
+                | State::Due { .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Returned { .. }
+                | State::Skipped { .. }
+                | State::Parked { .. },
+            ) => return,
+        };
+        self.firsts.fetch_add(1, Ordering::Relaxed);
+        self.firsts_declined.fetch_add(u64::from(declined), Ordering::Relaxed);
     }
 
     /// Writes the counts into a report.
@@ -93,6 +134,8 @@ pub(super) struct Pipeline {
     engine: Engine,
     slots: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    /// How many jobs the queue holds.
+    places: u32,
     tracker: TaskTracker,
     verdicts: mpsc::Sender<Verdict>,
     recorder: tokio::task::JoinHandle<()>,
@@ -120,6 +163,7 @@ impl Pipeline {
             engine: engine.clone(),
             slots: Arc::new(Semaphore::new(settings.in_flight.max(1))),
             queue: Arc::new(Semaphore::new(queue)),
+            places: u32::try_from(queue).unwrap_or(u32::MAX),
             tracker: TaskTracker::new(),
             verdicts,
             recorder,
@@ -134,6 +178,11 @@ impl Pipeline {
     pub(super) async fn room(&self, jobs: u32) {
         // The semaphore is never closed; a permit more or less only moves the moment of the next claim.
         drop(self.queue.acquire_many(jobs).await);
+    }
+
+    /// Waits until nothing is queued or under way any more.
+    pub(super) async fn idle(&self) {
+        drop(self.queue.acquire_many(self.places).await);
     }
 
     /// Hands a job to a sender of its own.
@@ -152,7 +201,11 @@ impl Pipeline {
             if matches!(job, Job::Submit(..) | Job::Settle(..)) {
                 tally.sent.fetch_add(1, Ordering::Relaxed);
             }
+            let first = matches!(&job, Job::Submit(recorded, ..) if recorded.value().number == 1);
             let verdict = sender.work(job).await;
+            if first {
+                tally.first(&verdict);
+            }
             // The recorder lives as long as any sender; should it be gone, the lease runs out and the reconciler asks.
             if verdicts.send(verdict).await.is_err() {
                 tracing::error!(event = "verdict_dropped", "the recorder is gone; the reconciler will ask again");

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use domain::id::{ChargeId, RefundId};
 use domain::money::Money;
-use domain::refund::{self, Event, Ledger, NotRefundable, Reason, Refund, State, may_still_be_sent};
+use domain::refund::{self, Event, Ledger, NotRefundable, Refund, State, Wish, may_still_be_sent};
 
 use super::{Engine, EngineError};
 use crate::ports::refund::{
@@ -167,16 +167,11 @@ impl Refunds {
         &*self.engine.inner.store
     }
 
-    /// What may be given back of a charge: `amount`, or all that is left. Changes nothing.
+    /// What may be given back of a charge by a wish. Changes nothing.
     ///
     /// # Errors
     /// [`RefundRefused`] with what to do instead.
-    pub async fn propose(
-        &self,
-        charge: ChargeId,
-        amount: Option<Money>,
-        reason: &Reason,
-    ) -> Result<Proposal, RefundRefused> {
+    pub async fn propose(&self, charge: ChargeId, wish: &Wish) -> Result<Proposal, RefundRefused> {
         let at = self.engine.compare_clocks().await.map_err(|error| match error {
             EngineError::Store(error) => RefundRefused::Store(error),
             other => RefundRefused::Store(StoreError::Unavailable(other.to_string())),
@@ -188,7 +183,7 @@ impl Refunds {
         let refunds: Vec<Refund> = store.refunds_of(charge).await?.into_iter().map(|record| record.refund).collect();
         let disputed = store.is_disputed(charge).await?;
         let ledger = Ledger { charge: &found, payment_id: payment, refunds: &refunds, disputed };
-        let refund = refund::ask(&self.engine.inner.settings.environment, &ledger, amount, reason, at)?;
+        let refund = refund::ask(&self.engine.inner.settings.environment, &ledger, wish, at)?;
         let (collected, _) = ledger.collected()?;
         Ok(Proposal { refund, collected, left: ledger.left()? })
     }
@@ -197,20 +192,14 @@ impl Refunds {
     ///
     /// # Errors
     /// [`RefundRefused`]; nothing is recorded then.
-    pub async fn record(
-        &self,
-        charge: ChargeId,
-        amount: Option<Money>,
-        reason: &Reason,
-        by: &str,
-    ) -> Result<Proposal, RefundRefused> {
+    pub async fn record(&self, charge: ChargeId, wish: &Wish, by: &str) -> Result<Proposal, RefundRefused> {
         for _ in 0..MEETINGS_MAX {
-            let proposal = self.propose(charge, amount, reason).await?;
+            let proposal = self.propose(charge, wish).await?;
             // "All that is left" is what the person saw; should it change meanwhile, they are asked again.
             if self.store().record_refund(&proposal.refund, proposal.collected, by).await? {
                 return Ok(proposal);
             }
-            if amount.is_none() {
+            if wish.amount.is_none() {
                 return Err(RefundRefused::Overtaken);
             }
         }

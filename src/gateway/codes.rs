@@ -115,6 +115,7 @@ fn refund() -> Option<Refund> {
         payment_id: String::new(),
         amount: nothing(),
         whole: true,
+        from: None,
         reason: Reason::parse("codes").ok()?,
         recorded_at: at,
         gateway_id: Some(NIL.to_string()),

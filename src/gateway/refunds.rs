@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use domain::attempt::Body;
-use domain::id::MerchantId;
+use domain::id::{MerchantId, PaymentMethodId};
 use domain::money::Money;
 use domain::refund::{Event, Refund};
 
@@ -44,15 +44,10 @@ impl RefundGateway for CcgGateway {
         let request = match parts {
             // The documented way to give all of a payment back; our reading of the allocations' fields is not needed then.
             _ if refund.whole => CreateRefund::full(key, payment),
-            [PaymentPart { id: Some(id) }] => {
-                let part = RefundPart { payment_allocation_id: id.clone(), amount: refund.amount.minor() };
+            parts => {
+                let id = part_of(refund, parts)?.to_owned();
+                let part = RefundPart { payment_allocation_id: id, amount: refund.amount.minor() };
                 CreateRefund::partial(key, payment, vec![part])
-            }
-            [] | [PaymentPart { id: None }] => return Err("the gateway names no part of the payment".to_owned()),
-            [_, _, ..] => {
-                return Err(
-                    "the payment has several parts, and the gateway distributes nothing: refund all of it".to_owned()
-                );
             }
         };
         let mut request = request.with_reason(refund.reason.as_str());
@@ -89,6 +84,33 @@ impl RefundGateway for CcgGateway {
     }
 }
 
+/// The gateway's id of the part that a refund of less than the whole is taken from. The gateway distributes nothing among the
+/// parts (contract §5), and neither do we: which method gets money back is a person's choice.
+fn part_of<'a>(refund: &Refund, parts: &'a [PaymentPart]) -> Result<&'a str, String> {
+    let nameless = || "the gateway names no part of the payment".to_owned();
+    let part = match (refund.from, parts) {
+        (_, []) => return Err(nameless()),
+        (None, [part]) => part,
+        (None, [_, _, ..]) => {
+            return Err(
+                "two methods shared the payment, and the gateway distributes nothing: refund all of it, or name the \
+                        method whose part goes back with --from"
+                    .to_owned(),
+            );
+        }
+        (Some(method), parts) => parts.iter().find(|part| part.method == Some(method)).ok_or_else(|| {
+            format!("the gateway shows no part of the payment that method {method} paid: look at the charge's methods")
+        })?,
+    };
+    if let (Some(_), Some(paid)) = (refund.from, part.amount)
+        && refund.amount.minor() > paid
+    {
+        let paid = Money::new(paid, refund.amount.currency());
+        return Err(format!("{} is more than the {paid} that this method paid", refund.amount));
+    }
+    part.id.as_deref().ok_or_else(nameless)
+}
+
 fn measure(call: &'static str, started: Instant, outcome: &'static str) {
     metrics::histogram!("autopay_gateway_request_duration_seconds", "call" => call, "outcome" => outcome)
         .record(started.elapsed().as_secs_f64());
@@ -116,7 +138,12 @@ fn looked(merchant: MerchantId, outcome: &Result<Answer<Payment>, CallError>) ->
     }
     match &payment.status {
         Status::Completed => {
-            Look::Complete(payment.payment_allocations.iter().map(|part| PaymentPart { id: part.id.clone() }).collect())
+            let part = |one: &ccg::Allocation| {
+                let method = one.payment_method.as_ref().and_then(|method| method.id.as_deref());
+                let method = method.and_then(|id| id.parse().ok()).map(PaymentMethodId);
+                PaymentPart { id: one.id.clone(), method, amount: one.amount }
+            };
+            Look::Complete(payment.payment_allocations.iter().map(part).collect())
         }
         Status::Failed | Status::Cancelled | Status::RolledBack => {
             Look::NotComplete(format!("the payment is {}", payment.status.as_str()))
@@ -362,6 +389,7 @@ mod tests {
             payment_id: "pay-1".to_owned(),
             amount: Money::new(500, Currency::USD),
             whole: false,
+            from: None,
             reason: Reason::parse("returned").unwrap(),
             recorded_at: at,
             gateway_id: None,

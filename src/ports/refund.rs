@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use domain::attempt::Body;
 use domain::charge::Limits;
-use domain::id::{ChargeId, Key, MerchantId, RefundId};
+use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, RefundId};
 use domain::money::Money;
 use domain::refund::{Event, Refund, Why};
 
@@ -293,6 +293,10 @@ pub trait RefundStore: Send + Sync {
 pub struct PaymentPart {
     /// The gateway's id of the allocation.
     pub id: Option<String>,
+    /// The method that paid it, where the gateway shows one.
+    pub method: Option<PaymentMethodId>,
+    /// What it paid, in minor units, where the gateway shows it.
+    pub amount: Option<i64>,
 }
 
 /// What a look at the payment before sending showed.

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use sha2::{Digest as _, Sha256};
 
-use domain::agenda::{Hold, Scope};
+use domain::agenda::{Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
@@ -22,6 +22,7 @@ use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
+use crate::ports::brakes::Brake;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -195,12 +196,24 @@ impl DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Hold, StoreError> {
+        self.set_hold_of(scope, (reason, by), None, at).await
+    }
+
+    /// Sets a hold, of a brake or of a person.
+    pub(super) async fn set_hold_of(
+        &self,
+        scope: &Scope,
+        (reason, by): (&str, &str),
+        brake: Option<Brake>,
+        at: DateTime<Utc>,
+    ) -> Result<Hold, StoreError> {
         let word = scope.to_string();
         let word = &word;
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                let values: [Value; 4] = [word.clone().into(), reason.into(), by.into(), at.into()];
-                let sql = "INSERT INTO hold (scope, reason, held_by, since) VALUES ($1, $2, $3, $4) \
+                let brake = brake.map(Brake::as_str);
+                let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), brake.into()];
+                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake) VALUES ($1, $2, $3, $4, $5) \
                            ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
@@ -222,7 +235,8 @@ impl DatabaseStore {
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 let values: [Value; 3] = [word.clone().into(), at.into(), by.into()];
-                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 WHERE scope = $1 AND lifted_at IS NULL";
+                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
+                           WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
                 let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if lifted {
                     self.audit(transaction, by, "hold.off", word, "", at).await?;
@@ -441,5 +455,9 @@ fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {
         row: model.id.to_string(),
         why,
     })?;
-    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since })
+    let lift = match model.brake {
+        None => Lift::Anybody,
+        Some(_) => Lift::TwoPeople { first: model.release_asked_by },
+    };
+    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift })
 }

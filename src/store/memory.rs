@@ -1,7 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
+mod brakes;
 mod captures;
-
 mod people;
 mod refunds;
 mod wallet;
@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Hold, Open, Scope};
+use domain::agenda::{Hold, Lift, Open, Scope};
 use domain::charge::{Charge, Event, Limits, State};
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
@@ -53,6 +53,8 @@ struct Book {
     specs: BTreeMap<String, String>,
     holds: Vec<Hold>,
     holds_ever: i64,
+    days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
+    braked: Vec<brakes::Braked>,
     subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
     charges: BTreeMap<ChargeId, ChargeRow>,
     rates: BTreeMap<MerchantId, Rate>,
@@ -212,6 +214,7 @@ impl Store for MemoryStore {
             reason: reason.to_owned(),
             by: by.to_owned(),
             since: whole(at),
+            lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
         Ok(hold)
@@ -220,7 +223,7 @@ impl Store for MemoryStore {
     async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
-        book.holds.retain(|hold| hold.scope != *scope);
+        book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
         Ok(book.holds.len() < before)
     }
 

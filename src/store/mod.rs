@@ -4,6 +4,7 @@
 //! and refuses writes by those who lost their claim. No other room opens a transaction, and none is open across a call to the
 //! gateway: no method here takes a gateway.
 
+mod brakes;
 mod bulk;
 mod captures;
 mod catalog;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::Value;
 
 use domain::attempt::Body;
-use domain::id::{ChargeId, Key, MerchantId, RefundId, SubscriptionId};
+use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, RefundId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::refund::{FailWhy, ParkWhy, Reason, Refund, State};
 use entity::refund;
@@ -55,6 +55,7 @@ pub(super) fn record(row: &refund::Model) -> Result<RefundRecord, StoreError> {
         payment_id: row.payment_id.clone(),
         amount: Money::new(row.amount_minor, currency),
         whole: row.whole,
+        from: row.method_id.map(PaymentMethodId),
         reason: r.read("reason", Reason::parse(&row.reason))?,
         recorded_at: row.recorded_at,
         gateway_id: row.gateway_id.clone(),

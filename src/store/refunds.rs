@@ -268,8 +268,9 @@ impl DatabaseStore {
         let at = whole(refund.recorded_at);
         let sql = "INSERT INTO refund (id, charge_id, number, merchant_id, subscription_id, gateway_key, payment_id, amount_minor, \
                    currency, whole, reason, recorded_by, recorded_at, state, state_since, next_at, asked, given_back_minor, version, \
-                   updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $13, $15, 0, 0, 0, $13)";
-        let values: [Value; 15] = [
+                   updated_at, method_id) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $13, $15, 0, 0, 0, $13, $16)";
+        let values: [Value; 16] = [
             refund.id.0.into(),
             refund.charge.0.into(),
             number.into(),
@@ -285,6 +286,7 @@ impl DatabaseStore {
             at.into(),
             refund.state.name().into(),
             refund.state.next_at().map(whole).into(),
+            refund.from.map(|method| method.0).into(),
         ];
         on.execute_raw(self.statement(sql, values)).await?;
         let detail = audit_detail(refund, Some(&format!("reason: {}", refund.reason)));

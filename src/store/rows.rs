@@ -180,7 +180,7 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
             None => State::Paid {
                 at: since,
                 collected: money(row.collected_minor.unwrap_or(row.amount_minor))?,
-                recheck: row.next_at.map(|next_at| Recheck { asked, next_at }),
+                recheck: row.next_at.map(|next_at| Recheck { asked, next_at, returnable: row.slow }),
             },
         },
         "failing" => State::Failing { class: class()?, code: code()?, next_at: next_at()? },
@@ -300,7 +300,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         State::Releasing { hold, order } => (held, under) = (Some(hold), Some(order)),
         State::Paid { at: s, collected: money, recheck } => {
             (since, collected) = (*s, Some(money.minor()));
-            asked = recheck.map_or(0, |recheck| recheck.asked);
+            (asked, slow) = recheck.map_or((0, false), |recheck| (recheck.asked, recheck.returnable));
         }
         State::Returned { class: c, code: k, paid_at, at } => {
             (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));

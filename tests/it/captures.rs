@@ -15,19 +15,10 @@ use domain::plan::PlanSpec;
 use domain::subscription::Method;
 use sandbox::{Behaviour, CallKind, DeclineCode, Fault, Options};
 
-use crate::world::{Backend, MERCHANT, World, at, bank, card, client, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, bank, card, client, everywhere, plan, subscriber};
 
 /// 06:00 in New York.
 const DUE: &str = "2027-01-15T11:00:00Z";
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
 
 everywhere! {
     what_is_set_aside_on_schedule_is_captured_when_the_goods_go_out;

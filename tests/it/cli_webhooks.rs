@@ -1,11 +1,16 @@
 //! `autopay webhooks` and `autopay disputes` over a book that has both, and the settings of the door.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Stdio;
+
 use autopay::ports::Clock as _;
 use chrono::TimeDelta;
-use sandbox::Behaviour;
+use sandbox::{Behaviour, WebhookOptions};
+use tokio_util::sync::CancellationToken;
 
+use crate::cli_book::{due_now, signal, with_sandbox};
 use crate::cli_support::Bench;
-use crate::webhook_support::Hooked;
+use crate::webhook_support::{Hooked, Recorder, Sent};
 use crate::world::{Backend, card, plan, subscriber};
 
 /// A book with a paid and disputed charge, and the deliveries that told of both.
@@ -85,4 +90,60 @@ fn a_wrong_public_key_is_named_with_its_file() {
         let set = format!("webhooks.public_key_files={files}");
         bench.run(&["--set", &set, "config", "show"]).exits(2).complains(&[says, "webhooks.public_key_files"]);
     }
+}
+
+/// What the door answers to a delivery.
+fn deliver(address: &str, sent: &Sent) -> u16 {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let (token, length) = (&sent.authorization, sent.body.len());
+    let head = format!("POST /webhooks/ccg HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Length: {length}");
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+    stream.write_all(&sent.body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_process_follows_a_rotation_of_the_gateways_key() {
+    let (bench, sandbox) = with_sandbox().await;
+    let (recorder, stop) = (Recorder::default(), CancellationToken::new());
+    let url = recorder.listen(stop.clone()).await;
+    let [before, after] = sandbox.webhook_keys().unwrap();
+    sandbox.set_webhooks(WebhookOptions { url: Some(url), ..WebhookOptions::default() }).unwrap();
+    sandbox.rotate_webhook_key();
+    bench.write("gateway.pem", before);
+    due_now(&bench, &["a"]);
+    let set = ["--set", "webhooks.public_key_files=gateway.pem", "serve"];
+    let mut child = bench.command(&set).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until = |event: &str| -> serde_json::Value {
+        loop {
+            let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if line["event"] == event {
+                return line;
+            }
+        }
+    };
+    let address = until("started")["listen"].as_str().unwrap().to_owned();
+    let sent = loop {
+        if let Some(sent) = recorder.heard().first() {
+            break sent.clone();
+        }
+        crate::crash::rest(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(deliver(&address, &sent), 503, "signed with a key that is not known yet: to come again");
+    bench.write("gateway.pem", after);
+    until("keys_rotated");
+    assert_eq!(deliver(&address, &sent), 202);
+    // A file that is being written, or is gone, takes nothing away.
+    bench.write("gateway.pem", "");
+    let told = until("keys_unreadable");
+    assert!(told["why"].as_str().unwrap().contains("gateway.pem is no public key"), "{told}");
+    assert_eq!(deliver(&address, &sent), 202);
+    signal(&child, "TERM");
+    until("stopped");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    stop.cancel();
+    sandbox.stop().await;
 }

@@ -16,7 +16,7 @@ use domain::attempt::Body;
 use domain::charge::{Charge, Limits};
 use domain::id::{ChargeId, Key, RefundId};
 use domain::money::{Currency, Money};
-use domain::refund::{Event, FailWhy, ParkWhy, Reason, Refund, State};
+use domain::refund::{Event, FailWhy, ParkWhy, Reason, Refund, State, Wish};
 use sandbox::Behaviour;
 use sea_orm::ConnectionTrait as _;
 
@@ -108,7 +108,11 @@ impl Bench {
     }
 
     async fn record(&self, n: usize, minor: Option<i64>) -> RefundRecord {
-        let proposal = self.refunds.record(self.charges[n].id, minor.map(dollars), &reason(), "ann").await.unwrap();
+        let proposal = self
+            .refunds
+            .record(self.charges[n].id, &Wish { amount: minor.map(dollars), ..Wish::all(reason()) }, "ann")
+            .await
+            .unwrap();
         self.read(proposal.refund.id).await
     }
 
@@ -153,7 +157,7 @@ impl Bench {
     }
 
     async fn left(&self, n: usize) -> Result<Money, String> {
-        let proposal = self.refunds.propose(self.charges[n].id, None, &reason()).await;
+        let proposal = self.refunds.propose(self.charges[n].id, &Wish::all(reason())).await;
         proposal.map(|proposal| proposal.left).map_err(|error| error.to_string())
     }
 }
@@ -198,14 +202,14 @@ async fn concurrent_refunds_of_one_charge_never_exceed_what_was_collected(b: Ben
     let charge = b.charges[0].id;
     let tries = (0..16).map(|_| {
         let refunds = b.refunds.clone();
-        tokio::spawn(async move { refunds.record(charge, Some(dollars(1_000)), &reason(), "ann").await.is_ok() })
+        tokio::spawn(async move { refunds.record(charge, &Wish::of(dollars(1_000), reason()), "ann").await.is_ok() })
     });
     let mut recorded = 0;
     for one in tries.collect::<Vec<_>>() {
         recorded += u32::from(one.await.unwrap());
     }
     // Some gave up because others were faster each time; those who ask again find what is left, and no cent more.
-    while b.refunds.record(charge, Some(dollars(1_000)), &reason(), "ann").await.is_ok() {
+    while b.refunds.record(charge, &Wish::of(dollars(1_000), reason()), "ann").await.is_ok() {
         recorded += 1;
     }
     assert_eq!(recorded, 7);

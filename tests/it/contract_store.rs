@@ -228,7 +228,7 @@ impl Bench {
             State::Paid {
                 at: now,
                 collected: Money::new(7_900, Currency::USD),
-                recheck: Some(Recheck { asked: 2, next_at: later }),
+                recheck: Some(Recheck { asked: 2, next_at: later, returnable: true }),
             },
             State::Returned {
                 class: DeclineClass::LaterFunds,

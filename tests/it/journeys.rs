@@ -20,19 +20,12 @@ use domain::subscription::{Method, Subscription, SubscriptionStatus};
 use sandbox::{Behaviour, DeclineCode, Fault, Faults, Idempotency, Options, ReturnCode};
 use sea_orm::ConnectionTrait as _;
 
-use crate::world::{Backend, MERCHANT, World, at, bank, card, client, database_store, plan, settings, subscriber};
+use crate::world::{
+    Backend, MERCHANT, World, at, bank, card, client, database_store, everywhere, plan, settings, subscriber,
+};
 
 /// 06:00 in New York, the moment at which every story's first charge falls due.
 const DUE: &str = "2027-01-15T11:00:00Z";
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
 
 everywhere! {
     a_good_day;
@@ -616,6 +609,38 @@ async fn a_bank_debit_settles_after_three_days() {
             "  01-16 11:00:00 attempt 1 accepted → settling by_id",
             "  01-17 11:00:00 attempt 1 accepted → settling by_id",
             "  01-18 11:00:00 attempt 1 succeeded → paid by_id",
+            // The bank may take it back for weeks.
+            "  01-19 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-20 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-21 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-23 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-26 11:00:00 attempt 1 succeeded → paid by_id",
+        ],
+    )
+    .await;
+    world.balance().await;
+}
+
+#[tokio::test]
+async fn a_late_return_is_found_by_asking_alone() {
+    let late = Behaviour::AchReturnedLate { days: Some(2), code: ReturnCode::R10 };
+    let world = one(Backend::Sqlite, bank(late, 1)).await.unwrap();
+    live(&world, "2027-02-01T00:00:00Z").await;
+    told(
+        &world,
+        "sub-1",
+        &[
+            "2027-01-15 79.00 returned",
+            "  01-15 11:00:00 attempt 1 charge.intent",
+            "  01-15 11:00:00 attempt 1 accepted → settling submit",
+            "  01-15 11:00:00 attempt 1 accepted → settling by_id",
+            "  01-15 12:00:00 attempt 1 accepted → settling by_id",
+            "  01-15 17:00:00 attempt 1 accepted → settling by_id",
+            "  01-16 11:00:00 attempt 1 accepted → settling by_id",
+            "  01-17 11:00:00 attempt 1 accepted → settling by_id",
+            "  01-18 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-19 11:00:00 attempt 1 succeeded → paid by_id",
+            "  01-20 11:00:00 attempt 1 declined → returned by_id",
         ],
     )
     .await;

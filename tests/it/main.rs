@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
 mod architecture;
+mod brakes;
 mod captures;
 mod cli_book;
 mod cli_captures;

@@ -12,16 +12,7 @@ use domain::id::ChargeId;
 use domain::subscription::Method;
 use sandbox::{Behaviour, Faults};
 
-use crate::world::{Backend, MERCHANT, World, bank, card, client, plan, subscriber};
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
+use crate::world::{Backend, MERCHANT, World, bank, card, client, everywhere, plan, subscriber};
 
 everywhere! {
     a_bank_debit_is_given_up_and_what_became_of_it_is_asked;

@@ -17,7 +17,7 @@ use chrono::{TimeDelta, Utc};
 use domain::charge::Limits;
 use domain::id::Key;
 use domain::money::{Currency, Money};
-use domain::refund::{Reason, State};
+use domain::refund::{Reason, State, Wish};
 use sandbox::{CallKind, Fault, Faults, Options, Sandbox};
 use tokio_util::sync::CancellationToken;
 
@@ -82,12 +82,11 @@ impl Storm {
 
     /// Records every part of every paid charge.
     async fn record(&self) -> Vec<RefundRecord> {
-        let reason = Reason::parse("storm").unwrap();
+        let ten = Wish::of(Money::new(1_000, Currency::USD), Reason::parse("storm").unwrap());
         let filter = ChargeFilter { words: vec!["paid".to_owned()], ..ChargeFilter::default() };
         for charge in self.store.charges(&filter, &None, 1_000_000).await.unwrap() {
             for _ in 0..PARTS {
-                let ten = Some(Money::new(1_000, Currency::USD));
-                self.refunds.record(charge.id, ten, &reason, "ann").await.unwrap();
+                self.refunds.record(charge.id, &ten, "ann").await.unwrap();
             }
         }
         self.all().await

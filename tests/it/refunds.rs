@@ -14,21 +14,12 @@ use domain::charge::Charge;
 use domain::id::{ChargeId, Key, RefundId};
 use domain::money::{Currency, Money};
 use domain::plan::Plan;
-use domain::refund::{FailWhy, NotRefundable, Reason, State};
+use domain::refund::{FailWhy, NotRefundable, Reason, State, Wish};
 use domain::subscription::{Method, Subscription};
 use sandbox::{Behaviour, Fault, Faults, Options, RefundError};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Backend, MERCHANT, World, card, client, plan, settings, subscriber};
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
+use crate::world::{Backend, MERCHANT, World, card, client, everywhere, plan, settings, subscriber};
 
 everywhere! {
     all_of_a_charge_goes_back;
@@ -73,7 +64,7 @@ async fn pass(refunds: &Refunds) -> RefundReport {
 }
 
 async fn record(refunds: &Refunds, charge: ChargeId, minor: Option<i64>) -> RefundId {
-    refunds.record(charge, minor.map(dollars), &reason(), "ann").await.unwrap().refund.id
+    refunds.record(charge, &Wish { amount: minor.map(dollars), ..Wish::all(reason()) }, "ann").await.unwrap().refund.id
 }
 
 async fn state(world: &World, id: RefundId) -> State {
@@ -127,7 +118,7 @@ async fn all_of_a_charge_goes_back(backend: Backend) {
     )
     .await;
     assert_eq!(ledger(&world), (1, 7_900));
-    let again = refunds.record(charge, None, &reason(), "ann").await.unwrap_err();
+    let again = refunds.record(charge, &Wish::all(reason()), "ann").await.unwrap_err();
     assert!(matches!(again, RefundRefused::NotRefundable(NotRefundable::NothingLeft { .. })));
     assert_eq!(pass(&refunds).await, RefundReport::default());
     // The charge stays what it was: paid.
@@ -138,7 +129,7 @@ async fn all_of_a_charge_goes_back(backend: Backend) {
 async fn two_parts_go_back_and_a_third_is_too_much(backend: Backend) {
     let Some((world, refunds, charge)) = paid(backend, Behaviour::Pays).await else { return };
     let (first, second) = (record(&refunds, charge, Some(5_000)).await, record(&refunds, charge, Some(2_000)).await);
-    let refused = refunds.record(charge, Some(dollars(901)), &reason(), "ann").await.unwrap_err();
+    let refused = refunds.record(charge, &Wish::of(dollars(901), reason()), "ann").await.unwrap_err();
     let too_much = NotRefundable::TooMuch { asked: dollars(901), left: dollars(900) };
     assert!(matches!(refused, RefundRefused::NotRefundable(why) if why == too_much));
     pass(&refunds).await;
@@ -172,7 +163,7 @@ async fn a_refund_that_fails_at_the_gateway_frees_its_amount(backend: Backend) {
     )
     .await;
     assert!(matches!(state(&world, id).await, State::Failed { why: FailWhy::Declined, .. }));
-    let left = refunds.propose(charge, None, &reason()).await.unwrap().left;
+    let left = refunds.propose(charge, &Wish::all(reason())).await.unwrap().left;
     assert_eq!(left, dollars(7_900));
     assert_eq!(ledger(&world), (1, 0));
     world.balance().await;
@@ -252,8 +243,8 @@ async fn a_lost_answer_without_an_event_waits_for_a_person_and_is_never_sent_aga
         let executed = if fault == Fault::CutBeforeCommit { 0 } else { 1_200 };
         assert_eq!(ledger(&world), (1, executed));
         // What may have gone back is not given back again.
-        assert_eq!(of.propose(charge, None, &reason()).await.unwrap().left, dollars(6_700));
-        assert!(of.record(charge, Some(dollars(7_900)), &reason(), "ann").await.is_err());
+        assert_eq!(of.propose(charge, &Wish::all(reason())).await.unwrap().left, dollars(6_700));
+        assert!(of.record(charge, &Wish::of(dollars(7_900), reason()), "ann").await.is_err());
         world.balance().await;
     }
 }
@@ -373,7 +364,7 @@ async fn a_refund_too_late_is_refused_here_and_one_that_grew_too_old_is_not_sent
     world.turn_to("2027-07-14T10:00:00Z");
     let id = record(&refunds, charge, Some(1_000)).await;
     world.turn_to("2027-07-14T11:00:01Z");
-    let late = refunds.record(charge, None, &reason(), "ann").await.unwrap_err();
+    let late = refunds.record(charge, &Wish::all(reason()), "ann").await.unwrap_err();
     assert!(matches!(late, RefundRefused::NotRefundable(NotRefundable::TooOld { .. })), "{late}");
     assert_eq!(pass(&refunds).await.failed, 1);
     assert!(matches!(state(&world, id).await, State::Failed { why: FailWhy::NotRefundable, .. }));
@@ -395,7 +386,7 @@ async fn a_disputed_payment_is_not_refunded_whether_we_know_of_the_dispute_or_no
     world.store.dispute(charge, &dispute.to_string(), true, world.now()).await.unwrap();
     pass(&refunds).await;
     assert!(matches!(state(&world, id).await, State::Failed { why: FailWhy::NotRefundable, .. }));
-    let refused = refunds.record(charge, None, &reason(), "ann").await.unwrap_err();
+    let refused = refunds.record(charge, &Wish::all(reason()), "ann").await.unwrap_err();
     assert!(matches!(refused, RefundRefused::NotRefundable(NotRefundable::Disputed)));
     assert_eq!(ledger(&world), (1, 0));
     // Won: the money may go back again.
@@ -416,9 +407,9 @@ async fn a_charge_that_was_never_paid_takes_no_refund() {
     world.turn_to("2027-01-15T11:00:00Z");
     world.run().await;
     let charge = world.charges_of("sub-1").await[0].id;
-    let refused = refunds(&world).record(charge, None, &reason(), "ann").await.unwrap_err();
+    let refused = refunds(&world).record(charge, &Wish::all(reason()), "ann").await.unwrap_err();
     assert!(matches!(refused, RefundRefused::NotRefundable(NotRefundable::NotPaid { word: "failed" })), "{refused}");
-    let nothing = refunds(&world).record(ChargeId(uuid::Uuid::nil()), None, &reason(), "ann").await.unwrap_err();
+    let nothing = refunds(&world).record(ChargeId(uuid::Uuid::nil()), &Wish::all(reason()), "ann").await.unwrap_err();
     assert!(matches!(nothing, RefundRefused::NoCharge(_)));
     world.balance().await;
 }
@@ -505,6 +496,49 @@ async fn a_split_payment_goes_back_in_part_when_one_leg_fails_and_the_rest_stays
     };
     assert_eq!(given_back, dollars(2_500));
     assert_eq!(ledger(&world), (1, 2_500));
-    assert_eq!(refunds.propose(charge.id, None, &reason()).await.unwrap().left, dollars(5_400));
+    assert_eq!(refunds.propose(charge.id, &Wish::all(reason())).await.unwrap().left, dollars(5_400));
+    world.balance().await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_split_payment_goes_back_to_the_method_that_a_person_names() {
+    let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "leg").await.unwrap();
+    world.apply(&[plan("gold", "1 month", "America/New_York", "06:00", "79.00")]).await;
+    let first = card(Behaviour::Pays, 1).unwrap();
+    world.enrol(vec![subscriber("sub-1", "gold", "2027-01-15", Some(first.clone()))]).await;
+    world.turn_to("2027-01-15T11:00:00Z");
+    let second = card(Behaviour::Pays, 2).unwrap();
+    let inner = CcgGateway::new(client(world.sandbox()), MERCHANT);
+    let port = Arc::new(Split { inner: inner.clone(), second: second.clone() });
+    let engine = Engine::new(world.store.clone(), port, world.clock.clone(), settings(&world.limits));
+    assert_eq!(engine.run_once().await.unwrap().paid, 1);
+    let charge = world.charges_of("sub-1").await[0].id;
+    let refunds = Refunds::new(engine, Arc::new(inner));
+    let part = async |minor, method| {
+        let wish = Wish { from: Some(method), ..Wish::of(dollars(minor), reason()) };
+        let id = refunds.record(charge, &wish, "ann").await.unwrap().refund.id;
+        pass(&refunds).await;
+        (id, state(&world, id).await)
+    };
+    let (_, from_second) = part(1_000, second.id).await;
+    assert!(matches!(from_second, State::Refunded { .. }), "{from_second:?}");
+    // The first paid 25.00: more than that is refused before anything is sent, as is a method that paid nothing of it.
+    for (minor, method) in [(2_501, first.id), (100, domain::id::PaymentMethodId(uuid::Uuid::nil()))] {
+        let (_, refused) = part(minor, method).await;
+        assert!(matches!(refused, State::Failed { why: FailWhy::NotRefundable, .. }), "{refused:?}");
+    }
+    let (id, from_first) = part(2_500, first.id).await;
+    assert!(matches!(from_first, State::Refunded { .. }), "{from_first:?}");
+    assert_eq!(world.store.refund(id).await.unwrap().unwrap().refund.from, Some(first.id));
+    assert_eq!(ledger(&world), (2, 3_500));
+    // The gateway itself says whose part was named.
+    let payment = world.sandbox().ledger().payments().remove(0).id.to_string();
+    let shown = client(world.sandbox()).get_payment(&payment).await.unwrap().value;
+    let paid_by_first = shown.payment_allocations.iter().find(|part| {
+        part.payment_method.as_ref().and_then(|method| method.id.as_deref()) == Some(&first.id.to_string())
+    });
+    let body = world.store.refund(id).await.unwrap().unwrap().body.unwrap().text;
+    assert!(body.contains(paid_by_first.unwrap().id.as_deref().unwrap()), "{body}");
+    assert_eq!(refunds.propose(charge, &Wish::all(reason())).await.unwrap().left, dollars(4_400));
     world.balance().await;
 }

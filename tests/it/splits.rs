@@ -8,19 +8,10 @@ use domain::plan::{PlanSpec, SplitSpec};
 use domain::subscription::{Method, Subscription};
 use sandbox::{Behaviour, DeclineCode, Fault, Options, SplitTender, Switches};
 
-use crate::world::{Backend, World, at, bank, card, plan, subscriber};
+use crate::world::{Backend, World, at, bank, card, everywhere, plan, subscriber};
 
 /// 06:00 in New York.
 const DUE: &str = "2027-01-15T11:00:00Z";
-
-/// One story on each store.
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
 
 everywhere! {
     two_methods_pay_one_charge;

@@ -18,18 +18,10 @@ use sandbox::{Behaviour, DeclineCode, Fault, Faults, WalletMethod};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::world::{Backend, MERCHANT, World, at, card, client, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, card, client, everywhere, plan, subscriber};
 
 /// 06:00 in New York, the moment at which every story's first charge falls due.
 const DUE: &str = "2027-01-15T11:00:00Z";
-
-macro_rules! everywhere {
-    ($($story:ident;)*) => {
-        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
-        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
-        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
-    };
-}
 
 everywhere! {
     an_expired_card_is_no_method_until_a_search_shows_it_renewed;

@@ -98,6 +98,16 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
+/// One story on each store.
+macro_rules! everywhere {
+    ($($story:ident;)*) => {
+        mod in_memory { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Memory)).await; })* }
+        mod on_sqlite { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Sqlite)).await; })* }
+        mod on_postgresql { $(#[tokio::test] async fn $story() { Box::pin(super::$story(crate::world::Backend::Postgres)).await; })* }
+    };
+}
+pub(crate) use everywhere;
+
 pub(crate) fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
@@ -112,6 +122,7 @@ pub(crate) fn settings(limits: &Limits) -> Settings {
         quota: None,
         settle_wait: Duration::from_millis(1),
         heartbeat: Duration::from_secs(1),
+        brakes: None,
     }
 }
 

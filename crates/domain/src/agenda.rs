@@ -86,6 +86,21 @@ pub struct Hold {
     pub by: String,
     /// Since when, UTC.
     pub since: DateTime<Utc>,
+    /// Who may lift it.
+    pub lift: Lift,
+}
+
+/// Who may lift a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "lift")]
+pub enum Lift {
+    /// Anybody who may set one.
+    Anybody,
+    /// A brake stopped a run: two people have to say so.
+    TwoPeople {
+        /// The first of them, if one said so already.
+        first: Option<String>,
+    },
 }
 
 impl Hold {
@@ -746,6 +761,13 @@ pub struct Learnt {
     pub pause: bool,
 }
 
+/// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
+fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
+    let mut methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
+    matches!(charge.state, State::Settling { slow: true, .. })
+        || methods.any(|method| method.kind == MethodKind::BankAccount)
+}
+
 /// Does "cancelled" mean here that what was set aside went back?
 const fn went_back(state: &State, sets_aside: bool) -> bool {
     match state {
@@ -796,7 +818,9 @@ pub fn observe(
     };
     let too_little = order::too_little();
     let event = match seen {
-        Seen::Succeeded { amount } => Event::Succeeded { amount: *amount },
+        Seen::Succeeded { amount } => {
+            Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
+        }
         Seen::Authorized { amount, asked_for } if *asked_for || sets_aside => {
             Event::Authorized { amount: *amount, accept_less }
         }

@@ -22,6 +22,8 @@ pub struct Limits {
     pub ladder: Vec<TimeDelta>,
     /// The same for payments handed to a bank, which settle in days.
     pub slow_ladder: Vec<TimeDelta>,
+    /// Offsets from the payment of a bank debit at which the gateway is asked whether the bank took the money back.
+    pub return_looks: Vec<TimeDelta>,
     /// "Not found" means nothing before a submission is this old: the gateway may still be committing it.
     pub quiesce: TimeDelta,
     /// Submissions of one key we make unaided. The gateway takes five (contract §4.6); one is left for a person.
@@ -38,11 +40,21 @@ impl Limits {
     pub(crate) fn look_up_is_old(&self) -> TimeDelta {
         self.window.checked_div(4).unwrap_or(self.quiesce)
     }
+
+    /// The next look at a bank debit that was paid at `paid_at`; `None` when its bank has had its time.
+    fn look_after_payment(&self, paid_at: DateTime<Utc>, at: DateTime<Utc>) -> Option<Recheck> {
+        let moments = self.return_looks.iter().map(|offset| after(paid_at, *offset));
+        moments.into_iter().find(|moment| *moment > at).map(|next_at| Recheck { asked: 0, next_at, returnable: true })
+    }
 }
 
 impl Default for Limits {
     /// 15 s, 1 min, 5 min, 15 min, 1 h, 6 h, 24 h, then daily to 7 days (to 14 days for bank debits); 15 minutes of
     /// quiescence; 4 submissions within 24 hours; a lease of 90 seconds.
+    ///
+    /// A paid bank debit is looked at again after 1, 2, 3, 5, 8, 15, 30 and 61 days: ordinary returns come within two banking
+    /// days and are told some days later (contract §4.13), those of debits that a consumer calls unauthorized within 60 days
+    /// (billing-rules.md §1.5).
     fn default() -> Self {
         let seconds = |list: &[i64]| list.iter().map(|s| TimeDelta::seconds(*s)).collect::<Vec<_>>();
         let days = |from: i64, to: i64| (from..=to).map(TimeDelta::days);
@@ -53,6 +65,7 @@ impl Default for Limits {
         Self {
             ladder,
             slow_ladder,
+            return_looks: [1, 2, 3, 5, 8, 15, 30, 61].into_iter().map(TimeDelta::days).collect(),
             quiesce: TimeDelta::minutes(15),
             submissions: 4,
             window: TimeDelta::hours(24),
@@ -148,14 +161,17 @@ impl ParkWhy {
     }
 }
 
-/// Questions about a collected charge: somebody said that its money went back (contract §4.13), and nobody is believed but the
-/// gateway itself.
+/// Questions about a collected charge: its bank may take the money back (contract §4.13), or somebody said that it did. Nobody is
+/// believed but the gateway itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Recheck {
     /// How often we asked without an answer.
     pub asked: u16,
     /// When we ask next, UTC.
     pub next_at: DateTime<Utc>,
+    /// It was a bank debit: without any news too, the gateway is asked until the bank has had its time
+    /// ([`Limits::return_looks`]).
+    pub returnable: bool,
 }
 
 /// Where a charge stands. Each state carries what belongs to it and nothing else.
@@ -442,6 +458,8 @@ pub enum Event {
     Succeeded {
         /// What it says was paid.
         amount: Money,
+        /// A bank was debited, which may take the money back for weeks.
+        returnable: bool,
     },
     /// The gateway says: failed.
     Declined {
@@ -848,7 +866,7 @@ impl Charge {
         }
         let first_ask = after(at, limits.ladder.first().copied().unwrap_or(SHORTEST_PAUSE));
         match event {
-            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Succeeded { amount, returnable } => Ok(self.paid_or_parked(amount, returnable, at, limits)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
             Event::Released { then } => Ok(self.given_back(then, at)),
@@ -899,7 +917,7 @@ impl Charge {
             None => State::Parked { why: ParkWhy::OutcomeUnknown, since: at },
         };
         match event {
-            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Succeeded { amount, returnable } => Ok(self.paid_or_parked(amount, returnable, at, limits)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
             Event::Released { then } => Ok(self.given_back(then, at)),
@@ -943,7 +961,7 @@ impl Charge {
         let ladder = if was_slow { &limits.slow_ladder } else { &limits.ladder };
         let asked_again = asked_again(ladder, since, asked, next_at, at);
         match event {
-            Event::Succeeded { amount } => Ok(self.paid_or_parked(amount, at)),
+            Event::Succeeded { amount, returnable } => Ok(self.paid_or_parked(amount, returnable, at, limits)),
             Event::Declined { decline, next } => Ok(self.declined(decline, next, at)),
             Event::Authorized { amount, accept_less } => Ok(self.authorized(amount, accept_less, at)),
             Event::Released { then } => Ok(self.given_back(then, at)),
@@ -981,16 +999,17 @@ impl Charge {
         limits: &Limits,
     ) -> Result<State, Refused> {
         let paid = |recheck| Ok(State::Paid { at: paid_at, collected, recheck });
+        let later = |recheck: Recheck| recheck.returnable.then(|| limits.look_after_payment(paid_at, at)).flatten();
         match (event, recheck) {
-            (Event::Hint { unpaid: true }, recheck) => {
-                let asked = recheck.map_or(0, |recheck| recheck.asked);
-                paid(Some(Recheck { asked, next_at: recheck.map_or(at, |recheck| recheck.next_at.min(at)) }))
+            (Event::Hint { unpaid: true }, None) => paid(Some(Recheck { asked: 0, next_at: at, returnable: false })),
+            (Event::Hint { unpaid: true }, Some(recheck)) => {
+                paid(Some(Recheck { next_at: recheck.next_at.min(at), ..recheck }))
             }
             (Event::Declined { decline: Decline { class, code }, .. }, Some(_)) => {
                 Ok(State::Returned { class, code, paid_at, at })
             }
             // It is as it was. Another amount is kept as evidence: the success was proven once and is not edited.
-            (Event::Succeeded { .. }, Some(_)) => paid(None),
+            (Event::Succeeded { .. }, Some(recheck)) => paid(later(recheck)),
             (
                 // A payment that was collected is neither set aside nor let go any more: such an answer proves nothing.
                 Event::Accepted { .. }
@@ -1000,18 +1019,20 @@ impl Charge {
                 | Event::Absent { .. }
                 | Event::Silent
                 | Event::Mismatch,
-                Some(Recheck { asked, .. }),
+                Some(recheck),
             ) => {
                 // No answer: further and further apart, by the ladder's own offsets; past its end the success stands.
                 let again = |pause: &TimeDelta| Recheck {
-                    asked: asked.saturating_add(1),
+                    asked: recheck.asked.saturating_add(1),
                     next_at: after(at, (*pause).max(SHORTEST_PAUSE)),
+                    ..recheck
                 };
-                paid(limits.ladder.get(usize::from(asked)).map(again))
+                let rung = limits.ladder.get(usize::from(recheck.asked)).map(again);
+                paid(rung.or_else(|| later(recheck)))
             }
-            (Event::NotExecuted { wait }, Some(Recheck { asked, .. })) => {
+            (Event::NotExecuted { wait }, Some(recheck)) => {
                 let next_at = after(at, wait.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE));
-                paid(Some(Recheck { asked, next_at }))
+                paid(Some(Recheck { next_at, ..recheck }))
             }
             (
                 event @ (Event::Send { .. }
@@ -1056,7 +1077,7 @@ impl Charge {
             }
         };
         match event {
-            Event::Succeeded { amount } if sent => Ok(self.paid_or_parked(amount, at)),
+            Event::Succeeded { amount, returnable } if sent => Ok(self.paid_or_parked(amount, returnable, at, limits)),
             Event::Declined { decline, next } if sent => Ok(self.declined(decline, next, at)),
             Event::MethodFound if matches!(why, ParkWhy::NoMethod | ParkWhy::WrongMethod) => {
                 Ok(State::Due { next_at: at, doubt: false })
@@ -1115,9 +1136,10 @@ impl Charge {
         State::Sending { since: at, lease_until: after(at, limits.lease), doubt }
     }
 
-    fn paid_or_parked(&self, amount: Money, at: DateTime<Utc>) -> State {
+    fn paid_or_parked(&self, amount: Money, returnable: bool, at: DateTime<Utc>, limits: &Limits) -> State {
         if amount == self.amount {
-            State::paid(at, amount)
+            let recheck = returnable.then(|| limits.look_after_payment(at, at)).flatten();
+            State::Paid { at, collected: amount, recheck }
         } else {
             State::Parked { why: ParkWhy::Mismatch, since: at }
         }
@@ -1192,6 +1214,10 @@ impl Charge {
                 };
                 match recheck {
                     None => format!("{part}."),
+                    Some(recheck) if recheck.returnable => format!(
+                        "{part}; its bank may still take it back, and we ask the gateway at {}.",
+                        day(&recheck.next_at)
+                    ),
                     Some(recheck) => format!(
                         "{part}; somebody says that the money went back, and we ask the gateway at {}.",
                         day(&recheck.next_at)
@@ -1334,8 +1360,16 @@ mod tests {
             State::Due { next_at: at(0), doubt: false },
             State::Due { next_at: at(0), doubt: true },
             State::paid(at(0), dollars(7_900)),
-            State::Paid { at: at(0), collected: dollars(7_900), recheck: Some(Recheck { asked: 0, next_at: at(5) }) },
-            State::Paid { at: at(0), collected: dollars(3_000), recheck: Some(Recheck { asked: 50, next_at: at(5) }) },
+            State::Paid {
+                at: at(0),
+                collected: dollars(7_900),
+                recheck: Some(Recheck { asked: 0, next_at: at(5), returnable: false }),
+            },
+            State::Paid {
+                at: at(0),
+                collected: dollars(3_000),
+                recheck: Some(Recheck { asked: 50, next_at: at(5), returnable: true }),
+            },
             State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(5) },
             State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
             State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
@@ -1366,8 +1400,8 @@ mod tests {
             Event::Judged { paid: true },
             Event::Judged { paid: false },
             Event::LeaseRanOut,
-            Event::Succeeded { amount: dollars(7_900) },
-            Event::Succeeded { amount: dollars(7_901) },
+            Event::Succeeded { amount: dollars(7_900), returnable: false },
+            Event::Succeeded { amount: dollars(7_901), returnable: false },
             Event::Declined { decline: decline.clone(), next: Next::RetryAt(at(1_000)) },
             Event::Declined { decline, next: Next::GiveUp(GaveUp::LadderSpent) },
             Event::Accepted { slow: false },
@@ -1558,7 +1592,11 @@ mod tests {
         assert_eq!((again.state.name(), again.state.next_at()), ("unknown", Some(when)));
         assert_eq!(again.clone().step(Event::Silent, when, &limits).unwrap().state.name(), "parked");
         assert_eq!(
-            again.step(Event::Succeeded { amount: dollars(7_900) }, when, &limits).unwrap().state.name(),
+            again
+                .step(Event::Succeeded { amount: dollars(7_900), returnable: false }, when, &limits)
+                .unwrap()
+                .state
+                .name(),
             "paid"
         );
     }
@@ -1581,14 +1619,17 @@ mod tests {
             charge(State::paid(at(0), dollars(7_900))).step(Event::Hint { unpaid: true }, at(50), &limits).unwrap();
         assert_eq!((hinted.state.word(), hinted.state.next_at()), ("paid", Some(at(50))));
         let seen = |event: Event| hinted.clone().step(event, at(51), &limits).unwrap();
-        assert_eq!(seen(Event::Succeeded { amount: dollars(7_900) }).state, State::paid(at(0), dollars(7_900)));
+        assert_eq!(
+            seen(Event::Succeeded { amount: dollars(7_900), returnable: false }).state,
+            State::paid(at(0), dollars(7_900))
+        );
         let decline = Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
         let returned = seen(Event::Declined { decline, next: Next::RetryAt(at(1_000)) });
         let expected =
             State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(51) };
         assert_eq!((&returned.state, returned.state.word()), (&expected, "returned"));
         assert_eq!(returned.tries, hinted.tries, "the success and its attempt stay as they were");
-        let undone = returned.step(Event::Succeeded { amount: dollars(7_900) }, at(60), &limits);
+        let undone = returned.step(Event::Succeeded { amount: dollars(7_900), returnable: false }, at(60), &limits);
         assert_eq!(undone.unwrap_err().why, Why::Final);
         // Without an answer it is asked about further and further apart, and then the success stands.
         let mut now = hinted;
@@ -1598,5 +1639,40 @@ mod tests {
             questions += 1;
         }
         assert_eq!((now.state, questions), (State::paid(at(0), dollars(7_900)), limits.ladder.len() + 1));
+    }
+
+    #[test]
+    fn a_paid_bank_debit_is_looked_at_until_its_bank_has_had_its_time() {
+        let limits = Limits::default();
+        let settling = charge(State::Settling { since: at(0), asked: 0, next_at: at(5), slow: true });
+        let success = || Event::Succeeded { amount: dollars(7_900), returnable: true };
+        let mut now = settling.step(success(), at(100), &limits).unwrap();
+        let mut looks = Vec::new();
+        while let Some(next) = now.state.next_at() {
+            looks.push((next - at(100)).num_days());
+            let State::Paid { at: paid_at, .. } = now.state else { panic!("{:?}", now.state) };
+            assert_eq!(paid_at, at(100));
+            // Looked at late, as after an outage: the looks that passed meanwhile are one.
+            let late = if looks.len() == 3 { TimeDelta::days(4) } else { TimeDelta::zero() };
+            now = now.step(success(), next + late, &limits).unwrap();
+        }
+        assert_eq!(looks, [1, 2, 3, 8, 15, 30, 61]);
+        assert_eq!(now.state, State::paid(at(100), dollars(7_900)));
+    }
+
+    #[test]
+    fn a_look_without_an_answer_climbs_the_ladder_and_the_next_look_comes_all_the_same() {
+        let limits = Limits::default();
+        let recheck = Some(Recheck { asked: 0, next_at: at(5), returnable: true });
+        let mut now = charge(State::Paid { at: at(0), collected: dollars(7_900), recheck });
+        for _ in 0..limits.ladder.len() {
+            let next = now.state.next_at().unwrap();
+            now = now.step(Event::Silent, next, &limits).unwrap();
+        }
+        let next = now.state.next_at().unwrap();
+        now = now.step(Event::Silent, next, &limits).unwrap();
+        let State::Paid { recheck: Some(recheck), .. } = now.state else { panic!("{:?}", now.state) };
+        assert_eq!((recheck.asked, recheck.returnable), (0, true));
+        assert!(limits.return_looks.iter().any(|look| at(0) + *look == recheck.next_at), "{recheck:?}");
     }
 }

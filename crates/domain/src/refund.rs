@@ -16,10 +16,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::id::{ChargeId, Key, MerchantId, RefundId, SubscriptionId, looks_like_a_card_number};
+use crate::id::{ChargeId, Key, MerchantId, PaymentMethodId, RefundId, SubscriptionId, looks_like_a_card_number};
 use crate::money::Money;
 
-pub use rule::{Ledger, NotRefundable, WINDOW, ask, may_still_be_sent};
+pub use rule::{Ledger, NotRefundable, WINDOW, Wish, ask, may_still_be_sent};
 pub use step::ladder;
 
 /// Longest reason, in characters (contract §3.3).
@@ -285,6 +285,8 @@ pub struct Refund {
     pub amount: Money,
     /// It asks for everything that was collected, and no other refund of the charge may have been executed.
     pub whole: bool,
+    /// The method whose part goes back, of a payment that two methods shared; the gateway distributes nothing (contract §5).
+    pub from: Option<PaymentMethodId>,
     /// Why.
     pub reason: Reason,
     /// When it was recorded, UTC.

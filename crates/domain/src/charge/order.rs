@@ -141,7 +141,7 @@ impl Charge {
         limits: &Limits,
     ) -> Result<State, Refused> {
         match event {
-            Event::Succeeded { amount: taken } if order.stage != Stage::Waiting && taken == amount => {
+            Event::Succeeded { amount: taken, .. } if order.stage != Stage::Waiting && taken == amount => {
                 Ok(State::paid(at, taken))
             }
             Event::Succeeded { .. } => Ok(State::Parked { why: ParkWhy::Mismatch, since: at }),
@@ -510,9 +510,10 @@ pub(super) mod tests {
         let limits = Limits::default();
         let now = held(7_900).step(Event::Capture { amount: dollars(3_000) }, at(1), &limits).unwrap();
         let now = now.step(Event::SendOrder, at(2), &limits).unwrap();
-        let other = now.clone().step(Event::Succeeded { amount: dollars(7_900) }, at(3), &limits).unwrap();
+        let other =
+            now.clone().step(Event::Succeeded { amount: dollars(7_900), returnable: false }, at(3), &limits).unwrap();
         assert_eq!(other.state, State::Parked { why: ParkWhy::Mismatch, since: at(3) });
-        let paid = now.step(Event::Succeeded { amount: dollars(3_000) }, at(3), &limits).unwrap();
+        let paid = now.step(Event::Succeeded { amount: dollars(3_000), returnable: false }, at(3), &limits).unwrap();
         assert_eq!(paid.state, State::paid(at(3), dollars(3_000)));
         assert!(paid.sentence().ends_with("USD 30.00 of USD 79.00; USD 49.00 were given back."), "{}", paid.sentence());
     }
@@ -638,7 +639,7 @@ pub(super) mod tests {
         let paid = charge(State::paid(at(0), dollars(3_000)));
         let asked = paid.step(Event::Hint { unpaid: true }, at(1), &limits).unwrap();
         let events = [
-            Event::Succeeded { amount: dollars(7_900) },
+            Event::Succeeded { amount: dollars(7_900), returnable: false },
             Event::Silent,
             Event::Authorized { amount: dollars(7_900), accept_less: true },
             Event::Released { then: WhenItExpires::Park },

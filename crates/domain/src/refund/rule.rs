@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{Reason, Refund, State};
 use crate::charge;
-use crate::id::{Environment, Key, RefundId};
+use crate::id::{Environment, Key, PaymentMethodId, RefundId};
 use crate::money::Money;
 
 /// A payment can be refunded for this long after it was paid: 180 days (contract §5, as read on 2026-11-22).
@@ -109,17 +109,42 @@ impl Ledger<'_> {
     }
 }
 
-/// The refund that may be recorded for `amount`, or for all that is left.
+/// What somebody wants to give back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// How much; `None` is all that is left.
+    pub amount: Option<Money>,
+    /// Of which method's part, where two methods shared the payment.
+    pub from: Option<PaymentMethodId>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Wish {
+    /// All that is left.
+    #[must_use]
+    pub const fn all(reason: Reason) -> Self {
+        Self { amount: None, from: None, reason }
+    }
+
+    /// So much.
+    #[must_use]
+    pub const fn of(amount: Money, reason: Reason) -> Self {
+        Self { amount: Some(amount), from: None, reason }
+    }
+}
+
+/// The refund that may be recorded for a wish.
 ///
 /// # Errors
 /// [`NotRefundable`] with what to do instead.
 pub fn ask(
     environment: &Environment,
     ledger: &Ledger<'_>,
-    amount: Option<Money>,
-    reason: &Reason,
+    wish: &Wish,
     at: DateTime<Utc>,
 ) -> Result<Refund, NotRefundable> {
+    let Wish { amount, from, reason } = wish;
     let (collected, _) = ledger.collected()?;
     let payment_id = ledger.payment_id.ok_or(NotRefundable::NoPayment)?;
     may_still_be_sent(ledger, at)?;
@@ -127,7 +152,7 @@ pub fn ask(
     if !left.is_positive() {
         return Err(NotRefundable::NothingLeft { collected });
     }
-    let amount = amount.unwrap_or(left);
+    let amount = (*amount).unwrap_or(left);
     if !amount.is_positive() || amount.currency() != collected.currency() {
         return Err(NotRefundable::BadAmount { asked: amount, currency: collected.currency() });
     }
@@ -145,7 +170,8 @@ pub fn ask(
         key: Key::of_refund(environment, ledger.charge.id, number),
         payment_id: payment_id.to_owned(),
         amount,
-        whole: amount == collected,
+        whole: amount == collected && from.is_none(),
+        from: *from,
         reason: reason.clone(),
         recorded_at: at,
         gateway_id: None,

@@ -40,7 +40,8 @@ fn asked(refunds: &[Refund], amount: Option<i64>, when: DateTime<Utc>) -> Result
     let charge = paid();
     let ledger = Ledger { charge: &charge, payment_id: Some("pay-1"), refunds, disputed: false };
     let environment = Environment::parse("test").unwrap();
-    ask(&environment, &ledger, amount.map(dollars), &Reason::parse("returned").unwrap(), when)
+    let wish = Wish { amount: amount.map(dollars), ..Wish::all(Reason::parse("returned").unwrap()) };
+    ask(&environment, &ledger, &wish, when)
 }
 
 fn refund(state: State) -> Refund {
@@ -259,10 +260,10 @@ fn no_sequence_of_refunds_may_give_back_more_than_was_collected() {
 #[test]
 fn only_a_paid_charge_within_its_time_and_undisputed_is_refunded() {
     let environment = Environment::parse("test").unwrap();
-    let reason = Reason::parse("returned").unwrap();
+    let wish = Wish::all(Reason::parse("returned").unwrap());
     let charge = paid();
     let ledger = Ledger { charge: &charge, payment_id: Some("p"), refunds: &[], disputed: false };
-    let tried = |ledger: &Ledger<'_>, when| ask(&environment, ledger, None, &reason, when);
+    let tried = |ledger: &Ledger<'_>, when| ask(&environment, ledger, &wish, when);
     let last = at(180 * 86_400);
     assert!(tried(&ledger, last).is_ok_and(|one| one.whole));
     let late = tried(&ledger, last + TimeDelta::seconds(1)).unwrap_err();
