@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::Format;
-use super::{forecast_live, forecast_show, schedule, usage};
+use super::{forecast_change, forecast_live, forecast_show, schedule, usage};
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::files::roster::LARGEST_ROSTER;
@@ -28,6 +28,7 @@ pub(super) const HELP: &str = "Examples:\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --from 2027-01-01 --months 12\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --scenario history --group plan -o xlsx --out q1.xlsx\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --months 3 -o ics --out charges.ics\n  \
+    autopay forecast --plans plans/ --subscriptions roster.csv --with-change plans-2027/ --months 6\n  \
     autopay forecast --until 2027-12-31 --scenario worst-case      # the live book, which is only read\n\n\
     Scheduled is what falls due; expected and at risk are its two parts. The same files, window, scenario and --as-of give the same \
     bytes. docs/forecast.md says what each number means.\n\
@@ -42,6 +43,9 @@ pub(super) struct Forecast {
     /// Roster, CSV; - is standard input
     #[arg(long, value_name = "FILE", requires = "plans")]
     subscriptions: Option<PathBuf>,
+    /// Another directory of plan files: both side by side; with --rows, the charges that differ
+    #[arg(long, visible_alias = "compare", value_name = "DIR", requires = "plans")]
+    with_change: Option<PathBuf>,
     /// First day of the window [default: the day of --as-of]
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<String>,
@@ -90,13 +94,13 @@ pub(super) enum Outcomes {
     /// A word that needs what happened before.
     Word(String),
     /// A file, read.
-    Read(Scenario, String),
+    Read(Box<Scenario>, String),
 }
 
 pub(super) async fn run(command: Forecast, context: &Context) -> Result<Exit, Stop> {
     let asked = understood(&command, context)?;
     match (&command.plans, &command.subscriptions) {
-        (Some(plans), Some(roster)) => files(plans, roster, asked, context),
+        (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
         _ => Box::pin(forecast_live::run(asked, context)).await,
     }
 }
@@ -164,6 +168,10 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
             "lists charges, and a workbook, a calendar or a chart has sums: write -o csv or jsonl, or leave --rows out",
         );
     }
+    if command.with_change.is_some() && (single || command.chart.is_some() || !command.group.is_empty()) {
+        let mend = "shows months side by side: write -o table, json, jsonl or csv, without --group and --chart";
+        refuse("--with-change", "", mend);
+    }
     let day = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
     let now = WallClock.now();
     let as_of = match (as_of, &command.plans) {
@@ -195,7 +203,7 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
                     let label = path.display().to_string();
                     let script = scenario::read(&label, &bytes)?;
                     let name = path.file_name().map_or(label, |name| name.to_string_lossy().into_owned());
-                    (Outcomes::Read(Scenario::Script(script), digest_of(&bytes)), name)
+                    (Outcomes::Read(Box::new(Scenario::Script(script)), digest_of(&bytes)), name)
                 }
                 Err(why) => {
                     refuse(
@@ -262,14 +270,27 @@ pub(super) fn progress(length: Option<u64>, context: &Context) -> ProgressBar {
     bar.with_style(style)
 }
 
-fn files(plans: &Path, roster: &Path, asked: Asked, context: &Context) -> Result<Exit, Stop> {
+/// Nothing is printed of a roster with a mistake: where charges are printed as they are walked, it is read once before.
+fn checked(files: &Files<'_>, as_of: DateTime<Utc>) -> Result<(), Stop> {
+    let catalog = catalog_of(files.catalog);
+    let rules = RosterContext { merchant: files.merchant, catalog: &catalog, now: as_of };
+    RosterStream::open(files.label, files.roster, rules)?.each(|_, _| {})?;
+    Ok(())
+}
+
+fn files(
+    (plans, roster): (&Path, &Path),
+    change: Option<&Path>,
+    asked: Asked,
+    context: &Context,
+) -> Result<Exit, Stop> {
     let catalog = from_files::plans(plans)?;
     let label = if roster.as_os_str() == "-" { "standard input".to_owned() } else { roster.display().to_string() };
     let roster = source(roster)?;
     let merchant = MerchantId(uuid::Uuid::nil());
     let (scenario, scenario_digest) = match asked.scenario {
         Outcomes::Word(word) => (built_in(&word, History::default()).unwrap_or(Scenario::AllPay), None),
-        Outcomes::Read(scenario, digest) => (scenario, Some(digest)),
+        Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
     };
     let files =
         Files { catalog: &catalog, label: &label, roster: &roster, merchant, scenario: &scenario, scenario_digest };
@@ -282,11 +303,16 @@ fn files(plans: &Path, roster: &Path, asked: Asked, context: &Context) -> Result
             bar.set_position(bytes);
         }
     };
+    if let Some(change) = change {
+        if asked.rows {
+            checked(&files, asked.request.as_of)?;
+        }
+        let done = forecast_change::run(files, change, (asked.request, asked.rows), on, context);
+        bar.finish_and_clear();
+        return done;
+    }
     if asked.rows {
-        // Nothing is printed of a roster with a mistake.
-        let domain = catalog_of(&catalog);
-        let rules = RosterContext { merchant, catalog: &domain, now: asked.request.as_of };
-        RosterStream::open(&label, &roster, rules)?.each(|_, _| {})?;
+        checked(&files, asked.request.as_of)?;
         let window = asked.request.from..=asked.request.until;
         let mut list = forecast_show::List::begin(context, window, asked.request.view)?;
         let forecast = from_files::forecast(files, asked.request, on, |entry| list.add(entry))?;

@@ -30,7 +30,7 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
             let history = if by_odds { background.history.clone() } else { History::default() };
             (built_in(&word, history).unwrap_or(Scenario::AllPay), None)
         }
-        Outcomes::Read(scenario, digest) => (scenario, Some(digest)),
+        Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
     };
     let mut gather = Gather::new(&request);
     let mut list = None;

@@ -8,6 +8,7 @@ mod disputes;
 mod doctor;
 pub mod exit;
 mod forecast;
+mod forecast_change;
 mod forecast_live;
 mod forecast_show;
 mod gateways;

@@ -66,16 +66,21 @@ struct Lines<'s> {
 }
 
 impl<'s> Lines<'s> {
-    fn open(label: &'s str, source: &'s Source) -> Result<Self, FileMistake> {
+    fn open(label: &'s str, source: &'s Source) -> Result<Self, Box<FileMistake>> {
         let unreadable = |error: &std::io::Error| {
             let message = format!("the file cannot be read: {}", plainly(error));
-            FileMistake::of_file(label, "unreadable", message, "name a readable file, or - for standard input")
+            Box::new(FileMistake::of_file(
+                label,
+                "unreadable",
+                message,
+                "name a readable file, or - for standard input",
+            ))
         };
         let mut input = source.open().map_err(|error| unreadable(&error))?;
         let start = input.fill_buf().map_err(|error| unreadable(&error))?;
         if is_wide(start) {
             let mend = "save it again with the encoding UTF-8 (in a spreadsheet: \"CSV UTF-8\")";
-            return Err(FileMistake::of_file(label, "not_utf8", "the file is in UTF-16, not in UTF-8", mend));
+            return Err(Box::new(FileMistake::of_file(label, "not_utf8", "the file is in UTF-16, not in UTF-8", mend)));
         }
         let skip = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         input.consume(skip);
@@ -83,7 +88,7 @@ impl<'s> Lines<'s> {
     }
 
     /// Adds one line to the text; `false` at the end of the file.
-    fn more(&mut self) -> Result<bool, FileMistake> {
+    fn more(&mut self) -> Result<bool, Box<FileMistake>> {
         let before = self.text.len();
         loop {
             let found = match self.input.fill_buf() {
@@ -122,18 +127,18 @@ impl<'s> Lines<'s> {
         if self.line == 0 && self.ended && bare_returns && std::str::from_utf8(line).is_ok() {
             let message = "the lines end with carriage returns alone, as on very old computers".to_owned();
             let mend = "save the file again with line ends of today (LF or CRLF)";
-            return Err(FileMistake::of_file(self.label, "line_ends", message, mend));
+            return Err(Box::new(FileMistake::of_file(self.label, "line_ends", message, mend)));
         }
         self.line += 1;
         Ok(true)
     }
 
-    fn broken(&self, code: &'static str, message: String, mend: &str) -> FileMistake {
-        FileMistake { line: self.line + 1, ..FileMistake::of_file(self.label, code, message, mend) }
+    fn broken(&self, code: &'static str, message: String, mend: &str) -> Box<FileMistake> {
+        Box::new(FileMistake { line: self.line + 1, ..FileMistake::of_file(self.label, code, message, mend) })
     }
 
     /// The next record, its lines counted from the beginning of the file.
-    fn record(&mut self) -> Result<Option<Record>, FileMistake> {
+    fn record(&mut self) -> Result<Option<Record>, Box<FileMistake>> {
         loop {
             self.text.clear();
             let first = self.line;
@@ -143,7 +148,7 @@ impl<'s> Lines<'s> {
             loop {
                 let text = std::str::from_utf8(&self.text).map_err(|error| {
                     let found = not_utf8(self.label, &self.text, error.valid_up_to());
-                    FileMistake { line: found.line + first, ..found }
+                    Box::new(FileMistake { line: found.line + first, ..found })
                 })?;
                 let record = Records::new(text).next();
                 let open = record.as_ref().is_some_and(|record| record.unclosed_quote.is_some());
@@ -229,8 +234,8 @@ impl<'s> RosterStream<'s> {
     /// # Errors
     /// The mistakes of a file or header that cannot be read, never an empty list.
     pub fn open(label: &'s str, source: &'s Source, context: RosterContext<'s>) -> Result<Self, Vec<FileMistake>> {
-        let mut lines = Lines::open(label, source).map_err(|mistake| vec![mistake])?;
-        let Some(header) = lines.record().map_err(|mistake| vec![mistake])? else {
+        let mut lines = Lines::open(label, source).map_err(|mistake| vec![*mistake])?;
+        let Some(header) = lines.record().map_err(|mistake| vec![*mistake])? else {
             let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
             return Err(vec![FileMistake::of_file(label, "empty_file", "the file is empty", mend)]);
         };
@@ -279,7 +284,7 @@ impl<'s> RosterStream<'s> {
                 Ok(Some(record)) => self.row(&columns, &record, &mut take),
                 Ok(None) => self.over = true,
                 Err(mistake) => {
-                    self.note(mistake);
+                    self.note(*mistake);
                     self.over = true;
                 }
             }
@@ -325,7 +330,7 @@ impl<'s> RosterStream<'s> {
         match read_row(columns, (&self.header, record), &self.context, no_limit, &mut self.prints) {
             Ok(subscription) => take(subscription, self.lines.bytes),
             Err(mistakes) => {
-                mistakes.into_iter().for_each(|mistake| self.note(told(self.label, columns, record, mistake)))
+                mistakes.into_iter().for_each(|mistake| self.note(told(self.label, columns, record, mistake)));
             }
         }
     }

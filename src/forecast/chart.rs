@@ -132,12 +132,12 @@ pub fn svg(forecast: &Forecast) -> String {
         let expected = share(u64::from(BAR), line.expected, most).min(whole);
         let (y, text_y) = (TOP + ROW * place, TOP + ROW * place + 13);
         let (risk_x, risk) = (u64::from(left) + expected, whole - expected);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<text x=\"8\" y=\"{text_y}\" fill=\"#111111\">{}</text>\
              <rect x=\"{left}\" y=\"{y}\" width=\"{expected}\" height=\"16\" fill=\"#1f4e8c\"/>\
              <rect x=\"{risk_x}\" y=\"{y}\" width=\"{risk}\" height=\"16\" fill=\"url(#risk)\" stroke=\"#8a3b00\"/>\
-             <text x=\"{}\" y=\"{text_y}\" fill=\"#111111\">{} scheduled, {} expected, {} at risk</text>\n",
+             <text x=\"{}\" y=\"{text_y}\" fill=\"#111111\">{} scheduled, {} expected, {} at risk</text>",
             escaped(&name(line)),
             left + BAR + 10,
             escaped(&line.scheduled.to_string()),

@@ -71,10 +71,14 @@ pub fn forecast(
         gather.subscription(subscription.method.is_some(), trouble);
         progress(bytes);
     })?;
-    let digests: BTreeMap<String, String> =
-        files.catalog.plans.iter().map(|(spec, _)| (spec.id.clone(), plan_digest(spec))).collect();
-    let plans = digests.into_iter().map(|(id, digest)| PlanUsed { id, version: 0, digest }).collect();
-    Ok(gather.finish(request, plans, files.scenario, files.scenario_digest).named())
+    Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
+}
+
+/// What the header says of the plans of a directory, in the order of their ids.
+pub(super) fn used(files: &CatalogFiles) -> Vec<PlanUsed> {
+    let digests: BTreeMap<&str, String> =
+        files.plans.iter().map(|(spec, _)| (spec.id.as_str(), plan_digest(spec))).collect();
+    digests.into_iter().map(|(id, digest)| PlanUsed { id: id.to_owned(), version: 0, digest }).collect()
 }
 
 /// Reads plan files for a forecast.

@@ -4,6 +4,7 @@
 //! says of a live book is gathered by the engine's forecaster and only presented here. tests/it/architecture.rs holds that.
 
 pub mod calendar;
+pub mod change;
 pub mod chart;
 pub mod from_files;
 pub mod scenario;

@@ -161,6 +161,48 @@ fn wrong_flags_are_all_named_at_once() {
     bench.run(&["version", "-o", "xlsx"]).exits(2).complains(&["autopay forecast"]);
 }
 
+#[test]
+fn a_change_of_plans_is_shown_by_month_and_charge_and_the_difference_is_new_less_old() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    let stepped = "[[amount.step]]\nfrom = 2020-01-01\nvalue = \"1079.00\"\n[[amount.step]]\nfrom = 2027-03-01\nvalue = \"1084.00\"\n";
+    bench.write("next/wellness.toml", PLAN.replace("value = \"1079.00\"\n", &format!("\n{stepped}")));
+    bench.write("roster.csv", roster(&["a", "b"], "2027-01-31"));
+    let arguments = |more: &[&'static str]| {
+        let all =
+            ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "--months", "4"];
+        [&all[..], more].concat()
+    };
+    let said = bench.run(&arguments(&["--with-change", "next", "-o", "json"])).exits(0).json();
+    let differences: Vec<&str> =
+        said.as_array().unwrap().iter().map(|row| row["difference"].as_str().unwrap()).collect();
+    assert_eq!(differences, ["0.00", "0.00", "10.00", "10.00", "20.00"], "months, then their total");
+    let sums = |plans: &'static str| {
+        let all = [
+            "forecast",
+            "--plans",
+            plans,
+            "--subscriptions",
+            "roster.csv",
+            "--from",
+            "2027-01-01",
+            "--months",
+            "4",
+            "-o",
+            "json",
+        ];
+        cents(&bench.run(&all).exits(0).json()["total"][0]["scheduled"])
+    };
+    assert_eq!(sums("next") - sums("plans"), 2_000);
+    let rows = bench.run(&arguments(&["--compare", "next", "--rows", "-o", "csv"])).exits(0).out;
+    let lines: Vec<&str> = rows.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[1], "a,wellness,2,2027-03-31,2027-03-31,USD,1079.00,1084.00,5.00");
+    let same = bench.run(&arguments(&["--with-change", "plans", "--rows", "-o", "csv"])).exits(0);
+    assert_eq!(same.out.lines().count(), 1);
+    bench.run(&arguments(&["--with-change", "next", "-o", "xlsx"])).exits(2).complains(&["--with-change"]);
+}
+
 /// The numbers of product.md's retry ladder on the real binary: a decline in January is collected in February.
 #[test]
 fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use autopay::engine::forecaster::{Told, background, walk};
 use autopay::ports::CatalogChange;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::calendar::Zone;
 use domain::charge::State;
 use domain::dunning::{AtTheEnd, Policy};
 use domain::forecast::{
-    Assumptions, Forecaster, History, Kind, Mood, Odds, Outcome, Past, Risk, Scenario, Script, Which,
+    Alike, Assumptions, Forecaster, History, Mood, Odds, Outcome, Past, Rail, Risk, Scenario, Script, Which,
 };
 use domain::id::PolicyId;
 use domain::plan::{Plan, PlanSpec, StepSpec};
@@ -20,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use sandbox::{Behaviour, DeclineCode, ReturnCode};
 
-use crate::world::{Backend, World, bank, card, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, bank, card, plan, subscriber};
 
 const BEGIN: &str = "2027-01-20T00:00:00Z";
 const END: &str = "2030-01-19";
@@ -322,10 +323,9 @@ fn the_quick_walk_and_the_fold_are_one() {
                     };
                     let mut lines = Vec::new();
                     let trouble = Forecaster::new(given).unwrap().walk(&row, &[], Past::Clean, &mut |entry| {
-                        assert_eq!(entry.kind, Kind::Scheduled);
                         lines.push(format!(
-                            "{} {} {} {} {} {} {:?} {:?}",
-                            entry.cycle, entry.due_on, entry.on, entry.submit_on, entry.charge_at, entry.amount, entry.risks, entry.pieces
+                            "{:?} {} {} {} {} {} {} {:?} {:?}",
+                            entry.kind, entry.cycle, entry.due_on, entry.on, entry.submit_on, entry.charge_at, entry.amount, entry.risks, entry.pieces
                         ));
                     });
                     walks.push((lines, trouble));
@@ -334,4 +334,89 @@ fn the_quick_walk_and_the_fold_are_one() {
             }
         }
     });
+}
+
+/// What is said of the book of a world, a line a charge.
+async fn live(world: &World, scenario: &Scenario, until: &str) -> Vec<String> {
+    let background = background(world.store.as_ref(), MERCHANT, world.now(), false).await.unwrap();
+    let mut lines = Vec::new();
+    let when = (world.now(), until.parse().unwrap());
+    walk(world.store.as_ref(), &background, (MERCHANT, &world.limits), when, scenario, |told| match told {
+        Told::Charge(entry, _) => {
+            let risks: Vec<&str> = entry.risks.iter().map(Risk::word).collect();
+            lines.push(format!(
+                "{} {} {} {} {} [{}] {}",
+                entry.subscription.id,
+                entry.cycle,
+                entry.on,
+                entry.kind.word(),
+                entry.word,
+                risks.join(","),
+                entry.chance()
+            ));
+        }
+        Told::Subscription(_, trouble) => assert_eq!(trouble, None),
+    })
+    .await
+    .unwrap();
+    lines
+}
+
+#[tokio::test]
+async fn of_a_live_book_failing_charges_and_what_the_wallet_says_are_known() {
+    for backend in [Backend::Memory, Backend::Sqlite, Backend::Postgres] {
+        let Some(world) = World::begin(backend, "2027-01-01T00:00:00Z", "live forecast").await else { continue };
+        world.apply(&[plan("gym", "1 month", "UTC", "06:00", "42.00")]).await;
+        let declines = Behaviour::DeclinesThenPays { times: 1, code: DeclineCode::InsufficientFunds };
+        world
+            .enrol(vec![
+                subscriber("declined", "gym", "2027-01-05", card(declines, 1)),
+                subscriber("expiring", "gym", "2027-01-20", card(Behaviour::Pays, 2)),
+                subscriber("without", "gym", "2027-01-20", None),
+            ])
+            .await;
+        world.run_until("2027-01-06T00:00:00Z").await;
+        let lines = live(&world, &Scenario::AllPay, "2027-02-28").await;
+        assert_eq!(
+            lines,
+            [
+                // Three days after the decline.
+                "declined 0 2027-01-08 retry failing [in_dunning] 1000000",
+                "declined 1 2027-02-05 scheduled planned [] 1000000",
+                "expiring 0 2027-01-20 scheduled planned [] 1000000",
+                "expiring 1 2027-02-20 scheduled planned [] 1000000",
+                "without 0 2027-01-20 scheduled held [no_method] 0",
+                "without 1 2027-02-20 scheduled held [no_method] 0",
+            ],
+            "{backend:?}"
+        );
+        let odds = Scenario::Odds(Odds::new(History::default(), Mood::Likely));
+        let lines = live(&world, &odds, "2027-01-31").await;
+        // A second try of a declined card: a chance of 35 %, and what further tries of its policy add.
+        assert!(lines[0].starts_with("declined 0 2027-01-08 retry failing [in_dunning] 53"), "{lines:?}");
+        // Nobody paid for what the forecast imagined.
+        assert_eq!(world.charges().await.len(), 1);
+        world.balance().await;
+    }
+}
+
+#[tokio::test]
+async fn tries_of_a_live_book_are_counted_and_few_of_them_do_not_count() {
+    let world = World::begin(Backend::Memory, "2027-01-01T00:00:00Z", "history").await.unwrap();
+    world.apply(&[plan("gym", "1 month", "UTC", "06:00", "42.00")]).await;
+    let declines = Behaviour::DeclinesThenPays { times: 1, code: DeclineCode::InsufficientFunds };
+    let rows = (0..40_u64).map(|n| {
+        let behaviour = if n < 10 { declines } else { Behaviour::Pays };
+        subscriber(&format!("sub-{n:02}"), "gym", "2027-01-05", card(behaviour, n))
+    });
+    world.enrol(rows.collect()).await;
+    world.run_until("2027-01-20T00:00:00Z").await;
+    let known = background(world.store.as_ref(), MERCHANT, world.now(), true).await.unwrap();
+    let odds = Odds::new(known.history, Mood::Likely);
+    let first = odds.first(Rail::Card, Past::Clean);
+    // Thirty of forty paid at once; with eighteen of twenty assumed: 48 of 60.
+    assert_eq!((first.sample.tries, first.sample.paid, first.enough, first.ppm), (40, 30, true, 800_000));
+    let second = odds.estimate(Alike { rail: Rail::Card, attempt: 2, past: Past::Clean });
+    assert_eq!((second.sample.tries, second.sample.paid, second.enough, second.ppm), (10, 10, false, 350_000));
+    world.balance().await;
 }

@@ -17,7 +17,7 @@ mod totals;
 
 use std::rc::Rc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use crate::agenda::{Cycle, Hold, cycles};
 use crate::cadence::{DayTable, Occurrence, Schedule};
@@ -233,10 +233,26 @@ impl<'a> Forecaster<'a> {
             && plan.split.is_none()
             && plan.status == PlanStatus::Active
             && subscription.status == SubscriptionStatus::Active
-            && subscription.next_due_at.is_some_and(|due| due >= given.as_of)
+            && subscription.next_due_at.is_some_and(|due| self.is_quick(due))
             && !given.wallet.contains_key(&method.id)
             && !given.holds.iter().any(|hold| hold.covers(subscription));
         plain.then_some(plan)
+    }
+
+    /// Is a cycle that falls due then charged on its own instant, or at once where that was earlier on the same day? The fold
+    /// knows the rest: what the engine asks a person about, and what odds make of a late first try.
+    fn is_quick(&self, due: DateTime<Utc>) -> bool {
+        let late = self.given.as_of.signed_duration_since(due);
+        match self.given.scenario {
+            Scenario::AllPay => late < TimeDelta::hours(23),
+            Scenario::Odds(_) | Scenario::Script(_) => late <= TimeDelta::zero(),
+        }
+    }
+
+    /// The civil day of the moment of the forecast.
+    fn today(&self, schedule: &Schedule) -> NaiveDate {
+        let civil = schedule.zone.civil(self.given.as_of);
+        civil.map_or_else(|_| self.given.as_of.date_naive(), |civil| civil.date)
     }
 
     fn walk_plain(
@@ -270,9 +286,22 @@ impl<'a> Forecaster<'a> {
             coming = walk.next();
             let (occurrence, amount) = (cycle.occurrence, cycle.amount);
             let mut risks = standing_risks(plan, &occurrence, coming.is_none());
-            let word = if amount.is_zero() { "skipped" } else { "planned" };
-            let whole = [Piece { on: occurrence.date, ppm: WHOLE }];
+            // Of the first day only.
+            let late = occurrence.charge_at < self.given.as_of;
+            let (kind, today) = match late {
+                true => (Kind::CatchUp, Some(self.today(walk.schedule()))),
+                false => (Kind::Scheduled, None),
+            };
+            let word = match (amount.is_zero(), late) {
+                (true, _) => "skipped",
+                (false, true) => "due",
+                (false, false) => "planned",
+            };
+            let on = today.map_or(occurrence.date, |today| today.max(occurrence.date));
+            let whole = [Piece { on, ppm: WHOLE }];
             let pieces: &[Piece] = match self.given.scenario {
+                // Nothing is asked for, so nothing can fail.
+                _ if amount.is_zero() => &[],
                 Scenario::AllPay | Scenario::Script(_) => &whole,
                 Scenario::Odds(odds) => {
                     let next = coming.as_ref().and_then(|next| next.as_ref().ok()).map(|next| next.occurrence.date);
@@ -287,15 +316,15 @@ impl<'a> Forecaster<'a> {
                 plan_version: plan.version,
                 cycle: occurrence.index,
                 due_on: occurrence.date,
-                on: occurrence.date,
-                submit_on: occurrence.submit_on,
-                charge_at: occurrence.charge_at,
+                on,
+                submit_on: today.unwrap_or(occurrence.submit_on),
+                charge_at: occurrence.charge_at.max(self.given.as_of),
                 amount,
-                kind: Kind::Scheduled,
+                kind,
                 word,
                 declined: 0,
                 risks,
-                pieces: if amount.is_zero() { &[] } else { pieces },
+                pieces,
             });
         }
     }

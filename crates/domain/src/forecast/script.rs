@@ -33,11 +33,14 @@ impl Outcome {
     }
 }
 
+/// Lines about one subscription, or about any: by cycle and attempt.
+type Lines = BTreeMap<(Option<u32>, Option<u16>), Outcome>;
+
 /// A scenario's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Script {
-    named: BTreeMap<SubscriptionId, BTreeMap<(Option<u32>, Option<u16>), Outcome>>,
-    anyone: BTreeMap<(Option<u32>, Option<u16>), Outcome>,
+    named: BTreeMap<SubscriptionId, Lines>,
+    anyone: Lines,
 }
 
 impl Script {

@@ -61,7 +61,7 @@ fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenar
     });
     for row in totals.whole() {
         let sums = row.sums;
-        assert_eq!(sums.scheduled().minor(), sums.expected().minor() + sums.at_risk().minor());
+        assert_eq!(Ok(sums.scheduled()), sums.expected().checked_add(sums.at_risk()));
         let reasons: i64 = sums.reasons().iter().map(|(_, _, money)| money.minor()).sum();
         assert_eq!(reasons, sums.at_risk().minor());
     }

@@ -342,10 +342,11 @@ impl Totals {
         let here = self.place(first);
         let group = self.group(entry);
         let minor = i128::from(entry.amount.minor());
+        // 64 bits by 32 fit into 128: nothing wraps, and the check would cost more than all else here.
+        let times = |ppm: u32| minor.wrapping_mul(i128::from(ppm));
         for piece in entry.pieces {
-            let on = if piece.on == entry.on { first } else { shown(piece.on) };
-            let there = self.place(on);
-            let micro = minor.saturating_mul(i128::from(piece.ppm));
+            let there = if piece.on == entry.on { here } else { self.place(shown(piece.on)) };
+            let micro = times(piece.ppm);
             if let Some(cell) = self.cell(group, there) {
                 cell.lands = cell.lands.saturating_add(micro);
             }
@@ -363,11 +364,11 @@ impl Totals {
         let chance = entry.chance();
         cell.charges = cell.charges.saturating_add(1);
         cell.rolled = cell.rolled.saturating_add(u64::from(entry.is_rolled()));
-        cell.scheduled = cell.scheduled.saturating_add(minor.saturating_mul(i128::from(WHOLE)));
-        cell.expected = cell.expected.saturating_add(minor.saturating_mul(i128::from(chance)));
+        cell.scheduled = cell.scheduled.saturating_add(times(WHOLE));
+        cell.expected = cell.expected.saturating_add(times(chance));
         let missing = WHOLE.saturating_sub(chance);
         if missing > 0 {
-            let micro = minor.saturating_mul(i128::from(missing));
+            let micro = times(missing);
             if let Some(sum) = cell.at_risk.get_mut(entry.risks.first().place()) {
                 *sum = sum.saturating_add(micro);
             }
@@ -383,7 +384,7 @@ impl Totals {
                     (Some(Rail::BankAccount), Past::Declined) => 3,
                 };
                 if let Some(exposed) = cell.exposed.get_mut::<usize>(place) {
-                    *exposed = exposed.saturating_add(minor.saturating_mul(i128::from(WHOLE)));
+                    *exposed = exposed.saturating_add(times(WHOLE));
                 }
             }
         }

@@ -1,0 +1,146 @@
+//! `autopay forecast --with-change`: two folders of plans side by side.
+
+use std::path::Path;
+
+use domain::money::Money;
+
+use super::Context;
+use super::exit::{Exit, Stop};
+use super::output::{Cell, Column, Format, Listing};
+use crate::forecast::Line;
+use crate::forecast::Request;
+use crate::forecast::change::{Compared, Differs, compare};
+use crate::forecast::from_files::{Files, plans};
+
+const MONTHS: &[Column] = &[
+    Column::text("period"),
+    Column::text("currency"),
+    Column::number("charges"),
+    Column::number("charges_with_change"),
+    Column::number("scheduled"),
+    Column::number("scheduled_with_change"),
+    Column::number("difference"),
+    Column::number("expected"),
+    Column::number("expected_with_change"),
+    Column::number("expected_difference"),
+];
+
+const CHARGES: &[Column] = &[
+    Column::text("subscription"),
+    Column::text("plan"),
+    Column::number("cycle"),
+    Column::text("on"),
+    Column::text("on_with_change"),
+    Column::text("currency"),
+    Column::number("amount"),
+    Column::number("amount_with_change"),
+    Column::number("difference"),
+];
+
+/// Side by side, or only the charges that differ.
+pub(super) fn run(
+    files: Files<'_>,
+    change: &Path,
+    (request, rows): (Request, bool),
+    progress: impl FnMut(u64),
+    context: &Context,
+) -> Result<Exit, Stop> {
+    let changed = plans(change)?;
+    let mut listing: Option<Listing> = if rows { Some(context.printer.list(CHARGES)?) } else { None };
+    let mut failed: Option<Stop> = None;
+    let compared = compare(files, &changed, request, progress, |differs| {
+        if let Some(listing) = &mut listing
+            && failed.is_none()
+        {
+            failed = listing.page(&[charge(differs)]).err();
+        }
+    })?;
+    if let Some(stop) = failed {
+        return Err(stop);
+    }
+    match listing {
+        Some(listing) => listing.finish()?,
+        None => months(&compared, context)?,
+    }
+    context.printer.say(&format!(
+        "DRY RUN: nothing was sent, nothing was saved; {} charges of {} subscriptions differ.",
+        compared.differing, compared.touched
+    ));
+    for (forecast, which) in [(&compared.before, "as it is"), (&compared.after, "with the change")] {
+        for note in forecast.notes() {
+            context.printer.say(&format!("note, {which}: {note}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn less(left: Money, right: Money) -> Cell {
+    Cell::Money(Money::new(left.minor().saturating_sub(right.minor()), left.currency()))
+}
+
+fn charge(differs: &Differs<'_>) -> Vec<Cell> {
+    let Differs { subscription, cycle, before, after } = *differs;
+    let currency = before.or(after).map(|(_, money)| money.currency());
+    let nothing = currency.map(|currency| Money::new(0, currency));
+    let amount = |side: Option<(_, Money)>| side.map(|(_, money)| money).or(nothing);
+    let difference = amount(after).zip(amount(before)).map(|(after, before)| less(after, before));
+    vec![
+        Cell::text(&subscription.id),
+        Cell::text(&subscription.plan),
+        Cell::Number(cycle.into()),
+        Cell::maybe(before, |(on, _)| Cell::On(on)),
+        Cell::maybe(after, |(on, _)| Cell::On(on)),
+        Cell::maybe(currency, Cell::text),
+        Cell::maybe(before, |(_, money)| Cell::Money(money)),
+        Cell::maybe(after, |(_, money)| Cell::Money(money)),
+        difference.unwrap_or(Cell::Empty),
+    ]
+}
+
+/// Rows of both sides by period and currency; a currency that one side lacks counts nothing there.
+fn months(compared: &Compared, context: &Context) -> Result<(), Stop> {
+    let (before, after) = (&compared.before, &compared.after);
+    let mut rows = beside(&before.rows, &after.rows);
+    rows.extend(beside(&before.whole, &after.whole));
+    match context.printer.format {
+        Format::Csv => {
+            rows.retain(|row| row.first() != Some(&Cell::text("total")));
+            context.printer.rows(MONTHS, &rows)
+        }
+        Format::Table | Format::Json | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart => {
+            context.printer.rows(MONTHS, &rows)
+        }
+    }
+}
+
+fn beside(before: &[Line], after: &[Line]) -> Vec<Vec<Cell>> {
+    let key = |line: &Line| (line.from, line.period.clone(), line.scheduled.currency().code());
+    let mut keys: Vec<_> = before.iter().chain(after).map(key).collect();
+    keys.sort();
+    keys.dedup();
+    let of = |lines: &[Line], wanted: &(Option<chrono::NaiveDate>, String, &str)| {
+        lines.iter().find(|line| key(line) == *wanted).cloned()
+    };
+    let mut rows = Vec::new();
+    for wanted in keys {
+        let (left, right) = (of(before, &wanted), of(after, &wanted));
+        let Some(currency) = left.as_ref().or(right.as_ref()).map(|line| line.scheduled.currency()) else { continue };
+        let nothing = Money::new(0, currency);
+        let amount = |line: &Option<Line>, part: fn(&Line) -> Money| line.as_ref().map_or(nothing, part);
+        let count = |line: &Option<Line>| Cell::Number(line.as_ref().map_or(0, |line| line.charges));
+        let (scheduled, expected) = (|line: &Line| line.scheduled, |line: &Line| line.expected);
+        rows.push(vec![
+            Cell::text(&wanted.1),
+            Cell::text(currency),
+            count(&left),
+            count(&right),
+            Cell::Money(amount(&left, scheduled)),
+            Cell::Money(amount(&right, scheduled)),
+            less(amount(&right, scheduled), amount(&left, scheduled)),
+            Cell::Money(amount(&left, expected)),
+            Cell::Money(amount(&right, expected)),
+            less(amount(&right, expected), amount(&left, expected)),
+        ]);
+    }
+    rows
+}
