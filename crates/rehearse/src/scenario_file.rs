@@ -403,6 +403,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_scenario_is_understood() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/books/membership/winter.toml");
+        let scenario = super::read(Path::new(path)).unwrap();
+        assert_eq!((scenario.name.as_str(), scenario.rules.len(), scenario.outages.len()), ("A bad winter", 5, 1));
+    }
+
+    #[test]
     fn every_mistake_is_named_at_once_with_its_line_and_mend() {
         let text = "schema = \"autopay.scenario/2\"\nscript = \"bad.csv\"\ncolour = 1\n[[success]]\nrate = 0.94\nmethod = \"cash\"\nattempt = 99\nafter = \"soon\"\nplan = \"a b\"\n[[success]]\n[[success]]\nrate = \"90%\"\n[[success]]\nrate = \"91%\"\n[declines]\nlater_funds = \"50%\"\n[returns]\nafter_days = 0\nlate = \"2\"\n[returns.codes]\nR99 = \"100%\"\n[[outage]]\nfrom = 2027-02-02\n[[outage]]\nfrom = 2027-02-02T06:00:00Z\nuntil = 2027-02-02T06:00:00Z\nanswers = \"418\"\n[fees]\nper_try = 0.30\nbasis_points = 20000\n";
         let found = read(text).unwrap_err();

@@ -118,6 +118,8 @@ pub async fn live(
         batch: 500,
         in_flight: request.in_flight,
         quota: None,
+        // A scenario is meant to deviate from what the book has planned.
+        brakes: None,
         settle_wait: Duration::ZERO,
         heartbeat: Duration::from_secs(1),
     };
@@ -297,7 +299,8 @@ impl Stage {
             let page = self.store.list_charges(&filter, &after, PAGE).await.map_err(store_failed)?;
             after = page.next.clone();
             // What is paid is only looked at again; a debit that will be taken back is news to come.
-            let moving = |charge: &Charge| !matches!(charge.state, State::Paid { .. }) && charge.state.next_at().is_some();
+            let moving =
+                |charge: &Charge| !matches!(charge.state, State::Paid { .. }) && charge.state.next_at().is_some();
             if page.whole().iter().any(moving) {
                 return Ok(true);
             }
