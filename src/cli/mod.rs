@@ -29,6 +29,7 @@ mod plan_told;
 mod plans;
 mod price_gaps;
 mod refunds;
+mod rehearse;
 mod resolve;
 mod run;
 mod schedule;
@@ -143,6 +144,9 @@ enum Command {
     /// What will be collected, when, and what speaks against it; charges nothing, changes nothing
     #[command(after_help = forecast::HELP)]
     Forecast(Box<forecast::Forecast>),
+    /// Lives through months on a copy of the book, against a bank of its own; no money moves. Needs autopay-rehearse beside autopay
+    #[command(after_help = rehearse::HELP, disable_help_flag = true)]
+    Rehearse(rehearse::Rehearse),
     /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
@@ -258,6 +262,7 @@ fn named_person() -> Result<String, Stop> {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let early = usage::printer(&arguments);
+    let words = arguments.clone();
     let refused = usage::card_numbers(&arguments, |name| std::env::var_os(name));
     if !refused.is_empty() {
         early.fail(&refused);
@@ -267,6 +272,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, &early),
     };
+    if let Command::Rehearse(_) = cli.command {
+        return rehearse::hand_over(&words, &early);
+    }
     let Global { config, set, output, out, quiet, color, no_input: _ } = cli.global;
     // An empty variable counts as none, as it does for every setting.
     let named = || std::env::var_os("AUTOPAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -335,6 +343,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
+        // Handed over before any of this.
+        Command::Rehearse(_) => Ok(Exit::Done),
         Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,

@@ -172,6 +172,10 @@ fn the_sandbox_is_never_in_the_binary() {
     let (dependencies, rest) = package.split_once("[dev-dependencies]").unwrap();
     assert!(!dependencies.contains("sandbox"), "the sandbox is a dev-dependency only");
     assert!(rest.contains("sandbox.workspace = true"));
+    // What links both is a program of its own, which the binary finds and never contains (decision 42).
+    assert!(!package.contains("rehearse"), "autopay does not depend on its rehearsals");
+    let rehearse = std::fs::read_to_string(root().join("crates/rehearse/Cargo.toml")).unwrap();
+    assert!(rehearse.contains("name = \"autopay-rehearse\"") && rehearse.contains("sandbox.workspace = true"));
 }
 
 #[test]

@@ -143,8 +143,10 @@ fn clamped(schedule: &Schedule, date: NaiveDate) -> Option<String> {
 mod tests {
     use super::*;
     use crate::agenda::cycles;
+    use crate::money::Currency;
     use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
     use crate::subscription::tests::sample;
+    use crate::subscription::{Adjustment, AdjustmentKind, Override, SubscriptionStatus};
 
     fn plan() -> Plan {
         let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into(), ..StepSpec::default() };
@@ -204,6 +206,33 @@ mod tests {
                 "2027-09-30 nothing to pay: skipped by rule; the month has no day 31: its last day counts",
             ]
         );
+    }
+
+    #[test]
+    fn what_people_changed_is_said_of_the_cycles_it_changes() {
+        let at = "2027-03-01T00:00:00Z".parse().unwrap();
+        let mut subscription = sample();
+        let by = "ann".to_owned();
+        let ruled = |ruling, reason: &str| Override { ruling, reason: reason.to_owned(), by: by.clone(), at };
+        let amendments = &mut subscription.amendments;
+        amendments.overrides.insert(1, ruled(Ruling::Skip, "away in April"));
+        let to = "2027-06-07".parse().unwrap();
+        amendments.overrides.insert(2, ruled(Ruling::Move { to }, ""));
+        let amount = Money::new(1_250, Currency::USD);
+        let (kind, reason) = (AdjustmentKind::Credit, "class was cancelled".to_owned());
+        amendments.open.push(Adjustment { id: 3, kind, amount, left: amount, reason, by, at });
+        amendments.last_on = "2027-06-20".parse().ok();
+        let told = told(&subscription);
+        assert!(told[0].contains("credit 3 of USD 12.50 (class was cancelled)"), "{told:?}");
+        assert_eq!(told[1], "2027-04-30 not charged: left out by a person: away in April");
+        assert_eq!(told.len(), 3);
+        assert!(told[2].contains("moved by a person to 2027-06-07"), "{told:?}");
+        assert!(told[2].ends_with("the last: the subscription ends on 2027-06-20"), "{told:?}");
+        (subscription.status, subscription.amendments.resume_on) =
+            (SubscriptionStatus::Paused, "2027-05-01".parse().ok());
+        subscription.next_cycle = 0;
+        let told = self::told(&subscription);
+        assert!(told[0].ends_with("not charged: falls into a pause: paused until 2027-05-01"), "{told:?}");
     }
 
     #[test]

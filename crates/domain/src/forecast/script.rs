@@ -63,10 +63,15 @@ impl Script {
     /// that names the cycle, then one that names the attempt. What no line is about pays.
     #[must_use]
     pub fn outcome(&self, subscription: &SubscriptionId, cycle: u32, attempt: u16) -> Outcome {
+        self.said(subscription, cycle, attempt).unwrap_or(Outcome::Pays)
+    }
+
+    /// As [`Script::outcome`]; `None` where no line is about the try.
+    #[must_use]
+    pub fn said(&self, subscription: &SubscriptionId, cycle: u32, attempt: u16) -> Option<Outcome> {
         let shapes = [(Some(cycle), Some(attempt)), (Some(cycle), None), (None, Some(attempt)), (None, None)];
         let tables = [self.named.get(subscription), Some(&self.anyone)];
-        let found = tables.into_iter().flatten().find_map(|lines| shapes.iter().find_map(|shape| lines.get(shape)));
-        found.copied().unwrap_or(Outcome::Pays)
+        tables.into_iter().flatten().find_map(|lines| shapes.iter().find_map(|shape| lines.get(shape))).copied()
     }
 }
 
@@ -94,5 +99,6 @@ mod tests {
         assert_eq!(script.outcome(&id, 3, 2), Outcome::Pays);
         assert_eq!(script.outcome(&other, 9, 1), Outcome::Pays, "the second line about the same tries took its place");
         assert_eq!(script.outcome(&other, 9, 2), Outcome::Pays);
+        assert_eq!((script.said(&other, 9, 2), script.said(&id, 3, 2)), (None, Some(Outcome::Pays)));
     }
 }

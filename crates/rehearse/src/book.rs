@@ -1,0 +1,223 @@
+//! The copy of a book: its plans, and its subscriptions with the sandbox's payment methods in the place of their own.
+
+use std::path::Path;
+
+use autopay::app::Reader;
+use autopay::cli::exit::Exit;
+use autopay::config::{Config, Sources};
+use autopay::files::{CatalogFiles, RosterContext, RosterStream, Source, read_catalog};
+use autopay::forecast::from_files::catalog_of;
+use autopay::forecast::{digest_of, plan_digest};
+use autopay::ports::{Cursor, Listed, SubscriptionFilter};
+use chrono::{DateTime, Utc};
+use domain::agenda::planned;
+use domain::dunning::Policy;
+use domain::id::{MerchantId, PaymentMethodId};
+use domain::plan::{Catalog, Plan, PlanSpec};
+use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use sandbox::Behaviour;
+
+use crate::problem::{Problem, Stop};
+
+/// The merchant of every rehearsal: the sandbox's, whoever's the book is.
+pub const MERCHANT: MerchantId = MerchantId(sandbox::DEFAULT_MERCHANT);
+/// Numbers of second methods begin here.
+const SECOND: u64 = 1 << 40;
+
+/// A set of plans to rehearse, with its policies.
+#[derive(Debug, Clone)]
+pub struct Plans {
+    /// What people call it: the folder, or the live book.
+    pub label: String,
+    /// Plans as written and understood.
+    pub plans: Vec<(PlanSpec, Plan)>,
+    /// Policies.
+    pub policies: Vec<Policy>,
+    /// Both, as the domain knows them.
+    pub catalog: Catalog,
+    /// A digest of all of it, sixteen digits.
+    pub digest: String,
+}
+
+/// A book to rehearse.
+#[derive(Debug, Clone)]
+pub struct Book {
+    /// The moment it is taken to be as it is.
+    pub as_of: DateTime<Utc>,
+    /// Its plans.
+    pub plans: Plans,
+    /// Its subscriptions, as they are billed; their methods are the sandbox's.
+    pub subscriptions: Vec<Subscription>,
+    /// What the copy leaves out, as sentences.
+    pub left_out: Vec<String>,
+}
+
+/// Reads a folder of plans and policies.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn plans(dir: &Path) -> Result<Plans, Stop> {
+    let files = read_catalog(dir, &[])?;
+    let catalog = catalog_of(&files);
+    let mut parts: Vec<String> = files.plans.iter().map(|(spec, _)| plan_digest(spec)).collect();
+    parts.extend(catalog.policies.values().map(|policy| serde_json::to_string(policy).unwrap_or_default()));
+    let digest = digest_of(parts.join("\n").as_bytes());
+    let CatalogFiles { plans, policies, files: _ } = files;
+    Ok(Plans { label: dir.display().to_string(), plans, policies, catalog, digest })
+}
+
+/// A book of files: subscriptions enter it at `as_of`, as an import of that moment would let them in.
+///
+/// # Errors
+/// Every mistake of the plans, or of the roster.
+pub fn of_files(dir: &Path, roster: &Path, as_of: DateTime<Utc>) -> Result<Book, Stop> {
+    let plans = plans(dir)?;
+    let subscriptions = roster_of(&plans, roster, as_of)?;
+    Ok(Book { as_of, plans, subscriptions, left_out: Vec::new() })
+}
+
+fn roster_of(plans: &Plans, roster: &Path, as_of: DateTime<Utc>) -> Result<Vec<Subscription>, Stop> {
+    let (label, source) = (roster.display().to_string(), Source::File(roster.to_owned()));
+    let context = RosterContext { merchant: MERCHANT, catalog: &plans.catalog, now: as_of };
+    let mut rows = Vec::new();
+    RosterStream::open(&label, &source, context)?.each(|row, _| rows.push(row))?;
+    Ok(exchanged(rows))
+}
+
+/// The book of the database, which is only read; it is as it is at `as_of`.
+///
+/// # Errors
+/// Wrong configuration, a database that is not available, or one whose schema is behind.
+pub async fn of_the_live_book(sources: &Sources, as_of: DateTime<Utc>) -> Result<Book, Stop> {
+    let wrong = |mistakes: Vec<autopay::config::ConfigMistake>| Stop {
+        exit: Exit::Usage,
+        problems: mistakes.into_iter().map(|one| Problem::new(one.place, one.value, one.message, one.mend)).collect(),
+    };
+    let config = Config::load(sources).map_err(wrong)?;
+    let failed = |error: autopay::app::AppError| sentence(Exit::from(&error), &error.to_string());
+    let reader = Reader::open(&config).await.map_err(failed)?;
+    let read = copied(&reader, config.merchant(), as_of).await;
+    reader.close().await;
+    read.map_err(|error| sentence(Exit::from(&error), &error.to_string()))
+}
+
+fn sentence(exit: Exit, text: &str) -> Stop {
+    let (message, mend) = text.rsplit_once(": ").unwrap_or((text, ""));
+    Stop::because(exit, Problem::new("", "", message, mend))
+}
+
+async fn copied(
+    reader: &Reader,
+    merchant: MerchantId,
+    as_of: DateTime<Utc>,
+) -> Result<Book, autopay::ports::StoreError> {
+    let store = reader.store.as_ref();
+    let catalog = store.catalog().await?;
+    let (mut rows, mut over, mut unreadable) = (Vec::new(), 0_u64, 0_u64);
+    let mut after: Cursor = None;
+    loop {
+        let page = store.list_subscriptions(&SubscriptionFilter::default(), &after, 1_000).await?;
+        for row in page.rows {
+            match row {
+                Listed::Whole(view) if view.subscription.merchant != merchant => {}
+                Listed::Whole(view) => match view.subscription.status {
+                    SubscriptionStatus::Active | SubscriptionStatus::Paused => rows.push(view.subscription),
+                    SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => over += 1,
+                    SubscriptionStatus::Quarantined => unreadable += 1,
+                },
+                Listed::Damaged(_) => unreadable += 1,
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let attention = store.attention().await?;
+    let holds = store.holds().await?;
+    let mut left_out = Vec::new();
+    let mut note = |count: u64, what: &str| {
+        if count > 0 {
+            left_out.push(format!("{count} {what}"));
+        }
+    };
+    note(
+        attention.values().sum(),
+        "charges under way are not copied: what they still collect is not in these numbers.",
+    );
+    note(
+        u64::try_from(holds.len()).unwrap_or(u64::MAX),
+        "holds in force are not copied: what they stop is charged here.",
+    );
+    note(over, "cancelled or ended subscriptions are not copied.");
+    note(unreadable, "subscriptions that are set aside or cannot be read are not copied.");
+    let digest = digest_of(format!("{:?} {:?}", catalog.plans, catalog.policies).as_bytes());
+    let spec = |plan: &Plan| PlanSpec { id: plan.id.to_string(), name: plan.name.clone(), ..PlanSpec::default() };
+    let plans = Plans {
+        label: "the live book".to_owned(),
+        plans: catalog.plans.values().map(|plan| (spec(plan), plan.clone())).collect(),
+        policies: catalog.policies.values().cloned().collect(),
+        digest,
+        catalog,
+    };
+    Ok(Book { as_of, plans, subscriptions: exchanged(rows), left_out })
+}
+
+impl Book {
+    /// The same subscriptions under other plans. A roster is read again under them; subscriptions of the live book keep their
+    /// cycle, and its date and price are those of the other plan.
+    ///
+    /// # Errors
+    /// Every mistake of the other plans, and every plan that a subscription is under and that is missing there.
+    pub fn under(&self, dir: &Path, roster: Option<&Path>) -> Result<Self, Stop> {
+        let plans = plans(dir)?;
+        let subscriptions = match roster {
+            Some(roster) => roster_of(&plans, roster, self.as_of)?,
+            None => moved(&plans, &self.subscriptions)?,
+        };
+        Ok(Self { as_of: self.as_of, plans, subscriptions, left_out: self.left_out.clone() })
+    }
+}
+
+fn moved(plans: &Plans, rows: &[Subscription]) -> Result<Vec<Subscription>, Stop> {
+    let missing: std::collections::BTreeSet<&str> =
+        rows.iter().filter(|row| !plans.catalog.plans.contains_key(&row.plan)).map(|row| row.plan.as_str()).collect();
+    if !missing.is_empty() {
+        let problem = |plan: &str| {
+            let mend = format!("add {plan}.toml to {}", plans.label);
+            Problem::new(&plans.label, plan, "subscriptions are under a plan that is not there", mend)
+        };
+        return Err(Stop { exit: Exit::BadInput, problems: missing.into_iter().map(problem).collect() });
+    }
+    let moved = rows.iter().map(|row| {
+        let mut row = row.clone();
+        if let (Some(_), Some(plan)) = (row.next_due_at, plans.catalog.plans.get(&row.plan)) {
+            let next = planned(plan, &row, row.next_cycle).map_err(|why| Stop::failed(row.id.as_str(), why))?;
+            row.next_due_at = next.map(|(charge, _)| charge.due_at);
+        }
+        Ok(row)
+    });
+    moved.collect()
+}
+
+/// Every method exchanged for one of the sandbox's of the same kind; consents stay, because bank accounts need them.
+fn exchanged(mut rows: Vec<Subscription>) -> Vec<Subscription> {
+    for (place, row) in rows.iter_mut().enumerate() {
+        let number = u64::try_from(place).unwrap_or(u64::MAX);
+        row.merchant = MERCHANT;
+        let exchange = |method: &mut Method, number: u64| {
+            let behaviour = match method.kind {
+                MethodKind::Card => Behaviour::Pays,
+                MethodKind::BankAccount => Behaviour::AchSettles { days: None },
+            };
+            method.id = PaymentMethodId(sandbox::method_id(behaviour, number));
+        };
+        if let Some(method) = &mut row.method {
+            exchange(method, number);
+        }
+        if let Some(method) = &mut row.second_method {
+            exchange(method, SECOND + number);
+        }
+    }
+    rows
+}

@@ -1,0 +1,123 @@
+//! Rehearsed and forecast agree, and the same inputs give the same bytes.
+
+use std::collections::BTreeMap;
+
+use crate::bench::{Bench, MEMBERSHIP};
+
+/// Day of the paying try, amount and currency, by subscription and cycle.
+type Collected = BTreeMap<(String, u64), (String, String, String)>;
+
+fn text(row: &serde_json::Value, name: &str) -> String {
+    row[name].as_str().unwrap().to_owned()
+}
+
+/// A year of the sample book: what the whole engine collected from the sandbox's bank is what `autopay forecast` said before, to the
+/// cent and the day.
+#[test]
+fn a_rehearsal_in_which_all_pay_is_the_forecast_in_which_all_pay() {
+    let bench = Bench::new();
+    let (plans, roster) = (format!("{MEMBERSHIP}/plans"), format!("{MEMBERSHIP}/roster.csv"));
+    let book = ["--plans", &plans, "--subscriptions", &roster, "--from", "2027-01-01", "--months", "12"];
+    let ask = |command: &str, more: &[&str]| bench.autopay(&[&[command], &book[..], more].concat()).exits(0);
+
+    let forecast = ask("forecast", &["--scenario", "all-pay", "--rows", "-o", "jsonl", "-q"]).lines();
+    let rehearsed = ask("rehearse", &["--scenario", "all-pay", "--rows", "-o", "jsonl", "-q"]).lines();
+    let mut expected = Collected::new();
+    for row in forecast.iter().filter(|row| row["expected"] != "0.00") {
+        // A first try counts on its due date there; it is made on the day banks are open.
+        let day = if row["declined"] == 0 { text(row, "submit_on") } else { text(row, "collected_on") };
+        let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
+        expected.insert(key, (day, text(row, "expected"), text(row, "currency")));
+    }
+    let mut collected = Collected::new();
+    for row in rehearsed.iter().filter(|row| row["state"] == "paid") {
+        let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
+        collected.insert(key, (text(row, "collected_on"), text(row, "amount"), text(row, "currency")));
+    }
+    assert!(collected.len() > 12_000, "a year of a thousand subscriptions: {}", collected.len());
+    let differ: Vec<_> =
+        expected.keys().chain(collected.keys()).filter(|key| expected.get(*key) != collected.get(*key)).collect();
+    assert!(differ.is_empty(), "{} differences, the first: {:?}", differ.len(), differ.first());
+
+    // What is owed and not collected is the same too: subscriptions without a method.
+    let due = |rows: &[serde_json::Value]| {
+        rows.iter().map(|row| (text(row, "due_on"), text(row, "amount"))).collect::<Vec<_>>()
+    };
+    let (mut there, mut here) = (due(&forecast), due(&rehearsed));
+    there.sort();
+    here.sort();
+    assert_eq!(there, here);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_however_many_requests_overlap_and_another_seed_does_not() {
+    let ids: Vec<String> = (0..40).map(|n| format!("s-{n:02}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let bench = Bench::with(&["3 days", "8 days"], &ids);
+    bench.write("winter.toml", WINTER);
+    let ask = |form: &str, seed: &str, overlap: &str| {
+        let more = ["--months", "3", "--scenario", "winter.toml", "--seed", seed, "--in-flight", overlap, "-o", form];
+        bench.rehearse(&more).exits(0).out
+    };
+    let first = ask("json", "11", "1");
+    assert_eq!(first, ask("json", "11", "64"));
+    assert_eq!(first, ask("json", "11", "7"));
+    assert_ne!(first, ask("json", "12", "7"));
+    for form in ["table", "csv", "jsonl"] {
+        assert_eq!(ask(form, "11", "1"), ask(form, "11", "64"), "{form}");
+    }
+    let said: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let total = &said["total"][0];
+    for name in ["recovered_charges", "declines", "tries"] {
+        assert!(total[name].as_u64().unwrap() > 0, "the scenario shows no {name}: {total}");
+    }
+    assert!(said["note"].as_str().unwrap().contains("no money exists here"));
+}
+
+const WINTER: &str = r#"schema = "autopay.scenario/1"
+name = "A bad winter"
+[[success]]
+rate = "70%"
+[[success]]
+after = "later_funds"
+rate = "50%"
+[declines]
+later_funds = "80%"
+never = "20%"
+[[outage]]
+from = 2027-02-05T00:00:00Z
+until = 2027-02-05T10:00:00Z
+[fees]
+currency = "USD"
+per_try = "0.30"
+basis_points = 290
+"#;
+
+/// The copy of a live book is read and nothing else; what falls due of it is what the forecast says of it.
+#[test]
+fn a_copy_of_the_live_book_is_rehearsed_and_the_book_stays_as_it_was() {
+    let bench = Bench::with(&["3 days"], &["a", "b", "c"]);
+    bench.autopay(&["migrate", "up", "-q"]).exits(0);
+    bench.autopay(&["plans", "apply", "plans", "-q"]).exits(0);
+    bench.autopay(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let before = std::fs::read(bench.path().join("autopay.db")).unwrap();
+    let forecast = bench.autopay(&["forecast", "--months", "6", "-o", "json"]).exits(0).json();
+    let rehearsed = bench.autopay(&["rehearse", "--months", "6", "-o", "json"]).exits(0).json();
+    assert_eq!(before, std::fs::read(bench.path().join("autopay.db")).unwrap(), "a rehearsal changes no byte");
+    for name in ["scheduled", "charges"] {
+        assert_eq!(forecast["total"][0][name], rehearsed["total"][0][name], "{name}");
+    }
+    assert_eq!(rehearsed["total"][0]["collected"], rehearsed["total"][0]["scheduled"]);
+    assert_eq!(rehearsed["subscriptions"], 3);
+
+    // Under other plans the same copy is billed their price.
+    bench.plans("dear", &["3 days"]);
+    let plan = crate::bench::PLAN.replace("100.00", "125.00");
+    bench.write("dear/gym.toml", plan);
+    let said = bench.autopay(&["rehearse", "--months", "6", "--against", "dear", "-o", "json"]).exits(0).json();
+    let cents = |row: &serde_json::Value| row["collected"].as_str().unwrap().replace('.', "").parse::<i64>().unwrap();
+    let [first, second, more] = [0, 1, 2].map(|place| cents(&said["total"][place]));
+    assert!(first > 0 && second * 4 == first * 5 && more == second - first, "{first} {second} {more}");
+    let refused = bench.autopay(&["rehearse", "--months", "1", "--against", "plans/dunning"]);
+    assert_eq!(refused.code, 6, "{}", refused.err);
+}
