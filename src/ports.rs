@@ -8,6 +8,7 @@ pub mod brakes;
 pub mod captures;
 pub mod changes;
 pub mod dispute;
+pub mod firing;
 pub mod instrument;
 pub mod people;
 pub mod refund;
@@ -718,6 +719,17 @@ pub trait Store:
         hash: &str,
         items: u64,
     ) -> Result<(), StoreError>;
+
+    /// How the given subscriptions entered the book and lived, in no order. Those without a readable row are left out.
+    async fn lives(&self, ids: &[SubscriptionId]) -> Result<Vec<firing::Life>, StoreError>;
+    /// Charges of cycles by subscription and cycle, ids in the order of their bytes, a page at a time. A row that cannot be read is told
+    /// in its place.
+    async fn recorded(
+        &self,
+        due: firing::DueBetween,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<Page<domain::firing::Booked>, StoreError>;
 }
 
 /// A question about a payment.

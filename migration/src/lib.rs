@@ -12,6 +12,7 @@ mod m20261126_000006_refund_parts;
 mod m20261126_000008_kinds;
 mod m20261126_000009_adjustments;
 mod m20261126_000010_change_sets;
+mod m20261126_000011_book;
 mod m20261126_000012_brakes;
 
 /// Every migration, oldest first.
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000008_kinds::Migration),
             Box::new(m20261126_000009_adjustments::Migration),
             Box::new(m20261126_000010_change_sets::Migration),
+            Box::new(m20261126_000011_book::Migration),
             Box::new(m20261126_000012_brakes::Migration),
         ]
     }

@@ -192,10 +192,15 @@ impl From<ConfigMistake> for Problem {
     }
 }
 
-impl From<FileMistake> for Problem {
-    fn from(mistake: FileMistake) -> Self {
-        let line = mistake.to_string();
-        let place = format!("{}:{}:{}", mistake.path, mistake.line, mistake.column);
+impl Problem {
+    /// A mistake in a cell of a workbook: `roster.xlsx:Members!C7`.
+    pub(crate) fn in_cell(mistake: FileMistake, sheet: &str, cell: &str) -> Self {
+        let place = format!("{}:{sheet}!{cell}", mistake.path);
+        Self::at(place, mistake)
+    }
+
+    fn at(place: String, mistake: FileMistake) -> Self {
+        let line = mistake.at(&place);
         Self {
             place,
             value: mistake.value,
@@ -204,6 +209,13 @@ impl From<FileMistake> for Problem {
             code: mistake.code,
             line: Some(line),
         }
+    }
+}
+
+impl From<FileMistake> for Problem {
+    fn from(mistake: FileMistake) -> Self {
+        let place = format!("{}:{}:{}", mistake.path, mistake.line, mistake.column);
+        Self::at(place, mistake)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use domain::id::SubscriptionId;
 use domain::money::Money;
@@ -17,18 +18,25 @@ use super::output::{Cell, Column, counted};
 use super::{Context, person};
 use crate::app::App;
 use crate::config::{Config, plainly};
-use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, read_roster, report_csv_as};
+use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, report_csv_as};
+use crate::files::workbook::{cell_name, is_workbook};
+use crate::files::{FileMistake, read_either, report_xlsx};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
 const LOOK_UP: usize = 1_000;
+/// Most zeros that are looked for in front of a number.
+const ZEROS: usize = 10;
 /// Ids named in a note; the rest are counted.
 const IDS_NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
-    /// Roster, CSV; - is standard input
+    /// Roster, as CSV or as an Excel workbook (.xlsx); - is standard input
     file: PathBuf,
+    /// Which sheet of a workbook [default: the first that is not hidden]
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
     /// Checks everything, as the import would, and changes nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -38,7 +46,7 @@ pub(super) struct Import {
     /// Applies the good rows and reports the others
     #[arg(long)]
     good_rows: bool,
-    /// Writes the same file back with the columns row_status, error_code, error and how_to_fix
+    /// Writes the same file back, CSV or workbook, with the columns row_status, error_code, error and how_to_fix
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -84,9 +92,15 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
     let catalog = app.store.catalog().await?;
     let now = app.store.now().await?;
-    let mut roster = read_roster(&label, bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let workbook = is_workbook(bytes);
+    fits(command, workbook)?;
+    let mut roster = read_either(&label, bytes, command.sheet.as_deref(), &book);
     let known = stored(app, &roster).await?;
+    let shortened = shortened(app, &roster, &known).await?;
+    roster.refuse_shortened(&shortened);
     refuse_moved(&mut roster, &known);
+    roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
     refuse_collected(&mut roster, &known, &catalog, app).await?;
 
     let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
@@ -97,10 +111,18 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let clean = roster.is_clean();
     let applies = roster.file_mistakes.is_empty() && (clean || command.good_rows);
     if let Some(path) = &command.report {
-        write_report(path, &report_csv_as(&roster, applies))?;
+        let report = if workbook {
+            report_xlsx(&roster, applies, now)
+                .map_err(|why| Stop::because(Exit::Failed, super::problem(why, "hand the roster in as CSV")))?
+        } else {
+            report_csv_as(&roster, applies)
+        };
+        write_report(path, &report)?;
     }
+    let ahead = foreseen(&good, &known);
+    let news = ahead.added > 0 || ahead.changed > 0;
     let imported = match applies {
-        true if command.dry_run => foreseen(&good, &known),
+        true if command.dry_run || !news => ahead,
         true => app.store.import(&good, &person(), now).await?,
         false => Imported::default(),
     };
@@ -122,20 +144,67 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         (false, true) => Exit::Partly,
         (false, false) => Exit::BadInput,
     };
+    let named = |mistake: FileMistake| match &roster.sheet {
+        Some(sheet) => {
+            let cell = cell_name(mistake.line, mistake.column);
+            Problem::in_cell(mistake, sheet, &cell)
+        }
+        None => Problem::from(mistake),
+    };
     let decided = match clean {
         true => Ok(exit),
-        false => Err(Stop::Failed(exit, mistakes.into_iter().map(Problem::from).collect())),
+        false => Err(Stop::Failed(exit, mistakes.into_iter().map(named).collect())),
     };
     let printed = context.printer.record(COLUMNS, &row);
+    if let (Some(sheet), None, 1..) = (&roster.sheet, &command.sheet, roster.other_sheets) {
+        let others = counted(roster.other_sheets, "other sheet was", "other sheets were");
+        context.printer.say(&format!("Read from the sheet {sheet}; {others} not looked at (--sheet NAME)."));
+    }
     if command.dry_run {
         context.printer.say("DRY RUN: nothing was changed.");
     } else if !clean && !applied {
         context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
     }
+    if applies && let Some(note) = owing(&roster, &known, now) {
+        context.printer.say(&note);
+    }
+    if applies && !news {
+        let all = counted(good.len(), "subscription is", "subscriptions are");
+        context.printer.say(&format!("Nothing to do: {all} as the file says already."));
+    }
     if applies && let Some(note) = resting(&good, &known) {
         context.printer.say(&note);
     }
     told(decided, printed)
+}
+
+/// Flags that do not go with the kind of file are refused before anything is done.
+fn fits(command: &Import, workbook: bool) -> Result<(), Stop> {
+    if let Some(sheet) = command.sheet.as_ref().filter(|_| !workbook) {
+        return Err(Stop::because(
+            Exit::Usage,
+            Problem::new("--sheet", sheet, "the roster is a text file, and has no sheets", "leave the flag out"),
+        ));
+    }
+    let Some(path) = &command.report else { return Ok(()) };
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let (kind, own, other) = if workbook { ("a workbook", "xlsx", "csv") } else { ("CSV", "csv", "xlsx") };
+    if ending == other {
+        let message = format!("the roster is {kind}, and its report is the same file back");
+        let mend = format!("name a file that ends in .{own}");
+        return Err(Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, mend)));
+    }
+    Ok(())
+}
+
+/// Rows that say themselves that a cycle whose moment has passed is still to be charged.
+fn owing(roster: &Roster, known: &HashMap<SubscriptionId, Subscription>, now: DateTime<Utc>) -> Option<String> {
+    let owing = roster.rows.iter().filter(|row| row.claim.is_some()).filter_map(|row| row.outcome.as_ref().ok());
+    let owing = owing.filter(|new| !known.contains_key(&new.id) && new.next_due_at.is_some_and(|at| at <= now)).count();
+    (owing > 0).then(|| {
+        let what = counted(owing, "new subscription stands", "new subscriptions stand");
+        format!("{what} at a cycle whose moment has passed: the next run charges it.")
+    })
 }
 
 /// Rows of subscriptions that are not charged: an import changes their data and not their status.
@@ -181,6 +250,29 @@ async fn stored(app: &App, roster: &Roster) -> Result<HashMap<SubscriptionId, Su
         );
     }
     Ok(known)
+}
+
+/// Numbers of a sheet that the book does not know, and knows with zeros in front: what is meant by each.
+async fn shortened(
+    app: &App,
+    roster: &Roster,
+    known: &HashMap<SubscriptionId, Subscription>,
+) -> Result<HashMap<SubscriptionId, SubscriptionId>, Stop> {
+    let new: Vec<&SubscriptionId> = roster.numbered().filter(|id| !known.contains_key(id)).collect();
+    let mut meant = HashMap::new();
+    for page in new.chunks(LOOK_UP / ZEROS) {
+        let padded =
+            page.iter().flat_map(|id| (1..=ZEROS).map(move |zeros| (*id, format!("{}{id}", "0".repeat(zeros)))));
+        let padded: HashMap<SubscriptionId, &SubscriptionId> =
+            padded.filter_map(|(id, text)| SubscriptionId::parse(&text).ok().map(|whole| (whole, id))).collect();
+        let ids: Vec<SubscriptionId> = padded.keys().cloned().collect();
+        for found in app.store.existing(&ids).await? {
+            if let Some(id) = padded.get(&found.id) {
+                meant.insert((*id).clone(), found.id);
+            }
+        }
+    }
+    Ok(meant)
 }
 
 /// What was charged under a subscription is counted from its plan, start, day and zone: a row that moves one of them is refused.
@@ -273,6 +365,7 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
             None => imported.added = imported.added.saturating_add(1),
             Some(old)
                 if old.method == new.method
+                    && old.second_method == new.second_method
                     && old.amount == new.amount
                     && old.end_on == new.end_on
                     && old.terms == new.terms

@@ -4,6 +4,7 @@
 
 mod amend;
 mod amend_preview;
+mod audit;
 mod captures;
 mod change_told;
 mod changes;
@@ -36,6 +37,7 @@ mod serve;
 mod sessions;
 mod signals;
 mod subscriptions;
+mod upcoming;
 mod usage;
 mod version;
 mod wallet;
@@ -145,7 +147,7 @@ enum Command {
     /// Lives through months on a copy of the book, against a bank of its own; no money moves. Needs autopay-rehearse beside autopay
     #[command(after_help = rehearse::HELP, disable_help_flag = true)]
     Rehearse(rehearse::Rehearse),
-    /// Dates and instants of a rhythm, without a database
+    /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
     /// The database schema
@@ -343,7 +345,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         // Handed over before any of this.
         Command::Rehearse(_) => Ok(Exit::Done),
-        Command::Schedule(command) => schedule::run(&command, context),
+        Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
         Command::Wallet(command) => Box::pin(wallet::run(command, context)).await,

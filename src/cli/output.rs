@@ -484,6 +484,32 @@ impl Listing {
         self.sink.finish()
     }
 
+    /// Ends a list that was begun with [`Printer::list_within`], with a second one: under its name in JSON, further objects in JSON
+    /// lines, a second table for people; a CSV file has one kind of row only.
+    pub(crate) fn finish_with_list(
+        mut self,
+        name: &str,
+        columns: &'static [Column],
+        rows: &[Vec<Cell>],
+    ) -> Result<(), Stop> {
+        match self.format {
+            Format::Json => {
+                let rows: Vec<String> = rows.iter().map(|row| object(columns, row)).collect();
+                let end = if self.printed == 0 { "]" } else { "\n]" };
+                writeln!(self.sink, "{end},\"{name}\":[\n{}\n]}}", rows.join(",\n"))?;
+            }
+            Format::Jsonl => rows.iter().try_for_each(|row| writeln!(self.sink, "{}", object(columns, row)))?,
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+                if self.printed > 0 {
+                    writeln!(self.sink)?;
+                }
+                table(&mut self.sink, columns, rows, true, self.framed)?;
+            }
+            Format::Csv => {}
+        }
+        self.sink.finish()
+    }
+
     pub(crate) fn finish(mut self) -> Result<(), Stop> {
         if self.format == Format::Json {
             let end = if self.printed == 0 { "]" } else { "\n]" };

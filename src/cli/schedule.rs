@@ -1,4 +1,4 @@
-//! `autopay schedule`: the calendar, without a database.
+//! `autopay schedule`: the calendar, without a database; and the audit, over one.
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Subcommand};
@@ -22,6 +22,21 @@ pub(super) enum Schedule {
         --business-days next --calendar us-federal-reserve -o json\n\n\
         Index 0 is the anchor itself and counts as the first of --count.\nExit codes: 0, 2 wrong usage.")]
     Preview(Preview),
+    /// Did everything fire? Every cycle that fell due by plans and subscriptions, against the charges of the book
+    #[command(after_help = "Examples:\n  \
+        autopay schedule audit --from 2027-01-01 --to 2027-02-01\n  \
+        autopay schedule audit --from 2027-01-01 --to 2027-02-01 --details -o csv --out january.csv\n\n\
+        --to is the first date that is not looked at. What is expected is worked out from the rhythm and from the cycle at which each \
+        subscription entered the book; where a subscription says it stands is not trusted. There is a row for each cycle that was \
+        missed and each charge that fits no cycle; in CSV the counts by plan are left out. Nothing is changed.\n\n\
+        Exit codes: 0 everything fired, or waits for a reason, 2 wrong usage, 10 cycles were missed or rows are odd, \
+        11 database unavailable.")]
+    Audit(super::audit::Audit),
+    /// What falls due next over the whole book, by time
+    #[command(after_help = "Example:\n  autopay schedule next --count 50 -o csv\n\n\
+        Read from the book as it is; nothing is changed. Retries of charges that are under way are listed by charges list --state failing.\n\
+        Exit codes: 0, 2 wrong usage, 11 database unavailable.")]
+    Next(super::upcoming::Next),
 }
 
 /// Every value is text here, so that all wrong ones are named at once.
@@ -105,8 +120,15 @@ fn time(text: &str) -> Result<NaiveTime, String> {
 const COLUMNS: &[Column] =
     &[Column::number("index"), Column::text("date"), Column::text("submit_on"), Column::text("charge_at")];
 
-pub(super) fn run(command: &Schedule, context: &Context) -> Result<Exit, Stop> {
-    let Schedule::Preview(preview) = command;
+pub(super) async fn run(command: Schedule, context: &Context) -> Result<Exit, Stop> {
+    match command {
+        Schedule::Preview(command) => preview(&command, context),
+        Schedule::Audit(command) => super::audit::run(&command, context).await,
+        Schedule::Next(command) => super::upcoming::next(&command, context).await,
+    }
+}
+
+fn preview(preview: &Preview, context: &Context) -> Result<Exit, Stop> {
     let (schedule, count) = understood(preview)?;
     let occurrences = schedule.preview(count).map_err(|error| beyond(&error, preview))?;
     let rows: Vec<Vec<Cell>> = occurrences

@@ -18,10 +18,13 @@ pub(super) const LIMIT: u64 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Subscriptions {
-    /// Adds and updates subscriptions from a roster
+    /// Adds and updates subscriptions from a roster, CSV or Excel workbook
     #[command(after_help = "Examples:\n  \
         autopay subscriptions import roster.csv --dry-run --report checked.csv\n  \
-        autopay subscriptions import roster.csv --good-rows\n\n\
+        autopay subscriptions import roster.csv --good-rows\n  \
+        autopay subscriptions import roster.xlsx --sheet Members --report checked.xlsx\n\n\
+        Of a workbook the first sheet that is not hidden is read; mistakes name sheet and cell. The same file a second time changes nothing, \
+        and so does its report.\n\
         Exit codes: 0, 2 wrong usage, 6 rows have errors and nothing was changed, 9 the good rows were applied and others have errors, \
         11 database unavailable.")]
     Import(Import),
@@ -39,6 +42,13 @@ pub(super) enum Subscriptions {
         #[arg(value_parser = SubscriptionId::parse)]
         id: SubscriptionId,
     },
+    /// The next charges of one subscription: dates, amounts, service periods, and what is unusual about each
+    #[command(after_help = "Examples:\n  \
+        autopay subscriptions schedule sub-0001\n  \
+        autopay subscriptions schedule sub-0001 --until 2027-12-31 -o csv\n\n\
+        Read from the book as it is; nothing is changed. Of a paused subscription these are the charges if it were resumed now.\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 10 its row or its plan cannot be read, 11 database unavailable.")]
+    Schedule(super::upcoming::Ahead),
     /// Makes a paused or quarantined subscription active again
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
@@ -219,6 +229,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
     match command {
         Subscriptions::Import(command) => imports::run(command, context).await,
         Subscriptions::List(command) => list(&command, context).await,
+        Subscriptions::Schedule(command) => super::upcoming::ahead(&command, context).await,
         Subscriptions::Show { id } => {
             context
                 .with_app(async |app, _| {

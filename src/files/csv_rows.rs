@@ -3,11 +3,13 @@
 //! Lines end with LF or CRLF, fields are separated by commas, a field in quotation marks may hold commas, line breaks and doubled
 //! quotation marks. Blank lines are skipped.
 
+use super::workbook::Given;
+
 /// Most fields that are kept of one record: far more than any roster has.
 pub(super) const MOST_FIELDS: usize = 1_000;
 
 /// One record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Record {
     /// The line it begins on, from 1.
     pub(super) line: usize,
@@ -19,6 +21,10 @@ pub(super) struct Record {
     pub(super) stray_quote: Option<usize>,
     /// The field, from 0, whose closing quotation mark is missing up to the end of the file.
     pub(super) unclosed_quote: Option<usize>,
+    /// What the cells of a sheet held; empty for a record of text.
+    pub(super) cells: Vec<Given>,
+    /// Does the workbook count its days from 1904 on?
+    pub(super) from_1904: bool,
 }
 
 /// The records of a text.

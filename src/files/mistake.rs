@@ -51,13 +51,18 @@ impl FileMistake {
             mend: mend.into(),
         }
     }
+
+    /// As its `Display`, with the place written in another way.
+    pub(crate) fn at(&self, place: &str) -> String {
+        let first = format!("{place}  error  {}   {}", self.code, self.value);
+        format!("{}\n      {}   Fix: {}", first.trim_end(), sentence(&self.message), self.mend)
+    }
 }
 
 impl fmt::Display for FileMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, line, column, code, value, .. } = self;
-        write!(f, "{}", format!("{path}:{line}:{column}  error  {code}   {value}").trim_end())?;
-        write!(f, "\n      {}   Fix: {}", sentence(&self.message), self.mend)
+        let Self { path, line, column, .. } = self;
+        f.write_str(&self.at(&format!("{path}:{line}:{column}")))
     }
 }
 

@@ -8,6 +8,7 @@ mod csv_rows;
 pub mod document;
 pub mod folder;
 mod kinds;
+mod migrated;
 pub mod mistake;
 pub(crate) mod near;
 pub mod plans;
@@ -20,12 +21,17 @@ pub mod tables;
 mod terms;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod workbook;
+mod workbook_report;
 pub mod written;
 
 pub use canon::{canonical, canonical_csv};
 pub use folder::{Folder, Part};
+pub use migrated::Claim;
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
 pub use roster_stream::{RosterStream, Source};
 pub use tables::{Beside, tables_of};
+pub use workbook::{read_either, read_workbook};
+pub use workbook_report::report_xlsx;

@@ -1,4 +1,4 @@
-//! Rosters: subscriptions as CSV in, the same file with reasons back.
+//! Rosters: subscriptions as CSV or as a sheet in, the same file with reasons back.
 //!
 //! The columns are those of [`COLUMNS`]; the four of [`REPORT_COLUMNS`] may be there and are ignored, so that a report can be mended and
 //! handed in again. Everything is checked before anything is applied, which is the caller's business.
@@ -15,10 +15,12 @@ use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, 
 use serde::Serialize;
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
+use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
 use super::terms;
+use super::workbook::Given;
 
 /// Largest roster, in bytes.
 pub const LARGEST_ROSTER: usize = 64 * 1024 * 1024;
@@ -29,7 +31,7 @@ pub const LONGEST_FIELD: usize = 4 * 1024;
 
 /// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`. To
 /// them come the attributes that price lists of the catalog are matched on.
-pub const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 22] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -51,6 +53,7 @@ pub const COLUMNS: [&str; 21] = [
     "total",
     "installments",
     "paid_elsewhere",
+    NEXT_CYCLE,
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -61,6 +64,10 @@ const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
+/// Columns in which a cell may be a date.
+const DATES: [&str; 3] = ["start_on", "end_on", "consent_at"];
+/// Columns in which a cell may be a number with decimals; in a date such a number is named as what it is.
+const FRACTIONS: [&str; 4] = ["amount", "start_on", "end_on", "consent_at"];
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
 /// How far a consent may lie ahead of our clock: clocks differ a little.
@@ -79,9 +86,22 @@ pub struct RosterContext<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// What a roster is written on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paper {
+    /// A text file, with lines.
+    Text,
+    /// A sheet of a workbook, with rows.
+    Sheet,
+}
+
 /// A roster as read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roster {
+    /// The sheet it stands on; `None` for a text file.
+    pub sheet: Option<String>,
+    /// Other sheets of the same workbook that can be seen, and are not read.
+    pub other_sheets: usize,
     /// The header as given.
     pub headers: Vec<String>,
     /// Mistakes of the file and of its header. While there is one, no row is to be applied.
@@ -99,8 +119,12 @@ pub struct RosterRow {
     pub fields: Vec<String>,
     /// Line and column, from 1, at which each field begins; empty for a row that is good as it stands.
     pub places: Vec<(usize, usize)>,
+    /// What the cells of a sheet held; empty for a row of text.
+    pub cells: Vec<Given>,
     /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
     pub outcome: Result<Subscription, Vec<RowMistake>>,
+    /// What it says of the cycle that is charged next, if anything: see [`Roster::settle_claims`].
+    pub claim: Option<Claim>,
 }
 
 /// A mistake in a row.
@@ -123,11 +147,38 @@ impl RosterRow {
     fn place(&self, field: usize) -> (usize, usize) {
         let before = || self.fields.iter().take(field).map(|field| field.chars().count() + 1).sum::<usize>();
         let line = || usize::try_from(self.line).unwrap_or(usize::MAX);
+        if !self.cells.is_empty() {
+            return (line(), field + 1);
+        }
         self.places.get(field).copied().unwrap_or_else(|| (line(), before() + 1))
     }
 }
 
 impl Roster {
+    /// Rows that are good and whose subscription id stands in a cell as a number: a spreadsheet drops the zeros in front of one.
+    pub fn numbered(&self) -> impl Iterator<Item = &SubscriptionId> {
+        let column = self.headers.iter().position(|name| name == "subscription_id");
+        self.rows.iter().filter_map(move |row| {
+            let cell = row.cells.get(column?)?;
+            row.outcome.as_ref().ok().filter(|_| matches!(cell, Given::Number(_))).map(|entered| &entered.id)
+        })
+    }
+
+    /// Refuses rows whose number, with zeros in front, is an id of the book: they mean that one, and would be charged beside it.
+    pub fn refuse_shortened(&mut self, meant: &HashMap<SubscriptionId, SubscriptionId>) {
+        for row in &mut self.rows {
+            let Ok(entered) = &row.outcome else { continue };
+            let Some(whole) = meant.get(&entered.id) else { continue };
+            row.outcome = Err(vec![RowMistake {
+                column: "subscription_id".to_owned(),
+                code: "zeros_dropped",
+                value: entered.id.to_string(),
+                message: format!("a spreadsheet has dropped the zeros in front: the book has {whole}, and not this"),
+                mend: format!("format the column as text in the spreadsheet, and write {whole}"),
+            }]);
+        }
+    }
+
     /// Is there nothing wrong in the whole file?
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -169,18 +220,30 @@ impl Roster {
 /// the file and for each row; nothing is applied.
 #[must_use]
 pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
-    let mut roster = Roster { headers: Vec::new(), file_mistakes: Vec::new(), rows: Vec::new() };
-    let text = match text_of(label, bytes) {
-        Ok(text) => text,
-        Err(mistake) => {
-            roster.file_mistakes.push(*mistake);
-            return roster;
-        }
+    let mut roster = match text_of(label, bytes) {
+        Ok(text) => read_records(label, &mut Records::new(text), Paper::Text, context),
+        Err(mistake) => Roster { file_mistakes: vec![*mistake], ..Roster::default() },
     };
-    let mut records = Records::new(text);
+    settle(&mut roster);
+    roster
+}
+
+/// The records of a roster, read. Its caller [`settle`]s it.
+pub(super) fn read_records(
+    label: &str,
+    records: &mut impl Iterator<Item = Record>,
+    paper: Paper,
+    context: &RosterContext<'_>,
+) -> Roster {
+    let mut roster = Roster::default();
+    let what = match paper {
+        Paper::Text => "file",
+        Paper::Sheet => "sheet",
+    };
     let Some(header) = records.next() else {
         let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
-        roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", "the file is empty", mend));
+        let message = format!("the {what} is empty");
+        roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", message, mend));
         return roster;
     };
     let attributes = terms::attributes(context.catalog);
@@ -194,7 +257,7 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
     let mut earlier: HashMap<String, u64> = HashMap::new();
     for record in records {
         if roster.rows.len() == MOST_ROWS {
-            let message = format!("the file has more than {MOST_ROWS} rows");
+            let message = format!("the {what} has more than {MOST_ROWS} rows");
             let mend = "split it into several files";
             roster
                 .file_mistakes
@@ -215,28 +278,41 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
             });
             continue;
         }
-        let outcome = read_row(&columns, (&header, &record), context, context.now + CLOCKS_DIFFER, &mut earlier);
-        let fields = record.fields.iter().map(|field| kept(field));
+        let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
+        let read = read_row(&columns, (&header, &record), context, place, &mut earlier);
+        let (outcome, claim) = match read {
+            Ok((subscription, claim)) => (Ok(subscription), claim),
+            Err(mistakes) => (Err(mistakes), None),
+        };
+        let fields: Vec<String> = record.fields.iter().map(|field| kept(field)).collect();
+        let shown_as = |(field, cell): (&String, &Given)| if field == HIDDEN { Given::Text } else { *cell };
+        let cells = fields.iter().zip(&record.cells).map(shown_as).collect();
         roster.rows.push(RosterRow {
             line: u64::try_from(record.line).unwrap_or(u64::MAX),
-            fields: fields.collect(),
-            places: if outcome.is_err() { record.places.clone() } else { Vec::new() },
+            fields,
+            places: if outcome.is_err() { record.places } else { Vec::new() },
+            cells,
             outcome,
+            claim,
         });
     }
     if roster.rows.is_empty() && roster.file_mistakes.is_empty() {
         let mend = "add a row for each subscription below the header";
-        roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", "the file has a header and no rows", mend));
+        let message = format!("the {what} has a header and no rows");
+        roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", message, mend));
     }
+    roster
+}
+
+/// Good as they are, the rows of a file that is wrong are not to be applied.
+pub(super) fn settle(roster: &mut Roster) {
     if !roster.file_mistakes.is_empty() {
         for row in &mut roster.rows {
-            // Good as they are, the rows of a file that is wrong are not to be applied.
             if row.outcome.is_ok() {
                 row.outcome = Err(Vec::new());
             }
         }
     }
-    roster
 }
 
 /// Where ids stood before: what tells that one stands twice.
@@ -255,15 +331,24 @@ impl Earlier for HashMap<String, u64> {
     }
 }
 
-/// One row by itself. No consent may have been given after `consents_by`.
+/// What a row is read on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// A text file or a sheet.
+    pub(super) paper: Paper,
+    /// No consent may have been given after it.
+    pub(super) consents_by: DateTime<Utc>,
+}
+
+/// One row by itself.
 pub(super) fn read_row(
     columns: &HashMap<&str, usize>,
     (header, record): (&Record, &Record),
     context: &RosterContext<'_>,
-    consents_by: DateTime<Utc>,
+    place: Place,
     earlier: &mut impl Earlier,
-) -> Result<Subscription, Vec<RowMistake>> {
-    Row { columns, record, context, consents_by, mistakes: Vec::new() }.read(header, earlier)
+) -> Result<Entered, Vec<RowMistake>> {
+    Row { columns, record, place, context, mistakes: Vec::new() }.read(header, earlier)
 }
 
 pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
@@ -442,11 +527,14 @@ struct Named {
     named: bool,
 }
 
+/// A subscription as its row has it enter the book.
+pub(super) type Entered = (Subscription, Option<Claim>);
+
 pub(super) struct Row<'r, 'a> {
     columns: &'r HashMap<&'r str, usize>,
     record: &'r Record,
+    place: Place,
     pub(super) context: &'r RosterContext<'a>,
-    consents_by: DateTime<Utc>,
     mistakes: Vec<RowMistake>,
 }
 
@@ -484,13 +572,13 @@ impl<'a> Row<'_, 'a> {
     /// A sentence of the domain about a column.
     pub(super) fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
         let (mut message, mend) = halves(sentence);
-        if message.starts_with("is ") || message.starts_with("has ") {
+        if ["is ", "has ", "lies "].iter().any(|verb| message.starts_with(verb)) {
             message = format!("{column} {message}");
         }
         self.note(column, code, message, mend);
     }
 
-    fn read(mut self, header: &Record, earlier: &mut impl Earlier) -> Result<Subscription, Vec<RowMistake>> {
+    fn read(mut self, header: &Record, earlier: &mut impl Earlier) -> Result<Entered, Vec<RowMistake>> {
         if self.record.fields.iter().all(|field| field.trim().is_empty()) {
             self.whole("row_empty", String::new(), "the row is empty", "delete the row");
             return Err(self.mistakes);
@@ -515,9 +603,19 @@ impl<'a> Row<'_, 'a> {
             }
         }
         if wanted != found {
-            let message = format!("the row has {found} fields and the header {wanted}");
-            let mend = "put quotation marks around fields that hold a comma, and leave no field out";
-            self.whole("ragged_row", format!("{found} fields"), message, mend);
+            match self.place.paper {
+                Paper::Text => {
+                    let message = format!("the row has {found} fields and the header {wanted}");
+                    let mend = "put quotation marks around fields that hold a comma, and leave no field out";
+                    self.whole("ragged_row", format!("{found} fields"), message, mend);
+                }
+                Paper::Sheet => {
+                    let beyond = self.record.fields.iter().skip(wanted).find(|field| !field.is_empty());
+                    let value = beyond.map(|field| shown(field)).unwrap_or_default();
+                    let message = "a value stands to the right of the last column that has a name";
+                    self.whole("ragged_row", value, message, "name its column in the header, or empty the cell");
+                }
+            }
             return Err(self.mistakes);
         }
         let id = self.subscription_id(earlier);
@@ -542,6 +640,7 @@ impl<'a> Row<'_, 'a> {
         let anchor_day = self.anchor_day(plan);
         let zone = self.value("time_zone", near::zone, "time_zone_invalid");
         let amount = self.amount(plan);
+        let claimed = self.value(NEXT_CYCLE, migrated::number, "next_cycle_invalid");
         let terms = self.terms(plan);
         if !self.mistakes.is_empty() || !usable {
             return Err(self.mistakes);
@@ -568,14 +667,20 @@ impl<'a> Row<'_, 'a> {
             next_due_at: None,
             amendments: domain::subscription::Amendments::default(),
         };
-        self.enrolled(plan, subscription)
+        self.enrolled(plan, subscription, claimed)
     }
 
-    fn enrolled(mut self, plan: &Plan, mut subscription: Subscription) -> Result<Subscription, Vec<RowMistake>> {
+    fn enrolled(
+        mut self,
+        plan: &Plan,
+        mut subscription: Subscription,
+        claimed: Option<u32>,
+    ) -> Result<Entered, Vec<RowMistake>> {
         match enrol(plan, &subscription, self.context.now) {
             Ok((cycle, Some(due_at))) => {
                 subscription.next_cycle = cycle;
                 subscription.next_due_at = Some(due_at);
+                let claim = claimed.map(|cycle| migrated::claimed(cycle, plan, &mut subscription));
                 // An amount outside the plan's bounds is no mistake of the row: that cycle waits for a person when it falls due.
                 let first = cycles(plan, &subscription, cycle).ok().and_then(|mut cycles| cycles.next()?.ok());
                 let price = first.filter(|first| !first.out_of_bounds).map(|first| first.price);
@@ -590,13 +695,13 @@ impl<'a> Row<'_, 'a> {
                     self.note("plan", "no_price", sentence, mend);
                     return Err(self.mistakes);
                 }
-                Ok(subscription)
+                Ok((subscription, claim))
             }
             // The rest was paid by other means: nothing is left to collect, which is no mistake.
             Ok((cycle, None)) if subscription.terms.paid_elsewhere.is_some() && subscription.end_on.is_none() => {
                 subscription.next_cycle = cycle;
                 subscription.status = SubscriptionStatus::Ended;
-                Ok(subscription)
+                Ok((subscription, None))
             }
             Ok((_, None)) => {
                 let mend = "write a later end_on, or remove the row";
@@ -628,6 +733,14 @@ impl<'a> Row<'_, 'a> {
     /// The field of a column, when nothing is wrong with its characters.
     fn field(&mut self, column: &str) -> Option<String> {
         let text = self.raw(column)?.to_owned();
+        if let Some((code, message)) = self.mistyped(column) {
+            let mend = match code {
+                "cell_failed" => "mend the formula, or write the value itself",
+                _ => "format the column as text in the spreadsheet, and enter the value again",
+            };
+            self.note(column, code, message, mend);
+            return None;
+        }
         if looks_like_a_card_number(&text) || text.len() > LONGEST_FIELD {
             // Said already.
             None
@@ -658,6 +771,22 @@ impl<'a> Row<'_, 'a> {
             None
         } else {
             Some(text)
+        }
+    }
+
+    /// What a spreadsheet made of a cell that is meant to be something else.
+    fn mistyped(&self, column: &str) -> Option<(&'static str, &'static str)> {
+        let place = self.columns.get(column)?;
+        match self.record.cells.get(*place)? {
+            Given::Text => None,
+            Given::Failed => Some(("cell_failed", "the formula of the cell has no result")),
+            Given::Truth(_) => Some(("excel_truth", "a spreadsheet has turned this into true or false")),
+            Given::Date(_) if DATES.contains(&column) => None,
+            Given::Date(_) => Some(("excel_date", "a spreadsheet has turned this into a date")),
+            Given::Number(number) if number.fract() != 0.0 && !FRACTIONS.contains(&column) => {
+                Some(("excel_number", "a spreadsheet has turned this into a number with decimals"))
+            }
+            Given::Number(_) => None,
         }
     }
 
@@ -698,7 +827,11 @@ impl<'a> Row<'_, 'a> {
         )?;
         let line = u64::try_from(self.record.line).unwrap_or(u64::MAX);
         if let Some(before) = earlier.line_of(id.as_str(), line) {
-            let message = format!("this id stands in line {before} already");
+            let word = match self.place.paper {
+                Paper::Text => "line",
+                Paper::Sheet => "row",
+            };
+            let message = format!("this id stands in {word} {before} already");
             self.note(
                 "subscription_id",
                 "duplicate_id",
@@ -736,7 +869,9 @@ impl<'a> Row<'_, 'a> {
         if let Some(date) = iso_date(&text) {
             return Some(date);
         }
-        match damaged_date(&text) {
+        // A bare day number of a workbook that counts from 1904 on means another day than elsewhere: no date is proposed for it.
+        let proposed = damaged_date(&text).filter(|_| !self.record.from_1904 || text.contains('-'));
+        match proposed {
             Some((date, how)) => {
                 let message = format!("{column} is not written as year-month-day{how}");
                 self.note(column, "excel_date", message, format!("write {date}"));
@@ -848,7 +983,7 @@ impl<'a> Row<'_, 'a> {
             fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
         };
         let id = self.value("consent_id", texts, "consent_id_invalid");
-        let latest = self.consents_by;
+        let latest = self.place.consents_by;
         let moments = |text: &str| match DateTime::parse_from_rfc3339(text) {
             Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
             Ok(at) => Ok(at.with_timezone(&Utc)),
@@ -1074,40 +1209,40 @@ pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
                 guarded(field)
             }
         });
-        let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
-            guarded(&mistakes.iter().map(part).collect::<Vec<_>>().join(" | "))
-        };
-        let report = match (&row.outcome, file) {
-            (Ok(_), _) if good_rows_applied => ["ok".to_owned(), String::new(), String::new(), String::new()],
-            (Ok(_), _) => ["not_applied".to_owned(), String::new(), String::new(), "correct the other rows".to_owned()],
-            (Err(mistakes), Some(file)) if mistakes.is_empty() => {
-                let place = format!("the file: {} (line {}, column {})", file.message, file.line, file.column);
-                ["not_applied".to_owned(), file.code.to_owned(), guarded(&place), guarded(&file.mend)]
-            }
-            (Err(mistakes), _) => [
-                "error".to_owned(),
-                joined(|one| one.code.to_owned(), mistakes),
-                joined(
-                    |one| {
-                        if one.column.is_empty() {
-                            one.message.clone()
-                        } else {
-                            format!("{}: {}", one.column, one.message)
-                        }
-                    },
-                    mistakes,
-                ),
-                joined(|one| one.mend.clone(), mistakes),
-            ],
-        };
+        let report = reasons(row, file, good_rows_applied).map(|reason| guarded(&reason));
         failed |= writer.write_record(cells.chain(report)).is_err();
     }
     // Writing to memory does not fail; a half report would be worse than none.
     if failed { Vec::new() } else { writer.into_inner().unwrap_or_default() }
 }
 
+/// What the report says of a row: its status, and codes, messages and mends of its mistakes.
+pub(super) fn reasons(row: &RosterRow, file: Option<&FileMistake>, good_rows_applied: bool) -> [String; 4] {
+    let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
+        mistakes.iter().map(part).collect::<Vec<_>>().join(" | ")
+    };
+    let named = |one: &RowMistake| match one.column.as_str() {
+        "" => one.message.clone(),
+        column => format!("{column}: {}", one.message),
+    };
+    match (&row.outcome, file) {
+        (Ok(_), _) if good_rows_applied => ["ok".to_owned(), String::new(), String::new(), String::new()],
+        (Ok(_), _) => ["not_applied".to_owned(), String::new(), String::new(), "correct the other rows".to_owned()],
+        (Err(mistakes), Some(file)) if mistakes.is_empty() => {
+            let place = format!("the file: {} (line {}, column {})", file.message, file.line, file.column);
+            ["not_applied".to_owned(), file.code.to_owned(), place, file.mend.clone()]
+        }
+        (Err(mistakes), _) => [
+            "error".to_owned(),
+            joined(|one| one.code.to_owned(), mistakes),
+            joined(named, mistakes),
+            joined(|one| one.mend.clone(), mistakes),
+        ],
+    }
+}
+
 /// A cell that no spreadsheet takes for a formula.
-fn guarded(cell: &str) -> String {
+pub(super) fn guarded(cell: &str) -> String {
     if starts_a_formula(cell) { format!("'{cell}") } else { cell.to_owned() }
 }
 

@@ -14,14 +14,16 @@ use domain::id::looks_like_a_card_number;
 use domain::subscription::Subscription;
 
 use super::csv_rows::{Record, Records};
+use super::migrated::{BEHIND, Claim};
 use super::mistake::{FileMistake, HIDDEN, plainly, shown};
 use super::plans::not_utf8;
 use super::roster::{
-    Earlier, MOST_ROWS, NEEDED, RosterContext, RowMistake, check_header, is_wide, read_row, starts_a_formula,
+    Earlier, MOST_ROWS, NEEDED, Paper, Place, RosterContext, RowMistake, check_header, is_wide, read_row,
+    starts_a_formula,
 };
 use super::terms;
 
-/// Longest record, in bytes: far longer than seventeen fields of the longest kind.
+/// Longest record, in bytes: far longer than all fields of the longest kind.
 const LONGEST_RECORD: usize = 1024 * 1024;
 /// Most mistakes that are kept; the rest are counted.
 const MOST_MISTAKES: usize = 10_000;
@@ -229,8 +231,9 @@ impl std::fmt::Debug for RosterStream<'_> {
 impl<'s> RosterStream<'s> {
     /// Opens a roster and reads its header.
     ///
-    /// The rules are those of [`super::read_roster`], but for two: the file may be of any size, up to 2,000,000 rows; and a consent
-    /// may be of any date, because a forecast may look from a day of the past.
+    /// The rules are those of [`super::read_roster`], but for three: the file may be of any size, up to 2,000,000 rows; a consent may be
+    /// of any date, because a forecast may look from a day of the past; and a row's next cycle may lie behind that day, because it may
+    /// look from a day to come: then the cycles between are taken as charged.
     ///
     /// # Errors
     /// The mistakes of a file or header that cannot be read, never an empty list.
@@ -327,9 +330,13 @@ impl<'s> RosterStream<'s> {
             return;
         }
         self.rows += 1;
-        let no_limit = DateTime::<Utc>::MAX_UTC;
-        match read_row(columns, (&self.header, record), &self.context, no_limit, &mut self.prints) {
-            Ok(subscription) => take(subscription, self.lines.bytes),
+        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC };
+        match read_row(columns, (&self.header, record), &self.context, place, &mut self.prints) {
+            // No book knows it: what its row says of its next cycle holds, or is wrong, or was true on an earlier day.
+            Ok((_, Some(Claim { wrong: Some(wrong), .. }))) if wrong.code != BEHIND => {
+                self.note(told(self.label, columns, record, wrong));
+            }
+            Ok((subscription, _)) => take(subscription, self.lines.bytes),
             Err(mistakes) => {
                 mistakes.into_iter().for_each(|mistake| self.note(told(self.label, columns, record, mistake)));
             }

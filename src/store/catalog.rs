@@ -253,10 +253,10 @@ impl DatabaseStore {
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
              time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-             second_method_id, second_method_kind, terms) \
+             second_method_id, second_method_kind, terms, first_cycle) \
              SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
              s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-             s_second_method_id, s_second_method_kind, s_terms FROM v WHERE true \
+             s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true \
              ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
@@ -339,7 +339,7 @@ impl DatabaseStore {
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
-                    let detail = format!("from cycle {} on", from.next_cycle);
+                    let detail = super::firing::resume_detail(from.from_cycle, from.next_cycle);
                     self.audit(transaction, by, "subscription.resumed", id.as_str(), &detail, at).await?;
                 }
                 Ok(resumed)

@@ -151,7 +151,7 @@ impl DatabaseStore {
                     Val::text(ENGINE),
                     Val::text("subscription.resumed"),
                     Val::text(advance.value.subscription.as_str()),
-                    Val::text("the pause has ended"),
+                    Val::text(super::firing::PAUSE_OVER),
                 ]);
             }
             if let Some(why) = &advance.value.note {

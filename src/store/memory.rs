@@ -4,6 +4,7 @@ mod amend;
 mod brakes;
 mod captures;
 mod changes;
+mod firing;
 mod installments;
 mod people;
 mod refunds;
@@ -19,6 +20,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::agenda::{Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
+use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Subscription, SubscriptionStatus};
@@ -27,6 +29,7 @@ use super::installments::{OVERDRAWN, takes};
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
+use crate::ports::firing::{DueBetween, Life};
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
@@ -40,6 +43,9 @@ struct SubscriptionRow {
     note: Option<String>,
     fence: i64,
     leased_until: Option<DateTime<Utc>>,
+    /// At which cycle it entered the book, and when.
+    entered: (u32, DateTime<Utc>),
+    turns: Vec<Turn>,
 }
 
 #[derive(Debug, Clone)]
@@ -219,7 +225,9 @@ impl Store for MemoryStore {
                 None => {
                     let mut value = row.clone();
                     value.next_due_at = value.next_due_at.map(whole);
-                    let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None };
+                    let entered = (value.next_cycle, whole(at));
+                    let row =
+                        SubscriptionRow { value, note: None, fence: 0, leased_until: None, entered, turns: Vec::new() };
                     let open = row.value.amendments.open.iter().cloned();
                     book.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
                     book.wallet.mark(std::iter::once(&row.value), whole(at));
@@ -302,7 +310,7 @@ impl Store for MemoryStore {
         id: &SubscriptionId,
         from: &Resume,
         _by: &str,
-        _at: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut book = self.book();
         let row = book.subscriptions.get_mut(id).filter(|row| {
@@ -311,6 +319,8 @@ impl Store for MemoryStore {
         });
         let Some(row) = row else { return Ok(false) };
         row.value.status = SubscriptionStatus::Active;
+        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: from.next_cycle };
+        row.turns.push(Turn { at: whole(at), kind });
         row.value.amendments.resume_on = None;
         row.value.next_cycle = from.next_cycle;
         row.value.next_due_at = from.next_due_at.map(whole);
@@ -458,6 +468,7 @@ impl Store for MemoryStore {
                 row.value.status = SubscriptionStatus::Quarantined;
                 row.value.next_due_at = None;
                 row.note = Some(OVERDRAWN.to_owned());
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
                 row.leased_until = None;
                 lost += 1;
                 continue;
@@ -468,6 +479,12 @@ impl Store for MemoryStore {
             if advance.status != SubscriptionStatus::Paused {
                 row.value.amendments.resume_on = None;
                 row.note.clone_from(&advance.note);
+            }
+            if advance.resumes {
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Awoke });
+            }
+            if advance.note.is_some() {
+                row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
             advanced.insert(advance.subscription.clone());
@@ -576,6 +593,8 @@ impl Store for MemoryStore {
                     row.value.next_due_at = None;
                     row.fence += 1;
                     row.note = Some(note);
+                    let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+                    row.turns.push(Turn { at, kind: TurnKind::Stopped });
                 }
             }
         }
@@ -697,6 +716,14 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         self.book().runs.push((kind.to_owned(), hash.to_owned()));
         Ok(())
+    }
+
+    async fn lives(&self, ids: &[SubscriptionId]) -> Result<Vec<Life>, StoreError> {
+        Ok(firing::lives(&self.book(), ids))
+    }
+
+    async fn recorded(&self, due: DueBetween, after: &Cursor, limit: u64) -> Result<Page<Booked>, StoreError> {
+        firing::recorded(&self.book(), due, after, limit)
     }
 }
 

@@ -16,6 +16,7 @@ mod connect;
 mod damage;
 mod dispute;
 mod failure;
+mod firing;
 mod installments;
 mod memory;
 mod pages;
@@ -46,6 +47,7 @@ use sea_orm::{
 
 use domain::agenda::{Hold, Scope};
 use domain::charge::Charge;
+use domain::firing::Booked;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
@@ -58,6 +60,7 @@ pub use memory::MemoryStore;
 pub use reading::open_to_read;
 pub(crate) use rows::whole;
 
+use crate::ports::firing::{DueBetween, Life};
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
     Imported, IntentBatch, Listed, OpenCharge, Page, Pressure, Quota, Resume, Slice, Store, StoreError,
@@ -308,5 +311,11 @@ impl Store for DatabaseStore {
         items: u64,
     ) -> Result<(), StoreError> {
         self.keep_run(kind, [whole(as_of), whole(at)], hash, items).await
+    }
+    async fn lives(&self, ids: &[SubscriptionId]) -> Result<Vec<Life>, StoreError> {
+        self.read_lives(ids).await
+    }
+    async fn recorded(&self, due: DueBetween, after: &Cursor, limit: u64) -> Result<Page<Booked>, StoreError> {
+        self.page_of_recorded(due, after, limit).await
     }
 }

@@ -21,6 +21,7 @@ pub(super) enum Key {
     Text,
     Time,
     Uuid,
+    Number,
 }
 
 impl Key {
@@ -29,6 +30,7 @@ impl Key {
         match self {
             Self::Text | Self::Time => "text",
             Self::Uuid => "blob",
+            Self::Number => "integer",
         }
     }
 
@@ -37,9 +39,11 @@ impl Key {
         match (postgres, self) {
             (false, Self::Text | Self::Time) => format!("CAST(${place} AS TEXT)"),
             (false, Self::Uuid) => format!("${place}"),
+            (false, Self::Number) => format!("CAST(CAST(${place} AS TEXT) AS INTEGER)"),
             (true, Self::Text) => format!("${place}::text"),
             (true, Self::Time) => format!("${place}::text::timestamptz"),
             (true, Self::Uuid) => format!("${place}::text::uuid"),
+            (true, Self::Number) => format!("${place}::text::bigint"),
         }
     }
 }
@@ -127,7 +131,7 @@ impl DatabaseStore {
         }
         let by_bytes = |(column, key): &(&str, Key)| match key {
             Key::Text if postgres => format!("{column} COLLATE \"C\""),
-            Key::Text | Key::Time | Key::Uuid => (*column).to_owned(),
+            Key::Text | Key::Time | Key::Uuid | Key::Number => (*column).to_owned(),
         };
         let order = walk.keys.iter().map(by_bytes).collect::<Vec<_>>().join(", ");
         match reached {
@@ -184,7 +188,7 @@ impl DatabaseStore {
     }
 
     /// A page, and the place after it where anything follows.
-    async fn page<T>(
+    pub(super) async fn page<T>(
         &self,
         walk: &Walk,
         after: &Cursor,
@@ -327,7 +331,7 @@ fn damaged_subscription(row: &QueryResult, told: &Told) -> Damaged {
     }
 }
 
-fn damaged_charge(row: &QueryResult, told: &Told) -> Damaged {
+pub(super) fn damaged_charge(row: &QueryResult, told: &Told) -> Damaged {
     let state: Option<String> = row.try_get("", "state").ok();
     let why: Option<String> = row.try_get("", "why").ok().flatten();
     let doubt = row.try_get("", "doubt").unwrap_or(true);

@@ -36,6 +36,7 @@ contract! {
     a_pause_passes_its_cycles_over_and_ends_by_itself;
     a_failure_for_good_makes_a_pause_endless;
     a_resumed_subscription_forgets_its_pause;
+    the_audit_reads_every_stop_and_every_start;
     a_change_of_plan_moves_nothing_else;
     an_end_with_the_period_survives_the_next_import;
     a_change_that_cannot_be_read_sets_its_subscription_aside_and_no_neighbour;
@@ -387,6 +388,40 @@ async fn a_resumed_subscription_forgets_its_pause(b: Bench) {
     assert_eq!((row.status, row.amendments.resume_on), (SubscriptionStatus::Active, None));
     b.pass().await;
     assert_eq!(b.charges("a").await, ["0 2027-01-15 79.00 sending"]);
+}
+
+async fn the_audit_reads_every_stop_and_every_start(b: Bench) {
+    use domain::firing::{Turn, TurnKind};
+    b.one_of_gold("a").await;
+    b.pass().await;
+    let paused = b.now();
+    b.amend("a", Change::Pause { until: Some(day("2027-02-20")) }).await;
+    b.until("2027-02-15T11:00:00Z");
+    b.pass().await;
+    b.until("2027-02-20T05:00:00Z");
+    b.pass().await;
+    assert_eq!(b.row("a").await.status, SubscriptionStatus::Active);
+    let awoke = b.now();
+    b.until("2027-02-21T05:00:00Z");
+    b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
+    let row = b.row("a").await;
+    let from = autopay::ports::Resume { from_cycle: 2, next_cycle: 2, next_due_at: row.next_due_at, owed_until: None };
+    assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
+    // Neither is a stop.
+    b.amend("a", Change::Plan { plan: PlanId::parse("silver").unwrap(), from: None }).await;
+    b.amend("a", Change::EndWithPeriod { last_on: None }).await;
+    let again = b.now();
+    b.until("2027-02-22T05:00:00Z");
+    b.store.cancel_because(&id("a"), "moved away", "ann", b.now()).await.unwrap();
+    let expected = [
+        (paused, TurnKind::Stopped),
+        (awoke, TurnKind::Awoke),
+        (again, TurnKind::Stopped),
+        (again, TurnKind::Resumed { stood_at: Some(2), goes_on: 2 }),
+        (b.now(), TurnKind::Cancelled),
+    ];
+    let lives = b.store.lives(&[id("a")]).await.unwrap();
+    assert_eq!(lives[0].turns, expected.map(|(at, kind)| Turn { at, kind }));
 }
 
 async fn a_change_of_plan_moves_nothing_else(b: Bench) {

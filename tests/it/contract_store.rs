@@ -148,7 +148,7 @@ impl Bench {
         self.import(&rows).await;
     }
 
-    async fn claim(&self, limit: u32) -> Vec<Claimed<Subscription>> {
+    pub(crate) async fn claim(&self, limit: u32) -> Vec<Claimed<Subscription>> {
         let claim = self.store.claim_due(MERCHANT, self.now(), self.now(), self.now() + secs(90), limit).await.unwrap();
         assert_eq!(claim.poison, []);
         claim.due

@@ -3,6 +3,7 @@
 pub(crate) mod canon;
 mod collect;
 mod kinds;
+mod migrated;
 mod plans;
 mod roster;
 

@@ -45,7 +45,7 @@ fn catalog() -> Catalog {
     catalog
 }
 
-fn read(text: impl AsRef<[u8]>) -> Roster {
+pub(super) fn read(text: impl AsRef<[u8]>) -> Roster {
     let catalog = catalog();
     let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
     let roster = read_roster("r.csv", text.as_ref(), &context);
@@ -56,12 +56,15 @@ fn read(text: impl AsRef<[u8]>) -> Roster {
 /// Whatever is read here at once says the same row by row: the same mistakes, and the same subscriptions where there are none.
 fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
     let source = Source::Bytes(bytes.to_vec());
+    // No book knows any of them.
+    let mut roster = roster.clone();
+    roster.settle_claims(|_| None);
     let mut good = Vec::new();
     let streamed =
         RosterStream::open("r.csv", &source, context).and_then(|stream| stream.each(|row, _| good.push(row)));
     let sorted = |mut found: Vec<FileMistake>| {
-        // A forecast may look from a day before the consent.
-        found.retain(|one| !one.message.contains("lies in the future"));
+        // A forecast may look from a day before the consent, or from one after the next cycle that a row names.
+        found.retain(|one| !one.message.contains("lies in the future") && one.code != "next_cycle_behind");
         found.sort_by(|one, other| {
             (one.line, one.column, one.code, &one.value).cmp(&(other.line, other.column, other.code, &other.value))
         });
@@ -86,7 +89,7 @@ fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
 const CARD: &str = "5a4db0c5-0000-8000-8000-000000000001";
 
 /// A good row, with some columns written differently.
-fn row(changes: &[(&str, &str)]) -> String {
+pub(super) fn row(changes: &[(&str, &str)]) -> String {
     let mut fields: BTreeMap<&str, &str> = BTreeMap::from([
         ("subscription_id", "s-1"),
         ("plan", "monthly"),
@@ -313,12 +316,12 @@ fn broken_files_are_refused_at_their_place() {
         (wide(&format!("{good}\n{sub}")), "not_utf8@1:1"),
         (format!("{good}\n{sub}").encode_utf16().flat_map(u16::to_be_bytes).collect(), "not_utf8@1:1"),
         (b"plan,caf\xe9\n".to_vec(), "not_utf8@1:9"),
-        (format!("{good},note\n{sub},x").into_bytes(), "unknown_column@1:277"),
-        (format!("{good},\n{sub},").into_bytes(), "unknown_column@1:277"),
+        (format!("{good},note\n{sub},x").into_bytes(), "unknown_column@1:288"),
+        (format!("{good},\n{sub},").into_bytes(), "unknown_column@1:288"),
         (format!("Plan,{good}\nx,{sub}").into_bytes(), "unknown_column@1:1"),
         (format!("plan,{good}\nmonthly,{sub}").into_bytes(), "duplicate_column@1:22"),
-        (format!("{good},patient_name\n{sub},x").into_bytes(), "personal_data@1:277"),
-        (format!("{good},4242424242424242\n{sub},x").into_bytes(), "card_number@1:277"),
+        (format!("{good},patient_name\n{sub},x").into_bytes(), "personal_data@1:288"),
+        (format!("{good},4242424242424242\n{sub},x").into_bytes(), "card_number@1:288"),
         (format!("{good},\"a\"b\n{sub},x").into_bytes(), "header_quote@1:1"),
         (b"plan,start_on,customer_reference\nmonthly,2027-01-01,C".to_vec(), "missing_column@1:1"),
         (b"subscription_id,plan,start_on\ns,monthly,2027-01-01".to_vec(), "missing_column@1:1"),
@@ -444,8 +447,9 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
     assert!(!String::from_utf8_lossy(&report).contains("4242"));
     let table = cells(&report);
     assert_eq!(table[0], [COLUMNS.as_slice(), REPORT_COLUMNS.as_slice()].concat());
-    assert!(table.iter().all(|row| row.len() == 25));
-    let status: Vec<(&str, &str)> = table[1..].iter().map(|row| (row[21].as_str(), row[22].as_str())).collect();
+    assert!(table.iter().all(|row| row.len() == COLUMNS.len() + REPORT_COLUMNS.len()));
+    let own = COLUMNS.len();
+    let status: Vec<(&str, &str)> = table[1..].iter().map(|row| (row[own].as_str(), row[own + 1].as_str())).collect();
     let expected = [
         ("ok", ""),
         ("error", "id_invalid | date_invalid"),
@@ -458,15 +462,15 @@ fn the_report_is_the_file_with_reasons_and_can_be_handed_in_again() {
     assert_eq!(table[2][0], "'=cmd()");
     assert_eq!(table[3][6], "(hidden)");
     assert_eq!(table[4][6], "C,\"4");
-    assert!(table[2][23].starts_with("subscription_id: "), "{}", table[2][23]);
-    assert!(table[2][24].contains(" | write year-month-day"), "{}", table[2][24]);
+    assert!(table[2][own + 2].starts_with("subscription_id: "), "{}", table[2][own + 2]);
+    assert!(table[2][own + 3].contains(" | write year-month-day"), "{}", table[2][own + 3]);
     // Once more, as it is: the report's columns are ignored, and written anew.
     let again = read(&report);
     assert_eq!(again.file_mistakes, Vec::new());
     assert_eq!(cells(&report_csv(&again))[0], table[0]);
     assert!(again.rows[0].outcome.is_ok() && again.rows[3].outcome.is_ok());
     let none = cells(&report_csv_as(&roster, false));
-    assert_eq!((none[1][21].as_str(), none[2][21].as_str()), ("not_applied", "error"));
+    assert_eq!((none[1][own].as_str(), none[2][own].as_str()), ("not_applied", "error"));
 }
 
 #[test]
@@ -474,8 +478,9 @@ fn good_rows_of_a_broken_file_are_not_applied() {
     let roster =
         read(format!("{},note\n{},x\n{},x\n", COLUMNS.join(","), row(&[]), row(&[("subscription_id", "a b")])));
     let table = cells(&report_csv(&roster));
-    assert_eq!(table[1][22..24], ["not_applied", "unknown_column"]);
-    assert_eq!(table[2][22..24], ["error", "id_invalid"]);
+    let after = COLUMNS.len() + 1;
+    assert_eq!(table[1][after..after + 2], ["not_applied", "unknown_column"]);
+    assert_eq!(table[2][after..after + 2], ["error", "id_invalid"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 
 use domain::amendment::{Amendment, Change};
 use domain::charge::{Event, Limits, State};
+use domain::firing::{Turn, TurnKind};
 use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
@@ -47,6 +48,7 @@ impl Book {
         row.leased_until = None;
         row.fence += 1;
         row.note = Some(format!("cancelled by {by}{because}"));
+        row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
@@ -98,6 +100,7 @@ impl AmendStore for MemoryStore {
         }
         if matches!(amendment.change, Change::Pause { .. }) {
             row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
+            row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
         }
         row.leased_until = None;
         row.fence += 1;
