@@ -78,7 +78,8 @@ pub fn check(lived: &Lived) -> Result<Check, Stop> {
                 | ParkWhy::NoMethod
                 | ParkWhy::Damaged
                 | ParkWhy::WrongMethod
-                | ParkWhy::HoldExpired => Some(0),
+                | ParkWhy::HoldExpired
+                | ParkWhy::OutOfBounds => Some(0),
             },
             // Under way when the rehearsal ended: the book does not claim to know.
             State::Due { doubt: true, .. }

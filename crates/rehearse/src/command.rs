@@ -21,7 +21,7 @@ use crate::check::check;
 use crate::problem::{Problem, Stop, tell};
 use crate::scenario::Scenario;
 use crate::scenario_file::{Refused, read};
-use crate::show::{Format, Rehearsed, Report, show};
+use crate::show::{Format, Rehearsed, Report, Sink, show};
 use crate::stage::{Request, live};
 use crate::tally::tally;
 
@@ -207,11 +207,18 @@ fn understood(command: &Command) -> Result<Asked, Stop> {
 }
 
 async fn rehearse(command: &Command) -> Result<Exit, Stop> {
-    let Asked { request, as_of } = understood(command)?;
-    if let Some(out) = command.out.as_deref().filter(|out| out.is_dir()) {
-        let problem = Problem::new("--out", out.display().to_string(), "is a folder", "name a file");
-        return Err(Stop::because(Exit::Usage, problem));
+    let asked = understood(command)?;
+    let sink = Sink::open(command.out.as_deref())?;
+    let part = sink.part();
+    let ended = Box::pin(rehearsed(command, asked, sink)).await;
+    // Once the output is whole nothing is left to remove.
+    if let Some(part) = part {
+        let _ = std::fs::remove_file(part);
     }
+    ended
+}
+
+async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sink) -> Result<Exit, Stop> {
     let first = match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => book::of_files(plans, roster, as_of)?,
         _ => {
@@ -223,7 +230,8 @@ async fn rehearse(command: &Command) -> Result<Exit, Stop> {
     // Both are read before the first is lived through, so that a mistake in the second costs no patience.
     let second =
         command.against.as_deref().map(|dir| first.under(dir, command.subscriptions.as_deref())).transpose()?;
-    unknown_plans(&request.scenario, [Some(&first), second.as_ref()].into_iter().flatten())?;
+    let books: Vec<&Book> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
+    unknown_plans(&request.scenario, &books)?;
     let mut report = Report::new(as_of, (request.from, request.until), &request.scenario, request.seed);
     report.subscriptions = first.subscriptions.len();
     report.left_out.clone_from(&first.left_out);
@@ -240,7 +248,7 @@ async fn rehearse(command: &Command) -> Result<Exit, Stop> {
         let tally = tally(&lived, &request.scenario, (request.from, request.until))?;
         report.rehearsed.push(Rehearsed { label: book.plans.label, digest: book.plans.digest, tally, check });
     }
-    show(&report, command.output, command.rows, command.out.as_deref(), command.quiet)?;
+    show(&report, command.output, command.rows, sink, command.quiet)?;
     if holds {
         return Ok(Exit::Done);
     }
@@ -252,19 +260,15 @@ async fn rehearse(command: &Command) -> Result<Exit, Stop> {
 }
 
 /// Rates for plans that no book has are a slip of the pen.
-fn unknown_plans<'b>(scenario: &Scenario, books: impl Iterator<Item = &'b Book> + Clone) -> Result<(), Stop> {
-    let known = |plan: &domain::id::PlanId| books.clone().any(|book| book.plans.catalog.plans.contains_key(plan));
-    let unknown: Vec<Problem> = scenario
-        .rules
-        .iter()
-        .filter_map(|rule| rule.plan.as_ref())
-        .filter(|plan| !known(plan))
-        .map(|plan| {
-            let mend = "write the name of a plan's file without its ending, or remove the rule";
-            Problem::new("[[success]] plan", plan.as_str(), "there is no such plan", mend)
-        })
-        .collect();
-    if unknown.is_empty() { Ok(()) } else { Err(Stop { exit: Exit::BadInput, problems: unknown }) }
+fn unknown_plans(scenario: &Scenario, books: &[&Book]) -> Result<(), Stop> {
+    let known = |plan: &domain::id::PlanId| books.iter().any(|book| book.plans.catalog.plans.contains_key(plan));
+    let plans = scenario.rules.iter().filter_map(|rule| rule.plan.as_ref()).filter(|plan| !known(plan));
+    let problem = |plan: &domain::id::PlanId| {
+        let mend = "write the name of a plan's file without its ending, or remove the rule";
+        Problem::new("[[success]] plan", plan.as_str(), "there is no such plan", mend)
+    };
+    let problems: Vec<Problem> = plans.map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Stop { exit: Exit::BadInput, problems }) }
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -1,6 +1,7 @@
 //! How a rehearsal is shown: a table, a JSON document, JSON lines or CSV. Every form says that it was a dry run.
 
-use std::io::{IsTerminal as _, Write};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use autopay::cli::exit::Exit;
@@ -221,8 +222,7 @@ fn is_number(name: &str) -> bool {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn show(report: &Report, format: Format, rows: bool, out: Option<&Path>, quiet: bool) -> Result<(), Stop> {
-    let mut sink = Sink::open(out)?;
+pub fn show(report: &Report, format: Format, rows: bool, mut sink: Sink, quiet: bool) -> Result<(), Stop> {
     let header: Vec<&str> = if rows {
         LINE.to_vec()
     } else {
@@ -239,7 +239,7 @@ pub fn show(report: &Report, format: Format, rows: bool, out: Option<&Path>, qui
     };
     match format {
         Format::Json => {
-            let document = document(report, objects);
+            let document = document(report, &objects);
             serde_json::to_writer_pretty(&mut sink, &document).map_err(std::io::Error::from)?;
             writeln!(sink)?;
         }
@@ -272,7 +272,7 @@ pub fn show(report: &Report, format: Format, rows: bool, out: Option<&Path>, qui
     Ok(())
 }
 
-fn document(report: &Report, rows: Vec<Value>) -> Value {
+fn document(report: &Report, rows: &[Value]) -> Value {
     let checks = report.rehearsed.iter().map(|one| {
         let differences = one
             .check
@@ -354,27 +354,59 @@ fn table(report: &Report, (header, objects): (&[&str], &[Value]), rows: bool, si
     Ok(())
 }
 
-/// Where data goes: standard output, or a file that is moved into its place when it is whole.
-enum Sink {
-    Stdout(std::io::BufWriter<std::io::Stdout>),
-    File { file: std::io::BufWriter<std::fs::File>, part: PathBuf, path: PathBuf },
+/// Where data goes: standard output, a device, or a file that is moved into its place when it is whole.
+#[derive(Debug)]
+pub enum Sink {
+    /// Standard output.
+    Stdout(BufWriter<std::io::Stdout>),
+    /// A device or a pipe, which is written to as it is.
+    Device(BufWriter<File>),
+    /// A file.
+    File {
+        /// What is written so far.
+        file: BufWriter<File>,
+        /// Where it grows.
+        part: PathBuf,
+        /// Where it belongs.
+        path: PathBuf,
+    },
 }
 
 impl Sink {
-    fn open(out: Option<&Path>) -> Result<Self, Stop> {
+    /// Begins the output, before anything is done whose result could then not be written.
+    ///
+    /// # Errors
+    /// Wrong usage, when it cannot be written.
+    pub fn open(out: Option<&Path>) -> Result<Self, Stop> {
         let Some(path) = out.filter(|path| path.as_os_str() != "-") else {
-            return Ok(Self::Stdout(std::io::BufWriter::new(std::io::stdout())));
+            return Ok(Self::Stdout(BufWriter::new(std::io::stdout())));
         };
-        let mut part = path.to_owned().into_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let refused = |error: std::io::Error| {
-            let message = format!("cannot be written: {}", plainly(&error));
+        let refused = |message: String| {
             let mend = "name a file in a folder that exists and that you may write to";
             Stop::because(Exit::Usage, Problem::new("--out", path.display().to_string(), message, mend))
         };
-        let file = std::fs::File::create(&part).map_err(refused)?;
-        Ok(Self::File { file: std::io::BufWriter::new(file), part, path: path.to_owned() })
+        let cannot = |error: std::io::Error| refused(format!("cannot be written: {}", plainly(&error)));
+        if path.is_dir() {
+            return Err(refused("is a folder".to_owned()));
+        }
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let file = File::options().write(true).open(path).map_err(cannot)?;
+            return Ok(Self::Device(BufWriter::new(file)));
+        }
+        let mut part = path.to_owned().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).map_err(cannot)?;
+        Ok(Self::File { file: BufWriter::new(file), part, path: path.to_owned() })
+    }
+
+    /// The file that is left behind should nothing more be written.
+    #[must_use]
+    pub fn part(&self) -> Option<PathBuf> {
+        match self {
+            Self::File { part, .. } => Some(part.clone()),
+            Self::Stdout(_) | Self::Device(_) => None,
+        }
     }
 
     fn is_terminal(&self) -> bool {
@@ -384,6 +416,7 @@ impl Sink {
     fn finish(self) -> Result<(), Stop> {
         match self {
             Self::Stdout(mut out) => out.flush()?,
+            Self::Device(mut out) => out.flush()?,
             Self::File { mut file, part, path } => {
                 file.flush()?;
                 std::fs::rename(part, path)?;
@@ -397,14 +430,14 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
             Self::Stdout(out) => out.write(bytes),
-            Self::File { file, .. } => file.write(bytes),
+            Self::Device(file) | Self::File { file, .. } => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
-            Self::File { file, .. } => file.flush(),
+            Self::Device(file) | Self::File { file, .. } => file.flush(),
         }
     }
 }

@@ -56,6 +56,22 @@ fn wrong_flags_are_all_named_at_once() {
     bench.rehearse(&["--until", "2037-01-01"]).exits(2).complains(&["ten years"]);
 }
 
+/// A rehearsal may take long: a place that cannot be written is refused before it, and what was begun does not stay behind.
+#[test]
+fn a_place_that_cannot_be_written_is_refused_at_once_and_a_file_appears_whole() {
+    let bench = Bench::with(&["3 days"], &["a"]);
+    for place in [".", "none/out.csv"] {
+        bench.rehearse(&["--months", "120", "--out", place]).exits(2).complains(&["--out", "name a file"]);
+    }
+    bench.rehearse(&["--against", "none", "--out", "out.csv"]).exits(6);
+    assert!(!bench.path().join("out.csv.part").exists() && !bench.path().join("out.csv").exists());
+    let said = bench.rehearse(&["--months", "1", "-o", "csv", "--out", "out.csv", "-q"]).exits(0);
+    let text = std::fs::read_to_string(bench.path().join("out.csv")).unwrap();
+    assert_eq!((said.out.as_str(), text.lines().count()), ("", 2));
+    assert!(text.lines().nth(1).unwrap().starts_with("2027-01,plans,USD,1,100.00,100.00,"), "{text}");
+    assert!(!bench.path().join("out.csv.part").exists());
+}
+
 /// A production image contains `autopay` and nothing beside it.
 #[test]
 fn an_autopay_without_its_neighbour_says_in_one_error_how_to_get_it() {
