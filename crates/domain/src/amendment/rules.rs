@@ -238,17 +238,17 @@ fn in_order(
         Some(cycle) => Ok(instant_of((plan, schedule), subscription, cycle)?.map(|charged| (cycle, charged))),
         None => Ok(None),
     };
-    if let Some((before, charged)) = neighbour(cycle.checked_sub(1))? {
-        if charged >= at {
-            let message = format!("on {to} cycle {cycle} would not come after cycle {before}, on {}", day(charged));
-            return Err(value(message, mend));
-        }
+    if let Some((before, charged)) = neighbour(cycle.checked_sub(1))?
+        && charged >= at
+    {
+        let message = format!("on {to} cycle {cycle} would not come after cycle {before}, on {}", day(charged));
+        return Err(value(message, mend));
     }
-    if let Some((following, charged)) = neighbour(cycle.checked_add(1))? {
-        if charged <= at {
-            let message = format!("on {to} cycle {cycle} would not come before cycle {following}, on {}", day(charged));
-            return Err(value(message, mend));
-        }
+    if let Some((following, charged)) = neighbour(cycle.checked_add(1))?
+        && charged <= at
+    {
+        let message = format!("on {to} cycle {cycle} would not come before cycle {following}, on {}", day(charged));
+        return Err(value(message, mend));
     }
     Ok(())
 }
