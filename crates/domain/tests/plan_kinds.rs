@@ -383,7 +383,14 @@ fn drawn(plan: &Plan, subscription: &Subscription, now: &str) -> Agenda {
 }
 
 fn actions(agenda: &Agenda) -> Vec<String> {
-    agenda.items.iter().map(|item| format!("{} {}", item.cycle, item.action.name())).collect()
+    let name = |action: &Action| {
+        if let Action::Skip(left_out) = action {
+            format!("{}_{}", action.name(), left_out.why.as_str())
+        } else {
+            action.name().to_owned()
+        }
+    };
+    agenda.items.iter().map(|item| format!("{} {}", item.cycle, name(&item.action))).collect()
 }
 
 fn daily(catch_up: Option<&str>) -> Plan {
