@@ -61,7 +61,7 @@ async fn watch(arguments: &Arguments, database: &str) -> anyhow::Result<()> {
     // The due ones are scattered over the heap, as they are in life.
     rows.execute_unprepared(&format!(
         "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, start_on, status, next_cycle, next_due_at, created_at, updated_at) \
-         SELECT 'sub-' || lpad(n::text, 8, '0'), '{merchant}', 'large', '{{\"enterprise_id\":\"1001\"}}', \
+         SELECT 'sub-' || lpad(n::text, 8, '0'), '{merchant}', 'large', '{{\"enterprise_id\":\"' || n || '\"}}', \
          ('5a4db0c5-0000-8000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'card', \
          CASE WHEN n % {step} = 0 THEN current_date ELSE current_date + 1 + (n % 27)::int END, 'active', 0, \
          CASE WHEN n % {step} = 0 THEN date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' \

@@ -141,6 +141,8 @@ pub(crate) async fn backlog(store: &Arc<dyn Store>, count: u64) {
     let rows: Vec<_> = (0..count)
         .map(|n| {
             let mut row = subscriber(&format!("sub-{n:05}"), "storm", &yesterday, card(method(n), n));
+            // Somebody of their own each: one customer charged so often would be stopped by a brake.
+            row.customer.enterprise_id = Some(n.to_string());
             let (charge, _) = domain::agenda::planned(&plan, &row, 0).unwrap().unwrap();
             row.next_due_at = Some(charge.due_at);
             row
