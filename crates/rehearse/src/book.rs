@@ -8,6 +8,7 @@ use autopay::config::{Config, Sources};
 use autopay::files::{CatalogFiles, RosterContext, RosterStream, Source, read_catalog};
 use autopay::forecast::from_files::catalog_of;
 use autopay::forecast::{digest_of, plan_digest};
+use autopay::ports::changes::Meaning;
 use autopay::ports::{Cursor, Listed, SubscriptionFilter};
 use chrono::{DateTime, Utc};
 use domain::agenda::planned;
@@ -152,10 +153,18 @@ async fn copied(
     note(over, "cancelled or ended subscriptions are not copied.");
     note(unreadable, "subscriptions that are set aside or cannot be read are not copied.");
     let digest = digest_of(format!("{:?} {:?}", catalog.plans, catalog.policies).as_bytes());
-    let spec = |plan: &Plan| PlanSpec { id: plan.id.to_string(), name: plan.name.clone(), ..PlanSpec::default() };
+    // As they were written: the copy's own store reads them again.
+    let mut written = Vec::new();
+    for version in store.live().await? {
+        if let Meaning::Plan(spec) = version.meaning
+            && let Some(plan) = catalog.plans.values().find(|plan| plan.id.as_str() == spec.id)
+        {
+            written.push((*spec, plan.clone()));
+        }
+    }
     let plans = Plans {
         label: "the live book".to_owned(),
-        plans: catalog.plans.values().map(|plan| (spec(plan), plan.clone())).collect(),
+        plans: written,
         policies: catalog.policies.values().cloned().collect(),
         digest,
         catalog,
