@@ -7,7 +7,7 @@ use domain::id::{ChargeId, SubscriptionId};
 use domain::mid_period::OnCancel;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan};
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 
 use super::amend::{How, amend, amend_in, overtaken, refused};
 use super::amend_preview::preview;
@@ -129,9 +129,12 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                         let mut after = found.clone();
                         after.status = SubscriptionStatus::Cancelled;
                         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-                        return preview(&catalog, (&found, &after), None, context).map(|()| Exit::Done);
+                        preview(&catalog, (&found, &after), None, context)?;
+                    } else {
+                        at_once(&id, &how, app, context).await?;
                     }
-                    at_once(&id, &how, app, context).await
+                    left_behind(&found, &[], context);
+                    Ok(Exit::Done)
                 }
             }
         })
@@ -161,6 +164,7 @@ async fn prorated(
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
         preview(catalog, (before, &after), None, context)?;
         reckoned(plan, &rests, context);
+        left_behind(before, &rests, context);
         return Ok(Exit::Done);
     }
     let sum = given.iter().fold(0_i64, |sum, one| sum.saturating_add(one.giving.refund.amount.minor()));
@@ -172,6 +176,7 @@ async fn prorated(
     let cancelled = app.store.close(&closing).await?.ok_or_else(|| overtaken(id))?;
     told(id, cancelled, &given, context)?;
     reckoned(plan, &rests, context);
+    left_behind(before, &rests, context);
     if !given.is_empty() {
         context.printer.say("The refund is recorded. `autopay serve` or `autopay run once` sends it, once.");
     }
@@ -256,16 +261,31 @@ fn reckoned(plan: &Plan, rests: &[Rest], context: &Context) {
 
 fn goes_back(rest: &Rest) -> String {
     let refund = rest.to_refund();
-    let waits = if rest.waiting.is_zero() {
-        String::new()
-    } else {
-        format!(" With what waits of changes of plan in this period, {}, it comes to more or less.", rest.waiting)
-    };
     let owed = rest.worth.minor().saturating_add(rest.waiting.minor()).max(0);
-    let capped = if refund.minor() < owed {
-        format!(" No more than {} was collected and has not gone back.", rest.left)
-    } else {
-        String::new()
-    };
-    format!("{refund} of charge {} goes back.{waits}{capped}", rest.charge)
+    let mut parts = Vec::new();
+    if !rest.waiting.is_zero() {
+        parts.push(format!(
+            "{} for the days, {} that waits of a change of plan in this period",
+            rest.worth, rest.waiting
+        ));
+    }
+    if refund.minor() < owed {
+        parts.push(format!("no more than {} was collected and has not gone back", rest.left));
+    }
+    let why = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
+    format!("{refund} of charge {} goes back{why}.", rest.charge)
+}
+
+/// Credits that nothing takes any more, and that no refund counts in.
+fn left_behind(subscription: &Subscription, rests: &[Rest], context: &Context) {
+    let counted = |cycle: u32| rests.iter().any(|rest| rest.cycle == cycle);
+    for one in subscription.amendments.open.iter().filter(|one| one.kind == AdjustmentKind::Credit) {
+        if !one.settles.as_ref().is_some_and(|days| counted(days.cycle)) {
+            let why = if one.reason.is_empty() { String::new() } else { format!(" ({})", one.reason) };
+            context.printer.say(&format!(
+                "Credit {} has {} left{why}: nothing takes it any more, and it does not go back by itself.",
+                one.id, one.left
+            ));
+        }
+    }
 }

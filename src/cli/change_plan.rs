@@ -36,7 +36,7 @@ pub(super) struct ChangePlan {
     #[arg(long)]
     now: bool,
     /// For a plan of another rhythm: this subscription ends, and one of this id follows tomorrow
-    #[arg(long = "as", value_name = "NEW_ID", value_parser = SubscriptionId::parse, requires = "now")]
+    #[arg(long = "as", value_name = "NEW_ID", value_parser = SubscriptionId::parse, conflicts_with = "at")]
     new_id: Option<SubscriptionId>,
     /// The agreed price of the new subscription, where its plan takes it from there
     #[arg(long, value_name = "AMOUNT", requires = "new_id")]
@@ -208,7 +208,7 @@ fn reckoned(rests: &[Rest], settled: &[Settlement], context: &Context) {
         Some(next.unwrap_or(sum))
     });
     if let Some(net) = net {
-        let way = if net.is_positive() { "more" } else { "less" };
+        let way = if net.minor() < 0 { "less" } else { "more" };
         let size = Money::new(net.minor().abs(), net.currency());
         context.printer.say(&format!("Together {size} {way}, from the next cycle on."));
     }

@@ -433,6 +433,38 @@ fn a_cycle_that_was_charged_before_its_period_goes_back_whole() {
     assert_eq!(told, [(0, 1, 100), (1, 28, 3_100)]);
 }
 
+#[test]
+fn what_waits_of_an_older_change_of_plan_goes_back_from_the_charge_it_came_of() {
+    let (gold, bronze) =
+        (plan_of("gold", "1 month", Some(1), "free", 9_000), plan_of("bronze", "1 month", Some(1), "free", 1_000));
+    let (began, today) = (day("2027-04-03"), day("2027-05-10"));
+    let mut sub = standing_at(&gold, day("2027-04-01"), None, began);
+    let settled = settle((&gold, &bronze), &sub, &rests((&gold, &gold), &sub, &[], began), day("2027-04-04")).unwrap();
+    let mut made = adjustments(&settled, 1);
+    assert_eq!(settled.iter().map(|one| one.amount.minor()).collect::<Vec<_>>(), [8_100, 900]);
+    // May cost 10.00 + 9.00, all of it out of the credit: 62.00 of it are left.
+    sub = Subscription { plan: bronze.id.clone(), ..standing_at(&bronze, day("2027-04-01"), None, today) };
+    (made[0].left, made[1].left) = (usd(6_200), usd(0));
+    sub.amendments.open = vec![made[0].clone()];
+    let unused_from = first_unused(&bronze, &sub, noon(today)).unwrap();
+    let found = periods(&bronze, &sub, unused_from).unwrap();
+    let under = [&gold, &bronze];
+    let rests: Vec<Rest> = (found.iter().zip(under))
+        .map(|(period, plan)| {
+            let mut charge = paid(plan, &standing_at(plan, day("2027-04-01"), None, today), period.cycle);
+            if period.cycle == 1 {
+                charge.amount = usd(0);
+                charge.state = State::Skipped { why: SkipWhy::ZeroAmount, at: noon(today) };
+            }
+            let recorded = Recorded { charge: &charge, given_back: usd(0) };
+            Rest::of(&bronze, &sub, period, unused_from, Some(recorded), &made).unwrap()
+        })
+        .collect();
+    let told: Vec<_> = rests.iter().map(|rest| (rest.cycle, rest.unused, rest.to_refund().minor())).collect();
+    assert_eq!(told, [(0, 0, 6_200), (1, 21, 0)], "of what no money was collected for none goes back");
+    assert!(settle((&bronze, &gold), &sub, &rests[..1], unused_from).unwrap_err().message.contains("nothing is left"));
+}
+
 fn succession(sub: &Subscription, wanted: &Wanted, rests: &[Rest], today: NaiveDate) -> Result<Succession, Refused> {
     let (gold, silver) =
         (plan_of("gold", "1 month", None, "free", 9_900), plan_of("silver", "1 month", None, "free", 4_900));

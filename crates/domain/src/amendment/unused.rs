@@ -8,6 +8,8 @@
 //! now. A shorter first period has its own amount and its own days. Where a plan was changed in the middle of the period before, its
 //! last days cost what the newer plan asked for them ([`Settles`]). Every part is rounded in [`crate::rounding`].
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
@@ -23,7 +25,7 @@ use crate::subscription::{Adjustment, AdjustmentKind, Settles, Subscription};
 /// Most periods that are looked at. Cycles charged before their period begins are few: a roll, or a date that a person moved.
 const PERIODS_MAX: usize = 32;
 
-/// A period whose cycle is recorded, and which is not over.
+/// A period whose cycle is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// Its cycle.
@@ -65,7 +67,7 @@ pub enum Standing {
     Unrecorded,
 }
 
-/// The rest of a period: its days from the first unused one on, at least one.
+/// The rest of a period: its days from the first unused one on. None is left of a period that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rest {
     /// The cycle.
@@ -109,8 +111,8 @@ pub fn first_unused(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>
     today.succ_opt().ok_or_else(|| "the calendar ends today".to_owned())
 }
 
-/// The recorded cycles whose periods have days from `unused_from` on, oldest first. None for installments: their balance is what
-/// it is.
+/// The recorded cycles whose periods have days from `unused_from` on, and those of before of whose settled days something waits,
+/// oldest first. None for installments: their balance is what it is.
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer.
@@ -119,17 +121,23 @@ pub fn periods(plan: &Plan, subscription: &Subscription, unused_from: NaiveDate)
         return Ok(Vec::new());
     }
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for cycle in (0..subscription.next_cycle).rev().take(PERIODS_MAX) {
+    let period = |cycle| {
         let (from, to) = schedule.cadence.period(cycle).map_err(|error| error.to_string())?;
-        if to <= unused_from {
+        let charge = ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle);
+        Ok::<_, String>((cycle, Period { cycle, charge, from, to }))
+    };
+    let mut found = BTreeMap::new();
+    for cycle in (0..subscription.next_cycle).rev().take(PERIODS_MAX) {
+        let one = period(cycle)?;
+        if one.1.to <= unused_from {
             break;
         }
-        let charge = ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle);
-        found.push(Period { cycle, charge, from, to });
+        found.extend([one]);
     }
-    found.reverse();
-    Ok(found)
+    for settles in subscription.amendments.open.iter().filter_map(|one| one.settles.as_ref()) {
+        found.extend([period(settles.cycle)?]);
+    }
+    Ok(found.into_values().collect())
 }
 
 /// The cycle that is due by its date before `unused_from` and is not recorded, if there is one.
@@ -212,7 +220,7 @@ impl Rest {
         adjustments: &[Adjustment],
     ) -> Result<Self, String> {
         let Period { cycle, charge, from, to } = *period;
-        let unused_from = unused_from.max(from);
+        let unused_from = unused_from.clamp(from, to);
         let no_length = || format!("the period of cycle {cycle} has no length");
         let whole = days(from, to).filter(|days| *days > 0).ok_or_else(no_length)?;
         let unused = days(unused_from, to).ok_or_else(no_length)?;
@@ -294,6 +302,7 @@ impl Rest {
         let last = self.to.pred_opt().unwrap_or(self.to);
         let period = format!("Cycle {cycle}, {} to {last}", self.from);
         match self.standing {
+            Standing::Paid if *unused == 0 => format!("{period}: no day is unused."),
             Standing::Paid => format!(
                 "{period}: {unused} days are unused, from {} on; {unused}/{of} of {price} is {worth}.",
                 self.unused_from
@@ -322,7 +331,7 @@ pub(super) fn all_paid(
     if let Some(cycle) = pending(plan, subscription, unused_from).map_err(no_answer)? {
         return Err(standing(format!("cycle {cycle} is due and has not been charged yet"), mend));
     }
-    for rest in rests {
+    for rest in rests.iter().filter(|rest| rest.unused > 0) {
         match rest.standing {
             Standing::Paid | Standing::LeftOut { .. } => {}
             Standing::Unpaid { word } => {
@@ -360,7 +369,7 @@ pub fn settle(
         subscription.id
     );
     all_paid(plan, subscription, rests, (unused_from, &mend))?;
-    if rests.is_empty() {
+    if rests.iter().all(|rest| rest.unused == 0) {
         return Err(standing(
             "no day of a period that was charged lies after today: nothing is left to settle",
             "change with the next cycle, --at next_cycle",
@@ -379,7 +388,7 @@ pub fn settle(
             settled.push(Settlement { kind, amount, settles: Some(settles), reason, ground: Some(rest.ground()) });
         }
     };
-    for rest in rests.iter().filter(|rest| rest.standing == Standing::Paid) {
+    for rest in rests.iter().filter(|rest| rest.unused > 0 && rest.standing == Standing::Paid) {
         let (_, _, price) = other.whole_price(rest.from, &changed).map_err(no_answer)?;
         let whole = if rest.cycle == 0 { schedule.cadence.whole_period_at_start().map_err(no_answer)? } else { None };
         let (from, to) = whole.unwrap_or((rest.from, rest.to));
