@@ -57,7 +57,8 @@ impl Refunds {
             let given_back =
                 refunds.iter().fold(0_i64, |sum, one| sum.saturating_add(one.refund.may_have_moved().minor()));
             let given_back = Money::new(given_back, plan.currency);
-            let recorded = charge.as_ref().map(|charge| Recorded { charge, given_back });
+            let disputed = store.is_disputed(period.charge).await?;
+            let recorded = charge.as_ref().map(|charge| Recorded { charge, given_back, disputed });
             let rest = Rest::of(plan, subscription, &period, unused_from, recorded, &adjustments);
             rests.push(rest.map_err(NotTold::NoAnswer)?);
         }

@@ -44,7 +44,7 @@ pub struct Successor {
 #[async_trait]
 pub trait AmendStore: Send + Sync {
     /// Makes a change with its audit row, in one transaction, where the subscription still stands as the change found it, and every
-    /// charge that it rests on is paid and as much went back of it as the change says; `None`, and nothing is changed, where not.
+    /// charge that it rests on is paid, not disputed, and as much went back of it as the change says; `None`, and nothing is changed, where not.
     /// Gives the number of a new credit or charge, the first of several, 0 for everything else.
     ///
     /// Claims on the subscription end: what was drawn before the change is not recorded any more.

@@ -199,6 +199,9 @@ async fn to_another_rhythm_a_subscription_goes_over_under_a_new_id() {
     let ahead = json_of(&world, &["subscriptions", "schedule", "a2"]);
     let amounts: Vec<&Value> = ahead.as_array().unwrap().iter().map(|row| &row["amount"]).take(4).collect();
     assert_eq!(amounts, ["0.00", "0.00", "6.00", "21.00"], "63.00 for three weeks, less 57.00: {ahead}");
+    let audit =
+        ["schedule", "audit", "--from", &old.due_on.to_string(), "--to", &(new.start_on).to_string(), "-o", "json"];
+    assert_eq!(autopay(&world, &audit).exits(0).json()["rows"], json!([]));
     change(&["weekly", "--now", "--as", "a3"]).exits(7).complains(&["is cancelled"]);
     world.balance().await;
 }

@@ -308,6 +308,10 @@ async fn a_change_back_and_an_end_count_no_day_twice(backend: Backend) {
 async fn a_change_that_rests_on_money_that_went_back_is_refused(backend: Backend) {
     let Some(book) = Book::begin(backend, Behaviour::Pays).await else { return };
     let change = book.change_now("silver").await;
+    let (charge, now) = (book.charge().await, book.world.now());
+    book.world.store.dispute(charge, "dp-1", true, now).await.unwrap();
+    assert_eq!(book.world.store.amend(&change).await.unwrap(), None);
+    book.world.store.dispute(charge, "dp-1", false, now).await.unwrap();
     book.give_back(7_000).await;
     assert_eq!(book.world.store.amend(&change).await.unwrap(), None);
     let row = book.row("sub-1").await;

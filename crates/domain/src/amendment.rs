@@ -96,7 +96,7 @@ pub struct Settlement {
     pub ground: Option<Ground>,
 }
 
-/// A charge that is paid, and of which so much went back or may have.
+/// A charge that is paid and not disputed, and of which so much went back or may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ground {
     /// Which.

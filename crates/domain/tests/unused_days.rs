@@ -105,7 +105,7 @@ fn rests((first, plan): (&Plan, &Plan), sub: &Subscription, made: &[Adjustment],
     (before.plan, before.amendments) = (first.id.clone(), Amendments::default());
     let rest = |period: &domain::amendment::unused::Period| {
         let charge = paid(first, &before, period.cycle);
-        let recorded = Recorded { charge: &charge, given_back: usd(0) };
+        let recorded = Recorded { charge: &charge, given_back: usd(0), disputed: false };
         Rest::of(plan, sub, period, unused_from, Some(recorded), made).unwrap()
     };
     periods(plan, sub, unused_from).unwrap().iter().map(rest).collect()
@@ -341,7 +341,7 @@ fn the_price_is_what_was_recorded_without_credits_and_charges_and_never_more_goe
         charge.amount = usd(asked);
         charge.state = State::paid(charge.due_at, usd(collected));
         let period = periods(&plan, sub, day("2027-02-15")).unwrap()[0];
-        let recorded = Recorded { charge: &charge, given_back: usd(back) };
+        let recorded = Recorded { charge: &charge, given_back: usd(back), disputed: false };
         let rest = Rest::of(&plan, sub, &period, day("2027-02-15"), Some(recorded), &[]).unwrap();
         (rest.to_refund().minor(), rest.to_credit().minor())
     };
@@ -364,7 +364,7 @@ fn what_is_not_paid_gives_nothing_back_and_changes_no_plan() {
     let period = periods(&plan, &sub, day("2027-02-15")).unwrap()[0];
     let with = |state: Option<State>| {
         let charge = state.map(|state| Charge { state, ..paid(&plan, &sub, 0) });
-        let recorded = charge.as_ref().map(|charge| Recorded { charge, given_back: usd(0) });
+        let recorded = charge.as_ref().map(|charge| Recorded { charge, given_back: usd(0), disputed: false });
         let rest = Rest::of(&plan, &sub, &period, day("2027-02-15"), recorded, &[]).unwrap();
         assert_eq!((rest.to_refund(), rest.to_credit()), (usd(0), usd(0)), "{rest:?}");
         (rest.standing, settle((&plan, &other), &sub, &[rest], day("2027-02-15")))
@@ -378,6 +378,11 @@ fn what_is_not_paid_gives_nothing_back_and_changes_no_plan() {
     refused(with(None), "no charge");
     let (standing, settled) = with(Some(State::Skipped { why: SkipWhy::Person, at }));
     assert_eq!((standing, settled.unwrap()), (Standing::LeftOut { why: SkipWhy::Person }, vec![]));
+    let charge = paid(&plan, &sub, 0);
+    let disputed = Recorded { charge: &charge, given_back: usd(0), disputed: true };
+    let rest = Rest::of(&plan, &sub, &period, day("2027-02-15"), Some(disputed), &[]).unwrap();
+    let settled = settle((&plan, &other), &sub, std::slice::from_ref(&rest), day("2027-02-15"));
+    refused((rest.standing, settled), "is disputed");
     // A cycle that is due today and has not been taken yet.
     let mut late = sub.clone();
     late.next_cycle = 0;
@@ -457,7 +462,7 @@ fn what_waits_of_an_older_change_of_plan_goes_back_from_the_charge_it_came_of() 
                 charge.amount = usd(0);
                 charge.state = State::Skipped { why: SkipWhy::ZeroAmount, at: noon(today) };
             }
-            let recorded = Recorded { charge: &charge, given_back: usd(0) };
+            let recorded = Recorded { charge: &charge, given_back: usd(0), disputed: false };
             Rest::of(&bronze, &sub, period, unused_from, Some(recorded), &made).unwrap()
         })
         .collect();

@@ -38,6 +38,10 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
+        self.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    }
+
     pub(super) fn taken(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.may_have_moved().minor()).sum()
     }
@@ -50,7 +54,7 @@ fn collected(book: &Book, charge: ChargeId) -> Option<i64> {
 }
 
 fn is_refundable(book: &Book, charge: ChargeId) -> bool {
-    collected(book, charge).is_some() && !book.refunds.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    collected(book, charge).is_some() && !book.refunds.is_disputed(charge)
 }
 
 /// The refund as a database keeps it: whole microseconds.
@@ -173,7 +177,7 @@ impl RefundStore for MemoryStore {
     }
 
     async fn is_disputed(&self, charge: ChargeId) -> Result<bool, StoreError> {
-        Ok(self.book().refunds.disputes.iter().any(|(disputed, _)| *disputed == charge))
+        Ok(self.book().refunds.is_disputed(charge))
     }
 
     async fn dispute(&self, charge: ChargeId, dispute: &str, open: bool, _at: DateTime<Utc>) -> Result<(), StoreError> {

@@ -45,6 +45,8 @@ pub struct Recorded<'a> {
     pub charge: &'a Charge,
     /// What went back of it, or may have.
     pub given_back: Money,
+    /// A dispute about it is open.
+    pub disputed: bool,
 }
 
 /// How a period stands.
@@ -99,6 +101,8 @@ pub struct Rest {
     pub given_back: Money,
     /// What was collected and has not gone back.
     pub left: Money,
+    /// A dispute about the charge is open: its money may go back yet.
+    pub disputed: bool,
 }
 
 /// The first day that is not used when something ends or changes now: the day after today, in the payer's zone.
@@ -260,6 +264,7 @@ impl Rest {
             waiting: Money::new(waiting, plan.currency),
             given_back,
             left: Money::new(left, plan.currency),
+            disputed: recorded.is_some_and(|recorded| recorded.disputed),
         })
     }
 
@@ -333,6 +338,13 @@ pub(super) fn all_paid(
     }
     for rest in rests.iter().filter(|rest| rest.unused > 0) {
         match rest.standing {
+            Standing::Paid if rest.disputed => {
+                let message = format!(
+                    "the charge {} of the running period, cycle {}, is disputed: its money may go back",
+                    rest.charge, rest.cycle
+                );
+                return Err(standing(message, mend));
+            }
             Standing::Paid | Standing::LeftOut { .. } => {}
             Standing::Unpaid { word } => {
                 let message = format!(
