@@ -302,14 +302,15 @@ pub(super) async fn amend_in(
 ) -> Result<Exit, Stop> {
     let (before, catalog) = found(id, app).await?;
     let change = wanted(plan_of(&catalog, &before)?, &before).map_err(|why| refused(id, &why))?;
-    let proposed = propose(&catalog, &before, change, (&how.reason, &person()), app.clock.now());
+    let now = app.clock.now();
+    let proposed = propose(&catalog, &before, change, (&how.reason, &person()), now);
     let (amendment, after) = proposed.map_err(|why| refused(id, &why))?;
     if how.dry_run {
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
     } else if app.store.amend(&amendment).await?.is_none() {
         return Err(overtaken(id));
     }
-    preview(&catalog, (&before, &after), Some(&amendment), context)?;
+    preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
     Ok(Exit::Done)
 }
 

@@ -129,7 +129,7 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                         let mut after = found.clone();
                         after.status = SubscriptionStatus::Cancelled;
                         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-                        preview(&catalog, (&found, &after), None, context)?;
+                        preview(&catalog, (&found, &after), None, app.clock.now(), context)?;
                     } else {
                         at_once(&id, &how, app, context).await?;
                     }
@@ -162,7 +162,7 @@ async fn prorated(
     let (ending, after) = proposed.map_err(|why| refused(id, &why))?;
     if how.dry_run {
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-        preview(catalog, (before, &after), None, context)?;
+        preview(catalog, (before, &after), None, now, context)?;
         reckoned(plan, &rests, context);
         left_behind(before, &rests, context);
         return Ok(Exit::Done);

@@ -108,7 +108,7 @@ async fn in_the_middle(
     } else if app.store.amend(&amendment).await?.is_none() {
         return Err(overtaken(id));
     }
-    preview(&catalog, (&before, &after), Some(&amendment), context)?;
+    preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
     reckoned(&rests, &settled, context);
     Ok(Exit::Done)
 }
@@ -149,7 +149,7 @@ async fn under_another_id(
         let closing = Closing { ending, refunds: Vec::new(), successor: Some(successor) };
         app.store.close(&closing).await?.ok_or_else(|| overtaken(id))?;
     }
-    preview(&catalog, (&before, &ended), None, context)?;
+    preview(&catalog, (&before, &ended), None, now, context)?;
     reckoned(&rests, &settled, context);
     printer.say(&format!(
         "Subscription {} follows under plan {} from {} on. {}",
