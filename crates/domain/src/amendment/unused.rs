@@ -224,9 +224,9 @@ impl Rest {
         adjustments: &[Adjustment],
     ) -> Result<Self, String> {
         let Period { cycle, charge, from, to } = *period;
-        let unused_from = unused_from.clamp(from, to);
         let no_length = || format!("the period of cycle {cycle} has no length");
         let whole = days(from, to).filter(|days| *days > 0).ok_or_else(no_length)?;
+        let unused_from = unused_from.max(from).min(to);
         let unused = days(unused_from, to).ok_or_else(no_length)?;
         let nothing = Money::new(0, plan.currency);
         let own = || {
