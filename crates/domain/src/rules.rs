@@ -12,9 +12,11 @@ use std::fmt;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::charge::State;
+use crate::dunning::GaveUp;
 use crate::id::ChargeId;
 use crate::subscription::MethodKind;
-use crate::verdict::DeclineClass;
+use crate::verdict::{CANCELLED, DeclineClass};
 
 /// The longest that a rule looks back. An attempt older than this is forgotten, unless it said "never".
 pub const LOOKS_BACK: TimeDelta = TimeDelta::days(180);
@@ -159,6 +161,30 @@ impl Outcome {
             Self::Open => None,
             Self::Declined(class) | Self::Returned(class) => Some(class),
         }
+    }
+}
+
+/// The class under which the latest attempt of a charge in this state counts as declined or taken back, if it does. A payment that was
+/// cancelled, and one that a person found unpaid, say nothing about the instrument.
+#[must_use]
+pub fn counted(state: &State) -> Option<DeclineClass> {
+    let by_bank = |class: DeclineClass, code: &str| Some(class).filter(|_| code != CANCELLED);
+    match state {
+        State::Failed { why: GaveUp::Person, .. } => None,
+        State::Failing { class, code, .. }
+        | State::Failed { class, code, .. }
+        | State::Returned { class, code, .. } => by_bank(*class, code),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => None,
     }
 }
 

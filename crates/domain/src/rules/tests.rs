@@ -39,11 +39,7 @@ fn every_file_of_the_folder_is_read_and_none_contradicts_another() {
     let mut found = BTreeSet::new();
     for network in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         for file in std::fs::read_dir(network.path()).unwrap().map(Result::unwrap) {
-            found.insert(format!(
-                "{}/{}",
-                network.file_name().to_string_lossy(),
-                file.file_name().to_string_lossy()
-            ));
+            found.insert(format!("{}/{}", network.file_name().to_string_lossy(), file.file_name().to_string_lossy()));
         }
     }
     assert_eq!(found, FILES.iter().map(|(path, _)| (*path).to_owned()).collect());
@@ -52,7 +48,11 @@ fn every_file_of_the_folder_is_read_and_none_contradicts_another() {
         let read = read(path, text).unwrap();
         assert!(!read.is_empty());
         for rule in &read {
-            assert_eq!(*path, format!("{}/{}.toml", rule.network.as_str(), rule.from), "the name says whose and from when");
+            assert_eq!(
+                *path,
+                format!("{}/{}.toml", rule.network.as_str(), rule.from),
+                "the name says whose and from when"
+            );
         }
         rules.extend(read);
     }
