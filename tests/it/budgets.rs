@@ -10,6 +10,7 @@ use domain::plan::{Plan, PlanSpec};
 use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, DeclineCode, ReturnCode};
 
+use crate::cli_support::Bench;
 use crate::world::{Backend, World, bank, card, everywhere, plan, subscriber};
 
 everywhere! {
@@ -124,4 +125,37 @@ async fn no_card_is_declined_more_often_in_a_day_than_its_network_allows(backend
     }
     assert_eq!(world.sandbox().ledger().submissions().len(), made.len());
     world.balance().await;
+}
+
+#[test]
+fn rules_and_declines_are_listed_with_their_sources() {
+    let bench = Bench::new();
+    let rules = bench.run(&["gateway", "rules", "-o", "json"]).exits(0).json();
+    let rules = rules.as_array().unwrap();
+    assert_eq!(rules.len(), domain::rules::built_in().rules().len());
+    for rule in rules {
+        for name in ["network", "rule", "version", "says", "source"] {
+            assert!(rule[name].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+        }
+    }
+    let ended = rules.iter().find(|rule| rule["until"] == "2025-05-24").unwrap();
+    assert_eq!((&ended["rule"], &ended["version"]), (&"visa-excessive-retries".into(), &"2021-01-01".into()));
+    let declines = bench.run(&["gateway", "declines", "-o", "json"]).exits(0).json();
+    let of = |code: &str| declines.as_array().unwrap().iter().find(|row| row["code"] == code).unwrap()["class"].clone();
+    assert_eq!((of("R01"), of("R07"), of("expired_card")), ("later_funds".into(), "never".into(), "new_data".into()));
+}
+
+#[test]
+fn a_method_that_may_not_be_tried_again_says_by_which_rule() {
+    let stolen = domain::wallet::Known {
+        tried: vec![domain::rules::Tried {
+            at: "2027-01-05T10:00:00Z".parse().unwrap(),
+            charge: domain::id::ChargeId(uuid::Uuid::nil()),
+            outcome: domain::rules::Outcome::Declined(DeclineClass::Never),
+        }],
+        ..domain::wallet::Known::new(domain::id::PaymentMethodId(uuid::Uuid::nil()), None)
+    };
+    let at: DateTime<Utc> = "2028-01-05T10:00:00Z".parse().unwrap();
+    let domain::wallet::Charging::NoMethod(why) = stolen.charging(at.date_naive(), at) else { panic!() };
+    assert!(why.contains("may not be tried again") && why.contains(", version 20"), "{why}");
 }

@@ -229,6 +229,22 @@ impl Known {
         }
     }
 
+    /// May it be charged at this moment by somebody whose civil date is `today`: by where it stands, and by the rules of its network?
+    #[must_use]
+    pub fn charging(&self, today: NaiveDate, at: DateTime<Utc>) -> Charging {
+        match (self.standing(today).charging(at), self.permit(at)) {
+            (Charging::Yes, Permit::Tries { .. }) => Charging::Yes,
+            (Charging::Yes, Permit::NotBefore { at, rule }) => Charging::NotNow(format!(
+                "the payment method may not be tried before {}: {rule}",
+                at.format("%Y-%m-%d %H:%M UTC")
+            )),
+            (Charging::Yes, Permit::Never { rule }) => {
+                Charging::NoMethod(format!("the payment method may not be tried again: {rule}"))
+            }
+            (not @ (Charging::NotNow(_) | Charging::NoMethod(_)), _) => not,
+        }
+    }
+
     /// May it be tried at this moment, by the rules of its network?
     #[must_use]
     pub fn permit(&self, at: DateTime<Utc>) -> Permit {
@@ -261,18 +277,7 @@ pub type Wallet = BTreeMap<PaymentMethodId, Known>;
 /// network? What nobody ever asked about is.
 #[must_use]
 pub fn charging(wallet: &Wallet, method: PaymentMethodId, today: NaiveDate, at: DateTime<Utc>) -> Charging {
-    let Some(known) = wallet.get(&method) else { return Charging::Yes };
-    match (known.standing(today).charging(at), known.permit(at)) {
-        (Charging::Yes, Permit::Tries { .. }) => Charging::Yes,
-        (Charging::Yes, Permit::NotBefore { at, rule }) => Charging::NotNow(format!(
-            "the payment method may not be tried before {}: {rule}",
-            at.format("%Y-%m-%d %H:%M UTC")
-        )),
-        (Charging::Yes, Permit::Never { rule }) => {
-            Charging::NoMethod(format!("the payment method may not be tried again: {rule}"))
-        }
-        (not @ (Charging::NotNow(_) | Charging::NoMethod(_)), _) => not,
-    }
+    wallet.get(&method).map_or(Charging::Yes, |known| known.charging(today, at))
 }
 
 #[cfg(test)]
