@@ -16,6 +16,12 @@ pub struct Model {
     pub reason: String,
     pub made_by: String,
     pub at: chrono::DateTime<chrono::Utc>,
+    pub settles_plan: Option<String>,
+    pub settles_cycle: Option<i64>,
+    pub settles_from: Option<chrono::NaiveDate>,
+    pub settles_to: Option<chrono::NaiveDate>,
+    pub settles_minor: Option<i64>,
+    pub settles_of: Option<i64>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -1,13 +1,13 @@
-//! `autopay subscriptions skip`, `move`, `pause`, `cancel`, `change`, `credit`, `charge` and `adjustments`: what a person changes
-//! about one subscription, each shown with the cycles it affects before anything is saved.
+//! `autopay subscriptions skip`, `move`, `pause`, `credit`, `charge` and `adjustments`: what a person changes about one subscription,
+//! each shown with the cycles it affects before anything is saved.
 
 use chrono::NaiveDate;
 use clap::{ArgGroup, Args};
-use domain::amendment::{Change, REASON_MAX, Refused, Whose, cycle_on, propose};
-use domain::id::{ChargeId, PlanId, Purpose, SubscriptionId};
+use domain::amendment::{Change, Refused, Whose, cycle_on, propose};
+use domain::id::{ChargeId, Purpose, SubscriptionId};
 use domain::money::Money;
-use domain::plan::Plan;
-use domain::subscription::{AdjustmentKind, Ruling, Subscription, SubscriptionStatus};
+use domain::plan::{Catalog, Plan};
+use domain::subscription::{AdjustmentKind, Ruling, Subscription};
 
 use super::amend_preview::preview;
 use super::exit::{Exit, Problem, Stop};
@@ -21,10 +21,10 @@ use crate::app::App;
 pub(super) struct How {
     /// Why, on one line; kept with the change and in the audit
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    reason: String,
+    pub(super) reason: String,
     /// Shows the cycles it affects, and changes nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Which cycle, by its number or its date.
@@ -80,53 +80,6 @@ pub(super) struct Pause {
     how: How,
 }
 
-/// No charges any more.
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("when").args(["now", "at_period_end", "clear"])))]
-pub(super) struct Cancel {
-    /// The subscription's id
-    #[arg(value_parser = SubscriptionId::parse)]
-    id: SubscriptionId,
-    /// At once; also what happens when nothing is said
-    #[arg(long)]
-    now: bool,
-    /// When the service period that runs now is over: the next cycle is not charged any more
-    #[arg(long)]
-    at_period_end: bool,
-    /// Takes back an end with the period
-    #[arg(long)]
-    clear: bool,
-    #[command(flatten)]
-    how: How,
-}
-
-/// Another plan.
-#[derive(Debug, Args)]
-pub(super) struct ChangePlan {
-    /// The subscription's id
-    #[arg(value_parser = SubscriptionId::parse)]
-    id: SubscriptionId,
-    /// The plan's id
-    #[arg(long, value_name = "PLAN", value_parser = PlanId::parse)]
-    plan: PlanId,
-    /// next_cycle, or the date of the next cycle
-    #[arg(long, value_name = "next_cycle|YYYY-MM-DD", value_parser = from)]
-    at: From,
-    #[command(flatten)]
-    how: How,
-}
-
-/// From which cycle on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct From(Option<NaiveDate>);
-
-fn from(text: &str) -> Result<From, String> {
-    if text == "next_cycle" {
-        return Ok(From(None));
-    }
-    date(text).map(|date| From(Some(date))).map_err(|_| "write next_cycle, or a date such as 2027-01-31".to_owned())
-}
-
 /// A one-off credit or charge.
 #[derive(Debug, Args)]
 pub(super) struct Adjust {
@@ -162,17 +115,6 @@ pub(super) const PAUSE_HELP: &str = "Examples:\n  \
     autopay subscriptions pause sub-0001\n\n\
     With --until each cycle before that day is recorded as skipped, and it goes on from that day on by itself. Without it `subscriptions resume` \
     ends the pause. Tries of charges that failed wait meanwhile; what is with the gateway runs on.\n\
-    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
-pub(super) const CANCEL_HELP: &str = "Examples:\n  \
-    autopay subscriptions cancel sub-0001 --dry-run\n  \
-    autopay subscriptions cancel sub-0001 --at-period-end --reason \"moved away\"\n  \
-    autopay subscriptions cancel sub-0001 --clear\n\n\
-    At once: no further cycle falls due, planned tries end; what is on its way to the gateway runs on.\n\
-    Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
-pub(super) const CHANGE_HELP: &str = "Examples:\n  \
-    autopay subscriptions change sub-0001 --plan gold --at next_cycle --dry-run\n  \
-    autopay subscriptions change sub-0001 --plan gold --at 2027-03-31 --reason \"upgrade\"\n\n\
-    The next cycle is the first under the new plan; numbers and dates stay. A plan of another rhythm or currency is refused.\n\
     Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan has no answer, 7 the subscription has ended or somebody else changed it, 11 database unavailable.";
 pub(super) const CREDIT_HELP: &str = "Examples:\n  \
     autopay subscriptions credit sub-0001 --amount 12.50 --reason \"class was cancelled\" --dry-run\n  \
@@ -248,7 +190,7 @@ pub(super) fn shown(subscription: &Subscription) -> (Cell, Cell) {
 }
 
 /// A change is refused: by the value that was written, or by how things stand.
-fn refused(id: &SubscriptionId, why: &Refused) -> Stop {
+pub(super) fn refused(id: &SubscriptionId, why: &Refused) -> Stop {
     let exit = match why.whose {
         Whose::Value => Exit::Usage,
         Whose::Standing => Exit::Conflict,
@@ -295,11 +237,6 @@ pub(super) async fn pause(command: Pause, context: &Context) -> Result<Exit, Sto
     amend(&id, &how, context, |_, _| Ok(Change::Pause { until })).await
 }
 
-pub(super) async fn change(command: ChangePlan, context: &Context) -> Result<Exit, Stop> {
-    let ChangePlan { id, plan, at: From(from), how } = command;
-    amend(&id, &how, context, |_, _| Ok(Change::Plan { plan, from })).await
-}
-
 pub(super) async fn adjust(kind: AdjustmentKind, command: Adjust, context: &Context) -> Result<Exit, Stop> {
     let Adjust { id, amount, reason, dry_run } = command;
     if reason.trim().is_empty() {
@@ -318,83 +255,63 @@ pub(super) async fn adjust(kind: AdjustmentKind, command: Adjust, context: &Cont
     .await
 }
 
-pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, Stop> {
-    let Cancel { id, now: _, at_period_end, clear, how } = command;
-    if at_period_end {
-        return amend(&id, &how, context, |_, _| Ok(Change::EndWithPeriod { last_on: None })).await;
-    }
-    if clear {
-        return amend(&id, &how, context, |_, _| Ok(Change::KeepOn)).await;
-    }
-    context.with_app(async |app, _| cancel_now(&id, &how, app, context).await).await
+/// Somebody else was faster.
+pub(super) fn overtaken(id: &SubscriptionId) -> Stop {
+    Stop::because(
+        Exit::Conflict,
+        Problem::new(
+            format!("subscription {id}"),
+            "",
+            "was charged or changed by somebody else at this very moment",
+            "look at it again and repeat the command",
+        ),
+    )
 }
 
-const CANCELLED: &[Column] = &[Column::text("id"), Column::number("skipped"), Column::number("in_flight")];
+/// The subscription as it is, and the plans in force.
+pub(super) async fn found(id: &SubscriptionId, app: &App) -> Result<(Subscription, Catalog), Stop> {
+    let found = app.store.subscription(id).await?.ok_or_else(|| Stop::not_found("subscription", id))?;
+    Ok((found.subscription, app.store.catalog().await?))
+}
 
-async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context) -> Result<Exit, Stop> {
-    if how.reason.chars().count() > REASON_MAX || how.reason.chars().any(char::is_control) {
-        return Err(Stop::usage("--reason", "(hidden)", "is too long or holds a line break: shorten it"));
-    }
-    if how.dry_run {
-        let view = app.store.subscription(id).await?.ok_or_else(|| Stop::not_found("subscription", id))?;
-        let catalog = app.store.catalog().await?;
-        let before = view.subscription;
-        let mut after = before.clone();
-        after.status = SubscriptionStatus::Cancelled;
-        context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-        return preview(&catalog, (&before, &after), None, app.clock.now(), context).map(|()| Exit::Done);
-    }
-    let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
-    let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", id))?;
-    let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
-    context.printer.record(CANCELLED, &[Cell::text(id), number(cancelled.skipped), number(cancelled.in_flight)])?;
-    if cancelled.in_flight > 0 {
-        context.printer.say(&format!(
-            "{} charges are with the gateway and run on; a cancel does not undo what was sent.",
-            cancelled.in_flight
-        ));
-    }
-    Ok(Exit::Done)
+/// The plan a subscription is under.
+pub(super) fn plan_of<'a>(catalog: &'a Catalog, subscription: &Subscription) -> Result<&'a Plan, Stop> {
+    catalog.plans.get(&subscription.plan).ok_or_else(|| {
+        let why = format!("plan {} does not exist", subscription.plan);
+        Stop::because(Exit::BadInput, super::problem(why, "apply it first"))
+    })
 }
 
 /// Proposes a change, shows what it makes of the cycles to come, and makes it unless it is only looked at.
-async fn amend(
+pub(super) async fn amend(
     id: &SubscriptionId,
     how: &How,
     context: &Context,
     wanted: impl FnOnce(&Plan, &Subscription) -> Result<Change, Refused>,
 ) -> Result<Exit, Stop> {
-    context
-        .with_app(async |app, _| {
-            let found = app.store.subscription(id).await?.ok_or_else(|| Stop::not_found("subscription", id))?;
-            let before = found.subscription;
-            let catalog = app.store.catalog().await?;
-            let missing = || {
-                let why = format!("plan {} does not exist", before.plan);
-                Stop::because(Exit::BadInput, super::problem(why, "apply it first"))
-            };
-            let plan = catalog.plans.get(&before.plan).ok_or_else(missing)?;
-            let change = wanted(plan, &before).map_err(|why| refused(id, &why))?;
-            let now = app.clock.now();
-            let proposed = propose(&catalog, &before, change, (&how.reason, &person()), now);
-            let (amendment, after) = proposed.map_err(|why| refused(id, &why))?;
-            if how.dry_run {
-                context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-            } else if app.store.amend(&amendment).await?.is_none() {
-                return Err(Stop::because(
-                    Exit::Conflict,
-                    Problem::new(
-                        format!("subscription {id}"),
-                        "",
-                        "was charged or changed by somebody else at this very moment",
-                        "look at it again and repeat the command",
-                    ),
-                ));
-            }
-            preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
-            Ok(Exit::Done)
-        })
-        .await
+    context.with_app(async |app, _| amend_in(app, id, how, context, wanted).await).await
+}
+
+/// As [`amend`], for a command that has looked at the book already.
+pub(super) async fn amend_in(
+    app: &App,
+    id: &SubscriptionId,
+    how: &How,
+    context: &Context,
+    wanted: impl FnOnce(&Plan, &Subscription) -> Result<Change, Refused>,
+) -> Result<Exit, Stop> {
+    let (before, catalog) = found(id, app).await?;
+    let change = wanted(plan_of(&catalog, &before)?, &before).map_err(|why| refused(id, &why))?;
+    let now = app.clock.now();
+    let proposed = propose(&catalog, &before, change, (&how.reason, &person()), now);
+    let (amendment, after) = proposed.map_err(|why| refused(id, &why))?;
+    if how.dry_run {
+        context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
+    } else if app.store.amend(&amendment).await?.is_none() {
+        return Err(overtaken(id));
+    }
+    preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
+    Ok(Exit::Done)
 }
 
 pub(super) async fn adjustments(id: SubscriptionId, context: &Context) -> Result<Exit, Stop> {

@@ -143,7 +143,7 @@ fn signed(money: Money) -> String {
 }
 
 /// The first cycle that will be charged, as things stand.
-fn next_charge(plan: &Plan, after: &Subscription) -> String {
+pub(super) fn next_charge(plan: &Plan, after: &Subscription) -> String {
     let stands = match after.status {
         SubscriptionStatus::Active => true,
         SubscriptionStatus::Paused => after.amendments.resume_on.is_some(),

@@ -5,7 +5,9 @@
 mod amend;
 mod amend_preview;
 mod audit;
+mod cancel;
 mod captures;
+mod change_plan;
 mod change_told;
 mod changes;
 mod charges;

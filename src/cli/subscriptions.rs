@@ -5,6 +5,8 @@ use domain::id::SubscriptionId;
 use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 
 use super::amend;
+use super::cancel;
+use super::change_plan;
 use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
 use super::output::{Cell, Column};
@@ -69,8 +71,8 @@ pub(super) enum Subscriptions {
         with_missed: bool,
     },
     /// Ends a subscription, at once or with the service period that runs now
-    #[command(after_help = amend::CANCEL_HELP)]
-    Cancel(amend::Cancel),
+    #[command(after_help = cancel::CANCEL_HELP)]
+    Cancel(cancel::Cancel),
     /// Charges nothing for a while
     #[command(after_help = amend::PAUSE_HELP)]
     Pause(amend::Pause),
@@ -80,9 +82,9 @@ pub(super) enum Subscriptions {
     /// Charges one cycle on another day
     #[command(after_help = amend::MOVE_HELP)]
     Move(amend::Move),
-    /// Puts a subscription under another plan, from its next cycle on
-    #[command(after_help = amend::CHANGE_HELP)]
-    Change(amend::ChangePlan),
+    /// Puts a subscription under another plan, from its next cycle on or in the middle of its period
+    #[command(after_help = change_plan::CHANGE_HELP)]
+    Change(change_plan::ChangePlan),
     /// Takes something off the next cycle, once
     #[command(after_help = amend::CREDIT_HELP)]
     Credit(amend::Adjust),
@@ -298,11 +300,11 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                 })
                 .await
         }
-        Subscriptions::Cancel(command) => amend::cancel(command, context).await,
+        Subscriptions::Cancel(command) => cancel::cancel(command, context).await,
         Subscriptions::Pause(command) => amend::pause(command, context).await,
         Subscriptions::Skip(command) => amend::skip(command, context).await,
         Subscriptions::Move(command) => amend::move_(command, context).await,
-        Subscriptions::Change(command) => amend::change(command, context).await,
+        Subscriptions::Change(command) => change_plan::change(command, context).await,
         Subscriptions::Credit(command) => amend::adjust(AdjustmentKind::Credit, command, context).await,
         Subscriptions::Charge(command) => amend::adjust(AdjustmentKind::Charge, command, context).await,
         Subscriptions::Adjustments { id } => amend::adjustments(id, context).await,

@@ -16,6 +16,7 @@ mod listening;
 mod people;
 mod pipeline;
 mod refunds;
+mod rests;
 mod throttle;
 mod wallet;
 
@@ -38,6 +39,7 @@ pub use captures::{CaptureRefused, Capturing};
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};
 pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
+pub use rests::{NotTold, ToGive};
 pub use wallet::{SyncReport, WalletKeeper};
 
 /// Local and database clock further apart than this: nothing is sent until somebody looked (reliability.md F1).

@@ -136,7 +136,7 @@ impl From<StoreError> for FindingRefused {
 /// Sends and asks about refunds; cheap to clone.
 #[derive(Clone)]
 pub struct Refunds {
-    engine: Engine,
+    pub(super) engine: Engine,
     gateway: Arc<dyn RefundGateway>,
 }
 

@@ -198,10 +198,10 @@ pub(super) fn mid_period(sheet: &mut Sheet<'_>, top: &Tab<'_>, elsewhere: &[(&st
     let tab = sheet.table(top, "mid_period", Need::Optional)?;
     sheet.known(&tab, MID_PERIOD, &[], elsewhere);
     let starts = ["prorate_by_day", "full", "free", "full_price"];
-    let cancels = ["end_of_period", "no_refund"];
+    let cancels = ["no_refund", "end_of_period", "prorate_by_day"];
     Some(MidPeriodSpec {
         on_start: sheet.word(&tab, "on_start", Need::Optional, &starts, &[]),
-        on_cancel: sheet.word(&tab, "on_cancel", Need::Optional, &cancels, &["prorate_by_day", "refund_unused"]),
+        on_cancel: sheet.word(&tab, "on_cancel", Need::Optional, &cancels, &["refund_unused"]),
     })
 }
 

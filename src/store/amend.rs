@@ -12,18 +12,18 @@ use sea_orm::{
     QueryOrder as _, QueryResult, QueryTrait as _, Value,
 };
 
-use domain::amendment::{Amendment, Change};
-use domain::id::SubscriptionId;
+use domain::amendment::{Amendment, Change, Settlement, adjusted};
+use domain::id::{PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
-use domain::subscription::{Adjustment, AdjustmentKind, Applied, Override, Ruling, Subscription};
+use domain::subscription::{Adjustment, AdjustmentKind, Applied, Override, Ruling, Settles, Subscription};
 use entity::{adjustment, adjustment_use, cycle_override};
 
 use super::bulk::{Bulk, Kind, Val};
-use super::commits::AUDIT;
+use super::catalog::ended_in_words;
 use super::damage::{self, Told};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
-use crate::ports::amend::AmendStore;
+use crate::ports::amend::{AmendStore, Closing};
 use crate::ports::{Cancelled, Claimed, NewCharge, StoreError, SubscriptionView};
 
 /// Which subscriptions' amendments are asked for.
@@ -90,7 +90,26 @@ fn adjustment_of(row: &adjustment::Model) -> Result<Adjustment, Told> {
         .map_err(|_| fail("adjustment", "currency", row.id.to_string(), "is not a currency code of ISO 4217"))?;
     let amount = Money::new(row.amount_minor, currency);
     let (reason, by, at) = (row.reason.clone(), row.made_by.clone(), row.at);
-    Ok(Adjustment { id: row.id, kind, amount, left: amount, reason, by, at })
+    Ok(Adjustment { id: row.id, kind, amount, left: amount, settles: settles_of(row, currency)?, reason, by, at })
+}
+
+/// The days an adjustment settles: all of its columns say so, or none does.
+fn settles_of(row: &adjustment::Model, currency: Currency) -> Result<Option<Settles>, Told> {
+    let told = |column, why| fail("adjustment", column, row.id.to_string(), why);
+    let Some(plan) = &row.settles_plan else { return Ok(None) };
+    let plan = PlanId::parse(plan).map_err(|_| told("settles_plan", "is no id of a plan"))?;
+    let missing = |column| told(column, "is empty beside a plan that is settled");
+    let number = |column, value: Option<i64>| {
+        u32::try_from(value.ok_or_else(|| missing(column))?).map_err(|_| told(column, "is outside 0 to 4294967295"))
+    };
+    Ok(Some(Settles {
+        plan,
+        cycle: number("settles_cycle", row.settles_cycle)?,
+        from: row.settles_from.ok_or_else(|| missing("settles_from"))?,
+        to: row.settles_to.ok_or_else(|| missing("settles_to"))?,
+        price: Money::new(row.settles_minor.ok_or_else(|| missing("settles_minor"))?, currency),
+        of: number("settles_of", row.settles_of)?,
+    }))
 }
 
 impl Amended {
@@ -258,7 +277,12 @@ impl DatabaseStore {
         Err(DbErr::Custom("an adjustment would be used for more than it was made for: nothing is recorded".to_owned()))
     }
 
-    async fn amend_within(&self, on: &DatabaseTransaction, it: &Amendment) -> Result<Option<i64>, DbErr> {
+    /// Makes a change; `None` where it does not fit, and then the transaction must not stand.
+    pub(super) async fn amend_within(
+        &self,
+        on: &DatabaseTransaction,
+        it: &Amendment,
+    ) -> Result<Option<(i64, Cancelled)>, DbErr> {
         let id = it.subscription.as_str();
         let at = whole(it.at);
         let mut values: Vec<Value> = vec![
@@ -280,9 +304,14 @@ impl DatabaseStore {
                 ", last_on = $8"
             }
             Change::KeepOn => ", last_on = NULL",
-            Change::Plan { plan, .. } => {
+            Change::Plan { plan, .. } | Change::PlanNow { plan, .. } => {
                 values.push(plan.as_str().into());
                 ", plan_id = $8"
+            }
+            Change::Cancel => {
+                let because = if it.reason.is_empty() { String::new() } else { format!(": {}", it.reason) };
+                values.push(format!("cancelled by {}{because}", it.by).into());
+                ", status = 'cancelled', resume_on = NULL, note = $8"
             }
             Change::Skip { .. } | Change::Move { .. } | Change::Clear { .. } | Change::Adjust { .. } => "",
         };
@@ -294,19 +323,71 @@ impl DatabaseStore {
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(None);
         }
+        for ground in it.change.settled().iter().filter_map(|one| one.ground) {
+            if !self.still_stands(on, ground).await? {
+                return Ok(None);
+            }
+        }
         let number = self.write_change(on, it).await?;
+        let mut sentence = it.sentence();
+        let mut cancelled = Cancelled { skipped: 0, in_flight: 0 };
+        if it.change == Change::Cancel {
+            cancelled = self.end_charges(on, &it.subscription, &it.by, at).await?;
+            let because = if it.reason.is_empty() { String::new() } else { format!(": {}", it.reason) };
+            sentence = format!("{}{because}", ended_in_words(&cancelled));
+        }
+        self.audit(on, &it.by, it.change.action(), id, &sentence, at).await?;
+        let numbers = self.write_settled(on, id, it.change.settled(), (&it.by, at)).await?;
         self.recount(on, std::iter::once(id)).await?;
-        let mut audit = Bulk::new(AUDIT);
-        let sentence = it.sentence();
-        audit.push(&[
-            Val::time(at),
-            Val::text(&it.by),
-            Val::text(it.change.action()),
-            Val::text(id),
-            Val::text(&sentence),
-        ]);
-        self.insert_audit(on, &audit).await?;
-        Ok(Some(number))
+        Ok(Some((numbers.first().copied().unwrap_or(number), cancelled)))
+    }
+
+    /// Writes credits and charges that come of a change, each with its audit row; gives their numbers.
+    pub(super) async fn write_settled(
+        &self,
+        on: &DatabaseTransaction,
+        id: &str,
+        settled: &[Settlement],
+        (by, at): (&str, DateTime<Utc>),
+    ) -> Result<Vec<i64>, DbErr> {
+        let mut numbers = Vec::new();
+        for one in settled {
+            numbers.push(self.write_adjustment(on, id, one, (by, at)).await?);
+            self.audit(on, by, adjusted(one.kind), id, &one.in_words(), at).await?;
+        }
+        Ok(numbers)
+    }
+
+    async fn write_adjustment(
+        &self,
+        on: &DatabaseTransaction,
+        id: &str,
+        one: &Settlement,
+        (by, at): (&str, DateTime<Utc>),
+    ) -> Result<i64, DbErr> {
+        let Settlement { kind, amount, settles, reason, .. } = one;
+        let settles = settles.as_ref();
+        let values: [Value; 13] = [
+            id.into(),
+            kind.as_str().into(),
+            amount.minor().into(),
+            amount.currency().code().into(),
+            reason.as_str().into(),
+            by.into(),
+            at.into(),
+            settles.map(|days| days.plan.to_string()).into(),
+            settles.map(|days| i64::from(days.cycle)).into(),
+            settles.map(|days| days.from).into(),
+            settles.map(|days| days.to).into(),
+            settles.map(|days| days.price.minor()).into(),
+            settles.map(|days| i64::from(days.of)).into(),
+        ];
+        let sql = "INSERT INTO adjustment (subscription_id, kind, amount_minor, currency, reason, made_by, at, settles_plan, \
+                   settles_cycle, settles_from, settles_to, settles_minor, settles_of) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
+        let row = on.query_one_raw(self.statement(sql, values)).await?;
+        let row = row.ok_or_else(|| DbErr::Custom("an adjustment got no number".to_owned()))?;
+        row.try_get("", "id")
     }
 
     /// The rows of a change beside the subscription's own.
@@ -323,22 +404,16 @@ impl DatabaseStore {
                 return Ok(0);
             }
             Change::Adjust { kind, amount } => {
-                let values: [Value; 7] = [
-                    id.into(),
-                    kind.as_str().into(),
-                    amount.minor().into(),
-                    amount.currency().code().into(),
-                    it.reason.as_str().into(),
-                    it.by.as_str().into(),
-                    at.into(),
-                ];
-                let sql = "INSERT INTO adjustment (subscription_id, kind, amount_minor, currency, reason, made_by, at) \
-                           VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
-                let row = on.query_one_raw(self.statement(sql, values)).await?;
-                let row = row.ok_or_else(|| DbErr::Custom("an adjustment got no number".to_owned()))?;
-                return row.try_get("", "id");
+                let (kind, amount, reason) = (*kind, *amount, it.reason.clone());
+                let one = Settlement { kind, amount, settles: None, reason, ground: None };
+                return self.write_adjustment(on, id, &one, (&it.by, at)).await;
             }
-            Change::Pause { .. } | Change::EndWithPeriod { .. } | Change::KeepOn | Change::Plan { .. } => return Ok(0),
+            Change::Pause { .. }
+            | Change::EndWithPeriod { .. }
+            | Change::KeepOn
+            | Change::Plan { .. }
+            | Change::PlanNow { .. }
+            | Change::Cancel => return Ok(0),
         };
         let values: [Value; 7] = [
             id.into(),
@@ -360,7 +435,12 @@ impl DatabaseStore {
 #[async_trait]
 impl AmendStore for DatabaseStore {
     async fn amend(&self, amendment: &Amendment) -> Result<Option<i64>, StoreError> {
-        self.transaction(&move |on, _| Box::pin(self.amend_within(on, amendment))).await
+        let made = self.all_or_none(&move |on, _| Box::pin(self.amend_within(on, amendment))).await?;
+        Ok(made.map(|(number, _)| number))
+    }
+
+    async fn close(&self, closing: &Closing) -> Result<Option<Cancelled>, StoreError> {
+        self.close_at_once(closing).await
     }
 
     async fn cancel_because(

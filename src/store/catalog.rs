@@ -53,6 +53,14 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_terms", Kind::Text),
 ];
 
+/// New rows of the batch `v`; what becomes of those that are there already is the caller's to say.
+pub(super) const INSERT: &str = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, \
+     start_on, anchor_day, time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
+     second_method_id, second_method_kind, terms, first_cycle) \
+     SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
+     s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
+     s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true";
+
 /// A subscription's texts, ready for a batch.
 struct Written {
     customer: String,
@@ -73,6 +81,50 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
         anchor_day: row.anchor_day.map(|day| day.to_string()),
         terms: (!row.terms.is_empty()).then(|| json("terms", serde_json::to_string(&row.terms))).transpose()?,
     })
+}
+
+fn push(bulk: &mut Bulk, row: &Subscription, at: DateTime<Utc>) -> Result<(), StoreError> {
+    let text = written(row)?;
+    bulk.push(&[
+        Val::text(row.id.as_str()),
+        Val::uuid(row.merchant.0),
+        Val::text(row.plan.as_str()),
+        Val::text(&text.customer),
+        Val::Uuid(row.method.as_ref().map(|method| method.id.0)),
+        Val::Text(row.method.as_ref().map(|method| method.kind.as_str())),
+        Val::Text(text.consent.as_deref()),
+        Val::Date(Some(row.start_on)),
+        Val::Text(text.anchor_day.as_deref()),
+        Val::Text(row.zone.as_ref().map(domain::calendar::Zone::name)),
+        Val::Int(row.amount.map(|amount| amount.minor())),
+        Val::Text(row.amount.map(|amount| amount.currency().code())),
+        Val::Date(row.end_on),
+        Val::text(row.status.as_str()),
+        Val::int(i64::from(row.next_cycle)),
+        Val::Time(row.next_due_at.map(whole)),
+        Val::time(at),
+        Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
+        Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
+        Val::Text(text.terms.as_deref()),
+    ]);
+    Ok(())
+}
+
+/// One subscription as it enters the book, ready to be inserted.
+pub(super) fn entering(row: &Subscription, at: DateTime<Utc>) -> Result<Bulk, StoreError> {
+    let mut bulk = Bulk::new(SUBSCRIPTIONS);
+    push(&mut bulk, row, at)?;
+    Ok(bulk)
+}
+
+/// The methods of a subscription, as the wallet hears of them.
+pub(super) fn marked(row: &Subscription) -> Result<Vec<Marked>, StoreError> {
+    let customer = written(row)?.customer;
+    let mark = |method: &Method| {
+        let customer = customer.clone();
+        Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind }
+    };
+    Ok([&row.method, &row.second_method].into_iter().flatten().map(mark).collect())
 }
 
 /// What an import may change on a subscription that is already there.
@@ -219,29 +271,7 @@ impl DatabaseStore {
         for chunk in rows.chunks(IMPORT_BATCH) {
             let mut bulk = Bulk::new(SUBSCRIPTIONS);
             for row in chunk {
-                let text = written(row)?;
-                bulk.push(&[
-                    Val::text(row.id.as_str()),
-                    Val::uuid(row.merchant.0),
-                    Val::text(row.plan.as_str()),
-                    Val::text(&text.customer),
-                    Val::Uuid(row.method.as_ref().map(|method| method.id.0)),
-                    Val::Text(row.method.as_ref().map(|method| method.kind.as_str())),
-                    Val::Text(text.consent.as_deref()),
-                    Val::Date(Some(row.start_on)),
-                    Val::Text(text.anchor_day.as_deref()),
-                    Val::Text(row.zone.as_ref().map(domain::calendar::Zone::name)),
-                    Val::Int(row.amount.map(|amount| amount.minor())),
-                    Val::Text(row.amount.map(|amount| amount.currency().code())),
-                    Val::Date(row.end_on),
-                    Val::text(row.status.as_str()),
-                    Val::int(i64::from(row.next_cycle)),
-                    Val::Time(row.next_due_at.map(whole)),
-                    Val::time(at),
-                    Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
-                    Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
-                    Val::Text(text.terms.as_deref()),
-                ]);
+                push(&mut bulk, row, at)?;
             }
             batches.push(bulk);
         }
@@ -251,24 +281,17 @@ impl DatabaseStore {
             self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
         let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
-        let sql = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, start_on, anchor_day, \
-             time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-             second_method_id, second_method_kind, terms, first_cycle) \
-             SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
-             s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-             s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true \
-             ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
+        let sql = &format!(
+            "{INSERT} ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
-             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms";
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms"
+        );
         let totals = self.totals_of(rows).await?;
         let detail = format!("{} rows", rows.len());
         let mut marked = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
-            for method in [&row.method, &row.second_method].into_iter().flatten() {
-                let customer = written(row)?.customer;
-                marked.push(Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind });
-            }
+            marked.extend(self::marked(row)?);
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
         let (batches, totals, detail, marked, imported) = (&batches, &totals, &detail, &marked, &imported);
@@ -376,6 +399,22 @@ impl DatabaseStore {
         if done.rows_affected() == 0 && self.count_on(on, std::slice::from_ref(id)).await? == 0 {
             return Ok(None);
         }
+        let outcome = self.end_charges(on, id, by, at).await?;
+        if done.rows_affected() > 0 {
+            let detail = format!("{}{because}", ended_in_words(&outcome));
+            self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Ends the charges of a cancelled subscription that wait; those in flight run on.
+    pub(super) async fn end_charges(
+        &self,
+        on: &DatabaseTransaction,
+        id: &SubscriptionId,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Cancelled, DbErr> {
         let open = charge::Entity::find()
             .filter(charge::Column::SubscriptionId.eq(id.as_str()))
             .filter(charge::Column::State.is_not_in(["paid", "failed", "skipped"]))
@@ -411,12 +450,13 @@ impl DatabaseStore {
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
         on.execute_raw(self.statement(sql, values)).await?;
-        if done.rows_affected() > 0 {
-            let detail = format!("{} waiting charges ended, {} in flight{because}", outcome.skipped, outcome.in_flight);
-            self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
-        }
-        Ok(Some(outcome))
+        Ok(outcome)
     }
+}
+
+/// What a cancellation did to charges, for the audit.
+pub(super) fn ended_in_words(outcome: &Cancelled) -> String {
+    format!("{} waiting charges ended, {} in flight", outcome.skipped, outcome.in_flight)
 }
 
 fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {

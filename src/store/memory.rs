@@ -110,6 +110,20 @@ impl MemoryStore {
     }
 }
 
+impl Book {
+    /// Adds a subscription that is not there yet, with the credits and charges it brings along.
+    fn enter(&mut self, row: &Subscription, at: DateTime<Utc>) {
+        let mut value = row.clone();
+        value.next_due_at = value.next_due_at.map(whole);
+        let entered = (value.next_cycle, whole(at));
+        let row = SubscriptionRow { value, note: None, fence: 0, leased_until: None, entered, turns: Vec::new() };
+        let open = row.value.amendments.open.iter().cloned();
+        self.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
+        self.wallet.mark(std::iter::once(&row.value), whole(at));
+        self.subscriptions.insert(row.value.id.clone(), row);
+    }
+}
+
 /// Is it charged on schedule, or paused with a day on which it goes on?
 fn goes_on_by_itself(row: &Subscription) -> bool {
     row.status == SubscriptionStatus::Active
@@ -227,15 +241,7 @@ impl Store for MemoryStore {
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
                 None => {
-                    let mut value = row.clone();
-                    value.next_due_at = value.next_due_at.map(whole);
-                    let entered = (value.next_cycle, whole(at));
-                    let row =
-                        SubscriptionRow { value, note: None, fence: 0, leased_until: None, entered, turns: Vec::new() };
-                    let open = row.value.amendments.open.iter().cloned();
-                    book.adjustments.extend(open.map(|one| (row.value.id.clone(), one)));
-                    book.wallet.mark(std::iter::once(&row.value), whole(at));
-                    book.subscriptions.insert(row.value.id.clone(), row);
+                    book.enter(row, at);
                     imported.added += 1;
                 }
                 Some(old) => {

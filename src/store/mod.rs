@@ -11,6 +11,7 @@ mod captures;
 mod catalog;
 mod changes;
 mod claims;
+mod closing;
 mod commits;
 mod connect;
 mod damage;
@@ -114,17 +115,27 @@ impl DatabaseStore {
 
     /// One transaction: all of `work` or nothing of it. Collisions with other transactions repeat the whole of it, so `work`
     /// may run more than once.
+    async fn transaction<'w, T: Send>(&self, work: &Work<'w, T>) -> Result<T, StoreError> {
+        self.transact(work, |_| true).await
+    }
+
+    /// As [`Self::transaction`]; nothing of it, too, where `work` comes to `None`.
+    async fn all_or_none<'w, T: Send>(&self, work: &Work<'w, Option<T>>) -> Result<Option<T>, StoreError> {
+        self.transact(work, Option::is_some).await
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that opens transactions and waits out collisions in real time"
     )]
-    async fn transaction<'w, T: Send>(&self, work: &Work<'w, T>) -> Result<T, StoreError> {
+    async fn transact<'w, T: Send>(&self, work: &Work<'w, T>, stands: fn(&T) -> bool) -> Result<T, StoreError> {
         let mut collisions = 0;
         loop {
             let done = async {
                 let transaction = self.database.begin_with_options(connect::immediate()).await?;
                 match work(&transaction, Outlives(PhantomData)).await {
-                    Ok(value) => transaction.commit().await.map(|()| value),
+                    Ok(value) if stands(&value) => transaction.commit().await.map(|()| value),
+                    Ok(value) => transaction.rollback().await.map(|()| value),
                     Err(error) => {
                         // The first error is the one that counts; a failed rollback drops the connection.
                         transaction.rollback().await.or(Ok::<(), sea_orm::DbErr>(()))?;

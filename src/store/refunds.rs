@@ -243,7 +243,7 @@ impl DatabaseStore {
         Ok(paid && !self.disputed(on, charge).await?)
     }
 
-    async fn insert_refund(
+    pub(super) async fn insert_refund(
         &self,
         on: &DatabaseTransaction,
         refund: &Refund,

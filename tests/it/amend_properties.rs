@@ -199,7 +199,9 @@ impl Model {
                 self.made.insert(number, amount.minor());
                 self.open.push((number, *kind == AdjustmentKind::Credit, amount.minor()));
             }
-            Change::EndWithPeriod { .. } | Change::KeepOn => panic!("not among the deeds"),
+            Change::EndWithPeriod { .. } | Change::KeepOn | Change::PlanNow { .. } | Change::Cancel => {
+                panic!("not among the deeds")
+            }
         }
     }
 }

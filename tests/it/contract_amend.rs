@@ -250,6 +250,8 @@ async fn a_change_between_claim_and_commit_is_never_lost(b: Bench) {
         ("skip", Change::Skip { cycle: 0 }, "0 2027-01-15 0.00 skipped person"),
         ("plan", Change::Plan { plan: PlanId::parse("silver").unwrap(), from: None }, ""),
         ("move", Change::Move { cycle: 0, to: day("2027-01-20") }, ""),
+        ("plan-now", Change::PlanNow { plan: PlanId::parse("silver").unwrap(), settled: Vec::new() }, ""),
+        ("cancel", Change::Cancel, ""),
         // Its period had begun, so it is the last one.
         ("end", Change::EndWithPeriod { last_on: None }, "0 2027-01-15 79.00 sending"),
         ("pause", Change::Pause { until: None }, ""),

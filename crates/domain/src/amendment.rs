@@ -5,15 +5,17 @@
 
 mod effect;
 mod rules;
+pub mod succession;
 #[cfg(test)]
 mod tests;
+pub mod unused;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
-use crate::id::{PlanId, SubscriptionId};
+use crate::id::{ChargeId, PlanId, SubscriptionId};
 use crate::money::Money;
-use crate::subscription::{Adjustment, AdjustmentKind, Override, Ruling, Subscription, SubscriptionStatus};
+use crate::subscription::{Adjustment, AdjustmentKind, Override, Ruling, Settles, Subscription, SubscriptionStatus};
 
 pub use effect::{Affected, Fate, effect};
 pub use rules::{Proposed, Refused, Whose, cycle_on, propose};
@@ -61,6 +63,15 @@ pub enum Change {
         /// The date of the next cycle, where the person named one.
         from: Option<NaiveDate>,
     },
+    /// Another plan, from the first unused day of the running period on.
+    PlanNow {
+        /// Which.
+        plan: PlanId,
+        /// What settles the periods that are paid: see [`unused::settle`].
+        settled: Vec<Settlement>,
+    },
+    /// It ends at once.
+    Cancel,
     /// A credit or a charge for the next cycle that can take it.
     Adjust {
         /// Which way.
@@ -68,6 +79,38 @@ pub enum Change {
         /// How much; above zero.
         amount: Money,
     },
+}
+
+/// A credit or a charge that comes of a change, not of a person's own number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settlement {
+    /// Which way.
+    pub kind: AdjustmentKind,
+    /// How much; above zero.
+    pub amount: Money,
+    /// The days it settles, where they are the same subscription's.
+    pub settles: Option<Settles>,
+    /// Why, in words.
+    pub reason: String,
+    /// What it rests on; the change is refused where that moved.
+    pub ground: Option<Ground>,
+}
+
+/// A charge that is paid and not disputed, and of which so much went back or may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ground {
+    /// Which.
+    pub charge: ChargeId,
+    /// How much.
+    pub given_back: Money,
+}
+
+impl Settlement {
+    /// In a few words: `credit of USD 31.60 (unused 12/30 days of cycle 3 under plan gold)`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("{} of {} ({})", self.kind.as_str(), self.amount, self.reason)
+    }
 }
 
 impl Change {
@@ -81,10 +124,36 @@ impl Change {
             Self::Pause { .. } => "subscription.paused",
             Self::EndWithPeriod { .. } => "subscription.ends",
             Self::KeepOn => "subscription.kept_on",
-            Self::Plan { .. } => "subscription.plan_changed",
-            Self::Adjust { kind: AdjustmentKind::Credit, .. } => "subscription.credited",
-            Self::Adjust { kind: AdjustmentKind::Charge, .. } => "subscription.charged",
+            Self::Plan { .. } | Self::PlanNow { .. } => "subscription.plan_changed",
+            Self::Cancel => "subscription.cancelled",
+            Self::Adjust { kind, .. } => adjusted(*kind),
         }
+    }
+
+    /// The credits and charges that come with it, in order, beside the one of [`Change::Adjust`].
+    #[must_use]
+    pub fn settled(&self) -> &[Settlement] {
+        match self {
+            Self::PlanNow { settled, .. } => settled,
+            Self::Skip { .. }
+            | Self::Move { .. }
+            | Self::Clear { .. }
+            | Self::Pause { .. }
+            | Self::EndWithPeriod { .. }
+            | Self::KeepOn
+            | Self::Plan { .. }
+            | Self::Cancel
+            | Self::Adjust { .. } => &[],
+        }
+    }
+}
+
+/// The audit's name for a credit or a charge.
+#[must_use]
+pub const fn adjusted(kind: AdjustmentKind) -> &'static str {
+    match kind {
+        AdjustmentKind::Credit => "subscription.credited",
+        AdjustmentKind::Charge => "subscription.charged",
     }
 }
 
@@ -124,7 +193,7 @@ impl Amendment {
             && subscription.plan == self.plan
     }
 
-    /// Makes the change. `adjustment` is the number of the credit or charge, for those.
+    /// Makes the change. `adjustment` is the number of the credit or charge, for those; further ones count on from it.
     pub fn apply(&self, to: &mut Subscription, adjustment: i64) {
         let amendments = &mut to.amendments;
         let (reason, by, at) = (self.reason.clone(), self.by.clone(), self.at);
@@ -145,9 +214,21 @@ impl Amendment {
             Change::EndWithPeriod { last_on } => amendments.last_on = *last_on,
             Change::KeepOn => amendments.last_on = None,
             Change::Plan { plan, .. } => to.plan = plan.clone(),
+            Change::PlanNow { plan, settled } => {
+                to.plan = plan.clone();
+                for (id, one) in (adjustment..).zip(settled) {
+                    let Settlement { kind, amount, settles, reason, .. } = one.clone();
+                    let by = by.clone();
+                    amendments.open.push(Adjustment { id, kind, amount, left: amount, settles, reason, by, at });
+                }
+            }
+            Change::Cancel => {
+                to.status = SubscriptionStatus::Cancelled;
+                amendments.resume_on = None;
+            }
             Change::Adjust { kind, amount } => {
-                let (kind, amount) = (*kind, *amount);
-                amendments.open.push(Adjustment { id: adjustment, kind, amount, left: amount, reason, by, at });
+                let (id, kind, amount) = (adjustment, *kind, *amount);
+                amendments.open.push(Adjustment { id, kind, amount, left: amount, settles: None, reason, by, at });
             }
         }
         to.next_due_at = self.next_due_at;
@@ -167,6 +248,14 @@ impl Amendment {
             }
             Change::KeepOn => "does not end with the period after all".to_owned(),
             Change::Plan { plan, .. } => format!("plan {} becomes {plan} from cycle {} on", self.plan, self.from_cycle),
+            Change::PlanNow { plan, settled } if settled.is_empty() => {
+                format!("plan {} becomes {plan}; no day is left to settle", self.plan)
+            }
+            Change::PlanNow { plan, settled } => {
+                let all: Vec<String> = settled.iter().map(Settlement::in_words).collect();
+                format!("plan {} becomes {plan} in the middle of the period: {}", self.plan, all.join(", "))
+            }
+            Change::Cancel => "cancelled".to_owned(),
             Change::Adjust { kind, amount } => format!("{} of {amount} for the next cycle", kind.as_str()),
         };
         if self.reason.is_empty() { what } else { format!("{what}: {}", self.reason) }

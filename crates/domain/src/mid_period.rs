@@ -13,7 +13,7 @@ pub struct MidPeriodSpec {
     /// `free` (the default: nothing is charged before the plan's day), `full` or `prorate_by_day`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_start: Option<String>,
-    /// `end_of_period` or `no_refund`.
+    /// `no_refund` (the default), `end_of_period` or `prorate_by_day`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_cancel: Option<String>,
 }
@@ -34,10 +34,12 @@ pub enum OnStart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnCancel {
-    /// The subscription runs on to its end.
+    /// The subscription runs on to the period's end, unless a person says that it ends at once; then nothing is given back.
     EndOfPeriod,
     /// It ends at once, and nothing is given back.
     NoRefund,
+    /// It ends at once, and the days that were paid for and are not used go back ([`crate::amendment::unused`]).
+    ProrateByDay,
 }
 
 /// Where cycle 0 lies.
@@ -67,9 +69,29 @@ impl MidPeriodSpec {
             ("prorate_by_day", OnStart::ProrateByDay),
         ]);
         let on_start = r.read_or("mid_period.on_start", written.on_start.as_deref(), OnStart::Free, words);
-        let words = one_of(&[("end_of_period", Some(OnCancel::EndOfPeriod)), ("no_refund", Some(OnCancel::NoRefund))]);
+        let words = one_of(&[
+            ("no_refund", Some(OnCancel::NoRefund)),
+            ("end_of_period", Some(OnCancel::EndOfPeriod)),
+            ("prorate_by_day", Some(OnCancel::ProrateByDay)),
+        ]);
         let on_cancel = r.read_or("mid_period.on_cancel", written.on_cancel.as_deref(), None, words);
         let (start, cancel) = (on_start?, on_cancel?);
+        if cancel == Some(OnCancel::ProrateByDay) {
+            let why = if spec.kind == "installments" {
+                Some("has no meaning for installments, whose balance is what it is: remove it")
+            } else if spec.collect.split.is_some() {
+                Some(
+                    "stands beside [collect.split], and a part of what two methods paid goes back to one that a person names: \
+                     write no_refund, and refund with --from",
+                )
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                r.note("mid_period.on_cancel", "prorate_by_day", why);
+                return None;
+            }
+        }
         let text = written.on_start.as_deref().unwrap_or_default();
         // Where every period begins on the start date, a full first one is what there is anyway.
         let on_the_start = on_day == Some(OnDay::EnrollmentDay)

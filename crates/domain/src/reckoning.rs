@@ -142,15 +142,7 @@ impl Plan {
                 amount: unit,
             });
         }
-        let unit = self.price_on(at.date, subscription).ok_or_else(|| self.no_price(at.date, subscription))?;
-        let unit = in_currency(unit, self.currency)?;
-        let quantity = terms.quantity.unwrap_or(1);
-        let beyond = || format!("{quantity} times {unit} is beyond what can be kept");
-        let whole = unit
-            .minor()
-            .checked_mul(i64::from(quantity))
-            .map(|minor| Money::new(minor, self.currency))
-            .ok_or_else(beyond)?;
+        let (unit, quantity, whole) = self.whole_price(at.date, subscription)?;
         let part = if at.index == 0 && self.on_start == OnStart::ProrateByDay { first_part(schedule)? } else { None };
         let amount = match part {
             None => whole,
@@ -159,6 +151,23 @@ impl Plan {
             }
         };
         Ok(Reckoning { unit, quantity, part, installment: None, amount })
+    }
+
+    /// What a whole cycle that falls on a date costs: the price of one unit, how many, and both together. Of no installment plan.
+    ///
+    /// # Errors
+    /// A sentence when there is no price, or the numbers are beyond what can be kept.
+    pub(crate) fn whole_price(
+        &self,
+        date: NaiveDate,
+        subscription: &Subscription,
+    ) -> Result<(Money, u32, Money), String> {
+        let unit = self.price_on(date, subscription).ok_or_else(|| self.no_price(date, subscription))?;
+        let unit = in_currency(unit, self.currency)?;
+        let quantity = subscription.terms.quantity.unwrap_or(1);
+        let whole = unit.minor().checked_mul(i64::from(quantity)).map(|minor| Money::new(minor, self.currency));
+        let whole = whole.ok_or_else(|| format!("{quantity} times {unit} is beyond what can be kept"))?;
+        Ok((unit, quantity, whole))
     }
 
     /// The amount of one cycle; zero where none can be told. The second half says why it is not charged.

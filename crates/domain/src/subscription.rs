@@ -13,7 +13,7 @@ use crate::terms::Terms;
 
 mod amendments;
 
-pub use amendments::{Adjustment, AdjustmentKind, Amendments, Applied, OPEN_MAX, Override, Ruling, Swept};
+pub use amendments::{Adjustment, AdjustmentKind, Amendments, Applied, OPEN_MAX, Override, Ruling, Settles, Swept};
 
 /// What kind of instrument a saved method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

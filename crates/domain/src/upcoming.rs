@@ -220,7 +220,7 @@ mod tests {
         amendments.overrides.insert(2, ruled(Ruling::Move { to }, ""));
         let amount = Money::new(1_250, Currency::USD);
         let (kind, reason) = (AdjustmentKind::Credit, "class was cancelled".to_owned());
-        amendments.open.push(Adjustment { id: 3, kind, amount, left: amount, reason, by, at });
+        amendments.open.push(Adjustment { id: 3, kind, amount, left: amount, settles: None, reason, by, at });
         amendments.last_on = "2027-06-20".parse().ok();
         let told = told(&subscription);
         assert!(told[0].contains("credit 3 of USD 12.50 (class was cancelled)"), "{told:?}");

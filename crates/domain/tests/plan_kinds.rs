@@ -13,9 +13,9 @@ use domain::charge::Limits;
 use domain::explain::explain;
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::installments::{InstallmentRowSpec, InstallmentsSpec};
-use domain::mid_period::MidPeriodSpec;
+use domain::mid_period::{MidPeriodSpec, OnCancel};
 use domain::money::{Currency, Money};
-use domain::plan::{AmountSpec, Catalog, Plan, PlanSpec, ScheduleSpec};
+use domain::plan::{AmountSpec, Catalog, Plan, PlanSpec, ScheduleSpec, SplitSpec};
 use domain::price_list::PriceRowSpec;
 use domain::subscription::{Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::terms::Terms;
@@ -174,6 +174,19 @@ fn what_has_no_meaning_in_the_middle_of_a_period_is_refused() {
     assert_eq!(refused(&|spec| spec.schedule.term = some("1 year")), ["mid_period.on_start"]);
     assert_eq!(refused(&|spec| spec.mid_period.as_mut().unwrap().on_start = some("half")), ["mid_period.on_start"]);
     assert_eq!(refused(&|spec| spec.mid_period.as_mut().unwrap().on_cancel = some("weep")), ["mid_period.on_cancel"]);
+    let prorates = |spec: &mut PlanSpec| spec.mid_period.as_mut().unwrap().on_cancel = some("prorate_by_day");
+    let mut good = prorating("1.00", "free");
+    prorates(&mut good);
+    assert_eq!(plan(&good).on_cancel, Some(OnCancel::ProrateByDay));
+    let split = SplitSpec { fixed: None, share: some("40%"), methods: None };
+    let splits = |spec: &mut PlanSpec| {
+        prorates(spec);
+        spec.collect.split = Some(split.clone());
+    };
+    assert_eq!(refused(&splits), ["mid_period.on_cancel"]);
+    let mut parts = installments(|_| {});
+    parts.mid_period = Some(MidPeriodSpec { on_start: None, on_cancel: some("prorate_by_day") });
+    assert_eq!(fields(&parts), ["mid_period.on_cancel"]);
 }
 
 fn installments(change: impl Fn(&mut InstallmentsSpec)) -> PlanSpec {

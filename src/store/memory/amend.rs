@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use domain::amendment::{Amendment, Change};
-use domain::charge::{Event, Limits, State};
+use domain::amendment::{Amendment, Change, Settlement};
+use domain::charge::{Event, Limits, SkipWhy, State};
 use domain::firing::{Turn, TurnKind};
 use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
-use super::{Book, MemoryStore, entry};
-use crate::ports::amend::AmendStore;
+use super::{Book, ChargeRow, MemoryStore, entry};
+use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::rows::whole;
 
@@ -72,39 +72,112 @@ impl Book {
     }
 }
 
-#[async_trait]
-impl AmendStore for MemoryStore {
-    async fn amend(&self, amendment: &Amendment) -> Result<Option<i64>, StoreError> {
-        let mut book = self.book();
-        let Book { subscriptions, adjustments, .. } = &mut *book;
-        let found = subscriptions.get_mut(&amendment.subscription).filter(|row| amendment.fits(&row.value));
-        let Some(row) = found else { return Ok(None) };
+impl Book {
+    /// Does the subscription stand as the change found it, and does what it rests on?
+    fn amendable(&self, amendment: &Amendment) -> bool {
+        let row = self.subscriptions.get(&amendment.subscription);
+        row.is_some_and(|row| amendment.fits(&row.value)) && self.stand(amendment.change.settled())
+    }
+
+    fn stand(&self, settled: &[Settlement]) -> bool {
+        settled.iter().filter_map(|one| one.ground).all(|ground| {
+            let state = self.charges.get(&ground.charge).map(|row| &row.value.state);
+            matches!(state, Some(State::Paid { .. } | State::Skipped { why: SkipWhy::ZeroAmount, .. }))
+                && self.refunds.taken(ground.charge) == ground.given_back.minor()
+                && !self.refunds.is_disputed(ground.charge)
+        })
+    }
+
+    fn next_adjustment(&self) -> i64 {
+        self.adjustments.iter().map(|(_, one)| one.id).max().unwrap_or_default().saturating_add(1)
+    }
+
+    /// Makes a change that is amendable; gives the number of its first credit or charge, and what it ended.
+    fn amend(&mut self, amendment: &Amendment) -> (i64, Cancelled) {
         let mut amendment = amendment.clone();
         amendment.at = whole(amendment.at);
         amendment.next_due_at = amendment.next_due_at.map(whole);
-        let number = match &amendment.change {
-            Change::Adjust { .. } => {
-                adjustments.iter().map(|(_, one)| one.id).max().unwrap_or_default().saturating_add(1)
+        let adjusts = matches!(amendment.change, Change::Adjust { .. }) || !amendment.change.settled().is_empty();
+        let number = if adjusts { self.next_adjustment() } else { 0 };
+        let mut cancelled = Cancelled { skipped: 0, in_flight: 0 };
+        let Some(row) = self.subscriptions.get_mut(&amendment.subscription) else { return (number, cancelled) };
+        amendment.apply(&mut row.value, number);
+        if adjusts {
+            let made = row.value.amendments.open.iter().filter(|one| one.id >= number);
+            self.adjustments.extend(made.map(|one| (row.value.id.clone(), one.clone())));
+        }
+        row.leased_until = None;
+        row.fence += 1;
+        match &amendment.change {
+            Change::Pause { .. } => {
+                row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
+                row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
+            }
+            Change::Cancel => {
+                let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));
+                cancelled = self.cancel(&id, why, amendment.at).unwrap_or(cancelled);
             }
             Change::Skip { .. }
             | Change::Move { .. }
             | Change::Clear { .. }
-            | Change::Pause { .. }
             | Change::EndWithPeriod { .. }
             | Change::KeepOn
-            | Change::Plan { .. } => 0,
-        };
-        amendment.apply(&mut row.value, number);
-        if let Some(one) = row.value.amendments.open.last().filter(|one| one.id == number) {
-            adjustments.push((row.value.id.clone(), one.clone()));
+            | Change::Plan { .. }
+            | Change::PlanNow { .. }
+            | Change::Adjust { .. } => {}
         }
-        if matches!(amendment.change, Change::Pause { .. }) {
-            row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
-            row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
+        (number, cancelled)
+    }
+
+    /// All of a closing, or nothing of it: everything is looked at before the first write.
+    fn close(&mut self, closing: &Closing) -> Option<Cancelled> {
+        let Closing { ending, refunds, successor } = closing;
+        let given = |giving: &Giving| self.is_recordable(&giving.refund, giving.collected);
+        if !self.amendable(ending) || !refunds.iter().all(given) {
+            return None;
         }
-        row.leased_until = None;
-        row.fence += 1;
-        Ok(Some(number))
+        if let Some(Successor { subscription, settled }) = successor {
+            let waits = |row: &ChargeRow| {
+                row.value.subscription == ending.subscription
+                    && !matches!(
+                        row.value.state,
+                        State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. }
+                    )
+                    && row.value.clone().step(Event::Cancel, whole(ending.at), &Limits::default()).is_ok()
+            };
+            let taken = self.subscriptions.contains_key(&subscription.id);
+            if taken || !self.stand(settled) || self.charges.values().any(waits) {
+                return None;
+            }
+        }
+        let (_, cancelled) = self.amend(ending);
+        for Giving { refund, .. } in refunds {
+            self.record_refund(refund, &ending.by);
+        }
+        if let Some(Successor { subscription, .. }) = successor {
+            let mut row = subscription.clone();
+            let first = self.next_adjustment();
+            for (id, one) in (first..).zip(&mut row.amendments.open) {
+                (one.id, one.at) = (id, whole(one.at));
+            }
+            self.enter(&row, ending.at);
+        }
+        Some(cancelled)
+    }
+}
+
+#[async_trait]
+impl AmendStore for MemoryStore {
+    async fn amend(&self, amendment: &Amendment) -> Result<Option<i64>, StoreError> {
+        let mut book = self.book();
+        if !book.amendable(amendment) {
+            return Ok(None);
+        }
+        Ok(Some(book.amend(amendment).0))
+    }
+
+    async fn close(&self, closing: &Closing) -> Result<Option<Cancelled>, StoreError> {
+        Ok(self.book().close(closing))
     }
 
     async fn cancel_because(

@@ -38,7 +38,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
-    fn taken(&self, charge: ChargeId) -> i64 {
+    pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
+        self.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    }
+
+    pub(super) fn taken(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.may_have_moved().minor()).sum()
     }
 }
@@ -50,7 +54,7 @@ fn collected(book: &Book, charge: ChargeId) -> Option<i64> {
 }
 
 fn is_refundable(book: &Book, charge: ChargeId) -> bool {
-    collected(book, charge).is_some() && !book.refunds.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    collected(book, charge).is_some() && !book.refunds.is_disputed(charge)
 }
 
 /// The refund as a database keeps it: whole microseconds.
@@ -76,6 +80,24 @@ fn note(book: &mut Book, refund: &Refund, at: DateTime<Utc>, by: &str, action: &
     }
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
+    }
+}
+
+impl Book {
+    /// Is the charge paid and not disputed, is the number the next, and is as much left?
+    pub(super) fn is_recordable(&self, refund: &Refund, collected: Money) -> bool {
+        let last = self.refunds.of(refund.charge).map(|one| one.number).max().unwrap_or(0);
+        let known = self::collected(self, refund.charge) == Some(collected.minor());
+        let fits = known && self.refunds.taken(refund.charge) + refund.amount.minor() <= collected.minor();
+        is_refundable(self, refund.charge) && fits && refund.number == last + 1
+    }
+
+    /// Records a refund that is recordable.
+    pub(super) fn record_refund(&mut self, refund: &Refund, by: &str) {
+        let record = RefundRecord { refund: kept(refund.clone()), recorded_by: by.to_owned(), body: None, version: 0 };
+        self.refunds.rows.insert(refund.id, Row { record, leased_until: None, history: Vec::new() });
+        let said = format!("reason: {}", refund.reason);
+        note(self, refund, refund.recorded_at, by, "refund.recorded", Some(&said));
     }
 }
 
@@ -155,7 +177,7 @@ impl RefundStore for MemoryStore {
     }
 
     async fn is_disputed(&self, charge: ChargeId) -> Result<bool, StoreError> {
-        Ok(self.book().refunds.disputes.iter().any(|(disputed, _)| *disputed == charge))
+        Ok(self.book().refunds.is_disputed(charge))
     }
 
     async fn dispute(&self, charge: ChargeId, dispute: &str, open: bool, _at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -170,16 +192,10 @@ impl RefundStore for MemoryStore {
 
     async fn record_refund(&self, refund: &Refund, collected: Money, by: &str) -> Result<bool, StoreError> {
         let mut book = self.book();
-        let last = book.refunds.of(refund.charge).map(|one| one.number).max().unwrap_or(0);
-        let known = self::collected(&book, refund.charge) == Some(collected.minor());
-        let fits = known && book.refunds.taken(refund.charge) + refund.amount.minor() <= collected.minor();
-        if !is_refundable(&book, refund.charge) || !fits || refund.number != last + 1 {
+        if !book.is_recordable(refund, collected) {
             return Ok(false);
         }
-        let record = RefundRecord { refund: kept(refund.clone()), recorded_by: by.to_owned(), body: None, version: 0 };
-        book.refunds.rows.insert(refund.id, Row { record, leased_until: None, history: Vec::new() });
-        let said = format!("reason: {}", refund.reason);
-        note(&mut book, refund, refund.recorded_at, by, "refund.recorded", Some(&said));
+        book.record_refund(refund, by);
         Ok(true)
     }
 

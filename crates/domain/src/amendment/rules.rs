@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{Amendment, Change, REASON_MAX};
+use super::{Amendment, Change, REASON_MAX, Settlement};
 use crate::agenda::{self, cycles, planned};
 use crate::cadence::Schedule;
 use crate::calendar::BusinessDays;
@@ -33,15 +33,15 @@ pub struct Refused {
     pub mend: String,
 }
 
-fn value(message: impl Into<String>, mend: impl Into<String>) -> Refused {
+pub(super) fn value(message: impl Into<String>, mend: impl Into<String>) -> Refused {
     Refused { whose: Whose::Value, message: message.into(), mend: mend.into() }
 }
 
-fn standing(message: impl Into<String>, mend: impl Into<String>) -> Refused {
+pub(super) fn standing(message: impl Into<String>, mend: impl Into<String>) -> Refused {
     Refused { whose: Whose::Standing, message: message.into(), mend: mend.into() }
 }
 
-fn no_answer(why: impl ToString) -> Refused {
+pub(super) fn no_answer(why: impl ToString) -> Refused {
     Refused { whose: Whose::Plan, message: why.to_string(), mend: "apply the plan that mends it".to_owned() }
 }
 
@@ -84,6 +84,14 @@ pub fn propose(
             })?;
             changeable(plan, other, subscription, *from)?;
         }
+        Change::PlanNow { plan: other, settled } => {
+            let other = catalog.plans.get(other).ok_or_else(|| {
+                value(format!("plan {other} does not exist"), "`autopay plans list` shows those that do")
+            })?;
+            changeable(plan, other, subscription, None)?;
+            settleable(other, subscription, settled)?;
+        }
+        Change::Cancel => {}
         Change::Adjust { kind, amount } => adjustable(plan, subscription, *kind, *amount)?,
     }
     let mut amendment = Amendment {
@@ -370,8 +378,8 @@ fn changeable(plan: &Plan, other: &Plan, subscription: &Subscription, from: Opti
                 "plan {} has another rhythm ({field}): its cycles would bear the numbers of cycles that were charged",
                 other.id
             ),
-            "end this subscription with `autopay subscriptions cancel --at-period-end` and import another one under that plan, \
-             with an id of its own, from the day after",
+            "write --now --as NEW_ID, and a subscription with an id of its own follows from tomorrow on; or end this one with \
+             `autopay subscriptions cancel --at-period-end` and import another one under that plan from the day after",
         ));
     }
     if plan.currency != other.currency {
@@ -401,6 +409,33 @@ fn changeable(plan: &Plan, other: &Plan, subscription: &Subscription, from: Opti
         )),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Is it charged, and is there room for what settles a change in the middle of a period?
+fn settleable(other: &Plan, subscription: &Subscription, settled: &[Settlement]) -> Result<(), Refused> {
+    if subscription.status != SubscriptionStatus::Active {
+        return Err(standing(
+            format!("it is {}", subscription.status.as_str()),
+            "resume it first, or change with the next cycle, --at next_cycle",
+        ));
+    }
+    let open = &subscription.amendments.open;
+    if open.len().saturating_add(settled.len()) > OPEN_MAX {
+        return Err(standing(
+            format!("{} credits and charges wait already", open.len()),
+            "wait until the next cycle has taken them",
+        ));
+    }
+    let mut changed = subscription.clone();
+    changed.plan = other.id.clone();
+    let next = cycles(other, &changed, subscription.next_cycle).map_err(no_answer)?.next().transpose();
+    let price = next.map_err(no_answer)?.map_or(Money::new(0, other.currency), |cycle| cycle.price_alone());
+    let waiting = open.iter().filter(|one| one.kind == AdjustmentKind::Charge).map(|one| one.left);
+    let added = settled.iter().filter(|one| one.kind == AdjustmentKind::Charge).map(|one| one.amount);
+    let sum = waiting.chain(added).try_fold(price, Money::checked_add);
+    sum.map_err(|error| error.to_string()).and_then(chargeable).map_err(|why| {
+        value(format!("price and charges together would be too much: {why}"), "change with the next cycle")
+    })
 }
 
 fn adjustable(plan: &Plan, subscription: &Subscription, kind: AdjustmentKind, amount: Money) -> Result<(), Refused> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
+use crate::id::PlanId;
 use crate::money::Money;
 
 /// Most adjustments of one subscription that may be open at once: the walk carries them along.
@@ -68,6 +69,23 @@ impl AdjustmentKind {
     }
 }
 
+/// Days of a period that an adjustment settles: paid back by a credit, asked for by a charge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settles {
+    /// The plan that is settled.
+    pub plan: PlanId,
+    /// The cycle whose period they belong to.
+    pub cycle: u32,
+    /// The first of them.
+    pub from: NaiveDate,
+    /// The first day after them.
+    pub to: NaiveDate,
+    /// What `of` days cost under that plan.
+    pub price: Money,
+    /// The days that cost so much.
+    pub of: u32,
+}
+
 /// A one-off credit or charge. The row is written once; what was used of it stands beside it ([`Applied`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Adjustment {
@@ -79,6 +97,9 @@ pub struct Adjustment {
     pub amount: Money,
     /// How much of it no cycle has taken yet.
     pub left: Money,
+    /// The days it settles, where a plan was changed in the middle of a period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settles: Option<Settles>,
     /// Why, in words.
     pub reason: String,
     /// Who.
@@ -221,7 +242,16 @@ mod tests {
 
     fn one(id: i64, kind: AdjustmentKind, minor: i64) -> Adjustment {
         let at = DateTime::UNIX_EPOCH;
-        Adjustment { id, kind, amount: usd(minor), left: usd(minor), reason: String::new(), by: String::new(), at }
+        Adjustment {
+            id,
+            kind,
+            amount: usd(minor),
+            left: usd(minor),
+            settles: None,
+            reason: String::new(),
+            by: String::new(),
+            at,
+        }
     }
 
     fn swept(open: &mut Vec<Adjustment>, price: i64) -> (i64, Vec<(i64, i64)>) {
