@@ -12,6 +12,7 @@ mod catalog;
 mod changes;
 mod claims;
 mod commits;
+mod compare;
 mod connect;
 mod damage;
 mod dispute;

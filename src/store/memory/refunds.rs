@@ -38,6 +38,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    /// What is known to have gone back of a charge, minor units.
+    pub(super) fn given_back(&self, charge: ChargeId) -> i64 {
+        self.of(charge).map(|refund| refund.given_back().minor()).sum()
+    }
+
     fn taken(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.may_have_moved().minor()).sum()
     }
@@ -128,7 +133,7 @@ impl RefundStore for MemoryStore {
         let book = self.book();
         let mut sums = BTreeMap::new();
         for charge in charges {
-            let sum: i64 = book.refunds.of(*charge).map(|refund| refund.given_back().minor()).sum();
+            let sum = book.refunds.given_back(*charge);
             if let Some(refund) = book.refunds.of(*charge).next().filter(|_| sum > 0) {
                 sums.insert(*charge, Money::new(sum, refund.amount.currency()));
             }
