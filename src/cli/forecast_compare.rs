@@ -13,7 +13,7 @@ use domain::money::Currency;
 
 use super::exit::{Exit, Problem, Stop};
 use super::forecast::moment;
-use super::output::{Cell, Column, Format, Listing, instant, line};
+use super::output::{Cell, Column, Format, Listing, counted, instant, line};
 use super::{Context, schedule, talk, usage};
 use crate::app::Reader;
 use crate::clock::WallClock;
@@ -442,14 +442,12 @@ fn judged(totals: &[Total], collected: &Collected) -> Exit {
         return Exit::Conflict;
     }
     if collected.unreadable > 0 {
-        let count = collected.unreadable;
-        line(&format!(
-            "error: {count} charges around the month cannot be read: autopay doctor names the first of them"
-        ));
+        let count = counted(usize::try_from(collected.unreadable).unwrap_or(usize::MAX), "charge", "charges");
+        line(&format!("error: {count} around the month cannot be read: autopay doctor names the first of them"));
     }
     if !left.is_empty() {
         line(&format!(
-            "error: {} of the difference has no reason: run autopay schedule audit and tell us",
+            "error: {} of the difference has no reason: autopay schedule audit names the rows that do not fit",
             left.join(", ")
         ));
     }
