@@ -10,7 +10,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use domain::agenda::Hold;
 use domain::charge::Charge;
 use domain::firing::Booked;
-use domain::forecast::compare::{Comparison, Difference, Foreseen, Found, Happened, Month, Stands, Whose};
+use domain::forecast::compare::{Comparison, Difference, Foreseen, Found, Happened, Month, Reason, Stands, Whose};
 use domain::id::{ChargeId, MerchantId, Purpose, SubscriptionId};
 use domain::money::Currency;
 use domain::plan::Catalog;
@@ -136,19 +136,12 @@ pub async fn compare<E: From<StoreError>>(
     let most = usize::try_from(PAGE).unwrap_or(usize::MAX);
     loop {
         let booked = charges.peek().await?.map(|booked| (booked.charge.subscription.clone(), booked.charge.cycle));
-        let row = match rows.peek() {
-            Some(Ok(row)) => Some((row.subscription.clone(), row.cycle)),
-            Some(Err(_)) => None,
-            None => None,
-        };
+        // A row that cannot be read ends everything.
+        rows.next_if(Result::is_err).transpose()?;
+        let row = rows.peek().and_then(|row| row.as_ref().ok()).map(|row| (row.subscription.clone(), row.cycle));
         let next = match (row, booked) {
-            // A row that cannot be read ends everything.
-            (None, booked) => match (rows.next(), booked) {
-                (Some(Err(error)), _) => return Err(error),
-                (Some(Ok(foreseen)), _) => Pair { foreseen: Some(foreseen), booked: None },
-                (None, Some(_)) => Pair { foreseen: None, booked: charges.ahead.pop_front() },
-                (None, None) => break,
-            },
+            (None, None) => break,
+            (None, Some(_)) => Pair { foreseen: None, booked: charges.ahead.pop_front() },
             (Some(row), Some(booked)) if booked < row => Pair { foreseen: None, booked: charges.ahead.pop_front() },
             (Some(row), booked) => {
                 let foreseen = rows.next().transpose()?;
@@ -218,12 +211,38 @@ async fn settle<E: From<StoreError>>(
             }
             None => Found::Nothing,
         };
-        let difference = comparison.judge(pair.foreseen.as_ref(), &found, &whose);
+        let mut difference = comparison.judge(pair.foreseen.as_ref(), &found, &whose);
+        let meanwhile = match &pair.foreseen {
+            Some(row) if has(&difference, Reason::NotFired) => recorded_meanwhile(store, asked, row).await?,
+            Some(_) | None => None,
+        };
+        if let Some(booked) = &meanwhile {
+            let found = Found::Charge(Happened { booked, given_back: 0, disputed: &[] });
+            difference = comparison.judge(pair.foreseen.as_ref(), &found, &whose);
+        }
         let method = known(&whose).and_then(|subscription| subscription.method.as_ref()).map(|method| method.kind);
-        let charge = pair.booked.as_ref().map(|booked| &booked.charge);
+        let charge = pair.booked.as_ref().or(meanwhile.as_ref()).map(|booked| &booked.charge);
         tell(&Told { foreseen: pair.foreseen.as_ref(), charge, method, difference: &difference })?;
     }
     Ok(())
+}
+
+fn has(difference: &Difference, reason: Reason) -> bool {
+    difference.parts.iter().any(|(its, _)| *its == reason)
+}
+
+/// The charge of a cycle that seemed not to have fired: its subscription was read after the charges were, and may have gone on between.
+async fn recorded_meanwhile(store: &dyn Store, asked: &Asked, row: &Foreseen) -> Result<Option<Booked>, StoreError> {
+    let id = ChargeId::of(asked.merchant, &row.subscription, row.cycle, Purpose::Cycle);
+    match store.charge(id).await {
+        Ok(charge) => {
+            // A row that says by now that it is of another cycle is no record of this one.
+            let charge = charge.filter(|it| it.cycle == row.cycle && it.subscription == row.subscription);
+            Ok(charge.map(|charge| Booked { charge, at: asked.now }))
+        }
+        Err(StoreError::Inconsistent { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 const fn known<'a>(whose: &Whose<'a>) -> Option<&'a Subscription> {

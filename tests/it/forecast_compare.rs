@@ -528,3 +528,30 @@ fn the_reasons_in_the_docs_are_the_closed_list() {
     let known: Vec<&str> = domain::forecast::compare::Reason::ALL.into_iter().map(|reason| reason.word()).collect();
     assert_eq!(told, known);
 }
+
+/// What the snapshot says of each month is what the forecast showed, whatever its scenario and form.
+#[test]
+fn the_control_totals_of_a_snapshot_are_the_sums_that_were_shown() {
+    let bench = Bench::new();
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/books/membership");
+    let (plans, roster) = (format!("{book}/plans"), format!("{book}/roster.csv"));
+    let mut ids = std::collections::BTreeSet::new();
+    for scenario in ["all-pay", "history", "worst-case"] {
+        for form in [&["-o", "json"][..], &["-o", "json", "--view", "settlement"], &["--rows", "-o", "csv"]] {
+            let forecast = ["forecast", "--plans", &plans, "--subscriptions", &roster, "--from", "2027-01-01"];
+            let kept = ["--months", "6", "--scenario", scenario, "--snapshot", "s.jsonl"];
+            let said = bench.run(&[&forecast[..], &kept, form].concat()).exits(0);
+            let snapshot = check(&bench.path().join("s.jsonl")).unwrap();
+            ids.insert(snapshot.id.clone());
+            if form.len() > 2 {
+                continue;
+            }
+            for row in said.json()["rows"].as_array().unwrap() {
+                let first = day(&format!("{}-01", row["period"].as_str().unwrap()));
+                let total = snapshot.of_month(first).find(|total| total.currency == row["currency"]).unwrap();
+                assert_eq!(dollars(total.amount_minor).plain(), row["scheduled"].as_str().unwrap(), "{scenario} {row}");
+            }
+        }
+    }
+    assert_eq!(ids.len(), 3, "the view and the form change nothing of it, the scenario its header");
+}

@@ -151,8 +151,8 @@ fn each_standing_of_a_charge_has_its_name() {
         (State::Sending { since, lease_until: since, doubt: false }, "open"),
         (State::Unknown { since, asked: 1, next_at: since }, "unknown"),
         (State::Settling { since, asked: 1, next_at: since, slow: true }, "open"),
-        (State::Authorized { hold: hold.clone(), asked: 0, next_at: since }, "set_aside"),
-        (State::Releasing { hold: hold.clone(), order: Order::recorded(since, since) }, "set_aside"),
+        (State::Authorized { hold, asked: 0, next_at: since }, "set_aside"),
+        (State::Releasing { hold, order: Order::recorded(since, since) }, "set_aside"),
         (State::Capturing { hold, amount: usd(7_900), order: Order::recorded(since, since) }, "set_aside"),
         (returned(IN_TIME), "returned"),
         (failing, "in_dunning"),
@@ -162,7 +162,12 @@ fn each_standing_of_a_charge_has_its_name() {
     for why in ParkWhy::ALL {
         let word = match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => "unknown",
-            _ => "parked",
+            ParkWhy::Rejected
+            | ParkWhy::NoMethod
+            | ParkWhy::Damaged
+            | ParkWhy::WrongMethod
+            | ParkWhy::HoldExpired
+            | ParkWhy::OutOfBounds => "parked",
         };
         table.push((parked(why), word));
     }
