@@ -414,6 +414,9 @@ impl Write for Sink {
     }
 }
 
+/// A whole list with the name it has in JSON.
+pub(crate) type NamedList<'n> = (&'n str, &'static [Column], Vec<Vec<Cell>>);
+
 /// A list under way.
 #[derive(Debug)]
 pub(crate) struct Listing {
@@ -525,11 +528,7 @@ impl Listing {
 
     /// Ends a list that was begun with [`Printer::list_within`], with further lists and values: fields of the document in JSON, further
     /// objects in JSON lines, the lists alone for people, each below the one before; a CSV file has one kind of row only.
-    pub(crate) fn finish_document(
-        mut self,
-        lists: &[(&str, &'static [Column], Vec<Vec<Cell>>)],
-        values: &[(&str, String)],
-    ) -> Result<(), Stop> {
+    pub(crate) fn finish_document(mut self, lists: &[NamedList<'_>], values: &[(&str, String)]) -> Result<(), Stop> {
         let pair = |(name, value): &(&str, String)| format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));
         let fields = values.iter().map(pair).collect::<Vec<_>>().join(",");
         match self.format {

@@ -125,7 +125,7 @@ pub fn check(path: &Path) -> Result<Snapshot, Vec<FileMistake>> {
     let mut lines = Lines::open(path).map_err(|error| failed(1, &error))?;
     let mut digest = Sha256::new();
     let first = lines.next().map_err(|error| failed(1, &error))?.unwrap_or_default();
-    let header = header(&label, &first).map_err(|mistake| vec![mistake])?;
+    let header = header(&label, &first)?;
     digest.update(&first);
     let mut count = Count::default();
     let mut found = Vec::new();
@@ -225,8 +225,9 @@ fn differing(label: &str, line: usize, said: &ClosingLine, counted: &Closing) ->
     found
 }
 
-fn header(label: &str, line: &[u8]) -> Result<Header, FileMistake> {
-    let form = |value: &str, message: String, mend: &str| mistake(label, 1, ("not_a_snapshot", value), message, mend);
+fn header(label: &str, line: &[u8]) -> Result<Header, Vec<FileMistake>> {
+    let refuse =
+        |code, value: &str, message: &str, mend| vec![mistake(label, 1, (code, value), message.to_owned(), mend)];
     let value: Option<serde_json::Value> = serde_json::from_slice(line).ok();
     let schema = value.as_ref().and_then(|value| value.get("schema")).and_then(serde_json::Value::as_str);
     match schema {
@@ -234,21 +235,21 @@ fn header(label: &str, line: &[u8]) -> Result<Header, FileMistake> {
         Some(other) if other.starts_with(FAMILY) => {
             let message = format!("the snapshot is of another version than this autopay reads, which is {SCHEMA}");
             let mend = "compare it with the release of autopay that wrote it, or take it again";
-            return Err(mistake(label, 1, ("version_unknown", other), message, mend));
+            return Err(refuse("version_unknown", other, &message, mend));
         }
-        Some(other) => {
-            return Err(form(other, "the file is no snapshot of a forecast".to_owned(), NAME_ONE));
+        other => {
+            let message = "the file is no snapshot of a forecast";
+            return Err(refuse("not_a_snapshot", other.unwrap_or_default(), message, NAME_ONE));
         }
-        None => return Err(form("", "the file is no snapshot of a forecast".to_owned(), NAME_ONE)),
     }
     let header: Header = serde_json::from_slice(line).map_err(|error| {
         let said = error.to_string();
-        let said = said.split(" at line").next().unwrap_or_default().to_owned();
-        mistake(label, 1, ("header_damaged", ""), format!("the header cannot be read: {said}"), TAKE_AGAIN)
+        let said = said.split(" at line").next().unwrap_or_default();
+        refuse("header_damaged", "", &format!("the header cannot be read: {said}"), TAKE_AGAIN)
     })?;
     if header.columns != COLUMNS || Zone::parse(&header.time_zone).is_err() {
-        let message = "the header names other columns, or a time zone that is none".to_owned();
-        return Err(mistake(label, 1, ("header_damaged", &header.time_zone), message, TAKE_AGAIN));
+        let message = "the header names other columns, or a time zone that is none";
+        return Err(refuse("header_damaged", &header.time_zone, message, TAKE_AGAIN));
     }
     Ok(header)
 }
