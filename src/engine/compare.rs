@@ -11,7 +11,7 @@ use domain::agenda::Hold;
 use domain::charge::Charge;
 use domain::firing::Booked;
 use domain::forecast::compare::{Comparison, Difference, Foreseen, Found, Happened, Month, Reason, Stands, Whose};
-use domain::id::{ChargeId, MerchantId, Purpose, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, Purpose, SubscriptionId};
 use domain::money::Currency;
 use domain::plan::Catalog;
 use domain::subscription::{MethodKind, Subscription};
@@ -185,7 +185,19 @@ async fn settle<E: From<StoreError>>(
     let ids: Vec<ChargeId> = batch.iter().filter_map(|pair| pair.booked.as_ref()).map(|it| it.charge.id).collect();
     let given_back = store.given_back(&ids).await?;
     let disputed = store.disputed(&ids).await?;
-    let comparison = Comparison { month: asked.month, taken_at: asked.taken_at, now: asked.now, holds };
+    // Only a cycle without a charge may wait for its method.
+    let waiting = lives.keys().filter_map(|id| match subscriptions.get(id) {
+        Some(Listed::Whole(subscription)) => Some(subscription),
+        Some(Listed::Damaged(_)) | None => None,
+    });
+    let methods: Vec<PaymentMethodId> = waiting
+        .flat_map(|subscription| [subscription.method.as_ref(), subscription.second_method.as_ref()])
+        .flatten()
+        .map(|method| method.id)
+        .collect();
+    let wallet = store.wallet(&methods).await?;
+    let comparison =
+        Comparison { month: asked.month, taken_at: asked.taken_at, now: asked.now, holds, wallet: &wallet };
     for pair in batch {
         let subscription = pair.subscription().and_then(|id| subscriptions.get(id));
         let life = pair.subscription().and_then(|id| lives.get(id));

@@ -17,6 +17,7 @@ use crate::id::{PlanId, SubscriptionId};
 use crate::money::{Currency, Money};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::{AdjustmentKind, Ruling, Subscription, SubscriptionStatus};
+use crate::wallet::{Charging, Wallet, charging};
 
 use super::{Entry, Kind, Rail};
 
@@ -154,6 +155,8 @@ pub struct Comparison<'a> {
     pub now: DateTime<Utc>,
     /// Holds in force.
     pub holds: &'a [Hold],
+    /// What is known of payment methods.
+    pub wallet: &'a Wallet,
 }
 
 /// One cycle: what it adds to the month on both sides, and what lies between.
@@ -318,6 +321,17 @@ impl Comparison<'_> {
         }
     }
 
+    /// Does what is known of a payment method let its cycles wait, unrecorded?
+    fn method_waits(&self, plan: &Plan, subscription: &Subscription) -> bool {
+        let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
+        let today = zone.civil(self.now).map_or_else(|_| self.now.date_naive(), |civil| civil.date);
+        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        methods.into_iter().flatten().any(|method| match charging(self.wallet, method.id, today, self.now) {
+            Charging::NotNow(_) => true,
+            Charging::Yes | Charging::NoMethod(_) => false,
+        })
+    }
+
     /// Why a foreseen cycle has no charge.
     fn absent(&self, here: &Foreseen, whose: &Whose<'_>) -> Reason {
         let stands = match whose {
@@ -364,6 +378,8 @@ impl Comparison<'_> {
             Reason::ToCome
         } else if self.is_held(whose) {
             Reason::OnHold
+        } else if self.method_waits(plan, subscription) {
+            Reason::MethodWaits
         } else {
             Reason::NotFired
         }

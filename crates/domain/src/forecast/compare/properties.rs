@@ -203,7 +203,7 @@ fn is_true(reason: Reason, case: &Case) -> bool {
         Reason::Open => ["planned", "due", "sending"].contains(&word.unwrap_or_default()),
         Reason::SetAside => ["authorized", "capturing", "releasing"].contains(&word.unwrap_or_default()),
         Reason::Parked => word == Some("held"),
-        Reason::OnHold => false,
+        Reason::OnHold | Reason::MethodWaits => false,
         Reason::Quarantined => none && known && status == SubscriptionStatus::Quarantined,
         Reason::PlanRetired => none && case.plan < 2,
         Reason::NotInBook => none && (case.in_book == 0 || case.first_cycle == Some(1)),

@@ -45,6 +45,8 @@ pub enum Reason {
     Parked,
     /// A hold keeps it back.
     OnHold,
+    /// What is known of its payment method keeps it back: a dispute, a rule of the network, a grace for a method that is gone.
+    MethodWaits,
     /// The subscription was set aside.
     Quarantined,
     /// The plan charges nobody, or is gone.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::RecoveredLater,
         Self::Timing,
         Self::Moved,
@@ -89,6 +91,7 @@ impl Reason {
         Self::HoldExpired,
         Self::Parked,
         Self::OnHold,
+        Self::MethodWaits,
         Self::Quarantined,
         Self::PlanRetired,
         Self::NotInBook,
@@ -125,6 +128,7 @@ impl Reason {
             Self::HoldExpired => "hold_expired",
             Self::Parked => "parked",
             Self::OnHold => "on_hold",
+            Self::MethodWaits => "method_waits",
             Self::Quarantined => "quarantined",
             Self::PlanRetired => "plan_retired",
             Self::NotInBook => "not_in_book",
@@ -162,6 +166,7 @@ impl Reason {
             Self::HoldExpired => "what was set aside went back",
             Self::Parked => "waits for a person",
             Self::OnHold => "kept back by a hold",
+            Self::MethodWaits => "its payment method may not be charged now",
             Self::Quarantined => "its subscription is set aside",
             Self::PlanRetired => "its plan charges nobody",
             Self::NotInBook => "its subscription is not in the book, or only from a later cycle on",

@@ -10,6 +10,7 @@ use crate::id::{ChargeId, MerchantId, Purpose};
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
 use crate::subscription::{Applied, Override};
 use crate::verdict::DeclineClass;
+use crate::wallet::Known;
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -56,8 +57,12 @@ pub(super) fn comparison<'a>() -> Comparison<'a> {
         taken_at: at("2027-01-01T06:00:00Z"),
         now: at("2027-02-20T12:00:00Z"),
         holds: &[],
+        wallet: &UNASKED,
     }
 }
+
+/// Nobody ever asked about a method.
+static UNASKED: Wallet = Wallet::new();
 
 pub(super) fn foreseen(minor: i64) -> Foreseen {
     let subscription = subscription();
@@ -354,6 +359,12 @@ fn a_foreseen_cycle_without_a_charge_says_why_by_what_is_around_it() {
     let holds = [hold];
     assert_eq!(judge(&Comparison { holds: &holds, ..now }, &Whose::Known(stands)), "on_hold");
     assert_eq!(judge(&Comparison { holds: &holds, ..early }, &Whose::Known(stands)), "to_come");
+    let method = subscription.method.as_ref().unwrap();
+    let mut known = Known::new(method.id, Some(method.kind));
+    known.disputed = true;
+    let wallet = Wallet::from([(method.id, known)]);
+    assert_eq!(judge(&Comparison { wallet: &wallet, ..now }, &Whose::Known(stands)), "method_waits");
+    assert_eq!(judge(&Comparison { wallet: &wallet, ..early }, &Whose::Known(stands)), "to_come");
     let mut beyond = subscription.clone();
     beyond.next_cycle = 1;
     let resumed = |stood_at| [Turn { at: now.now, kind: TurnKind::Resumed { stood_at, goes_on: 1 } }];
