@@ -7,6 +7,7 @@ pub mod amend;
 pub mod brakes;
 pub mod captures;
 pub mod changes;
+pub mod compare;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
@@ -549,6 +550,7 @@ pub trait Store:
     + brakes::BrakeStore
     + captures::Captures
     + changes::ChangeStore
+    + compare::CompareStore
     + people::PeopleStore
     + refund::RefundStore
     + wallet::WalletStore

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 use domain::forecast::{By, Grouping, History, MOST_MONTHS, Scenario, View};
 use domain::id::MerchantId;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,13 +14,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::Format;
-use super::{forecast_change, forecast_live, forecast_show, schedule, usage};
+use super::{forecast_change, forecast_compare, forecast_live, forecast_show, forecast_snapshot, schedule, usage};
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::files::roster::LARGEST_ROSTER;
 use crate::files::{RosterContext, RosterStream, Source};
 use crate::forecast::from_files::{Files, catalog_of};
 use crate::forecast::scenario::LARGEST_SCENARIO;
+use crate::forecast::snapshot::Order;
 use crate::forecast::{Request, built_in, digest_of, fits, from_files, months_from, scenario};
 use crate::ports::Clock as _;
 
@@ -29,14 +30,19 @@ pub(super) const HELP: &str = "Examples:\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --scenario history --group plan -o xlsx --out q1.xlsx\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --months 3 -o ics --out charges.ics\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --with-change plans-2027/ --months 6\n  \
-    autopay forecast --until 2027-12-31 --scenario worst-case      # the live book, which is only read\n\n\
+    autopay forecast --until 2027-12-31 --scenario worst-case      # the live book, which is only read\n  \
+    autopay forecast --from 2027-01-01 --months 3 --snapshot q1.jsonl\n  \
+    autopay forecast compare --forecast q1.jsonl --actual 2027-01\n\n\
     Scheduled is what falls due; expected and at risk are its two parts. The same files, window, scenario and --as-of give the same \
     bytes. docs/forecast.md says what each number means.\n\
     Exit codes: 0, 2 wrong usage, 6 the files have errors, 11 database unavailable.";
 
 /// Every value is text here, so that all wrong ones are named at once.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct Forecast {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Directory of plan files; with --subscriptions, and without a database
     #[arg(long, value_name = "DIR", requires = "subscriptions")]
     plans: Option<PathBuf>,
@@ -79,6 +85,19 @@ pub(super) struct Forecast {
     /// Draws the sums too: an SVG file, or - for bars in the terminal
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
+    /// Keeps the forecast in a file for `forecast compare`, or in a folder under its id
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Where the months of the snapshot end [default: the zone that all plans have in common, else UTC]
+    #[arg(long, value_name = "ZONE", requires = "snapshot")]
+    time_zone: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// A month of a snapshot against what became of it: scheduled less collected, by reason; the live book is only read
+    #[command(after_help = forecast_compare::HELP)]
+    Compare(forecast_compare::Compare),
 }
 
 /// What was asked, understood.
@@ -87,6 +106,7 @@ pub(super) struct Asked {
     pub(super) scenario: Outcomes,
     pub(super) rows: bool,
     pub(super) chart: Option<PathBuf>,
+    pub(super) keep: Option<forecast_snapshot::Keep>,
 }
 
 /// Where the outcomes of tries come from.
@@ -97,7 +117,10 @@ pub(super) enum Outcomes {
     Read(Box<Scenario>, String),
 }
 
-pub(super) async fn run(command: Forecast, context: &Context) -> Result<Exit, Stop> {
+pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit, Stop> {
+    if let Some(Command::Compare(compare)) = command.command.take() {
+        return Box::pin(forecast_compare::run(compare, context)).await;
+    }
     let asked = understood(&command, context)?;
     match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
@@ -172,6 +195,17 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
         let mend = "shows months side by side: write -o table, json, jsonl or csv, without --group and --chart";
         refuse("--with-change", "", mend);
     }
+    if command.with_change.is_some() && command.snapshot.is_some() {
+        refuse("--snapshot", "", "keeps one forecast, and --with-change makes two: leave one of them out");
+    }
+    let keep = command.snapshot.clone().map(|path| {
+        let zone = command.time_zone.as_deref().map(crate::files::near::zone).transpose();
+        let zone = zone.unwrap_or_else(|why| {
+            refuse("--time-zone", command.time_zone.as_deref().unwrap_or_default(), &why);
+            None
+        });
+        forecast_snapshot::Keep { path, zone }
+    });
     let day = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
     let now = WallClock.now();
     let as_of = match (as_of, &command.plans) {
@@ -220,11 +254,11 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
         return Err(Stop::Failed(Exit::Usage, problems));
     }
     let request = Request { as_of, from, until, by, view, grouping, seed, scenario: name };
-    Ok(Asked { request, scenario, rows: command.rows, chart: command.chart.clone() })
+    Ok(Asked { request, scenario, rows: command.rows, chart: command.chart.clone(), keep })
 }
 
 /// A moment with its offset, or the start of a day in UTC.
-fn moment(text: &str) -> Result<DateTime<Utc>, &'static str> {
+pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, &'static str> {
     let day = schedule::date(text).ok().map(|day| day.and_time(NaiveTime::MIN).and_utc());
     let exact = || DateTime::parse_from_rfc3339(text).ok().map(|at| at.with_timezone(&Utc));
     day.or_else(exact)
@@ -311,18 +345,27 @@ fn files(
         bar.finish_and_clear();
         return done;
     }
+    let mut kept = forecast_snapshot::Kept::begin(asked.keep, Order::Any, |keep| {
+        let (plans, used) = (catalog.plans.iter().map(|(_, plan)| plan), from_files::used(&catalog));
+        keep.header(&asked.request, ("files", plans), files.scenario_digest.as_deref(), used)
+    })?;
     if asked.rows {
         checked(&files, asked.request.as_of)?;
         let window = asked.request.from..=asked.request.until;
         let mut list = forecast_show::List::begin(context, window, asked.request.view)?;
-        let forecast = from_files::forecast(files, asked.request, on, |entry| list.add(entry))?;
+        let forecast = from_files::forecast(files, asked.request, on, |entry| {
+            list.add(entry);
+            kept.add(entry);
+        })?;
         bar.finish_and_clear();
+        kept.finish(context)?;
         list.finish()?;
         forecast_show::aside(&forecast, context);
         return Ok(Exit::Done);
     }
-    let forecast = from_files::forecast(files, asked.request, on, |_| {})?;
+    let forecast = from_files::forecast(files, asked.request, on, |entry| kept.add(entry))?;
     bar.finish_and_clear();
+    kept.finish(context)?;
     forecast_show::show(&forecast, asked.chart.as_deref(), context)?;
     Ok(Exit::Done)
 }

@@ -5,10 +5,12 @@ use domain::forecast::{History, Scenario};
 use super::Context;
 use super::exit::{Exit, Stop};
 use super::forecast::{Asked, Outcomes, progress};
+use super::forecast_snapshot::Kept;
 use super::{forecast_show, talk};
 use crate::app::Reader;
 use crate::config::Config;
 use crate::engine::forecaster::{Told, background, walk};
+use crate::forecast::snapshot::Order;
 use crate::forecast::{Gather, PlanUsed, built_in, digest_of};
 
 pub(super) async fn run(asked: Asked, context: &Context) -> Result<Exit, Stop> {
@@ -21,7 +23,7 @@ pub(super) async fn run(asked: Asked, context: &Context) -> Result<Exit, Stop> {
 }
 
 async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let Asked { request, scenario, rows, chart } = asked;
+    let Asked { request, scenario, rows, chart, keep } = asked;
     let (store, merchant, limits) = (reader.store.as_ref(), config.merchant(), config.limits());
     let by_odds = matches!(&scenario, Outcomes::Word(word) if word != "all-pay");
     let background = background(store, merchant, request.as_of, by_odds).await?;
@@ -32,6 +34,17 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
         }
         Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
     };
+    let plans = background.catalog.plans.values().map(|plan| PlanUsed {
+        id: plan.id.to_string(),
+        version: plan.version,
+        // The stored version is the identity; the digest is of what was understood of it.
+        digest: digest_of(format!("{plan:?}").as_bytes()),
+    });
+    let plans: Vec<PlanUsed> = plans.collect();
+    let mut kept = Kept::begin(keep, Order::ById, |keep| {
+        let all = background.catalog.plans.values();
+        keep.header(&request, ("book", all), scenario_digest.as_deref(), plans.clone())
+    })?;
     let mut gather = Gather::new(&request);
     let mut list = None;
     if rows {
@@ -41,6 +54,7 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     walk(store, &background, (merchant, &limits), (request.as_of, request.until), &scenario, |told| match told {
         Told::Charge(entry, past) => {
             gather.charge(entry, past);
+            kept.add(entry);
             if let Some(list) = &mut list {
                 list.add(entry);
             }
@@ -52,13 +66,8 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     })
     .await?;
     bar.finish_and_clear();
-    let plans = background.catalog.plans.values().map(|plan| PlanUsed {
-        id: plan.id.to_string(),
-        version: plan.version,
-        // The stored version is the identity; the digest is of what was understood of it.
-        digest: digest_of(format!("{plan:?}").as_bytes()),
-    });
-    let forecast = gather.finish(request, plans.collect(), &scenario, scenario_digest).named();
+    kept.finish(context)?;
+    let forecast = gather.finish(request, plans, &scenario, scenario_digest).named();
     match list {
         Some(list) => {
             list.finish()?;

@@ -313,6 +313,19 @@ impl Printer {
         Listing::start(sink, self.format, columns, framed)
     }
 
+    /// A list that begins a document of several, ended with [`Listing::finish_document`]: below some text where people read, under `name`
+    /// in JSON.
+    pub(crate) fn document(&self, text: &str, name: &str, columns: &'static [Column]) -> Result<Listing, Stop> {
+        let mut sink = self.open()?;
+        match self.format {
+            Format::Table => writeln!(sink, "{text}")?,
+            Format::Json => write!(sink, "{{\"{name}\":")?,
+            Format::Jsonl | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart => {}
+        }
+        let framed = sink.is_terminal();
+        Listing::start(sink, self.format, columns, framed)
+    }
+
     /// A list below some text; the text only where people read.
     pub(crate) fn list_below(&self, text: &str, columns: &'static [Column]) -> Result<Listing, Stop> {
         let mut sink = self.open()?;
@@ -400,6 +413,9 @@ impl Write for Sink {
         }
     }
 }
+
+/// A whole list with the name it has in JSON.
+pub(crate) type NamedList<'n> = (&'n str, &'static [Column], Vec<Vec<Cell>>);
 
 /// A list under way.
 #[derive(Debug)]
@@ -504,6 +520,40 @@ impl Listing {
                     writeln!(self.sink)?;
                 }
                 table(&mut self.sink, columns, rows, true, self.framed)?;
+            }
+            Format::Csv => {}
+        }
+        self.sink.finish()
+    }
+
+    /// Ends a list that was begun with [`Printer::list_within`], with further lists and values: fields of the document in JSON, further
+    /// objects in JSON lines, the lists alone for people, each below the one before; a CSV file has one kind of row only.
+    pub(crate) fn finish_document(mut self, lists: &[NamedList<'_>], values: &[(&str, String)]) -> Result<(), Stop> {
+        let pair = |(name, value): &(&str, String)| format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));
+        let fields = values.iter().map(pair).collect::<Vec<_>>().join(",");
+        match self.format {
+            Format::Json => {
+                write!(self.sink, "{}", if self.printed == 0 { "]" } else { "\n]" })?;
+                for (name, columns, rows) in lists {
+                    let rows: Vec<String> = rows.iter().map(|row| object(columns, row)).collect();
+                    write!(self.sink, ",\"{name}\":[\n{}\n]", rows.join(",\n"))?;
+                }
+                writeln!(self.sink, ",{fields}}}")?;
+            }
+            Format::Jsonl => {
+                for (_, columns, rows) in lists {
+                    rows.iter().try_for_each(|row| writeln!(self.sink, "{}", object(columns, row)))?;
+                }
+                writeln!(self.sink, "{{{fields}}}")?;
+            }
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+                for (_, columns, rows) in lists {
+                    if self.printed > 0 {
+                        writeln!(self.sink)?;
+                    }
+                    table(&mut self.sink, columns, rows, true, self.framed)?;
+                    self.printed = self.printed.saturating_add(1);
+                }
             }
             Format::Csv => {}
         }

@@ -7,6 +7,7 @@
 mod brakes;
 mod captures;
 pub mod changes;
+pub mod compare;
 mod decide;
 mod dispatcher;
 pub mod forecaster;

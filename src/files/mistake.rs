@@ -86,7 +86,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// What the system said, without its number.
-pub(super) fn plainly(error: &std::io::Error) -> String {
+pub(crate) fn plainly(error: &std::io::Error) -> String {
     let said = error.to_string();
     said.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

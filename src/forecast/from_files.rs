@@ -75,7 +75,8 @@ pub fn forecast(
 }
 
 /// What the header says of the plans of a directory, in the order of their ids.
-pub(super) fn used(files: &CatalogFiles) -> Vec<PlanUsed> {
+#[must_use]
+pub fn used(files: &CatalogFiles) -> Vec<PlanUsed> {
     let digests: BTreeMap<&str, String> =
         files.plans.iter().map(|(spec, _)| (spec.id.as_str(), plan_digest(spec))).collect();
     digests.into_iter().map(|(id, digest)| PlanUsed { id: id.to_owned(), version: 0, digest }).collect()

@@ -6,8 +6,10 @@
 pub mod calendar;
 pub mod change;
 pub mod chart;
+pub mod compared;
 pub mod from_files;
 pub mod scenario;
+pub mod snapshot;
 pub mod spreadsheet;
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
@@ -18,6 +20,7 @@ use domain::forecast::{
 use domain::holidays::HolidayCalendar;
 use domain::money::Money;
 use domain::plan::PlanSpec;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// What is asked.
@@ -66,7 +69,8 @@ pub fn built_in(word: &str, history: History) -> Option<Scenario> {
 }
 
 /// A plan that a forecast was made with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlanUsed {
     /// Its id.
     pub id: String,

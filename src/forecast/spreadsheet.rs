@@ -25,10 +25,15 @@ pub fn xlsx(forecast: &Forecast) -> Result<Vec<u8>, String> {
         ));
     }
     let lines = || forecast.rows.iter().chain(&forecast.whole);
-    if lines().any(|line| line.scheduled.minor().unsigned_abs() > EXACT) {
+    if lines().any(|line| !is_exact(line.scheduled)) {
         return Err("an amount is too large for a spreadsheet's numbers: write CSV".to_owned());
     }
     book(forecast).map_err(|error| format!("the workbook cannot be written: {error}"))
+}
+
+/// Is an amount exact as a spreadsheet's number?
+pub(super) const fn is_exact(amount: Money) -> bool {
+    amount.minor().unsigned_abs() <= EXACT
 }
 
 fn book(forecast: &Forecast) -> Result<Vec<u8>, XlsxError> {
@@ -42,7 +47,7 @@ fn book(forecast: &Forecast) -> Result<Vec<u8>, XlsxError> {
     workbook.save_to_buffer()
 }
 
-fn head(sheet: &mut Worksheet, names: &[&str]) -> Result<(), XlsxError> {
+pub(super) fn head(sheet: &mut Worksheet, names: &[&str]) -> Result<(), XlsxError> {
     let bold = Format::new().set_bold();
     for (name, column) in names.iter().zip(0_u16..) {
         sheet.write_string_with_format(0, column, *name, &bold)?;
@@ -53,7 +58,7 @@ fn head(sheet: &mut Worksheet, names: &[&str]) -> Result<(), XlsxError> {
 }
 
 /// A number with as many decimals as the currency has.
-fn money(sheet: &mut Worksheet, (row, column): (u32, u16), amount: Money) -> Result<(), XlsxError> {
+pub(super) fn money(sheet: &mut Worksheet, (row, column): (u32, u16), amount: Money) -> Result<(), XlsxError> {
     let decimals = usize::try_from(amount.currency().exponent()).unwrap_or_default();
     let pattern = if decimals == 0 { "#,##0".to_owned() } else { format!("#,##0.{}", "0".repeat(decimals)) };
     // The nearest number to the decimal text, as a spreadsheet would read it from a file.
@@ -62,7 +67,7 @@ fn money(sheet: &mut Worksheet, (row, column): (u32, u16), amount: Money) -> Res
     Ok(())
 }
 
-fn date(sheet: &mut Worksheet, (row, column): (u32, u16), day: NaiveDate) -> Result<(), XlsxError> {
+pub(super) fn date(sheet: &mut Worksheet, (row, column): (u32, u16), day: NaiveDate) -> Result<(), XlsxError> {
     let shown = ExcelDateTime::parse_from_str(&day.to_string())?;
     sheet.write_datetime_with_format(row, column, &shown, &Format::new().set_num_format("yyyy-mm-dd"))?;
     Ok(())

@@ -4,6 +4,7 @@ mod amend;
 mod brakes;
 mod captures;
 mod changes;
+mod compare;
 mod firing;
 mod installments;
 mod people;

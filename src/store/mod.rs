@@ -13,6 +13,7 @@ mod changes;
 mod claims;
 mod closing;
 mod commits;
+mod compare;
 mod connect;
 mod damage;
 mod dispute;

@@ -320,7 +320,7 @@ fn shows_as(word: &str) -> &'static str {
     }
 }
 
-fn damaged_subscription(row: &QueryResult, told: &Told) -> Damaged {
+pub(super) fn damaged_subscription(row: &QueryResult, told: &Told) -> Damaged {
     let status: Option<String> = row.try_get("", "status").ok();
     let status = status.as_deref().and_then(domain::subscription::SubscriptionStatus::parse);
     Damaged {

@@ -408,6 +408,14 @@ async fn the_live_book_on_postgres_needs_a_role_that_may_only_select_and_no_row_
         let said = bench.run(&[LIVE, &["--scenario", scenario]].concat()).exits(0).json();
         assert_eq!(said["rows"][0]["scheduled"], "2158.00");
     }
+    bench.run(&[LIVE, &["--snapshot", "s.jsonl"]].concat()).exits(0);
+    let compare = ["forecast", "compare", "--forecast", "s.jsonl", "--actual", "2027-01", "-o", "json"];
+    let said = bench.run(&compare).exits(0).json();
+    assert_eq!(
+        (said["totals"][0]["scheduled"].as_str(), said["totals"][0]["residue"].as_str()),
+        (Some("2158.00"), Some("0.00"))
+    );
+    assert_eq!(said["way"][1]["item"], "to_come");
     assert_eq!(before, fingerprint(&admin).await);
     // The owner's own connection is as powerless while it foretells.
     let reading =

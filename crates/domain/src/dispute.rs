@@ -130,6 +130,16 @@ impl Standing {
         }
     }
 
+    /// Is the money of the payment withdrawn, as far as anyone told? One that is over without a word about how counts as withdrawn:
+    /// whoever adds up money believes in it once somebody says so.
+    #[must_use]
+    pub const fn withdraws(self) -> bool {
+        match self {
+            Self::Open | Self::NeedsResponse | Self::UnderReview | Self::Closed | Self::Lost => true,
+            Self::Won => false,
+        }
+    }
+
     /// The standing after one more event: a rank never decreases.
     #[must_use]
     pub fn and(self, later: Self) -> Self {

@@ -7,6 +7,7 @@
 //!
 //! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
 
+pub mod compare;
 mod fold;
 mod odds;
 mod risk;
@@ -118,6 +119,8 @@ pub struct Entry<'a> {
     pub charge_at: DateTime<Utc>,
     /// How much.
     pub amount: Money,
+    /// How much of that are one-off charges, less credits; minor units.
+    pub adjusted: i64,
     /// Why it is tried.
     pub kind: Kind,
     /// Its state on the moment of the forecast, in the word people see.
@@ -327,6 +330,7 @@ impl<'a> Forecaster<'a> {
                 submit_on: today.unwrap_or(occurrence.submit_on),
                 charge_at: occurrence.charge_at.max(self.given.as_of),
                 amount,
+                adjusted: compare::net(&cycle.applied),
                 kind,
                 word,
                 declined: 0,
@@ -390,6 +394,7 @@ fn untried<'e>(
         submit_on: cycle.occurrence.submit_on,
         charge_at: cycle.occurrence.charge_at,
         amount: cycle.amount,
+        adjusted: compare::net(&cycle.applied),
         kind,
         word: "held",
         declined: 0,

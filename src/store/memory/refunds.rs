@@ -42,6 +42,11 @@ impl Refunds {
         self.disputes.iter().any(|(disputed, _)| *disputed == charge)
     }
 
+    /// What is known to have gone back of a charge, minor units.
+    pub(super) fn given_back(&self, charge: ChargeId) -> i64 {
+        self.of(charge).map(|refund| refund.given_back().minor()).sum()
+    }
+
     pub(super) fn taken(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.may_have_moved().minor()).sum()
     }
@@ -150,7 +155,7 @@ impl RefundStore for MemoryStore {
         let book = self.book();
         let mut sums = BTreeMap::new();
         for charge in charges {
-            let sum: i64 = book.refunds.of(*charge).map(|refund| refund.given_back().minor()).sum();
+            let sum = book.refunds.given_back(*charge);
             if let Some(refund) = book.refunds.of(*charge).next().filter(|_| sum > 0) {
                 sums.insert(*charge, Money::new(sum, refund.amount.currency()));
             }

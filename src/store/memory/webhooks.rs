@@ -31,7 +31,7 @@ pub(super) struct Delivered {
 /// One dispute.
 #[derive(Debug, Clone)]
 pub(super) struct Disputed {
-    view: DisputeView,
+    pub(super) view: DisputeView,
     lines: Vec<DisputeLine>,
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
-use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, tail, untried, weigh};
+use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
 use crate::agenda::{Action, Book, Item, Open, cycles, draw, observe};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
@@ -24,6 +24,8 @@ const MOST_MOMENTS: u32 = 50_000;
 /// A charge under way.
 struct Tracked {
     charge: Charge,
+    /// How much of its amount are one-off charges, less credits.
+    adjusted: i64,
     kind: Kind,
     word: &'static str,
     on: NaiveDate,
@@ -202,6 +204,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let one = |risks| {
             Box::new(Tracked {
                 charge: charge.clone(),
+                adjusted: compare::recorded_adjustments(self.original, charge.cycle),
                 kind: if charge.tries.attempt == 0 { Kind::CatchUp } else { Kind::Retry },
                 word: charge.state.word(),
                 on,
@@ -284,7 +287,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 | Action::ParkWrongMethod
                 | Action::Settle { .. }
                 | Action::Cancel => {
-                    let Some(one) = self.planned(charge, cycle, now) else { continue };
+                    let Some(mut one) = self.planned(charge, cycle, now) else { continue };
+                    one.adjusted = compare::net(&applied);
                     match self.act(subscription, one, &action, now) {
                         Stands::On(one) => tracked.push(*one),
                         Stands::Over(one) => self.emit(&one),
@@ -319,6 +323,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             waits_until: None,
             bank_says: None,
             pieces: Vec::new(),
+            adjusted: 0,
             charge,
         })
     }
@@ -514,6 +519,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             submit_on: one.submit_on,
             charge_at: one.first_at,
             amount: one.charge.amount,
+            adjusted: one.adjusted,
             kind: one.kind,
             word: one.word,
             declined: one.charge.tries.declined,
