@@ -87,7 +87,7 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
     let fence = |id| claims.iter().find(|claim| claim.value.id == id).unwrap().fence;
     let advances = agenda.advances.iter().cloned();
     let advances = advances.map(|value| Claimed { fence: fence(value.subscription.clone()), value }).collect();
-    let mut batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![] };
+    let mut batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![], day: None };
     for item in &agenda.items {
         let charge = |event| item.charge.clone().unwrap().step(event, b.now(), &limits).unwrap();
         let mut amended = Amended { taken: item.applied.clone(), reason: None };

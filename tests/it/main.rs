@@ -26,6 +26,7 @@ mod cli_webhooks;
 mod cli_workbook;
 mod conformance;
 mod contract_amend;
+mod contract_brakes;
 mod contract_captures;
 mod contract_changes;
 mod contract_damage;
