@@ -342,7 +342,10 @@ async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context
         let mut after = before.clone();
         after.status = SubscriptionStatus::Cancelled;
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-        return preview(&catalog, (&before, &after), None, context).map(|()| Exit::Done);
+        preview(&catalog, (&before, &after), None, context)?;
+        let plan = catalog.plans.get(&before.plan);
+        super::total::changed(app, plan, (&before, &after), app.clock.now(), context).await?;
+        return Ok(Exit::Done);
     }
     let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
     let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", id))?;
@@ -392,6 +395,7 @@ async fn amend(
                 ));
             }
             preview(&catalog, (&before, &after), Some(&amendment), context)?;
+            super::total::changed(app, Some(plan), (&before, &after), now, context).await?;
             Ok(Exit::Done)
         })
         .await
