@@ -47,6 +47,7 @@ mod properties;
 mod refund_storm;
 mod refunds;
 mod replicas;
+mod said;
 mod splits;
 mod tutorial;
 mod wallet;
