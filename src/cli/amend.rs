@@ -342,9 +342,9 @@ async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context
         let mut after = before.clone();
         after.status = SubscriptionStatus::Cancelled;
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-        preview(&catalog, (&before, &after), None, context)?;
-        let plan = catalog.plans.get(&before.plan);
-        super::total::changed(app, plan, (&before, &after), app.clock.now(), context).await?;
+        let (plan, now) = (catalog.plans.get(&before.plan), app.clock.now());
+        preview(&catalog, (&before, &after), None, now, context)?;
+        super::total::changed(app, plan, (&before, &after), now, context).await?;
         return Ok(Exit::Done);
     }
     let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
@@ -394,7 +394,7 @@ async fn amend(
                     ),
                 ));
             }
-            preview(&catalog, (&before, &after), Some(&amendment), context)?;
+            preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
             super::total::changed(app, Some(plan), (&before, &after), now, context).await?;
             Ok(Exit::Done)
         })

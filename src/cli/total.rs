@@ -1,6 +1,7 @@
 //! What becomes of a total that is paid in parts: said beside every change of a subscription, and beside its schedule.
 
 use chrono::{DateTime, Utc};
+use domain::agenda::GoesOn;
 use domain::plan::Plan;
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::total::{Account, forgone};
@@ -49,14 +50,14 @@ pub(super) fn refuse_to_drop(plan: Option<&&Plan>, row: &Subscription, goes_on_a
 pub(super) async fn resumed(
     app: &App,
     plan: Option<&Plan>,
-    (row, next_cycle): (&Subscription, u32),
+    (row, goes_on): (&Subscription, GoesOn),
     now: DateTime<Utc>,
     context: &Context,
 ) -> Result<(), Stop> {
     let mut stood = row.clone();
-    stood.status = SubscriptionStatus::Active;
-    stood.amendments.resume_on = None;
-    let goes_on = Subscription { next_cycle, ..stood.clone() };
+    stood.amendments.resume_on = row.amendments.resume_on.filter(|_| goes_on.paused);
+    stood.status = if goes_on.paused { SubscriptionStatus::Paused } else { SubscriptionStatus::Active };
+    let goes_on = Subscription { next_cycle: goes_on.next_cycle, ..stood.clone() };
     changed(app, plan, (&stood, &goes_on), now, context).await
 }
 

@@ -77,7 +77,7 @@ fn to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Resu
     let from = match subscription.status {
         SubscriptionStatus::Active | SubscriptionStatus::Quarantined => subscription.next_cycle,
         SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => subscription.next_cycle,
-        SubscriptionStatus::Paused => resume(plan, subscription, true, now)?.0,
+        SubscriptionStatus::Paused => resume(plan, subscription, true, now)?.next_cycle,
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => return Ok(nothing),
     };
     let mut sum = nothing;
