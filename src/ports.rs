@@ -230,6 +230,8 @@ pub struct IntentBatch {
     pub new: Vec<NewCharge>,
     /// Open charges that move on.
     pub moved: Vec<MovedCharge>,
+    /// The day on which what is recorded of `new` counts, in the same transaction; `None` where nobody counts.
+    pub day: Option<brakes::DayCount>,
 }
 
 /// What became of a batch.
@@ -244,6 +246,9 @@ pub enum Committed {
     },
     /// Holds changed between drawing and committing; nothing was recorded. Draw again.
     HoldsChanged,
+    /// The day would come to more than it may, with what others recorded since it was looked at; nothing was recorded. Weigh
+    /// again.
+    DayIsFull,
 }
 
 /// How a question was put.

@@ -311,6 +311,7 @@ pub(super) async fn amend_in(
         return Err(overtaken(id));
     }
     preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
+    super::total::changed(app, catalog.plans.get(&before.plan), (&before, &after), now, context).await?;
     Ok(Exit::Done)
 }
 

@@ -129,7 +129,9 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                         let mut after = found.clone();
                         after.status = SubscriptionStatus::Cancelled;
                         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-                        preview(&catalog, (&found, &after), None, app.clock.now(), context)?;
+                        let (plan, now) = (catalog.plans.get(&found.plan), app.clock.now());
+                        preview(&catalog, (&found, &after), None, now, context)?;
+                        super::total::changed(app, plan, (&found, &after), now, context).await?;
                     } else {
                         at_once(&id, &how, app, context).await?;
                     }

@@ -450,13 +450,16 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
             if passed_over {
                 steps.push("It fell into a pause: it was left out and never charged.".to_owned());
             }
+            let derived = domain::agenda::planned(plan, &view.subscription, charge.cycle).ok().flatten();
+            let derived = derived.map(|(derived, _)| derived);
+            // What a person left out says so itself; the rule and the pause do not stand in the walk any more.
+            let by_rule = matches!(charge.state, State::Skipped { why: SkipWhy::Paused | SkipWhy::Missed, .. });
+            if let Some(part) = derived.as_ref().filter(|_| by_rule && plan.is_in_parts()) {
+                steps.push(format!("So {}.", domain::total::forgone(part.amount)));
+            }
             let rows: Vec<Vec<Cell>> =
                 (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;
-            let derived = domain::agenda::planned(plan, &view.subscription, charge.cycle)
-                .ok()
-                .flatten()
-                .map(|(derived, _)| derived);
             let same =
                 derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
             if same || passed_over {

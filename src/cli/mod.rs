@@ -41,6 +41,7 @@ mod serve;
 mod sessions;
 mod signals;
 mod subscriptions;
+mod total;
 mod upcoming;
 mod usage;
 mod version;

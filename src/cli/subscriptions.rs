@@ -55,6 +55,7 @@ pub(super) enum Subscriptions {
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
         A quarantined subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
+        Where parts of a total passed, one of the flags is needed: none is dropped by default.\n\
         Where several cycles were missed and the plan asks (catch_up = \"ask\", the default), one of the flags is needed.\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
         11 database unavailable."
@@ -257,6 +258,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     let found =
                         app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
                     let row = found.subscription;
+                    let said = from_today || with_missed;
                     let from_today = from_today || (row.status == SubscriptionStatus::Paused && !with_missed);
                     let catalog = app.store.catalog().await?;
                     let missing = || format!("plan {} does not exist", row.plan);
@@ -271,13 +273,16 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                         let mend = "say --with-missed to charge them, or --from-today not to";
                         return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
                     }
-                    let goes_on = plan.and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
+                    let goes_on = plan.clone().and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
                     let goes_on = goes_on.map_err(|why| {
                         Stop::because(
                             Exit::BadInput,
                             super::problem(why, "apply the plan that mends it, then resume again"),
                         )
                     })?;
+                    if !said {
+                        super::total::refuse_to_drop(plan.as_ref().ok(), &row, goes_on.next_cycle)?;
+                    }
                     let owed_until = (!from_today).then_some(now);
                     let from = crate::ports::Resume { from_cycle: row.next_cycle, goes_on, owed_until };
                     if !app.store.resume(&id, &from, &person(), now).await? {
@@ -296,6 +301,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                             Cell::maybe(row.amendments.resume_on.filter(|_| goes_on.paused), Cell::On),
                         ],
                     )?;
+                    super::total::resumed(app, plan.ok(), (&row, goes_on), now, context).await?;
                     Ok(Exit::Done)
                 })
                 .await

@@ -149,6 +149,7 @@ pub(super) async fn ahead(command: &Ahead, context: &Context) -> Result<Exit, St
             for reason in standing(&subscription, plan, &app.store.holds().await?, &wallet, now) {
                 context.printer.say(&format!("Note: {reason}."));
             }
+            super::total::told(app, Some(plan), &subscription, now, context).await?;
             if !ended {
                 context.printer.say("There are more: --count N or --until DATE.");
             }

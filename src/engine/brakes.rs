@@ -14,12 +14,13 @@ use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Action, Agenda, Item, cycles};
 use domain::attempt::Intent;
-use domain::money::{Currency, Money};
+use domain::id::SubscriptionId;
+use domain::money::Money;
 use domain::subscription::{Customer, Subscription};
 
 use super::pipeline::{Firsts, Shared};
 use super::{Engine, EngineError, RunReport};
-use crate::ports::brakes::{Brake, Load, Loads, RunDay};
+use crate::ports::brakes::{Beyond, Brake, Ceiling, DayCount, Load, Loads, RunDay};
 use crate::ports::{Cursor, Recorded};
 
 /// Customers counted in one pass; beyond it counting begins anew, so that memory does not grow with the book.
@@ -34,7 +35,7 @@ pub struct BrakeLimits {
     pub growth_percent: u32,
     /// The largest amount may be so many times the largest of the forecast.
     pub largest_times: u32,
-    /// Days of fewer charges than this are too small to be compared.
+    /// Days of fewer charges than this are too small to be compared: in all for their number, in a currency for its amounts.
     pub least_charges: u32,
     /// Most charges of one customer in one pass.
     pub per_customer: u32,
@@ -60,30 +61,64 @@ impl Default for BrakeLimits {
 }
 
 /// What is remembered between batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
-    /// Nothing was due at the last look: what comes now begins with a slice.
+    /// Nothing was due at the last look, or there was none yet: what comes now begins with a slice.
     rested: bool,
+    /// The slice that goes ahead alone, until all of it is answered.
+    slice: Option<Slice>,
     /// The day whose forecast, and whose successor's, are written down.
     foreseen: Option<NaiveDate>,
-    /// New charges of this pass by customer.
+    /// New charges of this pass by customer: of what was recorded, not of what was only weighed.
     customers: BTreeMap<[u8; 8], u32>,
+}
+
+/// What goes ahead alone. At a slow rate it takes more than one claim, and more than one pass.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    /// Subscriptions that it still takes.
+    left: u32,
+    /// What had been answered before it.
+    before: Firsts,
+}
+
+impl Default for Watch {
+    /// A process that starts knows of no charge that went well.
+    fn default() -> Self {
+        Self { rested: true, slice: None, foreseen: None, customers: BTreeMap::new() }
+    }
 }
 
 /// A brake that was pulled, and why, as a sentence part.
 type Pulled = (Brake, String);
+
+/// What the weighing of a batch led to.
+#[derive(Debug)]
+pub(super) enum Weighed {
+    /// It may be recorded, and counts on this day.
+    Sound(Option<DayCount>),
+    /// A brake was pulled, and the agenda has to be drawn again.
+    Braked,
+}
 
 impl Engine {
     fn watch(&self) -> MutexGuard<'_, Watch> {
         self.inner.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The size of the slice that goes ahead alone, where one does.
-    pub(super) fn canary(&self) -> Option<u32> {
-        let limits = self.inner.settings.brakes.as_ref()?;
+    /// Begins a pass; after a pause with a slice that goes ahead alone. `before` is what had been answered until now.
+    pub(super) fn begin_pass(&self, before: Firsts) {
+        let Some(limits) = &self.inner.settings.brakes else { return };
         let mut watch = self.watch();
         watch.customers.clear();
-        std::mem::take(&mut watch.rested).then_some(limits.canary.max(1))
+        if std::mem::take(&mut watch.rested) {
+            watch.slice = Some(Slice { left: limits.canary.max(1), before });
+        }
+    }
+
+    /// How many subscriptions the slice that goes ahead alone still takes, while one does.
+    pub(super) fn slice(&self) -> Option<u32> {
+        self.watch().slice.map(|slice| slice.left)
     }
 
     /// Was there nothing to do?
@@ -150,28 +185,31 @@ impl Engine {
         }
     }
 
-    /// Weighs what is about to be recorded. `true`: a brake was pulled, and the agenda has to be drawn again.
+    /// Weighs what is about to be recorded.
     pub(super) async fn weigh(
         &self,
         agenda: &Agenda,
         due: &[Subscription],
         as_of: DateTime<Utc>,
         report: &mut RunReport,
-    ) -> Result<bool, EngineError> {
-        let Some(limits) = &self.inner.settings.brakes else { return Ok(false) };
+    ) -> Result<Weighed, EngineError> {
+        let Some(limits) = &self.inner.settings.brakes else { return Ok(Weighed::Sound(None)) };
         let sends: Vec<&Item> = sends(agenda).collect();
         if sends.is_empty() {
-            return Ok(false);
+            return Ok(Weighed::Sound(None));
         }
         let mut more = Loads::new();
         add(agenda, &mut more);
-        let known = self.inner.store.run_day(self.inner.settings.merchant, as_of.date_naive()).await?;
-        let often = self.too_often(limits, &sends, due);
-        let pulled = compared(limits, &known, &more).or(often);
-        match pulled.filter(|(brake, _)| !is_open(*brake, &known)) {
-            Some(pulled) => self.pull(pulled, report).await.map(|()| true),
-            None => Ok(false),
+        let (merchant, day) = (self.inner.settings.merchant, as_of.date_naive());
+        let known = self.inner.store.run_day(merchant, day).await?;
+        let open = |(brake, _): &Pulled| !is_open(*brake, &known);
+        let often = || self.too_often(limits, &sends, due).filter(open);
+        if let Some(pulled) = compared(limits, &known, &more).filter(open).or_else(often) {
+            self.pull(pulled, report).await?;
+            return Ok(Weighed::Braked);
         }
+        let most = ceiling(limits, &known).filter(|_| !is_open(Brake::Sum, &known));
+        Ok(Weighed::Sound(Some(DayCount { merchant, day, most })))
     }
 
     /// Why the forecast's brakes would stop a run that recorded so much at that moment.
@@ -182,29 +220,34 @@ impl Engine {
         Ok(pulled.map(|(_, why)| why))
     }
 
-    /// Adds what was recorded to its day.
-    pub(super) async fn weighed(&self, intents: &[Recorded<Intent>], as_of: DateTime<Utc>) -> Result<(), EngineError> {
+    /// Counts the customers of what was recorded. In memory alone: between the commit and the sending nothing may fail.
+    pub(super) fn counted(&self, intents: &[Recorded<Intent>], due: &[Subscription]) {
         if self.inner.settings.brakes.is_none() || intents.is_empty() {
-            return Ok(());
+            return;
         }
-        let mut loads = Loads::new();
-        for intent in intents {
-            let amount = intent.value().amount;
-            loads.entry(amount.currency()).or_default().add(amount.minor());
+        let rows: BTreeMap<&SubscriptionId, &Subscription> = due.iter().map(|row| (&row.id, row)).collect();
+        let mut watch = self.watch();
+        if watch.customers.len() > CUSTOMERS_MAX {
+            watch.customers.clear();
         }
-        self.inner.store.add_to_day(self.inner.settings.merchant, as_of.date_naive(), &loads).await?;
-        Ok(())
+        for row in intents.iter().filter_map(|intent| rows.get(&intent.charge.subscription)) {
+            let count = watch.customers.entry(mark(&row.customer)).or_default();
+            *count = count.saturating_add(1);
+        }
     }
 
-    /// Was the first slice declined beyond belief?
+    /// So many subscriptions of the slice were claimed, and what was sent of them is answered: was it declined beyond belief?
     pub(super) async fn judge_slice(
         &self,
-        before: Firsts,
+        claimed: usize,
         after: Firsts,
         as_of: DateTime<Utc>,
         report: &mut RunReport,
     ) -> Result<(), EngineError> {
         let Some(limits) = &self.inner.settings.brakes else { return Ok(()) };
+        let Some(Slice { left, before }) = self.watch().slice.take() else { return Ok(()) };
+        let left = left.saturating_sub(u32::try_from(claimed).unwrap_or(u32::MAX));
+        self.watch().slice = (left > 0).then_some(Slice { left, before });
         let answered = after.answered.saturating_sub(before.answered);
         let declined = after.declined.saturating_sub(before.declined);
         let beyond = declined.saturating_mul(100) > answered.saturating_mul(limits.decline_percent.into());
@@ -237,28 +280,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Counts the charges of each customer of a pass.
+    /// Would a customer be charged too often in this pass with these charges?
     fn too_often(&self, limits: &BrakeLimits, sends: &[&Item], due: &[Subscription]) -> Option<Pulled> {
-        let mut watch = self.watch();
-        if watch.customers.len() > CUSTOMERS_MAX {
-            watch.customers.clear();
-        }
+        let watch = self.watch();
+        let mut counts: BTreeMap<[u8; 8], u32> = BTreeMap::new();
         let mut rows = due.iter().peekable();
-        let mut pulled = None;
         for item in sends {
             while rows.next_if(|row| row.id != item.subscription).is_some() {}
             let Some(row) = rows.peek() else { break };
-            let count = watch.customers.entry(mark(&row.customer)).or_default();
+            let mark = mark(&row.customer);
+            let before = || watch.customers.get(&mark).copied().unwrap_or_default();
+            let count = counts.entry(mark).or_insert_with(before);
             *count = count.saturating_add(1);
-            if *count > limits.per_customer && pulled.is_none() {
+            if *count > limits.per_customer {
                 let why = format!(
                     "more than {} charges of one customer, the last for subscription {}",
                     limits.per_customer, row.id
                 );
-                pulled = Some((Brake::Customer, why));
+                return Some((Brake::Customer, why));
             }
         }
-        pulled
+        None
     }
 }
 
@@ -292,40 +334,41 @@ pub(super) fn add(agenda: &Agenda, loads: &mut Loads) {
     }
 }
 
+/// What the day may come to; `None` where nothing was forecast for it.
+fn ceiling(limits: &BrakeLimits, known: &RunDay) -> Option<Ceiling> {
+    let expected = known.expected.clone()?;
+    Some(Ceiling { expected, growth_percent: limits.growth_percent, least_charges: limits.least_charges })
+}
+
 /// Would the day be more than its forecast with this added?
 fn compared(limits: &BrakeLimits, known: &RunDay, more: &Loads) -> Option<Pulled> {
-    let expected = known.expected.as_ref()?;
-    let of = |loads: &Loads, currency: &Currency| loads.get(currency).copied().unwrap_or_default();
-    let total = |loads: &Loads| loads.values().map(|load| load.charges).fold(0_u64, u64::saturating_add);
-    let (planned, would) = (total(expected), total(&known.ran).saturating_add(total(more)));
-    if planned.max(would) < u64::from(limits.least_charges) {
-        return None;
-    }
-    let percent = u64::from(limits.growth_percent).saturating_add(100);
+    let ceiling = ceiling(limits, known)?;
+    let mut ran = known.ran.clone();
     for (currency, load) in more {
-        let (foreseen, after) = (of(expected, currency), of(&known.ran, currency).and(*load));
+        let before = ran.entry(*currency).or_default();
+        *before = before.and(*load);
+    }
+    for (currency, load) in more {
+        let Some((foreseen, _)) = ceiling.comparable(&ran, *currency) else { continue };
         let most = foreseen.largest.saturating_mul(limits.largest_times.into());
         if foreseen.charges > 0 && load.largest > most {
             let (one, largest) = (Money::new(load.largest, *currency), Money::new(foreseen.largest, *currency));
             let why = format!("a charge of {one}, where the largest of the day's forecast was {largest}");
             return Some((Brake::Largest, why));
         }
-        if beyond(after.minor, foreseen.minor, percent) {
-            let (sum, plan) = (Money::new(after.minor, *currency), Money::new(foreseen.minor, *currency));
+        if let Some(Beyond { would, planned }) = ceiling.too_much(&ran, *currency) {
+            let (sum, plan) = (Money::new(would, *currency), Money::new(planned, *currency));
             return Some((Brake::Sum, format!("{sum} would be charged today, and {plan} were forecast")));
         }
     }
-    let too_many = would.saturating_mul(100) > planned.saturating_mul(percent);
-    too_many.then(|| (Brake::Count, format!("{would} charges would be made today, and {planned} were forecast")))
-}
-
-fn beyond(after: i64, foreseen: i64, percent: u64) -> bool {
-    let (after, foreseen) = (i128::from(after), i128::from(foreseen));
-    after.saturating_mul(100) > foreseen.saturating_mul(i128::from(percent))
+    let Beyond { would, planned } = ceiling.too_many(&ran)?;
+    Some((Brake::Count, format!("{would} charges would be made today, and {planned} were forecast")))
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::money::Currency;
+
     use super::*;
 
     fn usd(charges: u64, minor: i64, largest: i64) -> Loads {
@@ -354,5 +397,25 @@ mod tests {
         assert_eq!(pulled(Some(usd(3, 300, 100)), Loads::new(), &usd(16, 1_600_000, 100_000)), None);
         assert_eq!(pulled(Some(usd(3, 300, 100)), Loads::new(), &usd(20, 2_000, 100)), Some(Brake::Sum));
         assert_eq!(pulled(Some(Loads::new()), Loads::new(), &usd(20, 2_000, 100)), Some(Brake::Sum));
+    }
+
+    #[test]
+    fn a_currency_of_a_few_charges_is_not_compared_beside_one_of_many() {
+        let of = |currency, charges, minor, largest| (currency, Load { charges, minor, largest });
+        let forecast =
+            Loads::from([of(Currency::USD, 1_000, 7_900_000, 7_900), of(Currency::parse("EUR").unwrap(), 2, 200, 100)]);
+        let euros =
+            |charges, minor, largest| Loads::from([of(Currency::parse("EUR").unwrap(), charges, minor, largest)]);
+        let pulled = |more: &Loads| pulled(Some(forecast.clone()), Loads::new(), more);
+        // One customer more in a currency of two, and a dear one.
+        assert_eq!(pulled(&euros(3, 5_200, 5_000)), None);
+        assert_eq!(pulled(&euros(19, 95_000, 5_000)), None);
+        assert_eq!(pulled(&euros(20, 100_000, 5_000)), Some(Brake::Largest), "enough of them to be compared");
+        assert_eq!(pulled(&euros(20, 2_000, 100)), Some(Brake::Sum));
+        assert_eq!(pulled(&Loads::from([of(Currency::USD, 1, 79_001, 79_001)])), Some(Brake::Largest));
+        // However small each currency is, their number counts in all.
+        let many = ["EUR", "GBP", "CAD"].map(|code| of(Currency::parse(code).unwrap(), 19, 1_900, 100));
+        let small = Some(Loads::from([of(Currency::USD, 10, 1_000, 100)]));
+        assert_eq!(super::tests::pulled(small, Loads::new(), &Loads::from(many)), Some(Brake::Count));
     }
 }

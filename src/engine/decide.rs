@@ -8,6 +8,7 @@ use domain::id::{Key, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Method, Subscription, SubscriptionStatus};
 
+use crate::ports::brakes::DayCount;
 use crate::ports::{Amended, Claimed, Gateway, IntentBatch, MovedCharge, NewCharge, OpenCharge};
 
 /// What is needed to decide.
@@ -39,11 +40,11 @@ impl Desk<'_> {
         &self,
         claims: &[Claimed<Subscription>],
         agenda: &Agenda,
-        holds_seen: Vec<i64>,
+        (holds_seen, day): (Vec<i64>, Option<DayCount>),
     ) -> (IntentBatch, Quiet) {
         let mut quiet = Quiet::default();
         let mut batch =
-            IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+            IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new(), day };
         let mut set_aside: Vec<(&SubscriptionId, String)> = Vec::new();
         // The agenda keeps the book's order, so both lists are walked once.
         let mut claims_left = claims.iter().peekable();
@@ -140,8 +141,9 @@ impl Desk<'_> {
     ) -> (IntentBatch, Vec<Ask>, Quiet) {
         let mut quiet = Quiet::default();
         let mut asks = Vec::new();
-        let mut batch =
-            IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        // What is tried again was forecast, and counted, when its first attempt was.
+        let (advances, new, moved, day) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let mut batch = IntentBatch { at: self.at, holds_seen, advances, new, moved, day };
         for (claim, item) in claims.iter().zip(&agenda.items) {
             let charge = &claim.value.open.charge;
             match &item.action {

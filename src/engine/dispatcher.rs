@@ -15,7 +15,7 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
-use super::brakes;
+use super::brakes::{self, Weighed};
 use super::decide::{Desk, Quiet};
 use super::heartbeat::Heartbeat;
 use super::pipeline::{Job, Pipeline, Shared};
@@ -237,8 +237,7 @@ impl Engine {
         let mut shared: Option<Arc<Shared>> = None;
         let limit = self.inner.throttle.worth_claiming(self.inner.settings.batch);
         let (mut due_left, mut open_left) = (true, true);
-        // After a pause the first slice goes ahead alone.
-        let mut canary = self.canary();
+        self.begin_pass(pipeline.tally.firsts());
         self.foresee(&mut shared, bounds.as_of).await?;
         // In turns, so that questions do not wait for a backlog.
         while (due_left || open_left) && !stop.is_cancelled() && bounds.time.is_none_or(|time| started.elapsed() < time)
@@ -260,8 +259,12 @@ impl Engine {
                 pipeline.room(limit).await;
                 let (now, lease) = self.lease();
                 let merchant = self.inner.settings.merchant;
-                let slice = canary.map_or(limit, |slice| slice.min(limit));
-                let claim = self.inner.store.claim_due(merchant, bounds.as_of, now, lease, slice).await?;
+                let slice = self.slice();
+                let claim = self
+                    .inner
+                    .store
+                    .claim_due(merchant, bounds.as_of, now, lease, slice.map_or(limit, |slice| slice.min(limit)))
+                    .await?;
                 for poison in &claim.poison {
                     metrics::counter!("autopay_quarantined_total").increment(1);
                     tracing::error!(
@@ -275,13 +278,12 @@ impl Engine {
                 due_left = !claim.due.is_empty() || !claim.poison.is_empty();
                 if !claim.due.is_empty() {
                     let shared = self.shared(&mut shared).await?;
-                    let before = pipeline.tally.firsts();
                     let agenda = self.dispatch_due(pipeline, shared, &claim.due, bounds.as_of, report).await?;
                     due_digest.add(&agenda.items);
                     waiting.note_due(&claim.due, &agenda);
-                    if canary.take().is_some() {
+                    if slice.is_some() {
                         pipeline.idle().await;
-                        self.judge_slice(before, pipeline.tally.firsts(), bounds.as_of, report).await?;
+                        self.judge_slice(claim.due.len(), pipeline.tally.firsts(), bounds.as_of, report).await?;
                     }
                 }
             }
@@ -322,11 +324,15 @@ impl Engine {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&due, &[]).await?;
             let agenda = self.draw(&shared.catalog, &holds, &wallet, &due, &[], as_of);
-            if self.weigh(&agenda, &due, as_of, report).await? && redraws < REDRAWS_MAX {
-                redraws += 1;
-                continue;
-            }
-            let (batch, quiet) = self.desk(&shared).due(claims, &agenda, ids(&holds));
+            let day = match self.weigh(&agenda, &due, as_of, report).await? {
+                Weighed::Sound(day) => day,
+                Weighed::Braked if redraws < REDRAWS_MAX => {
+                    redraws += 1;
+                    continue;
+                }
+                Weighed::Braked => return Ok(Agenda::default()),
+            };
+            let (batch, quiet) = self.desk(&shared).due(claims, &agenda, (ids(&holds), day));
             match self.commit(batch, report).await? {
                 Some(intents) => break (agenda, intents, quiet),
                 None if redraws < REDRAWS_MAX => redraws += 1,
@@ -335,7 +341,7 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
-        self.weighed(&intents, as_of).await?;
+        self.counted(&intents, &due);
         let mut subscriptions: std::collections::BTreeMap<_, _> =
             due.into_iter().map(|row| (row.id.clone(), row)).collect();
         let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));
@@ -403,7 +409,7 @@ impl Engine {
         Desk { gateway: &*inner.gateway, catalog: &shared.catalog, limits: &inner.settings.limits, at: self.now() }
     }
 
-    /// Commits a batch that holds anything; `None` when holds changed and it must be drawn again.
+    /// Commits a batch that holds anything; `None` when holds changed or the day filled up, and it must be drawn and weighed again.
     async fn commit(
         &self,
         batch: IntentBatch,
@@ -413,7 +419,7 @@ impl Engine {
             return Ok(Some(Vec::new()));
         }
         match self.inner.store.commit_intents(batch).await? {
-            Committed::HoldsChanged => Ok(None),
+            Committed::HoldsChanged | Committed::DayIsFull => Ok(None),
             Committed::Recorded { intents, lost } => {
                 report.lost += u64::try_from(lost).unwrap_or(0);
                 Ok(Some(intents))

@@ -249,7 +249,7 @@ impl Sender {
         let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
         let slot = self.slots.acquire().await;
         let mut seen = Vec::with_capacity(2);
-        if let Some(why) = self.forbidden(Some(subscription), committed).await {
+        if let Some(why) = self.forbidden(Some((&before.value, subscription)), committed).await {
             seen.push((self.engine.now(), not_sent(Asked::Submit, why)));
         } else {
             let answer = self.engine.inner.gateway.submit(recorded).await;
@@ -283,7 +283,7 @@ impl Sender {
         let before = Claimed { value: recorded.charge.clone(), fence: recorded.fence };
         let slot = self.slots.acquire().await;
         let mut seen = Vec::with_capacity(2);
-        let braked = (order.kind == OrderKind::Capture).then_some(subscription);
+        let braked = (order.kind == OrderKind::Capture).then_some((&before.value, subscription));
         if let Some(why) = self.forbidden(braked, committed).await {
             seen.push((self.engine.now(), not_sent(Asked::Order, why)));
         } else {
@@ -345,8 +345,9 @@ impl Sender {
         Some((self.engine.now(), answer))
     }
 
-    /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet.
-    async fn forbidden(&self, subscription: Option<&Subscription>, committed: Instant) -> Option<&'static str> {
+    /// Why this intent may not be sent after all. Whatever waits here has sent nothing yet. Holds are looked at for what is
+    /// `braked`: a charge and its subscription.
+    async fn forbidden(&self, braked: Option<(&Charge, &Subscription)>, committed: Instant) -> Option<&'static str> {
         // A process that was stopped and came back: somebody else may be asking about this charge already.
         let lease = self.engine.inner.settings.limits.lease.to_std().unwrap_or_default();
         let too_old = || committed.elapsed() > lease / 2;
@@ -362,7 +363,7 @@ impl Sender {
         if self.stop.is_cancelled() {
             return Some("shutting down");
         }
-        let subscription = subscription.filter(|_| committed.elapsed() >= HOLDS_FRESH)?;
+        let (charge, subscription) = braked.filter(|_| committed.elapsed() >= HOLDS_FRESH)?;
         let mut cached = self.holds.lock().await;
         if cached.as_ref().is_none_or(|(at, _)| at.elapsed() > HOLDS_FRESH) {
             match self.engine.inner.store.holds().await {
@@ -370,7 +371,8 @@ impl Sender {
                 Err(_) => return Some("holds cannot be read: the database is not available"),
             }
         }
-        let held = cached.as_ref().is_some_and(|(_, holds)| holds.iter().any(|hold| hold.covers(subscription)));
+        let covers = |hold: &Hold| hold.covers_charge(charge, subscription);
+        let held = cached.as_ref().is_some_and(|(_, holds)| holds.iter().any(covers));
         held.then_some("held before it was sent")
     }
 

@@ -700,7 +700,10 @@ impl Refunds {
     async fn free_of_holds(&self, refund: &Refund) -> Result<Option<Vec<i64>>, StoreError> {
         let holds = self.store().holds().await?;
         let view = self.store().subscription(&refund.subscription).await?;
-        let held = view.is_none_or(|view| holds.iter().any(|hold| hold.covers(&view.subscription)));
+        let charge = self.store().charge(refund.charge).await?;
+        let held = view
+            .zip(charge)
+            .is_none_or(|(view, charge)| holds.iter().any(|hold| hold.covers_charge(&charge, &view.subscription)));
         Ok((!held || holds.is_empty()).then(|| holds.iter().map(|hold| hold.id).collect()))
     }
 

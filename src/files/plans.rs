@@ -543,10 +543,13 @@ fn split(sheet: &mut Sheet<'_>, collect: &Tab<'_>, currency: &str) -> Option<Spl
 
 /// Lets the domain read the plan, and puts what it says at the place it speaks of.
 fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, spec: &PlanSpec) -> Option<Plan> {
-    let mut found = match Plan::from_spec(spec, 0) {
-        Ok(plan) => return Some(plan),
-        Err(found) => found,
+    let outdated = Plan::outdated(spec);
+    let mut found = match (Plan::from_spec(spec, 0), &outdated) {
+        (Ok(plan), None) => return Some(plan),
+        (Ok(_), Some(_)) => Vec::new(),
+        (Err(found), _) => found,
     };
+    found.extend(outdated);
     // What a first mistake keeps the domain from looking at is said now, not at the next attempt.
     let mut other = spec.clone();
     if Currency::parse(&spec.amount.currency).is_err() {

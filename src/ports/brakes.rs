@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::agenda::{Hold, Scope};
+use domain::attempt::Intent;
 use domain::id::MerchantId;
 use domain::money::Currency;
 use serde::Serialize;
@@ -83,12 +84,98 @@ impl Load {
 /// Loads by currency.
 pub type Loads = BTreeMap<Currency, Load>;
 
+/// What these intents come to.
+#[must_use]
+pub fn loads_of<'a>(intents: impl IntoIterator<Item = &'a Intent>) -> Loads {
+    let mut loads = Loads::new();
+    for intent in intents {
+        loads.entry(intent.amount.currency()).or_default().add(intent.amount.minor());
+    }
+    loads
+}
+
+/// More than a day may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond<T> {
+    /// What it would come to.
+    pub would: T,
+    /// What was forecast.
+    pub planned: T,
+}
+
+/// What a day may come to before a brake closes: its forecast, and so much more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The forecast.
+    pub expected: Loads,
+    /// So much more, in charges and in money, percent.
+    pub growth_percent: u32,
+    /// Fewer charges than this, planned and recorded, are too few to be compared.
+    pub least_charges: u32,
+}
+
+impl Ceiling {
+    /// Are so many charges, planned or recorded, enough to be compared?
+    fn compares(&self, planned: u64, would: u64) -> bool {
+        let least = u64::from(self.least_charges);
+        planned >= least || would >= least
+    }
+
+    /// How many charges of all currencies are beyond it, if a day that brought so much is.
+    #[must_use]
+    pub fn too_many(&self, ran: &Loads) -> Option<Beyond<u64>> {
+        let total = |loads: &Loads| loads.values().map(|load| load.charges).fold(0_u64, u64::saturating_add);
+        let (planned, would) = (total(&self.expected), total(ran));
+        let beyond = would.saturating_mul(100) > planned.saturating_mul(self.percent());
+        (beyond && self.compares(planned, would)).then_some(Beyond { would, planned })
+    }
+
+    /// How much of a currency is beyond it, in minor units, if a day that brought so much is.
+    #[must_use]
+    pub fn too_much(&self, ran: &Loads, currency: Currency) -> Option<Beyond<i64>> {
+        let (foreseen, after) = self.comparable(ran, currency)?;
+        let most = i128::from(foreseen.minor).saturating_mul(i128::from(self.percent()));
+        let beyond = i128::from(after.minor).saturating_mul(100) > most;
+        beyond.then_some(Beyond { would: after.minor, planned: foreseen.minor })
+    }
+
+    /// What was forecast of a currency, and what it came to; `None` where that is too little to be compared. Each currency is
+    /// judged by itself: a handful of charges in one is no more a pattern beside a thousand in another.
+    #[must_use]
+    pub fn comparable(&self, ran: &Loads, currency: Currency) -> Option<(Load, Load)> {
+        let of = |loads: &Loads| loads.get(&currency).copied().unwrap_or_default();
+        let (foreseen, after) = (of(&self.expected), of(ran));
+        self.compares(foreseen.charges, after.charges).then_some((foreseen, after))
+    }
+
+    /// May a day come to so much, of which a batch brought these currencies?
+    #[must_use]
+    pub fn admits<'a>(&self, ran: &Loads, batch: impl IntoIterator<Item = &'a Currency>) -> bool {
+        self.too_many(ran).is_none() && batch.into_iter().all(|currency| self.too_much(ran, *currency).is_none())
+    }
+
+    fn percent(&self) -> u64 {
+        u64::from(self.growth_percent).saturating_add(100)
+    }
+}
+
+/// The day on which the first attempts of a batch count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayCount {
+    /// Whose day.
+    pub merchant: MerchantId,
+    /// Which, of UTC.
+    pub day: NaiveDate,
+    /// What it may come to with the batch; `None` for anything.
+    pub most: Option<Ceiling>,
+}
+
 /// A day of UTC, as far as the brakes know it. Only first attempts of new cycles count: retries are old news.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunDay {
-    /// What the book had planned for it when it was first asked; `None` when nobody asked in time.
+    /// What the book had planned for it when it was first asked; `None` when nobody asked in time, or of a book without plans.
     pub expected: Option<Loads>,
-    /// What was recorded on it so far.
+    /// What was recorded on it so far. A currency that no charge was recorded in is left out.
     pub ran: Loads,
     /// Brakes that two people released on it: they do not stop it again.
     pub released: BTreeSet<Brake>,
@@ -115,7 +202,8 @@ pub enum Release {
 pub trait BrakeStore {
     /// A day as it is known.
     async fn run_day(&self, merchant: MerchantId, day: NaiveDate) -> Result<RunDay, StoreError>;
-    /// Keeps what a day is expected to bring, by currency, empty loads included. The first forecast of a day stays.
+    /// Keeps what a day is expected to bring, by currency, empty loads included. The first forecast of a day and a currency
+    /// stays. No currency at all is no forecast: there is nothing to compare a day with.
     async fn expect_day(
         &self,
         merchant: MerchantId,
@@ -123,8 +211,6 @@ pub trait BrakeStore {
         loads: &Loads,
         at: DateTime<Utc>,
     ) -> Result<(), StoreError>;
-    /// Adds what was recorded.
-    async fn add_to_day(&self, merchant: MerchantId, day: NaiveDate, loads: &Loads) -> Result<(), StoreError>;
     /// Stops the merchant's charges, with an audit row. A hold on the merchant that is in force already stays as it is.
     async fn brake(
         &self,

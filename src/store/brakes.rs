@@ -14,7 +14,7 @@ use entity::{hold, run_day};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
 use crate::ports::StoreError;
-use crate::ports::brakes::{Brake, BrakeStore, Load, Loads, Release, RunDay};
+use crate::ports::brakes::{Brake, BrakeStore, DayCount, Load, Loads, Release, RunDay};
 
 /// Who sets a brake's hold.
 pub(super) const ACTOR: &str = "autopay";
@@ -50,7 +50,9 @@ impl BrakeStore for DatabaseStore {
                 row: format!("{day}/{}", row.currency),
                 why: error.to_string(),
             })?;
-            known.ran.insert(currency, load(row.ran_charges, row.ran_minor, row.ran_largest));
+            if row.ran_charges > 0 {
+                known.ran.insert(currency, load(row.ran_charges, row.ran_minor, row.ran_largest));
+            }
             if let (Some(charges), Some(minor), Some(largest)) =
                 (row.expected_charges, row.expected_minor, row.expected_largest)
             {
@@ -104,33 +106,6 @@ impl BrakeStore for DatabaseStore {
         .await
     }
 
-    async fn add_to_day(&self, merchant: MerchantId, day: NaiveDate, loads: &Loads) -> Result<(), StoreError> {
-        // In the order of currencies: two replicas never wait for each other in a circle.
-        self.transaction(&move |on, _| {
-            Box::pin(async move {
-                for (currency, load) in loads {
-                    let values: [Value; 6] = [
-                        merchant.0.into(),
-                        day.into(),
-                        currency.code().into(),
-                        whole_count(load.charges).into(),
-                        load.minor.into(),
-                        load.largest.into(),
-                    ];
-                    let sql = "INSERT INTO run_day (merchant_id, day, currency, ran_charges, ran_minor, ran_largest) \
-                               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (merchant_id, day, currency) DO UPDATE SET \
-                               ran_charges = run_day.ran_charges + excluded.ran_charges, \
-                               ran_minor = run_day.ran_minor + excluded.ran_minor, \
-                               ran_largest = CASE WHEN excluded.ran_largest > run_day.ran_largest \
-                                 THEN excluded.ran_largest ELSE run_day.ran_largest END";
-                    on.execute_raw(self.statement(sql, values)).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-
     async fn brake(
         &self,
         merchant: MerchantId,
@@ -149,6 +124,47 @@ impl BrakeStore for DatabaseStore {
 }
 
 impl DatabaseStore {
+    /// Adds what is being recorded to its day; `false` when the day comes to more than it may. The row is locked from here to the
+    /// end of the transaction, so this comes last in it.
+    pub(super) async fn count_day(
+        &self,
+        on: &DatabaseTransaction,
+        DayCount { merchant, day, most }: &DayCount,
+        loads: &Loads,
+    ) -> Result<bool, DbErr> {
+        // In the order of currencies: two replicas never wait for each other in a circle.
+        for (currency, load) in loads {
+            let values: [Value; 6] = [
+                merchant.0.into(),
+                (*day).into(),
+                currency.code().into(),
+                whole_count(load.charges).into(),
+                load.minor.into(),
+                load.largest.into(),
+            ];
+            let sql = "INSERT INTO run_day (merchant_id, day, currency, ran_charges, ran_minor, ran_largest) \
+                       VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (merchant_id, day, currency) DO UPDATE SET \
+                       ran_charges = run_day.ran_charges + excluded.ran_charges, \
+                       ran_minor = run_day.ran_minor + excluded.ran_minor, \
+                       ran_largest = CASE WHEN excluded.ran_largest > run_day.ran_largest \
+                         THEN excluded.ran_largest ELSE run_day.ran_largest END";
+            on.execute_raw(self.statement(sql, values)).await?;
+        }
+        let Some(most) = most.as_ref().filter(|_| !loads.is_empty()) else { return Ok(true) };
+        let sql =
+            "SELECT currency, ran_charges, ran_minor, ran_largest FROM run_day WHERE merchant_id = $1 AND day = $2";
+        let mut ran = Loads::new();
+        for row in on.query_all_raw(self.statement(sql, [merchant.0.into(), (*day).into()])).await? {
+            let code: String = row.try_get("", "currency")?;
+            // A code that cannot be read is none of the batch's, and told by whoever reads the day.
+            let Ok(currency) = Currency::parse(&code) else { continue };
+            let [charges, minor, largest] =
+                ["ran_charges", "ran_minor", "ran_largest"].map(|name| row.try_get("", name));
+            ran.insert(currency, load(charges?, minor?, largest?));
+        }
+        Ok(most.admits(&ran, loads.keys()))
+    }
+
     async fn release_within(
         &self,
         on: &DatabaseTransaction,

@@ -1,6 +1,7 @@
 //! The two commits of the charge path: intents before the gateway hears of them, verdicts after it answered.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
@@ -16,6 +17,7 @@ use domain::verdict::DeclineClass;
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, store_error};
+use crate::ports::brakes::loads_of;
 use crate::ports::{
     Amended, Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
 };
@@ -109,10 +111,18 @@ const EVIDENCE: &[(&str, Kind)] = &[
 
 impl DatabaseStore {
     pub(super) async fn record_intents(&self, batch: &IntentBatch) -> Result<Committed, StoreError> {
-        self.transaction(&move |transaction, _| Box::pin(self.intents(transaction, batch))).await
+        let full = &AtomicBool::new(false);
+        let done = self.transaction(&move |transaction, _| Box::pin(self.intents(transaction, batch, full))).await;
+        // Everything was taken back; whether by the day or by the database, only this says.
+        if full.load(Ordering::Relaxed) { Ok(Committed::DayIsFull) } else { done }
     }
 
-    async fn intents(&self, on: &DatabaseTransaction, batch: &IntentBatch) -> Result<Committed, DbErr> {
+    async fn intents(
+        &self,
+        on: &DatabaseTransaction,
+        batch: &IntentBatch,
+        full: &AtomicBool,
+    ) -> Result<Committed, DbErr> {
         // The last look: holds, then each row as it is now.
         if self.holds_in_force(on).await? != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
@@ -135,6 +145,7 @@ impl DatabaseStore {
             self.use_adjustments(on, &new, at).await?;
         }
         self.recount(on, amended.iter().map(String::as_str)).await?;
+        let loads = loads_of(new.iter().filter_map(|new| new.intent.as_ref()));
         for new in new {
             attempts.extend(&new.intent);
             note(&mut audit, (&new.charge, new.intent.as_ref()), &new.amended, at);
@@ -171,6 +182,12 @@ impl DatabaseStore {
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
         self.insert_audit(on, &audit).await?;
+        if let Some(day) = &batch.day
+            && !self.count_day(on, day, &loads).await?
+        {
+            full.store(true, Ordering::Relaxed);
+            return Err(DbErr::Custom("the day is full".to_owned()));
+        }
         Ok(Committed::Recorded { intents, lost })
     }
 

@@ -466,6 +466,10 @@ impl Store for MemoryStore {
         if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
+        let firsts = book.firsts(&batch);
+        if batch.day.as_ref().is_some_and(|day| !book.count_day(day, &firsts)) {
+            return Ok(Committed::DayIsFull);
+        }
         let mut intents = Vec::new();
         let mut lost = 0;
         let mut advanced = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! Stories of people who change a subscription: told in the world, whole engine, gateway and clock.
 
 use chrono::TimeDelta;
+use domain::agenda::Scope;
 use domain::amendment::{Change, propose};
 use domain::charge::{SkipWhy, State};
 use domain::id::{PlanId, SubscriptionId};
@@ -23,6 +24,7 @@ everywhere! {
     a_try_again_waits_for_the_end_of_the_pause;
     a_charge_that_fails_for_good_keeps_its_credit;
     an_old_charge_goes_on_under_the_plan_it_was_made_under;
+    a_hold_on_the_old_plan_or_on_the_new_one_keeps_an_old_charge_back;
 }
 
 async fn begin(backend: Backend, behaviour: Behaviour) -> Option<World> {
@@ -138,5 +140,25 @@ async fn an_old_charge_goes_on_under_the_plan_it_was_made_under(backend: Backend
     let told = summary(&world).await;
     assert_eq!(told[0], "0 2027-01-15 2027-01-15 79.00 paid", "tried again at the old price");
     assert!(told[1].starts_with("1 2027-02-15 2027-02-15 49.00"), "{told:?}");
+    world.balance().await;
+}
+
+async fn a_hold_on_the_old_plan_or_on_the_new_one_keeps_an_old_charge_back(backend: Backend) {
+    let Some(world) = begin(backend, Behaviour::DeclinesWith(DeclineCode::InsufficientFunds)).await else { return };
+    live(&world, "2027-01-15T12:00:00Z").await;
+    assert_eq!(summary(&world).await, ["0 2027-01-15 2027-01-15 79.00 failing"]);
+    let [gold, silver] = ["gold", "silver"].map(|id| PlanId::parse(id).unwrap());
+    change(&world, Change::Plan { plan: silver.clone(), from: None }).await;
+    let sent = |world: &World| world.sandbox().ledger().submissions().len();
+    let before = sent(&world);
+    for (plan, until) in [(gold, "2027-01-25T00:00:00Z"), (silver, "2027-02-05T00:00:00Z")] {
+        let scope = Scope::Plan(plan);
+        world.store.hold(&scope, "a wrong price", "ann", world.now()).await.unwrap();
+        world.live_until(at(until), TimeDelta::days(1)).await;
+        assert_eq!(sent(&world), before, "{scope} keeps it back");
+        assert!(world.store.lift(&scope, "ann", world.now()).await.unwrap());
+    }
+    live(&world, "2027-02-06T00:00:00Z").await;
+    assert_eq!(sent(&world), before + 1, "the try that waited for both");
     world.balance().await;
 }

@@ -1,17 +1,33 @@
 //! A run that is not what the book had planned stops before the damage, and two people let it go on.
 
-use autopay::engine::BrakeLimits;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use autopay::engine::{BrakeLimits, Engine};
+use autopay::gateway::CcgGateway;
 use autopay::ports::brakes::Release;
-use chrono::TimeDelta;
+use autopay::ports::{Gateway, Observation, Question, Recorded, Store};
+use autopay::store::{DatabaseUrl, Pool, open};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Lift, Scope};
+use domain::attempt::{Body, Intent};
+use domain::charge::Charge;
+use domain::id::Key;
 use domain::id::PaymentMethodId;
+use domain::plan::Plan;
 use domain::plan::PlanSpec;
 use domain::subscription::{Customer, Method, MethodKind, Subscription};
-use sandbox::{Behaviour, DeclineCode, method_id};
+use futures_util::FutureExt as _;
+use sandbox::{Behaviour, DeclineCode, Options, method_id};
+use sea_orm::ConnectionTrait as _;
 
 use crate::cli_book::{due_now, with_sandbox};
 use crate::cli_support::roster;
-use crate::world::{Backend, MERCHANT, World, everywhere, plan, subscriber};
+use crate::crash::{WallTime as _, configuration, rest, serve};
+use crate::world::{Backend, MERCHANT, World, client, database_store, everywhere, plan, subscriber};
 
 everywhere! {
     a_price_with_two_zeros_too_many_charges_nobody;
@@ -19,6 +35,7 @@ everywhere! {
     one_customer_is_not_charged_again_and_again;
     a_slice_that_is_declined_spares_the_rest;
     a_day_like_the_others_is_not_stopped;
+    what_cannot_be_counted_is_neither_recorded_nor_sent;
 }
 
 fn daily(price: &str) -> PlanSpec {
@@ -153,6 +170,143 @@ async fn a_day_like_the_others_is_not_stopped(backend: Backend) {
     }
     assert_eq!(world.store.holds().await.unwrap(), []);
     world.balance().await;
+}
+
+/// What a database does that takes no more counts, and how it is mended.
+fn spoiled(backend: Backend) -> Option<[&'static [&'static str]; 2]> {
+    match backend {
+        Backend::Memory => None,
+        Backend::Sqlite => Some([
+            &[
+                "CREATE TRIGGER no_more BEFORE UPDATE ON run_day BEGIN SELECT RAISE(ABORT, 'no more'); END",
+                "CREATE TRIGGER none BEFORE INSERT ON run_day WHEN NEW.ran_charges > 0 BEGIN SELECT RAISE(ABORT, 'none'); END",
+            ],
+            &["DROP TRIGGER no_more", "DROP TRIGGER none"],
+        ]),
+        Backend::Postgres => Some([
+            &["ALTER TABLE run_day ADD CONSTRAINT none CHECK (ran_charges = 0) NOT VALID"],
+            &["ALTER TABLE run_day DROP CONSTRAINT none"],
+        ]),
+    }
+}
+
+async fn what_cannot_be_counted_is_neither_recorded_nor_sent(backend: Backend) {
+    let Some([spoil, mend]) = spoiled(backend) else { return };
+    let Some(world) = second_day(backend).await else { return };
+    let database = open(&DatabaseUrl::parse(world.url()).unwrap(), Pool::engine(1)).await.unwrap();
+    let run = async |statements: &[&str]| {
+        for statement in statements {
+            database.execute_unprepared(statement).await.unwrap();
+        }
+    };
+    world.turn(TimeDelta::days(1));
+    run(spoil).await;
+    assert!(world.engine.run_once().await.is_err(), "the brakes are blind: nothing goes out");
+    assert_eq!((payments(&world), world.charges().await.len()), (30, 30), "and nothing is left behind");
+    run(mend).await;
+    // The claims of the pass that failed run for their lease.
+    world.turn(TimeDelta::seconds(90));
+    let went_on = world.run().await;
+    assert_eq!((went_on.paid, went_on.braked), (30, None));
+    database.close().await.unwrap();
+    world.balance().await;
+}
+
+/// A gateway at which somebody else is quicker: holds of no consequence are set while requests are composed.
+struct Interrupting {
+    inner: CcgGateway,
+    store: Arc<dyn Store>,
+    at: DateTime<Utc>,
+    left: AtomicU32,
+}
+
+#[async_trait]
+impl Gateway for Interrupting {
+    fn compose(
+        &self,
+        charge: &Charge,
+        row: &Subscription,
+        plan: &Plan,
+        method: &Method,
+        key: Key,
+    ) -> Result<Body, String> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if let Ok(left) = left {
+            let scope = format!("subscription:nobody-{left}").parse().unwrap();
+            // The map never waits.
+            self.store.hold(&scope, "elsewhere", "ann", self.at).now_or_never().unwrap().unwrap();
+        }
+        self.inner.compose(charge, row, plan, method, key)
+    }
+    async fn submit(&self, intent: &Recorded<Intent>) -> Observation {
+        self.inner.submit(intent).await
+    }
+    async fn ask(&self, question: &Question) -> Observation {
+        self.inner.ask(question).await
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_drawn_again_counts_its_customers_once() {
+    let mut world = World::begin(Backend::Memory, "2027-01-15T10:00:00Z", "redrawn").await.unwrap();
+    world.resettle(|settings| settings.brakes = Some(BrakeLimits::default()));
+    world.apply(&[daily("79.00")]).await;
+    let mut same = members(1..21, Behaviour::Pays);
+    same.iter_mut().for_each(|one| one.customer.enterprise_id = Some("7".to_owned()));
+    world.enrol(same).await;
+    world.turn(TimeDelta::hours(1));
+    let (inner, store, at) = (CcgGateway::new(client(world.sandbox()), MERCHANT), world.store.clone(), world.now());
+    // Two holds in two draws: 20 charges are drawn three times and made once, and 31 are believable.
+    let gateway = Interrupting { inner, store, at, left: AtomicU32::new(2) };
+    let settings = world.engine.settings().clone();
+    world.engine = Engine::new(world.store.clone(), Arc::new(gateway), world.clock.clone(), settings);
+    let ran = world.run().await;
+    assert_eq!((ran.paid, ran.braked), (20, None));
+    assert_eq!(world.store.holds().await.unwrap().len(), 2, "it was drawn again");
+    world.balance().await;
+}
+
+/// A book of so many who are declined, due since yesterday.
+async fn declined_yesterday(database: &str, count: u64) -> Arc<dyn Store> {
+    let now = Utc::now_of_the_test();
+    let store = database_store(database, Arc::new(autopay::clock::TurnedClock::new(now))).await;
+    let spec = plan("gym", "1 month", "UTC", "00:00", "79.00");
+    let plans = vec![(spec.clone(), Plan::from_spec(&spec, 0).unwrap())];
+    let change = autopay::ports::CatalogChange { plans, policies: Vec::new() };
+    store.apply(&change, "test", now).await.unwrap();
+    let plan = store.catalog().await.unwrap().plans.into_values().next().unwrap();
+    let mut rows = members(1..count + 1, Behaviour::DeclinesWith(DeclineCode::StolenCard));
+    for row in &mut rows {
+        row.start_on = (now - TimeDelta::days(1)).date_naive();
+        let (charge, _) = domain::agenda::planned(&plan, row, 0).unwrap().unwrap();
+        row.next_due_at = Some(charge.due_at);
+    }
+    store.import(&rows, "test", now).await.unwrap();
+    store
+}
+
+/// A deployment with the wrong credentials is the likeliest reason for a book of declines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_into_a_backlog_sends_a_slice_of_it_first_however_slow_its_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = sandbox::start(Options::default()).await.unwrap();
+    let database = format!("sqlite:{}", folder.path().join("autopay.db").display());
+    let store = declined_yesterday(&database, 200).await;
+    // Four are worth claiming at once: too few to be judged, so the slice of 20 takes several claims.
+    let rate = "\n[rate]\nper_second = 4\nburst = 4\n";
+    let configuration = configuration(folder.path(), &database, &sandbox, rate);
+    let mut process = serve(&configuration, Path::new(&folder.path().join("log")));
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while store.holds().await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "nothing stopped it");
+        rest(Duration::from_millis(50)).await;
+    }
+    let reason = store.holds().await.unwrap()[0].reason.clone();
+    crate::replicas::terminate(&process);
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+    assert_eq!(reason, "brake: 12 of the first 12 charges were declined, and 60 % are believable");
+    assert_eq!(sandbox.ledger().payments().len(), 12, "the rest of the backlog waits");
+    sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use autopay::clock::WallClock;
 use autopay::ports::Clock as _;
 use chrono::Days;
 use sandbox::{Behaviour, Options, Sandbox, method_id};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, Statement};
 
 use crate::cli_support::{Bench, PLAN};
 
@@ -177,5 +177,96 @@ async fn missed_cycles_are_charged_or_not_by_a_persons_word() {
     let run = bench.run(&["run", "once", "-o", "json"]).exits(0).json();
     assert_eq!((&run["sent"], &run["paid"]), (&4.into(), &4.into()), "{run}");
     assert_eq!(sandbox.ledger().total_collected("USD"), 2_000);
+    sandbox.stop().await;
+}
+
+/// What the audit says about the amendments of a bench's book.
+async fn audited(bench: &Bench, action: &str) -> Vec<String> {
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    let statement = Statement::from_sql_and_values(
+        database.get_database_backend(),
+        "SELECT detail FROM audit WHERE action = $1 ORDER BY id",
+        [action.into()],
+    );
+    let rows = database.query_all_raw(statement).await.unwrap();
+    let details = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+    database.close().await.unwrap();
+    details
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_a_part_of_a_total_out_is_told_what_it_costs() {
+    let bench = Bench::new();
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let plan = PLAN.replace("\"recurring\"", "\"installments\"").replace("value = \"1079.00\"\n", "")
+        + "[installments]\ntotal = \"from_subscription\"\ncount = \"from_subscription\"\nremainder = \"last\"\n";
+    for rule in ["latest", "forgive"] {
+        bench.write("plans/wellness.toml", plan.replace("charge_at", &format!("catch_up = \"{rule}\"\ncharge_at")));
+        let told = bench.run(&["plans", "check", "plans"]).exits(6);
+        told.complains(&["catch_up_invalid", "catch_up does not go with installments", "write \"all\", or \"ask\""]);
+        bench.run(&["plans", "apply", "plans"]).exits(6);
+    }
+    bench.write("plans/wellness.toml", &plan);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,total,installments";
+    let row = "s,wellness,5a4db0c5-0000-8000-8000-000000000001,card,C,2099-01-05,1000.00,6";
+    bench.write("roster.csv", format!("{header}\n{row}\n"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+
+    let skip = ["subscriptions", "skip", "s", "--cycle", "2", "--reason", "hardship"];
+    let cost = "With this change USD 166.66 of its total is not collected, and no later part makes up for it.";
+    let whole = "Of the total, USD 1,000.00 to be collected here: USD 0.00 collected or under way, ";
+    let less = format!("{whole}USD 833.34 to come, USD 166.66 not collected");
+    bench.run(&[&skip[..], &["--dry-run"]].concat()).exits(0).complains(&[cost, &less]);
+    let schedule = || bench.run(&["subscriptions", "schedule", "s"]).exits(0);
+    schedule().complains(&[&format!("{whole}USD 1,000.00 to come.")]);
+    bench.run(&skip).exits(0).complains(&[cost, &less]);
+    assert_eq!(
+        audited(&bench, "subscription.cycle_skipped").await,
+        ["cycle 2 is left out; USD 166.66 of its total is not collected: hardship"]
+    );
+    let shown = schedule();
+    shown.complains(&[&less]);
+    let why = "not charged: left out by a person: hardship; USD 166.66 of its total is not collected";
+    assert!(shown.out.contains(why), "{}", shown.out);
+    let back = "With this change USD 166.66 more of its total is collected.";
+    bench.run(&["subscriptions", "skip", "s", "--cycle", "2", "--clear"]).exits(0).complains(&[back]);
+    let pause = bench.run(&["subscriptions", "pause", "s", "--until", "2099-03-01"]).exits(0);
+    pause.complains(&["With this change USD 333.32 of its total is not collected", "USD 333.32 not collected"]);
+    bench.run(&["subscriptions", "cancel", "s", "--dry-run"]).exits(0).complains(&["USD 1,000.00 not collected"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_fell_due_in_a_pause_is_dropped_by_nobody_but_a_person_who_says_so() {
+    let (mut bench, sandbox) = daily("value = \"5.00\"").await;
+    bench.env("AUTOPAY_BRAKES_MODE", "off");
+    let parts = std::fs::read_to_string(bench.path().join("plans/wellness.toml")).unwrap();
+    let parts = parts.replace("\"recurring\"", "\"installments\"").replace("value = \"5.00\"\n", "");
+    let parts = parts.replace("\"wellness\"", "\"parts\"").replace("Wellness", "Parts");
+    bench.write("more/parts.toml", parts + "[installments]\ntotal = \"30.00\"\ncount = 3\n");
+    bench.run(&["plans", "apply", "more", "-q"]).exits(0);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on";
+    let today = WallClock.now().date_naive();
+    let row = |id: &str| format!("{id},parts,{},card,C-2,{today}", method_id(Behaviour::Pays, 2));
+    bench.write("roster.csv", format!("{header}\n{}\n{}\n", row("b"), row("c")));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    for id in ["b", "c"] {
+        bench.run(&["subscriptions", "pause", id]).exits(0);
+    }
+    // As if the pause had lasted two days.
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    let begun = today - Days::new(2);
+    let sql = format!("UPDATE subscription SET start_on = '{begun}', next_cycle = 0 WHERE plan_id = 'parts'");
+    database.execute_unprepared(&sql).await.unwrap();
+    database.close().await.unwrap();
+    let told = bench.run(&["subscriptions", "resume", "b"]).exits(6);
+    told.complains(&["parts of the total of subscription b fell due meanwhile", "--with-missed", "--from-today"]);
+    let shown = bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json();
+    assert_eq!((&shown["status"], &shown["next_cycle"]), (&"paused".into(), &0.into()));
+    let dropped = bench.run(&["subscriptions", "resume", "b", "--from-today"]).exits(0);
+    dropped.complains(&["of its total is not collected, and no later part makes up for it", "not collected (left out"]);
+    let kept = bench.run(&["subscriptions", "resume", "c", "--with-missed"]).exits(0);
+    kept.complains(&["USD 0.00 collected or under way, USD 30.00 to come."]);
+    assert!(!kept.err.contains("not collected"), "{}", kept.err);
     sandbox.stop().await;
 }

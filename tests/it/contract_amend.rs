@@ -89,7 +89,7 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
     let fence = |id| claims.iter().find(|claim| claim.value.id == id).unwrap().fence;
     let advances = agenda.advances.iter().cloned();
     let advances = advances.map(|value| Claimed { fence: fence(value.subscription.clone()), value }).collect();
-    let mut batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![] };
+    let mut batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![], day: None };
     for item in &agenda.items {
         let charge = |event| item.charge.clone().unwrap().step(event, b.now(), &limits).unwrap();
         let mut amended = Amended { taken: item.applied.clone(), reason: None };
@@ -412,7 +412,7 @@ async fn a_pause_outlives_that_its_subscription_was_set_aside(b: Bench) {
         resumes: false,
     };
     let advances = vec![Claimed { value, fence: claims[0].fence }];
-    let batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![] };
+    let batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![], day: None };
     b.store.commit_intents(batch).await.unwrap();
     let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
     let row = view.subscription;

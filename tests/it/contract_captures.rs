@@ -116,6 +116,7 @@ impl Bench {
             advances: vec![Claimed { value: advance, fence: claim.fence }],
             new: vec![NewCharge { charge, intent: Some(intent), amended: Amended::default() }],
             moved: Vec::new(),
+            day: None,
         };
         let Committed::Recorded { intents, .. } = self.store.commit_intents(batch).await.unwrap() else {
             panic!("holds changed")

@@ -148,6 +148,7 @@ impl Bench {
             advances: Vec::new(),
             new: Vec::new(),
             moved: Vec::new(),
+            day: None,
         };
         for Claimed { value: row, fence } in &claims {
             let cycle = row.next_cycle;
@@ -173,7 +174,7 @@ impl Bench {
         }
         match self.store.commit_intents(batch).await.unwrap() {
             Committed::Recorded { intents, lost } => (intents, lost),
-            Committed::HoldsChanged => panic!("holds changed"),
+            other @ (Committed::HoldsChanged | Committed::DayIsFull) => panic!("{other:?}"),
         }
     }
 
@@ -307,6 +308,7 @@ async fn what_a_person_said_about_missed_cycles_is_kept_until_the_next_resume(b:
             advances: vec![Claimed { value: advance, fence: claim.fence }],
             new: Vec::new(),
             moved: Vec::new(),
+            day: None,
         };
         b.store.commit_intents(batch).await.unwrap();
     };
@@ -348,6 +350,7 @@ async fn an_amount_out_of_bounds_waits_and_goes_on_by_a_persons_word(b: Bench) {
             .map(|claim| NewCharge { charge: parked(&claim.value), intent: None, amended: Amended::default() })
             .collect(),
         moved: Vec::new(),
+        day: None,
     };
     b.store.commit_intents(batch).await.unwrap();
     assert!(b.store.claim_open(MERCHANT, b.now(), lease, 9).await.unwrap().is_empty(), "nobody moves it on");

@@ -171,10 +171,16 @@ impl Bench {
     }
 
     /// What an engine would commit for these claims: one intent each, and the advance to the next cycle.
-    async fn batch(&self, claims: &[Claimed<Subscription>]) -> IntentBatch {
+    pub(crate) async fn batch(&self, claims: &[Claimed<Subscription>]) -> IntentBatch {
         let holds_seen = self.store.holds().await.unwrap().iter().map(|hold| hold.id).collect();
-        let mut batch =
-            IntentBatch { at: self.now(), holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new() };
+        let mut batch = IntentBatch {
+            at: self.now(),
+            holds_seen,
+            advances: Vec::new(),
+            new: Vec::new(),
+            moved: Vec::new(),
+            day: None,
+        };
         for claim in claims {
             batch.advances.push(Claimed {
                 value: advance(&claim.value, claim.value.next_due_at.map(|at| at + TimeDelta::days(31))),
@@ -312,7 +318,7 @@ fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
 fn recorded(committed: Committed) -> (Vec<Recorded<Intent>>, usize) {
     match committed {
         Committed::Recorded { intents, lost } => (intents, lost),
-        Committed::HoldsChanged => panic!("holds changed"),
+        other @ (Committed::HoldsChanged | Committed::DayIsFull) => panic!("{other:?}"),
     }
 }
 
@@ -595,7 +601,8 @@ async fn a_retry_is_a_new_attempt_and_a_resubmission_is_not(b: Bench) {
     let charge = step(&claim.value.open.charge, 2);
     let retry = intent(&charge, 2, b.now());
     let moved = MovedCharge { charge: charge.clone(), fence: claim.fence, new_attempt: Some(retry), again: None };
-    let batch = IntentBatch { at: b.now(), holds_seen: vec![], advances: vec![], new: vec![], moved: vec![moved] };
+    let batch =
+        IntentBatch { at: b.now(), holds_seen: vec![], advances: vec![], new: vec![], moved: vec![moved], day: None };
     let (intents, lost) = recorded(b.store.commit_intents(batch.clone()).await.unwrap());
     assert_eq!((intents.len(), lost), (1, 0));
     assert_eq!(intents[0].fence, claim.fence);
@@ -614,7 +621,8 @@ async fn a_retry_is_a_new_attempt_and_a_resubmission_is_not(b: Bench) {
     let charge = step(&claim.value.open.charge, 2);
     let again = Some(intent(&charge, 2, b.now()));
     let moved = MovedCharge { charge: charge.clone(), fence: claim.fence, new_attempt: None, again };
-    let batch = IntentBatch { at: b.now(), holds_seen: vec![], advances: vec![], new: vec![], moved: vec![moved] };
+    let batch =
+        IntentBatch { at: b.now(), holds_seen: vec![], advances: vec![], new: vec![], moved: vec![moved], day: None };
     assert_eq!(recorded(b.store.commit_intents(batch).await.unwrap()).0.len(), 1);
     assert_eq!(b.attempts(charge.id).await, expected);
     assert_eq!(b.charge(charge.id).await.tries.submissions, 2);
@@ -632,8 +640,14 @@ async fn a_retry_of_a_cancelled_subscription_is_not_sent_but_may_end(b: Bench) {
     let charge = before.clone().step(Event::Send { attempt: 1 }, b.now(), &Limits::default()).unwrap();
     let again = Some(intent(&charge, 1, b.now()));
     let moved = MovedCharge { charge, fence: claim.fence, new_attempt: None, again };
-    let batch =
-        |moved| IntentBatch { at: b.now(), holds_seen: vec![], advances: vec![], new: vec![], moved: vec![moved] };
+    let batch = |moved| IntentBatch {
+        at: b.now(),
+        holds_seen: vec![],
+        advances: vec![],
+        new: vec![],
+        moved: vec![moved],
+        day: None,
+    };
     let (intents, lost) = recorded(b.store.commit_intents(batch(moved)).await.unwrap());
     assert_eq!((intents.len(), lost), (0, 1));
     assert_eq!(b.charge(before.id).await, before);

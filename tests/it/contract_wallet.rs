@@ -422,6 +422,7 @@ async fn park(b: &Bench, name: &str) {
         advances: vec![Claimed { value: advance, fence: claim.fence }],
         new: vec![NewCharge { charge, intent: None, amended: Amended::default() }],
         moved: vec![],
+        day: None,
     };
     let done = b.store.commit_intents(batch).await.unwrap();
     assert!(matches!(done, Committed::Recorded { lost: 0, .. }), "{done:?}");

@@ -6,16 +6,19 @@ use autopay::ports::Resume;
 use autopay::ports::people::PersonsNote;
 use chrono::TimeDelta;
 use domain::agenda::{questions, resume};
+use domain::amendment::{Change, propose};
 use domain::id::SubscriptionId;
 use domain::installments::InstallmentsSpec;
 use domain::mid_period::MidPeriodSpec;
 use domain::money::{Currency, Money};
+use domain::plan::PlanSpec;
 use domain::price_list::PriceRowSpec;
-use domain::subscription::SubscriptionStatus;
+use domain::subscription::{AdjustmentKind, SubscriptionStatus};
 use domain::terms::Terms;
+use domain::total::Account;
 use sandbox::Behaviour;
 
-use crate::world::{Backend, World, card, plan, subscriber};
+use crate::world::{Backend, World, card, day, everywhere, plan, subscriber};
 
 fn id(text: &str) -> SubscriptionId {
     SubscriptionId::parse(text).unwrap()
@@ -188,4 +191,110 @@ async fn an_amount_out_of_bounds_is_charged_or_not_by_a_persons_word() {
     assert_eq!(charged(&world, "a").await, ["2027-01-15 120.00 paid", "2027-02-15 120.00 held"]);
     assert_eq!(charged(&world, "b").await, ["2027-01-15 120.00 skipped", "2027-02-15 120.00 held"]);
     world.balance().await;
+}
+
+/// 600.01 in six parts, of which the last is a cent larger.
+fn six_parts(id: &str, catch_up: &str) -> PlanSpec {
+    let mut spec = plan(id, "1 month", "America/New_York", "06:00", "1.00");
+    (spec.kind, spec.amount.value) = ("installments".to_owned(), None);
+    spec.schedule.catch_up = Some(catch_up.to_owned());
+    spec.installments = Some(InstallmentsSpec {
+        total: "600.01".to_owned(),
+        count: Some("6".to_owned()),
+        remainder: Some("last".to_owned()),
+        ..InstallmentsSpec::default()
+    });
+    spec
+}
+
+/// The account of a total by what the store says was taken of it.
+async fn account(world: &World, name: &str) -> Account {
+    let row = world.store.subscription(&id(name)).await.unwrap().unwrap().subscription;
+    let taken = world.store.taken_of_totals(std::slice::from_ref(&row.id)).await.unwrap()[&row.id];
+    let plans = world.store.catalog().await.unwrap().plans;
+    let account = Account::of(&plans[&row.plan], &row, taken, world.now()).unwrap().unwrap();
+    let sum = account.taken.minor() + account.to_come.minor() + account.not_collected.minor();
+    assert_eq!((sum, account.owed.minor()), (60_001, 60_001), "{account:?}");
+    account
+}
+
+/// What the history of each charge says about the total.
+async fn forgone(world: &World, name: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    for charge in world.charges_of(name).await {
+        for line in world.store.timeline(charge.id).await.unwrap() {
+            if line.detail.contains("of its total") {
+                told.push(format!("{} {}", charge.cycle, line.detail.rsplit("Reason: ").next().unwrap()));
+            }
+        }
+    }
+    told
+}
+
+async fn every_cent_of_a_total_is_collected_or_named(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-15T10:00:00Z", "the whole total").await else { return };
+    world.apply(&[six_parts("copay", "all"), six_parts("lenient", "latest")]).await;
+    let row = |name, plan| subscriber(name, plan, "2027-01-15", card(Behaviour::Pays, 1));
+    world.enrol(vec![row("a", "copay"), row("b", "lenient")]).await;
+    world.run_until("2027-01-16T00:00:00Z").await;
+    assert_eq!(account(&world, "a").await.not_collected.minor(), 0);
+    let change = async |change| {
+        let row = world.store.subscription(&id("a")).await.unwrap().unwrap().subscription;
+        let plans = world.store.catalog().await.unwrap();
+        let (amendment, _) = propose(&plans, &row, change, ("hardship", "ann"), world.now()).unwrap();
+        assert!(world.store.amend(&amendment).await.unwrap().is_some());
+        amendment.sentence()
+    };
+    let skipped = change(Change::Skip { cycle: 1 }).await;
+    assert_eq!(skipped, "cycle 1 is left out; USD 100.00 of its total is not collected: hardship");
+    let cleared = change(Change::Clear { cycle: 1 }).await;
+    assert_eq!(cleared, "cycle 1 is again as the plan has it; USD 100.00 more of its total is collected: hardship");
+    change(Change::Skip { cycle: 1 }).await;
+    let moved = change(Change::Move { cycle: 4, to: day("2027-05-20") }).await;
+    assert_eq!(moved, "cycle 4 is charged on 2027-05-20: hardship", "a move takes nothing from a total");
+    world.run_until("2027-02-20T00:00:00Z").await;
+    let paused = change(Change::Pause { until: Some(day("2027-04-01")) }).await;
+    assert_eq!(paused, "paused until 2027-04-01; USD 100.00 of its total is not collected: hardship");
+    let amount = Money::new(1_000, Currency::USD);
+    let credited = change(Change::Adjust { kind: AdjustmentKind::Credit, amount }).await;
+    assert_eq!(credited, "credit of USD 10.00 for the next cycle; USD 10.00 of its total is not collected: hardship");
+    let between = account(&world, "a").await;
+    assert_eq!(
+        (between.taken.minor(), between.to_come.minor(), between.not_collected.minor()),
+        (10_000, 29_001, 21_000)
+    );
+    // Nobody runs anything from the end of February to the middle of June: what was missed of one is owed, of the other not.
+    world.turn_to("2027-06-20T12:00:00Z");
+    world.run_until("2027-07-01T00:00:00Z").await;
+    assert_eq!(
+        charged(&world, "a").await,
+        [
+            "2027-01-15 100.00 paid",
+            "2027-02-15 0.00 skipped",
+            "2027-03-15 0.00 skipped",
+            "2027-04-15 90.00 paid",
+            "2027-05-15 100.00 paid",
+            "2027-06-15 100.01 paid",
+        ]
+    );
+    let end = account(&world, "a").await;
+    assert_eq!((end.taken.minor(), end.to_come.minor(), end.not_collected.minor()), (39_001, 0, 21_000));
+    assert_eq!(
+        forgone(&world, "a").await,
+        [
+            "1 hardship; USD 100.00 of its total is not collected.",
+            "2 paused until 2027-04-01; USD 100.00 of its total is not collected.",
+        ]
+    );
+    // A plan of before, whose rule forgives: it keeps it, and says what that costs.
+    let rule = "missed; the plan's catch_up is latest; USD 100.00 of its total is not collected.";
+    assert_eq!(forgone(&world, "b").await, [2, 3, 4].map(|cycle| format!("{cycle} {rule}")));
+    let end = account(&world, "b").await;
+    assert_eq!((end.taken.minor(), end.to_come.minor(), end.not_collected.minor()), (30_001, 0, 30_000));
+    assert_eq!(world.sandbox().ledger().total_collected("USD"), 39_001 + 30_001);
+    world.balance().await;
+}
+
+everywhere! {
+    every_cent_of_a_total_is_collected_or_named;
 }

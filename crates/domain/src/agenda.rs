@@ -26,6 +26,8 @@ use tries::Tries;
 mod amended;
 mod cycles;
 mod missed;
+#[cfg(test)]
+mod tests;
 mod tries;
 
 pub use amended::LeftOut;
@@ -115,7 +117,7 @@ pub enum Lift {
 }
 
 impl Hold {
-    /// Does it cover this subscription?
+    /// Does it cover what this subscription comes to owe: the cycles that are not recorded yet?
     #[must_use]
     pub fn covers(&self, subscription: &Subscription) -> bool {
         match &self.scope {
@@ -123,6 +125,16 @@ impl Hold {
             Scope::Merchant(id) => *id == subscription.merchant,
             Scope::Plan(id) => *id == subscription.plan,
             Scope::Subscription(id) => *id == subscription.id,
+        }
+    }
+
+    /// Does it cover a recorded charge of this subscription? By the plan it was recorded under and by the one that the
+    /// subscription is under now: whoever stops a plan means its prices or its people, and a stop too many sends nothing.
+    #[must_use]
+    pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription) -> bool {
+        match &self.scope {
+            Scope::Plan(id) if *id == charge.plan => true,
+            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => self.covers(subscription),
         }
     }
 }
@@ -326,10 +338,20 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     agenda
 }
 
-/// A standing reason not to charge a subscription now.
-fn waits(book: &Book<'_>, plan: Option<&Plan>, subscription: &Subscription) -> Option<String> {
-    if let Some(hold) = book.holds.iter().find(|hold| hold.covers(subscription)) {
-        return Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
+/// The hold that keeps a subscription's next cycles back, or a charge of it that is recorded, in words.
+fn held(book: &Book<'_>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
+    let covers = |hold: &&Hold| match charge {
+        Some(charge) => hold.covers_charge(charge, subscription),
+        None => hold.covers(subscription),
+    };
+    let hold = book.holds.iter().find(covers)?;
+    Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason))
+}
+
+/// A standing reason not to charge a subscription now, or a charge of it that is recorded.
+fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
+    if let Some(why) = held(book, charge, subscription) {
+        return Some(why);
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
@@ -375,15 +397,17 @@ fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) ->
 fn stopped(
     book: &Book<'_>,
     plan: Option<&Plan>,
-    subscription: &Subscription,
+    open: &Open,
     (method, second): (Option<PaymentMethodId>, Option<PaymentMethodId>),
     now: DateTime<Utc>,
 ) -> Option<String> {
-    let stops = |method| match instrument(book, plan, subscription, method, now) {
+    let stops = |method| match instrument(book, plan, &open.subscription, method, now) {
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
     };
-    waits(book, plan, subscription).or_else(|| stops(method)).or_else(|| second.and_then(|second| stops(Some(second))))
+    waits(book, plan, Some(&open.charge), &open.subscription)
+        .or_else(|| stops(method))
+        .or_else(|| second.and_then(|second| stops(Some(second))))
 }
 
 /// A dispute about a method stops even what is in doubt: a person decides.
@@ -409,7 +433,7 @@ fn draw_due(
     let second = plan.and_then(|plan| second_of(plan, subscription, None));
     // A pause with an end passes its cycles over one by one, and ends by itself: it keeps nothing back here.
     let paused = amended::ends_by_itself(subscription).then(|| amended::awake(subscription));
-    let waits = waits(book, plan, paused.as_ref().unwrap_or(subscription))
+    let waits = waits(book, plan, None, paused.as_ref().unwrap_or(subscription))
         .or_else(|| not_now(method))
         .or_else(|| second.and_then(|second| not_now(Some(second))));
     if let Some(why) = waits {
@@ -668,7 +692,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
-    let stopped = |method| stopped(book, plan, subscription, (method, second), now);
+    let stopped = |method| stopped(book, plan, open, (method, second), now);
     let action = match &charge.state {
         State::Sending { .. }
         | State::Unknown { .. }
@@ -703,7 +727,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             &subscription.method,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
-                waits(book, plan, subscription)
+                waits(book, plan, Some(charge), subscription)
                     .or_else(|| disputed(book, instrument.or(method)))
                     .or_else(|| disputed(book, second))
             } else {
@@ -765,10 +789,8 @@ fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> 
         {
             ask
         }
-        Stage::Waiting => match (kind, book.holds.iter().find(|hold| hold.covers(subscription))) {
-            (OrderKind::Capture, Some(hold)) => {
-                Action::Wait { why: format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason) }
-            }
+        Stage::Waiting => match (kind, held(book, Some(charge), subscription)) {
+            (OrderKind::Capture, Some(why)) => Action::Wait { why },
             (OrderKind::Capture, None) | (OrderKind::Release, _) => {
                 let attempt = charge.tries.attempt;
                 let key = Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);

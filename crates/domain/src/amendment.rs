@@ -14,6 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use crate::id::{ChargeId, PlanId, SubscriptionId};
+use crate::installments::forgone;
 use crate::money::Money;
 use crate::subscription::{Adjustment, AdjustmentKind, Override, Ruling, Settles, Subscription, SubscriptionStatus};
 
@@ -172,6 +173,9 @@ pub struct Amendment {
     pub plan: PlanId,
     /// What changes.
     pub change: Change,
+    /// How much less of a total that is paid in parts is collected; below zero for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forgoes: Option<Money>,
     /// When to look at it next, UTC.
     pub next_due_at: Option<DateTime<Utc>>,
     /// Why, in words.
@@ -258,6 +262,7 @@ impl Amendment {
             Change::Cancel => "cancelled".to_owned(),
             Change::Adjust { kind, amount } => format!("{} of {amount} for the next cycle", kind.as_str()),
         };
+        let what = self.forgoes.map_or_else(|| what.clone(), |less| format!("{what}; {}", forgone(less)));
         if self.reason.is_empty() { what } else { format!("{what}: {}", self.reason) }
     }
 }

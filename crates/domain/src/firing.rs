@@ -267,7 +267,7 @@ impl<'a> Standing<'a> {
             State::Due { next_at, .. } => {
                 let ready = self.ready(span, *next_at);
                 let overdue = ready.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
-                match self.stopped(span, None) {
+                match self.stopped(span, charge) {
                     Some(why) => Verdict::Held(why),
                     None if overdue => Verdict::Missed(Missed::NotSent),
                     None => Verdict::Waiting(charge.sentence()),
@@ -309,7 +309,7 @@ impl<'a> Standing<'a> {
         let fires_at = if passes { due_at } else { self.pause_ends_at().map_or(due_at, |end| end.max(due_at)) };
         let latest = self.ready(span, fires_at).checked_add_signed(span.grace);
         let before = |moment: DateTime<Utc>| latest.is_some_and(|latest| latest < moment);
-        if let Some(why) = self.held(latest) {
+        if let Some(why) = self.held(None, latest) {
             return Verdict::Held(why);
         }
         if let Some(why) = self.paused(span).filter(|_| !passes) {
@@ -371,13 +371,14 @@ impl<'a> Standing<'a> {
         due_at
     }
 
-    /// What a person or a rule makes wait, a pause included.
-    fn stopped(&self, span: &Span, latest: Option<DateTime<Utc>>) -> Option<String> {
-        self.paused(span).or_else(|| self.held(latest))
+    /// What a person or a rule makes a recorded charge wait for, a pause included.
+    fn stopped(&self, span: &Span, charge: &Charge) -> Option<String> {
+        self.paused(span).or_else(|| self.held(Some(charge), None))
     }
 
-    /// What a person or a rule makes wait beside a pause; of a hold, only one that began by `latest`, if that is named.
-    fn held(&self, latest: Option<DateTime<Utc>>) -> Option<String> {
+    /// What a person or a rule makes a recorded charge, or what is not recorded yet, wait for beside a pause; of a hold, only one
+    /// that began by `latest`, if that is named.
+    fn held(&self, charge: Option<&Charge>, latest: Option<DateTime<Utc>>) -> Option<String> {
         let subscription = self.subscription;
         match subscription.status {
             SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
@@ -387,7 +388,11 @@ impl<'a> Standing<'a> {
             | SubscriptionStatus::Cancelled => {}
         }
         let in_time = |hold: &&Hold| latest.is_none_or(|latest| latest >= hold.since);
-        if let Some(hold) = self.holds.iter().filter(|hold| hold.covers(subscription)).find(in_time) {
+        let covers = |hold: &&Hold| match charge {
+            Some(charge) => hold.covers_charge(charge, subscription),
+            None => hold.covers(subscription),
+        };
+        if let Some(hold) = self.holds.iter().filter(covers).find(in_time) {
             return Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
         }
         match self.plan.status {

@@ -480,6 +480,17 @@ impl Installments {
     }
 }
 
+/// What a change makes of a total, as a sentence part: a part that is left out is never left out without its amount.
+#[must_use]
+pub fn forgone(less: Money) -> String {
+    if less.is_positive() {
+        format!("{less} of its total is not collected")
+    } else {
+        let more = Money::new(less.minor().saturating_neg(), less.currency());
+        format!("{more} more of its total is collected")
+    }
+}
+
 /// A total is no single charge: its parts are, and each is looked at by itself.
 fn whole_total(text: &str, currency: Currency) -> Result<Money, String> {
     let money = Money::parse(text, currency).map_err(|error| error.to_string())?;

@@ -33,6 +33,7 @@ pub mod split;
 pub mod subscription;
 pub mod term;
 pub mod terms;
+pub mod total;
 pub mod upcoming;
 pub mod verdict;
 pub mod wallet;

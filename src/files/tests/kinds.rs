@@ -230,6 +230,11 @@ fn broken_installments_are_refused_at_the_place_of_the_mistake() {
         ("rows = \"p.csv\"", "rowes = \"p.csv\"", "unknown_key@8:1"),
         ("\"installments\"", "\"recurring\"", "kind_invalid@6:1"),
         ("\"USD\"", "\"USD\"\nvalue = \"5.00\"", "price_twice@15:9"),
+        ("every", "catch_up = \"all\"\nevery", ""),
+        ("every", "catch_up = \"ask\"\nevery", ""),
+        ("every", "catch_up = \"latest\"\nevery", "catch_up_invalid@10:12"),
+        ("every", "catch_up = \"forgive\"\nevery", "catch_up_invalid@10:12"),
+        ("\"UTC\"", "\"Mars\"\ncatch_up = \"forgive\"", "time_zone_invalid@11:13 catch_up_invalid@12:12"),
     ];
     let rows: &[(&str, &str, &str)] = &[
         ("250.00", "250.01", "total_is_not_the_sum@7:9"),

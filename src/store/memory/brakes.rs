@@ -1,15 +1,18 @@
 //! The brakes' memory, in the map.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Hold, Lift, Scope};
-use domain::id::MerchantId;
+use domain::agenda::{Advance, Hold, Lift, Scope};
+use domain::id::{MerchantId, SubscriptionId};
 
-use super::MemoryStore;
-use crate::ports::StoreError;
-use crate::ports::brakes::{Brake, BrakeStore, Loads, Release, RunDay};
+use super::{Book, MemoryStore, goes_on_by_itself};
+use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
+use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
+use crate::store::installments::takes;
 use crate::store::rows::whole;
 
 /// A day, and the brakes that were lifted, with when.
@@ -26,6 +29,43 @@ pub(super) struct Braked {
     merchant: MerchantId,
     brake: Brake,
     lifted_at: Option<DateTime<Utc>>,
+}
+
+impl Book {
+    /// What a batch will record of first attempts.
+    pub(super) fn firsts(&self, batch: &IntentBatch) -> Loads {
+        let takes = takes(&batch.new);
+        let moves = |Claimed { value: advance, fence }: &&Claimed<Advance>| {
+            let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
+            let overdraws = takes > 0 && self.overdraws(&advance.subscription, takes);
+            let row = self.subscriptions.get(&advance.subscription).filter(|_| !overdraws);
+            row.is_some_and(|row| {
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
+            })
+        };
+        let moving = batch.advances.iter().filter(moves).map(|claimed| &claimed.value.subscription);
+        let moving: BTreeSet<&SubscriptionId> = moving.collect();
+        let new = batch.new.iter().filter(|new| moving.contains(&new.charge.subscription));
+        loads_of(new.filter(|new| !self.charges.contains_key(&new.charge.id)).filter_map(|new| new.intent.as_ref()))
+    }
+
+    /// Adds what is being recorded to its day; `false`, and nothing is added, when the day would come to more than it may.
+    pub(super) fn count_day(&mut self, DayCount { merchant, day, most }: &DayCount, loads: &Loads) -> bool {
+        if loads.is_empty() {
+            return true;
+        }
+        let known = self.days.entry((*merchant, *day)).or_default();
+        let mut ran = known.ran.clone();
+        for (currency, load) in loads {
+            let before = ran.entry(*currency).or_default();
+            *before = before.and(*load);
+        }
+        if most.as_ref().is_some_and(|most| !most.admits(&ran, loads.keys())) {
+            return false;
+        }
+        known.ran = ran;
+        true
+    }
 }
 
 #[async_trait]
@@ -48,20 +88,13 @@ impl BrakeStore for MemoryStore {
         loads: &Loads,
         _at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        if loads.is_empty() {
+            return Ok(());
+        }
         let mut book = self.book();
         let known = book.days.entry((merchant, day)).or_default().expected.get_or_insert_default();
         for (currency, load) in loads {
             known.entry(*currency).or_insert(*load);
-        }
-        Ok(())
-    }
-
-    async fn add_to_day(&self, merchant: MerchantId, day: NaiveDate, loads: &Loads) -> Result<(), StoreError> {
-        let mut book = self.book();
-        let ran = &mut book.days.entry((merchant, day)).or_default().ran;
-        for (currency, load) in loads {
-            let known = ran.entry(*currency).or_default();
-            *known = known.and(*load);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::amended::{self, LeftOut};
 use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, State, Tries};
 use crate::id::{ChargeId, Purpose};
+use crate::installments::forgone;
 use crate::money::Money;
 use crate::plan::Plan;
 use crate::reckoning::NotCharged;
@@ -134,8 +135,19 @@ impl Cycles<'_> {
         if subscription.amendments.is_empty() {
             return Ok(Some(cycle));
         }
-        amended::amend(cycle, &self.schedule, subscription, &mut self.open).map(Some)
+        let price = cycle.amount;
+        let mut cycle = amended::amend(cycle, &self.schedule, subscription, &mut self.open)?;
+        if let Some(left_out) = cycle.left_out.as_mut().filter(|_| plan.is_in_parts()) {
+            left_out.reason = part_left_out(&left_out.reason, price);
+        }
+        Ok(Some(cycle))
     }
+}
+
+/// Why a part of a total is left out, with its amount: no later part makes up for it.
+pub(super) fn part_left_out(reason: &str, amount: Money) -> String {
+    let forgone = forgone(amount);
+    if reason.is_empty() { forgone } else { format!("{reason}; {forgone}") }
 }
 
 impl Iterator for Cycles<'_> {

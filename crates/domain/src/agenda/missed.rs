@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::cycles::part_left_out;
 use super::{CATCH_UP_MAX, Cycle, LeftOut, cycles};
 use crate::charge::SkipWhy;
 use crate::plan::Plan;
@@ -52,15 +53,16 @@ pub(super) fn fates(
     let newest = due.len().saturating_sub(1);
     let missed = |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription);
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
-    let skipped = || {
-        let reason = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());
+    let skipped = |cycle: &Cycle| {
+        let rule = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());
+        let reason = if plan.is_in_parts() { part_left_out(&rule, cycle.price_alone()) } else { rule };
         Fate::LeftOut(LeftOut { why: SkipWhy::Missed, reason })
     };
     let fate = |(place, cycle): (usize, &Cycle)| match plan.catch_up {
-        CatchUp::Latest if missed(place, cycle) => skipped(),
+        CatchUp::Latest if missed(place, cycle) => skipped(cycle),
         // Once something was missed, the newest cycle is forgiven too unless it is today's: the customer is not billed for the past.
         CatchUp::Forgive if count > 0 && (missed(place, cycle) || (place == newest && falls_on(cycle) < today)) => {
-            skipped()
+            skipped(cycle)
         }
         CatchUp::All | CatchUp::Latest | CatchUp::Forgive | CatchUp::Ask => Fate::Charged,
     };

@@ -10,6 +10,7 @@ use crate::id::looks_like_a_card_number;
 use crate::money::Money;
 use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
 use crate::subscription::{AdjustmentKind, OPEN_MAX, Ruling, Subscription, SubscriptionStatus};
+use crate::total::Account;
 
 /// Whose mistake a refusal names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,7 @@ pub fn propose(
         status: subscription.status,
         plan: subscription.plan.clone(),
         change,
+        forgoes: None,
         next_due_at: subscription.next_due_at,
         reason,
         by: by.to_owned(),
@@ -111,7 +113,16 @@ pub fn propose(
     amendment.next_due_at = looked_at(catalog, subscription, &after)?;
     after.next_due_at = amendment.next_due_at;
     in_order_everywhere(plan_of(catalog, &after)?, &after)?;
+    amendment.forgoes = forgoes(plan, subscription, &after, now);
     Ok((amendment, after))
+}
+
+/// How much less of a total is collected after a change; a total belongs to one plan, before and after. Where the plan has no
+/// answer for every part to come, none is given.
+fn forgoes(plan: &Plan, before: &Subscription, after: &Subscription, now: DateTime<Utc>) -> Option<Money> {
+    // What was collected is so before and after.
+    let account = |row| Account::of(plan, row, 0, now)?.ok();
+    account(after)?.forgone_since(&account(before)?)
 }
 
 fn words(reason: &str) -> Result<String, Refused> {

@@ -145,6 +145,23 @@ fn holds_excuse_what_fell_due_under_them_and_nothing_before() {
 }
 
 #[test]
+fn a_hold_on_the_plan_a_charge_was_recorded_under_excuses_it_after_a_change_of_plan() {
+    let (new, sub) = (plan(), subscription());
+    let mut waiting = charge(&new, &sub, 5, TimeDelta::zero());
+    waiting.charge.plan = crate::id::PlanId::parse("old").unwrap();
+    waiting.charge.state = State::Due { next_at: at("2027-06-30T08:00:00Z"), doubt: false };
+    let told = |scope: &str| {
+        let (scope, since) = (scope.parse().unwrap(), at("2027-06-30T08:00:00Z"));
+        let lift = crate::agenda::Lift::Anybody;
+        let hold = Hold { id: 1, scope, reason: "audit".into(), by: "ann".into(), since, lift };
+        audit(&Standing { holds: &[hold], first_cycle: 5, ..standing(&new, &sub) }, std::slice::from_ref(&waiting))
+    };
+    assert_eq!(told("plan:old"), ["5 held on hold by ann (plan:old): audit"]);
+    assert_eq!(told("plan:wellness"), ["5 held on hold by ann (plan:wellness): audit"]);
+    assert_eq!(told("plan:other"), ["5 missed not_sent"]);
+}
+
+#[test]
 fn cycles_left_out_by_a_resume_are_skipped_and_only_those() {
     let (plan, sub) = (plan(), subscription());
     let recorded = [charge(&plan, &sub, 0, TimeDelta::zero()), charge(&plan, &sub, 5, TimeDelta::zero())];

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{Action, Book, Item, Open, cycles, draw, observe};
+use crate::agenda::{Action, Book, Hold, Item, Open, cycles, draw, observe};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::id::{Environment, PaymentMethodId};
@@ -263,7 +263,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             let Item { charge, action, cycle, applied, .. } = item;
             subscription.amendments.took(&applied);
             match action {
-                Action::Wait { .. } => match self.stands(subscription, now) {
+                Action::Wait { .. } => match self.stands(subscription, None, now) {
                     (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
                     (risk, _) => {
                         trouble = self.rest(subscription, risk);
@@ -347,7 +347,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
         match action {
-            Some(Action::Wait { .. }) | None => match self.stands(subscription, now) {
+            Some(Action::Wait { .. }) | None => match self.stands(subscription, Some(&one.charge), now) {
                 (risk, Some(until)) if until > now => {
                     one.risks = one.risks.with(risk);
                     one.waits_until = Some(until);
@@ -528,9 +528,19 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         });
     }
 
-    /// Why a subscription is not charged now, and when somebody looks again, if time alone changes it.
-    fn stands(&self, subscription: &Subscription, now: DateTime<Utc>) -> (Risk, Option<DateTime<Utc>>) {
-        if self.given.holds.iter().any(|hold| hold.covers(subscription)) {
+    /// Why a subscription, or a recorded charge of it, is not charged now, and when somebody looks again, if time alone
+    /// changes it.
+    fn stands(
+        &self,
+        subscription: &Subscription,
+        charge: Option<&Charge>,
+        now: DateTime<Utc>,
+    ) -> (Risk, Option<DateTime<Utc>>) {
+        let covers = |hold: &Hold| match charge {
+            Some(charge) => hold.covers_charge(charge, subscription),
+            None => hold.covers(subscription),
+        };
+        if self.given.holds.iter().any(covers) {
             return (Risk::OnHold, None);
         }
         match subscription.status {

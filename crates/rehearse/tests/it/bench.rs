@@ -1,8 +1,13 @@
 //! A folder with plans, a roster and scenarios, and the two programs that work in it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+#[path = "../../../../tests/it/said.rs"]
+mod said;
+
+pub(crate) use said::Said;
 
 pub(crate) const MEMBERSHIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/books/membership");
 
@@ -10,45 +15,9 @@ pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// What a command said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
 impl Said {
-    #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.out, self.err))
-    }
-
     pub(crate) fn lines(&self) -> Vec<serde_json::Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[track_caller]
-    pub(crate) fn complains(&self, parts: &[&str]) {
-        for part in parts {
-            assert!(self.err.contains(part), "{part:?} is missing in:\n{}", self.err);
-        }
     }
 }
 
