@@ -315,13 +315,13 @@ fn files(
         checked(&files, asked.request.as_of)?;
         let window = asked.request.from..=asked.request.until;
         let mut list = forecast_show::List::begin(context, window, asked.request.view)?;
-        let forecast = from_files::forecast(files, asked.request, on, |entry| list.add(entry))?;
+        let forecast = from_files::listed(files, asked.request, on, |entry| list.add(entry))?;
         bar.finish_and_clear();
         list.finish()?;
         forecast_show::aside(&forecast, context);
         return Ok(Exit::Done);
     }
-    let forecast = from_files::forecast(files, asked.request, on, |_| {})?;
+    let forecast = from_files::forecast(files, asked.request, on)?;
     bar.finish_and_clear();
     forecast_show::show(&forecast, asked.chart.as_deref(), context)?;
     Ok(Exit::Done)
