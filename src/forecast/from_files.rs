@@ -40,8 +40,8 @@ pub fn catalog_of(files: &CatalogFiles) -> Catalog {
     }
 }
 
-/// Most threads that read one roster. Beyond some the one that hands the file out is the slowest.
-const MOST_THREADS: usize = 8;
+/// Most threads that read one roster: a million rows take them less than a second, and each has tables of its own.
+const MOST_THREADS: usize = 4;
 
 /// Sums up a roster, with as many threads as the machine offers. `progress` is told the bytes read so far.
 ///
