@@ -24,7 +24,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use thiserror::Error;
 
-use domain::agenda::{Advance, Hold, Open, Scope};
+use domain::agenda::{Advance, GoesOn, Hold, Open, Scope};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
@@ -128,6 +128,8 @@ pub struct AttemptRecord {
     pub method: domain::id::PaymentMethodId,
     /// `open`, `succeeded`, `declined` or `closed`.
     pub state: String,
+    /// The class under which it counts as declined, or as taken back by the bank.
+    pub class: Option<domain::verdict::DeclineClass>,
     /// The gateway's id of the payment, once learnt.
     pub payment_id: Option<String>,
     /// The frozen request.
@@ -208,10 +210,8 @@ impl MovedCharge {
 pub struct Resume {
     /// The cycle it stands at; the store refuses when the row moved meanwhile.
     pub from_cycle: u32,
-    /// The cycle charged next.
-    pub next_cycle: u32,
-    /// When that falls due, UTC.
-    pub next_due_at: Option<DateTime<Utc>>,
+    /// Where it goes on.
+    pub goes_on: GoesOn,
     /// Missed cycles that fall due up to this instant, UTC, are charged: a person said so.
     pub owed_until: Option<DateTime<Utc>>,
 }
@@ -602,7 +602,7 @@ pub trait Store:
     async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
-    /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.
+    /// Lets a paused or quarantined subscription go on; `false` when it is neither, or moved meanwhile.
     async fn resume(&self, id: &SubscriptionId, from: &Resume, by: &str, at: DateTime<Utc>)
     -> Result<bool, StoreError>;
 

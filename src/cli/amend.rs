@@ -342,7 +342,7 @@ async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context
         let mut after = before.clone();
         after.status = SubscriptionStatus::Cancelled;
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-        return preview(&catalog, (&before, &after), None, context).map(|()| Exit::Done);
+        return preview(&catalog, (&before, &after), None, app.clock.now(), context).map(|()| Exit::Done);
     }
     let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
     let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", id))?;
@@ -391,7 +391,7 @@ async fn amend(
                     ),
                 ));
             }
-            preview(&catalog, (&before, &after), Some(&amendment), context)?;
+            preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
             Ok(Exit::Done)
         })
         .await

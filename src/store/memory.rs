@@ -17,13 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Hold, Lift, Open, Scope};
+use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::firing::{Booked, Turn, TurnKind};
-use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
+use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
 use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
 use super::rate;
@@ -74,6 +76,8 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    /// Which attempts were made with which method.
+    attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
@@ -318,12 +322,17 @@ impl Store for MemoryStore {
                 && row.value.next_cycle == from.from_cycle
         });
         let Some(row) = row else { return Ok(false) };
-        row.value.status = SubscriptionStatus::Active;
-        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: from.next_cycle };
+        let GoesOn { next_cycle, next_due_at, paused } = from.goes_on;
+        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: next_cycle };
         row.turns.push(Turn { at: whole(at), kind });
-        row.value.amendments.resume_on = None;
-        row.value.next_cycle = from.next_cycle;
-        row.value.next_due_at = from.next_due_at.map(whole);
+        if paused {
+            row.value.status = SubscriptionStatus::Paused;
+        } else {
+            row.value.status = SubscriptionStatus::Active;
+            row.value.amendments.resume_on = None;
+        }
+        row.value.next_cycle = next_cycle;
+        row.value.next_due_at = next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);
         row.leased_until = None;
         row.fence += 1;
@@ -476,8 +485,10 @@ impl Store for MemoryStore {
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;
-            if advance.status != SubscriptionStatus::Paused {
+            if !matches!(advance.status, SubscriptionStatus::Paused | SubscriptionStatus::Quarantined) {
                 row.value.amendments.resume_on = None;
+            }
+            if advance.status != SubscriptionStatus::Paused {
                 row.note.clone_from(&advance.note);
             }
             if advance.resumes {
@@ -502,6 +513,9 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
+            if let Some(intent) = &new.intent {
+                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
+            }
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -532,6 +546,9 @@ impl Store for MemoryStore {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
+            }
+            if let Some(intent) = &moved.new_attempt {
+                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -580,6 +597,7 @@ impl Store for MemoryStore {
                     | State::Releasing { .. } => "open",
                 }
                 .to_owned();
+                attempt.class = counted(&after.state);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
@@ -727,6 +745,26 @@ impl Store for MemoryStore {
     }
 }
 
+impl Book {
+    /// What was tried with a method and did not simply succeed: of late, and every "never".
+    fn tried(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Vec<Tried> {
+        let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
+        let tried = |(charge, number): &(ChargeId, u16)| {
+            let attempts = &self.charges.get(charge)?.attempts;
+            let attempt = attempts.iter().find(|attempt| attempt.number == *number)?;
+            let outcome = match (attempt.state.as_str(), attempt.class) {
+                ("open", _) => Outcome::Open,
+                ("declined", Some(class)) => Outcome::Declined(class),
+                ("succeeded", Some(class)) => Outcome::Returned(class),
+                (_, _) => return None,
+            };
+            let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
+            remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
+        };
+        self.attempts.get(&method).into_iter().flatten().filter_map(tried).collect()
+    }
+}
+
 impl ChargeRow {
     fn close_attempts(&mut self) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
@@ -754,6 +792,7 @@ impl ChargeRow {
             key: intent.key,
             method: intent.method,
             state: "open".to_owned(),
+            class: None,
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),

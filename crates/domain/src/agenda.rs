@@ -3,6 +3,8 @@
 //! [`draw`] reads facts and the time and says what to do, in which order and why. It changes nothing. A dry run prints its
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -14,14 +16,17 @@ use crate::charge::{Charge, Limits, State};
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
 use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
+use crate::rules::{self, Network};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 use missed::Fate;
+use tries::Tries;
 
 mod amended;
 mod cycles;
 mod missed;
+mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
@@ -304,11 +309,20 @@ pub struct Agenda {
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
+    let mut tries = Tries::new(book, now);
     for subscription in book.due {
-        draw_due(book, subscription, now, &mut agenda);
+        draw_due(book, subscription, now, &mut tries, &mut agenda);
     }
     for open in book.open {
-        agenda.items.push(draw_open(book, open, now));
+        let mut item = draw_open(book, open, now);
+        if let Action::Send { reason: Reason::Due | Reason::Retry, method, .. } = &item.action {
+            let plan = book.catalog.plans.get(&open.charge.plan);
+            let second = plan.and_then(|plan| second_of(plan, &open.subscription, Some(open.charge.amount)));
+            if !tries.take(method.id, second) {
+                item.action = Action::Wait { why: tries::SPENT.to_owned() };
+            }
+        }
+        agenda.items.push(item);
     }
     agenda
 }
@@ -379,7 +393,13 @@ fn disputed(book: &Book<'_>, method: Option<PaymentMethodId>) -> Option<String> 
     Some(format!("a payment made with method {} is disputed: a person must release it", known.id))
 }
 
-fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
+fn draw_due(
+    book: &Book<'_>,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+    tries: &mut Tries<'_>,
+    agenda: &mut Agenda,
+) {
     let plan = book.catalog.plans.get(&subscription.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
     let not_now = |method| match instrument(book, plan, subscription, method, now) {
@@ -405,7 +425,7 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
         return;
     }
     let before = agenda.items.len();
-    match catch_up(book, plan, subscription, now, &mut agenda.items) {
+    match catch_up(book, plan, subscription, now, tries, &mut agenda.items) {
         Ok(advance) => agenda.advances.push(advance),
         Err(why) => {
             agenda.items.truncate(before);
@@ -439,6 +459,7 @@ fn catch_up(
     plan: Option<&Plan>,
     subscription: &Subscription,
     now: DateTime<Utc>,
+    tries: &mut Tries<'_>,
     items: &mut Vec<Item>,
 ) -> Result<Advance, String> {
     let plan = plan
@@ -526,6 +547,11 @@ fn catch_up(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
                     );
                 }
+                if !tries.take(method.id, second_of(plan, subscription, Some(charge.amount))) {
+                    // As many as its network allows before their outcomes are known. The rest is drawn again then.
+                    goes_on = Some((cycle, charge.due_at));
+                    break;
+                }
                 let key = Key::of(book.environment, subscription.merchant, &subscription.id, cycle, 1);
                 Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
             }
@@ -533,9 +559,11 @@ fn catch_up(
         let (subscription, charge) = (subscription.id.clone(), Some(charge));
         items.push(Item { subscription, cycle, charge, applied: planned.applied, action });
     }
-    Ok(match goes_on {
-        Some((cycle, due_at)) => advance(cycle, Some(due_at), pause.status()),
-        None => advance(next_cycle, None, SubscriptionStatus::Ended),
+    Ok(match (goes_on, pause.ends_at()) {
+        (Some((cycle, due_at)), _) => advance(cycle, Some(due_at), pause.status()),
+        // Without a further cycle it ends when its pause does: until then, tries of what is owed wait.
+        (None, Some(ends_at)) => advance(next_cycle, Some(ends_at), SubscriptionStatus::Paused),
+        (None, None) => advance(next_cycle, None, SubscriptionStatus::Ended),
     })
 }
 
@@ -571,10 +599,24 @@ pub fn enrol(
     Ok((cycle, due_at))
 }
 
-/// Where a paused or quarantined subscription goes on at `now`, and when that falls due.
+/// Where a subscription goes on that is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GoesOn {
+    /// The cycle it stands at.
+    pub next_cycle: u32,
+    /// When to look at it, UTC; `None` when nothing is left to fall due.
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// It goes on paused, until the day that was named: it was set aside while a pause with an end was in force.
+    pub paused: bool,
+}
+
+/// Where a paused or quarantined subscription goes on at `now`.
 ///
-/// With `from_today` the cycles that passed meanwhile are not charged; without it they are still owed, the next draw charges
-/// them. The cycle never goes back.
+/// With `from_today` the cycles whose days passed meanwhile are not charged; without it they are still owed, the next draw charges
+/// them. A cycle that is charged on a later day than its own has not passed before that day has. The cycle never goes back.
+///
+/// A pause ends by being resumed. One that was in force when the subscription was set aside does not: what falls before its end stays
+/// left out, and is recorded so.
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer.
@@ -583,14 +625,39 @@ pub fn resume(
     subscription: &Subscription,
     from_today: bool,
     now: DateTime<Utc>,
-) -> Result<(u32, Option<DateTime<Utc>>), String> {
-    let cycle = if from_today {
-        enrol(plan, subscription, now)?.0.max(subscription.next_cycle)
-    } else {
-        subscription.next_cycle
+) -> Result<GoesOn, String> {
+    let awake = match subscription.status {
+        SubscriptionStatus::Quarantined => Cow::Borrowed(subscription),
+        SubscriptionStatus::Active
+        | SubscriptionStatus::Paused
+        | SubscriptionStatus::Cancelled
+        | SubscriptionStatus::Ended => Cow::Owned(amended::awake(subscription)),
     };
-    let due_at = planned(plan, &amended::awake(subscription), cycle)?.map(|(charge, _)| charge.due_at);
-    Ok((cycle, due_at))
+    let next_cycle = if from_today { still_to_come(plan, &awake, now)? } else { subscription.next_cycle };
+    let next = cycles(plan, &awake, next_cycle)?.next().transpose()?;
+    let due_at = next.as_ref().map(|next| next.occurrence.charge_at);
+    let ends_at = amended::resumes_at(plan, &awake)?;
+    // An end that has come is left to the draw as long as there is a cycle before it to be recorded.
+    let ends_at = ends_at.filter(|at| *at > now || next.is_some_and(|next| next.left_out.is_some()));
+    let next_due_at = match (due_at, ends_at) {
+        (Some(due_at), Some(ends_at)) => Some(due_at.min(ends_at)),
+        (due_at, ends_at) => due_at.or(ends_at),
+    };
+    Ok(GoesOn { next_cycle, next_due_at, paused: ends_at.is_some() })
+}
+
+/// The first cycle from the next one on that is charged today or later.
+fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<u32, String> {
+    let mut first = enrol(plan, subscription, now)?.0.max(subscription.next_cycle);
+    // A roll over a holiday, or a person, may have put the cycles just before off to a day that has not passed.
+    while let Some(before) = first.checked_sub(1).filter(|before| *before >= subscription.next_cycle) {
+        let cycle = cycles(plan, subscription, before)?.next().transpose()?;
+        if cycle.is_none_or(|cycle| missed::falls_on(&cycle) < missed::today(plan, subscription, now)) {
+            break;
+        }
+        first = before;
+    }
+    Ok(first)
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
@@ -831,6 +898,8 @@ pub struct Learnt {
     pub charge: Charge,
     /// The policy's end: the subscription is to be paused.
     pub pause: bool,
+    /// The network's rule that ended trying, with version and source, where one did.
+    pub rule: Option<String>,
 }
 
 /// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
@@ -889,6 +958,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
+    let mut rule = None;
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -921,6 +991,16 @@ pub fn observe(
                 (Next::RetryAt(_) | Next::GiveUp(_), _, _) => false,
             };
             let next = if overtaken { Next::GiveUp(GaveUp::NextCycleDue) } else { next };
+            let forbidden = match next {
+                // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
+                Next::RetryAt(retry) if debits_a_bank(subscription, &charge) => {
+                    let networks = Network::of(Some(MethodKind::BankAccount), None);
+                    rules::built_in().forbids_entry(networks, declined, first.min(charge.due_at), retry)
+                }
+                Next::RetryAt(_) | Next::GiveUp(_) => None,
+            };
+            let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
+            rule = forbidden.map(ToString::to_string);
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -935,5 +1015,5 @@ pub fn observe(
     let charge = charge.step(event, at, limits)?;
     let pause = matches!(charge.state, State::Failed { .. })
         && policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
-    Ok(Learnt { charge, pause })
+    Ok(Learnt { charge, pause, rule })
 }
