@@ -2,12 +2,16 @@
 //! 120 months.
 //!
 //! ```sh
-//! cargo run --release --example forecast_benchmark -- --rows 1000000
+//! cargo run --release --example forecast_benchmark -- --rows 100000 --rows 1000000
 //! ```
 //!
 //! The roster is made up: four plans (monthly, every two weeks, quarterly, and monthly with two dated prices), three zones, start
-//! dates over two years. The chrono loop adds months or weeks to the start date and sums amounts: it knows no zone, no bank holiday,
-//! no price step, no period and no state. Memory is measured in a child process that forecasts the file and does nothing else.
+//! dates over two years: 8,760 different rows but for ids, methods and customers, in no order. The chrono loop adds months or weeks to
+//! the date of the next cycle and sums amounts: it knows no zone, no bank holiday, no price step, no period and no state. A second one
+//! keeps count and amount by month, as a forecast does.
+//!
+//! Walk and loop are measured by the processor time of their thread, so that other work on the machine does not count; the whole way
+//! from the file to the table by wall clock and processor time, in a child process that does nothing else and tells its peak memory.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,30 +21,33 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use autopay::files::{RosterContext, RosterStream, Source};
-use autopay::forecast::from_files::{Files, catalog_of, forecast, plans};
+use autopay::forecast::from_files::{Files, catalog_of, plans, summed};
 use autopay::forecast::{Request, built_in, months_from};
-use chrono::{Days, Months, NaiveDate};
+use chrono::{Datelike as _, Days, Months, NaiveDate};
 use clap::Parser;
 use domain::charge::Limits;
-use domain::forecast::{Assumptions, By, Forecaster, Grouping, History, Past, Scenario, Totals, View};
+use domain::forecast::{Assumptions, By, Forecaster, Grouping, History, Past, Tally, Totals, View};
 use domain::id::MerchantId;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
 /// Subscriptions that the walk goes over again and again, so that reading the file is not measured with it.
 const SAMPLE: usize = 20_000;
+/// So many of them at a time: a forecast gets a subscription when its row was read just now, so the walk and the loop both find what they
+/// need in the processor's cache.
+const AT_ONCE: usize = 250;
 const FROM: &str = "2027-01-01";
 
 #[derive(Parser)]
 struct Arguments {
-    /// Subscriptions in the roster.
-    #[arg(long, default_value_t = 1_000_000)]
-    rows: usize,
+    /// Subscriptions in the roster; several times for several rosters.
+    #[arg(long, default_values_t = [100_000, 1_000_000])]
+    rows: Vec<usize>,
     /// Scenario of the walk that is measured: all-pay, history or worst-case.
     #[arg(long, default_value = "all-pay")]
     scenario: String,
-    /// Used by this program itself: forecasts a folder's book over so many months, and prints its peak memory.
-    #[arg(long, hide = true, num_args = 2)]
+    /// Used by this program itself: forecasts a folder's book over so many months with so many threads, and prints its peak memory.
+    #[arg(long, hide = true, num_args = 3)]
     child: Option<Vec<String>>,
 }
 
@@ -107,7 +114,7 @@ fn request(months: u32, scenario: &str) -> anyhow::Result<Request> {
 }
 
 /// Forecasts the file, streamed; returns charges and time.
-fn from_file(folder: &Path, months: u32, scenario_word: &str) -> anyhow::Result<(u64, Duration)> {
+fn from_file(folder: &Path, months: u32, threads: usize, scenario_word: &str) -> anyhow::Result<(u64, Duration)> {
     let began = Instant::now();
     let catalog = plans(&folder.join("plans")).map_err(|found| anyhow::anyhow!("{found:?}"))?;
     let roster = Source::File(folder.join("roster.csv"));
@@ -120,7 +127,7 @@ fn from_file(folder: &Path, months: u32, scenario_word: &str) -> anyhow::Result<
         scenario: &scenario,
         scenario_digest: None,
     };
-    let done = forecast(files, request(months, scenario_word)?, |_| {}, |_| {})
+    let done = summed(files, request(months, scenario_word)?, threads, |_| {})
         .map_err(|found| anyhow::anyhow!("{:?}", found.first()))?;
     Ok((done.whole.iter().map(|line| line.charges).sum(), began.elapsed()))
 }
@@ -133,9 +140,40 @@ fn peak() -> anyhow::Result<f64> {
     Ok(kilobytes / 1024.0)
 }
 
-/// A plain loop over the same cadences: dates and a sum, nothing else.
-fn chrono_loop(subscriptions: &[(NaiveDate, usize)], from: NaiveDate, until: NaiveDate) -> (u64, i64) {
-    let (mut occurrences, mut sum) = (0_u64, 0_i64);
+/// Processor time of this process so far, user and system.
+fn processor() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+    let ticks = |place: usize| anyhow::Ok(fields.get(place).context("stat")?.parse::<u64>()?);
+    // A hundred ticks a second on every Linux.
+    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
+}
+
+/// Processor time of this thread so far.
+fn of_thread() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(Duration::from_nanos(stat.split_whitespace().next().context("schedstat")?.parse()?))
+}
+
+/// What work costs this thread.
+fn measured<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Duration)> {
+    let before = of_thread()?;
+    let done = work()?;
+    Ok((done, of_thread()?.saturating_sub(before)))
+}
+
+/// Everything, so many times, a few at a time.
+fn parts<T>(all: &[T], rounds: usize) -> impl Iterator<Item = &[T]> {
+    all.chunks(AT_ONCE).flat_map(move |some| std::iter::repeat_n(std::hint::black_box(some), rounds))
+}
+
+/// A plain loop over the same cadences: dates and what `count` makes of them, nothing else.
+fn chrono_loop(
+    subscriptions: &[(NaiveDate, usize)],
+    from: NaiveDate,
+    until: NaiveDate,
+    mut count: impl FnMut(NaiveDate, i64),
+) {
     for (start, kind) in subscriptions {
         let amount = [7_900, 1_950, 24_000, 8_400][*kind];
         for k in 0_u32.. {
@@ -146,12 +184,10 @@ fn chrono_loop(subscriptions: &[(NaiveDate, usize)], from: NaiveDate, until: Nai
             };
             let Some(date) = date.filter(|date| *date <= until) else { break };
             if date >= from {
-                occurrences += 1;
-                sum += amount;
+                count(date, amount);
             }
         }
     }
-    (occurrences, sum)
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {
@@ -161,33 +197,42 @@ fn per_second(count: u64, time: Duration) -> f64 {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some([folder, months]) = arguments.child.as_deref() {
-        let (charges, time) = from_file(Path::new(folder), months.parse()?, &arguments.scenario)?;
-        say(&format!("{charges} {} {:.1}", time.as_millis(), peak()?))?;
+    if let Some([folder, months, threads]) = arguments.child.as_deref() {
+        let (charges, time) = from_file(Path::new(folder), months.parse()?, threads.parse()?, &arguments.scenario)?;
+        say(&format!("{charges} {} {} {:.1}", time.as_millis(), processor()?.as_millis(), peak()?))?;
         return Ok(());
     }
-    let folder = tempfile::tempdir()?;
-    let roster = write_book(folder.path(), arguments.rows)?;
-    let megabytes = std::fs::metadata(&roster)?.len() / 1_000_000;
-    say(&format!("book: {} subscriptions, {megabytes} MB of CSV; scenario {}", arguments.rows, arguments.scenario))?;
+    for rows in &arguments.rows {
+        let folder = tempfile::tempdir()?;
+        let roster = write_book(folder.path(), *rows)?;
+        let megabytes = std::fs::metadata(&roster)?.len() / 1_000_000;
+        say(&format!("book: {rows} subscriptions, {megabytes} MB of CSV; scenario {}", arguments.scenario))?;
+        let bare = in_memory(folder.path(), *rows, &arguments.scenario)?;
+        for (months, threads) in [("12", "1"), ("12", "2"), ("120", "1"), ("120", "2")] {
+            whole(folder.path(), (months, threads), &arguments.scenario, bare)?;
+        }
+    }
+    Ok(())
+}
 
-    // The walk and the loop, over the same subscriptions in memory.
-    let files = plans(&folder.path().join("plans")).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+/// The walk and the loop, over the same subscriptions in memory; occurrences a second of the loop.
+fn in_memory(folder: &Path, rows: usize, scenario_word: &str) -> anyhow::Result<f64> {
+    let files = plans(&folder.join("plans")).map_err(|found| anyhow::anyhow!("{found:?}"))?;
     let catalog = catalog_of(&files);
-    let asked = request(12, &arguments.scenario)?;
-    let source = Source::File(roster);
+    let asked = request(12, scenario_word)?;
+    let source = Source::File(folder.join("roster.csv"));
     let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: asked.as_of };
     let mut sample: Vec<Subscription> = Vec::new();
-    let stream = RosterStream::open("roster.csv", &source, context).map_err(|found| anyhow::anyhow!("{found:?}"))?;
-    let reading = Instant::now();
-    stream
-        .each(|subscription, _| {
+    let (read, reading) = measured(|| {
+        let stream =
+            RosterStream::open("roster.csv", &source, context).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+        let read = stream.each(|subscription, _| {
             if sample.len() < SAMPLE {
                 sample.push(subscription);
             }
-        })
-        .map_err(|found| anyhow::anyhow!("{:?}", found.first()))?;
-    let reading = reading.elapsed();
+        });
+        read.map_err(|found| anyhow::anyhow!("{:?}", found.first()))
+    })?;
     // The loop begins where the walk begins: the cycle that comes next, not the one of the start.
     let mut bare = Vec::new();
     for (n, subscription) in sample.iter().enumerate() {
@@ -195,84 +240,118 @@ fn main() -> anyhow::Result<()> {
         let first = plan.schedule_of(subscription)?.cadence.date(subscription.next_cycle)?;
         bare.push((first, n % 4));
     }
-    let rounds = (arguments.rows / sample.len().max(1)).max(1);
-    let scenario = built_in(&arguments.scenario, History::default()).context("a scenario")?;
-    let (walked, walk) = walk(&sample, &catalog, &asked, &scenario, rounds)?;
-    let began = Instant::now();
-    let (mut looped, mut sum) = (0, 0);
-    for _ in 0..rounds {
-        let (occurrences, amount) = chrono_loop(std::hint::black_box(&bare), asked.from, asked.until);
-        looped += occurrences;
-        sum += amount;
-    }
-    let plain = began.elapsed();
-    ensure!(sum > 0);
-    let off = walked.abs_diff(looped);
-    ensure!(off * 100 <= looped, "the loop goes over other occurrences: {walked} and {looped}");
-    let (fold, bare) = (per_second(walked, walk), per_second(looped, plain));
-    let mut text = String::new();
-    writeln!(
-        text,
-        "plain chrono loop        {bare:>14.0} occurrences a second   ({looped} in {:.2} s)",
-        plain.as_secs_f64()
-    )?;
-    writeln!(
-        text,
-        "forecast, walk and sums  {fold:>14.0} occurrences a second   ({walked} in {:.2} s)",
-        walk.as_secs_f64()
-    )?;
-    writeln!(text, "ratio                    {:>14.2}", fold / bare)?;
-    let rows = per_second(u64::try_from(arguments.rows)?, reading);
-    writeln!(text, "reading and checking     {rows:>14.0} rows a second          ({:.2} s)", reading.as_secs_f64())?;
-    say(text.trim_end())?;
-
-    for months in ["12", "120"] {
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--scenario", &arguments.scenario, "--child"])
-            .arg(folder.path())
-            .arg(months)
-            .output()?;
-        ensure!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
-        let said = String::from_utf8(child.stdout)?;
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let [charges, milliseconds, peak] = words.as_slice() else { anyhow::bail!("{said}") };
-        let time = Duration::from_millis(milliseconds.parse()?);
-        say(&format!(
-            "file to table, {months:>3} months: {charges} charges in {:.1} s ({:.0} a second), peak memory {peak} MiB",
-            time.as_secs_f64(),
-            per_second(charges.parse()?, time)
-        ))?;
-    }
-    Ok(())
-}
-
-/// Walks the subscriptions so often, summing by month.
-fn walk(
-    sample: &[Subscription],
-    catalog: &domain::plan::Catalog,
-    asked: &Request,
-    scenario: &Scenario,
-    rounds: usize,
-) -> anyhow::Result<(u64, Duration)> {
+    let rounds = (rows / sample.len().max(1)).max(1);
+    let scenario = built_in(scenario_word, History::default()).context("a scenario")?;
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = Assumptions {
-        catalog,
+        catalog: &catalog,
         holds: &[],
         wallet: &wallet,
         limits: &limits,
         as_of: asked.as_of,
         until: asked.until,
-        scenario,
+        scenario: &scenario,
     };
-    let mut forecaster = Forecaster::new(given)?;
-    let mut totals = Totals::new(asked.from, asked.until, asked.by, asked.view, asked.grouping);
-    let began = Instant::now();
-    for _ in 0..rounds {
-        for subscription in std::hint::black_box(sample) {
-            let trouble = forecaster.walk(subscription, &[], Past::Clean, &mut |entry| totals.add(entry, Past::Clean));
-            ensure!(trouble.is_none(), "{trouble:?}");
+
+    let (looped, plain) = measured(|| {
+        let (mut occurrences, mut sum) = (0_u64, 0_i64);
+        for some in parts(&bare, rounds) {
+            chrono_loop(some, asked.from, asked.until, |_, amount| {
+                occurrences += 1;
+                sum += amount;
+            });
         }
+        ensure!(std::hint::black_box(sum) > 0);
+        Ok(occurrences)
+    })?;
+    let (by_month, monthly) = measured(|| {
+        let mut months = [(0_u64, 0_i64); 12];
+        for some in parts(&bare, rounds) {
+            chrono_loop(some, asked.from, asked.until, |date, amount| {
+                if let Some((occurrences, sum)) =
+                    usize::try_from(date.month0()).ok().and_then(|month| months.get_mut(month))
+                {
+                    *occurrences += 1;
+                    *sum += amount;
+                }
+            });
+        }
+        Ok(std::hint::black_box(months).iter().map(|(occurrences, _)| occurrences).sum::<u64>())
+    })?;
+    let (tallied, tally) = measured(|| {
+        let mut tally = Tally::new(Forecaster::new(given)?, asked.totals());
+        for subscription in parts(&sample, rounds).flatten() {
+            tally.add(subscription, &[], Past::Clean, 0);
+        }
+        let tallied = tally.finish();
+        ensure!(tallied.troubled == 0, "{:?}", tallied.trouble);
+        Ok(tallied.totals)
+    })?;
+    let (walked, walk) = measured(|| walk_each(given, &sample, &asked, rounds))?;
+    ensure!(walked.rows() == tallied.rows(), "a tally and its walks differ");
+    let count = |totals: &Totals| totals.whole().iter().map(|row| row.sums.charges).sum::<u64>();
+    let walked = count(&walked);
+    let off = walked.abs_diff(looped);
+    ensure!(off * 100 <= looped && by_month == looped, "the loop goes over other occurrences: {walked} and {looped}");
+
+    let bare = per_second(looped, plain);
+    let mut text = String::new();
+    for (what, count, time) in [
+        ("plain chrono loop", looped, plain),
+        ("the same, sums by month", by_month, monthly),
+        ("forecast, alike ones once", count(&tallied), tally),
+        ("forecast, one by one", walked, walk),
+    ] {
+        let rate = per_second(count, time);
+        writeln!(
+            text,
+            "{what:<26}{rate:>14.0} occurrences a second, {:.2} of the loop   ({count} in {:.3} s)",
+            rate / bare,
+            time.as_secs_f64()
+        )?;
     }
-    let time = began.elapsed();
-    Ok((totals.whole().iter().map(|row| row.sums.charges).sum(), time))
+    let rate = per_second(u64::try_from(read)?, reading);
+    writeln!(text, "{:<26}{rate:>14.0} rows a second   ({:.2} s)", "reading and checking", reading.as_secs_f64())?;
+    say(text.trim_end())?;
+    Ok(bare)
+}
+
+/// Walks the subscriptions so often, each by itself, as if none were like another.
+fn walk_each(
+    given: Assumptions<'_>,
+    sample: &[Subscription],
+    asked: &Request,
+    rounds: usize,
+) -> anyhow::Result<Totals> {
+    let mut forecaster = Forecaster::new(given)?;
+    let mut totals = asked.totals();
+    for subscription in parts(sample, rounds).flatten() {
+        let trouble = forecaster.walk(subscription, &[], Past::Clean, &mut |entry| totals.add(entry, Past::Clean));
+        ensure!(trouble.is_none(), "{trouble:?}");
+    }
+    Ok(totals)
+}
+
+/// The whole way from the file to the table, in a process of its own.
+fn whole(folder: &Path, (months, threads): (&str, &str), scenario: &str, bare: f64) -> anyhow::Result<()> {
+    let child = Command::new(std::env::current_exe()?)
+        .args(["--scenario", scenario, "--child"])
+        .arg(folder)
+        .args([months, threads])
+        .output()?;
+    ensure!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    let said = String::from_utf8(child.stdout)?;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let [charges, wall, processor, peak] = words.as_slice() else { anyhow::bail!("{said}") };
+    let time = |milliseconds: &str| anyhow::Ok(Duration::from_millis(milliseconds.parse()?));
+    let (charges, wall, processor) = (charges.parse()?, time(wall)?, time(processor)?);
+    let rate = per_second(charges, processor);
+    say(&format!(
+        "file to table, {months:>3} months, threads {threads}: {charges} charges in {:.2} s, {:.2} s of processor time: {rate:.0} a second of it, \
+         {:.2} of the loop; peak memory {peak} MiB",
+        wall.as_secs_f64(),
+        processor.as_secs_f64(),
+        rate / bare
+    ))
+    .map_err(anyhow::Error::from)
 }

@@ -353,7 +353,7 @@ fn files(
         checked(&files, asked.request.as_of)?;
         let window = asked.request.from..=asked.request.until;
         let mut list = forecast_show::List::begin(context, window, asked.request.view)?;
-        let forecast = from_files::forecast(files, asked.request, on, |entry| {
+        let forecast = from_files::listed(files, asked.request, on, |entry| {
             list.add(entry);
             kept.add(entry);
         })?;
@@ -363,7 +363,11 @@ fn files(
         forecast_show::aside(&forecast, context);
         return Ok(Exit::Done);
     }
-    let forecast = from_files::forecast(files, asked.request, on, |entry| kept.add(entry))?;
+    let forecast = if kept.is_kept() {
+        from_files::listed(files, asked.request, on, |entry| kept.add(entry))?
+    } else {
+        from_files::forecast(files, asked.request, on)?
+    };
     bar.finish_and_clear();
     kept.finish(context)?;
     forecast_show::show(&forecast, asked.chart.as_deref(), context)?;

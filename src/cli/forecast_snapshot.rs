@@ -45,6 +45,11 @@ impl Kept {
         Ok(Self(Some((keep.path, writer))))
     }
 
+    /// Is anything kept at all?
+    pub(super) const fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         if let Some((_, writer)) = &mut self.0 {
             writer.add(entry);

@@ -27,6 +27,30 @@ pub(super) struct Record {
     pub(super) from_1904: bool,
 }
 
+impl Record {
+    /// Reads a line without quotation marks, as [`Records`] would, into the room of an earlier record; `false` of a blank line.
+    /// Where its fields begin is not noted: each begins after those before it.
+    pub(super) fn refill(&mut self, line: usize, text: &str) -> bool {
+        let text = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
+        let mut kept = 0;
+        for part in text.split(',').take(MOST_FIELDS + 1) {
+            match self.fields.get_mut(kept) {
+                Some(field) => {
+                    field.clear();
+                    field.push_str(part);
+                }
+                None => self.fields.push(part.to_owned()),
+            }
+            kept += 1;
+        }
+        self.fields.truncate(kept);
+        self.places.clear();
+        self.cells.clear();
+        (self.line, self.stray_quote, self.unclosed_quote, self.from_1904) = (line, None, None, false);
+        !text.is_empty()
+    }
+}
+
 /// The records of a text.
 #[derive(Debug)]
 pub(super) struct Records<'t> {
@@ -154,6 +178,17 @@ mod tests {
         assert_eq!(rows("a"), vec![vec!["a"]]);
         assert_eq!(rows(","), vec![vec!["", ""]]);
         assert_eq!(rows("a\rb"), vec![vec!["a\rb"]]);
+    }
+
+    #[test]
+    fn a_line_without_quotation_marks_is_read_alike_into_used_room() {
+        let mut used = Records::new("\"a\"b,\"c").next().unwrap();
+        for text in ["a,b\n", "a,b,c,d\r\n", ",\n", "a\rb,ü\n", "a,\r", "a", "\r", "a,b\r\r\n", &"x,".repeat(2_000)] {
+            assert!(used.refill(1, text), "{text:?}");
+            let expected = Record { places: Vec::new(), ..Records::new(text).next().unwrap() };
+            assert_eq!(used, expected, "{text:?}");
+        }
+        assert!(!used.refill(1, "\n") && !used.refill(1, "\r\n"), "as Records skips them");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use migrated::Claim;
 pub use mistake::FileMistake;
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
-pub use roster_stream::{RosterStream, Source};
+pub use roster_stream::{RosterStream, Source, Taker};
 pub use tables::{Beside, tables_of};
 pub use workbook::{read_either, read_workbook};
 pub use workbook_report::report_xlsx;

@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use domain::agenda::{cycles, enrol};
 use domain::cadence::{AnchorDay, Unit};
+use domain::calendar::Zone;
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
 use domain::money::Money;
 use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::terms::Terms;
 use serde::Serialize;
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
@@ -252,8 +254,8 @@ pub(super) fn read_records(
     if !go_on {
         return roster;
     }
-    let columns: HashMap<&str, usize> =
-        header.fields.iter().enumerate().rev().map(|(place, name)| (name.as_str(), place)).collect();
+    let columns = Columns::of(&header);
+    let mut memo = Memo::of(context.catalog);
     let mut earlier: HashMap<String, u64> = HashMap::new();
     for record in records {
         if roster.rows.len() == MOST_ROWS {
@@ -279,7 +281,7 @@ pub(super) fn read_records(
             continue;
         }
         let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
-        let read = read_row(&columns, (&header, &record), context, place, &mut earlier);
+        let read = read_row((&columns, &mut memo), (&header, &record), context, place, &mut earlier);
         let (outcome, claim) = match read {
             Ok((subscription, claim)) => (Ok(subscription), claim),
             Err(mistakes) => (Err(mistakes), None),
@@ -340,15 +342,81 @@ pub(super) struct Place {
     pub(super) consents_by: DateTime<Utc>,
 }
 
+/// Where the columns of a header stand: the first of each name.
+#[derive(Debug)]
+pub(super) struct Columns(Vec<(String, usize)>);
+
+impl Columns {
+    pub(super) fn of(header: &Record) -> Self {
+        let mut columns: Vec<(String, usize)> = Vec::new();
+        for (place, name) in header.fields.iter().enumerate() {
+            if columns.iter().all(|(known, _)| known != name) {
+                columns.push((name.clone(), place));
+            }
+        }
+        Self(columns)
+    }
+
+    /// A handful of names: going through them is quicker than hashing one.
+    pub(super) fn get(&self, column: &str) -> Option<usize> {
+        self.0.iter().find(|(name, _)| name == column).map(|(_, place)| *place)
+    }
+
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.get(column).is_some()
+    }
+}
+
+/// Zones remembered: more than there are.
+const MOST_ZONES: usize = 1_000;
+/// Enrolments remembered before all are forgotten: some three megabytes.
+const MOST_ENROLMENTS: usize = 32_768;
+
+/// Where a subscription enters the book that says nothing of its price, its end and its terms: all that this depends on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Enrolment<'a> {
+    plan: &'a PlanId,
+    start_on: NaiveDate,
+    anchor_day: Option<AnchorDay>,
+    zone: Option<&'static str>,
+}
+
+/// What rows have in common and is worked out once. Of rows that are wrong nothing is remembered.
+#[derive(Debug)]
+pub(super) struct Memo<'a> {
+    /// The columns that some plan's price list is matched on.
+    pub(super) attributes: Vec<&'a str>,
+    zones: HashMap<String, Zone>,
+    enrolments: HashMap<Enrolment<'a>, (u32, DateTime<Utc>)>,
+}
+
+impl<'a> Memo<'a> {
+    pub(super) fn of(catalog: &'a Catalog) -> Self {
+        let attributes = terms::attributes(catalog).into_iter().collect();
+        Self { attributes, zones: HashMap::new(), enrolments: HashMap::new() }
+    }
+
+    fn zone(&mut self, text: &str) -> Result<Zone, String> {
+        if let Some(zone) = self.zones.get(text) {
+            return Ok(zone.clone());
+        }
+        let zone = near::zone(text)?;
+        if self.zones.len() < MOST_ZONES {
+            self.zones.insert(text.to_owned(), zone.clone());
+        }
+        Ok(zone)
+    }
+}
+
 /// One row by itself.
-pub(super) fn read_row(
-    columns: &HashMap<&str, usize>,
+pub(super) fn read_row<'a>(
+    (columns, memo): (&Columns, &mut Memo<'a>),
     (header, record): (&Record, &Record),
-    context: &RosterContext<'_>,
+    context: &RosterContext<'a>,
     place: Place,
     earlier: &mut impl Earlier,
 ) -> Result<Entered, Vec<RowMistake>> {
-    Row { columns, record, place, context, mistakes: Vec::new() }.read(header, earlier)
+    Row { columns, memo, record, place, context, spoiled: Vec::new(), mistakes: Vec::new() }.read(header, earlier)
 }
 
 pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
@@ -531,14 +599,17 @@ struct Named {
 pub(super) type Entered = (Subscription, Option<Claim>);
 
 pub(super) struct Row<'r, 'a> {
-    columns: &'r HashMap<&'r str, usize>,
+    columns: &'r Columns,
+    pub(super) memo: &'r mut Memo<'a>,
     record: &'r Record,
     place: Place,
-    pub(super) context: &'r RosterContext<'a>,
+    context: &'r RosterContext<'a>,
+    /// Fields that look like a card number or are too long, which was said.
+    spoiled: Vec<usize>,
     mistakes: Vec<RowMistake>,
 }
 
-impl<'a> Row<'_, 'a> {
+impl<'r, 'a> Row<'r, 'a> {
     pub(super) fn note(
         &mut self,
         column: &str,
@@ -547,8 +618,7 @@ impl<'a> Row<'_, 'a> {
         mend: impl Into<String>,
     ) {
         let place = self.columns.get(column);
-        let value =
-            place.and_then(|place| self.record.fields.get(*place)).map(|field| shown(field)).unwrap_or_default();
+        let value = place.and_then(|place| self.record.fields.get(place)).map(|field| shown(field)).unwrap_or_default();
         self.mistakes.push(RowMistake {
             column: column.to_owned(),
             code,
@@ -589,17 +659,17 @@ impl<'a> Row<'_, 'a> {
             self.note(&column, "quote_stray", "a quotation mark stands inside the field", mend);
         }
         let (wanted, found) = (header.fields.len(), self.record.fields.len());
-        let mut usable = true;
         for (place, field) in self.record.fields.iter().enumerate() {
-            let column = header.fields.get(place).cloned().unwrap_or_default();
+            let column = || header.fields.get(place).cloned().unwrap_or_default();
             if looks_like_a_card_number(field) {
-                usable = false;
+                self.spoiled.push(place);
+                let column = column();
                 let value = HIDDEN.to_owned();
                 let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
                 self.mistakes.push(RowMistake { column, code: "card_number", value, message, mend });
             } else if field.len() > LONGEST_FIELD {
-                usable = false;
-                self.note(&column, "field_too_long", "the field is longer than 4 KiB", "shorten it");
+                self.spoiled.push(place);
+                self.note(&column(), "field_too_long", "the field is longer than 4 KiB", "shorten it");
             }
         }
         if wanted != found {
@@ -622,7 +692,7 @@ impl<'a> Row<'_, 'a> {
         let plan = self.plan();
         let start_on = self.date("start_on");
         let end_on = self.date("end_on");
-        if self.columns.contains_key("start_on") && self.is_blank("start_on") {
+        if self.columns.has("start_on") && self.is_blank("start_on") {
             self.note("start_on", "missing_value", "start_on is empty", "write the first date, for example 2027-01-31");
         }
         if let (Some(start), Some(end)) = (start_on, end_on)
@@ -638,11 +708,11 @@ impl<'a> Row<'_, 'a> {
         let (method, second_method) = self.methods(plan);
         let customer = self.customer();
         let anchor_day = self.anchor_day(plan);
-        let zone = self.value("time_zone", near::zone, "time_zone_invalid");
+        let zone = self.zone();
         let amount = self.amount(plan);
         let claimed = self.value(NEXT_CYCLE, migrated::number, "next_cycle_invalid");
         let terms = self.terms(plan);
-        if !self.mistakes.is_empty() || !usable {
+        if !self.mistakes.is_empty() || !self.spoiled.is_empty() {
             return Err(self.mistakes);
         }
         let (Some(id), Some(plan), Some(start_on)) = (id, plan, start_on) else {
@@ -672,10 +742,24 @@ impl<'a> Row<'_, 'a> {
 
     fn enrolled(
         mut self,
-        plan: &Plan,
+        plan: &'a Plan,
         mut subscription: Subscription,
         claimed: Option<u32>,
     ) -> Result<Entered, Vec<RowMistake>> {
+        let says_no_more = claimed.is_none()
+            && subscription.amount.is_none()
+            && subscription.end_on.is_none()
+            && subscription.terms == Terms::default();
+        let key = Enrolment {
+            plan: &plan.id,
+            start_on: subscription.start_on,
+            anchor_day: subscription.anchor_day,
+            zone: subscription.zone.as_ref().map(Zone::name),
+        };
+        if says_no_more && let Some((cycle, due_at)) = self.memo.enrolments.get(&key) {
+            (subscription.next_cycle, subscription.next_due_at) = (*cycle, Some(*due_at));
+            return Ok((subscription, None));
+        }
         match enrol(plan, &subscription, self.context.now) {
             Ok((cycle, Some(due_at))) => {
                 subscription.next_cycle = cycle;
@@ -694,6 +778,12 @@ impl<'a> Row<'_, 'a> {
                     let mend = "correct the plan's prices, or start the subscription later";
                     self.note("plan", "no_price", sentence, mend);
                     return Err(self.mistakes);
+                }
+                if says_no_more {
+                    if self.memo.enrolments.len() >= MOST_ENROLMENTS {
+                        self.memo.enrolments.clear();
+                    }
+                    self.memo.enrolments.insert(key, (cycle, due_at));
                 }
                 Ok((subscription, claim))
             }
@@ -716,11 +806,12 @@ impl<'a> Row<'_, 'a> {
     }
 
     /// The field of a column, `None` where the column or the text is missing.
-    fn raw(&self, column: &str) -> Option<&str> {
-        let field = self.record.fields.get(*self.columns.get(column)?)?.as_str();
+    fn raw(&self, column: &str) -> Option<&'r str> {
+        let record: &'r Record = self.record;
+        let field = record.fields.get(self.columns.get(column)?)?.as_str();
         // In a report that comes back, the apostrophe before what a spreadsheet would take for a formula is our own.
         let field = match field.strip_prefix('\'') {
-            Some(rest) if self.columns.contains_key("row_status") && starts_a_formula(rest) => rest,
+            Some(rest) if self.columns.has("row_status") && starts_a_formula(rest) => rest,
             Some(_) | None => field,
         };
         (!field.is_empty()).then_some(field)
@@ -731,8 +822,8 @@ impl<'a> Row<'_, 'a> {
     }
 
     /// The field of a column, when nothing is wrong with its characters.
-    fn field(&mut self, column: &str) -> Option<String> {
-        let text = self.raw(column)?.to_owned();
+    fn field(&mut self, column: &str) -> Option<&'r str> {
+        let text = self.raw(column)?;
         if let Some((code, message)) = self.mistyped(column) {
             let mend = match code {
                 "cell_failed" => "mend the formula, or write the value itself",
@@ -741,9 +832,11 @@ impl<'a> Row<'_, 'a> {
             self.note(column, code, message, mend);
             return None;
         }
-        if looks_like_a_card_number(&text) || text.len() > LONGEST_FIELD {
+        if self.columns.get(column).is_some_and(|place| self.spoiled.contains(&place)) {
             // Said already.
             None
+        } else if is_spotless(text) {
+            Some(text)
         } else if text.contains(char::is_control) {
             let mend = "write it on one line, and look for a quotation mark that is not closed";
             self.note(column, "line_break", "the field holds a line break or control character", mend);
@@ -765,7 +858,7 @@ impl<'a> Row<'_, 'a> {
                 mend,
             );
             None
-        } else if is_scientific(&text) {
+        } else if is_scientific(text) {
             let mend = "format the column as text in the spreadsheet, and enter the value again";
             self.note(column, "excel_number", "a spreadsheet has turned this into a rounded number", mend);
             None
@@ -777,7 +870,7 @@ impl<'a> Row<'_, 'a> {
     /// What a spreadsheet made of a cell that is meant to be something else.
     fn mistyped(&self, column: &str) -> Option<(&'static str, &'static str)> {
         let place = self.columns.get(column)?;
-        match self.record.cells.get(*place)? {
+        match self.record.cells.get(place)? {
             Given::Text => None,
             Given::Failed => Some(("cell_failed", "the formula of the cell has no result")),
             Given::Truth(_) => Some(("excel_truth", "a spreadsheet has turned this into true or false")),
@@ -802,7 +895,12 @@ impl<'a> Row<'_, 'a> {
         code: &'static str,
     ) -> Option<T> {
         let text = self.field(column)?;
-        match parse(&text) {
+        self.or_noted(column, parse(text), code)
+    }
+
+    /// What was read of a column, or what is wrong with it, which is noted.
+    fn or_noted<T>(&mut self, column: &str, read: Result<T, String>, code: &'static str) -> Option<T> {
+        match read {
             Ok(value) => Some(value),
             Err(sentence) => {
                 self.said(column, code, &sentence);
@@ -811,8 +909,14 @@ impl<'a> Row<'_, 'a> {
         }
     }
 
+    fn zone(&mut self) -> Option<Zone> {
+        let text = self.field("time_zone")?;
+        let read = self.memo.zone(text);
+        self.or_noted("time_zone", read, "time_zone_invalid")
+    }
+
     fn subscription_id(&mut self, earlier: &mut impl Earlier) -> Option<SubscriptionId> {
-        if self.columns.contains_key("subscription_id") && self.is_blank("subscription_id") {
+        if self.columns.has("subscription_id") && self.is_blank("subscription_id") {
             self.note(
                 "subscription_id",
                 "missing_value",
@@ -844,7 +948,7 @@ impl<'a> Row<'_, 'a> {
     }
 
     fn plan(&mut self) -> Option<&'a Plan> {
-        if self.columns.contains_key("plan") && self.is_blank("plan") {
+        if self.columns.has("plan") && self.is_blank("plan") {
             self.note("plan", "missing_value", "plan is empty", "write the id of a plan");
         }
         let id = self.value("plan", |text| PlanId::parse(text).map_err(|error| error.to_string()), "plan_invalid")?;
@@ -866,11 +970,11 @@ impl<'a> Row<'_, 'a> {
 
     fn date(&mut self, column: &str) -> Option<NaiveDate> {
         let text = self.field(column)?;
-        if let Some(date) = iso_date(&text) {
+        if let Some(date) = iso_date(text) {
             return Some(date);
         }
         // A bare day number of a workbook that counts from 1904 on means another day than elsewhere: no date is proposed for it.
-        let proposed = damaged_date(&text).filter(|_| !self.record.from_1904 || text.contains('-'));
+        let proposed = damaged_date(text).filter(|_| !self.record.from_1904 || text.contains('-'));
         match proposed {
             Some((date, how)) => {
                 let message = format!("{column} is not written as year-month-day{how}");
@@ -921,7 +1025,7 @@ impl<'a> Row<'_, 'a> {
                 .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
         };
         let kind = self.value(kind_column, kinds, wrong_kind);
-        if named && self.columns.contains_key(kind_column) && self.is_blank(kind_column) {
+        if named && self.columns.has(kind_column) && self.is_blank(kind_column) {
             let message = format!("{kind_column} is empty, and {id_column} names a method");
             self.note(kind_column, "missing_value", message, "write card or bank_account");
         }
@@ -1052,11 +1156,11 @@ impl<'a> Row<'_, 'a> {
         };
         let reference = self.value("customer_reference", reference, "customer_reference_invalid");
         customer.metadata.extend(reference.map(|reference| (REFERENCE_KEY.to_owned(), reference)));
-        let has_column = CUSTOMER.into_iter().find(|column| self.columns.contains_key(column));
+        let has_column = CUSTOMER.into_iter().find(|column| self.columns.has(column));
         if let Some(column) = has_column
             && CUSTOMER.iter().all(|column| self.is_blank(column))
         {
-            let column = if self.columns.contains_key("customer_reference") { "customer_reference" } else { column };
+            let column = if self.columns.has("customer_reference") { "customer_reference" } else { column };
             self.note(
                 column,
                 "customer_missing",
@@ -1085,7 +1189,7 @@ impl<'a> Row<'_, 'a> {
         let plan = plan?;
         match (&plan.price, text) {
             (Price::FromSubscription, Some(text)) => {
-                let money = Money::parse(&text, plan.currency).map_err(|error| error.to_string());
+                let money = Money::parse(text, plan.currency).map_err(|error| error.to_string());
                 match money.and_then(|money| chargeable(money).map(|()| money)) {
                     Ok(money) => Some(money),
                     Err(sentence) => {
@@ -1116,6 +1220,13 @@ impl<'a> Row<'_, 'a> {
     }
 }
 
+/// Is a text plainly one that nothing is wrong with: letters, digits and marks of ASCII, without what a spreadsheet leaves behind?
+fn is_spotless(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+        && !text.starts_with('\'')
+        && !(text.starts_with(|first: char| first.is_ascii_digit()) && is_scientific(text))
+}
+
 /// `a, b and c`.
 fn listed(words: &[&str]) -> String {
     match words {
@@ -1130,7 +1241,9 @@ fn iso_date(text: &str) -> Option<NaiveDate> {
             .bytes()
             .enumerate()
             .all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() });
-    if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
+    let number = |digits: std::ops::Range<usize>| text.get(digits)?.parse::<u32>().ok();
+    let year = || i32::try_from(number(0..4)?).ok();
+    if shaped { NaiveDate::from_ymd_opt(year()?, number(5..7)?, number(8..10)?) } else { None }
 }
 
 /// The date that was probably there before a spreadsheet changed it, and how it was read. Of the years that have four digits only.

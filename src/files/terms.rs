@@ -27,7 +27,7 @@ impl Row<'_, '_> {
     /// The terms of the row; what is wrong with them is noted.
     pub(super) fn terms(&mut self, plan: Option<&Plan>) -> Terms {
         let mut terms = Terms::default();
-        for name in attributes(self.context.catalog) {
+        for name in self.memo.attributes.clone() {
             let parse = |text: &str| attribute_value(text).map(|()| text.to_owned());
             if let Some(value) = self.value(name, parse, "attribute_invalid") {
                 terms.attributes.insert(name.to_owned(), value);

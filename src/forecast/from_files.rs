@@ -1,16 +1,18 @@
 //! A forecast from two files: a directory of plans and a roster. No database, no network.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use domain::charge::Limits;
-use domain::forecast::{Assumptions, Entry, Forecaster, Past, Scenario};
+use domain::forecast::{Assumptions, Entry, Forecaster, Past, Scenario, Tallied, Tally, imagined};
 use domain::id::MerchantId;
 use domain::plan::Catalog;
+use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
 use super::{Forecast, Gather, PlanUsed, Request, plan_digest};
-use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream, Source};
+use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream, Source, Taker};
 
 /// The files and what to make of them.
 #[derive(Debug)]
@@ -38,11 +40,76 @@ pub fn catalog_of(files: &CatalogFiles) -> Catalog {
     }
 }
 
-/// Walks a roster row by row. `progress` is told the bytes read so far, `each` every charge.
+/// Most threads that read one roster: a million rows take them less than a second, and each has tables of its own.
+const MOST_THREADS: usize = 4;
+
+/// Sums up a roster, with as many threads as the machine offers. `progress` is told the bytes read so far.
 ///
 /// # Errors
 /// Every mistake of the roster, never an empty list; then nothing was forecast.
-pub fn forecast(
+pub fn forecast(files: Files<'_>, request: Request, progress: impl FnMut(u64)) -> Result<Forecast, Vec<FileMistake>> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    summed(files, request, threads.min(MOST_THREADS), progress)
+}
+
+/// [`forecast`] with so many threads: their number changes nothing but the time it takes.
+///
+/// # Errors
+/// As [`forecast`].
+pub fn summed(
+    files: Files<'_>,
+    request: Request,
+    threads: usize,
+    progress: impl FnMut(u64),
+) -> Result<Forecast, Vec<FileMistake>> {
+    let catalog = catalog_of(files.catalog);
+    let (wallet, limits) = (Wallet::new(), Limits::default());
+    let given = assumed(&files, &request, &catalog, (&wallet, &limits));
+    let environment = imagined().map_err(|_| Vec::new())?;
+    let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
+    let stream = RosterStream::open(files.label, files.roster, context)?;
+    let hire = || Teller {
+        tally: Tally::new(Forecaster::within(environment.clone(), given), request.totals()),
+        subscriptions: 0,
+        without_method: 0,
+    };
+    let done = stream.share(threads, hire, progress)?;
+    let (mut all, mut subscriptions, mut without_method) = hire().done();
+    for (tallied, some, some_without) in done {
+        all.merge(tallied);
+        subscriptions += some;
+        without_method += some_without;
+    }
+    let gather = Gather::of(all, subscriptions, without_method);
+    Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
+}
+
+/// Tallies the rows of one thread.
+struct Teller<'a> {
+    tally: Tally<'a>,
+    subscriptions: u64,
+    without_method: u64,
+}
+
+impl Taker for Teller<'_> {
+    type Done = (Tallied, u64, u64);
+
+    fn take(&mut self, subscription: Subscription, at: u64) {
+        self.subscriptions += 1;
+        self.without_method += u64::from(subscription.method.is_none());
+        self.tally.add(&subscription, &[], Past::Clean, at);
+    }
+
+    fn done(self) -> Self::Done {
+        (self.tally.finish(), self.subscriptions, self.without_method)
+    }
+}
+
+/// Walks a roster row by row. `progress` is told the bytes read so far, `each` every charge, in the order of the file.
+///
+/// # Errors
+/// As [`forecast`]; charges that `each` was told of before are not to be used then.
+pub fn listed(
     files: Files<'_>,
     request: Request,
     mut progress: impl FnMut(u64),
@@ -50,15 +117,7 @@ pub fn forecast(
 ) -> Result<Forecast, Vec<FileMistake>> {
     let catalog = catalog_of(files.catalog);
     let (wallet, limits) = (Wallet::new(), Limits::default());
-    let given = Assumptions {
-        catalog: &catalog,
-        holds: &[],
-        wallet: &wallet,
-        limits: &limits,
-        as_of: request.as_of,
-        until: request.until,
-        scenario: files.scenario,
-    };
+    let given = assumed(&files, &request, &catalog, (&wallet, &limits));
     let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let mut gather = Gather::new(&request);
@@ -72,6 +131,24 @@ pub fn forecast(
         progress(bytes);
     })?;
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
+}
+
+/// What files know: plans and rows, and nothing of holds, wallets or charges.
+fn assumed<'a>(
+    files: &Files<'a>,
+    request: &Request,
+    catalog: &'a Catalog,
+    (wallet, limits): (&'a Wallet, &'a Limits),
+) -> Assumptions<'a> {
+    Assumptions {
+        catalog,
+        holds: &[],
+        wallet,
+        limits,
+        as_of: request.as_of,
+        until: request.until,
+        scenario: files.scenario,
+    }
 }
 
 /// What the header says of the plans of a directory, in the order of their ids.
@@ -88,4 +165,72 @@ pub fn used(files: &CatalogFiles) -> Vec<PlanUsed> {
 /// Every mistake of every file.
 pub fn plans(dir: &Path) -> Result<CatalogFiles, Vec<FileMistake>> {
     crate::files::read_catalog(dir, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use chrono::{DateTime, Utc};
+    use domain::forecast::{By, Grouping, History, View};
+
+    use super::*;
+    use crate::forecast::{built_in, months_from};
+
+    /// A book of several blocks: the roster of an example, again and again under other ids.
+    fn roster(text: &str, rows: usize) -> Source {
+        let mut lines = text.lines();
+        let mut book = format!("{}\n", lines.next().unwrap());
+        let lines: Vec<&str> = lines.collect();
+        for (n, line) in lines.iter().cycle().take(rows).enumerate() {
+            writeln!(book, "r{n}-{line}").unwrap();
+        }
+        Source::Bytes(book.into_bytes())
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_threads_and_are_those_of_the_listed_charges() {
+        let books = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/books");
+        let as_of: DateTime<Utc> = "2027-01-01T15:00:00Z".parse().unwrap();
+        for (book, rows) in [("membership", 6_000), ("premium", 800), ("payment-plan", 800), ("copay-instalments", 800)]
+        {
+            let folder = books.join(book);
+            let catalog = plans(&folder.join("plans")).unwrap();
+            let text = std::fs::read_to_string(folder.join("roster.csv")).unwrap();
+            let roster = roster(&text, rows);
+            for (word, by, view) in [
+                ("all-pay", By::Month, View::Charge),
+                ("history", By::Week, View::Settlement),
+                ("worst-case", By::Month, View::Charge),
+            ] {
+                let scenario = built_in(word, History::default()).unwrap();
+                let grouping = Grouping { plan: word != "history", method: true, state: by == By::Week };
+                let request = Request {
+                    as_of,
+                    from: as_of.date_naive(),
+                    until: months_from(as_of.date_naive(), 6).unwrap(),
+                    by,
+                    view,
+                    grouping,
+                    seed: 7,
+                    scenario: word.to_owned(),
+                };
+                let files = || Files {
+                    catalog: &catalog,
+                    label: book,
+                    roster: &roster,
+                    merchant: MerchantId(uuid::Uuid::nil()),
+                    scenario: &scenario,
+                    scenario_digest: None,
+                };
+                let mut charges = 0;
+                let listed = listed(files(), request.clone(), |_| {}, |_| charges += 1).unwrap();
+                assert!(charges > 0, "{book} {word}");
+                for threads in [1, 2, 5] {
+                    let summed = summed(files(), request.clone(), threads, |_| {}).unwrap();
+                    assert_eq!(format!("{summed:?}"), format!("{listed:?}"), "{book} {word} {threads}");
+                }
+            }
+        }
+    }
 }

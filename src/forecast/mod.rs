@@ -15,7 +15,8 @@ pub mod spreadsheet;
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use domain::calendar::tz_version;
 use domain::forecast::{
-    Alike, By, Entry, Estimate, Grouping, History, MOST_MONTHS, Mood, Odds, Past, Risk, Row, Scenario, Totals, View,
+    Alike, By, Entry, Estimate, Grouping, History, MOST_MONTHS, Mood, Odds, Past, Risk, Row, Scenario, Tallied, Totals,
+    View,
 };
 use domain::holidays::HolidayCalendar;
 use domain::money::Money;
@@ -42,6 +43,14 @@ pub struct Request {
     pub seed: u64,
     /// Its name: `all-pay`, `history`, `worst-case`, or a file's.
     pub scenario: String,
+}
+
+impl Request {
+    /// Empty sums of what is asked.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::new(self.from, self.until, self.by, self.view, self.grouping)
+    }
 }
 
 /// The last day of `months` calendar months, the month of `from` included; `None` beyond the calendar.
@@ -106,14 +115,14 @@ impl Gather {
     /// Nothing yet.
     #[must_use]
     pub fn new(request: &Request) -> Self {
-        let Request { from, until, by, view, grouping, .. } = *request;
-        Self {
-            totals: Totals::new(from, until, by, view, grouping),
-            subscriptions: 0,
-            without_method: 0,
-            troubled: 0,
-            trouble: None,
-        }
+        Self { totals: request.totals(), subscriptions: 0, without_method: 0, troubled: 0, trouble: None }
+    }
+
+    /// What was tallied of so many subscriptions, of which so many have no method.
+    #[must_use]
+    pub fn of(tallied: Tallied, subscriptions: u64, without_method: u64) -> Self {
+        let Tallied { totals, troubled, trouble } = tallied;
+        Self { totals, subscriptions, without_method, troubled, trouble: trouble.map(|(_, why)| why) }
     }
 
     /// Counts a charge.

@@ -33,6 +33,7 @@ mod tries;
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
+pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
@@ -618,7 +619,7 @@ pub fn enrol(
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let today = schedule.zone.civil(now).map_err(|error| error.to_string())?.date;
     let cycle = plan.index_on_or_after(&schedule, today).map_err(|error| error.to_string())?;
-    let due_at = planned(plan, subscription, cycle)?.map(|(charge, _)| charge.due_at);
+    let due_at = cycles(plan, subscription, cycle)?.next().transpose()?.map(|cycle| cycle.occurrence.charge_at);
     Ok((cycle, due_at))
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::calendar::{BusinessDays, CalendarError, Zone, within_years};
+use crate::calendar::{BusinessDays, CalendarError, FIRST_YEAR, LAST_YEAR, Zone, within_years};
 use crate::holidays::HolidayCalendar;
 use crate::money::excerpt;
 
@@ -235,6 +235,13 @@ impl AnchorDay {
         }
     }
 
+    const fn exists(self) -> bool {
+        match self {
+            AnchorDay::Day(day) => day >= 1 && day <= 31,
+            AnchorDay::LastDay => true,
+        }
+    }
+
     fn words(self) -> String {
         match self {
             AnchorDay::Day(day) => format!("day {day} of the month"),
@@ -316,11 +323,17 @@ impl Month {
         Month(self.0.saturating_add(months))
     }
 
+    /// Year and month, from 1, if they are within the years that are computed.
+    fn civil(self) -> Option<(i32, u32)> {
+        let year = i32::try_from(self.0.div_euclid(12)).ok()?;
+        let month = u32::try_from(self.0.rem_euclid(12)).ok()?.checked_add(1)?;
+        (FIRST_YEAR..=LAST_YEAR).contains(&year).then_some((year, month))
+    }
+
     /// The last day, if the month is within the years that are computed.
     fn last_day(self) -> Option<NaiveDate> {
-        let year = i32::try_from(self.0.div_euclid(12)).ok()?;
-        let month0 = u32::try_from(self.0.rem_euclid(12)).ok()?;
-        let first = within_years(NaiveDate::from_ymd_opt(year, 1, 1)?.with_month0(month0)?).ok()?;
+        let (year, month) = self.civil()?;
+        let first = NaiveDate::from_ymd_opt(year, month, 1)?;
         first.with_day(u32::from(first.num_days_in_month()))
     }
 }
@@ -337,10 +350,14 @@ enum InMonth {
 
 impl AnchorDay {
     fn in_month(self, month: Month) -> InMonth {
-        let Some(last) = month.last_day() else { return InMonth::Beyond };
+        let last = || month.last_day();
         match self {
-            AnchorDay::LastDay => InMonth::Own(last),
-            AnchorDay::Day(day) => last.with_day(u32::from(day)).map_or(InMonth::Short(last), InMonth::Own),
+            AnchorDay::LastDay => last().map_or(InMonth::Beyond, InMonth::Own),
+            AnchorDay::Day(day) => {
+                // Asked for every date of every walk: nearly all months have the day.
+                let own = month.civil().and_then(|(year, month)| NaiveDate::from_ymd_opt(year, month, u32::from(day)));
+                own.map(InMonth::Own).or_else(|| last().map(InMonth::Short)).unwrap_or(InMonth::Beyond)
+            }
         }
     }
 }
@@ -389,7 +406,9 @@ impl Cadence {
         within_years(anchor)?;
         let cadence = Cadence { anchor, day, every, if_day_missing, lead: None };
         let Measure::Months(_) = every.stride() else { return Ok(cadence) };
-        AnchorDay::parse(&day.to_string())?;
+        if !day.exists() {
+            AnchorDay::parse(&day.to_string())?;
+        }
         let fits = cadence.occurring_in(Month::of(anchor)) == Some(anchor);
         if fits { Ok(cadence) } else { Err(cadence.misplaced()) }
     }
@@ -430,7 +449,8 @@ impl Cadence {
                 .find(|date| *date >= start)
                 .ok_or(CalendarError::OutOfRange)?,
         };
-        Cadence::new(anchor, day, every, if_day_missing)
+        // An occurrence of the shape fits it: only the day may be none.
+        if day.exists() { Ok(Cadence { anchor, ..shape }) } else { Cadence::new(anchor, day, every, if_day_missing) }
     }
 
     /// The same cadence with one occurrence more, on `start`: it becomes number 0, the anchor number 1. Periods still tile: the
@@ -492,6 +512,11 @@ impl Cadence {
         self.anchor
     }
 
+    /// Is its rhythm one of months, so that the day of the month has a meaning?
+    pub fn counts_months(&self) -> bool {
+        matches!(self.every.stride(), Measure::Months(_))
+    }
+
     /// The day of the month; without meaning for days and weeks.
     pub const fn day(&self) -> AnchorDay {
         self.day
@@ -515,19 +540,26 @@ impl Cadence {
     /// # Errors
     /// [`CalendarError::NoOccurrence`] beyond the year 9999.
     pub fn date(&self, k: u32) -> Result<NaiveDate, CalendarError> {
+        self.found(k).ok_or_else(|| {
+            let lead = if self.lead.is_some() { 1 } else { 0 };
+            self.no_occurrence(k.saturating_sub(lead).to_string())
+        })
+    }
+
+    /// The date of occurrence `k`, if it has one.
+    fn found(&self, k: u32) -> Option<NaiveDate> {
         let k = match (self.lead, k.checked_sub(1)) {
-            (Some(lead), None) => return Ok(lead),
+            (Some(lead), None) => return Some(lead),
             (Some(_), Some(earlier)) => earlier,
             (None, _) => k,
         };
-        let found = match self.every.stride() {
+        match self.every.stride() {
             Measure::Days(days) => self.days_later(days.saturating_mul(i64::from(k))),
             Measure::Months(months) if self.never_skips() => {
                 self.occurring_in(Month::of(self.anchor).later(months.saturating_mul(i64::from(k))))
             }
             Measure::Months(months) => usize::try_from(k).ok().and_then(|k| self.existing(months).nth(k)),
-        };
-        found.ok_or_else(|| self.no_occurrence(k.to_string()))
+        }
     }
 
     /// The service period of occurrence `k`, half-open: from its date up to, not including, the date of the next one.

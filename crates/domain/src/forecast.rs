@@ -14,25 +14,27 @@ mod risk;
 mod script;
 mod settle;
 mod tail;
+mod tally;
 mod totals;
 
 use std::rc::Rc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use crate::agenda::{Cycle, Hold, cycles};
+use crate::agenda::{Cycle, Hold, Priced, Step, cycles};
 use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, Limits};
 use crate::id::{Environment, IdError};
 use crate::money::Money;
 use crate::plan::{Catalog, Mode, Plan, PlanStatus};
-use crate::subscription::{MethodKind, Subscription, SubscriptionStatus};
+use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::Wallet;
 
 pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
 pub use risk::{Risk, Risks};
 pub use script::{Outcome, Script, Which};
 pub use settle::{BANK_SETTLES_AFTER, CARD_SETTLES_AFTER, settles_on};
+pub use tally::{Tallied, Tally};
 pub use totals::{By, Grouping, Period, Row, Sums, Totals, View};
 
 /// Longest horizon of a forecast, in months.
@@ -173,18 +175,27 @@ pub struct Forecaster<'a> {
 /// Most tables of days: some eight megabytes. Books with more zones and hours than these are walked more slowly.
 const MOST_DAY_TABLES: usize = 64;
 
+/// The environment that forecasts imagine.
+///
+/// # Errors
+/// Never in practice: its name is a constant.
+pub fn imagined() -> Result<Environment, IdError> {
+    Environment::parse("forecast")
+}
+
 impl<'a> Forecaster<'a> {
     /// A forecaster over a book.
     ///
     /// # Errors
-    /// Never in practice: the name of the imagined environment is a constant.
+    /// Those of [`imagined`].
     pub fn new(given: Assumptions<'a>) -> Result<Self, IdError> {
-        Ok(Self {
-            given,
-            environment: Environment::parse("forecast")?,
-            tails: tail::Tails::of(given.catalog),
-            days: Vec::new(),
-        })
+        Ok(Self::within(imagined()?, given))
+    }
+
+    /// A forecaster over a book, in an environment that was [`imagined`].
+    #[must_use]
+    pub fn within(environment: Environment, given: Assumptions<'a>) -> Self {
+        Self { given, environment, tails: tail::Tails::of(given.catalog), days: Vec::new() }
     }
 
     /// Every charge of one subscription up to the end of the window, and of its charges under way.
@@ -198,7 +209,7 @@ impl<'a> Forecaster<'a> {
         past: Past,
         sink: &mut impl FnMut(&Entry<'_>),
     ) -> Option<String> {
-        match self.plain(subscription, open) {
+        match self.untouched(subscription, open).filter(|plan| self.is_plain(plan, subscription)) {
             Some(plan) => self.walk_plain(plan, subscription, past, sink),
             None => fold::walk(self, subscription, open, past, sink),
         }
@@ -217,29 +228,34 @@ impl<'a> Forecaster<'a> {
         Some(days)
     }
 
-    /// The plan of a subscription to which nothing can happen but that its cycles fall due.
-    fn plain(&self, subscription: &Subscription, open: &[Charge]) -> Option<&'a Plan> {
+    /// The plan of a subscription of which nothing is known but what was agreed: no charge is under way, no hold covers it, no
+    /// wallet knows its methods, and no script names it.
+    fn untouched(&self, subscription: &Subscription, open: &[Charge]) -> Option<&'a Plan> {
         let given = self.given;
         let plan = given.catalog.plans.get(&subscription.plan)?;
-        let method = subscription.method.as_ref()?;
         let scripted = match given.scenario {
             Scenario::Script(script) => script.concerns(&subscription.id),
             Scenario::AllPay | Scenario::Odds(_) => false,
         };
-        let chargeable = match method.kind {
+        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        let is_known = !given.wallet.is_empty()
+            && methods.into_iter().flatten().any(|method| given.wallet.contains_key(&method.id));
+        let touched =
+            scripted || is_known || !open.is_empty() || given.holds.iter().any(|hold| hold.covers(subscription));
+        (!touched).then_some(plan)
+    }
+
+    /// Can nothing happen to this subscription, which is [`Forecaster::untouched`], but that its cycles fall due?
+    fn is_plain(&self, plan: &Plan, subscription: &Subscription) -> bool {
+        let chargeable = subscription.method.as_ref().is_some_and(|method| match method.kind {
             MethodKind::Card => true,
             MethodKind::BankAccount => plan.mode == Mode::Sale && method.consent.is_some(),
-        };
-        let plain = open.is_empty()
-            && chargeable
-            && !scripted
+        });
+        chargeable
             && plan.split.is_none()
             && plan.status == PlanStatus::Active
             && subscription.status == SubscriptionStatus::Active
             && subscription.next_due_at.is_some_and(|due| self.is_quick(due))
-            && !given.wallet.contains_key(&method.id)
-            && !given.holds.iter().any(|hold| hold.covers(subscription));
-        plain.then_some(plan)
     }
 
     /// Is a cycle that falls due then charged on its own instant, or at once where that was earlier on the same day? The fold
@@ -272,23 +288,24 @@ impl<'a> Forecaster<'a> {
             },
             Err(why) => return Some(why),
         };
+        let rules = self.tails.rules(&plan.id);
         let mut alive = WHOLE;
         let mut pieces = Vec::new();
-        let mut coming = walk.next();
+        let mut coming = walk.step();
         loop {
-            let cycle = match coming.take()? {
-                Ok(cycle) => cycle,
+            let step = match coming.take()? {
+                Ok(step) => step,
                 Err(why) => return Some(why),
             };
-            if cycle.occurrence.date > self.given.until {
+            let Step { occurrence, amount, adjusted, price } = step;
+            if occurrence.date > self.given.until {
                 return None;
             }
-            let waits = cycle.out_of_bounds;
-            if let (Err(why), false) = (&cycle.price, waits) {
-                return Some(why.clone());
+            if price == Priced::Unknown {
+                return walk.reason(&occurrence);
             }
-            coming = walk.next();
-            let (occurrence, amount) = (cycle.occurrence, cycle.amount);
+            let waits = price == Priced::OutOfBounds;
+            coming = walk.step();
             let mut risks = standing_risks(plan, &occurrence, coming.is_none());
             // Of the first day only.
             let late = occurrence.charge_at < self.given.as_of;
@@ -315,9 +332,9 @@ impl<'a> Forecaster<'a> {
                 Scenario::AllPay | Scenario::Script(_) => &whole,
                 Scenario::Odds(odds) => {
                     let next = coming.as_ref().and_then(|next| next.as_ref().ok()).map(|next| next.occurrence.date);
-                    self.tails.pieces(&self.given, odds, (plan, subscription, past), &cycle, next, &mut pieces);
-                    let pauses = self.tails.rules(&plan.id).pauses;
-                    risks = weigh(odds, pauses, risks, &mut alive, &mut pieces);
+                    let whose = (plan, subscription, past);
+                    self.tails.pieces(&self.given, odds, whose, (&step, next), rules, &mut pieces);
+                    risks = weigh(odds, rules.pauses, risks, &mut alive, &mut pieces);
                     &pieces
                 }
             };
@@ -330,7 +347,7 @@ impl<'a> Forecaster<'a> {
                 submit_on: today.unwrap_or(occurrence.submit_on),
                 charge_at: occurrence.charge_at.max(self.given.as_of),
                 amount,
-                adjusted: compare::net(&cycle.applied),
+                adjusted,
                 kind,
                 word,
                 declined: 0,
@@ -394,7 +411,7 @@ fn untried<'e>(
         submit_on: cycle.occurrence.submit_on,
         charge_at: cycle.occurrence.charge_at,
         amount: cycle.amount,
-        adjusted: compare::net(&cycle.applied),
+        adjusted: Applied::net(&cycle.applied),
         kind,
         word: "held",
         declined: 0,

@@ -720,6 +720,16 @@ impl Plan {
     /// # Errors
     /// When the dates leave the calendar's range.
     pub fn schedule_of(&self, subscription: &Subscription) -> Result<Schedule, CalendarError> {
+        let cadence = self.cadence_of(subscription)?;
+        let zone = subscription.zone.clone().unwrap_or_else(|| self.zone.clone());
+        Schedule::new(cadence, self.charge_at, zone, self.business_days, self.calendar)
+    }
+
+    /// The dates of [`Plan::schedule_of`] alone.
+    ///
+    /// # Errors
+    /// Those of the calendar.
+    pub(crate) fn cadence_of(&self, subscription: &Subscription) -> Result<Cadence, CalendarError> {
         let first = subscription
             .start_on
             .checked_add_days(Days::new(u64::from(self.free_first_days)))
@@ -729,14 +739,12 @@ impl Plan {
             (None, OnDay::EnrollmentDay) => AnchorDay::of(subscription.start_on),
         };
         let cadence = Cadence::first_on_or_after(first, day, self.every, self.if_day_missing)?;
-        let cadence = match self.first_cycle() {
-            FirstCycle::OnThePlansDay => cadence,
-            FirstCycle::AtTheStart => cadence.led_by(first),
-            FirstCycle::AfterTheStart if cadence.anchor() == first => cadence.from_the_next()?,
-            FirstCycle::AfterTheStart => cadence,
-        };
-        let zone = subscription.zone.clone().unwrap_or_else(|| self.zone.clone());
-        Schedule::new(cadence, self.charge_at, zone, self.business_days, self.calendar)
+        match self.first_cycle() {
+            FirstCycle::OnThePlansDay => Ok(cadence),
+            FirstCycle::AtTheStart => Ok(cadence.led_by(first)),
+            FirstCycle::AfterTheStart if cadence.anchor() == first => cadence.from_the_next(),
+            FirstCycle::AfterTheStart => Ok(cadence),
+        }
     }
 
     /// The field whose change would give cycles that were already counted other dates, if the two plans differ in one: the

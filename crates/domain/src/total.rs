@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(less(&|changed| changed.amendments.last_on = "2027-03-30".parse().ok()), named("33.34"));
         let amount = Money::new(1_000, Currency::USD);
         let (kind, reason, by) = (AdjustmentKind::Credit, String::new(), "ann".to_owned());
-        let credit = Adjustment { id: 1, kind, amount, left: amount, reason, by, at: now() };
+        let credit = Adjustment { id: 1, kind, amount, left: amount, settles: None, reason, by, at: now() };
         assert_eq!(less(&|changed| changed.amendments.open.push(credit.clone())), named("10.00"));
         assert_eq!(less(&|changed| changed.status = SubscriptionStatus::Cancelled), named("100.00"));
         let overdrawn = account(&plan, &sample(), 5_000);

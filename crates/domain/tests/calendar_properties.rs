@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday};
-use domain::cadence::{AnchorDay, Cadence, Every, IfDayMissing, Schedule, Unit};
+use domain::cadence::{AnchorDay, Cadence, DayTable, Every, IfDayMissing, Schedule, Unit};
 use domain::calendar::{BusinessDays, Zone};
 use domain::holidays::HolidayCalendar;
 use domain::money::{Currency, Money};
@@ -111,6 +111,21 @@ fn any_cadence() -> impl Strategy<Value = Cadence> {
         .prop_map(|(start, day, every, missing)| Cadence::first_on_or_after(start, day, every, missing).unwrap())
 }
 
+/// Any zone that both databases know.
+fn any_zone() -> impl Strategy<Value = Zone> {
+    let known: Vec<Zone> = chrono_tz::TZ_VARIANTS.iter().filter_map(|zone| Zone::parse(zone.name()).ok()).collect();
+    prop::sample::select(known)
+}
+
+fn any_roll() -> impl Strategy<Value = BusinessDays> {
+    prop::sample::select(vec![
+        BusinessDays::None,
+        BusinessDays::Next,
+        BusinessDays::ModifiedNext,
+        BusinessDays::Previous,
+    ])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -191,6 +206,23 @@ proptest! {
         let between = start.iter_days().take_while(|date| *date < cadence.anchor());
         for earlier in between {
             prop_assert!(Cadence::new(earlier, day, every, missing).is_err(), "{}", earlier);
+        }
+    }
+
+    #[test]
+    fn a_table_of_days_knows_what_the_calendar_says(
+        zone in any_zone(), minute in 0_u32..1440, roll in any_roll(),
+        first in any_cadence(), second in any_cadence(), steps in prop::collection::vec((0_u32..400, any::<bool>()), 1..40),
+    ) {
+        let time = NaiveTime::from_num_seconds_from_midnight_opt(minute.saturating_mul(60), 0).unwrap();
+        let calendar = (roll != BusinessDays::None).then_some(HolidayCalendar::UsFederalReserve);
+        let of = |cadence| Schedule::new(cadence, time, zone.clone(), roll, calendar).unwrap();
+        let (first, second) = (of(first), of(second));
+        // Two cadences take turns at one table, and at its places.
+        let days = DayTable::of(&first);
+        for (k, one) in steps.iter().chain(&steps) {
+            let schedule = if *one { &first } else { &second };
+            prop_assert_eq!(schedule.occurrence_by(&days, *k), schedule.occurrence(*k));
         }
     }
 

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use domain::id::MerchantId;
 use domain::plan::Catalog;
-use domain::subscription::{MethodKind, SubscriptionStatus};
+use domain::subscription::{MethodKind, Subscription, SubscriptionStatus};
 use proptest::prelude::*;
 
 use super::{brief, fit_to_show};
-use crate::files::roster::{COLUMNS, REPORT_COLUMNS, report_csv_as};
+use crate::files::roster::{COLUMNS, MOST_ROWS, REPORT_COLUMNS, report_csv_as};
 use crate::files::{
-    FileMistake, Roster, RosterContext, RosterStream, RowMistake, Source, read_catalog, read_plan, read_roster,
+    FileMistake, Roster, RosterContext, RosterStream, RowMistake, Source, Taker, read_catalog, read_plan, read_roster,
     report_csv,
 };
 
@@ -62,6 +62,7 @@ fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
     let mut good = Vec::new();
     let streamed =
         RosterStream::open("r.csv", &source, context).and_then(|stream| stream.each(|row, _| good.push(row)));
+    shared_alike(&source, context, &streamed, &good);
     let sorted = |mut found: Vec<FileMistake>| {
         // A forecast may look from a day before the consent, or from one after the next cycle that a row names.
         found.retain(|one| !one.message.contains("lies in the future") && one.code != "next_cycle_behind");
@@ -84,6 +85,89 @@ fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
         let rows: Vec<_> = roster.rows.iter().filter_map(|row| row.outcome.clone().ok()).collect();
         assert_eq!(good, rows);
     }
+}
+
+/// Keeps the rows that one thread was given, with their places in the file.
+#[derive(Default)]
+struct Keeper(Vec<(u64, Subscription)>);
+
+impl Taker for Keeper {
+    type Done = Vec<(u64, Subscription)>;
+
+    fn take(&mut self, subscription: Subscription, at: u64) {
+        self.0.push((at, subscription));
+    }
+
+    fn done(self) -> Self::Done {
+        self.0
+    }
+}
+
+/// What is read row by row is read alike by several threads, however the file is cut into blocks: the same rows, and the same mistakes
+/// in the same order.
+fn shared_alike(
+    source: &Source,
+    context: RosterContext<'_>,
+    streamed: &Result<usize, Vec<FileMistake>>,
+    good: &[Subscription],
+) {
+    for bytes in [1, 150] {
+        let shared = RosterStream::open("r.csv", source, context)
+            .and_then(|stream| stream.limited(MOST_ROWS, bytes).share(3, Keeper::default, |_| {}));
+        match (shared, streamed) {
+            (Ok(kept), Ok(_)) => {
+                let mut kept = kept.concat();
+                kept.sort_by_key(|(at, _)| *at);
+                assert_eq!(kept.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), good);
+            }
+            (shared, streamed) => assert_eq!(shared.err().as_ref(), streamed.as_ref().err()),
+        }
+    }
+}
+
+#[test]
+fn a_roster_with_too_many_rows_ends_at_the_same_row_however_it_is_read() {
+    let catalog = catalog();
+    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let header = COLUMNS.join(",");
+    let id = |n: usize| format!("s-{}", n % 7);
+    let bad = |n: usize| if n % 3 == 0 { "someday" } else { "2026-12-05" };
+    let mut text = format!("{header}\n");
+    for n in 0..12 {
+        text.push_str(&row(&[("subscription_id", &id(n)), ("start_on", bad(n))]));
+        text.push_str(if n == 5 { "\r\n\n" } else { "\n" });
+    }
+    for ending in ["", "\"open,\n1\n", "\u{feff}x\n", "a\"b\n"] {
+        let source = Source::Bytes([text.as_bytes(), ending.as_bytes(), &[0xff]].concat());
+        for rows in 0..15 {
+            let open = || RosterStream::open("r.csv", &source, context).unwrap();
+            let at_once = open().limited(rows, 1 << 20).each(|_, _| {}).unwrap_err();
+            for bytes in [1, 100, 400] {
+                let streamed = open().limited(rows, bytes).each(|_, _| {}).unwrap_err();
+                let shared = open().limited(rows, bytes).share(4, Keeper::default, |_| {}).unwrap_err();
+                assert_eq!((&streamed, &shared), (&at_once, &at_once), "{rows} rows by {bytes} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_falls_over_takes_the_reading_with_it() {
+    struct Falls;
+    impl Taker for Falls {
+        type Done = ();
+        fn take(&mut self, _: Subscription, at: u64) {
+            assert!(at < 600, "far enough");
+        }
+        fn done(self) {}
+    }
+    let catalog = catalog();
+    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let rows: String = (0..200).map(|n| row(&[("subscription_id", &format!("s-{n}"))]) + "\n").collect();
+    let source = Source::Bytes(format!("{}\n{rows}", COLUMNS.join(",")).into_bytes());
+    let stream = RosterStream::open("r.csv", &source, context).unwrap().limited(MOST_ROWS, 64);
+    let fallen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stream.share(3, || Falls, |_| {})));
+    assert!(fallen.is_err());
 }
 
 const CARD: &str = "5a4db0c5-0000-8000-8000-000000000001";

@@ -47,6 +47,26 @@ impl Cycle {
     /// The charge of the cycle as it would be recorded.
     #[must_use]
     pub fn charge(&self, plan: &Plan, subscription: &Subscription) -> Charge {
+        Step::from(self).charge(plan, subscription)
+    }
+}
+
+/// What an adding-up walk needs of a cycle: no text and no list, so that it is cheap to hand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Its index, its dates and its instant.
+    pub(crate) occurrence: Occurrence,
+    /// What it costs; zero where no price could be found.
+    pub(crate) amount: Money,
+    /// How much of that are one-off charges, less credits; minor units.
+    pub(crate) adjusted: i64,
+    /// Whether that can be charged.
+    pub(crate) price: Priced,
+}
+
+impl Step {
+    /// The charge of the cycle as it would be recorded.
+    pub(crate) fn charge(&self, plan: &Plan, subscription: &Subscription) -> Charge {
         let cycle = self.occurrence.index;
         Charge {
             id: ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle),
@@ -65,6 +85,29 @@ impl Cycle {
     }
 }
 
+/// Whether what a cycle costs can be charged; [`Cycles::reason`] says why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priced {
+    /// It can.
+    Good,
+    /// It lies outside the plan's bounds: this cycle waits for a person, and the others go on.
+    OutOfBounds,
+    /// No amount can be told.
+    Unknown,
+}
+
+impl From<&Cycle> for Step {
+    fn from(cycle: &Cycle) -> Self {
+        let price = match (&cycle.price, cycle.out_of_bounds) {
+            (_, true) => Priced::OutOfBounds,
+            (Ok(()), false) => Priced::Good,
+            (Err(_), false) => Priced::Unknown,
+        };
+        let adjusted = Applied::net(&cycle.applied);
+        Self { occurrence: cycle.occurrence, amount: cycle.amount, adjusted, price }
+    }
+}
+
 /// Walks the cycles of a subscription from one index on; ends past its end date, and after an error.
 #[derive(Debug)]
 pub struct Cycles<'a> {
@@ -74,6 +117,8 @@ pub struct Cycles<'a> {
     days: Option<Rc<DayTable>>,
     next: Option<u32>,
     used_up: bool,
+    /// Did people change anything about the subscription?
+    is_amended: bool,
     /// Adjustments that the cycles walked so far have left over.
     open: Vec<Adjustment>,
 }
@@ -89,7 +134,8 @@ pub fn cycles<'a>(plan: &'a Plan, subscription: &'a Subscription, from: u32) -> 
     let schedule = plan.schedule_of(subscription).map_err(|error| error.to_string())?;
     let open = subscription.amendments.open.clone();
     let next = Some(from);
-    let mut walk = Cycles { plan, subscription, schedule, days: None, next, used_up: false, open };
+    let is_amended = !subscription.amendments.is_empty();
+    let mut walk = Cycles { plan, subscription, schedule, days: None, next, used_up: false, is_amended, open };
     if from > subscription.next_cycle && !walk.open.is_empty() {
         // The cycles in between take adjustments first.
         walk.next = Some(subscription.next_cycle);
@@ -119,28 +165,81 @@ impl Cycles<'_> {
         &self.schedule
     }
 
-    fn planned(&mut self, index: u32) -> Result<Option<Cycle>, String> {
-        let (plan, subscription) = (self.plan, self.subscription);
-        let occurrence = plan.occurrence(&self.schedule, self.days.as_deref(), index);
-        let Some(occurrence) = occurrence.map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        if plan.is_over(subscription, index, occurrence.date) {
-            return Ok(None);
+    /// The next cycle as [`Iterator::next`] has it, without its texts.
+    pub(crate) fn step(&mut self) -> Option<Result<Step, String>> {
+        if self.is_amended {
+            return self.next().map(|cycle| cycle.map(|cycle| Step::from(&cycle)));
         }
-        let (amount, charged) = plan.amount_of(&self.schedule, &occurrence, subscription);
+        self.advance(Self::stepped)
+    }
+
+    /// Why what a cycle of this walk costs cannot be charged, as a sentence.
+    pub(crate) fn reason(&self, at: &Occurrence) -> Option<String> {
+        let (_, charged) = self.plan.amount_of(&self.schedule, at, self.subscription);
+        charged.err().map(|why| why.sentence().to_owned())
+    }
+
+    /// The dates of a cycle; `None` where the walk is over.
+    fn dated(&self, index: u32) -> Result<Option<Occurrence>, String> {
+        let occurrence = self.plan.occurrence(&self.schedule, self.days.as_deref(), index);
+        let occurrence = occurrence.map_err(|error| error.to_string())?;
+        Ok(occurrence.filter(|found| !self.plan.is_over(self.subscription, index, found.date)))
+    }
+
+    #[inline]
+    fn stepped(&mut self, index: u32) -> Result<Option<Step>, String> {
+        // Nearly every day is known from another walk: then there is nothing that could fail.
+        let days = self.days.as_deref().filter(|_| self.plan.chosen_rows().is_empty());
+        let occurrence = match days.and_then(|days| self.schedule.known_by(days, index)) {
+            Some(known) if self.plan.is_over(self.subscription, index, known.date) => return Ok(None),
+            Some(known) => known,
+            None => match self.dated(index)? {
+                Some(dated) => dated,
+                None => return Ok(None),
+            },
+        };
+        let (amount, charged) = self.plan.amount_of(&self.schedule, &occurrence, self.subscription);
+        let price = match charged {
+            Ok(()) => Priced::Good,
+            Err(NotCharged::OutOfBounds(_)) => Priced::OutOfBounds,
+            Err(NotCharged::NoPrice(_)) => Priced::Unknown,
+        };
+        Ok(Some(Step { occurrence, amount, adjusted: 0, price }))
+    }
+
+    fn planned(&mut self, index: u32) -> Result<Option<Cycle>, String> {
+        let Some(occurrence) = self.dated(index)? else { return Ok(None) };
+        let (amount, charged) = self.plan.amount_of(&self.schedule, &occurrence, self.subscription);
         let out_of_bounds = matches!(charged, Err(NotCharged::OutOfBounds(_)));
         let price = charged.map_err(|why| why.sentence().to_owned());
         let cycle = Cycle { occurrence, amount, price, out_of_bounds, applied: Vec::new(), left_out: None };
-        if subscription.amendments.is_empty() {
+        if !self.is_amended {
             return Ok(Some(cycle));
         }
         let price = cycle.amount;
-        let mut cycle = amended::amend(cycle, &self.schedule, subscription, &mut self.open)?;
-        if let Some(left_out) = cycle.left_out.as_mut().filter(|_| plan.is_in_parts()) {
+        let mut cycle = amended::amend(cycle, &self.schedule, self.subscription, &mut self.open)?;
+        if let Some(left_out) = cycle.left_out.as_mut().filter(|_| self.plan.is_in_parts()) {
             left_out.reason = part_left_out(&left_out.reason, price);
         }
         Ok(Some(cycle))
+    }
+
+    /// Goes on to the next index, if there is one.
+    #[inline]
+    fn advance<T>(
+        &mut self,
+        at: impl FnOnce(&mut Self, u32) -> Result<Option<T>, String>,
+    ) -> Option<Result<T, String>> {
+        let Some(index) = self.next.take() else {
+            let told = std::mem::take(&mut self.used_up);
+            return told.then(|| Err("the subscription has used up its cycle numbers".to_owned()));
+        };
+        let found = at(self, index).transpose()?;
+        if found.is_ok() {
+            self.next = index.checked_add(1);
+            self.used_up = self.next.is_none();
+        }
+        Some(found)
     }
 }
 
@@ -154,16 +253,7 @@ impl Iterator for Cycles<'_> {
     type Item = Result<Cycle, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Some(index) = self.next.take() else {
-            let told = std::mem::take(&mut self.used_up);
-            return told.then(|| Err("the subscription has used up its cycle numbers".to_owned()));
-        };
-        let cycle = self.planned(index).transpose()?;
-        if cycle.is_ok() {
-            self.next = index.checked_add(1);
-            self.used_up = self.next.is_none();
-        }
-        Some(cycle)
+        self.advance(Self::planned)
     }
 }
 

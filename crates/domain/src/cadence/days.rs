@@ -67,16 +67,23 @@ impl DayTable {
 }
 
 impl Schedule {
+    /// Occurrence `k`, if the table knows its day already.
+    #[inline]
+    pub(crate) fn known_by(&self, days: &DayTable, k: u32) -> Option<Occurrence> {
+        let date = self.cadence.found(k)?;
+        let (submit_on, charge_at) = days.known(date)?;
+        Some(Occurrence { index: k, date, submit_on, charge_at })
+    }
+
     /// [`Schedule::occurrence`], by a table that [`DayTable::fits`].
     ///
     /// # Errors
     /// As [`Schedule::occurrence`].
     pub fn occurrence_by(&self, days: &DayTable, k: u32) -> Result<Occurrence, CalendarError> {
-        let date = self.cadence.date(k)?;
-        if let Some((submit_on, charge_at)) = days.known(date) {
-            return Ok(Occurrence { index: k, date, submit_on, charge_at });
+        if let Some(known) = self.known_by(days, k) {
+            return Ok(known);
         }
-        let occurrence = self.on(k, date)?;
+        let occurrence = self.occurrence(k)?;
         days.learn(&occurrence);
         Ok(occurrence)
     }

@@ -16,7 +16,7 @@ use crate::firing::{Booked, Turn, TurnKind};
 use crate::id::{PlanId, SubscriptionId};
 use crate::money::{Currency, Money};
 use crate::plan::{Plan, PlanStatus};
-use crate::subscription::{AdjustmentKind, Ruling, Subscription, SubscriptionStatus};
+use crate::subscription::{Applied, Ruling, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 
 use super::{Entry, Kind, Rail};
@@ -460,15 +460,7 @@ fn adjusted(charge: &Charge, whose: &Whose<'_>) -> i64 {
 /// What a recorded cycle took of adjustments: one-off charges less credits, minor units.
 #[must_use]
 pub fn recorded_adjustments(subscription: &Subscription, cycle: u32) -> i64 {
-    net(subscription.amendments.applied.iter().filter(|one| one.cycle == cycle))
-}
-
-/// One-off charges less credits, minor units.
-pub(super) fn net<'a>(applied: impl IntoIterator<Item = &'a crate::subscription::Applied>) -> i64 {
-    applied.into_iter().fold(0, |sum, one| match one.kind {
-        AdjustmentKind::Credit => sum.saturating_sub(one.amount.minor()),
-        AdjustmentKind::Charge => sum.saturating_add(one.amount.minor()),
-    })
+    Applied::net(subscription.amendments.applied.iter().filter(|one| one.cycle == cycle))
 }
 
 /// Why money came after the month.

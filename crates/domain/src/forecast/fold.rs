@@ -14,7 +14,7 @@ use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
 use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
-use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
+use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::verdict::{Decline, DeclineClass, Seen};
 use crate::wallet::{Known, Standing, Wallet};
 
@@ -288,7 +288,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 | Action::Settle { .. }
                 | Action::Cancel => {
                     let Some(mut one) = self.planned(charge, cycle, now) else { continue };
-                    one.adjusted = compare::net(&applied);
+                    one.adjusted = Applied::net(&applied);
                     match self.act(subscription, one, &action, now) {
                         Stands::On(one) => tracked.push(*one),
                         Stands::Over(one) => self.emit(&one),

@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::{Assumptions, Odds, Piece, part};
-use crate::agenda::{Cycle, observe};
+use crate::agenda::{Step, observe};
 use crate::charge::{Charge, Event, State};
 use crate::dunning::{AtTheEnd, MOST_ATTEMPTS_MAX};
 use crate::id::PlanId;
@@ -72,14 +72,14 @@ impl Tails {
         self.rules.get(plan).copied().unwrap_or_default()
     }
 
-    /// The pieces of a cycle that is tried at its instant for the first time.
+    /// The pieces of a cycle that is tried at its instant for the first time, whose next one falls on `next`.
     pub(super) fn pieces(
         &mut self,
         given: &Assumptions<'_>,
         odds: &Odds,
         (plan, subscription, past): Whose<'_>,
-        cycle: &Cycle,
-        next: Option<NaiveDate>,
+        (cycle, next): (&Step, Option<NaiveDate>),
+        rules: Rules,
         pieces: &mut Vec<Piece>,
     ) {
         pieces.clear();
@@ -89,7 +89,6 @@ impl Tails {
         let first = odds.chance(Alike { rail, attempt: 1, past });
         pieces.push(Piece { on: cycle.occurrence.date, ppm: first });
         let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
-        let rules = self.rules(&plan.id);
         let next_due = next.filter(|_| rules.cuts);
         let shared = Shared { plan: rules.number, zone: zone.name(), at, rail, past, next_due };
         if self.known.len() >= MOST_TAILS {

@@ -259,8 +259,8 @@ pub struct Totals {
     periods: Vec<Period>,
     groups: BTreeMap<Group, usize>,
     cells: Vec<Vec<Sums>>,
-    /// The group of the last charge: the next one is mostly of the same.
-    last: Option<(Group, usize)>,
+    /// The group of the last charge and its currency: the next one is mostly of the same.
+    last: Option<(Group, Currency, usize)>,
 }
 
 impl Totals {
@@ -303,17 +303,17 @@ impl Totals {
     fn group(&mut self, entry: &Entry<'_>) -> usize {
         let method = self.grouping.method.then(|| entry.rail().map_or("none", Rail::word));
         let state = self.grouping.state.then_some(entry.word);
-        let currency = entry.amount.currency().code();
+        let currency = entry.amount.currency();
         let plan = self.grouping.plan.then_some(&entry.subscription.plan);
-        if let Some((last, place)) = &self.last
+        if let Some((last, of, place)) = &self.last
             && last.plan.as_ref() == plan
             && last.method == method
             && last.state == state
-            && last.currency == currency
+            && *of == currency
         {
             return *place;
         }
-        let group = Group { plan: plan.cloned(), method, state, currency };
+        let group = Group { plan: plan.cloned(), method, state, currency: currency.code() };
         let place = match self.groups.get(&group) {
             Some(place) => *place,
             None => {
@@ -323,12 +323,17 @@ impl Totals {
                 place
             }
         };
-        self.last = Some((group, place));
+        self.last = Some((group, currency, place));
         place
     }
 
     /// Counts a charge. `past` is what it was walked with.
     pub fn add(&mut self, entry: &Entry<'_>, past: Past) {
+        self.add_alike(entry, past, 1);
+    }
+
+    /// Counts so many charges that only differ in whose they are, as if each were [`Totals::add`]ed.
+    pub(super) fn add_alike(&mut self, entry: &Entry<'_>, past: Past, count: u64) {
         let rail = entry.rail();
         let view = self.view;
         let shown = |day| match (view, rail) {
@@ -342,8 +347,8 @@ impl Totals {
         let here = self.place(first);
         let group = self.group(entry);
         let minor = i128::from(entry.amount.minor());
-        // 64 bits by 32 fit into 128: nothing wraps, and the check would cost more than all else here.
-        let times = |ppm: u32| minor.wrapping_mul(i128::from(ppm));
+        let all = minor.saturating_mul(i128::from(count));
+        let times = |ppm: u32| all.saturating_mul(i128::from(ppm));
         for piece in entry.pieces {
             let there = if piece.on == entry.on { here } else { self.place(shown(piece.on)) };
             let micro = times(piece.ppm);
@@ -357,13 +362,16 @@ impl Totals {
             }
         }
         let Some(cell) = self.cell(group, here) else { return };
+        let more = |number: &mut u64| *number = number.saturating_add(count);
         if entry.amount.is_zero() {
-            cell.skipped = cell.skipped.saturating_add(1);
+            more(&mut cell.skipped);
             return;
         }
         let chance = entry.chance();
-        cell.charges = cell.charges.saturating_add(1);
-        cell.rolled = cell.rolled.saturating_add(u64::from(entry.is_rolled()));
+        more(&mut cell.charges);
+        if entry.is_rolled() {
+            more(&mut cell.rolled);
+        }
         cell.scheduled = cell.scheduled.saturating_add(times(WHOLE));
         cell.expected = cell.expected.saturating_add(times(chance));
         let missing = WHOLE.saturating_sub(chance);
@@ -375,8 +383,9 @@ impl Totals {
             if chance > 0 {
                 let spread = u128::from(chance).saturating_mul(u128::from(missing));
                 let square = minor.unsigned_abs().saturating_mul(minor.unsigned_abs());
+                // Rounded charge by charge, so that a crowd has the variance of its members.
                 let variance = square.saturating_mul(spread).checked_div(1_000_000_000_000).unwrap_or_default();
-                cell.variance = cell.variance.saturating_add(variance);
+                cell.variance = cell.variance.saturating_add(variance.saturating_mul(u128::from(count)));
                 let place = match (rail, past) {
                     (Some(Rail::Card) | None, Past::Clean) => 0,
                     (Some(Rail::Card) | None, Past::Declined) => 1,
@@ -389,10 +398,22 @@ impl Totals {
             }
         }
         if !entry.risks.is_empty() {
-            cell.flagged = cell.flagged.saturating_add(1);
+            more(&mut cell.flagged);
             for risk in entry.risks.iter() {
-                if let Some(count) = cell.counts.get_mut(risk.place()) {
-                    *count = count.saturating_add(1);
+                cell.counts.get_mut(risk.place()).map(more);
+            }
+        }
+    }
+
+    /// Adds the sums of other charges, of the same window and grouping.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (group, place) in &other.groups {
+            let theirs = other.cells.get(*place).map_or(&[][..], Vec::as_slice);
+            match self.groups.get(group).and_then(|place| self.cells.get_mut(*place)) {
+                Some(ours) => ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.merge(theirs)),
+                None => {
+                    self.groups.insert(group.clone(), self.cells.len());
+                    self.cells.push(theirs.to_vec());
                 }
             }
         }

@@ -36,9 +36,25 @@ const ZEROS: [u32; 66] = [
 /// ```
 #[must_use]
 pub fn looks_like_a_card_number(text: &str) -> bool {
-    // Nearly every text has too few digits, and this question is put to every field of large files.
-    text.chars().filter(|ch| ch.is_numeric()).nth(DIGITS.start.saturating_sub(1)).is_some()
-        && chains(text).iter().any(|chain| first_in(chain).is_some())
+    // Nearly every text is too short or has too few digits, and this question is put to every field of large files.
+    if text.len() < DIGITS.start || is_uuid(text) {
+        return false;
+    }
+    let digits = if text.is_ascii() {
+        text.bytes().filter(u8::is_ascii_digit).count()
+    } else {
+        text.chars().filter(|ch| ch.is_numeric()).count()
+    };
+    digits >= DIGITS.start && chains(text).iter().any(|chain| first_in(chain).is_some())
+}
+
+/// Is the text a UUID and nothing else? None of its digits count, so none needs to be looked at.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 /// Where the card numbers of a text stand, as byte ranges from the first digit of each to its last, in order.

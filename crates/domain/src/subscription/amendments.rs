@@ -124,6 +124,15 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// One-off charges less credits, minor units.
+    #[must_use]
+    pub fn net<'a>(applied: impl IntoIterator<Item = &'a Self>) -> i64 {
+        applied.into_iter().fold(0, |sum, one| match one.kind {
+            AdjustmentKind::Credit => sum.saturating_sub(one.amount.minor()),
+            AdjustmentKind::Charge => sum.saturating_add(one.amount.minor()),
+        })
+    }
+
     /// In a few words: `credit 12 of USD 5.00 (class was cancelled)`.
     #[must_use]
     pub fn in_words(&self) -> String {

@@ -15,7 +15,7 @@ use super::tests::{AFTERWARDS, IN_TIME, at, booked, comparison, day, foreseen, p
 use super::*;
 use crate::authorization::{Authorization, Order};
 use crate::dunning::GaveUp;
-use crate::subscription::{Applied, Override};
+use crate::subscription::{AdjustmentKind, Applied, Override};
 use crate::verdict::DeclineClass;
 
 /// One cycle of a random book.

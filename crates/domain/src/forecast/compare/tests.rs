@@ -8,7 +8,7 @@ use crate::charge::Tries;
 use crate::dunning::GaveUp;
 use crate::id::{ChargeId, MerchantId, Purpose};
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
-use crate::subscription::{Applied, Override};
+use crate::subscription::{AdjustmentKind, Applied, Override};
 use crate::verdict::DeclineClass;
 use crate::wallet::Known;
 
