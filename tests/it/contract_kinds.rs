@@ -111,6 +111,7 @@ fn charge_of(row: &Subscription, cycle: u32, minor: i64, now: DateTime<Utc>) -> 
         plan: row.plan.clone(),
         plan_version: 1,
         amount: usd(minor),
+        carried: None,
         due_on: row.start_on,
         due_at: now,
         tries: Tries::default(),

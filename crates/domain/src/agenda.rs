@@ -22,11 +22,13 @@ use missed::Fate;
 mod amended;
 mod cycles;
 mod missed;
+mod together;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
 pub use missed::questions;
+pub use together::{PARTS_MAX, Part, joins, last_instant};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -261,6 +263,9 @@ pub struct Item {
     /// What the cycle takes of which adjustment, where it is recorded for the first time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub applied: Vec<Applied>,
+    /// Which cycles of other subscriptions its amount pays for, where it is recorded for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<Part>,
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
@@ -300,12 +305,18 @@ pub struct Agenda {
 /// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
+///
+/// A subscription that falls due later the same day, under a plan that consolidates, is there to be taken along: nothing is drawn
+/// for it unless a cycle that is due takes it.
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
     for subscription in book.due {
-        draw_due(book, subscription, now, &mut agenda);
+        if !together::is_ahead(book, subscription, now) {
+            draw_due(book, subscription, now, &mut agenda);
+        }
     }
+    together::gather(book, now, &mut agenda);
     for open in book.open {
         agenda.items.push(draw_open(book, open, now));
     }
@@ -399,6 +410,7 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
             cycle: subscription.next_cycle,
             charge: planned.map(|(charge, _)| charge),
             applied: Vec::new(),
+            carries: Vec::new(),
             action: Action::Wait { why },
         });
         return;
@@ -428,6 +440,7 @@ fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
         cycle: subscription.next_cycle,
         charge: None,
         applied: Vec::new(),
+        carries: Vec::new(),
         action: Action::Quarantine { why },
     });
 }
@@ -504,7 +517,7 @@ fn catch_up(
         };
         if let Some(action) = kept_back {
             let (subscription, charge) = (subscription.id.clone(), Some(charge));
-            items.push(Item { subscription, cycle, charge, applied: Vec::new(), action });
+            items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
             continue;
         }
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
@@ -530,7 +543,7 @@ fn catch_up(
             }
         };
         let (subscription, charge) = (subscription.id.clone(), Some(charge));
-        items.push(Item { subscription, cycle, charge, applied: planned.applied, action });
+        items.push(Item { subscription, cycle, charge, applied: planned.applied, carries: Vec::new(), action });
     }
     Ok(match goes_on {
         Some((cycle, due_at)) => advance(cycle, Some(due_at), pause.status()),
@@ -592,6 +605,12 @@ pub fn resume(
     Ok((cycle, due_at))
 }
 
+/// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are
+/// owed whatever becomes of its own subscription.
+fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
+    subscription.status == SubscriptionStatus::Cancelled && charge.carried.is_none()
+}
+
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription, instrument } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
@@ -602,6 +621,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
     let stopped = |method| stopped(book, plan, subscription, (method, second), now);
+    let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
         | State::Unknown { .. }
@@ -612,7 +632,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
         // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
         State::Due { next_at, doubt: true }
-            if subscription.status == SubscriptionStatus::Cancelled
+            if over
                 || now.signed_duration_since(*next_at) > book.limits.look_up_is_old()
                 || !charge.may_send_again(now, book.limits) =>
         {
@@ -620,7 +640,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
         // The attempt never ran, and the subscription uses another method by now: it gives way to an attempt on that one.
         State::Due { doubt: false, .. }
-            if subscription.status != SubscriptionStatus::Cancelled
+            if !over
                 && charge.tries.spent() == 0
                 && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
         {
@@ -643,7 +663,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 stopped(instrument.or(method))
             },
         ) {
-            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
             (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
@@ -659,7 +679,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
         State::Failing { .. } => match (&subscription.method, stopped(method)) {
-            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
@@ -680,7 +700,8 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
     };
     let (subscription, cycle) = (charge.subscription.clone(), charge.cycle);
-    Item { subscription, cycle, charge: Some(charge.clone()), applied: Vec::new(), action }
+    let charge = Some(charge.clone());
+    Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action }
 }
 
 /// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
@@ -773,6 +794,10 @@ impl Digest {
                 self.text(&taken.adjustment.to_string());
                 self.text(taken.kind.as_str());
                 self.text(&taken.amount.minor().to_string());
+            }
+            for part in &item.carries {
+                self.text(&part.charge.to_string());
+                self.text(&part.amount.minor().to_string());
             }
         }
     }
@@ -927,7 +952,7 @@ pub fn observe(
             Event::NotExecuted { wait: retry_after.and_then(|wait| TimeDelta::from_std(wait).ok()) }
         }
         Seen::Rejected => Event::Rejected,
-        Seen::Absent => Event::Absent { may_resend: subscription.status != SubscriptionStatus::Cancelled },
+        Seen::Absent => Event::Absent { may_resend: !is_over(subscription, &charge) },
         Seen::Silent => Event::Silent,
         Seen::Mismatch => Event::Mismatch,
     };

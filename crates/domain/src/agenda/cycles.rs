@@ -56,6 +56,7 @@ impl Cycle {
             plan: plan.id.clone(),
             plan_version: plan.version,
             amount: self.amount,
+            carried: None,
             due_on: self.occurrence.date,
             due_at: self.occurrence.charge_at,
             tries: Tries::default(),
