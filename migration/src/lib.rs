@@ -14,6 +14,7 @@ mod m20261126_000009_adjustments;
 mod m20261126_000010_change_sets;
 mod m20261126_000011_book;
 mod m20261126_000012_brakes;
+mod m20261126_000014_consolidation;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000010_change_sets::Migration),
             Box::new(m20261126_000011_book::Migration),
             Box::new(m20261126_000012_brakes::Migration),
+            Box::new(m20261126_000014_consolidation::Migration),
         ]
     }
 }

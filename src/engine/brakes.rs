@@ -6,7 +6,7 @@
 //! waits visibly. After a pause the first slice goes ahead alone, and the rest follows if it was not declined beyond belief.
 //! Two people lift such a hold; the same brake then stays open for the rest of that day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Action, Agenda, Item, cycles};
 use domain::attempt::Intent;
+use domain::charge::Charge;
+use domain::id::ChargeId;
 use domain::money::{Currency, Money};
 use domain::subscription::{Customer, Subscription};
 
@@ -182,15 +184,20 @@ impl Engine {
         Ok(pulled.map(|(_, why)| why))
     }
 
-    /// Adds what was recorded to its day.
-    pub(super) async fn weighed(&self, intents: &[Recorded<Intent>], as_of: DateTime<Utc>) -> Result<(), EngineError> {
+    /// Adds what was recorded of an agenda to its day.
+    pub(super) async fn weighed(
+        &self,
+        intents: &[Recorded<Intent>],
+        agenda: &Agenda,
+        as_of: DateTime<Utc>,
+    ) -> Result<(), EngineError> {
         if self.inner.settings.brakes.is_none() || intents.is_empty() {
             return Ok(());
         }
+        let recorded: BTreeSet<ChargeId> = intents.iter().map(|intent| intent.charge.id).collect();
         let mut loads = Loads::new();
-        for intent in intents {
-            let amount = intent.value().amount;
-            loads.entry(amount.currency()).or_default().add(amount.minor());
+        for item in sends(agenda).filter(|item| item.charge.as_ref().is_some_and(|one| recorded.contains(&one.id))) {
+            add_cycles(item, &mut loads);
         }
         self.inner.store.add_to_day(self.inner.settings.merchant, as_of.date_naive(), &loads).await?;
         Ok(())
@@ -287,8 +294,14 @@ fn sends(agenda: &Agenda) -> impl Iterator<Item = &Item> {
 
 /// Adds the charges that an agenda would make.
 pub(super) fn add(agenda: &Agenda, loads: &mut Loads) {
-    for charge in sends(agenda).filter_map(|item| item.charge.as_ref()) {
-        loads.entry(charge.amount.currency()).or_default().add(charge.amount.minor());
+    sends(agenda).for_each(|item| add_cycles(item, loads));
+}
+
+/// Adds what a charge collects cycle by cycle, as a forecast counts it, however many of them are one payment.
+fn add_cycles(item: &Item, loads: &mut Loads) {
+    let own = item.charge.iter().map(Charge::own_amount);
+    for amount in own.chain(item.carries.iter().map(|part| part.amount)) {
+        loads.entry(amount.currency()).or_default().add(amount.minor());
     }
 }
 

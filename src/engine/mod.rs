@@ -17,6 +17,7 @@ mod people;
 mod pipeline;
 mod refunds;
 mod throttle;
+mod together;
 mod wallet;
 
 use std::sync::Arc;

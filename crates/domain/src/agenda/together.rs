@@ -111,6 +111,9 @@ pub(super) fn gather(book: &Book<'_>, now: DateTime<Utc>, agenda: &mut Agenda) {
     if book.due.len() < 2 {
         return;
     }
+    if book.catalog.plans.values().all(|plan| plan.consolidate == Consolidate::Nothing) {
+        return;
+    }
     let joining: BTreeMap<&SubscriptionId, (&Subscription, &Plan)> =
         (book.due.iter()).filter_map(|row| plan_of(book.catalog, row).map(|plan| (&row.id, (row, plan)))).collect();
     if joining.len() < 2 {
