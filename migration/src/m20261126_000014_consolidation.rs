@@ -3,9 +3,12 @@
 //! `charge.carried_parts` and `charge.carried_minor` say how many cycles a charge collects besides its own, and what they come to;
 //! `charge_part` names them. It is written with its charges and never changed: triggers hold that. A cycle is carried at most once:
 //! its charge is the key.
+//!
+//! `subscription_customer` finds the subscriptions of a customer. An index over `subscription` itself would be written again each time that one
+//! moves on; this table is written by triggers, when a subscription is new or its customer changes.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, integer, string, timestamp_with_time_zone, uuid};
+use sea_orm_migration::schema::{big_integer, integer, string, text, timestamp_with_time_zone, uuid};
 use sea_orm_migration::sea_orm::DatabaseBackend;
 
 pub(crate) struct Migration;
@@ -41,18 +44,35 @@ fn parts() -> TableCreateStatement {
         .to_owned()
 }
 
-const INDEXES: &[&str] = &["CREATE INDEX charge_part_of ON charge_part (charge_id)"];
+/// Whose subscription it is, as it is written there; on PostgreSQL, whose index takes no value of any length, its digest.
+fn customers() -> TableCreateStatement {
+    Table::create()
+        .table(col("subscription_customer"))
+        .col(string(col("subscription_id")).primary_key())
+        .col(uuid(col("merchant_id")))
+        .col(text(col("customer_key")))
+        .to_owned()
+}
 
-/// Customers are compared as they are written. PostgreSQL's index takes no value of any length, so it holds a digest of it.
-const CUSTOMER_ON_POSTGRES: &str =
-    "CREATE INDEX subscription_customer ON subscription (merchant_id, md5(customer)) WHERE next_due_at IS NOT NULL";
-const CUSTOMER_ON_SQLITE: &str =
-    "CREATE INDEX subscription_customer ON subscription (merchant_id, customer) WHERE next_due_at IS NOT NULL";
+const INDEXES: &[&str] = &[
+    "CREATE INDEX charge_part_of ON charge_part (charge_id)",
+    "CREATE INDEX subscription_customer_key ON subscription_customer (merchant_id, customer_key)",
+];
 
 const KEPT_ON_POSTGRES: &[&str] = &[
     "CREATE FUNCTION charge_part_is_kept() RETURNS trigger LANGUAGE plpgsql AS \
      $$ BEGIN RAISE EXCEPTION 'what a charge carries is written once and never changed'; END $$",
     "CREATE TRIGGER charge_part_kept BEFORE UPDATE OR DELETE ON charge_part FOR EACH ROW EXECUTE FUNCTION charge_part_is_kept()",
+    "INSERT INTO subscription_customer (subscription_id, merchant_id, customer_key) SELECT id, merchant_id, md5(customer) FROM subscription",
+    "CREATE FUNCTION subscription_has_customer() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN INSERT INTO subscription_customer (subscription_id, merchant_id, customer_key) \
+     VALUES (NEW.id, NEW.merchant_id, md5(NEW.customer)) \
+     ON CONFLICT (subscription_id) DO UPDATE SET merchant_id = excluded.merchant_id, customer_key = excluded.customer_key; \
+     RETURN NULL; END $$",
+    "CREATE TRIGGER subscription_customer_new AFTER INSERT ON subscription \
+     FOR EACH ROW EXECUTE FUNCTION subscription_has_customer()",
+    "CREATE TRIGGER subscription_customer_changed AFTER UPDATE OF customer ON subscription FOR EACH ROW \
+     WHEN (OLD.customer IS DISTINCT FROM NEW.customer) EXECUTE FUNCTION subscription_has_customer()",
 ];
 
 const KEPT_ON_SQLITE: &[&str] = &[
@@ -60,6 +80,12 @@ const KEPT_ON_SQLITE: &[&str] = &[
      BEGIN SELECT RAISE(ABORT, 'what a charge carries is written once and never changed'); END",
     "CREATE TRIGGER charge_part_stays BEFORE DELETE ON charge_part \
      BEGIN SELECT RAISE(ABORT, 'what a charge carries is written once and never changed'); END",
+    "INSERT INTO subscription_customer (subscription_id, merchant_id, customer_key) SELECT id, merchant_id, customer FROM subscription",
+    "CREATE TRIGGER subscription_customer_new AFTER INSERT ON subscription BEGIN \
+     INSERT INTO subscription_customer (subscription_id, merchant_id, customer_key) VALUES (NEW.id, NEW.merchant_id, NEW.customer); END",
+    "CREATE TRIGGER subscription_customer_changed AFTER UPDATE OF customer ON subscription \
+     WHEN OLD.customer IS NOT NEW.customer BEGIN \
+     UPDATE subscription_customer SET customer_key = NEW.customer WHERE subscription_id = NEW.id; END",
 ];
 
 #[async_trait::async_trait]
@@ -69,16 +95,19 @@ impl MigrationTrait for Migration {
             manager.alter_table(Table::alter().table(col("charge")).add_column(column).to_owned()).await?;
         }
         manager.create_table(parts()).await?;
-        let (kept, customer) = match manager.get_database_backend() {
+        manager.create_table(customers()).await?;
+        let kept = match manager.get_database_backend() {
             DatabaseBackend::Postgres => {
                 // Subscriptions are ordered by the bytes of their ids everywhere.
-                let alter = "ALTER TABLE charge_part ALTER COLUMN subscription_id TYPE varchar COLLATE \"C\"";
-                manager.get_connection().execute_unprepared(alter).await?;
-                (KEPT_ON_POSTGRES, CUSTOMER_ON_POSTGRES)
+                for table in ["charge_part", "subscription_customer"] {
+                    let alter = format!("ALTER TABLE {table} ALTER COLUMN subscription_id TYPE varchar COLLATE \"C\"");
+                    manager.get_connection().execute_unprepared(&alter).await?;
+                }
+                KEPT_ON_POSTGRES
             }
-            _ => (KEPT_ON_SQLITE, CUSTOMER_ON_SQLITE),
+            _ => KEPT_ON_SQLITE,
         };
-        for statement in INDEXES.iter().chain(kept).chain([&customer]) {
+        for statement in INDEXES.iter().chain(kept) {
             manager.get_connection().execute_unprepared(statement).await?;
         }
         Ok(())

@@ -364,7 +364,8 @@ async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context
     Ok(Exit::Done)
 }
 
-/// Says which charges that are not over a cancelled subscription shares with others: what was recorded together stays together.
+/// Says which charges that are not over a subscription shares with others, when it is cancelled or paused: what was recorded together
+/// stays together.
 async fn say_what_stays_together(id: &SubscriptionId, app: &App, context: &Context) -> Result<(), Stop> {
     let filter = ChargeFilter { subscription: Some(id.clone()), ..ChargeFilter::default() };
     let charges = app.store.charges(&filter, &None, u64::from(u32::MAX)).await?;
@@ -383,9 +384,10 @@ async fn say_what_stays_together(id: &SubscriptionId, app: &App, context: &Conte
             !matches!(lead.state, State::Paid { .. } | State::Returned { .. }) && lead.state.next_at().is_some();
         if is_open || matches!(lead.state, State::Parked { .. }) {
             context.printer.say(&format!(
-                "Charge {by} of {} is {} and pays for several subscriptions, this one among them: it runs on, whole.",
+                "Charge {by} of {} is {} and pays for several subscriptions, this one among them: it goes on with {}, whole.",
                 lead.amount,
-                lead.state.word()
+                lead.state.word(),
+                lead.subscription
             ));
         }
     }
@@ -425,6 +427,9 @@ async fn amend(
                         "look at it again and repeat the command",
                     ),
                 ));
+            }
+            if matches!(amendment.change, Change::Pause { .. }) {
+                say_what_stays_together(id, app, context).await?;
             }
             preview(&catalog, (&before, &after), Some(&amendment), context)?;
             Ok(Exit::Done)

@@ -148,13 +148,18 @@ impl DatabaseStore {
         rows
     }
 
-    /// The condition on rows `s` of `subscription` and `v` of [`KIN`].
-    fn are_kin(&self) -> &'static str {
+    /// Ids and last instants of the subscriptions that rows `v` of [`KIN`] mean.
+    fn kin_ids(&self) -> &'static str {
         if self.is_postgres() {
-            "s.merchant_id = v.k_merchant AND md5(s.customer) = md5(v.k_customer) AND s.customer = v.k_customer \
-             AND s.next_due_at <= v.k_until AND strpos(v.k_plans, '|' || s.plan_id || '|') > 0"
+            // Customer by customer, so that the indexes are used whatever the planner thinks of the number of customers.
+            "SELECT x.id AS id, v.k_until AS until FROM v CROSS JOIN LATERAL (SELECT s.id FROM subscription_customer k \
+             JOIN subscription s ON s.id = k.subscription_id \
+             WHERE k.merchant_id = v.k_merchant AND k.customer_key = md5(v.k_customer) AND s.customer = v.k_customer \
+             AND s.next_due_at <= v.k_until AND strpos(v.k_plans, '|' || s.plan_id || '|') > 0 OFFSET 0) x"
         } else {
-            "s.merchant_id = v.k_merchant AND s.customer = v.k_customer \
+            "SELECT s.id AS id, v.k_until AS until FROM v CROSS JOIN subscription_customer k \
+             ON k.merchant_id = v.k_merchant AND k.customer_key = v.k_customer \
+             CROSS JOIN subscription s ON s.id = k.subscription_id \
              AND s.next_due_at <= v.k_until AND instr(v.k_plans, '|' || s.plan_id || '|') > 0"
         }
     }
@@ -298,9 +303,10 @@ impl TogetherStore for DatabaseStore {
         let rows = Self::kin_rows(kin, super::whole(lease_until));
         // Whoever is recording one of them right now is waited for: afterwards it is due no more. In the order of ids, as commits do.
         let lock = if self.is_postgres() { "FOR UPDATE OF s" } else { "" };
-        let (kin, place) = (self.are_kin(), damage::place(self.is_postgres()));
+        let (ids, place) = (self.kin_ids(), damage::place(self.is_postgres()));
         let sql = format!(
-            ", kin AS MATERIALIZED (SELECT s.id AS id FROM subscription s JOIN v ON {kin} ORDER BY s.id LIMIT {KIN_MAX} {lock}) \
+            ", near AS MATERIALIZED ({ids}), kin AS MATERIALIZED (SELECT s.id AS id FROM near JOIN subscription s \
+             ON s.id = near.id AND s.next_due_at <= near.until ORDER BY s.id LIMIT {KIN_MAX} {lock}) \
              UPDATE subscription SET fence = fence + 1, leased_until = (SELECT max(k_lease) FROM v) \
              WHERE id IN (SELECT id FROM kin) RETURNING *, {place} AS place"
         );
@@ -323,10 +329,11 @@ impl TogetherStore for DatabaseStore {
     }
 
     async fn peek_kin(&self, kin: &Kin) -> Result<DueClaim, StoreError> {
-        let are_kin = self.are_kin();
+        let ids = self.kin_ids();
         let place = if self.is_postgres() { "CAST(s.ctid AS text)" } else { "s.rowid" };
         let sql = format!(
-            "SELECT s.*, {place} AS place FROM subscription s JOIN v ON {are_kin} ORDER BY s.id LIMIT {KIN_MAX}"
+            ", near AS ({ids}) SELECT s.*, {place} AS place FROM near JOIN subscription s ON s.id = near.id \
+             ORDER BY s.id LIMIT {KIN_MAX}"
         );
         let mut found = Vec::new();
         for statement in Self::kin_rows(kin, DateTime::UNIX_EPOCH).statements(self.backend(), &sql) {

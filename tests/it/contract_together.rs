@@ -35,6 +35,7 @@ macro_rules! contract {
 
 contract! {
     kin_are_taken_whoever_has_them;
+    kin_are_found_by_the_customer_they_have_now;
     a_payment_is_recorded_with_each_cycle_it_collects;
     a_payment_of_which_a_part_changed_hands_is_not_recorded_and_the_rest_is_given_back;
     a_payment_for_a_cycle_that_is_recorded_already_is_not_recorded;
@@ -191,6 +192,24 @@ async fn kin_are_taken_whoever_has_them(backend: Backend) {
     strangers.merchant = domain::id::MerchantId(uuid::Uuid::from_u128(9));
     assert_eq!(b.0.store.claim_kin(&strangers, b.now(), b.lease()).await.unwrap().due, []);
     assert_eq!(b.claim().await, [], "what is recorded is due no more");
+}
+
+async fn kin_are_found_by_the_customer_they_have_now(backend: Backend) {
+    let Some(b) = Together::begin(backend, "kin, moved", &BOOK).await else { return };
+    let mut moved = b.row("b").await;
+    moved.customer.enterprise_id = Some("1002".to_owned());
+    b.0.store.import(&[b.row("a").await, moved.clone()], "test", b.now()).await.unwrap();
+    let before = b.kin();
+    let until = *before.customers.values().next().unwrap();
+    let after = Kin { customers: BTreeMap::from([(moved.customer, until)]), ..before.clone() };
+    let both =
+        Kin { customers: before.customers.clone().into_iter().chain(after.customers.clone()).collect(), ..b.kin() };
+    for (kin, expected) in [(before, vec!["a"]), (after, vec!["b"]), (both, vec!["a", "b"])] {
+        assert_eq!(names(&b.0.store.peek_kin(&kin).await.unwrap().due), expected);
+        assert_eq!(names(&b.0.store.claim_kin(&kin, b.now(), b.lease()).await.unwrap().due), expected);
+    }
+    let nobody = Kin { plans: [PlanId::parse("plain").unwrap()].into(), ..b.kin() };
+    assert_eq!(names(&b.0.store.peek_kin(&nobody).await.unwrap().due), ["d"], "plans are chosen by whoever asks");
 }
 
 async fn a_payment_is_recorded_with_each_cycle_it_collects(backend: Backend) {

@@ -6,18 +6,19 @@ use autopay::engine::Refunds;
 use autopay::gateway::CcgGateway;
 use autopay::ports::CatalogChange;
 use chrono::TimeDelta;
-use domain::agenda::{Item, Scope};
+use domain::agenda::{Item, Scope, planned};
+use domain::amendment::{Change, propose};
 use domain::charge::{Charge, SkipWhy, State};
 use domain::dunning::{AtTheEnd, Policy};
 use domain::id::{PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
 use domain::refund::{Reason, Wish};
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 use sandbox::{Behaviour, DeclineCode, Faults, Options};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Backend, MERCHANT, World, at, card, client, everywhere, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, bank, card, client, everywhere, plan, subscriber};
 
 everywhere! {
     two_subscriptions_of_a_customer_are_one_payment_each_month;
@@ -26,6 +27,8 @@ everywhere! {
     a_payment_that_fails_for_good_pauses_everybody;
     a_part_of_a_payment_goes_back;
     a_cancel_of_either_leaves_the_payment_as_it_is;
+    a_credit_of_a_part_is_in_the_part;
+    a_payment_that_cannot_be_made_leaves_nothing_to_nobody;
     whoever_is_on_hold_is_charged_later_and_alone;
     a_dry_run_announces_the_payments_whatever_the_batches;
     workers_that_meet_never_split_a_payment;
@@ -173,6 +176,58 @@ async fn a_cancel_of_either_leaves_the_payment_as_it_is(backend: Backend) {
         assert_eq!(told(&world).await, then, "{cancelled} was cancelled");
         world.balance().await;
     }
+}
+
+async fn a_credit_of_a_part_is_in_the_part(backend: Backend) {
+    let Some(world) = begin(backend, Behaviour::Pays).await else { return };
+    let id = SubscriptionId::parse("b").unwrap();
+    let row = world.store.subscription(&id).await.unwrap().unwrap().subscription;
+    let change = Change::Adjust { kind: AdjustmentKind::Credit, amount: Money::new(1_600, Currency::USD) };
+    let catalog = world.store.catalog().await.unwrap();
+    let (change, _) = propose(&catalog, &row, change, ("closed", "ann"), world.now()).unwrap();
+    world.store.amend(&change).await.unwrap().unwrap();
+    live(&world, "2027-03-16T10:00:00Z").await;
+    let expected = [
+        "a/0 30.00 paid",
+        "b/0 0.00 skipped",
+        "a/1 39.00 paid",
+        "b/1 9.00 consolidated",
+        "a/2 42.50 paid",
+        "b/2 12.50 consolidated",
+    ];
+    assert_eq!(told(&world).await, expected, "what costs nothing is nobody's part");
+    let view = world.store.subscription(&id).await.unwrap().unwrap().subscription;
+    let used: Vec<(u32, i64)> = view.amendments.applied.iter().map(|one| (one.cycle, one.amount.minor())).collect();
+    assert_eq!(used, [(0, 1_250), (1, 350)]);
+    // Each is derived again to the cent and the second.
+    for charge in world.charges().await {
+        let row = world.store.subscription(&charge.subscription).await.unwrap().unwrap().subscription;
+        let (derived, _) = planned(&catalog.plans[&charge.plan], &row, charge.cycle).unwrap().unwrap();
+        assert_eq!((derived.amount, derived.due_at), (charge.own_amount(), charge.due_at), "{charge:?}");
+    }
+    world.balance().await;
+}
+
+/// The gateway knows no such channel of a consent: what cannot be composed sets its subscription aside, and the others are drawn again.
+async fn a_payment_that_cannot_be_made_leaves_nothing_to_nobody(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-15T10:00:00Z", "together, not composed").await else { return };
+    world.apply(&[spec("gym", "06:00", "30.00"), spec("pool", "18:00", "12.50")]).await;
+    let row = |id: &str, plan: &str, channel: &str| {
+        let mut method = bank(Behaviour::Pays, 1).unwrap();
+        method.consent.as_mut().unwrap().channel = channel.to_owned();
+        subscriber(id, plan, "2027-01-15", Some(method))
+    };
+    world.enrol(vec![row("a", "gym", "FAX"), row("b", "pool", "FAX"), row("c", "gym", "WEB")]).await;
+    world.turn_to("2027-01-15T11:00:00Z");
+    world.run().await;
+    let statuses = [status(&world, "a").await, status(&world, "b").await, status(&world, "c").await];
+    assert_eq!(statuses, [SubscriptionStatus::Quarantined, SubscriptionStatus::Active, SubscriptionStatus::Active]);
+    let charged: Vec<String> = world.charges().await.iter().map(|charge| charge.subscription.to_string()).collect();
+    assert_eq!(charged, ["c"], "b comes at its own hour, and nobody has left it out");
+    world.turn_to("2027-01-15T23:00:00Z");
+    world.run().await;
+    assert_eq!(status(&world, "b").await, SubscriptionStatus::Quarantined);
+    assert_eq!(world.charges().await.len(), 1);
 }
 
 async fn whoever_is_on_hold_is_charged_later_and_alone(backend: Backend) {

@@ -57,8 +57,8 @@ async fn killed(database: &str, processes: usize, salt: u64) {
     backlog(&store).await;
     let more = "
 [rate]
-per_second = 120
-burst = 20
+per_second = 40
+burst = 5
 
 [engine]
 batch = 8
@@ -66,7 +66,7 @@ in_flight = 8
 settle_wait_ms = 50
 
 [testing]
-lease_seconds = 6
+lease_seconds = 8
 quiesce_seconds = 3
 ladder_seconds = [1, 2, 4, 6, 8, 10, 15, 20, 30, 60, 120, 240, 480]
 window_seconds = 3600

@@ -270,7 +270,9 @@ impl<'a> Standing<'a> {
         let left_out = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Person);
         match &charge.state {
             State::Skipped { .. } if is_collected_by_another(charge) => {
-                if in_time {
+                if left_out {
+                    Verdict::Odd(Odd::LeftOut)
+                } else if in_time {
                     Verdict::Done
                 } else {
                     Verdict::Late
