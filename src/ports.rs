@@ -25,7 +25,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use thiserror::Error;
 
-use domain::agenda::{Advance, Hold, Open, Part, Scope};
+use domain::agenda::{Advance, GoesOn, Hold, Open, Part, Scope};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
@@ -211,10 +211,8 @@ impl MovedCharge {
 pub struct Resume {
     /// The cycle it stands at; the store refuses when the row moved meanwhile.
     pub from_cycle: u32,
-    /// The cycle charged next.
-    pub next_cycle: u32,
-    /// When that falls due, UTC.
-    pub next_due_at: Option<DateTime<Utc>>,
+    /// Where it goes on.
+    pub goes_on: GoesOn,
     /// Missed cycles that fall due up to this instant, UTC, are charged: a person said so.
     pub owed_until: Option<DateTime<Utc>>,
 }
@@ -607,7 +605,7 @@ pub trait Store:
     async fn taken_of_totals(&self, ids: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, i64>, StoreError>;
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
-    /// Makes a paused or quarantined subscription active again; `false` when it is neither, or moved meanwhile.
+    /// Lets a paused or quarantined subscription go on; `false` when it is neither, or moved meanwhile.
     async fn resume(&self, id: &SubscriptionId, from: &Resume, by: &str, at: DateTime<Utc>)
     -> Result<bool, StoreError>;
 

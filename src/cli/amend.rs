@@ -348,7 +348,7 @@ async fn cancel_now(id: &SubscriptionId, how: &How, app: &App, context: &Context
         after.status = SubscriptionStatus::Cancelled;
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
         say_what_stays_together(id, app, context).await?;
-        return preview(&catalog, (&before, &after), None, context).map(|()| Exit::Done);
+        return preview(&catalog, (&before, &after), None, app.clock.now(), context).map(|()| Exit::Done);
     }
     let cancelled = app.store.cancel_because(id, &how.reason, &person(), app.clock.now()).await?;
     let cancelled = cancelled.ok_or_else(|| Stop::not_found("subscription", id))?;
@@ -431,7 +431,7 @@ async fn amend(
             if matches!(amendment.change, Change::Pause { .. }) {
                 say_what_stays_together(id, app, context).await?;
             }
-            preview(&catalog, (&before, &after), Some(&amendment), context)?;
+            preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
             Ok(Exit::Done)
         })
         .await

@@ -1,5 +1,6 @@
 //! What a change makes of the cycles to come, shown and summed up.
 
+use chrono::{DateTime, Utc};
 use domain::agenda::Cycle;
 use domain::amendment::{Affected, Amendment, Fate, effect};
 use domain::money::Money;
@@ -50,11 +51,12 @@ fn line(one: &Affected) -> Vec<Cell> {
     ]
 }
 
-/// Shows the cycles that a change affects, and says in a few sentences what it comes to.
+/// Shows the cycles that a change made at `now` affects, and says in a few sentences what it comes to.
 pub(super) fn preview(
     catalog: &Catalog,
     (before, after): (&Subscription, &Subscription),
     amendment: Option<&Amendment>,
+    now: DateTime<Utc>,
     context: &Context,
 ) -> Result<(), Stop> {
     let plan = |row: &Subscription| {
@@ -72,6 +74,9 @@ pub(super) fn preview(
         context.printer.say(&format!("{}.", capital(&amendment.sentence())));
     }
     context.printer.say(&sums(&affected));
+    if let Some(late) = already_due(&affected, now) {
+        context.printer.say(&late);
+    }
     context.printer.say(&next_charge(becomes, after));
     Ok(())
 }
@@ -120,6 +125,19 @@ fn sums(affected: &[Affected]) -> String {
     format!("{what}; altogether {} to collect.", signed(money(difference)))
 }
 
+/// Which of the cycles that will not happen have come already, and are not recorded yet.
+fn already_due(affected: &[Affected], now: DateTime<Utc>) -> Option<String> {
+    let lost = |one: &&Affected| match (&one.before, &one.after) {
+        (Fate::Charged { at, .. }, Fate::Skipped { .. } | Fate::Never { .. }) => *at <= now,
+        (Fate::Charged { .. } | Fate::Skipped { .. } | Fate::Never { .. }, _) => false,
+    };
+    match affected.iter().filter(lost).count() {
+        0 => None,
+        1 => Some("1 of them fell due already and is not recorded yet: it is lost too.".to_owned()),
+        late => Some(format!("{late} of them fell due already and are not recorded yet: they are lost too.")),
+    }
+}
+
 fn signed(money: Money) -> String {
     if money.is_positive() { format!("+{money}") } else { money.to_string() }
 }
@@ -143,5 +161,28 @@ fn next_charge(plan: &Plan, after: &Subscription) -> String {
             cycle.occurrence.index, cycle.amount, cycle.occurrence.submit_on
         ),
         None => format!("{resumes}Nothing is charged any more, as things stand."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::money::Currency;
+
+    use super::*;
+
+    #[test]
+    fn a_cycle_that_has_come_and_is_lost_is_told() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let charged = |text: &str| Fate::Charged { amount: Money::new(7_900, Currency::USD), at: at(text) };
+        let skipped = || Fate::Skipped { why: "paused until 2027-05-01".to_owned() };
+        let one = |cycle, before, after| Affected { cycle, due_on: None, before, after };
+        let (came, to_come) = ("2027-03-01T11:00:00Z", "2027-03-01T11:00:01Z");
+        let put_off = one(3, charged(came), charged(to_come));
+        let mut affected = vec![one(2, skipped(), charged(came)), put_off, one(4, charged(to_come), skipped())];
+        assert_eq!(already_due(&affected, at(came)), None);
+        affected.push(one(1, charged(came), skipped()));
+        let told = already_due(&affected, at(came)).unwrap();
+        assert_eq!(told, "1 of them fell due already and is not recorded yet: it is lost too.");
+        assert!(already_due(&affected, at(to_come)).unwrap().starts_with("2 of them fell due already"));
     }
 }

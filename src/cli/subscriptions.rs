@@ -154,7 +154,8 @@ const SHOW: &[Column] = &[
     Column::text("adjustments"),
     Column::text("method_standing"),
 ];
-const RESUMED: &[Column] = &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at")];
+const RESUMED: &[Column] =
+    &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at"), Column::text("paused_until")];
 
 /// A row that cannot be read: its id, its status, and in place of a note what is wrong; nothing else is guessed.
 fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
@@ -269,14 +270,14 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                         return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
                     }
                     let goes_on = plan.and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
-                    let (next_cycle, next_due_at) = goes_on.map_err(|why| {
+                    let goes_on = goes_on.map_err(|why| {
                         Stop::because(
                             Exit::BadInput,
                             super::problem(why, "apply the plan that mends it, then resume again"),
                         )
                     })?;
                     let owed_until = (!from_today).then_some(now);
-                    let from = crate::ports::Resume { from_cycle: row.next_cycle, next_cycle, next_due_at, owed_until };
+                    let from = crate::ports::Resume { from_cycle: row.next_cycle, goes_on, owed_until };
                     if !app.store.resume(&id, &from, &person(), now).await? {
                         let why = format!("subscription {id} is {}", row.status.as_str());
                         return Err(Stop::because(
@@ -286,7 +287,12 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     }
                     context.printer.record(
                         RESUMED,
-                        &[Cell::text(&id), Cell::Number(next_cycle.into()), Cell::maybe(next_due_at, Cell::At)],
+                        &[
+                            Cell::text(&id),
+                            Cell::Number(goes_on.next_cycle.into()),
+                            Cell::maybe(goes_on.next_due_at, Cell::At),
+                            Cell::maybe(row.amendments.resume_on.filter(|_| goes_on.paused), Cell::On),
+                        ],
                     )?;
                     Ok(Exit::Done)
                 })

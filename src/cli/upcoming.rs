@@ -124,7 +124,7 @@ fn stands(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Resul
         // A pause with an end passes its cycles over one by one: they are in the list, with that reason.
         SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => Ok(Some(subscription.next_cycle)),
         SubscriptionStatus::Paused => {
-            resume(plan, subscription, true, now).map(|(cycle, _)| Some(cycle)).map_err(unanswered)
+            resume(plan, subscription, true, now).map(|goes_on| Some(goes_on.next_cycle)).map_err(unanswered)
         }
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => Ok(None),
     }

@@ -9,7 +9,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
 
-use domain::agenda::{Hold, Lift, Scope};
+use domain::agenda::{GoesOn, Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
@@ -326,20 +326,23 @@ impl DatabaseStore {
     ) -> Result<bool, StoreError> {
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                let values: [Value; 6] = [
+                let GoesOn { next_cycle, next_due_at, paused } = from.goes_on;
+                let values: [Value; 7] = [
                     id.as_str().into(),
                     i64::from(from.from_cycle).into(),
-                    i64::from(from.next_cycle).into(),
-                    from.next_due_at.map(whole).into(),
+                    i64::from(next_cycle).into(),
+                    next_due_at.map(whole).into(),
                     at.into(),
                     from.owed_until.map(whole).into(),
+                    paused.into(),
                 ];
-                let sql = "UPDATE subscription SET status = 'active', note = NULL, resume_on = NULL, next_cycle = $3, \
-                           next_due_at = $4, leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
+                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, \
+                           resume_on = CASE WHEN $7 THEN resume_on ELSE NULL END, next_cycle = $3, next_due_at = $4, \
+                           leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
-                    let detail = super::firing::resume_detail(from.from_cycle, from.next_cycle);
+                    let detail = super::firing::resume_detail(from.from_cycle, next_cycle);
                     self.audit(transaction, by, "subscription.resumed", id.as_str(), &detail, at).await?;
                 }
                 Ok(resumed)

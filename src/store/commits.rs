@@ -208,7 +208,7 @@ impl DatabaseStore {
         }
         let sql = "UPDATE subscription SET next_cycle = v.s_next_cycle, next_due_at = v.s_next_due_at, status = v.s_status, \
               note = CASE WHEN v.s_status = 'paused' THEN note ELSE v.s_note END, \
-              resume_on = CASE WHEN v.s_status = 'paused' THEN resume_on ELSE NULL END, \
+              resume_on = CASE WHEN v.s_status IN ('paused', 'quarantined') THEN resume_on ELSE NULL END, \
               leased_until = NULL, updated_at = v.s_at FROM v \
               WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle \
               AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \

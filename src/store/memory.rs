@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Hold, Lift, Open, Scope};
+use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::firing::{Booked, Turn, TurnKind};
@@ -322,12 +322,17 @@ impl Store for MemoryStore {
                 && row.value.next_cycle == from.from_cycle
         });
         let Some(row) = row else { return Ok(false) };
-        row.value.status = SubscriptionStatus::Active;
-        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: from.next_cycle };
+        let GoesOn { next_cycle, next_due_at, paused } = from.goes_on;
+        let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: next_cycle };
         row.turns.push(Turn { at: whole(at), kind });
-        row.value.amendments.resume_on = None;
-        row.value.next_cycle = from.next_cycle;
-        row.value.next_due_at = from.next_due_at.map(whole);
+        if paused {
+            row.value.status = SubscriptionStatus::Paused;
+        } else {
+            row.value.status = SubscriptionStatus::Active;
+            row.value.amendments.resume_on = None;
+        }
+        row.value.next_cycle = next_cycle;
+        row.value.next_due_at = next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);
         row.leased_until = None;
         row.fence += 1;
@@ -480,8 +485,10 @@ impl Store for MemoryStore {
             row.value.next_cycle = advance.next_cycle;
             row.value.next_due_at = advance.next_due_at.map(whole);
             row.value.status = advance.status;
-            if advance.status != SubscriptionStatus::Paused {
+            if !matches!(advance.status, SubscriptionStatus::Paused | SubscriptionStatus::Quarantined) {
                 row.value.amendments.resume_on = None;
+            }
+            if advance.status != SubscriptionStatus::Paused {
                 row.note.clone_from(&advance.note);
             }
             if advance.resumes {

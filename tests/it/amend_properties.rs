@@ -283,9 +283,8 @@ impl Play {
         if row.status != SubscriptionStatus::Paused {
             return;
         }
-        let (next_cycle, next_due_at) =
-            domain::agenda::resume(&catalog().plans[&row.plan], &row, false, self.b.now()).unwrap();
-        let from = Resume { from_cycle: row.next_cycle, next_cycle, next_due_at, owed_until: None };
+        let goes_on = domain::agenda::resume(&catalog().plans[&row.plan], &row, false, self.b.now()).unwrap();
+        let from = Resume { from_cycle: row.next_cycle, goes_on, owed_until: None };
         assert!(self.b.store.resume(&row.id, &from, "test", self.b.now()).await.unwrap());
         self.models.get_mut(NAMES[of]).unwrap().until = None;
     }

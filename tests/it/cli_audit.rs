@@ -97,8 +97,8 @@ async fn a_sound_book_has_no_missed_cycle(backend: Backend) {
     let paused = world.store.subscription(&id).await.unwrap().unwrap().subscription;
     assert_eq!(paused.status.as_str(), "paused");
     let gold = &world.store.catalog().await.unwrap().plans[&paused.plan];
-    let (next_cycle, next_due_at) = resume(gold, &paused, true, world.now()).unwrap();
-    let from = Resume { from_cycle: paused.next_cycle, next_cycle, next_due_at, owed_until: None };
+    let goes_on = resume(gold, &paused, true, world.now()).unwrap();
+    let from = Resume { from_cycle: paused.next_cycle, goes_on, owed_until: None };
     assert!(world.store.resume(&id, &from, "test", world.now()).await.unwrap());
     live_until(&world, "2025-07-01T00:00:00Z").await;
 

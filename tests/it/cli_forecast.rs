@@ -7,6 +7,7 @@ use sea_orm::ConnectionTrait as _;
 use crate::cli_support::{Bench, PLAN, Said, roster};
 use crate::postgres::TestDatabase;
 
+const BOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/books");
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/books/membership");
 
 /// The forecast of the example book, with further arguments.
@@ -49,6 +50,60 @@ fn scheduled_is_expected_and_at_risk_in_every_row_and_total_of_every_scenario() 
             let reasons: i64 = said["reasons"].as_array().unwrap().iter().map(|row| cents(&row["at_risk"])).sum();
             assert_eq!(reasons, cents(&total["at_risk"]), "{scenario} {view}");
         }
+    }
+}
+
+/// Charges and cents of each month, plan and state.
+type Sums = BTreeMap<(String, String, String), (i64, i64)>;
+
+/// What the sums of a forecast must be, by a schedule that was worked out by other means, if the book has one.
+fn by_schedule(book: &str) -> Option<Sums> {
+    let read = |path: &str| std::fs::read_to_string(format!("{BOOKS}/{book}/{path}"));
+    let schedule = read("expected/schedule.csv").ok()?;
+    let roster = read("roster.csv").unwrap();
+    let plan = |line: &str| {
+        let mut fields = line.split(',').map(str::to_owned);
+        (fields.next().unwrap(), fields.next().unwrap())
+    };
+    let plans: BTreeMap<String, String> = roster.lines().skip(1).map(plan).collect();
+    let mut sums = Sums::new();
+    for line in schedule.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let [id, _, due_on, _, amount, state] = fields[..] else { panic!("{line}") };
+        let (charges, sum) = sums.entry((due_on[..7].to_owned(), plans[id].clone(), state.to_owned())).or_default();
+        *charges += 1;
+        *sum += amount.replace('.', "").parse::<i64>().unwrap();
+    }
+    Some(sums)
+}
+
+#[test]
+fn the_sample_books_are_forecast_as_they_were_worked_out() {
+    let bench = Bench::new();
+    let books =
+        [("premium", 23, true), ("copay-instalments", 17, true), ("payment-plan", 30, true), ("membership", 90, false)];
+    for (book, rows, has_schedule) in books {
+        let (plans, roster) = (format!("{BOOKS}/{book}/plans"), format!("{BOOKS}/{book}/roster.csv"));
+        let window = ["--from", "2026-12-01", "--until", "2027-12-31", "--group", "plan,state", "-o", "csv"];
+        let mut arguments = vec!["forecast", "--plans", &plans, "--subscriptions", &roster];
+        arguments.extend(window);
+        let said = bench.run(&arguments).exits(0).out;
+        let expected = std::fs::read_to_string(format!("{BOOKS}/{book}/expected/forecast.csv")).unwrap();
+        for (line, (found, expected)) in said.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(found, expected, "{book}, line {}", line + 1);
+        }
+        assert_eq!(said, expected, "{book}");
+        let mut found = Sums::new();
+        for line in said.lines().skip(1) {
+            let fields: Vec<&str> = line.split(',').collect();
+            let key = (fields[0].to_owned(), fields[1].to_owned(), fields[2].to_owned());
+            let sums = (fields[3].parse().unwrap(), fields[5].replace('.', "").parse().unwrap());
+            assert_eq!(found.insert(key, sums), None, "{book}: {line}");
+        }
+        assert_eq!(found.len(), rows, "{book}");
+        let schedule = by_schedule(book);
+        assert_eq!(schedule.is_some(), has_schedule, "{book}");
+        assert!(schedule.is_none_or(|schedule| schedule == found), "{book}");
     }
 }
 

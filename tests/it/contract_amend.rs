@@ -2,7 +2,7 @@
 
 use autopay::ports::{Amended, Claimed, Committed, IntentBatch, NewCharge, Verdict};
 use chrono::NaiveDate;
-use domain::agenda::{Action, Agenda, Book, draw};
+use domain::agenda::{Action, Advance, Agenda, Book, GoesOn, draw};
 use domain::amendment::{Amendment, Change, propose};
 use domain::attempt::{Body, Intent};
 use domain::charge::{Charge, Event, Limits, State};
@@ -36,6 +36,8 @@ contract! {
     a_pause_passes_its_cycles_over_and_ends_by_itself;
     a_failure_for_good_makes_a_pause_endless;
     a_resumed_subscription_forgets_its_pause;
+    a_pause_outlives_that_its_subscription_was_set_aside;
+    a_pause_over_the_last_cycle_lasts_to_its_end;
     the_audit_reads_every_stop_and_every_start;
     a_change_of_plan_moves_nothing_else;
     an_end_with_the_period_survives_the_next_import;
@@ -248,7 +250,8 @@ async fn a_change_between_claim_and_commit_is_never_lost(b: Bench) {
         ("skip", Change::Skip { cycle: 0 }, "0 2027-01-15 0.00 skipped person"),
         ("plan", Change::Plan { plan: PlanId::parse("silver").unwrap(), from: None }, ""),
         ("move", Change::Move { cycle: 0, to: day("2027-01-20") }, ""),
-        ("end", Change::EndWithPeriod { last_on: None }, ""),
+        // Its period had begun, so it is the last one.
+        ("end", Change::EndWithPeriod { last_on: None }, "0 2027-01-15 79.00 sending"),
         ("pause", Change::Pause { until: None }, ""),
         ("pause-until", Change::Pause { until: Some(day("2027-03-01")) }, "0 2027-01-15 0.00 skipped paused"),
     ];
@@ -381,13 +384,71 @@ async fn a_resumed_subscription_forgets_its_pause(b: Bench) {
     b.one_of_gold("a").await;
     b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
     let row = b.row("a").await;
-    let (next_cycle, next_due_at) = domain::agenda::resume(&catalog().plans[&row.plan], &row, true, b.now()).unwrap();
-    let from = autopay::ports::Resume { from_cycle: 0, next_cycle, next_due_at, owed_until: None };
+    let goes_on = domain::agenda::resume(&catalog().plans[&row.plan], &row, true, b.now()).unwrap();
+    let from = autopay::ports::Resume { from_cycle: 0, goes_on, owed_until: None };
     assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
     let row = b.row("a").await;
     assert_eq!((row.status, row.amendments.resume_on), (SubscriptionStatus::Active, None));
     b.pass().await;
     assert_eq!(b.charges("a").await, ["0 2027-01-15 79.00 sending"]);
+}
+
+async fn a_pause_outlives_that_its_subscription_was_set_aside(b: Bench) {
+    b.one_of_gold("a").await;
+    b.pass().await;
+    b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
+    // Nobody looked for half a year, and then something is wrong with it.
+    b.until("2027-07-01T00:00:00Z");
+    let claims = b.taken().await;
+    let value = Advance {
+        subscription: id("a"),
+        from_cycle: 1,
+        next_cycle: 1,
+        next_due_at: None,
+        status: SubscriptionStatus::Quarantined,
+        note: Some("something is wrong".to_owned()),
+        resumes: false,
+    };
+    let advances = vec![Claimed { value, fence: claims[0].fence }];
+    let batch = IntentBatch { at: b.now(), holds_seen: vec![], advances, new: vec![], moved: vec![] };
+    b.store.commit_intents(batch).await.unwrap();
+    let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
+    let row = view.subscription;
+    let aside = (row.status, row.next_cycle, row.amendments.resume_on, row.next_due_at);
+    assert_eq!(aside, (SubscriptionStatus::Quarantined, 1, Some(day("2027-04-01")), None));
+    assert_eq!(view.note.as_deref(), Some("something is wrong"));
+    let goes_on = domain::agenda::resume(&catalog().plans[&row.plan], &row, false, b.now()).unwrap();
+    let from = autopay::ports::Resume { from_cycle: 1, goes_on, owed_until: Some(b.now()) };
+    assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
+    b.pass().await;
+    let expected = [
+        "0 2027-01-15 79.00 sending",
+        "1 2027-02-15 0.00 skipped paused",
+        "2 2027-03-15 0.00 skipped paused",
+        "3 2027-04-15 79.00 sending",
+        "4 2027-05-15 79.00 sending",
+        "5 2027-06-15 79.00 sending",
+    ];
+    assert_eq!(b.charges("a").await, expected);
+    let row = b.row("a").await;
+    assert_eq!((row.status, row.amendments.resume_on), (SubscriptionStatus::Active, None));
+}
+
+async fn a_pause_over_the_last_cycle_lasts_to_its_end(b: Bench) {
+    let mut row = due("a", b.now());
+    (row.next_cycle, row.end_on) = (0, Some(day("2027-02-28")));
+    b.import(&[row]).await;
+    b.pass().await;
+    b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
+    b.until("2027-02-15T11:00:00Z");
+    b.pass().await;
+    let row = b.row("a").await;
+    let ends_at = Some(at("2027-04-01T00:00:00Z"));
+    assert_eq!((row.status, row.next_cycle, row.next_due_at), (SubscriptionStatus::Paused, 2, ends_at));
+    b.until("2027-04-01T00:00:00Z");
+    b.pass().await;
+    let row = b.row("a").await;
+    assert_eq!((row.status, row.amendments.resume_on, row.next_due_at), (SubscriptionStatus::Ended, None, None));
 }
 
 async fn the_audit_reads_every_stop_and_every_start(b: Bench) {
@@ -405,7 +466,8 @@ async fn the_audit_reads_every_stop_and_every_start(b: Bench) {
     b.until("2027-02-21T05:00:00Z");
     b.amend("a", Change::Pause { until: Some(day("2027-04-01")) }).await;
     let row = b.row("a").await;
-    let from = autopay::ports::Resume { from_cycle: 2, next_cycle: 2, next_due_at: row.next_due_at, owed_until: None };
+    let goes_on = GoesOn { next_cycle: 2, next_due_at: row.next_due_at, paused: false };
+    let from = autopay::ports::Resume { from_cycle: 2, goes_on, owed_until: None };
     assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
     // Neither is a stop.
     b.amend("a", Change::Plan { plan: PlanId::parse("silver").unwrap(), from: None }).await;

@@ -3,6 +3,7 @@
 use autopay::ports::firing::DueBetween;
 use autopay::ports::{Cursor, Listed, Resume};
 use chrono::TimeDelta;
+use domain::agenda::GoesOn;
 use domain::firing::{Turn, TurnKind};
 use domain::subscription::Subscription;
 
@@ -88,7 +89,8 @@ async fn a_life_keeps_where_a_subscription_entered_whatever_it_does_since(bench:
     let lives = bench.store.lives(&[id("c")]).await.unwrap();
     assert_eq!(lives[0].leased_until, Some(bench.now() + TimeDelta::seconds(90)));
     // Nobody goes on who was not stopped.
-    let from = Resume { from_cycle: 0, next_cycle: 2, next_due_at: None, owed_until: None };
+    let goes_on = GoesOn { next_cycle: 2, next_due_at: None, paused: false };
+    let from = Resume { from_cycle: 0, goes_on, owed_until: None };
     assert!(!bench.store.resume(&id("c"), &from, "test", bench.now()).await.unwrap());
     assert_eq!(bench.store.lives(&[id("c")]).await.unwrap()[0].turns, []);
 }

@@ -11,7 +11,7 @@ use autopay::ports::{
     StoreError, Verdict,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::agenda::Advance;
+use domain::agenda::{Advance, GoesOn};
 use domain::attempt::{Body, Intent};
 use domain::charge::{Charge, Event, Limits, ParkWhy, State, Tries};
 use domain::dunning::GaveUp;
@@ -314,7 +314,8 @@ async fn what_a_person_said_about_missed_cycles_is_kept_until_the_next_resume(b:
     assert_eq!(b.subscription("a").await.owed_until, None);
     for owed_until in [Some(b.now()), None] {
         aside().await;
-        let from = Resume { from_cycle: 0, next_cycle: 0, next_due_at: Some(b.now()), owed_until };
+        let goes_on = GoesOn { next_cycle: 0, next_due_at: Some(b.now()), paused: false };
+        let from = Resume { from_cycle: 0, goes_on, owed_until };
         assert!(b.store.resume(&id("a"), &from, "ann", b.now()).await.unwrap());
         assert_eq!(b.subscription("a").await.owed_until, owed_until);
     }

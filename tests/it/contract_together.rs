@@ -8,7 +8,7 @@ use autopay::ports::{
     Verdict,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::agenda::{Action, Agenda, Book, Part, draw};
+use domain::agenda::{Action, Agenda, Book, GoesOn, Part, draw};
 use domain::amendment::{Change, propose};
 use domain::attempt::{Body, Intent};
 use domain::charge::{Carried, Charge, Event, Limits, SkipWhy, State};
@@ -272,7 +272,8 @@ async fn a_payment_for_a_cycle_that_is_recorded_already_is_not_recorded(backend:
         propose(&catalog, &b.row("b").await, Change::Pause { until: None }, ("", "ann"), b.now()).unwrap();
     b.0.store.amend(&change).await.unwrap().unwrap();
     let next_due_at = Some("2027-02-15T18:00:00Z".parse().unwrap());
-    let back = Resume { from_cycle: 1, next_cycle: 0, next_due_at, owed_until: None };
+    let goes_on = GoesOn { next_cycle: 0, next_due_at, paused: false };
+    let back = Resume { from_cycle: 1, goes_on, owed_until: None };
     assert!(b.0.store.resume(&id("b"), &back, "ann", b.now()).await.unwrap());
     b.0.clock.set("2027-02-15T18:00:00Z".parse().unwrap());
     let mut claims = b.0.store.claim_due(MERCHANT, b.now(), b.now(), b.lease(), 100).await.unwrap().due;

@@ -155,8 +155,8 @@ async fn several_missed_cycles_are_asked_about_and_charged_by_a_persons_word() {
     let catalog = world.store.catalog().await.unwrap();
     let plan = &catalog.plans[&view.subscription.plan];
     assert_eq!(questions(plan, &view.subscription, world.now()).unwrap(), 3);
-    let (next_cycle, next_due_at) = resume(plan, &view.subscription, false, world.now()).unwrap();
-    let from = Resume { from_cycle: 0, next_cycle, next_due_at, owed_until: Some(world.now()) };
+    let goes_on = resume(plan, &view.subscription, false, world.now()).unwrap();
+    let from = Resume { from_cycle: 0, goes_on, owed_until: Some(world.now()) };
     assert!(world.store.resume(&id("d"), &from, "ann", world.now()).await.unwrap());
     world.run_until("2027-01-19T12:00:00Z").await;
     let days = ["15", "16", "17", "18", "19"].map(|day| format!("2027-01-{day} 1.00 paid"));

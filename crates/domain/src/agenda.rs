@@ -3,6 +3,8 @@
 //! [`draw`] reads facts and the time and says what to do, in which order and why. It changes nothing. A dry run prints its
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -545,9 +547,11 @@ fn catch_up(
         let (subscription, charge) = (subscription.id.clone(), Some(charge));
         items.push(Item { subscription, cycle, charge, applied: planned.applied, carries: Vec::new(), action });
     }
-    Ok(match goes_on {
-        Some((cycle, due_at)) => advance(cycle, Some(due_at), pause.status()),
-        None => advance(next_cycle, None, SubscriptionStatus::Ended),
+    Ok(match (goes_on, pause.ends_at()) {
+        (Some((cycle, due_at)), _) => advance(cycle, Some(due_at), pause.status()),
+        // Without a further cycle it ends when its pause does: until then, tries of what is owed wait.
+        (None, Some(ends_at)) => advance(next_cycle, Some(ends_at), SubscriptionStatus::Paused),
+        (None, None) => advance(next_cycle, None, SubscriptionStatus::Ended),
     })
 }
 
@@ -583,10 +587,24 @@ pub fn enrol(
     Ok((cycle, due_at))
 }
 
-/// Where a paused or quarantined subscription goes on at `now`, and when that falls due.
+/// Where a subscription goes on that is resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GoesOn {
+    /// The cycle it stands at.
+    pub next_cycle: u32,
+    /// When to look at it, UTC; `None` when nothing is left to fall due.
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// It goes on paused, until the day that was named: it was set aside while a pause with an end was in force.
+    pub paused: bool,
+}
+
+/// Where a paused or quarantined subscription goes on at `now`.
 ///
-/// With `from_today` the cycles that passed meanwhile are not charged; without it they are still owed, the next draw charges
-/// them. The cycle never goes back.
+/// With `from_today` the cycles whose days passed meanwhile are not charged; without it they are still owed, the next draw charges
+/// them. A cycle that is charged on a later day than its own has not passed before that day has. The cycle never goes back.
+///
+/// A pause ends by being resumed. One that was in force when the subscription was set aside does not: what falls before its end stays
+/// left out, and is recorded so.
 ///
 /// # Errors
 /// A sentence when the plan's calendar has no answer.
@@ -595,14 +613,39 @@ pub fn resume(
     subscription: &Subscription,
     from_today: bool,
     now: DateTime<Utc>,
-) -> Result<(u32, Option<DateTime<Utc>>), String> {
-    let cycle = if from_today {
-        enrol(plan, subscription, now)?.0.max(subscription.next_cycle)
-    } else {
-        subscription.next_cycle
+) -> Result<GoesOn, String> {
+    let awake = match subscription.status {
+        SubscriptionStatus::Quarantined => Cow::Borrowed(subscription),
+        SubscriptionStatus::Active
+        | SubscriptionStatus::Paused
+        | SubscriptionStatus::Cancelled
+        | SubscriptionStatus::Ended => Cow::Owned(amended::awake(subscription)),
     };
-    let due_at = planned(plan, &amended::awake(subscription), cycle)?.map(|(charge, _)| charge.due_at);
-    Ok((cycle, due_at))
+    let next_cycle = if from_today { still_to_come(plan, &awake, now)? } else { subscription.next_cycle };
+    let next = cycles(plan, &awake, next_cycle)?.next().transpose()?;
+    let due_at = next.as_ref().map(|next| next.occurrence.charge_at);
+    let ends_at = amended::resumes_at(plan, &awake)?;
+    // An end that has come is left to the draw as long as there is a cycle before it to be recorded.
+    let ends_at = ends_at.filter(|at| *at > now || next.is_some_and(|next| next.left_out.is_some()));
+    let next_due_at = match (due_at, ends_at) {
+        (Some(due_at), Some(ends_at)) => Some(due_at.min(ends_at)),
+        (due_at, ends_at) => due_at.or(ends_at),
+    };
+    Ok(GoesOn { next_cycle, next_due_at, paused: ends_at.is_some() })
+}
+
+/// The first cycle from the next one on that is charged today or later.
+fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<u32, String> {
+    let mut first = enrol(plan, subscription, now)?.0.max(subscription.next_cycle);
+    // A roll over a holiday, or a person, may have put the cycles just before off to a day that has not passed.
+    while let Some(before) = first.checked_sub(1).filter(|before| *before >= subscription.next_cycle) {
+        let cycle = cycles(plan, subscription, before)?.next().transpose()?;
+        if cycle.is_none_or(|cycle| missed::falls_on(&cycle) < missed::today(plan, subscription, now)) {
+            break;
+        }
+        first = before;
+    }
+    Ok(first)
 }
 
 /// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are

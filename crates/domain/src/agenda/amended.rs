@@ -48,7 +48,7 @@ pub(super) fn amend(
         }
         None => {}
     }
-    if let Some(day) = resume_on.filter(|day| !is_recorded && falls_on < *day && ends_by_itself(subscription)) {
+    if let Some(day) = resume_on.filter(|day| !is_recorded && falls_on < *day && is_in_force(subscription)) {
         let paused = || LeftOut { why: SkipWhy::Paused, reason: format!("paused until {day}") };
         cycle.left_out = cycle.left_out.or_else(|| Some(paused()));
     }
@@ -107,6 +107,11 @@ pub(super) fn ends_by_itself(subscription: &Subscription) -> bool {
     subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
 }
 
+/// Does the end of its pause count? A subscription that was set aside during a pause is still paused when it is mended.
+fn is_in_force(subscription: &Subscription) -> bool {
+    ends_by_itself(subscription) || subscription.status == SubscriptionStatus::Quarantined
+}
+
 /// The subscription without its pause.
 pub(super) fn awake(subscription: &Subscription) -> Subscription {
     let mut awake = subscription.clone();
@@ -141,6 +146,11 @@ impl Pause {
     /// Is it paused still?
     pub(super) const fn lasts(&self) -> bool {
         self.ends_at.is_some()
+    }
+
+    /// When it ends, while it lasts.
+    pub(super) const fn ends_at(&self) -> Option<DateTime<Utc>> {
+        self.ends_at
     }
 
     /// When to look again at a subscription whose next cycle is due at `due_at`: then, or when the pause ends, whichever comes

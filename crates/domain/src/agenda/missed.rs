@@ -21,7 +21,7 @@ pub(super) enum Fate {
 }
 
 /// Today, as the payer's calendar has it.
-fn today(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> NaiveDate {
+pub(super) fn today(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> NaiveDate {
     let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
     // Beyond the years that zones cover, the day in Greenwich is as good as any.
     zone.civil(now).map_or_else(|_| now.date_naive(), |civil| civil.date)
@@ -34,7 +34,7 @@ fn was_missed(cycle: &Cycle, is_newest: bool, today: NaiveDate, subscription: &S
 }
 
 /// The day by which a cycle is late: its own, or a later one on which it is charged.
-fn falls_on(cycle: &Cycle) -> NaiveDate {
+pub(super) fn falls_on(cycle: &Cycle) -> NaiveDate {
     cycle.occurrence.date.max(cycle.occurrence.submit_on)
 }
 

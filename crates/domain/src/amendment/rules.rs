@@ -73,7 +73,7 @@ pub fn propose(
         }
         Change::Clear { cycle } => clearable(subscription, *cycle)?,
         Change::Pause { until } => pausable(plan, *until, subscription, now)?,
-        Change::EndWithPeriod { last_on } => *last_on = Some(last_day(plan, subscription)?),
+        Change::EndWithPeriod { last_on } => *last_on = Some(last_day(plan, subscription, now)?),
         Change::KeepOn => match subscription.amendments.last_on {
             Some(_) => {}
             None => return Err(standing("nobody ended it at a period's end", "there is nothing to take back")),
@@ -323,14 +323,26 @@ fn pausable(
         .map_err(|error| value(error.to_string(), "name an earlier day"))
 }
 
-/// The day before the next cycle: the last one of the service period that runs now.
-fn last_day(plan: &Plan, subscription: &Subscription) -> Result<NaiveDate, Refused> {
+/// The last day of the service period that runs now: the day before the first cycle that has not begun.
+///
+/// A period begins with its cycle's own date, at the plan's hour, whenever that cycle is charged: what was put off to a later day, or
+/// is late, belongs to the running period and stays owed.
+fn last_day(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<NaiveDate, Refused> {
     if subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_none() {
         return Err(standing("it is paused, and nothing of it falls due", "cancel it with --now, or resume it first"));
     }
     let schedule = plan.schedule_of(subscription).map_err(no_answer)?;
-    let next = plan.occurrence(&schedule, None, subscription.next_cycle).map_err(no_answer)?;
-    let Some(next) = next.map(|one| one.date) else {
+    let today = schedule.zone.civil(now).map_err(no_answer)?.date;
+    let first = plan.index_on_or_after(&schedule, today).map_err(no_answer)?.max(subscription.next_cycle);
+    let mut next = None;
+    for cycle in (first..).take(2) {
+        let Some(date) = plan.occurrence(&schedule, None, cycle).map_err(no_answer)?.map(|one| one.date) else { break };
+        if schedule.zone.instant(date, schedule.charge_at).map_err(no_answer)? > now {
+            next = Some(date);
+            break;
+        }
+    }
+    let Some(next) = next else {
         return Err(standing("it ends with this period already", "there is nothing to change"));
     };
     if subscription.last_on().is_some_and(|last| last < next) {

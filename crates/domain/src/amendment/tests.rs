@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::*;
-use crate::agenda::{Action, Agenda, Book, Digest, cycles, draw, planned};
+use crate::agenda::{Action, Agenda, Book, Digest, GoesOn, cycles, draw, planned, resume};
 use crate::charge::Limits;
 use crate::id::Environment;
 use crate::money::Currency;
 use crate::plan::{AmountSpec, Catalog, Plan, PlanSpec, ScheduleSpec, StepSpec};
-use crate::subscription::Subscription;
+use crate::subscription::{Method, MethodKind, Subscription};
 use crate::wallet::Wallet;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -131,6 +131,24 @@ fn drawn(sub: &Subscription, now: &str) -> Agenda {
         wallet: &wallet,
     };
     draw(&book, at(now))
+}
+
+/// Where a subscription goes on.
+fn resumed(sub: &Subscription, from_today: bool, now: &str) -> GoesOn {
+    resume(&catalog().plans[&sub.plan], sub, from_today, at(now)).unwrap()
+}
+
+/// The subscription as an agenda leaves it.
+fn advanced(sub: &Subscription, agenda: &Agenda) -> Subscription {
+    let mut after = sub.clone();
+    for advance in &agenda.advances {
+        (after.next_cycle, after.next_due_at, after.status) = (advance.next_cycle, advance.next_due_at, advance.status);
+    }
+    after
+}
+
+fn words(agenda: &Agenda) -> Vec<String> {
+    agenda.items.iter().map(|item| format!("{} {}", item.cycle, item.action.name())).collect()
 }
 
 fn credit(minor: i64) -> Change {
@@ -265,12 +283,80 @@ fn a_cycle_whose_day_of_charge_was_rolled_into_the_pause_waits_for_its_end() {
 }
 
 #[test]
+fn a_pause_outlives_that_its_subscription_was_set_aside() {
+    // Nobody looked from February on, and the bank account has no consent: the draw of May sets it aside as a whole.
+    let mut after = made(&sub("wellness"), Change::Pause { until: Some(day("2027-04-01")) });
+    let consent = after.method.take().unwrap();
+    after.method = Some(Method { kind: MethodKind::BankAccount, consent: None, ..consent.clone() });
+    let aside = drawn(&after, "2027-05-01T00:00:00Z");
+    assert_eq!(words(&aside), ["1 quarantine"]);
+    let mut aside = advanced(&after, &aside);
+    assert_eq!((aside.status, aside.next_cycle), (SubscriptionStatus::Quarantined, 1));
+    aside.method = Some(consent);
+    // Whoever resumes it, with what was missed, still owes nothing for the months of the pause.
+    let goes_on = resumed(&aside, false, "2027-05-01T00:00:00Z");
+    let due = Some(at("2027-02-28T14:00:00Z"));
+    assert_eq!(goes_on, GoesOn { next_cycle: 1, next_due_at: due, paused: true });
+    let again = Subscription { status: SubscriptionStatus::Paused, next_due_at: due, ..aside.clone() };
+    let drawn_again = drawn(&again, "2027-05-01T00:00:00Z");
+    assert_eq!(words(&drawn_again), ["1 skip", "2 skip", "3 send"]);
+    assert_eq!(advanced(&again, &drawn_again).status, SubscriptionStatus::Active);
+    // From today on, or while the pause lasts: the end that was named holds.
+    let due = Some(at("2027-05-31T13:00:00Z"));
+    let over = resumed(&aside, true, "2027-05-01T12:00:00Z");
+    assert_eq!(over, GoesOn { next_cycle: 4, next_due_at: due, paused: false });
+    let ends_at = Some(at("2027-04-01T05:00:00Z"));
+    let mut recorded = aside.clone();
+    recorded.next_cycle = 3;
+    let lasting = resumed(&recorded, true, "2027-03-31T18:00:00Z");
+    assert_eq!(lasting, GoesOn { next_cycle: 3, next_due_at: ends_at, paused: true });
+    // Without such a pause nothing is left out.
+    aside.amendments.resume_on = None;
+    let due = Some(at("2027-02-28T14:00:00Z"));
+    let all = resumed(&aside, false, "2027-05-01T00:00:00Z");
+    assert_eq!(all, GoesOn { next_cycle: 1, next_due_at: due, paused: false });
+}
+
+#[test]
+fn a_pause_over_the_last_cycle_lasts_to_its_end() {
+    let mut last = sub("wellness");
+    last.end_on = Some(day("2027-03-15"));
+    let after = made(&last, Change::Pause { until: Some(day("2027-03-31")) });
+    let during = drawn(&after, "2027-02-28T14:00:00Z");
+    assert_eq!(words(&during), ["1 skip"]);
+    let after = advanced(&after, &during);
+    let ends_at = Some(at("2027-03-31T05:00:00Z"));
+    assert_eq!((after.status, after.next_cycle, after.next_due_at), (SubscriptionStatus::Paused, 2, ends_at));
+    let over = drawn(&after, "2027-03-31T05:00:00Z");
+    assert_eq!((over.items.len(), over.advances[0].status), (0, SubscriptionStatus::Ended));
+    assert!(!over.advances[0].resumes);
+}
+
+#[test]
+fn what_was_put_off_to_a_day_to_come_has_not_passed() {
+    // The cycle of the 28th is charged on March 10th. A pause in between passes nothing over.
+    let moved = made(&sub("wellness"), Change::Move { cycle: 1, to: day("2027-03-10") });
+    let paused = made(&moved, Change::Pause { until: None });
+    let to_come = GoesOn { next_cycle: 1, next_due_at: Some(at("2027-03-10T14:00:00Z")), paused: false };
+    assert_eq!(resumed(&paused, true, "2027-03-05T12:00:00Z"), to_come);
+    assert_eq!(resumed(&paused, true, "2027-03-10T18:00:00Z"), to_come, "late on its own day it is still owed");
+    let passed = GoesOn { next_cycle: 2, next_due_at: Some(at("2027-03-31T13:00:00Z")), paused: false };
+    assert_eq!(resumed(&paused, true, "2027-03-11T12:00:00Z"), passed);
+    // Sunday the 28th is charged on Monday, March 1st.
+    let banks = made(&sub("banks"), Change::Pause { until: None });
+    let rolled = GoesOn { next_cycle: 1, next_due_at: Some(at("2027-03-01T14:00:00Z")), paused: false };
+    assert_eq!(resumed(&banks, true, "2027-03-01T20:00:00Z"), rolled);
+    assert_eq!(resumed(&banks, true, "2027-03-02T20:00:00Z").next_cycle, 2);
+}
+
+#[test]
 fn an_endless_pause_has_nothing_to_look_at() {
     let after = made(&sub("wellness"), Change::Pause { until: None });
     assert_eq!((after.status, after.next_due_at), (SubscriptionStatus::Paused, None));
-    let (cycle, due) =
-        crate::agenda::resume(&catalog().plans[&after.plan], &after, true, at("2027-03-01T12:00:00Z")).unwrap();
-    assert_eq!((cycle, due), (2, Some(at("2027-03-31T13:00:00Z"))));
+    assert_eq!(
+        resumed(&after, true, "2027-03-01T12:00:00Z"),
+        GoesOn { next_cycle: 2, next_due_at: Some(at("2027-03-31T13:00:00Z")), paused: false }
+    );
     refuses(&after, Change::EndWithPeriod { last_on: None }, Whose::Standing, &["paused", "--now"]);
 }
 
@@ -284,6 +370,37 @@ fn an_end_with_the_period_is_the_day_before_the_next_cycle() {
     refuses(&after, Change::EndWithPeriod { last_on: None }, Whose::Standing, &["ends with this period already"]);
     assert_eq!(outlook(&made(&after, Change::KeepOn), 2).len(), 2);
     refuses(&sub("wellness"), Change::KeepOn, Whose::Standing, &["nobody ended it"]);
+}
+
+#[test]
+fn an_end_with_the_period_keeps_what_the_running_period_owes() {
+    let end = |sub: &Subscription, now: &str| {
+        propose(&catalog(), sub, Change::EndWithPeriod { last_on: None }, ("", "ann"), at(now)).map(|(_, after)| after)
+    };
+    // Put off from the 28th to March 10th: the period began on the 28th, and is paid for on the 10th.
+    let moved = made(&sub("wellness"), Change::Move { cycle: 1, to: day("2027-03-10") });
+    let after = end(&moved, "2027-03-05T12:00:00Z").unwrap();
+    assert_eq!(after.last_on(), Some(day("2027-03-30")));
+    assert_eq!(outlook(&after, 2), ["1 2027-02-28 2027-03-10 79.00"]);
+    // Due for two months, and nobody looked: both are owed.
+    let after = end(&sub("wellness"), "2027-04-05T12:00:00Z").unwrap();
+    assert_eq!(outlook(&after, 5), ["1 2027-02-28 2027-02-28 79.00", "2 2027-03-31 2027-03-31 79.00"]);
+    // Rolled from Sunday to Monday: the period has begun on Sunday.
+    let after = end(&sub("banks"), "2027-02-28T18:00:00Z").unwrap();
+    assert_eq!(outlook(&after, 2), ["1 2027-02-28 2027-03-01 79.00"]);
+    // On the day itself: before the hour it has not begun, at the hour it has.
+    let after = end(&sub("wellness"), "2027-02-28T13:59:59Z").unwrap();
+    assert_eq!((after.last_on(), outlook(&after, 1).len()), (Some(day("2027-02-27")), 0));
+    let after = end(&sub("wellness"), "2027-02-28T14:00:00Z").unwrap();
+    assert_eq!(after.last_on(), Some(day("2027-03-30")));
+    // Charged ahead of its day: that period is paid for, and is the last.
+    let mut ahead = made(&sub("wellness"), Change::Move { cycle: 1, to: day("2027-02-20") });
+    (ahead.next_cycle, ahead.next_due_at) = (2, Some(at("2027-03-31T13:00:00Z")));
+    assert_eq!(end(&ahead, "2027-02-21T12:00:00Z").unwrap().last_on(), Some(day("2027-03-30")));
+    // Its last period runs already.
+    let mut last = sub("wellness");
+    last.end_on = Some(day("2027-03-15"));
+    assert!(end(&last, "2027-03-01T12:00:00Z").unwrap_err().message.contains("ends with this period already"));
 }
 
 #[test]

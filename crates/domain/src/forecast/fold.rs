@@ -140,7 +140,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Some(Ok(cycle)) => (cycle.occurrence.date <= self.given.until).then_some(due),
             // The engine finds out what is wrong with it at that moment.
             Some(Err(_)) => Some(due),
-            None => None,
+            // It ends when its pause does, and what waits for that goes on.
+            None => goes_on_by_itself(subscription).then_some(due),
         }
     }
 
