@@ -261,6 +261,7 @@ fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
         (State::Returned { .. }, _) => "yes, and went back",
+        (State::Skipped { why: SkipWhy::Consolidated, .. }, _) => "as by the charge that collects it",
         (State::Sending { .. } | State::Settling { .. } | State::Capturing { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (

@@ -86,29 +86,33 @@ impl Engine {
 }
 
 /// The rows of a claim with their kin. A customer's stand together, where the first of them would stand alone: so their order is
-/// the same however large the batches are. A row that consolidates and is not among the kin belongs to somebody else by now.
+/// the same however large the batches are.
+///
+/// What was claimed and is not among the kin stays: its commit tells whether it is still ours, and nothing that is due is dropped here.
 fn beside(
     catalog: &Catalog,
     claim: Vec<Claimed<Subscription>>,
     kin: Vec<Claimed<Subscription>>,
 ) -> Vec<Claimed<Subscription>> {
-    let alone = claim.into_iter().filter(|claimed| !joins(catalog, &claimed.value));
-    let kin: Vec<_> = kin.into_iter().filter(|claimed| joins(catalog, &claimed.value)).collect();
-    let place = |row: &Subscription| (row.next_due_at, row.id.clone());
+    let mut rows: BTreeMap<SubscriptionId, Claimed<Subscription>> = BTreeMap::new();
+    for claimed in claim.into_iter().chain(kin) {
+        rows.insert(claimed.value.id.clone(), claimed);
+    }
+    let place = |row: &Subscription| -> PlaceInLine { (row.next_due_at, row.id.clone()) };
     let mut first: BTreeMap<Customer, PlaceInLine> = BTreeMap::new();
-    for row in kin.iter().map(|claimed| &claimed.value) {
+    for row in rows.values().map(|claimed| &claimed.value).filter(|row| joins(catalog, row)) {
         let own = place(row);
         let known = first.entry(row.customer.clone()).or_insert_with(|| own.clone());
         if own < *known {
             *known = own;
         }
     }
-    let of_kin = |claimed: Claimed<Subscription>| {
+    let line = |claimed: Claimed<Subscription>| {
         let own = place(&claimed.value);
-        (first.get(&claimed.value.customer).cloned().unwrap_or_else(|| own.clone()), own, claimed)
+        let of_first = first.get(&claimed.value.customer).filter(|_| joins(catalog, &claimed.value));
+        (of_first.cloned().unwrap_or_else(|| own.clone()), own, claimed)
     };
-    let of_others = |claimed: Claimed<Subscription>| (place(&claimed.value), place(&claimed.value), claimed);
-    let mut rows: Vec<_> = alone.map(of_others).chain(kin.iter().cloned().map(of_kin)).collect();
+    let mut rows: Vec<_> = rows.into_values().map(line).collect();
     rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
     rows.into_iter().map(|(_, _, claimed)| claimed).collect()
 }

@@ -34,6 +34,8 @@ const KIN: &[(&str, Kind)] = &[
 
 const MEMBERS: &[(&str, Kind)] = &[("g_id", Kind::Text), ("g_fence", Kind::Int), ("g_from", Kind::Int)];
 
+const RECORDED: &[(&str, Kind)] = &[("r_id", Kind::Uuid)];
+
 const CARRIED: &[(&str, Kind)] = &[("p_id", Kind::Uuid), ("p_parts", Kind::Int), ("p_minor", Kind::Int)];
 
 const PARTS: &[(&str, Kind)] = &[
@@ -206,7 +208,6 @@ impl DatabaseStore {
              WHERE s.status = 'active' OR (s.status = 'paused' AND s.resume_on IS NOT NULL) {lock}"
         );
         let ours = self.ids::<String>(on, &sql, &rows).await?;
-        const RECORDED: &[(&str, Kind)] = &[("r_id", Kind::Uuid)];
         let mut rows = Bulk::new(RECORDED);
         for new in batch.new.iter().filter(|new| members.contains(&new.charge.subscription)) {
             rows.push(&[Val::uuid(new.charge.id.0)]);

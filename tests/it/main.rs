@@ -20,6 +20,7 @@ mod cli_plain;
 mod cli_refunds;
 mod cli_refusals;
 mod cli_support;
+mod cli_together;
 mod cli_upcoming;
 mod cli_wallet;
 mod cli_webhooks;

@@ -20,6 +20,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{Backend, MERCHANT, World, at, bank, card, client, everywhere, plan, subscriber};
 
+#[tokio::test]
+async fn a_customer_that_somebody_wrote_otherwise_is_charged_all_the_same() {
+    let Some(world) = begin(Backend::Sqlite, Behaviour::Pays).await else { return };
+    let database = sea_orm::Database::connect(world.url()).await.unwrap();
+    let sql = "UPDATE subscription SET customer = '{ \"enterprise_id\": \"1001\" }' WHERE id = 'a'";
+    sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.unwrap();
+    live(&world, "2027-01-16T00:00:00Z").await;
+    let paid: i64 = collected(&world).iter().sum();
+    assert_eq!(paid, 4_250, "together or apart, nobody is forgotten: {:?}", told(&world).await);
+    world.balance().await;
+}
+
 everywhere! {
     two_subscriptions_of_a_customer_are_one_payment_each_month;
     a_decline_is_tried_again_with_the_whole_sum;
