@@ -129,6 +129,8 @@ pub struct AttemptRecord {
     pub method: domain::id::PaymentMethodId,
     /// `open`, `succeeded`, `declined` or `closed`.
     pub state: String,
+    /// The class under which it counts as declined, or as taken back by the bank.
+    pub class: Option<domain::verdict::DeclineClass>,
     /// The gateway's id of the payment, once learnt.
     pub payment_id: Option<String>,
     /// The frozen request.

@@ -19,6 +19,7 @@ pub struct Model {
     pub body_sha256: String,
     pub state: String,
     pub payment_id: Option<String>,
+    pub outcome_class: Option<String>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
 }

@@ -2,7 +2,8 @@
 
 use clap::Subcommand;
 use domain::id::Key;
-use domain::verdict::Seen;
+use domain::rules::{Rule, built_in};
+use domain::verdict::{Decline, DeclineClass, Seen};
 
 use super::Context;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -25,6 +26,49 @@ pub(super) enum Gateway {
     /// Lists every error the gateway's contract names, and what autopay does about it; asks nobody
     #[command(after_help = "Example:\n  autopay gateway codes -o json\n\nExit codes: 0.")]
     Codes,
+    /// Lists every decline and bank return that is known by its code, and when it may be tried again; asks nobody
+    #[command(after_help = "Example:\n  autopay gateway declines -o csv\n\nExit codes: 0.")]
+    Declines,
+    /// Lists the rules of card networks and the ACH that limit tries, with their versions and sources; asks nobody
+    #[command(after_help = "Example:\n  autopay gateway rules -o json\n\nExit codes: 0.")]
+    Rules,
+}
+
+const DECLINES: &[Column] = &[Column::text("code"), Column::text("class"), Column::text("meaning")];
+
+/// The table by which answers are classed. A code that is not in it is `unclassified`.
+fn declines(context: &Context) -> Result<Exit, Stop> {
+    let row = |(code, class): &(&str, DeclineClass)| {
+        vec![Cell::text(code), Cell::text(class.as_str()), Cell::text(class.in_words())]
+    };
+    let rows: Vec<Vec<Cell>> = Decline::table().iter().map(row).collect();
+    context.printer.rows(DECLINES, &rows)?;
+    Ok(Exit::Done)
+}
+
+const RULES: &[Column] = &[
+    Column::text("network"),
+    Column::text("rule"),
+    Column::text("version"),
+    Column::text("until"),
+    Column::text("says"),
+    Column::text("source"),
+];
+
+fn rules(context: &Context) -> Result<Exit, Stop> {
+    let row = |rule: &Rule| {
+        vec![
+            Cell::text(rule.network.as_str()),
+            Cell::text(&rule.id),
+            Cell::On(rule.from),
+            Cell::maybe(rule.until, Cell::On),
+            Cell::text(&rule.says),
+            Cell::text(&rule.source),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = built_in().rules().iter().map(row).collect();
+    context.printer.rows(RULES, &rows)?;
+    Ok(Exit::Done)
 }
 
 const CODES: &[Column] = &[
@@ -69,14 +113,19 @@ const LOOKUP: &[Column] = &[
 ];
 
 pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Stop> {
-    if matches!(command, Gateway::Codes) {
-        return codes(context);
+    match command {
+        Gateway::Codes => return codes(context),
+        Gateway::Declines => return declines(context),
+        Gateway::Rules => return rules(context),
+        Gateway::Ping | Gateway::Lookup { .. } => {}
     }
     // Said before the database is opened: these settings are what the command is about.
     context.config()?.need_gateway()?;
     context
         .with_any_app(async |app, _| match command {
             Gateway::Codes => codes(context),
+            Gateway::Declines => declines(context),
+            Gateway::Rules => rules(context),
             Gateway::Ping => {
                 let ping = app.gateway_ping().await?;
                 let row =

@@ -189,7 +189,7 @@ fn row(view: &MethodView, standing: &Standing) -> Vec<Cell> {
 fn whole(view: &MethodView, users: &[SubscriptionId], now: DateTime<Utc>) -> Vec<Cell> {
     let known = &view.known;
     let standing = known.standing(now.date_naive());
-    let (chargeable, why) = match standing.charging(now) {
+    let (chargeable, why) = match known.charging(now.date_naive(), now) {
         Charging::Yes => ("yes", Cell::Empty),
         Charging::NotNow(why) => ("not now", Cell::Text(why)),
         Charging::NoMethod(why) => ("no", Cell::Text(why)),
@@ -249,8 +249,11 @@ pub(super) async fn run(command: Wallet, context: &Context) -> Result<Exit, Stop
         Wallet::Show { id } => {
             context
                 .with_app(async |app, _| {
-                    let view = app.store.method(id).await?.ok_or_else(|| not_used(id))?;
+                    let mut view = app.store.method(id).await?.ok_or_else(|| not_used(id))?;
                     let users = app.store.users_of(id, USERS_SHOWN).await?;
+                    if let Some(known) = app.store.wallet(&[id]).await?.remove(&id) {
+                        view.known = known;
+                    }
                     context.printer.record(SHOW, &whole(&view, &users, app.clock.now()))?;
                     Ok(Exit::Done)
                 })

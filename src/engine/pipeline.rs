@@ -428,13 +428,17 @@ impl Sender {
         let mut moved = !observations.is_empty();
         let mut pause = false;
         let mut observed = Vec::with_capacity(observations.len());
-        for (at, observation) in observations {
+        for (at, mut observation) in observations {
             let mut to_state = None;
             match observe(&self.shared.catalog, subscription, now.clone(), &observation.seen, at, limits) {
                 Ok(learnt) => {
                     now = learnt.charge;
                     to_state = Some(now.state.name());
                     pause |= learnt.pause;
+                    if let Some(rule) = learnt.rule {
+                        let said = observation.detail.take().map(|said| format!("{said}; ")).unwrap_or_default();
+                        observation.detail = Some(format!("{said}no further try: {rule}"));
+                    }
                 }
                 Err(refused) => {
                     tracing::warn!(event = "observation_refused", charge_id = %now.id, refused = %refused, "kept as evidence only");

@@ -9,7 +9,9 @@ use uuid::Uuid;
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::id::ChargeId;
+use domain::rules::counted;
 use domain::subscription::Applied;
+use domain::verdict::DeclineClass;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
@@ -85,6 +87,7 @@ const OUTCOMES: &[(&str, Kind)] = &[
     ("a_number", Kind::Int),
     ("a_state", Kind::Text),
     ("a_payment_id", Kind::Text),
+    ("a_class", Kind::Text),
     ("a_at", Kind::Time),
 ];
 
@@ -441,10 +444,12 @@ impl DatabaseStore {
                 Val::int(i64::from(verdict.attempt)),
                 Val::text(state),
                 Val::Text(payment),
+                Val::Text(counted(&after.state).map(DeclineClass::as_str)),
                 Val::time(whole(at)),
             ]);
         }
-        let sql = "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), updated_at = v.a_at FROM v \
+        let sql = "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), \
+             outcome_class = v.a_class, updated_at = v.a_at FROM v \
              WHERE charge_id = v.a_charge_id AND number = v.a_number";
         self.run(on, sql, &rows).await
     }

@@ -22,9 +22,11 @@ use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::firing::{Booked, Turn, TurnKind};
-use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
+use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
 use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
 use super::rate;
@@ -78,6 +80,8 @@ struct Book {
     orders: Vec<crate::ports::captures::OrderRecord>,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
+    /// Which attempts were made with which method.
+    attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
@@ -513,6 +517,9 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
+            if let Some(intent) = &new.intent {
+                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
+            }
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -546,6 +553,9 @@ impl Store for MemoryStore {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
+            }
+            if let Some(intent) = &moved.new_attempt {
+                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -594,6 +604,7 @@ impl Store for MemoryStore {
                     | State::Releasing { .. } => "open",
                 }
                 .to_owned();
+                attempt.class = counted(&after.state);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
@@ -742,6 +753,26 @@ impl Store for MemoryStore {
     }
 }
 
+impl Book {
+    /// What was tried with a method and did not simply succeed: of late, and every "never".
+    fn tried(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Vec<Tried> {
+        let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
+        let tried = |(charge, number): &(ChargeId, u16)| {
+            let attempts = &self.charges.get(charge)?.attempts;
+            let attempt = attempts.iter().find(|attempt| attempt.number == *number)?;
+            let outcome = match (attempt.state.as_str(), attempt.class) {
+                ("open", _) => Outcome::Open,
+                ("declined", Some(class)) => Outcome::Declined(class),
+                ("succeeded", Some(class)) => Outcome::Returned(class),
+                (_, _) => return None,
+            };
+            let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
+            remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
+        };
+        self.attempts.get(&method).into_iter().flatten().filter_map(tried).collect()
+    }
+}
+
 impl ChargeRow {
     fn close_attempts(&mut self) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
@@ -769,6 +800,7 @@ impl ChargeRow {
             key: intent.key,
             method: intent.method,
             state: "open".to_owned(),
+            class: None,
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),

@@ -233,6 +233,7 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
         key: Key(row.gateway_key),
         method: PaymentMethodId(row.method_id),
         state: row.state.clone(),
+        class: row.outcome_class.as_deref().and_then(DeclineClass::parse),
         payment_id: row.payment_id.clone(),
         body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
         created_at: row.created_at,

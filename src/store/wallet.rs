@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult as _, QueryResult, Value};
 use uuid::Uuid;
 
-use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
+use domain::rules::{LOOKS_BACK, Outcome, Tried};
 use domain::subscription::{MethodKind, Subscription};
+use domain::verdict::DeclineClass;
 use domain::wallet::{Expiry, Face, Known, Wallet};
 use entity::{payment_method, wallet_customer};
 
@@ -22,6 +24,8 @@ use crate::ports::wallet::{
 use crate::ports::{Claimed, StoreError};
 
 const IDS: &[(&str, Kind)] = &[("w_id", Kind::Uuid)];
+
+const TRIED: &[(&str, Kind)] = &[("y_id", Kind::Uuid), ("y_since", Kind::Time)];
 
 const CUSTOMERS: &[(&str, Kind)] = &[
     ("k_id", Kind::Uuid),
@@ -74,6 +78,7 @@ pub(super) fn known(row: &payment_method::Model, disputes: i64) -> Known {
         missing_since: row.missing_since,
         replaced_by: row.replaced_by.map(PaymentMethodId),
         disputed: disputes > 0,
+        tried: Vec::new(),
     }
 }
 
@@ -107,13 +112,45 @@ impl DatabaseStore {
         let sql = format!("SELECT {WITH_DISPUTES} FROM payment_method p JOIN v ON p.id = v.w_id");
         let unique: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
         let mut wallet = Wallet::new();
-        for statement in ids(unique).statements(self.backend(), &sql) {
+        for statement in ids(unique.iter().copied()).statements(self.backend(), &sql) {
             for row in on.query_all_raw(statement).await? {
                 let (_, known) = known_of(&row)?;
                 wallet.insert(known.id, known);
             }
         }
+        self.tried_on(on, &unique, &mut wallet).await?;
         Ok(wallet)
+    }
+
+    /// Adds what was tried with methods and did not simply succeed. A row that cannot be read counts as one nobody knows the outcome of.
+    async fn tried_on(
+        &self,
+        on: &impl ConnectionTrait,
+        methods: &BTreeSet<Uuid>,
+        wallet: &mut Wallet,
+    ) -> Result<(), DbErr> {
+        let mut rows = Bulk::new(TRIED);
+        let now = self.clock.now();
+        let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
+        methods.iter().for_each(|id| rows.push(&[Val::uuid(*id), Val::time(whole(since))]));
+        let sql = "SELECT a.method_id, a.charge_id, a.state, a.outcome_class, a.created_at FROM attempt a JOIN v ON a.method_id = v.y_id \
+             WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never')";
+        for statement in rows.statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                let method = PaymentMethodId(row.try_get("", "method_id")?);
+                let class: Option<String> = row.try_get("", "outcome_class")?;
+                let state: String = row.try_get("", "state")?;
+                let outcome = match (state.as_str(), class.as_deref().and_then(DeclineClass::parse)) {
+                    ("declined", Some(class)) => Outcome::Declined(class),
+                    ("succeeded", Some(class)) => Outcome::Returned(class),
+                    (_, _) => Outcome::Open,
+                };
+                let charge = ChargeId(row.try_get("", "charge_id")?);
+                let tried = Tried { at: row.try_get("", "created_at")?, charge, outcome };
+                wallet.entry(method).or_insert_with(|| Known::new(method, None)).tried.push(tried);
+            }
+        }
+        Ok(())
     }
 
     /// Makes methods known and their customers due to be asked about at `at`.

@@ -6,6 +6,7 @@ mod amend_journeys;
 mod amend_properties;
 mod architecture;
 mod brakes;
+mod budgets;
 mod captures;
 mod cli_amend;
 mod cli_audit;

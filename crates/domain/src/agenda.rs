@@ -15,16 +15,19 @@ use crate::charge::order;
 use crate::charge::{Charge, Limits, State};
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
-use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
+use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
+use crate::rules::{self, Network};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 use missed::Fate;
+use tries::Tries;
 
 mod amended;
 mod cycles;
 mod missed;
 mod together;
+mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
@@ -313,14 +316,23 @@ pub struct Agenda {
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
+    let mut tries = Tries::new(book, now);
     for subscription in book.due {
         if !together::is_ahead(book, subscription, now) {
-            draw_due(book, subscription, now, &mut agenda);
+            draw_due(book, subscription, now, &mut tries, &mut agenda);
         }
     }
     together::gather(book, now, &mut agenda);
     for open in book.open {
-        agenda.items.push(draw_open(book, open, now));
+        let mut item = draw_open(book, open, now);
+        if let Action::Send { reason: Reason::Due | Reason::Retry, method, .. } = &item.action {
+            let plan = book.catalog.plans.get(&open.charge.plan);
+            let second = plan.and_then(|plan| second_of(plan, &open.subscription, Some(open.charge.amount)));
+            if !tries.take(method.id, second) {
+                item.action = Action::Wait { why: tries::SPENT.to_owned() };
+            }
+        }
+        agenda.items.push(item);
     }
     agenda
 }
@@ -391,7 +403,13 @@ fn disputed(book: &Book<'_>, method: Option<PaymentMethodId>) -> Option<String> 
     Some(format!("a payment made with method {} is disputed: a person must release it", known.id))
 }
 
-fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, agenda: &mut Agenda) {
+fn draw_due(
+    book: &Book<'_>,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+    tries: &mut Tries<'_>,
+    agenda: &mut Agenda,
+) {
     let plan = book.catalog.plans.get(&subscription.plan);
     let method = subscription.method.as_ref().map(|method| method.id);
     let not_now = |method| match instrument(book, plan, subscription, method, now) {
@@ -418,7 +436,7 @@ fn draw_due(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>, ag
         return;
     }
     let before = agenda.items.len();
-    match catch_up(book, plan, subscription, now, &mut agenda.items) {
+    match catch_up(book, plan, subscription, now, tries, &mut agenda.items) {
         Ok(advance) => agenda.advances.push(advance),
         Err(why) => {
             agenda.items.truncate(before);
@@ -453,6 +471,7 @@ fn catch_up(
     plan: Option<&Plan>,
     subscription: &Subscription,
     now: DateTime<Utc>,
+    tries: &mut Tries<'_>,
     items: &mut Vec<Item>,
 ) -> Result<Advance, String> {
     let plan = plan
@@ -539,6 +558,19 @@ fn catch_up(
                     return Err(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
                     );
+                }
+                let with = match plan.consolidate {
+                    Consolidate::Nothing => None,
+                    Consolidate::CustomerAndDay => together::Shared::of(plan, subscription, charge.due_at),
+                };
+                let takes = match with {
+                    Some(with) => tries.take_together(with, charge.amount),
+                    None => tries.take(method.id, second_of(plan, subscription, Some(charge.amount))),
+                };
+                if !takes {
+                    // As many as its network allows before their outcomes are known. The rest is drawn again then.
+                    goes_on = Some((cycle, charge.due_at));
+                    break;
                 }
                 let key = Key::of(book.environment, subscription.merchant, &subscription.id, cycle, 1);
                 Action::Send { reason: Reason::Due, attempt: 1, key, method: method.clone() }
@@ -898,6 +930,8 @@ pub struct Learnt {
     pub charge: Charge,
     /// The policy's end: the subscription is to be paused.
     pub pause: bool,
+    /// The network's rule that ended trying, with version and source, where one did.
+    pub rule: Option<String>,
 }
 
 /// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
@@ -956,6 +990,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
+    let mut rule = None;
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -988,6 +1023,16 @@ pub fn observe(
                 (Next::RetryAt(_) | Next::GiveUp(_), _, _) => false,
             };
             let next = if overtaken { Next::GiveUp(GaveUp::NextCycleDue) } else { next };
+            let forbidden = match next {
+                // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
+                Next::RetryAt(retry) if debits_a_bank(subscription, &charge) => {
+                    let networks = Network::of(Some(MethodKind::BankAccount), None);
+                    rules::built_in().forbids_entry(networks, declined, first.min(charge.due_at), retry)
+                }
+                Next::RetryAt(_) | Next::GiveUp(_) => None,
+            };
+            let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
+            rule = forbidden.map(ToString::to_string);
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1002,5 +1047,5 @@ pub fn observe(
     let charge = charge.step(event, at, limits)?;
     let pause = matches!(charge.state, State::Failed { .. })
         && policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
-    Ok(Learnt { charge, pause })
+    Ok(Learnt { charge, pause, rule })
 }

@@ -1349,6 +1349,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
+                    GaveUp::NetworkRule => "the rules of the network allow no further try",
                     GaveUp::Person => "a person found that it was not paid",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };

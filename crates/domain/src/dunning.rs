@@ -314,6 +314,8 @@ pub enum GaveUp {
     LadderSpent,
     /// The next try would come when the next cycle is due, and the policy forbids that.
     NextCycleDue,
+    /// The rules of the network allow no further try of this charge.
+    NetworkRule,
     /// A person found that the charge was not paid, where the gateway never said.
     Person,
 }
@@ -328,6 +330,7 @@ impl GaveUp {
             Self::TriesSpent => "tries_spent",
             Self::LadderSpent => "ladder_spent",
             Self::NextCycleDue => "next_cycle_due",
+            Self::NetworkRule => "network_rule",
             Self::Person => "person",
         }
     }
@@ -341,6 +344,7 @@ impl GaveUp {
             Self::TriesSpent,
             Self::LadderSpent,
             Self::NextCycleDue,
+            Self::NetworkRule,
             Self::Person,
         ]
         .into_iter()

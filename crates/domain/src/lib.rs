@@ -28,6 +28,7 @@ pub mod price_list;
 pub mod reckoning;
 pub mod refund;
 pub mod rounding;
+pub mod rules;
 pub mod split;
 pub mod subscription;
 pub mod term;

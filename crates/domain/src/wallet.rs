@@ -13,6 +13,7 @@ use chrono::{DateTime, Datelike as _, Months, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::id::PaymentMethodId;
+use crate::rules::{self, Network, Permit, Tried};
 use crate::subscription::MethodKind;
 
 pub use search::{Listed, Repoint, RepointWhy, Search, Settled, ask_again, ask_next, settle};
@@ -108,6 +109,8 @@ pub struct Known {
     pub replaced_by: Option<PaymentMethodId>,
     /// A payment made with it is disputed, and nobody has said that it may be charged all the same.
     pub disputed: bool,
+    /// What was tried with it and did not simply succeed, whoever it was for: of the last [`rules::LOOKS_BACK`], and every "never".
+    pub tried: Vec<Tried>,
 }
 
 /// Whether a method can be charged, at a moment and where its owner lives.
@@ -200,7 +203,7 @@ impl Known {
     /// A method of which nothing is known but its id and kind.
     #[must_use]
     pub const fn new(id: PaymentMethodId, kind: Option<MethodKind>) -> Self {
-        Self { id, kind, face: None, missing_since: None, replaced_by: None, disputed: false }
+        Self { id, kind, face: None, missing_since: None, replaced_by: None, disputed: false, tried: Vec::new() }
     }
 
     /// Where it stands; `today` is the civil date where its owner lives.
@@ -226,6 +229,29 @@ impl Known {
         }
     }
 
+    /// May it be charged at this moment by somebody whose civil date is `today`: by where it stands, and by the rules of its network?
+    #[must_use]
+    pub fn charging(&self, today: NaiveDate, at: DateTime<Utc>) -> Charging {
+        match (self.standing(today).charging(at), self.permit(at)) {
+            (Charging::Yes, Permit::Tries { .. }) => Charging::Yes,
+            (Charging::Yes, Permit::NotBefore { at, rule }) => Charging::NotNow(format!(
+                "the payment method may not be tried before {}: {rule}",
+                at.format("%Y-%m-%d %H:%M UTC")
+            )),
+            (Charging::Yes, Permit::Never { rule }) => {
+                Charging::NoMethod(format!("the payment method may not be tried again: {rule}"))
+            }
+            (not @ (Charging::NotNow(_) | Charging::NoMethod(_)), _) => not,
+        }
+    }
+
+    /// May it be tried at this moment, by the rules of its network?
+    #[must_use]
+    pub fn permit(&self, at: DateTime<Utc>) -> Permit {
+        let brand = self.face.as_ref().and_then(|face| face.brand.as_deref());
+        rules::built_in().permit(Network::of(self.kind, brand), &self.tried, at)
+    }
+
     /// News: it is gone. Only stopping needs no proof, so it counts from now on, until a search shows the method.
     pub fn heard_deleted(&mut self, at: DateTime<Utc>) {
         self.missing_since = Some(self.missing_since.map_or(at, |since| since.min(at)));
@@ -247,10 +273,11 @@ impl Face {
 /// What is known about the methods that a book needs.
 pub type Wallet = BTreeMap<PaymentMethodId, Known>;
 
-/// May this method be charged at this moment by somebody whose civil date is `today`? What nobody ever asked about is.
+/// May this method be charged at this moment by somebody whose civil date is `today`, as the wallet shows it and by the rules of its
+/// network? What nobody ever asked about is.
 #[must_use]
 pub fn charging(wallet: &Wallet, method: PaymentMethodId, today: NaiveDate, at: DateTime<Utc>) -> Charging {
-    wallet.get(&method).map_or(Charging::Yes, |known| known.standing(today).charging(at))
+    wallet.get(&method).map_or(Charging::Yes, |known| known.charging(today, at))
 }
 
 #[cfg(test)]

@@ -284,8 +284,13 @@ impl InstrumentEar for MemoryStore {
 #[async_trait]
 impl WalletStore for MemoryStore {
     async fn wallet(&self, methods: &[PaymentMethodId]) -> Result<Wallet, StoreError> {
-        let book = self.book();
-        Ok(methods.iter().filter_map(|id| Some((*id, book.wallet.known(*id)?))).collect())
+        let (book, now) = (self.book(), self.clock.now());
+        let known = |id: &PaymentMethodId| {
+            let tried = book.tried(*id, now);
+            let known = book.wallet.known(*id).or_else(|| (!tried.is_empty()).then(|| Known::new(*id, None)))?;
+            Some((*id, Known { tried, ..known }))
+        };
+        Ok(methods.iter().filter_map(known).collect())
     }
 
     async fn adopt_methods(&self, merchant: MerchantId, at: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

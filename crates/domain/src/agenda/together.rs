@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::tries::Tries;
 use super::{Action, Advance, Agenda, Book, Item, LeftOut, Reason, draw_due};
 use crate::calendar::Zone;
 use crate::charge::{Carried, SkipWhy};
-use crate::id::{ChargeId, MerchantId, PlanId, PolicyId, SubscriptionId};
+use crate::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, PolicyId, SubscriptionId};
 use crate::money::{Currency, Money};
 use crate::plan::{Catalog, Consolidate, Plan, chargeable};
 use crate::subscription::{Customer, Method, Subscription, SubscriptionStatus};
@@ -37,14 +38,14 @@ pub struct Part {
 /// What cycles must have in common to be one payment. A bank account's consent is part of its method, and how a decline is
 /// followed up is part of what a plan promises: cycles that differ in either are charged apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Shared<'a> {
+pub(super) struct Shared {
     merchant: MerchantId,
-    customer: &'a Customer,
-    method: &'a Method,
-    zone: &'a Zone,
+    customer: Customer,
+    method: Method,
+    zone: Zone,
     day: NaiveDate,
     currency: Currency,
-    dunning: &'a PolicyId,
+    dunning: PolicyId,
 }
 
 /// A cycle that may join a group.
@@ -86,20 +87,31 @@ pub(super) fn is_ahead(book: &Book<'_>, subscription: &Subscription, now: DateTi
     subscription.next_due_at.is_some_and(|at| at > now) && joins(book.catalog, subscription)
 }
 
-impl<'a> Shared<'a> {
-    /// What a cycle of this subscription that is submitted at `at` shares with others.
-    fn of(plan: &'a Plan, subscription: &'a Subscription, at: DateTime<Utc>) -> Option<Self> {
+impl Shared {
+    /// What a cycle of this subscription that is submitted at `at` shares with others; nothing without a method, or beyond the years that
+    /// zones cover.
+    pub(super) fn of(plan: &Plan, subscription: &Subscription, at: DateTime<Utc>) -> Option<Self> {
         let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
         Some(Self {
             merchant: subscription.merchant,
-            customer: &subscription.customer,
-            method: subscription.method.as_ref()?,
-            zone,
+            customer: subscription.customer.clone(),
+            method: subscription.method.clone()?,
+            zone: zone.clone(),
             day: zone.civil(at).ok()?.date,
             currency: plan.currency,
-            dunning: &plan.dunning,
+            dunning: plan.dunning.clone(),
         })
     }
+
+    /// What they are all charged to.
+    pub(super) const fn method(&self) -> PaymentMethodId {
+        self.method.id
+    }
+}
+
+/// The sum of a payment for so many cycles with one more, where that is still one payment.
+pub(super) fn fits(count: usize, sum: Money, more: Money) -> Option<Money> {
+    sum.checked_add(more).ok().filter(|sum| count < PARTS_MAX && chargeable(*sum).is_ok())
 }
 
 /// Joins what belongs together among the due cycles, and takes along what falls due later the same day.
@@ -119,7 +131,7 @@ pub(super) fn gather(book: &Book<'_>, now: DateTime<Utc>, agenda: &mut Agenda) {
     if joining.len() < 2 {
         return;
     }
-    let mut groups: BTreeMap<Shared<'_>, Vec<Candidate>> = BTreeMap::new();
+    let mut groups: BTreeMap<Shared, Vec<Candidate>> = BTreeMap::new();
     for item in &agenda.items {
         let found = joining.get(&item.subscription).and_then(|(row, plan)| {
             let candidate = Candidate::of(item, None)?;
@@ -129,8 +141,8 @@ pub(super) fn gather(book: &Book<'_>, now: DateTime<Utc>, agenda: &mut Agenda) {
             groups.entry(shared).or_default().push(candidate);
         }
     }
-    for (row, plan) in joining.values().filter(|(row, _)| is_ahead(book, row, now)) {
-        let Some(at) = row.next_due_at else { continue };
+    for row in book.due.iter().filter(|row| is_ahead(book, row, now)) {
+        let Some((at, plan)) = row.next_due_at.zip(plan_of(book.catalog, row)) else { continue };
         if Shared::of(plan, row, at).is_none_or(|shared| !groups.contains_key(&shared)) {
             continue;
         }
@@ -155,7 +167,7 @@ fn taken_along(book: &Book<'_>, subscription: &Subscription, at: DateTime<Utc>) 
         return None;
     }
     let mut alone = Agenda::default();
-    draw_due(book, subscription, at, &mut alone);
+    draw_due(book, subscription, at, &mut Tries::new(book, at), &mut alone);
     match (alone.items.as_slice(), alone.advances.as_slice()) {
         ([item], [advance]) => Candidate::of(item, Some(advance.clone())),
         _ => None,
@@ -168,11 +180,6 @@ impl Candidate {
         let is_new = matches!(item.action, Action::Send { reason: Reason::Due, attempt: 1, .. });
         is_new.then(|| Self { due_at: charge.due_at, item: item.clone(), amount: charge.amount, ahead })
     }
-
-    /// What is due comes first, oldest first.
-    fn order(&self) -> (bool, DateTime<Utc>, &SubscriptionId, u32) {
-        (self.ahead.is_some(), self.due_at, &self.item.subscription, self.item.cycle)
-    }
 }
 
 /// What the groups make of single cycles.
@@ -183,14 +190,12 @@ struct Joined {
 }
 
 impl Joined {
-    /// Makes payments of a group, in order: as many cycles each as the gateway takes in one.
-    fn split(&mut self, mut group: Vec<Candidate>) {
-        group.sort_by(|a, b| a.order().cmp(&b.order()));
+    /// Makes payments of a group: as many cycles each as the gateway takes in one, in the order of the book, what is due first.
+    fn split(&mut self, group: Vec<Candidate>) {
         let mut one: Vec<Candidate> = Vec::new();
         let mut sum = None;
         for candidate in group {
-            let more = sum.map_or(Ok(candidate.amount), |sum: Money| sum.checked_add(candidate.amount));
-            let more = more.ok().filter(|more| one.len() < PARTS_MAX && chargeable(*more).is_ok());
+            let more = sum.map_or(Some(candidate.amount), |sum| fits(one.len(), sum, candidate.amount));
             if more.is_none() {
                 self.join(std::mem::take(&mut one));
             }

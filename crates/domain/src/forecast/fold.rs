@@ -13,9 +13,10 @@ use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
-use crate::subscription::{MethodKind, Subscription, SubscriptionStatus};
+use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
+use crate::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::verdict::{Decline, DeclineClass, Seen};
-use crate::wallet::Standing;
+use crate::wallet::{Known, Standing, Wallet};
 
 /// Moments looked at for one subscription: ten years of days, each with every try of a policy.
 const MOST_MOMENTS: u32 = 50_000;
@@ -54,6 +55,8 @@ struct Fold<'f, 'a, S> {
     pauses: bool,
     past: Past,
     alive: u32,
+    /// Its methods as they are known by now, once something was declined.
+    known: Option<Wallet>,
     sink: &'f mut S,
 }
 
@@ -75,6 +78,7 @@ pub(super) fn walk<S: FnMut(&Entry<'_>)>(
         pauses: forecaster.tails.rules(&subscription.plan).pauses,
         past,
         alive: WHOLE,
+        known: None,
         sink,
     };
     fold.run(open)
@@ -162,7 +166,32 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             due,
             open,
             limits: self.given.limits,
-            wallet: self.given.wallet,
+            wallet: self.wallet(),
+        }
+    }
+
+    fn wallet(&self) -> &Wallet {
+        self.known.as_ref().unwrap_or(self.given.wallet)
+    }
+
+    /// A try was declined: the rules of networks count it.
+    fn count(&mut self, subscription: &Subscription, charge: &Charge, class: DeclineClass, now: DateTime<Utc>) {
+        let Some(method) = &subscription.method else { return };
+        let given = self.given.wallet;
+        let original = self.original;
+        let known = self.known.get_or_insert_with(|| {
+            let methods = [&original.method, &original.second_method].into_iter().flatten();
+            let known = |method: &Method| {
+                given.get(&method.id).cloned().unwrap_or_else(|| Known::new(method.id, Some(method.kind)))
+            };
+            methods.map(|method| (method.id, known(method))).collect()
+        });
+        if let Some(known) = known.get_mut(&method.id) {
+            known.tried.retain(|one| {
+                now.signed_duration_since(one.at) <= LOOKS_BACK || one.outcome == Became::Declined(DeclineClass::Never)
+            });
+            let at = charge.tries.first_sent_at.unwrap_or(now);
+            known.tried.push(Tried { at, charge: charge.id, outcome: Became::Declined(class) });
         }
     }
 
@@ -420,6 +449,9 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             return Stands::Over(Box::new(one));
         };
         one.charge = learnt.charge;
+        if let (Seen::Declined(decline), State::Failing { .. } | State::Failed { .. }) = (seen, &one.charge.state) {
+            self.count(subscription, &one.charge, decline.class, now);
+        }
         if learnt.pause && subscription.status == SubscriptionStatus::Active {
             subscription.status = SubscriptionStatus::Paused;
         }
@@ -516,8 +548,13 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     }
 
     fn speaks_against(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Option<(Risk, Option<DateTime<Utc>>)> {
-        match self.given.wallet.get(&method)?.standing(self.day_of(now)) {
-            Standing::Unknown | Standing::Usable => None,
+        let known = self.wallet().get(&method)?;
+        match known.standing(self.day_of(now)) {
+            Standing::Unknown | Standing::Usable => match known.permit(now) {
+                Permit::Tries { .. } => None,
+                Permit::NotBefore { at, .. } => Some((Risk::NetworkRule, Some(at))),
+                Permit::Never { .. } => Some((Risk::NetworkRule, None)),
+            },
             Standing::Expired { .. } => Some((Risk::CardExpires, None)),
             Standing::Invalidated => Some((Risk::MethodGone, None)),
             Standing::Gone { until } | Standing::Replaced { until, .. } => Some((Risk::MethodGone, Some(until))),

@@ -26,6 +26,8 @@ pub enum Risk {
     Disputed,
     /// The method cannot be charged in the plan's way.
     WrongMethod,
+    /// A rule of the network forbids to try the method, or does so for now.
+    NetworkRule,
     /// Every allowed try is declined, by the scenario.
     GivenUp,
     /// An earlier charge of the subscription may end in its being paused.
@@ -42,7 +44,7 @@ pub enum Risk {
 
 impl Risk {
     /// Every reason, in the order of weight.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Stuck,
         Self::OnHold,
         Self::Paused,
@@ -52,6 +54,7 @@ impl Risk {
         Self::CardExpires,
         Self::Disputed,
         Self::WrongMethod,
+        Self::NetworkRule,
         Self::GivenUp,
         Self::MayBePaused,
         Self::InDunning,
@@ -73,6 +76,7 @@ impl Risk {
             Self::CardExpires => "card_expires",
             Self::Disputed => "disputed",
             Self::WrongMethod => "wrong_method",
+            Self::NetworkRule => "network_rule",
             Self::GivenUp => "given_up",
             Self::MayBePaused => "may_be_paused",
             Self::InDunning => "in_dunning",
@@ -95,6 +99,7 @@ impl Risk {
             Self::CardExpires => "the card expires before the charge",
             Self::Disputed => "a payment with the method is disputed",
             Self::WrongMethod => "the method cannot be charged in the plan's way",
+            Self::NetworkRule => "a rule of the network forbids to try the method again",
             Self::GivenUp => "every allowed try is declined",
             Self::MayBePaused => "an earlier failure may have paused the subscription",
             Self::InDunning => "declined before, a further try is planned",
@@ -127,6 +132,7 @@ impl Risk {
             Self::FreePeriodEnds => 0x1000,
             Self::Ends => 0x2000,
             Self::MayBeDeclined => 0x4000,
+            Self::NetworkRule => 0x8000,
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::agenda::{Digest, Hold, Lift, Scope, draw, enrol};
+use crate::agenda::{Digest, Hold, Lift, Scope, draw, enrol, planned};
 use crate::charge::Limits;
 use crate::id::Environment;
 use crate::plan::{AmountSpec, CollectSpec, PlanSpec, ScheduleSpec};
@@ -235,6 +235,23 @@ fn a_payment_that_would_hold_only_what_is_not_due_is_not_made() {
     assert_eq!(bench.told("2027-02-15T14:00:00Z"), ["a/0 send 60000000"]);
 }
 
+/// As many as a card takes within a month, and more: one payment is one try, however many it is for.
+#[test]
+fn a_payment_for_many_is_one_try_of_its_method() {
+    let many =
+        |bench: Bench, plan: &str| (0..40).fold(bench, |bench, n| bench.with(&format!("{plan}-{n:02}"), plan, |_| {}));
+    let mut plain = plan("plain", "08:00", "9.00");
+    plain.collect.consolidate = None;
+    let sent = |bench: &Bench| bench.told("2027-02-15T14:00:00Z").iter().filter(|line| line.contains(" send ")).count();
+    let alone = many(Bench::of(&[plain.clone()]), "plain");
+    let most = sent(&alone);
+    assert!(most < 40, "a network limits the tries of a card: {most}");
+    let together = many(Bench::of(&[plan("gym", "08:00", "30.00")]), "gym");
+    assert_eq!((sent(&together), together.told("2027-02-15T14:00:00Z").len()), (1, 40));
+    let both = many(many(Bench::of(&[plan("gym", "08:00", "30.00"), plain]), "gym"), "plain");
+    assert_eq!(sent(&both), most, "one for those that are together, and the others");
+}
+
 #[test]
 fn missed_days_are_a_payment_each() {
     let mut daily = [plan("gym", "08:00", "30.00"), plan("pool", "09:00", "12.50")];
@@ -324,9 +341,11 @@ proptest! {
         let (drawn, plain) = (together.draw(&moment), alone.draw(&moment));
         prop_assert_eq!(&drawn, &together.draw(&moment));
         // What each cycle costs on its own, the ones taken along included.
-        let tomorrow = alone.draw(&now.checked_add_signed(TimeDelta::days(1)).unwrap().to_rfc3339());
-        let price: BTreeMap<ChargeId, Money> = (plain.items.iter().chain(&tomorrow.items))
-            .filter_map(|item| item.charge.as_ref())
+        let price: BTreeMap<ChargeId, Money> = (drawn.items.iter())
+            .map(|item| {
+                let row = alone.rows.iter().find(|row| row.id == item.subscription).unwrap();
+                planned(&alone.catalog.plans[&row.plan], row, item.cycle).unwrap().unwrap().0
+            })
             .map(|charge| (charge.id, charge.amount))
             .collect();
         let mut collected = BTreeSet::new();

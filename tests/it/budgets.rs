@@ -1,0 +1,161 @@
+//! Rules of networks and the ACH at work: what an instrument may be asked for, across everything that uses it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::charge::State;
+use domain::dunning::{AtTheEnd, GaveUp, Policy, Step, Wait};
+use domain::id::{PolicyId, SubscriptionId};
+use domain::plan::{Plan, PlanSpec};
+use domain::verdict::DeclineClass;
+use sandbox::{Behaviour, DeclineCode, ReturnCode};
+
+use crate::cli_support::Bench;
+use crate::world::{Backend, World, bank, card, everywhere, plan, subscriber};
+
+everywhere! {
+    a_card_that_was_reported_stolen_is_tried_for_nobody_again;
+    a_returned_debit_is_entered_three_times_and_no_more;
+    no_card_is_declined_more_often_in_a_day_than_its_network_allows;
+}
+
+/// Plans whose policy goes on after a failure and tries on most days.
+async fn apply(world: &World, specs: Vec<PlanSpec>) {
+    let classes = vec![DeclineClass::Contact, DeclineClass::LaterFunds, DeclineClass::Unclassified];
+    let steps = (1..=9).map(|day| Step { after: Wait::Days(day), classes: classes.clone() });
+    let policy = Policy {
+        id: PolicyId::parse("eager").unwrap(),
+        most_attempts: 10,
+        give_up_after_days: 30,
+        at: "09:00:00".parse().unwrap(),
+        not_past_next_due: false,
+        steps: steps.collect(),
+        at_the_end: AtTheEnd::KeepSubscription,
+    };
+    let plans = specs.into_iter().map(|mut spec| {
+        spec.collect.dunning = Some("eager".to_owned());
+        let plan = Plan::from_spec(&spec, 0).unwrap();
+        (spec, plan)
+    });
+    let change = autopay::ports::CatalogChange { plans: plans.collect(), policies: vec![policy] };
+    world.store.apply(&change, "test", world.now()).await.unwrap();
+}
+
+async fn states(world: &World, id: &str) -> Vec<String> {
+    let charges = world.charges_of(id).await;
+    charges.iter().map(|charge| format!("{} {}", charge.due_on, charge.state.word())).collect()
+}
+
+async fn a_card_that_was_reported_stolen_is_tried_for_nobody_again(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "budget_never").await else { return };
+    apply(
+        &world,
+        vec![plan("gym", "1 month", "UTC", "10:00", "20.00"), plan("pool", "1 month", "UTC", "10:00", "5.00")],
+    )
+    .await;
+    let stolen = || card(Behaviour::DeclinesWith(DeclineCode::StolenCard), 1);
+    world
+        .enrol(vec![subscriber("a", "gym", "2027-01-05", stolen()), subscriber("b", "pool", "2027-01-06", stolen())])
+        .await;
+    world.run_until("2027-03-10T00:00:00Z").await;
+    // One try, for the first cycle of the first of them; everything else waits for another method, by a rule that is named.
+    assert_eq!(world.sandbox().ledger().submissions().len(), 1);
+    assert_eq!(states(&world, "a").await, ["2027-01-05 failed", "2027-02-05 held", "2027-03-05 held"]);
+    assert_eq!(states(&world, "b").await, ["2027-01-06 held", "2027-02-06 held", "2027-03-06 held"]);
+    // Another card, and what was held is collected.
+    let mut row =
+        world.store.subscription(&world.charges_of("b").await[0].subscription).await.unwrap().unwrap().subscription;
+    row.method = card(Behaviour::Pays, 2);
+    world.store.import(&[row], "test", world.now()).await.unwrap();
+    world.run_until("2027-03-11T00:00:00Z").await;
+    assert_eq!(states(&world, "b").await, ["2027-01-06 paid", "2027-02-06 paid", "2027-03-06 paid"]);
+    world.balance().await;
+}
+
+async fn a_returned_debit_is_entered_three_times_and_no_more(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "budget_ach").await else { return };
+    apply(&world, vec![plan("gym", "1 year", "UTC", "10:00", "20.00")]).await;
+    let returned = bank(Behaviour::AchReturned { days: Some(1), code: ReturnCode::R01 }, 1);
+    world.enrol(vec![subscriber("a", "gym", "2027-01-05", returned)]).await;
+    world.run_until("2027-03-10T00:00:00Z").await;
+    let charge = world.charges_of("a").await.remove(0);
+    let State::Failed { why, class, .. } = &charge.state else { panic!("{:?}", charge.state) };
+    assert_eq!((*why, *class, charge.tries.attempt), (GaveUp::NetworkRule, DeclineClass::LaterFunds, 3));
+    assert_eq!(world.sandbox().ledger().submissions().len(), 3, "the policy would try ten times");
+    assert!(charge.sentence().contains("the rules of the network allow no further try"), "{}", charge.sentence());
+    let timeline = world.store.timeline(charge.id).await.unwrap();
+    let named = timeline.iter().any(|entry| {
+        entry.detail.contains("ach-reinitiation, version 2015-09-18; Nacha operating rules, subsection 2.12.4")
+    });
+    // The map keeps no details of answers.
+    assert!(named || backend == Backend::Memory, "{timeline:#?}");
+    world.balance().await;
+}
+
+async fn no_card_is_declined_more_often_in_a_day_than_its_network_allows(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "budget_day").await else { return };
+    apply(&world, vec![plan("gym", "1 month", "UTC", "10:00", "20.00")]).await;
+    // Sixteen subscriptions on one card without funds, all due at one moment, each tried again every day.
+    let names: Vec<String> = (0..16).map(|n| format!("s{n:02}")).collect();
+    let poor = || card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), 1);
+    world.enrol(names.iter().map(|name| subscriber(name, "gym", "2027-01-05", poor())).collect()).await;
+    world.live_until("2027-01-20T00:00:00Z".parse().unwrap(), TimeDelta::hours(1)).await;
+    let mut made: Vec<DateTime<Utc>> = Vec::new();
+    let mut by_charge: BTreeMap<String, usize> = BTreeMap::new();
+    for charge in world.charges().await {
+        for attempt in world.store.attempts(charge.id).await.unwrap() {
+            made.push(attempt.created_at);
+            *by_charge.entry(charge.subscription.to_string()).or_default() += 1;
+        }
+    }
+    made.sort_unstable();
+    let within = |end: &DateTime<Utc>, time: TimeDelta| {
+        made.iter().filter(|one| *one <= end && end.signed_duration_since(**one) < time).count()
+    };
+    let day = made.iter().map(|end| within(end, TimeDelta::hours(24))).max().unwrap();
+    let month = made.iter().map(|end| within(end, TimeDelta::days(30))).max().unwrap();
+    // Nobody knows whose card it is: the strictest rule of each kind holds, and what it allows is made use of.
+    assert_eq!((day, month), (10, 20));
+    // Ten had their first try, and their retries use up the month; the others are not forgotten, they stay due.
+    assert_eq!(by_charge.len(), 10);
+    for name in &names {
+        let row = world.store.subscription(&SubscriptionId::parse(name).unwrap()).await.unwrap().unwrap().subscription;
+        let waits = row.next_cycle == 0 && row.next_due_at.is_some_and(|due| due < world.now());
+        assert_eq!(waits, !by_charge.contains_key(name), "{name}");
+    }
+    assert_eq!(world.sandbox().ledger().submissions().len(), made.len());
+    world.balance().await;
+}
+
+#[test]
+fn rules_and_declines_are_listed_with_their_sources() {
+    let bench = Bench::new();
+    let rules = bench.run(&["gateway", "rules", "-o", "json"]).exits(0).json();
+    let rules = rules.as_array().unwrap();
+    assert_eq!(rules.len(), domain::rules::built_in().rules().len());
+    for rule in rules {
+        for name in ["network", "rule", "version", "says", "source"] {
+            assert!(rule[name].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+        }
+    }
+    let ended = rules.iter().find(|rule| rule["until"] == "2025-05-24").unwrap();
+    assert_eq!((&ended["rule"], &ended["version"]), (&"visa-excessive-retries".into(), &"2021-01-01".into()));
+    let declines = bench.run(&["gateway", "declines", "-o", "json"]).exits(0).json();
+    let of = |code: &str| declines.as_array().unwrap().iter().find(|row| row["code"] == code).unwrap()["class"].clone();
+    assert_eq!((of("R01"), of("R07"), of("expired_card")), ("later_funds".into(), "never".into(), "new_data".into()));
+}
+
+#[test]
+fn a_method_that_may_not_be_tried_again_says_by_which_rule() {
+    let stolen = domain::wallet::Known {
+        tried: vec![domain::rules::Tried {
+            at: "2027-01-05T10:00:00Z".parse().unwrap(),
+            charge: domain::id::ChargeId(uuid::Uuid::nil()),
+            outcome: domain::rules::Outcome::Declined(DeclineClass::Never),
+        }],
+        ..domain::wallet::Known::new(domain::id::PaymentMethodId(uuid::Uuid::nil()), None)
+    };
+    let at: DateTime<Utc> = "2028-01-05T10:00:00Z".parse().unwrap();
+    let domain::wallet::Charging::NoMethod(why) = stolen.charging(at.date_naive(), at) else { panic!() };
+    assert!(why.contains("may not be tried again") && why.contains(", version 20"), "{why}");
+}
