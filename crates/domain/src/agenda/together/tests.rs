@@ -88,10 +88,7 @@ fn told(item: &Item) -> String {
     let parts: Vec<String> =
         item.carries.iter().map(|part| format!("{} {}", part.subscription, part.amount.minor())).collect();
     let parts = if parts.is_empty() { String::new() } else { format!(" [{}]", parts.join(", ")) };
-    let why = match &item.action {
-        Action::Skip(left_out) => left_out.why.as_str(),
-        other => other.name(),
-    };
+    let why = if let Action::Skip(left_out) = &item.action { left_out.why.as_str() } else { item.action.name() };
     format!("{}/{} {why} {}{parts}", item.subscription, item.cycle, charge.amount.minor())
 }
 
