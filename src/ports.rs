@@ -13,6 +13,7 @@ pub mod firing;
 pub mod instrument;
 pub mod people;
 pub mod refund;
+pub mod together;
 pub mod wallet;
 pub mod webhooks;
 
@@ -25,7 +26,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use thiserror::Error;
 
-use domain::agenda::{Advance, GoesOn, Hold, Open, Scope};
+use domain::agenda::{Advance, GoesOn, Hold, Open, Part, Scope};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
@@ -171,6 +172,8 @@ pub struct NewCharge {
     pub intent: Option<Intent>,
     /// What people's changes have to do with it.
     pub amended: Amended,
+    /// Which other new obligations it collects; recorded with them, or none of them is.
+    pub carries: Vec<Part>,
 }
 
 /// What people's changes have to do with a new obligation.
@@ -237,7 +240,8 @@ pub struct IntentBatch {
 /// What became of a batch.
 #[derive(Debug, Clone)]
 pub enum Committed {
-    /// Recorded. Rows that changed hands or were cancelled meanwhile are left out; they were not touched.
+    /// Recorded. Rows that changed hands or were cancelled meanwhile are left out, with everybody who was to be charged together
+    /// with them: these are given back, to be drawn again.
     Recorded {
         /// What may now be sent, in the order given.
         intents: Vec<Recorded<Intent>>,
@@ -558,6 +562,7 @@ pub trait Store:
     + compare::CompareStore
     + people::PeopleStore
     + refund::RefundStore
+    + together::TogetherStore
     + wallet::WalletStore
     + Send
     + Sync

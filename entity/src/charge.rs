@@ -46,6 +46,8 @@ pub struct Model {
     pub stage: Option<String>,
     pub order_sent: Option<i32>,
     pub collected_minor: Option<i64>,
+    pub carried_parts: i32,
+    pub carried_minor: i64,
 }
 
 /// No relations: the store joins by hand, in batches.

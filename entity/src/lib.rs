@@ -8,6 +8,7 @@ pub mod audit;
 pub mod authorization_order;
 pub mod change_set;
 pub mod charge;
+pub mod charge_part;
 pub mod cycle_override;
 pub mod dispute;
 pub mod dispute_event;

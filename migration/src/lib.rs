@@ -15,6 +15,7 @@ mod m20261126_000010_change_sets;
 mod m20261126_000011_book;
 mod m20261126_000012_brakes;
 mod m20261126_000013_settlements;
+mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 
 /// Every migration, oldest first.
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000011_book::Migration),
             Box::new(m20261126_000012_brakes::Migration),
             Box::new(m20261126_000013_settlements::Migration),
+            Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
         ]
     }

@@ -1,9 +1,12 @@
 //! `autopay subscriptions skip`, `move`, `pause`, `credit`, `charge` and `adjustments`: what a person changes about one subscription,
 //! each shown with the cycles it affects before anything is saved.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 use clap::{ArgGroup, Args};
 use domain::amendment::{Change, Refused, Whose, cycle_on, propose};
+use domain::charge::{SkipWhy, State};
 use domain::id::{ChargeId, Purpose, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan};
@@ -15,6 +18,8 @@ use super::output::{Cell, Column};
 use super::schedule::date;
 use super::{Context, person};
 use crate::app::App;
+use crate::ports::ChargeFilter;
+use crate::ports::together::Collected;
 
 /// Who changes what, and whether it is only looked at.
 #[derive(Debug, Clone, Args)]
@@ -282,6 +287,36 @@ pub(super) fn plan_of<'a>(catalog: &'a Catalog, subscription: &Subscription) -> 
     })
 }
 
+/// Says which charges that are not over a subscription shares with others, when it is cancelled or paused: what was recorded together
+/// stays together.
+pub(super) async fn say_what_stays_together(id: &SubscriptionId, app: &App, context: &Context) -> Result<(), Stop> {
+    let filter = ChargeFilter { subscription: Some(id.clone()), ..ChargeFilter::default() };
+    let charges = app.store.charges(&filter, &None, u64::from(u32::MAX)).await?;
+    let shared = charges.iter().filter(|charge| {
+        charge.carried.is_some() || matches!(charge.state, State::Skipped { why: SkipWhy::Consolidated, .. })
+    });
+    let ids: Vec<ChargeId> = shared.map(|charge| charge.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut told = BTreeSet::new();
+    for Collected { by, .. } in app.store.paid_together(&ids).await? {
+        let Some(lead) = app.store.charge(by).await?.filter(|_| told.insert(by)) else { continue };
+        // What was paid may still be asked about; nothing more is tried for it.
+        let is_open =
+            !matches!(lead.state, State::Paid { .. } | State::Returned { .. }) && lead.state.next_at().is_some();
+        if is_open || matches!(lead.state, State::Parked { .. }) {
+            context.printer.say(&format!(
+                "Charge {by} of {} is {} and pays for several subscriptions, this one among them: it goes on with {}, whole.",
+                lead.amount,
+                lead.state.word(),
+                lead.subscription
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Proposes a change, shows what it makes of the cycles to come, and makes it unless it is only looked at.
 pub(super) async fn amend(
     id: &SubscriptionId,
@@ -309,6 +344,9 @@ pub(super) async fn amend_in(
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
     } else if app.store.amend(&amendment).await?.is_none() {
         return Err(overtaken(id));
+    }
+    if matches!(amendment.change, Change::Pause { .. }) {
+        say_what_stays_together(id, app, context).await?;
     }
     preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
     super::total::changed(app, catalog.plans.get(&before.plan), (&before, &after), now, context).await?;

@@ -9,7 +9,7 @@ use domain::money::Money;
 use domain::plan::{Catalog, Plan};
 use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 
-use super::amend::{How, amend, amend_in, overtaken, refused};
+use super::amend::{How, amend, amend_in, overtaken, refused, say_what_stays_together};
 use super::amend_preview::preview;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
@@ -135,6 +135,7 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                     } else {
                         at_once(&id, &how, app, context).await?;
                     }
+                    say_what_stays_together(&id, app, context).await?;
                     left_behind(&found, &[], context);
                     Ok(Exit::Done)
                 }

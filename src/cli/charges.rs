@@ -15,6 +15,7 @@ use super::{Context, captures};
 use crate::app::App;
 use crate::ports::dispute::DisputeView;
 use crate::ports::refund::RefundRecord;
+use crate::ports::together::Collected;
 use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Damaged, Listed};
 
 /// Rows read at once.
@@ -176,6 +177,16 @@ const SHOW: &[Column] = &[
     Column::text("attempts"),
     Column::text("refunded"),
     Column::text("refunds"),
+    Column::text("collects"),
+    Column::text("collected_by"),
+];
+/// The cycles of others that a charge collects.
+const COLLECTS: &[Column] = &[
+    Column::text("charge"),
+    Column::text("subscription"),
+    Column::number("cycle"),
+    Column::text("plan"),
+    Column::money("amount"),
 ];
 const ATTEMPTS: &[Column] = &[
     Column::number("number"),
@@ -250,6 +261,7 @@ fn money_moved(state: &State) -> &'static str {
     match (state, state.word()) {
         (State::Paid { .. }, _) => "yes",
         (State::Returned { .. }, _) => "yes, and went back",
+        (State::Skipped { why: SkipWhy::Consolidated, .. }, _) => "as by the charge that collects it",
         (State::Sending { .. } | State::Settling { .. } | State::Capturing { .. }, _) => "not known yet",
         (_, "outcome_unknown") => "not known",
         (
@@ -293,7 +305,30 @@ fn disputed(disputes: &[DisputeView]) -> Cell {
     if all.is_empty() { Cell::Empty } else { Cell::Text(all.join(", ")) }
 }
 
-fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView], refunds: &[RefundRecord]) -> Vec<Cell> {
+/// What a charge collects for others, and which charge collects it.
+fn together(charge: &Charge, collected: &[Collected]) -> [Cell; 2] {
+    let parts = collected.iter().filter(|one| one.by == charge.id).map(|Collected { part, .. }| {
+        vec![
+            Cell::text(part.charge),
+            Cell::text(&part.subscription),
+            Cell::Number(part.cycle.into()),
+            Cell::text(&part.plan),
+            Cell::Money(part.amount),
+        ]
+    });
+    let parts: Vec<Vec<Cell>> = parts.collect();
+    let by = collected.iter().find(|one| one.part.charge == charge.id).map(|one| one.by);
+    [if parts.is_empty() { Cell::Empty } else { Cell::Rows(COLLECTS, parts) }, Cell::maybe(by, Cell::text)]
+}
+
+fn whole(
+    charge: &Charge,
+    attempts: Vec<Vec<Cell>>,
+    disputes: &[DisputeView],
+    refunds: &[RefundRecord],
+    collected: &[Collected],
+) -> Vec<Cell> {
+    let [collects, collected_by] = together(charge, collected);
     let refunded: i64 = refunds.iter().map(|one| one.refund.given_back().minor()).sum();
     let refunded = (refunded > 0).then(|| Money::new(refunded, charge.amount.currency()));
     let tries = &charge.tries;
@@ -322,6 +357,8 @@ fn whole(charge: &Charge, attempts: Vec<Vec<Cell>>, disputes: &[DisputeView], re
         Cell::Rows(ATTEMPTS, attempts),
         Cell::maybe(refunded, |sum| Cell::Text(sum.plain())),
         Cell::Rows(super::refunds::COLUMNS, refunds.iter().map(super::refunds::row).collect()),
+        collects,
+        collected_by,
     ]
 }
 
@@ -342,7 +379,8 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                     let row = match found {
                         Listed::Whole(charge) => {
                             let disputes = app.disputes.disputes_of(id).await?;
-                            whole(&charge, attempts, &disputes, &app.store.refunds_of(id).await?)
+                            let collected = app.store.paid_together(&[id]).await?;
+                            whole(&charge, attempts, &disputes, &app.store.refunds_of(id).await?, &collected)
                         }
                         Listed::Damaged(row) => {
                             let mut cells = damaged(&row, SHOW);
@@ -429,6 +467,32 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
         .await
 }
 
+/// The steps of a charge that is collected with others: part by part to its sum, or by which charge, and what became of that.
+async fn how_it_is_collected(app: &App, charge: &Charge) -> Result<Vec<String>, Stop> {
+    let mut steps = Vec::new();
+    let left = matches!(charge.state, State::Skipped { why: SkipWhy::Consolidated, .. });
+    if charge.carried.is_none() && !left {
+        return Ok(steps);
+    }
+    for Collected { by, part } in app.store.paid_together(&[charge.id]).await? {
+        if by == charge.id {
+            let (cycle, subscription) = (part.cycle, &part.subscription);
+            steps.push(format!(
+                "It collects cycle {cycle} of {subscription} with it, under plan {}: {} (charge {}).",
+                part.plan, part.amount, part.charge
+            ));
+        } else {
+            let lead = app.store.charge(by).await?.ok_or_else(|| Stop::not_found("charge", by))?;
+            let with = format!("with cycle {} of {}", lead.cycle, lead.subscription);
+            steps.push(format!("It is collected by charge {by}, {with}: {}", lead.sentence()));
+        }
+    }
+    if charge.carried.is_some() {
+        steps.push(format!("Its own {} and those make {}.", charge.own_amount(), charge.amount));
+    }
+    Ok(steps)
+}
+
 async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
     context
         .with_app(async |app, _| {
@@ -457,11 +521,12 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
             if let Some(part) = derived.as_ref().filter(|_| by_rule && plan.is_in_parts()) {
                 steps.push(format!("So {}.", domain::total::forgone(part.amount)));
             }
+            steps.extend(how_it_is_collected(app, &charge).await?);
             let rows: Vec<Vec<Cell>> =
                 (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;
             let same =
-                derived.is_some_and(|derived| derived.amount == charge.amount && derived.due_at == charge.due_at);
+                derived.is_some_and(|derived| derived.amount == charge.own_amount() && derived.due_at == charge.due_at);
             if same || passed_over {
                 return Ok(Exit::Done);
             }

@@ -104,9 +104,18 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
     };
-    // What is in the amount besides the price.
-    let taken: Vec<String> = item.applied.iter().map(Applied::in_words).collect();
-    let why = if taken.is_empty() { why } else { Cell::text(taken.join(", ")) };
+    // What is in the amount besides the price, and besides the cycle.
+    let taken = item.applied.iter().map(Applied::in_words);
+    let carried = item
+        .carries
+        .iter()
+        .map(|part| format!("with {} for cycle {} of {}", part.amount, part.cycle, part.subscription));
+    let told: Vec<String> = taken.chain(carried).collect();
+    let why = match (why, told.join(", ")) {
+        (why, told) if told.is_empty() => why,
+        (Cell::Text(why), told) => Cell::Text(format!("{why}, {told}")),
+        (_, told) => Cell::Text(told),
+    };
     vec![
         Cell::text(item.action.name()),
         reason,

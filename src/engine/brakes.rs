@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use domain::agenda::{Action, Agenda, Item, cycles};
 use domain::attempt::Intent;
+use domain::charge::Charge;
 use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::subscription::{Customer, Subscription};
@@ -329,8 +330,14 @@ fn sends(agenda: &Agenda) -> impl Iterator<Item = &Item> {
 
 /// Adds the charges that an agenda would make.
 pub(super) fn add(agenda: &Agenda, loads: &mut Loads) {
-    for charge in sends(agenda).filter_map(|item| item.charge.as_ref()) {
-        loads.entry(charge.amount.currency()).or_default().add(charge.amount.minor());
+    sends(agenda).for_each(|item| add_cycles(item, loads));
+}
+
+/// Adds what a charge collects cycle by cycle, as a forecast counts it, however many of them are one payment.
+fn add_cycles(item: &Item, loads: &mut Loads) {
+    let own = item.charge.iter().map(Charge::own_amount);
+    for amount in own.chain(item.carries.iter().map(|part| part.amount)) {
+        loads.entry(amount.currency()).or_default().add(amount.minor());
     }
 }
 

@@ -1,5 +1,7 @@
 //! From an agenda to one batch: each decision stepped, composed and made a value that one transaction can record.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use domain::agenda::{Action, Advance, Agenda, Item, Reason};
 use domain::attempt::Intent;
@@ -28,6 +30,14 @@ pub(super) struct Quiet {
     pub(super) quarantined: u64,
 }
 
+/// What becomes of subscriptions that fell due.
+pub(super) struct Drafted {
+    pub(super) batch: IntentBatch,
+    pub(super) quiet: Quiet,
+    /// Claims of which nothing is recorded: they were to be charged together with one whose payment cannot be made.
+    pub(super) left: Vec<(SubscriptionId, i64)>,
+}
+
 /// A charge to ask about.
 pub(super) struct Ask {
     pub(super) claimed: Claimed<OpenCharge>,
@@ -41,7 +51,7 @@ impl Desk<'_> {
         claims: &[Claimed<Subscription>],
         agenda: &Agenda,
         (holds_seen, day): (Vec<i64>, Option<DayCount>),
-    ) -> (IntentBatch, Quiet) {
+    ) -> Drafted {
         let mut quiet = Quiet::default();
         let mut batch =
             IntentBatch { at: self.at, holds_seen, advances: Vec::new(), new: Vec::new(), moved: Vec::new(), day };
@@ -67,10 +77,20 @@ impl Desk<'_> {
             quiet.quarantined += u64::from(value.status == SubscriptionStatus::Quarantined);
             batch.advances.push(Claimed { value, fence: claim.fence });
         }
+        let mut left = Vec::new();
         if !set_aside.is_empty() {
-            batch.new.retain(|new| !set_aside.iter().any(|(id, _)| **id == new.charge.subscription));
+            let with_them = charged_with(agenda, set_aside.iter().map(|(id, _)| *id));
+            batch.new.retain(|new| !with_them.contains(&new.charge.subscription));
+            batch.advances.retain(|claimed| {
+                let id = &claimed.value.subscription;
+                let stays = !with_them.contains(id) || set_aside.iter().any(|(aside, _)| *aside == id);
+                if !stays {
+                    left.push((id.clone(), claimed.fence));
+                }
+                stays
+            });
         }
-        (batch, quiet)
+        Drafted { batch, quiet, left }
     }
 
     fn new_charge(
@@ -86,29 +106,50 @@ impl Desk<'_> {
             Action::Send { attempt, key, method, .. } => {
                 let charge = step(Event::Send { attempt: *attempt })?;
                 let intent = self.intent(&charge, subscription, method, *key, *attempt)?;
-                Ok(Some(NewCharge { charge, intent: Some(intent), amended: amended() }))
+                Ok(Some(NewCharge { charge, intent: Some(intent), amended: amended(), carries: item.carries.clone() }))
             }
             Action::SkipZero => {
                 quiet.skipped += 1;
-                Ok(Some(NewCharge { charge: step(Event::NothingToPay)?, intent: None, amended: amended() }))
+                Ok(Some(NewCharge {
+                    charge: step(Event::NothingToPay)?,
+                    intent: None,
+                    amended: amended(),
+                    carries: Vec::new(),
+                }))
             }
             Action::Skip(left_out) => {
                 quiet.skipped += 1;
                 let charge = step(Event::Skip { why: left_out.why })?;
-                let amended = Amended { taken: Vec::new(), reason: Some(left_out.reason.clone()) };
-                Ok(Some(NewCharge { charge, intent: None, amended }))
+                // One that another charge collects has taken its adjustments; any other that is left out has none.
+                let amended = Amended { reason: Some(left_out.reason.clone()), ..amended() };
+                Ok(Some(NewCharge { charge, intent: None, amended, carries: Vec::new() }))
             }
             Action::ParkOutOfBounds { .. } => {
                 quiet.parked += 1;
-                Ok(Some(NewCharge { charge: step(Event::OutOfBounds)?, intent: None, amended: amended() }))
+                Ok(Some(NewCharge {
+                    charge: step(Event::OutOfBounds)?,
+                    intent: None,
+                    amended: amended(),
+                    carries: Vec::new(),
+                }))
             }
             Action::ParkNoMethod { .. } => {
                 quiet.parked += 1;
-                Ok(Some(NewCharge { charge: step(Event::NoMethod)?, intent: None, amended: amended() }))
+                Ok(Some(NewCharge {
+                    charge: step(Event::NoMethod)?,
+                    intent: None,
+                    amended: amended(),
+                    carries: Vec::new(),
+                }))
             }
             Action::ParkWrongMethod => {
                 quiet.parked += 1;
-                Ok(Some(NewCharge { charge: step(Event::WrongMethod)?, intent: None, amended: amended() }))
+                Ok(Some(NewCharge {
+                    charge: step(Event::WrongMethod)?,
+                    intent: None,
+                    amended: amended(),
+                    carries: Vec::new(),
+                }))
             }
             Action::Wait { .. } => {
                 quiet.waiting += 1;
@@ -208,6 +249,27 @@ impl Desk<'_> {
                 };
                 Ok(MovedCharge { charge, fence, new_attempt: None, again: Some(intent) })
             }
+        }
+    }
+}
+
+/// These, and everybody who is charged together with them, or with somebody who is.
+fn charged_with<'a>(
+    agenda: &'a Agenda,
+    these: impl Iterator<Item = &'a SubscriptionId>,
+) -> BTreeSet<&'a SubscriptionId> {
+    let mut all: BTreeSet<&SubscriptionId> = these.collect();
+    let payments = || agenda.items.iter().filter(|item| !item.carries.is_empty());
+    let members = |item: &'a Item| item.carries.iter().map(|part| &part.subscription).chain([&item.subscription]);
+    loop {
+        let before = all.len();
+        for item in payments() {
+            if members(item).any(|id| all.contains(id)) {
+                all.extend(members(item));
+            }
+        }
+        if all.len() == before {
+            return all;
         }
     }
 }

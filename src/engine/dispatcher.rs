@@ -3,6 +3,7 @@
 //! The reconciler's questions are part of the same pass: a charge whose outcome is not known is simply a charge whose next
 //! step is to ask. Restart does nothing special.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
 use super::brakes::{self, Weighed};
-use super::decide::{Desk, Quiet};
+use super::decide::{Desk, Drafted, Quiet};
 use super::heartbeat::Heartbeat;
 use super::pipeline::{Job, Pipeline, Shared};
 use super::{Engine, EngineError, RunReport};
@@ -74,12 +75,14 @@ impl Engine {
             on_items(&agenda.items);
         };
         let mut after: Cursor = None;
+        let mut drawn = BTreeSet::new();
         loop {
             let (page, cursor) = store.peek_due(settings.merchant, as_of, &after, settings.batch).await?;
             if cursor.is_none() {
                 break;
             }
-            let due: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
+            let due = self.beside_kin(&catalog, page.due, as_of, &mut drawn).await?;
+            let due: Vec<Subscription> = due.into_iter().map(|claimed| claimed.value).collect();
             let wallet = self.wallet(&due, &[]).await?;
             let agenda = self.draw(&catalog, &holds, &wallet, &due, &[], as_of);
             brakes::add(&agenda, &mut loads);
@@ -260,11 +263,15 @@ impl Engine {
                 let (now, lease) = self.lease();
                 let merchant = self.inner.settings.merchant;
                 let slice = self.slice();
-                let claim = self
-                    .inner
-                    .store
-                    .claim_due(merchant, bounds.as_of, now, lease, slice.map_or(limit, |slice| slice.min(limit)))
-                    .await?;
+                let most = slice.map_or(limit, |slice| slice.min(limit));
+                let mut claim = self.inner.store.claim_due(merchant, bounds.as_of, now, lease, most).await?;
+                due_left = !claim.due.is_empty() || !claim.poison.is_empty();
+                if !claim.due.is_empty() {
+                    let shared = self.shared(&mut shared).await?;
+                    let kin = self.with_kin(&shared.catalog, std::mem::take(&mut claim.due), bounds.as_of).await?;
+                    claim.due = kin.due;
+                    claim.poison.extend(kin.poison);
+                }
                 for poison in &claim.poison {
                     metrics::counter!("autopay_quarantined_total").increment(1);
                     tracing::error!(
@@ -275,11 +282,11 @@ impl Engine {
                     );
                 }
                 report.quarantined += u64::try_from(claim.poison.len()).unwrap_or(0);
-                due_left = !claim.due.is_empty() || !claim.poison.is_empty();
                 if !claim.due.is_empty() {
                     let shared = self.shared(&mut shared).await?;
                     let agenda = self.dispatch_due(pipeline, shared, &claim.due, bounds.as_of, report).await?;
                     due_digest.add(&agenda.items);
+                    self.give_back_idle(&claim.due, &agenda, bounds.as_of).await?;
                     waiting.note_due(&claim.due, &agenda);
                     if slice.is_some() {
                         pipeline.idle().await;
@@ -332,9 +339,13 @@ impl Engine {
                 }
                 Weighed::Braked => return Ok(Agenda::default()),
             };
-            let (batch, quiet) = self.desk(&shared).due(claims, &agenda, (ids(&holds), day));
+            let Drafted { batch, quiet, left } = self.desk(&shared).due(claims, &agenda, (ids(&holds), day));
             match self.commit(batch, report).await? {
-                Some(intents) => break (agenda, intents, quiet),
+                Some(intents) => {
+                    // Drawn again without the one whose payment could not be made.
+                    self.inner.store.release(&left, &[]).await?;
+                    break (agenda, intents, quiet);
+                }
                 None if redraws < REDRAWS_MAX => redraws += 1,
                 None => return Ok(Agenda::default()),
             }

@@ -19,6 +19,7 @@ mod pipeline;
 mod refunds;
 mod rests;
 mod throttle;
+mod together;
 mod wallet;
 
 use std::sync::Arc;

@@ -344,6 +344,7 @@ const COLLECT: &[&str] = &[
     "partial_authorization",
     "when_hold_expires",
     "split",
+    "consolidate",
 ];
 const SPLIT: &[&str] = &["fixed", "share", "methods"];
 const LEDGER: &[&str] = &["debit", "credit"];
@@ -381,6 +382,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("mode", "[collect]"),
     ("partial_authorization", "[collect]"),
     ("when_hold_expires", "[collect]"),
+    ("consolidate", "[collect]"),
     ("fixed", "[collect.split]"),
     ("share", "[collect.split]"),
     ("methods", "[collect.split]"),
@@ -523,6 +525,7 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec 
         partial_authorization: sheet.text(&tab, "partial_authorization", Need::Optional),
         when_hold_expires: sheet.text(&tab, "when_hold_expires", Need::Optional),
         split: split(sheet, &tab, currency),
+        consolidate: sheet.text(&tab, "consolidate", Need::Optional),
     }
 }
 
@@ -633,6 +636,7 @@ fn code_of(mistake: &domain::plan::Mistake) -> &'static str {
         (_, "partial_authorization") => "partial_authorization_invalid",
         (_, "when_hold_expires") => "when_hold_expires_invalid",
         (_, "split" | "fixed" | "share" | "methods") => "split_invalid",
+        (_, "consolidate") => "consolidate_invalid",
         (_, _) => "plan_invalid",
     }
 }

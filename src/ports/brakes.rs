@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::agenda::{Hold, Scope};
-use domain::attempt::Intent;
 use domain::id::MerchantId;
 use domain::money::Currency;
 use serde::Serialize;
 
-use super::StoreError;
+use super::{NewCharge, StoreError};
 
 /// Why a run was stopped. One word each, kept beside the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,12 +83,14 @@ impl Load {
 /// Loads by currency.
 pub type Loads = BTreeMap<Currency, Load>;
 
-/// What these intents come to.
+/// What is sent of these comes to, cycle by cycle, as a forecast counts it, however many of them are one payment.
 #[must_use]
-pub fn loads_of<'a>(intents: impl IntoIterator<Item = &'a Intent>) -> Loads {
+pub fn loads_of<'a>(new: impl IntoIterator<Item = &'a NewCharge>) -> Loads {
     let mut loads = Loads::new();
-    for intent in intents {
-        loads.entry(intent.amount.currency()).or_default().add(intent.amount.minor());
+    for NewCharge { charge, carries, .. } in new.into_iter().filter(|new| new.intent.is_some()) {
+        for amount in carries.iter().map(|part| part.amount).chain([charge.own_amount()]) {
+            loads.entry(amount.currency()).or_default().add(amount.minor());
+        }
     }
     loads
 }

@@ -127,6 +127,9 @@ impl DatabaseStore {
         if self.holds_in_force(on).await? != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
+        let whole_payments = self.whole_payments(on, batch).await?;
+        let dropped = whole_payments.as_ref().map_or(0, |whole| whole.dropped);
+        let batch = whole_payments.as_ref().map_or(batch, |whole| &whole.batch);
         let (advanced, amended) = self.advance(on, batch).await?;
         self.set_overdrawn_aside(on, batch, &advanced).await?;
         let new: Vec<&NewCharge> =
@@ -136,6 +139,7 @@ impl DatabaseStore {
         let moved = self.move_charges(on, &batch.moved, batch).await?;
 
         let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
+        let lost = lost + dropped;
         let mut attempts: Vec<&Intent> = Vec::with_capacity(new.len() + moved.len());
         let mut audit = Bulk::new(AUDIT);
         let mut intents = Vec::with_capacity(new.len() + moved.len());
@@ -145,7 +149,8 @@ impl DatabaseStore {
             self.use_adjustments(on, &new, at).await?;
         }
         self.recount(on, amended.iter().map(String::as_str)).await?;
-        let loads = loads_of(new.iter().filter_map(|new| new.intent.as_ref()));
+        self.record_parts(on, &new, at).await?;
+        let loads = loads_of(new.iter().copied());
         for new in new {
             attempts.extend(&new.intent);
             note(&mut audit, (&new.charge, new.intent.as_ref()), &new.amended, at);
@@ -317,7 +322,7 @@ impl DatabaseStore {
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
-             AND s.status IN ('active', 'ended'))) RETURNING id"
+             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0)))) RETURNING id"
         );
         self.ids(on, &sql, &rows).await
     }
@@ -373,7 +378,7 @@ impl DatabaseStore {
         let sql = "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM v WHERE charge_id = v.x_id AND state = 'open' \
              AND EXISTS (SELECT 1 FROM charge c JOIN subscription s ON s.id = c.subscription_id WHERE c.id = v.x_id \
              AND c.fence = v.x_fence AND c.state = 'due' AND c.doubt = false AND c.submissions = c.not_executed \
-             AND s.status IN ('active', 'ended'))";
+             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND c.carried_parts > 0)))";
         self.run(on, sql, &rows).await
     }
 
@@ -518,12 +523,20 @@ impl DatabaseStore {
             let charge = &verdict.before.value;
             let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
             let note = format!("paused because charge {} failed for good", charge.id);
-            let values: [Value; 3] = [charge.subscription.as_str().into(), note.clone().into(), at.into()];
-            let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
-                       leased_until = NULL, fence = fence + 1, updated_at = $3 \
-                       WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
-            on.execute_raw(self.statement(sql, values)).await?;
-            self.audit(on, "autopay", "subscription.paused", charge.subscription.as_str(), &note, at).await?;
+            // Everybody it was to pay for.
+            let mut payers = match charge.carried {
+                Some(_) => self.paying_with(on, charge.id).await?,
+                None => BTreeSet::new(),
+            };
+            payers.insert(charge.subscription.to_string());
+            for id in &payers {
+                let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
+                let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
+                           leased_until = NULL, fence = fence + 1, updated_at = $3 \
+                           WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
+                on.execute_raw(self.statement(sql, values)).await?;
+                self.audit(on, "autopay", "subscription.paused", id, &note, at).await?;
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod firing;
 mod installments;
 mod people;
 mod refunds;
+mod together;
 mod wallet;
 mod webhooks;
 
@@ -33,6 +34,7 @@ use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
@@ -77,6 +79,8 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    /// Which charge collects which cycle of another subscription.
+    parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
     attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
     /// Every credit and charge as it was made.
@@ -466,12 +470,12 @@ impl Store for MemoryStore {
         if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
+        let (batch, mut lost) = book.whole_payments(batch);
         let firsts = book.firsts(&batch);
         if batch.day.as_ref().is_some_and(|day| !book.count_day(day, &firsts)) {
             return Ok(Committed::DayIsFull);
         }
         let mut intents = Vec::new();
-        let mut lost = 0;
         let mut advanced = BTreeSet::new();
         let takes = takes(&batch.new);
         for Claimed { value: advance, fence } in &batch.advances {
@@ -530,13 +534,16 @@ impl Store for MemoryStore {
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
+            let by = new.charge.id;
+            book.parts.extend(new.carries.into_iter().map(|part| Collected { by, part }));
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
         }
         for moved in batch.moved {
             let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
-                !sends || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
+                let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
+                !sends || runs_on || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
             });
             let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
                 allowed
@@ -612,18 +619,19 @@ impl Store for MemoryStore {
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
-                let subscription = after.subscription.clone();
                 let note = format!("paused because charge {} failed for good", after.id);
-                if let Some(row) = book.subscriptions.get_mut(&subscription)
-                    && goes_on_by_itself(&row.value)
-                {
-                    row.value.status = SubscriptionStatus::Paused;
-                    row.value.amendments.resume_on = None;
-                    row.value.next_due_at = None;
-                    row.fence += 1;
-                    row.note = Some(note);
-                    let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-                    row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                for id in book.paying_with(after) {
+                    if let Some(row) = book.subscriptions.get_mut(&id)
+                        && goes_on_by_itself(&row.value)
+                    {
+                        row.value.status = SubscriptionStatus::Paused;
+                        row.value.amendments.resume_on = None;
+                        row.value.next_due_at = None;
+                        row.fence += 1;
+                        row.note = Some(note.clone());
+                        let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+                        row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                    }
                 }
             }
         }

@@ -28,6 +28,7 @@ mod reading;
 mod refund_rows;
 mod refunds;
 mod rows;
+mod together;
 mod views;
 mod wallet;
 mod wallet_commits;

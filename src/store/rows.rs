@@ -6,7 +6,7 @@ use domain::attempt::Body;
 use domain::authorization::{Authorization, Order, Stage};
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
-use domain::charge::{Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
+use domain::charge::{Carried, Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
 use domain::dunning::GaveUp;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
@@ -141,6 +141,7 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
         plan: r.read("plan_id", PlanId::parse(&row.plan_id), "a plan's id")?,
         plan_version: r.number("plan_version", row.plan_version)?,
         amount: Money::new(row.amount_minor, r.read("currency", Currency::parse(&row.currency), CURRENCY)?),
+        carried: carried(&r, row)?,
         due_on: row.due_on,
         due_at: row.due_at,
         tries: Tries {
@@ -154,6 +155,20 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
         },
         state: state(&r, row)?,
     })
+}
+
+fn carried(r: &Row<'_>, row: &charge::Model) -> Result<Option<Carried>, Told> {
+    let parts = r.number("carried_parts", row.carried_parts)?;
+    let is_part = 0 < row.carried_minor && row.carried_minor < row.amount_minor;
+    match (parts, row.carried_minor) {
+        (0, 0) => Ok(None),
+        (0, _) => Err(r.fail("carried_minor", "is not nothing, where no part is carried")),
+        (_, _) if !is_part => Err(r.fail("carried_minor", "is no part of the amount")),
+        (parts, minor) => {
+            let currency = r.read("currency", Currency::parse(&row.currency), CURRENCY)?;
+            Ok(Some(Carried { parts, amount: Money::new(minor, currency) }))
+        }
+    }
 }
 
 fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {

@@ -81,7 +81,8 @@ pub(super) fn hint(charge: &Charge, attempt: u16, unpaid: bool, at: DateTime<Utc
             | Why::WrongAttempt
             | Why::NeedsAPerson
             | Why::MayNotBeSentAgain
-            | Why::MoreThanAuthorized => Hinted::Nothing(KNOWN),
+            | Why::MoreThanAuthorized
+            | Why::CarriesOthers => Hinted::Nothing(KNOWN),
         },
     }
 }

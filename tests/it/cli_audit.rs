@@ -103,7 +103,8 @@ async fn a_sound_book_has_no_missed_cycle(backend: Backend) {
     live_until(&world, "2025-07-01T00:00:00Z").await;
 
     let said = audit(&world, &["--details"]).exits(0);
-    // Five of six, six of six, four of four until the cancellation, and the one that was paused twice.
+    // Five of six, six of six, four of four until the cancellation, and the one whose card was stolen: it was paused, and since it
+    // goes on its cycles are held, because such a card is tried for nobody again.
     assert_eq!(
         rows(&said),
         [
@@ -116,17 +117,18 @@ async fn a_sound_book_has_no_missed_cycle(backend: Backend) {
             "p/1 skipped ",
             "p/2 skipped ",
             "p/3 skipped ",
+            "p/4 held ",
             "p/5 held ",
             "w/6 done_late ",
             "w/7 done_late ",
         ]
     );
-    assert_eq!(counts(&said, "gold"), [34, 24, 6, 3, 1, 0, 0, 0]);
+    assert_eq!(counts(&said, "gold"), [34, 23, 6, 3, 2, 0, 0, 0]);
     assert_eq!(counts(&said, "weekly"), [24, 22, 2, 0, 0, 0, 0, 0]);
     assert_eq!(counts(&said, "all plans")[0], 58);
     let csv = autopay(&world, &[HALF_YEAR.as_slice(), &["-o", "csv"]].concat()).exits(0);
     assert_eq!(csv.out, "plan,subscription,cycle,due_on,due_at,verdict,reason,charge,note\n");
-    csv.complains(&["58 cycles expected: 46 done, 8 done late, 3 skipped by rule, 1 held, 0 waiting, 0 missed; 0 odd"]);
+    csv.complains(&["58 cycles expected: 45 done, 8 done late, 3 skipped by rule, 2 held, 0 waiting, 0 missed; 0 odd"]);
     world.balance().await;
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
             }
             other => panic!("{other:?}"),
         };
-        batch.new.push(NewCharge { charge, intent, amended });
+        batch.new.push(NewCharge { charge, intent, amended, carries: vec![] });
     }
     (agenda, batch)
 }

@@ -114,7 +114,7 @@ impl Bench {
             at: self.now(),
             holds_seen: Vec::new(),
             advances: vec![Claimed { value: advance, fence: claim.fence }],
-            new: vec![NewCharge { charge, intent: Some(intent), amended: Amended::default() }],
+            new: vec![NewCharge { charge, intent: Some(intent), amended: Amended::default(), carries: vec![] }],
             moved: Vec::new(),
             day: None,
         };

@@ -111,6 +111,7 @@ fn charge_of(row: &Subscription, cycle: u32, minor: i64, now: DateTime<Utc>) -> 
         plan: row.plan.clone(),
         plan_version: 1,
         amount: usd(minor),
+        carried: None,
         due_on: row.start_on,
         due_at: now,
         tries: Tries::default(),
@@ -170,7 +171,7 @@ impl Bench {
             let method = row.method.as_ref().unwrap().id;
             let intent =
                 Intent { charge: charge.id, number: 1, key, method, amount: charge.amount, body, at: self.now() };
-            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default() });
+            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default(), carries: vec![] });
         }
         match self.store.commit_intents(batch).await.unwrap() {
             Committed::Recorded { intents, lost } => (intents, lost),
@@ -347,7 +348,12 @@ async fn an_amount_out_of_bounds_waits_and_goes_on_by_a_persons_word(b: Bench) {
         advances: claims.iter().map(|claim| Claimed { value: advance(&claim.value), fence: claim.fence }).collect(),
         new: claims
             .iter()
-            .map(|claim| NewCharge { charge: parked(&claim.value), intent: None, amended: Amended::default() })
+            .map(|claim| NewCharge {
+                charge: parked(&claim.value),
+                intent: None,
+                amended: Amended::default(),
+                carries: vec![],
+            })
             .collect(),
         moved: Vec::new(),
         day: None,

@@ -189,7 +189,7 @@ impl Bench {
             let (charge, _) = planned(&understood(), &claim.value, claim.value.next_cycle).unwrap().unwrap();
             let charge = charge.step(Event::Send { attempt: 1 }, self.now(), &Limits::default()).unwrap();
             let intent = intent(&charge, 1, self.now());
-            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default() });
+            batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default(), carries: vec![] });
         }
         batch
     }

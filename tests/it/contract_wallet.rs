@@ -420,7 +420,7 @@ async fn park(b: &Bench, name: &str) {
         at: b.now(),
         holds_seen: vec![],
         advances: vec![Claimed { value: advance, fence: claim.fence }],
-        new: vec![NewCharge { charge, intent: None, amended: Amended::default() }],
+        new: vec![NewCharge { charge, intent: None, amended: Amended::default(), carries: vec![] }],
         moved: vec![],
         day: None,
     };

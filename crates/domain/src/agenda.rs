@@ -15,7 +15,7 @@ use crate::charge::order;
 use crate::charge::{Charge, Limits, State};
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
-use crate::plan::{Catalog, Lack, Mode, Plan, PlanStatus};
+use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::rules::{self, Network};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -28,6 +28,7 @@ mod cycles;
 mod missed;
 #[cfg(test)]
 mod tests;
+mod together;
 mod tries;
 
 pub use amended::LeftOut;
@@ -35,6 +36,7 @@ pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
+pub use together::{PARTS_MAX, Part, joins, last_instant};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -279,6 +281,9 @@ pub struct Item {
     /// What the cycle takes of which adjustment, where it is recorded for the first time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub applied: Vec<Applied>,
+    /// Which cycles of other subscriptions its amount pays for, where it is recorded for the first time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<Part>,
     /// What to do.
     #[serde(flatten)]
     pub action: Action,
@@ -318,13 +323,19 @@ pub struct Agenda {
 /// grace has ended;
 /// nothing else: two draws over the same book at two moments between which none of it happened are equal. Items appear
 /// subscription by subscription in the book's order, cycles ascending, then the open charges.
+///
+/// A subscription that falls due later the same day, under a plan that consolidates, is there to be taken along: nothing is drawn
+/// for it unless a cycle that is due takes it.
 #[must_use]
 pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
     let mut agenda = Agenda::default();
     let mut tries = Tries::new(book, now);
     for subscription in book.due {
-        draw_due(book, subscription, now, &mut tries, &mut agenda);
+        if !together::is_ahead(book, subscription, now) {
+            draw_due(book, subscription, now, &mut tries, &mut agenda);
+        }
     }
+    together::gather(book, now, &mut agenda);
     for open in book.open {
         let mut item = draw_open(book, open, now);
         if let Action::Send { reason: Reason::Due | Reason::Retry, method, .. } = &item.action {
@@ -444,6 +455,7 @@ fn draw_due(
             cycle: subscription.next_cycle,
             charge: planned.map(|(charge, _)| charge),
             applied: Vec::new(),
+            carries: Vec::new(),
             action: Action::Wait { why },
         });
         return;
@@ -473,6 +485,7 @@ fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
         cycle: subscription.next_cycle,
         charge: None,
         applied: Vec::new(),
+        carries: Vec::new(),
         action: Action::Quarantine { why },
     });
 }
@@ -550,7 +563,7 @@ fn catch_up(
         };
         if let Some(action) = kept_back {
             let (subscription, charge) = (subscription.id.clone(), Some(charge));
-            items.push(Item { subscription, cycle, charge, applied: Vec::new(), action });
+            items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
             continue;
         }
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
@@ -571,7 +584,15 @@ fn catch_up(
                         "a bank account is charged only with a consent: import the consent, then release".to_owned()
                     );
                 }
-                if !tries.take(method.id, second_of(plan, subscription, Some(charge.amount))) {
+                let with = match plan.consolidate {
+                    Consolidate::Nothing => None,
+                    Consolidate::CustomerAndDay => together::Shared::of(plan, subscription, charge.due_at),
+                };
+                let takes = match with {
+                    Some(with) => tries.take_together(with, charge.amount),
+                    None => tries.take(method.id, second_of(plan, subscription, Some(charge.amount))),
+                };
+                if !takes {
                     // As many as its network allows before their outcomes are known. The rest is drawn again then.
                     goes_on = Some((cycle, charge.due_at));
                     break;
@@ -581,7 +602,7 @@ fn catch_up(
             }
         };
         let (subscription, charge) = (subscription.id.clone(), Some(charge));
-        items.push(Item { subscription, cycle, charge, applied: planned.applied, action });
+        items.push(Item { subscription, cycle, charge, applied: planned.applied, carries: Vec::new(), action });
     }
     Ok(match (goes_on, pause.ends_at()) {
         (Some((cycle, due_at)), _) => advance(cycle, Some(due_at), pause.status()),
@@ -684,6 +705,12 @@ fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
     Ok(first)
 }
 
+/// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are
+/// owed whatever becomes of its own subscription.
+fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
+    subscription.status == SubscriptionStatus::Cancelled && charge.carried.is_none()
+}
+
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let Open { charge, subscription, instrument } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
@@ -694,6 +721,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
     let stopped = |method| stopped(book, plan, open, (method, second), now);
+    let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
         | State::Unknown { .. }
@@ -704,7 +732,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         // "Not found" proves little, and less with time: an old look-up is repeated before the same key goes out again, and
         // what may not be sent again is only asked about. A question is no charge: neither hold nor pause keeps it back.
         State::Due { next_at, doubt: true }
-            if subscription.status == SubscriptionStatus::Cancelled
+            if over
                 || now.signed_duration_since(*next_at) > book.limits.look_up_is_old()
                 || !charge.may_send_again(now, book.limits) =>
         {
@@ -712,7 +740,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
         // The attempt never ran, and the subscription uses another method by now: it gives way to an attempt on that one.
         State::Due { doubt: false, .. }
-            if subscription.status != SubscriptionStatus::Cancelled
+            if !over
                 && charge.tries.spent() == 0
                 && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
         {
@@ -735,7 +763,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 stopped(instrument.or(method))
             },
         ) {
-            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
             (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
@@ -751,7 +779,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (None, None) => Action::Wait { why: WITHOUT.to_owned() },
         },
         State::Failing { .. } => match (&subscription.method, stopped(method)) {
-            (_, _) if subscription.status == SubscriptionStatus::Cancelled => Action::Cancel,
+            (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
@@ -772,7 +800,8 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         }
     };
     let (subscription, cycle) = (charge.subscription.clone(), charge.cycle);
-    Item { subscription, cycle, charge: Some(charge.clone()), applied: Vec::new(), action }
+    let charge = Some(charge.clone());
+    Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action }
 }
 
 /// What is to be done about an order that is under way. The brake keeps a capture back; neither it nor a pause keeps back a
@@ -863,6 +892,10 @@ impl Digest {
                 self.text(&taken.adjustment.to_string());
                 self.text(taken.kind.as_str());
                 self.text(&taken.amount.minor().to_string());
+            }
+            for part in &item.carries {
+                self.text(&part.charge.to_string());
+                self.text(&part.amount.minor().to_string());
             }
         }
     }
@@ -1030,7 +1063,7 @@ pub fn observe(
             Event::NotExecuted { wait: retry_after.and_then(|wait| TimeDelta::from_std(wait).ok()) }
         }
         Seen::Rejected => Event::Rejected,
-        Seen::Absent => Event::Absent { may_resend: subscription.status != SubscriptionStatus::Cancelled },
+        Seen::Absent => Event::Absent { may_resend: !is_over(subscription, &charge) },
         Seen::Silent => Event::Silent,
         Seen::Mismatch => Event::Mismatch,
     };

@@ -90,6 +90,8 @@ pub enum SkipWhy {
     Person,
     /// The cycle fell into a pause.
     Paused,
+    /// Another charge of the same customer and day carries its amount, and is collected for it.
+    Consolidated,
 }
 
 impl SkipWhy {
@@ -103,12 +105,20 @@ impl SkipWhy {
             Self::Missed => "missed",
             Self::Person => "person",
             Self::Paused => "paused",
+            Self::Consolidated => "consolidated",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 6] =
-        [Self::ZeroAmount, Self::Cancelled, Self::HoldExpired, Self::Missed, Self::Person, Self::Paused];
+    pub const ALL: [Self; 7] = [
+        Self::ZeroAmount,
+        Self::Cancelled,
+        Self::HoldExpired,
+        Self::Missed,
+        Self::Person,
+        Self::Paused,
+        Self::Consolidated,
+    ];
 
     /// Reads the stored word.
     #[must_use]
@@ -304,7 +314,8 @@ pub enum State {
         /// When.
         at: DateTime<Utc>,
     },
-    /// Nothing will be collected for this cycle. Final; no money moved.
+    /// Nothing will be collected for this cycle by this charge. Final; no money moved, unless another charge that carries it
+    /// was paid ([`SkipWhy::Consolidated`]).
     Skipped {
         /// Why.
         why: SkipWhy,
@@ -433,6 +444,15 @@ impl Tries {
     }
 }
 
+/// What a charge collects besides its own cycle's amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Carried {
+    /// How many cycles of other subscriptions.
+    pub parts: u32,
+    /// What they come to: a part of the charge's amount.
+    pub amount: Money,
+}
+
 /// One obligation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Charge {
@@ -452,6 +472,9 @@ pub struct Charge {
     pub plan_version: u32,
     /// How much; never changes.
     pub amount: Money,
+    /// What it carries for other cycles of the same customer and day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
     /// The civil date of the cycle; a roll to a business day does not change it.
     pub due_on: NaiveDate,
     /// The instant it fell due, UTC.
@@ -721,6 +744,8 @@ pub enum Why {
     MayNotBeSentAgain,
     /// More than is set aside, or nothing.
     MoreThanAuthorized,
+    /// It carries cycles of other subscriptions, which are owed whatever becomes of its own.
+    CarriesOthers,
 }
 
 /// A refused event: both sides named.
@@ -756,6 +781,9 @@ impl Charge {
     /// # Errors
     /// [`Refused`] when [`ARROWS`] has no arrow for this state and event; nothing changes then.
     pub fn step(mut self, event: Event, at: DateTime<Utc>, limits: &Limits) -> Result<Self, Refused> {
+        if event == Event::Cancel && self.carried.is_some() {
+            return Err(self.refused(&event, Why::CarriesOthers));
+        }
         self.state = match self.state.clone() {
             State::Planned => self.leave_planned(&event, at, limits)?,
             State::Due { doubt, .. } => self.leave_due(&event, at, doubt, limits)?,
@@ -1248,6 +1276,12 @@ impl Charge {
             && self.tries.spent() < limits.submissions
     }
 
+    /// What its own cycle costs: the amount without what it carries for others.
+    #[must_use]
+    pub fn own_amount(&self) -> Money {
+        self.carried.and_then(|carried| self.amount.checked_sub(carried.amount).ok()).unwrap_or(self.amount)
+    }
+
     fn refused(&self, event: &Event, why: Why) -> Refused {
         Refused { from: self.state.name(), event: event.name(), why }
     }
@@ -1333,6 +1367,9 @@ impl Charge {
                 "Skipped: a person decided that it is not charged.".to_owned()
             }
             State::Skipped { why: SkipWhy::Paused, .. } => "Skipped: the subscription was paused.".to_owned(),
+            State::Skipped { why: SkipWhy::Consolidated, .. } => {
+                "Collected together with another charge of the same customer and day.".to_owned()
+            }
             State::Parked { why, .. } => match why {
                 ParkWhy::OutcomeUnknown => {
                     "The gateway never said what happened. A person must find out; nothing is sent meanwhile."
@@ -1422,6 +1459,7 @@ mod tests {
             plan: PlanId::parse("wellness").unwrap(),
             plan_version: 1,
             amount: dollars(7_900),
+            carried: None,
             due_on: NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
             due_at: at(0),
             tries: Tries {

@@ -188,6 +188,11 @@ impl Iterator for Expected<'_> {
     }
 }
 
+/// Did it fire as a part of another charge of the same customer and day?
+const fn is_collected_by_another(charge: &Charge) -> bool {
+    matches!(charge.state, State::Skipped { why: SkipWhy::Consolidated, .. })
+}
+
 impl<'a> Standing<'a> {
     /// The cycles to compare with what is recorded, ascending.
     ///
@@ -211,6 +216,9 @@ impl<'a> Standing<'a> {
     #[must_use]
     pub fn judge(&self, span: &Span, cycle: &Cycle, recorded: Option<&Booked>) -> Option<Verdict> {
         let due_at = recorded.map_or(cycle.occurrence.charge_at, |recorded| self.moment(cycle, &recorded.charge));
+        // One that another charge took along was recorded before its own hour.
+        let due_at =
+            recorded.filter(|one| is_collected_by_another(&one.charge)).map_or(due_at, |one| due_at.min(one.at));
         let cancelled = match self.subscription.status {
             SubscriptionStatus::Cancelled => Some(self.cancelled_at()),
             SubscriptionStatus::Active
@@ -261,6 +269,15 @@ impl<'a> Standing<'a> {
         let in_time = due_at.checked_add_signed(span.grace).is_none_or(|latest| *at <= latest);
         let left_out = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Person);
         match &charge.state {
+            State::Skipped { .. } if is_collected_by_another(charge) => {
+                if left_out {
+                    Verdict::Odd(Odd::LeftOut)
+                } else if in_time {
+                    Verdict::Done
+                } else {
+                    Verdict::Late
+                }
+            }
             State::Skipped { .. } => Verdict::Skipped(charge.sentence()),
             State::Parked { .. } => Verdict::Held(charge.sentence()),
             State::Planned => Verdict::Waiting(charge.sentence()),

@@ -166,6 +166,9 @@ pub struct CollectSpec {
     /// How two methods share a charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitSpec>,
+    /// `none` (the default) or `customer_and_day`: whether charges of one customer on one day become one payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consolidate: Option<String>,
 }
 
 /// Split tender as written.
@@ -239,6 +242,16 @@ pub enum Mode {
         /// What uncaptured money that went back means for the cycle.
         when_it_expires: WhenItExpires,
     },
+}
+
+/// Which charges become one payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consolidate {
+    /// None: a payment for each cycle.
+    Nothing,
+    /// Those of one customer that are submitted on one civil day, with one method, under plans that all say so.
+    CustomerAndDay,
 }
 
 /// Why a subscription's methods cannot pay a charge.
@@ -322,6 +335,8 @@ pub struct Plan {
     pub mode: Mode,
     /// How two methods share a charge; a sale only (contract §4.12).
     pub split: Option<Split>,
+    /// Whether its charges join others of the same customer; a sale of recurring cycles only.
+    pub consolidate: Consolidate,
 }
 
 /// Reads fields and keeps what is wrong with them.
@@ -522,6 +537,7 @@ impl Plan {
         });
         let mode = Self::mode_from(&mut r, &spec.collect);
         let split = Self::split_from(&mut r, &spec.collect, currency);
+        let consolidate = Self::consolidation_from(&mut r, spec);
         for (key, value) in &spec.ledger {
             r.text(&format!("ledger.{key}"), value);
         }
@@ -552,6 +568,7 @@ impl Plan {
                 statement_suffix: suffix?,
                 mode: mode?,
                 split: split?,
+                consolidate: consolidate?,
             })
         })();
         match plan {
@@ -638,6 +655,41 @@ impl Plan {
             }
         };
         Some(Some(Split { first, mixed: mixed? }))
+    }
+
+    fn consolidation_from(r: &mut Reader, spec: &PlanSpec) -> Option<Consolidate> {
+        let collect = &spec.collect;
+        let consolidate = r.read_or(
+            "collect.consolidate",
+            collect.consolidate.as_deref(),
+            Consolidate::Nothing,
+            one_of(&[("none", Consolidate::Nothing), ("customer_and_day", Consolidate::CustomerAndDay)]),
+        )?;
+        if consolidate == Consolidate::CustomerAndDay {
+            let with = [
+                (
+                    collect.mode.as_deref() == Some("authorize"),
+                    "mode = \"authorize\"",
+                    "and a capture takes one cycle's money",
+                ),
+                (collect.split.is_some(), "[collect.split]", "and what two methods share is one cycle"),
+                (
+                    spec.kind == "installments",
+                    "kind = \"installments\"",
+                    "and a total is guarded installment by installment",
+                ),
+                (
+                    spec.mid_period.as_ref().is_some_and(|one| one.on_cancel.as_deref() == Some("prorate_by_day")),
+                    "[mid_period] on_cancel = \"prorate_by_day\"",
+                    "and what one payment collected for several is given back by hand",
+                ),
+            ];
+            for (_, what, why) in with.into_iter().filter(|(stands, ..)| *stands) {
+                let value = collect.consolidate.as_deref().unwrap_or_default();
+                r.note("collect.consolidate", value, format!("stands beside {what}, {why}: keep one of the two"));
+            }
+        }
+        Some(consolidate)
     }
 
     /// The parts of a charge under this plan; [`Parts::One`] where it splits nothing.

@@ -16,7 +16,7 @@ mod amendments;
 pub use amendments::{Adjustment, AdjustmentKind, Amendments, Applied, OPEN_MAX, Override, Ruling, Settles, Swept};
 
 /// What kind of instrument a saved method is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodKind {
     /// A card: final within seconds.
@@ -47,7 +47,7 @@ impl MethodKind {
 }
 
 /// The customer's agreement to bank debits, as it must accompany each of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Consent {
     /// The gateway's `merchantConsentId`: names the text agreed to.
     pub id: String,
@@ -58,7 +58,7 @@ pub struct Consent {
 }
 
 /// A saved payment method in the gateway's wallet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Method {
     /// Its wallet id.
     pub id: PaymentMethodId,
@@ -70,7 +70,7 @@ pub struct Method {
 }
 
 /// Who the gateway should find: at least one of the three (contract §3.4). Ids only; no names, no diagnoses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Customer {
     /// The gateway's cross-merchant person id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

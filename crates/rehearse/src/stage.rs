@@ -10,12 +10,13 @@ use std::time::Duration;
 use autopay::clock::TurnedClock;
 use autopay::engine::{Engine, Settings};
 use autopay::gateway::CcgGateway;
+use autopay::ports::together::TogetherStore as _;
 use autopay::ports::webhooks::{About, Arrived, Decision, Inbox as _, IntakeBatch, News, NewsKind, Subject};
 use autopay::ports::{CatalogChange, ChargeFilter, Claimed, Clock as _, Cursor, Store};
 use autopay::store::MemoryStore;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use domain::charge::{Charge, Limits, State};
-use domain::id::{Environment, Key, SubscriptionId};
+use domain::id::{ChargeId, Environment, Key, SubscriptionId};
 use domain::plan::{Catalog, Mode};
 use domain::subscription::Subscription;
 use sandbox::{Faults, LateReturn, Options, PaymentRecord, Sandbox, SandboxClock, Switches};
@@ -66,6 +67,8 @@ pub struct Lived {
     pub charges: Vec<Charge>,
     /// The subscriptions as they entered, with their state at the end.
     pub subscriptions: Vec<(Subscription, Subscription)>,
+    /// Which charge collected which others: by the charge that was collected.
+    pub collected_by: BTreeMap<ChargeId, ChargeId>,
     /// Every payment at the gateway, by key.
     pub payments: Vec<PaymentRecord>,
     /// What each payment took, in minor units, by obligation; one line for each success.
@@ -337,6 +340,7 @@ impl Stage {
         Ok(Lived {
             end: self.clock.now(),
             catalog,
+            collected_by: self.collected_by(&charges).await?,
             charges,
             subscriptions,
             payments: ledger.payments(),
@@ -344,6 +348,15 @@ impl Stage {
             changed_bodies: ledger.keys_with_changed_bodies(),
             passes: self.passes,
         })
+    }
+}
+
+impl Stage {
+    /// Which of these charges were collected by which others.
+    async fn collected_by(&self, charges: &[Charge]) -> Result<BTreeMap<ChargeId, ChargeId>, Stop> {
+        let leads: Vec<ChargeId> = charges.iter().filter(|one| one.carried.is_some()).map(|one| one.id).collect();
+        let found = self.store.paid_together(&leads).await.map_err(store_failed)?;
+        Ok(found.into_iter().map(|one| (one.part.charge, one.by)).collect())
     }
 }
 

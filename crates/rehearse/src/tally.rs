@@ -2,12 +2,15 @@
 //!
 //! A charge counts in the month in which its cycle is due, with everything that became of it later: its retries, its fees and what a
 //! bank took back. So a month adds up: scheduled is collected, failed, taken back and open together.
+//!
+//! A cycle that another charge collected is a line of its own, with its own amount and what became of that charge. Tries and fees are the
+//! paying charge's alone: there was one payment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike as _, NaiveDate};
 use domain::charge::{Charge, SkipWhy, State};
-use domain::id::SubscriptionId;
+use domain::id::{ChargeId, SubscriptionId};
 use domain::money::{Currency, Money};
 use sandbox::{PaymentRecord, Status};
 
@@ -125,12 +128,15 @@ pub fn tally(lived: &Lived, scenario: &Scenario, (from, until): (NaiveDate, Naiv
             Some((&row.id, row.zone.as_ref().unwrap_or(&plan.zone)))
         })
         .collect();
+    let by_id: BTreeMap<ChargeId, &Charge> = lived.charges.iter().map(|charge| (charge.id, charge)).collect();
     let mut lines = Vec::new();
     for charge in lived.charges.iter().filter(|charge| from <= charge.due_on && charge.due_on <= until) {
         if matches!(charge.state, State::Skipped { why: SkipWhy::ZeroAmount, .. }) {
             continue;
         }
-        let found = there.get(&(charge.subscription.clone(), charge.cycle)).copied().unwrap_or_default();
+        let payer = lived.collected_by.get(&charge.id).and_then(|id| by_id.get(id)).copied();
+        let paid_as = payer.unwrap_or(charge);
+        let found = there.get(&(paid_as.subscription.clone(), paid_as.cycle)).copied().unwrap_or_default();
         let day = |at| {
             let zone = zones.get(&charge.subscription)?;
             zone.civil(at).ok().map(|civil| civil.date)
@@ -140,12 +146,16 @@ pub fn tally(lived: &Lived, scenario: &Scenario, (from, until): (NaiveDate, Naiv
             plan: charge.plan.to_string(),
             cycle: charge.cycle,
             due_on: charge.due_on,
-            amount: charge.amount,
-            state: charge.state.word(),
+            amount: charge.own_amount(),
+            state: paid_as.state.word(),
             collected_on: found.paid.and_then(|(made, _)| day(made)),
             settled_on: found.paid.and_then(|(_, paid)| day(paid)),
-            declined: charge.tries.declined,
-            sums: sums_of(charge, found, scenario),
+            declined: paid_as.tries.declined,
+            sums: match payer {
+                None => sums_of(charge, charge.own_amount(), found, scenario),
+                // Of one payment tries and fees are counted once, with the charge that made it.
+                Some(payer) => sums_of(payer, charge.amount, There::default(), &Scenario::default()),
+            },
         });
     }
     lines.sort_by(|a, b| (a.due_on, &a.subscription, a.cycle).cmp(&(b.due_on, &b.subscription, b.cycle)));
@@ -164,13 +174,22 @@ pub fn tally(lived: &Lived, scenario: &Scenario, (from, until): (NaiveDate, Naiv
     Ok(Tally { lines, months, total })
 }
 
-fn sums_of(charge: &Charge, there: There, scenario: &Scenario) -> Sums {
-    let due = charge.amount.minor();
+/// The measures of a cycle that costs `own` and is collected by this charge, whose amount may hold others.
+fn sums_of(charge: &Charge, own: Money, there: There, scenario: &Scenario) -> Sums {
+    let due = own.minor();
     let (mut collected, mut failed, mut taken_back) = (0, 0, 0);
+    let mut ever = 0;
     match &charge.state {
-        State::Paid { collected: amount, .. } => collected = amount.minor(),
+        State::Paid { collected: amount, .. } => {
+            // Several cycles are paid whole or not at all: only what is set aside is taken in part.
+            collected = if *amount == charge.amount { due } else { amount.minor() };
+            ever = amount.minor();
+        }
         State::Failed { .. } => failed = due,
-        State::Returned { .. } => taken_back = due,
+        State::Returned { .. } => {
+            taken_back = due;
+            ever = charge.amount.minor();
+        }
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -186,7 +205,7 @@ fn sums_of(charge: &Charge, there: There, scenario: &Scenario) -> Sums {
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let recovered = charge.tries.declined > 0 && collected > 0;
     // What was collected costs its share even when a bank takes it back.
-    let ever = Money::new(collected.saturating_add(taken_back), charge.amount.currency());
+    let ever = Money::new(ever, charge.amount.currency());
     let fees = scenario.fee(ever, there.tries, there.declines, there.returns);
     [
         1,

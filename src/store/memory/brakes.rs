@@ -46,7 +46,7 @@ impl Book {
         let moving = batch.advances.iter().filter(moves).map(|claimed| &claimed.value.subscription);
         let moving: BTreeSet<&SubscriptionId> = moving.collect();
         let new = batch.new.iter().filter(|new| moving.contains(&new.charge.subscription));
-        loads_of(new.filter(|new| !self.charges.contains_key(&new.charge.id)).filter_map(|new| new.intent.as_ref()))
+        loads_of(new.filter(|new| !self.charges.contains_key(&new.charge.id)))
     }
 
     /// Adds what is being recorded to its day; `false`, and nothing is added, when the day would come to more than it may.

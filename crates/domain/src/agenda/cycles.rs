@@ -77,6 +77,7 @@ impl Step {
             plan: plan.id.clone(),
             plan_version: plan.version,
             amount: self.amount,
+            carried: None,
             due_on: self.occurrence.date,
             due_at: self.occurrence.charge_at,
             tries: Tries::default(),

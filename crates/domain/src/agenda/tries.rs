@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::Book;
+use super::together::{Shared, fits};
 use crate::id::PaymentMethodId;
+use crate::money::Money;
 use crate::rules::{self, Network, Permit};
 
 /// Why a try waits that is one too many beside those drawn before it.
@@ -18,11 +20,13 @@ pub(super) struct Tries<'a> {
     book: &'a Book<'a>,
     now: DateTime<Utc>,
     left: BTreeMap<PaymentMethodId, Option<u16>>,
+    /// What a try that is taken already collects, of cycles that are charged together.
+    together: BTreeMap<Shared, (usize, Money)>,
 }
 
 impl<'a> Tries<'a> {
     pub(super) const fn new(book: &'a Book<'a>, now: DateTime<Utc>) -> Self {
-        Self { book, now, left: BTreeMap::new() }
+        Self { book, now, left: BTreeMap::new(), together: BTreeMap::new() }
     }
 
     /// Takes one try of each of the methods of a charge, if all of them have one left.
@@ -37,6 +41,19 @@ impl<'a> Tries<'a> {
                 *left = left.map(|left| left.saturating_sub(1));
             }
         }
+        true
+    }
+
+    /// Takes part in a try that others of the same customer and day have taken, or takes one for them all.
+    ///
+    /// Payments are made of these cycles in the order in which they come here, so they are counted as they are made.
+    pub(super) fn take_together(&mut self, with: Shared, amount: Money) -> bool {
+        let before = self.together.get(&with).copied();
+        let joined = before.and_then(|(count, sum)| fits(count, sum, amount).map(|sum| (count.saturating_add(1), sum)));
+        if joined.is_none() && !self.take(with.method(), None) {
+            return false;
+        }
+        self.together.insert(with, joined.unwrap_or((1, amount)));
         true
     }
 

@@ -161,7 +161,7 @@ fn days(from: NaiveDate, to: NaiveDate) -> Option<u32> {
 /// What the cycle's charge was recorded with, without the credits and charges in it and without what was not captured.
 fn price_of(subscription: &Subscription, charge: &Charge) -> Money {
     let applied = subscription.amendments.applied.iter().filter(|one| one.cycle == charge.cycle);
-    let alone = applied.fold(charge.amount.minor(), |sum, one| match one.kind {
+    let alone = applied.fold(charge.own_amount().minor(), |sum, one| match one.kind {
         AdjustmentKind::Credit => sum.saturating_add(one.amount.minor()),
         AdjustmentKind::Charge => sum.saturating_sub(one.amount.minor()),
     });
@@ -192,7 +192,13 @@ const fn standing_of(charge: &Charge) -> Standing {
     match &charge.state {
         State::Paid { .. } | State::Skipped { why: SkipWhy::ZeroAmount, .. } => Standing::Paid,
         State::Skipped {
-            why: why @ (SkipWhy::Cancelled | SkipWhy::HoldExpired | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused),
+            why:
+                why @ (SkipWhy::Cancelled
+                | SkipWhy::HoldExpired
+                | SkipWhy::Missed
+                | SkipWhy::Person
+                | SkipWhy::Paused
+                | SkipWhy::Consolidated),
             ..
         } => Standing::LeftOut { why: *why },
         State::Planned
@@ -312,6 +318,9 @@ impl Rest {
                 "{period}: {unused} days are unused, from {} on; {unused}/{of} of {price} is {worth}.",
                 self.unused_from
             ),
+            Standing::LeftOut { why: SkipWhy::Consolidated } => format!(
+                "{period} was paid with the charge of another subscription: what goes back of it is refunded there, in part."
+            ),
             Standing::LeftOut { why } => {
                 format!("{period} was left out ({}): nothing of it was paid, nothing goes back.", why.as_str())
             }
@@ -341,6 +350,13 @@ pub(super) fn all_paid(
             Standing::Paid if rest.disputed => {
                 let message = format!(
                     "the charge {} of the running period, cycle {}, is disputed: its money may go back",
+                    rest.charge, rest.cycle
+                );
+                return Err(standing(message, mend));
+            }
+            Standing::LeftOut { why: SkipWhy::Consolidated } => {
+                let message = format!(
+                    "the charge {} of the running period, cycle {}, was collected with that of another subscription",
                     rest.charge, rest.cycle
                 );
                 return Err(standing(message, mend));

@@ -470,6 +470,7 @@ pub(super) mod tests {
             plan: PlanId::parse("boxes").unwrap(),
             plan_version: 1,
             amount: dollars(7_900),
+            carried: None,
             due_on: chrono::NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
             due_at: at(0),
             tries: Tries { attempt: 1, submissions: 1, first_sent_at: Some(at(0)), ..Tries::default() },

@@ -254,6 +254,27 @@ fn a_cycle_that_a_person_left_out_is_recorded_and_not_charged() {
     assert_eq!(told(&[taken, last]), ["4 odd charged_though_left_out", "5 done"]);
 }
 
+/// One that was taken along in the morning has fired, whatever becomes of its subscription before its own hour.
+#[test]
+fn a_cycle_that_another_charge_collects_has_fired() {
+    let plan = plan();
+    let sub = Subscription { next_cycle: 6, ..subscription() };
+    let told = |sub: &Subscription, turns: &[Turn], booked: Booked| {
+        audit(&Standing { first_cycle: 5, turns, ..standing(&plan, sub) }, &[booked])
+    };
+    let taken =
+        |after| Booked { at: charge(&plan, &sub, 5, after).at, ..skipped(&plan, &sub, 5, SkipWhy::Consolidated) };
+    assert_eq!(told(&sub, &[], taken(TimeDelta::hours(-2))), ["5 done"]);
+    assert_eq!(told(&sub, &[], taken(TimeDelta::hours(5))), ["5 late"]);
+    let cancelled = Subscription { status: SubscriptionStatus::Cancelled, ..sub.clone() };
+    let at = charge(&plan, &sub, 5, TimeDelta::hours(-1)).at;
+    let turns = [Turn { at, kind: TurnKind::Cancelled }];
+    assert_eq!(told(&cancelled, &turns, taken(TimeDelta::hours(-2))), ["5 done"]);
+    assert_eq!(told(&cancelled, &turns, taken(TimeDelta::zero())), ["5 odd beyond_the_end"]);
+    let left_out = ruled(&sub, 5, Ruling::Skip);
+    assert_eq!(told(&left_out, &[], taken(TimeDelta::zero())), ["5 odd charged_though_left_out"]);
+}
+
 #[test]
 fn a_moved_cycle_is_expected_at_its_new_moment() {
     let plan = plan();

@@ -243,7 +243,8 @@ impl Comparison<'_> {
             None if *at <= self.taken_at => Reason::BeforeSnapshot,
             None => Reason::New,
         };
-        difference.part(reason, owed_of(charge).saturating_neg(), charge.amount.currency());
+        difference.part(reason, own_of(charge).saturating_neg(), charge.amount.currency());
+        difference.part(Reason::Consolidated, joined(charge), charge.amount.currency());
     }
 
     /// What became of what a charge asked for.
@@ -406,6 +407,21 @@ const fn owed_of(charge: &Charge) -> i64 {
     }
 }
 
+/// What the cycle of a charge costs by itself, whoever pays for it.
+fn own_of(charge: &Charge) -> i64 {
+    owed_of(charge).saturating_add(joined(charge))
+}
+
+/// What the payment of another charge collects for this one; below zero, what this one's payment collects for others. Over all that
+/// are paid together it comes to nothing.
+fn joined(charge: &Charge) -> i64 {
+    match (&charge.state, charge.carried) {
+        (State::Skipped { why: SkipWhy::Consolidated, .. }, _) => charge.amount.minor(),
+        (_, Some(carried)) => carried.amount.minor().saturating_neg(),
+        (_, None) => 0,
+    }
+}
+
 /// Why the charge of a foreseen cycle asks for another amount.
 fn owed(difference: &mut Difference, here: &Foreseen, charge: &Charge, whose: &Whose<'_>) {
     let (foreseen, currency) = (here.amount.minor(), here.amount.currency());
@@ -435,9 +451,12 @@ fn owed(difference: &mut Difference, here: &Foreseen, charge: &Charge, whose: &W
             return;
         }
         Some(SkipWhy::ZeroAmount) => Reason::SkippedZero,
+        // It has its price, and another charge collects it.
+        Some(SkipWhy::Consolidated) => Reason::PriceChange,
         None if !is_same_currency => {
             difference.part(Reason::PriceChange, foreseen, currency);
-            difference.part(Reason::PriceChange, owed_of(charge).saturating_neg(), charge.amount.currency());
+            difference.part(Reason::PriceChange, own_of(charge).saturating_neg(), charge.amount.currency());
+            difference.part(Reason::Consolidated, joined(charge), charge.amount.currency());
             return;
         }
         None => Reason::PriceChange,
@@ -445,8 +464,9 @@ fn owed(difference: &mut Difference, here: &Foreseen, charge: &Charge, whose: &W
     let taken = if is_same_currency { adjusted(charge, whose) } else { here.adjusted };
     let by_people = here.adjusted.saturating_sub(taken);
     difference.part(Reason::Adjusted, by_people, currency);
-    let price = foreseen.saturating_sub(owed_of(charge)).saturating_sub(by_people);
+    let price = foreseen.saturating_sub(own_of(charge)).saturating_sub(by_people);
     difference.part(rest, price, currency);
+    difference.part(Reason::Consolidated, joined(charge), currency);
 }
 
 /// How much of a recorded amount are one-off charges, less credits.
@@ -493,6 +513,7 @@ const fn skipped(why: SkipWhy) -> Reason {
         SkipWhy::Missed => Reason::Missed,
         SkipWhy::Person => Reason::SkippedByPerson,
         SkipWhy::Paused => Reason::Paused,
+        SkipWhy::Consolidated => Reason::Consolidated,
     }
 }
 

@@ -216,7 +216,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 pieces: Vec::new(),
             })
         };
-        let cancelled = self.original.status == SubscriptionStatus::Cancelled;
+        // What it carries for others is owed all the same.
+        let cancelled = self.original.status == SubscriptionStatus::Cancelled && charge.carried.is_none();
         match &charge.state {
             // It ends with its subscription: nothing is owed.
             State::Failing { .. } | State::Due { doubt: false, .. } if cancelled => None,

@@ -29,6 +29,7 @@ fn paid() -> charge::Charge {
         plan: PlanId::parse("wellness").unwrap(),
         plan_version: 1,
         amount: dollars(7_900),
+        carried: None,
         due_on: NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
         due_at: at(0),
         tries: charge::Tries::default(),

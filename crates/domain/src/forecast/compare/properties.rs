@@ -197,6 +197,7 @@ fn is_true(reason: Reason, case: &Case) -> bool {
             let before = case.row.as_ref().map_or(0, |row| row.adjusted);
             charge.is_some() && (before != 0 || !case.subscription.amendments.applied.is_empty())
         }
+        Reason::Consolidated => skip == Some(SkipWhy::Consolidated),
         Reason::CapturedLess => word == Some("paid"),
         Reason::Declined => word == Some("failed"),
         Reason::InDunning => word == Some("failing"),

@@ -29,6 +29,8 @@ pub enum Reason {
     PriceChange,
     /// One-off credits and charges.
     Adjusted,
+    /// Paid with the cycle of another subscription, or for one: over all that are paid together it comes to nothing.
+    Consolidated,
     /// Less was captured than was set aside.
     CapturedLess,
     /// Declined for good.
@@ -69,7 +71,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::RecoveredLater,
         Self::Timing,
         Self::Moved,
@@ -83,6 +85,7 @@ impl Reason {
         Self::Missed,
         Self::PriceChange,
         Self::Adjusted,
+        Self::Consolidated,
         Self::CapturedLess,
         Self::Declined,
         Self::InDunning,
@@ -120,6 +123,7 @@ impl Reason {
             Self::Missed => "missed",
             Self::PriceChange => "price_change",
             Self::Adjusted => "adjusted",
+            Self::Consolidated => "consolidated",
             Self::CapturedLess => "captured_less",
             Self::Declined => "declined",
             Self::InDunning => "in_dunning",
@@ -158,6 +162,7 @@ impl Reason {
             Self::Missed => "missed, and not charged by the plan's rule",
             Self::PriceChange => "another price, or another plan",
             Self::Adjusted => "one-off credits and charges",
+            Self::Consolidated => "in one payment with cycles of other subscriptions",
             Self::CapturedLess => "less was captured than set aside",
             Self::Declined => "declined for good",
             Self::InDunning => "declined; a further try is planned",

@@ -95,6 +95,7 @@ pub(super) fn booked(minor: i64, state: State) -> Booked {
         due_on: day("2027-01-31"),
         due_at: at("2027-01-31T14:00:00Z"),
         tries: Tries::default(),
+        carried: None,
         state,
     };
     Booked { charge, at: at("2027-01-31T14:00:01Z") }
@@ -222,6 +223,34 @@ fn money_that_came_after_the_month_says_why() {
 }
 
 #[test]
+fn cycles_of_one_payment_come_to_nothing_over_all_of_them() {
+    let judge = |row: Option<&Foreseen>, booked: &Booked| {
+        let found = Found::Charge(Happened { booked, given_back: 0, disputed: &[] });
+        sound(&comparison().judge(row, &found, &Whose::Absent))
+    };
+    let lead = |state| {
+        let mut lead = booked(8_400, state);
+        lead.charge.carried = Some(crate::charge::Carried { parts: 1, amount: usd(500) });
+        lead
+    };
+    let part = booked(500, State::Skipped { why: SkipWhy::Consolidated, at: at(IN_TIME) });
+    assert_eq!(judge(Some(&foreseen(7_900)), &lead(paid(IN_TIME, 8_400))), "79.00 84.00 consolidated -5.00");
+    assert_eq!(judge(Some(&foreseen(500)), &part), "5.00 0.00 consolidated 5.00");
+    // Another price of the part, and a payment that was not made.
+    assert_eq!(judge(Some(&foreseen(450)), &part), "4.50 0.00 price_change -0.50 consolidated 5.00");
+    let failed = State::Failed {
+        class: DeclineClass::LaterFunds,
+        code: "insufficient_funds".to_owned(),
+        why: GaveUp::LadderSpent,
+        at: at(AFTERWARDS),
+    };
+    assert_eq!(judge(Some(&foreseen(7_900)), &lead(failed)), "79.00 0.00 consolidated -5.00 declined 84.00");
+    // Nobody foresaw them.
+    assert_eq!(judge(None, &lead(paid(IN_TIME, 8_400))), "- 84.00 new -79.00 consolidated -5.00");
+    assert_eq!(judge(None, &part), "- 0.00 new -5.00 consolidated 5.00");
+}
+
+#[test]
 fn a_charge_may_have_several_reasons_and_they_add_up() {
     let (plan, mut subscription) = (plan(), subscription());
     subscription.amendments.applied = vec![
@@ -303,7 +332,7 @@ fn a_charge_that_was_not_foreseen_is_new_or_older_than_the_snapshot_or_of_anothe
     let skipped = State::Skipped { why: SkipWhy::Cancelled, at: at(IN_TIME) };
     assert_eq!(judged(None, Some(&booked(7_900, skipped)), |_| {}), "- 0.00");
     new.at = comparison().taken_at;
-    assert_eq!(judged(None, Some(&new), |_| {}), "- 79.00 before_snapshot -79.00");
+    assert_eq!(judged(None, Some(&new), |_| {}), "- 79.00 new -79.00");
     let mut february = foreseen(7_900);
     february.due_on = day("2027-02-02");
     assert_eq!(judged(Some(&february), Some(&new), |_| {}), "- 79.00 timing -79.00");
