@@ -1,5 +1,6 @@
 //! The copy of a book: its plans, and its subscriptions with the sandbox's payment methods in the place of their own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use autopay::app::Reader;
@@ -209,16 +210,19 @@ fn moved(plans: &Plans, rows: &[Subscription]) -> Result<Vec<Subscription>, Stop
     moved.collect()
 }
 
-/// Every method exchanged for one of the sandbox's of the same kind; consents stay, because bank accounts need them.
+/// Every method exchanged for one of the sandbox's of the same kind, the same for all who share it; consents stay, because bank accounts
+/// need them.
 fn exchanged(mut rows: Vec<Subscription>) -> Vec<Subscription> {
+    let mut numbers: BTreeMap<PaymentMethodId, u64> = BTreeMap::new();
     for (place, row) in rows.iter_mut().enumerate() {
         let number = u64::try_from(place).unwrap_or(u64::MAX);
         row.merchant = MERCHANT;
-        let exchange = |method: &mut Method, number: u64| {
+        let mut exchange = |method: &mut Method, number: u64| {
             let behaviour = match method.kind {
                 MethodKind::Card => Behaviour::Pays,
                 MethodKind::BankAccount => Behaviour::AchSettles { days: None },
             };
+            let number = *numbers.entry(method.id).or_insert(number);
             method.id = PaymentMethodId(sandbox::method_id(behaviour, number));
         };
         if let Some(method) = &mut row.method {
