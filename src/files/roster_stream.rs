@@ -494,7 +494,7 @@ impl<'s> RosterStream<'s> {
         let given = Mutex::new(given);
         let work = || Work { rules: &rules, given: &given, tell: tell.clone() }.all(hire());
         let done = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             let mut memo = Memo::of(rules.context.catalog);
             let mut found: BTreeMap<u64, Found> = BTreeMap::new();
             // Blocks handed out, and blocks put together.

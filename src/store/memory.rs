@@ -769,9 +769,13 @@ impl Book {
     fn tried(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Vec<Tried> {
         let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
         let tried = |(charge, number): &(ChargeId, u16)| {
-            let attempts = &self.charges.get(charge)?.attempts;
-            let attempt = attempts.iter().find(|attempt| attempt.number == *number)?;
+            let row = self.charges.get(charge)?;
+            // What was set aside was approved.
+            let approved =
+                matches!(row.value.state, State::Authorized { .. } | State::Capturing { .. } | State::Releasing { .. });
+            let attempt = row.attempts.iter().find(|attempt| attempt.number == *number)?;
             let outcome = match (attempt.state.as_str(), attempt.class) {
+                ("open", _) if approved => return None,
                 ("open", _) => Outcome::Open,
                 ("declined", Some(class)) => Outcome::Declined(class),
                 ("succeeded", Some(class)) => Outcome::Returned(class),

@@ -122,7 +122,7 @@ impl DatabaseStore {
         Ok(wallet)
     }
 
-    /// Adds what was tried with methods and did not simply succeed. A row that cannot be read counts as one nobody knows the outcome of.
+    /// Adds what was tried with methods and did not simply succeed; what was set aside on a card was approved. A row that cannot be read counts as one nobody knows the outcome of.
     async fn tried_on(
         &self,
         on: &impl ConnectionTrait,
@@ -134,7 +134,9 @@ impl DatabaseStore {
         let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
         methods.iter().for_each(|id| rows.push(&[Val::uuid(*id), Val::time(whole(since))]));
         let sql = "SELECT a.method_id, a.charge_id, a.state, a.outcome_class, a.created_at FROM attempt a JOIN v ON a.method_id = v.y_id \
-             WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never')";
+             WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never') \
+             AND NOT (a.state = 'open' AND EXISTS (SELECT 1 FROM charge c WHERE c.id = a.charge_id \
+             AND c.state IN ('authorized', 'capturing', 'releasing')))";
         for statement in rows.statements(self.backend(), sql) {
             for row in on.query_all_raw(statement).await? {
                 let method = PaymentMethodId(row.try_get("", "method_id")?);

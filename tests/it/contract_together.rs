@@ -118,7 +118,8 @@ impl Together {
         let fence = |id: &SubscriptionId| claims.iter().find(|claim| claim.value.id == *id).unwrap().fence;
         let advances = agenda.advances.iter().cloned();
         let advances = advances.map(|value| Claimed { fence: fence(&value.subscription), value }).collect();
-        let mut batch = IntentBatch { at: self.now(), holds_seen: vec![], advances, new: vec![], moved: vec![], day: None };
+        let mut batch =
+            IntentBatch { at: self.now(), holds_seen: vec![], advances, new: vec![], moved: vec![], day: None };
         for item in &agenda.items {
             let step = |event| item.charge.clone().unwrap().step(event, self.now(), &Limits::default()).unwrap();
             let amended = Amended { taken: item.applied.clone(), reason: None };

@@ -1,7 +1,7 @@
 //! Properties over random books, faults and histories: a dry run announces exactly what a run does, the books balance, and
 //! what falls due is what an independent walk through the calendar says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use autopay::engine::WalletKeeper;
@@ -12,13 +12,14 @@ use autopay::ports::wallet::Whose;
 use autopay::ports::{CatalogChange, ChargeFilter, Gateway as _};
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
-use domain::agenda::Scope;
+use domain::agenda::{Action, Reason, Scope};
 use domain::authorization::OrderKind;
 use domain::charge::{Event, SkipWhy, State};
 use domain::dunning::{AtTheEnd, Policy};
 use domain::id::{PaymentMethodId, PlanId, PolicyId, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Plan, PlanSpec, SplitSpec};
+use domain::rules::Permit;
 use domain::subscription::{Method, Subscription};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -421,12 +422,29 @@ proptest! {
             // Orders wait to be sent, beside everything else that is due.
             order_captures(&world).await;
             let before = picture(&world).await;
-            let announced = world.engine.dry_run(None, &mut |_| {}).await.unwrap();
+            let mut sends: BTreeMap<PaymentMethodId, u16> = BTreeMap::new();
+            let mut spent = false;
+            let announced = world.engine.dry_run(None, &mut |items| items.iter().for_each(|item| match &item.action {
+                Action::Send { reason: Reason::Due | Reason::Retry, method, .. } => *sends.entry(method.id).or_default() += 1,
+                Action::Wait { why } => spent |= why.contains("as many tries of its payment method"),
+                _ => {}
+            })).await.unwrap();
             assert_eq!(world.engine.dry_run(Some(world.now()), &mut |_| {}).await.unwrap().agenda_hash, announced.agenda_hash);
             assert_eq!(picture(&world).await, before, "a dry run changes nothing");
+            let wallet = world.store.wallet(&sends.keys().copied().collect::<Vec<_>>()).await.unwrap();
+            let fits = |(method, tries): (&PaymentMethodId, &u16)| match wallet.get(method).map(|known| known.permit(world.now())) {
+                Some(Permit::Tries { left }) => left.is_none_or(|left| *tries <= left),
+                Some(Permit::NotBefore { .. } | Permit::Never { .. }) => false,
+                None => *tries <= 10,
+            };
+            let fits = !spent && sends.iter().all(fits);
             let done = world.run().await;
-            assert_eq!((done.as_of, done.items), (announced.as_of, announced.items));
-            assert_eq!(done.agenda_hash, announced.agenda_hash);
+            assert_eq!(done.as_of, announced.as_of);
+            // Where an instrument comes to the limit of its network during a run, the outcomes of the run itself decide.
+            if fits {
+                assert_eq!(done.items, announced.items);
+                assert_eq!(done.agenda_hash, announced.agenda_hash);
+            }
         });
     }
 
@@ -438,13 +456,24 @@ proptest! {
             let world = book.world(Options { seed, faults, idempotency, ..Options::default() }).await;
             let end = begin() + TimeDelta::days(120);
             live(&world, &holds, end).await;
+            world.run().await;
             let mut charges = world.store.charges(&ChargeFilter::default(), &None, 100_000).await.unwrap();
             // Taken along on the last day, before its own hour.
             charges.retain(|charge| charge.due_at <= end || !matches!(charge.state, State::Skipped { why: SkipWhy::Consolidated, .. }));
             let due: BTreeSet<(String, NaiveDate)> =
                 charges.iter().filter(|charge| charge.due_at <= end).map(|charge| (charge.subscription.to_string(), charge.due_on)).collect();
             assert_eq!(due.len(), charges.len(), "one charge each");
-            assert_eq!(due, book.naive(end));
+            let naive = book.naive(end);
+            assert_eq!(due.difference(&naive).next(), None, "nothing falls due that the calendar does not say");
+            // What is not recorded waits for an instrument that its network forbids to try now, behind everything that is recorded.
+            for (id, date) in naive.difference(&due) {
+                let row = world.store.subscription(&SubscriptionId::parse(id).unwrap()).await.unwrap().unwrap().subscription;
+                let methods: Vec<PaymentMethodId> = [&row.method, &row.second_method].into_iter().flatten().map(|one| one.id).collect();
+                let wallet = world.store.wallet(&methods).await.unwrap();
+                assert!(wallet.values().any(|known| matches!(known.permit(world.now()), Permit::NotBefore { .. })), "{id} {date}");
+                assert!(row.next_due_at.is_some_and(|due| due <= end), "{id} {date}");
+                assert!(due.iter().all(|(other, recorded)| other != id || recorded < date), "{id} {date}");
+            }
             order_captures(&world).await;
             // The gateway is well again: every outcome is learnt.
             world.sandbox().set_faults(Faults::none());

@@ -21,6 +21,7 @@ use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
 use missed::Fate;
+pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
@@ -342,7 +343,7 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
             let plan = book.catalog.plans.get(&open.charge.plan);
             let second = plan.and_then(|plan| second_of(plan, &open.subscription, Some(open.charge.amount)));
             if !tries.take(method.id, second) {
-                item.action = Action::Wait { why: tries::SPENT.to_owned() };
+                item.action = Action::Wait { why: TRIES_SPENT.to_owned() };
             }
         }
         agenda.items.push(item);
@@ -593,8 +594,11 @@ fn catch_up(
                     None => tries.take(method.id, second_of(plan, subscription, Some(charge.amount))),
                 };
                 if !takes {
-                    // As many as its network allows before their outcomes are known. The rest is drawn again then.
+                    // The rest is drawn again once the outcomes are known.
                     goes_on = Some((cycle, charge.due_at));
+                    let (subscription, charge) = (subscription.id.clone(), Some(charge));
+                    let action = Action::Wait { why: TRIES_SPENT.to_owned() };
+                    items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
                     break;
                 }
                 let key = Key::of(book.environment, subscription.merchant, &subscription.id, cycle, 1);

@@ -131,7 +131,7 @@ fn a_roster_with_too_many_rows_ends_at_the_same_row_however_it_is_read() {
     let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
     let header = COLUMNS.join(",");
     let id = |n: usize| format!("s-{}", n % 7);
-    let bad = |n: usize| if n % 3 == 0 { "someday" } else { "2026-12-05" };
+    let bad = |n: usize| if n.is_multiple_of(3) { "someday" } else { "2026-12-05" };
     let mut text = format!("{header}\n");
     for n in 0..12 {
         text.push_str(&row(&[("subscription_id", &id(n)), ("start_on", bad(n))]));

@@ -12,7 +12,7 @@ use crate::money::Money;
 use crate::rules::{self, Network, Permit};
 
 /// Why a try waits that is one too many beside those drawn before it.
-pub(super) const SPENT: &str =
+pub(crate) const TRIES_SPENT: &str =
     "as many tries of its payment method as its network allows are under way: their outcomes are waited for";
 
 /// Tries drawn so far, by instrument.

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{Action, Book, Hold, Item, Open, cycles, draw, observe};
+use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::id::{Environment, PaymentMethodId};
@@ -264,6 +264,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             let Item { charge, action, cycle, applied, .. } = item;
             subscription.amendments.took(&applied);
             match action {
+                // It goes on at once: what was tried before it is answered by now.
+                Action::Wait { ref why } if why == TRIES_SPENT => {}
                 Action::Wait { .. } => match self.stands(subscription, None, now) {
                     (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
                     (risk, _) => {

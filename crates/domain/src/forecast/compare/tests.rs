@@ -332,7 +332,7 @@ fn a_charge_that_was_not_foreseen_is_new_or_older_than_the_snapshot_or_of_anothe
     let skipped = State::Skipped { why: SkipWhy::Cancelled, at: at(IN_TIME) };
     assert_eq!(judged(None, Some(&booked(7_900, skipped)), |_| {}), "- 0.00");
     new.at = comparison().taken_at;
-    assert_eq!(judged(None, Some(&new), |_| {}), "- 79.00 new -79.00");
+    assert_eq!(judged(None, Some(&new), |_| {}), "- 79.00 before_snapshot -79.00");
     let mut february = foreseen(7_900);
     february.due_on = day("2027-02-02");
     assert_eq!(judged(Some(&february), Some(&new), |_| {}), "- 79.00 timing -79.00");
