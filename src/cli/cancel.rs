@@ -167,6 +167,7 @@ async fn prorated(
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
         preview(catalog, (before, &after), None, now, context)?;
         reckoned(plan, &rests, context);
+        say_what_stays_together(id, app, context).await?;
         left_behind(before, &rests, context);
         return Ok(Exit::Done);
     }
@@ -179,6 +180,7 @@ async fn prorated(
     let cancelled = app.store.close(&closing).await?.ok_or_else(|| overtaken(id))?;
     told(id, cancelled, &given, context)?;
     reckoned(plan, &rests, context);
+    say_what_stays_together(id, app, context).await?;
     left_behind(before, &rests, context);
     if !given.is_empty() {
         context.printer.say("The refund is recorded. `autopay serve` or `autopay run once` sends it, once.");
@@ -257,7 +259,7 @@ fn reckoned(plan: &Plan, rests: &[Rest], context: &Context) {
                 rest.charge,
                 rest.worth.plain()
             )),
-            Standing::LeftOut { .. } | Standing::Unrecorded => {}
+            Standing::Together | Standing::LeftOut { .. } | Standing::Unrecorded => {}
         }
     }
 }
@@ -279,16 +281,22 @@ fn goes_back(rest: &Rest) -> String {
     format!("{refund} of charge {} goes back{why}.", rest.charge)
 }
 
-/// Credits that nothing takes any more, and that no refund counts in.
+/// Credits and charges that nothing takes any more, and that no refund counts in.
 fn left_behind(subscription: &Subscription, rests: &[Rest], context: &Context) {
     let counted = |cycle: u32| rests.iter().any(|rest| rest.cycle == cycle);
-    for one in subscription.amendments.open.iter().filter(|one| one.kind == AdjustmentKind::Credit) {
+    for one in &subscription.amendments.open {
         if !one.settles.as_ref().is_some_and(|days| counted(days.cycle)) {
             let why = if one.reason.is_empty() { String::new() } else { format!(" ({})", one.reason) };
-            context.printer.say(&format!(
-                "Credit {} has {} left{why}: nothing takes it any more, and it does not go back by itself.",
-                one.id, one.left
-            ));
+            context.printer.say(&match one.kind {
+                AdjustmentKind::Credit => format!(
+                    "Credit {} has {} left{why}: nothing takes it any more, and it does not go back by itself.",
+                    one.id, one.left
+                ),
+                AdjustmentKind::Charge => format!(
+                    "Charge {} of {} was to be collected with the next cycle{why}: there is none, and it is not collected by itself.",
+                    one.id, one.left
+                ),
+            });
         }
     }
 }

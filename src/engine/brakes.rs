@@ -12,7 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sha2::{Digest as _, Sha256};
 
-use domain::agenda::{Action, Agenda, Item, cycles};
+use domain::agenda::{Action, Agenda, Item, cycles, joins, last_instant};
 use domain::attempt::Intent;
 use domain::charge::Charge;
 use domain::id::SubscriptionId;
@@ -172,6 +172,12 @@ impl Engine {
             for subscription in page.due.iter().map(|claimed| &claimed.value) {
                 let Some(plan) = shared.catalog.plans.get(&subscription.plan) else { continue };
                 let Ok(cycles) = cycles(plan, subscription, subscription.next_cycle) else { continue };
+                // What falls due later on the payer's day may be taken along before the day of Greenwich ends.
+                let end = if joins(&shared.catalog, subscription) {
+                    last_instant(&shared.catalog, subscription, end).max(end)
+                } else {
+                    end
+                };
                 for cycle in cycles.map_while(Result::ok).take_while(|cycle| cycle.occurrence.charge_at < end) {
                     let counts = from.is_none_or(|from| cycle.occurrence.charge_at >= from);
                     if counts && cycle.price.is_ok() && cycle.amount.is_positive() {

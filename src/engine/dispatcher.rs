@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use domain::agenda::{Action, Agenda, Book, Digest, Hold, Item, Open, draw};
+use domain::charge::SkipWhy;
 use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
@@ -290,7 +291,8 @@ impl Engine {
                     waiting.note_due(&claim.due, &agenda);
                     if slice.is_some() {
                         pipeline.idle().await;
-                        self.judge_slice(claim.due.len(), pipeline.tally.firsts(), bounds.as_of, report).await?;
+                        self.judge_slice(payments(&claim.due, &agenda), pipeline.tally.firsts(), bounds.as_of, report)
+                            .await?;
                     }
                 }
             }
@@ -327,7 +329,7 @@ impl Engine {
     ) -> Result<Agenda, EngineError> {
         let due: Vec<Subscription> = claims.iter().map(|claim| claim.value.clone()).collect();
         let mut redraws = 0;
-        let (agenda, intents, quiet) = loop {
+        let (agenda, intents, quiet, left) = loop {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&due, &[]).await?;
             let agenda = self.draw(&shared.catalog, &holds, &wallet, &due, &[], as_of);
@@ -341,11 +343,7 @@ impl Engine {
             };
             let Drafted { batch, quiet, left } = self.desk(&shared).due(claims, &agenda, (ids(&holds), day));
             match self.commit(batch, report).await? {
-                Some(intents) => {
-                    // Drawn again without the one whose payment could not be made.
-                    self.inner.store.release(&left, &[]).await?;
-                    break (agenda, intents, quiet);
-                }
+                Some(intents) => break (agenda, intents, quiet, left),
                 None if redraws < REDRAWS_MAX => redraws += 1,
                 None => return Ok(Agenda::default()),
             }
@@ -365,6 +363,8 @@ impl Engine {
             let Some(subscription) = subscription else { continue };
             pipeline.put(Job::Submit(Box::new(intent), Box::new(subscription), committed), shared.clone()).await;
         }
+        // Drawn again without the one whose payment could not be made.
+        self.inner.store.release(&left, &[]).await?;
         Ok(agenda)
     }
 
@@ -474,6 +474,15 @@ impl Waiting {
             }
         }
     }
+}
+
+/// How many payments a claim may have come to: one for each subscription but those whose cycles another one's payment collects, and
+/// those that were only looked at.
+fn payments(claims: &[Claimed<Subscription>], agenda: &Agenda) -> usize {
+    let joined = |item: &&Item| matches!(&item.action, Action::Skip(left_out) if left_out.why == SkipWhy::Consolidated);
+    let joined: BTreeSet<&SubscriptionId> = agenda.items.iter().filter(joined).map(|item| &item.subscription).collect();
+    let drawn: BTreeSet<&SubscriptionId> = agenda.items.iter().map(|item| &item.subscription).collect();
+    claims.iter().filter(|claim| drawn.contains(&claim.value.id) && !joined.contains(&claim.value.id)).count()
 }
 
 fn ids(holds: &[Hold]) -> Vec<i64> {

@@ -195,9 +195,9 @@ impl Intake {
                     return Ok(Decision::End(InboxState::Foreign, "names no charge of ours"));
                 };
                 let (method, dispute) = (contested.method, contested.id.to_string());
-                // A disputed payment is not refunded (contract §5).
-                let open = !contested.standing.has_ended();
-                self.parts.store.dispute(contested.charge, &dispute, open, at).await?;
+                // A disputed payment is not refunded (contract §5), and one whose dispute was not won has gone back already.
+                let withdrawn = contested.standing.withdraws();
+                self.parts.store.dispute(contested.charge, &dispute, withdrawn, at).await?;
                 let told = if contested.standing.has_ended() {
                     InstrumentNews::DisputeEnded { method, dispute }
                 } else {

@@ -87,13 +87,18 @@ impl DatabaseStore {
     /// Is a charge paid, or was there nothing to pay, is it not disputed, and is as much of it given back as was seen? The row stays
     /// as it is until the end of the transaction.
     pub(super) async fn still_stands(&self, on: &DatabaseTransaction, ground: Ground) -> Result<bool, DbErr> {
-        let lock = if self.is_postgres() { "FOR UPDATE OF c" } else { "" };
+        let lock = if self.is_postgres() { "FOR UPDATE" } else { "" };
         let sql = format!(
-            "SELECT c.id FROM charge c WHERE c.id = $1 AND c.returned_at IS NULL \
-             AND (c.state = 'paid' OR (c.state = 'skipped' AND c.why = 'zero_amount')) \
-             AND COALESCE((SELECT t.taken_minor FROM refund_total t WHERE t.charge_id = c.id), 0) = $2 \
-             AND NOT EXISTS (SELECT 1 FROM refund_dispute d WHERE d.charge_id = c.id) {lock}"
+            "SELECT id FROM charge WHERE id = $1 AND returned_at IS NULL \
+             AND (state = 'paid' OR (state = 'skipped' AND why = 'zero_amount')) {lock}"
         );
+        if on.query_one_raw(self.statement(sql, [ground.charge.0.into()])).await?.is_none() {
+            return Ok(false);
+        }
+        // A statement of its own, after the lock: it sees what somebody recorded while the lock was waited for.
+        let sql = "SELECT c.id FROM charge c WHERE c.id = $1 \
+             AND COALESCE((SELECT t.taken_minor FROM refund_total t WHERE t.charge_id = c.id), 0) = $2 \
+             AND NOT EXISTS (SELECT 1 FROM refund_dispute d WHERE d.charge_id = c.id)";
         let values: [Value; 2] = [ground.charge.0.into(), ground.given_back.minor().into()];
         Ok(on.query_one_raw(self.statement(sql, values)).await?.is_some())
     }

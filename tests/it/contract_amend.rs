@@ -106,6 +106,8 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
                 amended.reason = Some(left_out.reason.clone());
                 (charge(Event::Skip { why: left_out.why }), None)
             }
+            // Nobody answers here, so that an instrument may come to its limit.
+            Action::Wait { .. } => continue,
             other => panic!("{other:?}"),
         };
         batch.new.push(NewCharge { charge, intent, amended, carries: vec![] });

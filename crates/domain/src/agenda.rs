@@ -373,7 +373,10 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscrip
             return Some(format!("the subscription is paused{until}"));
         }
         SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
-        // A retry that outlives its subscription's end is still owed.
+        // A retry that outlives its subscription's end is still owed; a cycle that was never recorded is not.
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if charge.is_none() => {
+            return Some("the subscription has ended".to_owned());
+        }
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
     }
     match plan.map(|plan| plan.status) {

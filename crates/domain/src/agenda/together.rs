@@ -119,16 +119,12 @@ pub(super) fn fits(count: usize, sum: Money, more: Money) -> Option<Money> {
 /// Only a cycle that would be sent on its own joins: one that waits, is left out or parked stays as it is, and the others go
 /// without it.
 pub(super) fn gather(book: &Book<'_>, now: DateTime<Utc>, agenda: &mut Agenda) {
-    // Nobody to be together with: what a forecast draws, and most books.
-    if book.due.len() < 2 {
-        return;
-    }
     if book.catalog.plans.values().all(|plan| plan.consolidate == Consolidate::Nothing) {
         return;
     }
     let joining: BTreeMap<&SubscriptionId, (&Subscription, &Plan)> =
         (book.due.iter()).filter_map(|row| plan_of(book.catalog, row).map(|plan| (&row.id, (row, plan)))).collect();
-    if joining.len() < 2 {
+    if joining.is_empty() {
         return;
     }
     let mut groups: BTreeMap<Shared, Vec<Candidate>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 //! The numbers of the cycles cannot go on in another rhythm (decision 57), so the new subscription has an id and a cycle 0 of its
 //! own. Its first day is the old one's first unused day: the periods of both tile, and no day is charged twice.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 
 use super::rules::{Refused, no_answer, propose, standing, value};
 use super::unused::{self, Rest, Standing};
@@ -103,6 +103,17 @@ pub fn succeed(
         ));
     };
     first.price.map_err(|why| value(why, "give the plan a price for this subscription first"))?;
+    let paid_from = successor.start_on.checked_add_days(Days::new(u64::from(other.free_first_days)));
+    if paid_from.is_some_and(|paid_from| first.occurrence.date > paid_from) {
+        return Err(value(
+            format!(
+                "under plan {} nobody would pay for the days from {} on to {}, its first day of charge",
+                other.id, successor.start_on, first.occurrence.date
+            ),
+            "give that plan [mid_period] on_start = \"prorate_by_day\" or \"full\", or end this subscription with \
+             `autopay subscriptions cancel --at-period-end` and import another one",
+        ));
+    }
     for (id, one) in (0_i64..).zip(&settled) {
         let Settlement { kind, amount, settles, reason, .. } = one.clone();
         let (by, at) = (ending.by.clone(), now);

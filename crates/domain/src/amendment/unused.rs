@@ -17,6 +17,7 @@ use super::rules::{Refused, no_answer, standing};
 use super::{Ground, Settlement};
 use crate::charge::{Charge, SkipWhy, State};
 use crate::id::{ChargeId, PlanId, Purpose};
+use crate::mid_period::OnStart;
 use crate::money::Money;
 use crate::plan::Plan;
 use crate::rounding::by_days;
@@ -53,6 +54,8 @@ pub struct Recorded<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "standing")]
 pub enum Standing {
+    /// It shares one payment with cycles of other subscriptions: whose money of it went back is not told apart.
+    Together,
     /// It was paid for: collected, covered by credits, or free.
     Paid,
     /// Nothing was asked for it.
@@ -190,15 +193,11 @@ const fn collected(charge: &Charge) -> Option<Money> {
 
 const fn standing_of(charge: &Charge) -> Standing {
     match &charge.state {
+        State::Skipped { why: SkipWhy::Consolidated, .. } => Standing::Together,
+        State::Paid { .. } if charge.carried.is_some() => Standing::Together,
         State::Paid { .. } | State::Skipped { why: SkipWhy::ZeroAmount, .. } => Standing::Paid,
         State::Skipped {
-            why:
-                why @ (SkipWhy::Cancelled
-                | SkipWhy::HoldExpired
-                | SkipWhy::Missed
-                | SkipWhy::Person
-                | SkipWhy::Paused
-                | SkipWhy::Consolidated),
+            why: why @ (SkipWhy::Cancelled | SkipWhy::HoldExpired | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused),
             ..
         } => Standing::LeftOut { why: *why },
         State::Planned
@@ -232,7 +231,10 @@ impl Rest {
         let Period { cycle, charge, from, to } = *period;
         let no_length = || format!("the period of cycle {cycle} has no length");
         let whole = days(from, to).filter(|days| *days > 0).ok_or_else(no_length)?;
-        let unused_from = unused_from.max(from).min(to);
+        // Days that a change has settled are not counted again, wherever the new plan's day begins.
+        let settled_from = adjustments.iter().filter_map(|one| one.settles.as_ref());
+        let settled_from = settled_from.filter(|settles| settles.cycle == cycle).map(|settles| settles.from).max();
+        let unused_from = unused_from.max(from).max(settled_from.unwrap_or(from)).min(to);
         let unused = days(unused_from, to).ok_or_else(no_length)?;
         let nothing = Money::new(0, plan.currency);
         let own = || {
@@ -284,7 +286,7 @@ impl Rest {
                 let owed = self.worth.minor().saturating_add(self.waiting.minor()).max(0);
                 Money::new(owed.min(self.left.minor()), self.price.currency())
             }
-            Standing::LeftOut { .. } | Standing::Unpaid { .. } | Standing::Unrecorded => nothing,
+            Standing::Together | Standing::LeftOut { .. } | Standing::Unpaid { .. } | Standing::Unrecorded => nothing,
         }
     }
 
@@ -294,7 +296,7 @@ impl Rest {
         let kept = self.price.minor().saturating_sub(self.given_back.minor()).max(0);
         match self.standing {
             Standing::Paid => Money::new(self.worth.minor().min(kept), self.price.currency()),
-            Standing::LeftOut { .. } | Standing::Unpaid { .. } | Standing::Unrecorded => {
+            Standing::Together | Standing::LeftOut { .. } | Standing::Unpaid { .. } | Standing::Unrecorded => {
                 Money::new(0, self.price.currency())
             }
         }
@@ -318,8 +320,10 @@ impl Rest {
                 "{period}: {unused} days are unused, from {} on; {unused}/{of} of {price} is {worth}.",
                 self.unused_from
             ),
-            Standing::LeftOut { why: SkipWhy::Consolidated } => format!(
-                "{period} was paid with the charge of another subscription: what goes back of it is refunded there, in part."
+            Standing::Together => format!(
+                "{period} shares one payment with cycles of other subscriptions: nothing goes back by rule. `autopay charges show {}` \
+                 names the charge to refund a part of.",
+                self.charge
             ),
             Standing::LeftOut { why } => {
                 format!("{period} was left out ({}): nothing of it was paid, nothing goes back.", why.as_str())
@@ -354,9 +358,9 @@ pub(super) fn all_paid(
                 );
                 return Err(standing(message, mend));
             }
-            Standing::LeftOut { why: SkipWhy::Consolidated } => {
+            Standing::Together => {
                 let message = format!(
-                    "the charge {} of the running period, cycle {}, was collected with that of another subscription",
+                    "the charge {} of the running period, cycle {}, shares one payment with cycles of other subscriptions",
                     rest.charge, rest.cycle
                 );
                 return Err(standing(message, mend));
@@ -418,7 +422,9 @@ pub fn settle(
     };
     for rest in rests.iter().filter(|rest| rest.unused > 0 && rest.standing == Standing::Paid) {
         let (_, _, price) = other.whole_price(rest.from, &changed).map_err(no_answer)?;
-        let whole = if rest.cycle == 0 { schedule.cadence.whole_period_at_start().map_err(no_answer)? } else { None };
+        // A first period costs a part of a whole one only where the plan says so.
+        let is_part = rest.cycle == 0 && other.on_start == OnStart::ProrateByDay;
+        let whole = if is_part { schedule.cadence.whole_period_at_start().map_err(no_answer)? } else { None };
         let (from, to) = whole.unwrap_or((rest.from, rest.to));
         let of = days(from, to).ok_or_else(|| no_answer("the period has no length"))?;
         let charge = by_days(price, rest.unused, of)
