@@ -17,6 +17,7 @@ use domain::agenda::enrol;
 use domain::charge::{Charge, Limits, State};
 use domain::id::{Environment, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::{AmountSpec, Plan, PlanSpec, ScheduleSpec};
+use domain::rules::Permit;
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::terms::Terms;
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
@@ -276,7 +277,7 @@ impl World {
             if next == self.now() && busy {
                 continue;
             }
-            let next = if next > self.now() { next } else { self.now() + idle };
+            let next = if next > self.now() { next } else { self.next_after_now().await.min(self.now() + idle) };
             if next > moment {
                 break;
             }
@@ -285,6 +286,23 @@ impl World {
         if self.now() < moment {
             self.turn(moment.signed_duration_since(self.now()));
         }
+    }
+
+    /// When something falls due behind what stays due, or may be tried again by the rules of its network.
+    async fn next_after_now(&self) -> DateTime<Utc> {
+        let rows = self.store.subscriptions(None, None, 1_000_000).await.unwrap();
+        let charges = self.charges().await;
+        let due = rows.iter().filter_map(|row| row.subscription.next_due_at);
+        let tries = charges.iter().filter_map(|charge| charge.state.next_at());
+        let methods = rows.iter().flat_map(|row| [&row.subscription.method, &row.subscription.second_method]);
+        let methods: Vec<PaymentMethodId> = methods.flatten().map(|method| method.id).collect();
+        let wallet = self.store.wallet(&methods).await.unwrap();
+        let allowed = wallet.values().filter_map(|known| match known.permit(self.now()) {
+            Permit::NotBefore { at, .. } => Some(at),
+            Permit::Tries { .. } | Permit::Never { .. } => None,
+        });
+        let later = due.chain(tries).chain(allowed).filter(|at| *at > self.now()).min();
+        later.unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// The engine again, with other settings.
