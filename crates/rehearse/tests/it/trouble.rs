@@ -76,7 +76,7 @@ fn a_policy_that_pauses_is_charged_with_the_cycles_that_never_came() {
     bench.plans("pauses", &["3 days"]);
     let policy = std::fs::read_to_string(bench.path().join("pauses/dunning/patient.toml")).unwrap();
     bench.write("pauses/dunning/patient.toml", policy.replace("keep_subscription", "pause_subscription"));
-    bench.write("declined.csv", "subscription_id,cycle,attempt,outcome\na,0,*,never\n");
+    bench.write("declined.csv", "subscription_id,cycle,attempt,outcome\na,0,*,later_funds\n");
     let said = bench
         .rehearse(&["--months", "3", "--scenario", "declined.csv", "--against", "pauses", "-o", "json"])
         .exits(0)
@@ -91,4 +91,9 @@ fn a_policy_that_pauses_is_charged_with_the_cycles_that_never_came() {
         ("400.00".into(), "300.00".into(), "100.00".into())
     );
     assert_eq!(total(2, "collected"), "-200.00");
+    // A card that may never be tried again is not tried for the later cycles either, whatever the policy.
+    bench.write("declined.csv", "subscription_id,cycle,attempt,outcome\na,0,*,never\n");
+    let said = bench.rehearse(&["--months", "3", "--scenario", "declined.csv", "-o", "json"]).exits(0).json();
+    let total = &said["total"][0];
+    assert_eq!((&total["collected"], &total["tries"]), (&"300.00".into(), &4.into()), "{total}");
 }
