@@ -244,6 +244,8 @@ async fn a_dispute_is_kept_with_its_history_whatever_the_order_and_told_to_whom_
             [Standing::NeedsResponse, Standing::Lost]
         );
         assert_eq!(hooked.ports.disputes.disputes(true, 0, 10).await.unwrap(), []);
+        // What a bank has withdrawn is not given back once more, and credited to nobody.
+        assert!(hooked.ports.store.is_disputed(charge.id).await.unwrap());
         // The charge itself is as it was: only the ledger speaks of the dispute.
         assert_eq!(hooked.world.charges_of("sub-1").await, [charge]);
         hooked.balance().await;

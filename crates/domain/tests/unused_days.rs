@@ -283,7 +283,9 @@ proptest! {
             sub = after;
             sub.amendments.open.clone_from(&made);
             let credit = nearest(i128::from(rate) * count(tomorrow, to), of);
-            (rate, of, at) = (prices[other], count(whole_from, whole_to), other);
+            // Days of a first period are a part of a whole one only where the plan says so.
+            let whole = if on_start == "prorate_by_day" { count(whole_from, whole_to) } else { count(from, to) };
+            (rate, of, at) = (prices[other], whole, other);
             let charge = nearest(i128::from(rate) * count(tomorrow, to), of);
             owed += i128::from(charge) - i128::from(credit);
             let told: i64 = settled.iter().map(|one| match one.kind {
@@ -421,6 +423,54 @@ fn an_upgrade_and_a_downgrade_are_settled_by_the_days_that_are_left() {
 }
 
 #[test]
+fn there_and_back_on_one_day_comes_to_nothing_whatever_a_first_period_costs() {
+    let today = day("2027-01-27");
+    for on_start in ["free", "full", "prorate_by_day"] {
+        let gold = plan_of("gold", "1 month", Some(1), on_start, 6_000);
+        let silver = plan_of("silver", "1 month", Some(1), on_start, 3_000);
+        let start = if on_start == "free" { "2027-01-01" } else { "2027-01-27" };
+        let mut sub = standing_at(&silver, day(start), None, today);
+        let there = settle((&silver, &gold), &sub, &rests((&silver, &silver), &sub, &[], today), day("2027-01-28"));
+        let mut made = adjustments(&there.unwrap(), 1);
+        (sub.plan, sub.amendments.open) = (gold.id.clone(), made.clone());
+        let back = settle((&gold, &silver), &sub, &rests((&silver, &gold), &sub, &made, today), day("2027-01-28"));
+        made.extend(adjustments(&back.unwrap(), 3));
+        let sum: i64 = made
+            .iter()
+            .map(|one| match one.kind {
+                AdjustmentKind::Credit => -one.amount.minor(),
+                AdjustmentKind::Charge => one.amount.minor(),
+            })
+            .sum();
+        // An upgrade costs something, and taking it back gives just that back; rounding may leave a cent.
+        assert!(sum.abs() <= 1, "{on_start}: {made:?}");
+        let dearer: i64 = made[1].amount.minor() - made[0].amount.minor();
+        assert!(dearer > 0, "{on_start}: {made:?}");
+    }
+}
+
+#[test]
+fn what_shares_a_payment_gives_nothing_back_by_rule() {
+    let (gold, silver) =
+        (plan_of("gold", "1 month", None, "free", 9_900), plan_of("silver", "1 month", None, "free", 4_900));
+    let today = day("2027-04-18");
+    let sub = standing_at(&gold, day("2027-01-01"), None, today);
+    let unused_from = first_unused(&gold, &sub, noon(today)).unwrap();
+    let period = &periods(&gold, &sub, unused_from).unwrap()[0];
+    let mut lead = paid(&gold, &sub, period.cycle);
+    lead.carried = Some(domain::charge::Carried { parts: 1, amount: usd(3_000) });
+    let mut part = paid(&gold, &sub, period.cycle);
+    part.state = State::Skipped { why: SkipWhy::Consolidated, at: part.due_at };
+    for charge in [lead, part] {
+        let recorded = Recorded { charge: &charge, given_back: usd(0), disputed: false };
+        let rest = Rest::of(&gold, &sub, period, unused_from, Some(recorded), &[]).unwrap();
+        assert_eq!((rest.standing, rest.to_refund(), rest.to_credit()), (Standing::Together, usd(0), usd(0)));
+        let refused = settle((&gold, &silver), &sub, &[rest], unused_from).unwrap_err();
+        assert!(refused.message.contains("shares one payment"), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_cycle_that_was_charged_before_its_period_goes_back_whole() {
     let mut spec = serde_json::json!({
         "id": "banks", "name": "banks", "kind": "recurring", "status": "active",
@@ -484,7 +534,8 @@ fn succession(sub: &Subscription, wanted: &Wanted, rests: &[Rest], today: NaiveD
     let by_agreement = Plan::from_spec(&agreed, 1).unwrap();
     (agreed.id, agreed.amount.currency) = ("yen".to_owned(), "JPY".to_owned());
     let yen = Plan::from_spec(&agreed, 1).unwrap();
-    let book = catalog(&[&gold, &silver, &weekly, &by_agreement, &yen]);
+    let quarterly = plan_of("quarterly", "1 quarter", Some(1), "free", 25_000);
+    let book = catalog(&[&gold, &silver, &weekly, &by_agreement, &yen, &quarterly]);
     succeed(&book, sub, wanted, rests, ("moved", "ann"), noon(today))
 }
 
@@ -551,6 +602,12 @@ fn a_succession_is_refused_with_what_to_do_instead() {
     refused(&sub, &wanted("weekly", Some(100)), Whose::Value, "leave out --amount");
     refused(&sub, &wanted("yen", Some(100)), Whose::Value, "in JPY");
     refused(&sub, &wanted("nothing", None), Whose::Value, "does not exist");
+    refused(
+        &sub,
+        &wanted("quarterly", None),
+        Whose::Value,
+        "nobody would pay for the days from 2027-04-19 on to 2027-05-01",
+    );
     let same = Wanted { id: sub.id.clone(), ..wanted("weekly", None) };
     refused(&sub, &same, Whose::Value, "id of its own");
     assert_eq!(succession(&sub, &wanted("agreed", Some(100)), &rests, today).unwrap().successor.amount, Some(usd(100)));
