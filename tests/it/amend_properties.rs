@@ -132,10 +132,12 @@ impl Model {
         self.falls_on(cycle).and_hms_opt(hour, 0, 0).unwrap().and_utc()
     }
 
-    /// Everything that is due is recorded, as of a moment.
+    /// Everything that is due is recorded, as of a moment; of charges ten at once, as many as the strictest network allows of an
+    /// instrument before their outcomes are known.
     fn record(&mut self, now: DateTime<Utc>) {
         let ends = self.until.map(|day| day.and_hms_opt(0, 0, 0).unwrap().and_utc());
         let lasts = ends.is_some_and(|ends| ends > now);
+        let mut tries = 10;
         while self.due(self.next) <= now {
             let cycle = self.next;
             let outcome = if self.skipped.contains_key(&cycle) {
@@ -145,7 +147,16 @@ impl Model {
             } else if lasts {
                 return;
             } else {
-                self.price(cycle)
+                let mut tried = self.clone();
+                let outcome = tried.price(cycle);
+                if let Outcome::Charged(_) = outcome {
+                    if tries == 0 {
+                        break;
+                    }
+                    tries -= 1;
+                }
+                *self = tried;
+                outcome
             };
             assert_eq!(self.recorded.insert(cycle, outcome), None, "cycle {cycle} was recorded before");
             self.next += 1;
