@@ -116,6 +116,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 let said = self.fall_due(&mut subscription, now, &mut tracked);
                 trouble = trouble.or(said);
             }
+            // The engine's own order: it decides who has the tries that a network leaves to an instrument.
+            tracked.sort_by_key(|one| (one.charge.state.next_at(), one.charge.id));
             let mut left = Vec::with_capacity(tracked.len());
             for one in tracked {
                 if self.look_at(&one).is_none_or(|at| at > now) {
