@@ -9,6 +9,7 @@ use domain::id::ChargeId;
 use super::{MemoryStore, entry, open_charge};
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 #[async_trait]
@@ -32,6 +33,9 @@ impl PeopleStore for MemoryStore {
             row.history.push(entry(whole(now), &note.by, note.action, note.detail.clone()));
         }
         let row = row.clone();
+        if let Some(note) = note {
+            book.note(lines::asked(note, id, Some(&row.value), now));
+        }
         Ok(open_charge(&book, &row).map(|value| Claimed { value, fence: row.fence }))
     }
 
@@ -55,6 +59,7 @@ impl PeopleStore for MemoryStore {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
+        book.note(lines::judged(note, &before.value, after, at));
         Ok(true)
     }
 }
