@@ -11,7 +11,7 @@ use autopay::ports::audit::AuditFilter;
 use autopay::ports::brakes::{Brake, Release};
 use autopay::ports::changes::{Content, Outcome, Proposal};
 use autopay::ports::people::PersonsNote;
-use autopay::ports::{Listed, Resume};
+use autopay::ports::{CatalogChange, Listed, Resume};
 use autopay::store::{DatabaseStore, DatabaseUrl, Pool, open};
 use chrono::TimeDelta;
 use domain::agenda::{Scope, resume};
@@ -20,10 +20,11 @@ use domain::audit::{Broken, Head, Link, Range, Verified};
 use domain::change::Standing;
 use domain::charge::State;
 use domain::money::{Currency, Money};
+use domain::plan::Plan;
 use domain::subscription::AdjustmentKind;
 
 use crate::contract_store::{Bench, bench, id};
-use crate::world::{Backend, MERCHANT, everywhere};
+use crate::world::{Backend, MERCHANT, everywhere, plan};
 
 everywhere! {
     each_thing_a_person_does_leaves_the_same_lines_in_every_store;
@@ -73,6 +74,10 @@ async fn change(b: &Bench, name: &str, change: Change, reason: &str) {
 
 async fn each_thing_a_person_does_leaves_the_same_lines_in_every_store(backend: Backend) {
     let Some(b) = bench(backend, "the lines of people").await else { return };
+    let gold = plan("gold", "1 month", "UTC", "11:00", "79.00");
+    let understood = Plan::from_spec(&gold, 0).unwrap();
+    let change = CatalogChange { plans: vec![(gold, understood)], policies: Vec::new() };
+    b.store.apply(&change, "ann", b.now()).await.unwrap();
     b.seed(&["a", "b"]).await;
     let first = lines(&*b.store, &AuditFilter::default()).await.len();
     let cycle = b.store.subscription(&id("a")).await.unwrap().unwrap().subscription.next_cycle;
@@ -323,7 +328,7 @@ async fn whoever_has_every_right_is_found_out_and_the_first_broken_line_is_named
             let Some((verified, last)) = after(backend, vandalism, false).await else { continue };
             assert_eq!(verified.breaks, expected(last), "{vandalism:?}");
         }
-        let Some((verified, last)) = after(backend, &["UPDATE audit SET detail = 'x' WHERE id = 5"], false).await
+        let Some((verified, last)) = after(backend, &["UPDATE audit SET detail = 'y' WHERE id = 5"], false).await
         else {
             continue;
         };

@@ -105,7 +105,10 @@ impl Verified {
 /// A check under way; keeps a seal and a few places, however long the chain.
 #[derive(Debug, Clone)]
 pub struct Check {
+    /// As it was before the first line was read: its line has to be there.
     head: Option<Head>,
+    /// The number of the last line that any head knew.
+    end: i64,
     anchor: Option<Head>,
     /// Number and seal of the line before, as it is stored.
     previous: Option<(i64, Seal)>,
@@ -122,6 +125,7 @@ impl Check {
     pub fn new(head: Option<Head>, anchor: Option<Head>) -> Self {
         let mut check = Self {
             previous: head.as_ref().map(|head| (0, genesis(&head.chain))),
+            end: head.as_ref().map_or(i64::MAX, |head| head.last_id),
             head,
             // An anchor of an empty chain names its beginning, which the chain's name holds.
             anchor: anchor.filter(|anchor| anchor.last_id > 0),
@@ -143,18 +147,18 @@ impl Check {
         check
     }
 
-    /// Moves the end on: lines were added while the chain was read.
+    /// Moves the end on: lines were added while the chain was read. Not all of them need to have been read.
     pub fn goes_on(&mut self, head: Option<Head>) {
         match (&head, &self.head) {
-            (Some(now), Some(before)) if now.chain == before.chain && now.last_id >= before.last_id => self.head = head,
+            (Some(now), Some(before)) if now.chain == before.chain && now.last_id >= self.end => self.end = now.last_id,
             _ => self.note(Broken::HeadAltered),
         }
     }
 
     /// Number of the last line that the head knows.
     #[must_use]
-    pub fn ends_at(&self) -> i64 {
-        self.head.as_ref().map_or(i64::MAX, |head| head.last_id)
+    pub const fn ends_at(&self) -> i64 {
+        self.end
     }
 
     /// Takes the next line, in the order of numbers.
@@ -180,6 +184,9 @@ impl Check {
         if sound {
             let from = self.run.map_or(*id, |run| run.from);
             self.run = Some(Range { from, to: *id });
+        }
+        if self.head.as_ref().is_some_and(|head| head.last_id == *id && head.seal != *stored) {
+            self.note(Broken::HeadAltered);
         }
         self.hold_against_anchor(*id, *stored);
         self.previous = Some((*id, *stored));
@@ -221,13 +228,11 @@ impl Check {
     #[must_use]
     pub fn finish(mut self) -> Verified {
         let last = self.previous.map_or(0, |(id, _)| id);
-        if let Some(head) = self.head.clone() {
+        // An unreadable last line was told of already.
+        if let Some(head) = self.head.clone().filter(|_| self.previous.is_some()) {
             if last < head.last_id {
-                // An unreadable last line was told of already.
-                if self.previous.is_some() {
-                    self.note(Broken::Missing { from: last.saturating_add(1), to: head.last_id });
-                }
-            } else if last == head.last_id && self.previous.is_some_and(|(_, seal)| seal != head.seal) {
+                self.note(Broken::Missing { from: last.saturating_add(1), to: head.last_id });
+            } else if head.last_id == 0 && head.seal != genesis(&head.chain) {
                 self.note(Broken::HeadAltered);
             }
         }
@@ -344,6 +349,20 @@ mod tests {
         let (longer, _) = chain(9);
         assert_eq!(against(longer), [Broken::AnchorGone { id: 9 }]);
         assert_eq!(against(Head { last_id: 4, ..Head::empty("another") }), [Broken::OtherChain]);
+    }
+
+    #[test]
+    fn lines_that_are_added_while_a_chain_is_read_break_nothing() {
+        let (before, _) = chain(3);
+        let (now, links) = chain(7);
+        let mut check = Check::new(Some(before), None);
+        links[..5].iter().for_each(|link| {
+            if link.id > check.ends_at() {
+                check.goes_on(Some(now.clone()));
+            }
+            check.take(link);
+        });
+        assert!(check.finish().is_whole(), "lines 6 and 7 came after the last page was read");
     }
 
     #[test]
