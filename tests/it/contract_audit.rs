@@ -76,8 +76,8 @@ async fn each_thing_a_person_does_leaves_the_same_lines_in_every_store(backend: 
     let Some(b) = bench(backend, "the lines of people").await else { return };
     let gold = plan("gold", "1 month", "UTC", "11:00", "79.00");
     let understood = Plan::from_spec(&gold, 0).unwrap();
-    let change = CatalogChange { plans: vec![(gold, understood)], policies: Vec::new() };
-    b.store.apply(&change, "ann", b.now()).await.unwrap();
+    let catalog = CatalogChange { plans: vec![(gold, understood)], policies: Vec::new() };
+    b.store.apply(&catalog, "ann", b.now()).await.unwrap();
     b.seed(&["a", "b"]).await;
     let first = lines(&*b.store, &AuditFilter::default()).await.len();
     let cycle = b.store.subscription(&id("a")).await.unwrap().unwrap().subscription.next_cycle;
