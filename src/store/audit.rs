@@ -84,6 +84,8 @@ impl DatabaseStore {
         if lines.is_empty() {
             return Ok(());
         }
+        // Events first: the head is locked by whoever waits for nothing any more.
+        self.tell_of_lines(on, &lines).await?;
         let lock = if self.is_postgres() { " FOR UPDATE" } else { "" };
         let found = on.query_one_raw(self.statement(format!("{HEAD}{lock}"), [])).await?;
         let head = found.as_ref().and_then(head_of);

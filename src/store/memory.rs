@@ -8,6 +8,7 @@ mod changes;
 mod compare;
 mod firing;
 mod installments;
+mod outbox;
 mod people;
 mod refunds;
 mod together;
@@ -31,11 +32,13 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
+use super::outbox::of_verdicts;
 use super::rows::whole;
 use super::wallet::Released;
 use super::{lines, rate};
 use crate::ports::audit::Standing;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
@@ -83,6 +86,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
@@ -237,6 +241,7 @@ impl Store for MemoryStore {
         };
         book.holds.push(hold.clone());
         book.note(lines::held(&scope.to_string(), (reason, by), at));
+        book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
@@ -247,6 +252,7 @@ impl Store for MemoryStore {
         let lifted = book.holds.len() < before;
         if lifted {
             book.note(lines::lifted(&scope.to_string(), by, at));
+            book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         }
         Ok(lifted)
     }
@@ -365,6 +371,7 @@ impl Store for MemoryStore {
         row.note = None;
         let facts = (before, standing(&row.value));
         book.note(lines::resumed(id, by, (from.from_cycle, next_cycle), facts, at));
+        book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
 
@@ -533,6 +540,8 @@ impl Store for MemoryStore {
             }
             row.leased_until = None;
             moving_on.push(advance);
+            let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
+            book.tell(&events);
             advanced.insert(advance.subscription.clone());
         }
         for new in batch.new.into_iter().filter(|new| advanced.contains(&new.charge.subscription)) {
@@ -662,9 +671,11 @@ impl Store for MemoryStore {
                         row.turns.push(Turn { at, kind: TurnKind::Stopped });
                         let facts = (before, standing(&row.value));
                         book.note(lines::paused(id.as_str(), &note, facts, at));
+                        book.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
                     }
                 }
             }
+            book.tell(&of_verdicts([verdict]));
         }
         Ok(done)
     }

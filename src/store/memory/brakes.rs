@@ -10,6 +10,7 @@ use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
+use crate::ports::outbox::EventKind;
 use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
@@ -124,6 +125,7 @@ impl BrakeStore for MemoryStore {
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());
         book.note(lines::held(&hold.scope.to_string(), (reason, ACTOR), at));
+        book.tell_of(EventKind::HoldOn, &hold.scope.to_string(), at);
         Ok(hold)
     }
 
@@ -146,6 +148,7 @@ impl BrakeStore for MemoryStore {
             braked.lifted_at = Some(whole(at));
         }
         book.note(lines::release(&scope.to_string(), by, Some(&before), at));
+        book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         Ok(Release::Lifted { first: before })
     }
 }

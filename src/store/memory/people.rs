@@ -7,6 +7,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::{MemoryStore, entry, open_charge};
+use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
 use crate::store::lines;
@@ -52,6 +53,7 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
+        let events = NewEvent::of_charge(&before.value, after, whole(at));
         row.value = after.clone();
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
@@ -60,6 +62,7 @@ impl PeopleStore for MemoryStore {
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
         book.note(lines::judged(note, &before.value, after, at));
+        book.tell(&events);
         Ok(true)
     }
 }

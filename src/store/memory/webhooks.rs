@@ -10,6 +10,7 @@ use domain::id::{ChargeId, MerchantId};
 
 use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::dispute::{Contested, DisputeEvent, DisputeLine, DisputeView, Disputes};
+use crate::ports::outbox::EventKind;
 use crate::ports::webhooks::{
     Arrived, Decision, INBOX_MAX, Inbox, InboxId, InboxItem, InboxRow, InboxState, IntakeBatch, IntakeDone, Kept,
     NewsKind, Replayed, Subject,
@@ -291,6 +292,7 @@ impl Disputes for MemoryStore {
                 row.history.push(entry(at, "autopay", "charge.disputed", detail));
             }
             book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
+            book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
         Ok(Some(contested))
     }
