@@ -88,6 +88,7 @@ fn note(
 ) {
     let told = lines::refund((before, refund), (by, said), at);
     let line = entry(whole(at), by, &told.action, told.detail.clone());
+    let kind = EventKind::of_action(&told.action);
     book.note(told);
     if let Some(row) = book.charges.get_mut(&refund.charge) {
         row.history.push(line.clone());
@@ -95,7 +96,7 @@ fn note(
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
     }
-    if let Some(kind) = EventKind::of_action(action) {
+    if let Some(kind) = kind {
         book.tell_of(kind, &refund.charge.to_string(), at);
     }
 }
