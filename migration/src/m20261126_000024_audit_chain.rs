@@ -68,8 +68,17 @@ const KEPT_ON_SQLITE: &[&str] = &[
 
 fn line(row: &QueryResult) -> Result<Line, DbErr> {
     let text = |column: &str| row.try_get::<String>("", column);
-    let line = Line::new(row.try_get("", "at")?, &text("actor")?, &text("action")?, &text("object")?);
-    Ok(line.told(&text("detail")?))
+    // As it stands, character by character: what is sealed is what is read.
+    Ok(Line {
+        at: row.try_get("", "at")?,
+        actor: text("actor")?,
+        action: text("action")?,
+        object: text("object")?,
+        detail: text("detail")?,
+        reason: None,
+        before: None,
+        after: None,
+    })
 }
 
 /// Seals the lines there are; returns where the chain ends.

@@ -115,10 +115,9 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                         tasks.spawn(async move { postman.serve(stop).await });
                     }
                     Ok(None) => {}
+                    // Charges do not wait for whoever is to hear of them: events are written, and wait.
                     Err(error) => {
-                        finish_answering(&health, &stop_answering, &tasks).await;
-                        app.close().await;
-                        return Err(error.into());
+                        tracing::error!(event = "postman_not_started", why = error.to_string(), "events wait in the outbox");
                     }
                 }
                 health.started(Arc::clone(&app.store));

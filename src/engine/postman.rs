@@ -117,8 +117,9 @@ impl Postman {
             if claimed.is_empty() {
                 break;
             }
+            let ahead = now.signed_duration_since(self.parts.clock.now());
             let carried: Vec<_> = futures_util::stream::iter(claimed)
-                .map(|delivery| self.carry(endpoint, delivery, now, stop))
+                .map(|delivery| self.carry(endpoint, delivery, ahead, stop))
                 .buffer_unordered(AT_ONCE)
                 .collect()
                 .await;
@@ -138,7 +139,7 @@ impl Postman {
         &self,
         endpoint: &str,
         delivery: Claimed<Delivery>,
-        now: DateTime<Utc>,
+        ahead: TimeDelta,
         stop: &CancellationToken,
     ) -> (Claimed<i64>, Outcome) {
         let Claimed { value: delivery, fence } = delivery;
@@ -146,11 +147,13 @@ impl Postman {
         if stop.is_cancelled() {
             return (claim, Outcome::Untried);
         }
-        let answer = self.parts.courier.deliver(endpoint, delivery.id, &delivery.body(), now).await;
+        // Signed and counted by the database's time of its own turn, not by that of the claim.
+        let now = || self.parts.clock.now().checked_add_signed(ahead).unwrap_or_else(|| self.parts.clock.now());
+        let answer = self.parts.courier.deliver(endpoint, delivery.id, &delivery.body(), now()).await;
         let outcome = match answer {
             Answer::Accepted(status) => Outcome::Delivered { status },
             Answer::Gone => Outcome::Gone,
-            Answer::Refused { status, why } => Outcome::Failed { status, why, next_at: next_try(&delivery, now) },
+            Answer::Refused { status, why } => Outcome::Failed { status, why, next_at: next_try(&delivery, now()) },
         };
         if let Outcome::Failed { why, next_at: None, .. } = &outcome {
             let event_id = delivery.id.to_string();
@@ -199,7 +202,12 @@ fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<i64>, Outcome)])
             .increment(1);
     }
     round.delivered += taken;
-    round.silent = taken == 0 && !carried.is_empty();
+    // Who answers is not silent: that one event is refused says nothing of the next.
+    let unheard = |outcome: &Outcome| match outcome {
+        Outcome::Failed { status, .. } => status.is_none_or(|status| status >= 500 || status == 429),
+        Outcome::Delivered { .. } | Outcome::Gone | Outcome::Untried => false,
+    };
+    round.silent = !carried.is_empty() && carried.iter().all(|(_, outcome)| unheard(outcome));
     if round.gone {
         tracing::error!(
             event = "endpoint_gone",

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use domain::agenda::Advance;
+use domain::audit::Line;
 use domain::charge::{Charge, ParkWhy, State};
 use domain::subscription::SubscriptionStatus;
 
@@ -124,7 +125,10 @@ impl EventKind {
             State::Failing { .. } => Some(Self::ChargeFailing),
             State::Failed { .. } => Some(Self::ChargeFailed),
             State::Returned { .. } => Some(Self::ChargeReturned),
-            State::Unknown { .. } => Some(Self::ChargeOutcomeUnknown),
+            State::Unknown { .. }
+            | State::Parked { why: ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt, .. } => {
+                Some(Self::ChargeOutcomeUnknown)
+            }
             State::Planned
             | State::Due { .. }
             | State::Sending { .. }
@@ -195,6 +199,22 @@ impl NewEvent {
         Self { id, kind, object: object.to_owned(), data: Map::new(), at, after: None }
     }
 
+    /// The event of a decision that stands in the audit, where one is told.
+    ///
+    /// Several disputes and refunds of one charge may be learnt at one instant: what the line says of them tells them apart, and is
+    /// ids and words only.
+    #[must_use]
+    pub fn of_line(line: &Line) -> Option<Self> {
+        let kind = EventKind::of_action(&line.action)?;
+        let mut event = Self::of(kind, &line.object, line.at);
+        if matches!(kind, EventKind::ChargeDisputed | EventKind::ChargeRefunded) {
+            let which = format!("{}|{}", line.at.timestamp_micros(), line.detail);
+            event.id = EventId::of(kind, &line.object, &which);
+            event.data.insert("detail".to_owned(), json!(line.detail));
+        }
+        Some(event)
+    }
+
     /// What a subscription's way past its due cycles tells.
     pub fn of_advance(advance: &Advance, at: DateTime<Utc>) -> impl Iterator<Item = Self> {
         let resumed = advance.resumes.then_some(EventKind::SubscriptionResumed);
@@ -232,8 +252,9 @@ impl NewEvent {
 /// May money have moved without anybody knowing, when a charge stands so?
 const fn in_question(state: &State) -> bool {
     match state {
-        State::Unknown { .. } => true,
-        State::Due { doubt, .. } | State::Sending { doubt, .. } => *doubt,
+        // What the gateway has not finished is not known yet.
+        State::Unknown { .. } | State::Settling { .. } | State::Sending { .. } => true,
+        State::Due { doubt, .. } => *doubt,
         State::Parked { why, .. } => match why {
             ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => true,
             ParkWhy::Rejected
@@ -244,7 +265,6 @@ const fn in_question(state: &State) -> bool {
             | ParkWhy::OutOfBounds => false,
         },
         State::Planned
-        | State::Settling { .. }
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }

@@ -86,6 +86,11 @@ impl DatabaseStore {
         }
         // Events first: the head is locked by whoever waits for nothing any more.
         self.tell_of_lines(on, &lines).await?;
+        if self.is_postgres() {
+            // Whoever holds the head commits at once. One that stands still is waited for no longer than a connection of the pool is: the
+            // transaction is taken back and tried again, and the others have its connection.
+            on.execute_unprepared("SET LOCAL lock_timeout = '4s'").await?;
+        }
         let lock = if self.is_postgres() { " FOR UPDATE" } else { "" };
         let found = on.query_one_raw(self.statement(format!("{HEAD}{lock}"), [])).await?;
         let head = found.as_ref().and_then(head_of);

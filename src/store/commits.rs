@@ -507,7 +507,9 @@ impl DatabaseStore {
                            leased_until = NULL, fence = fence + 1, updated_at = $3 \
                            WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
                 let before = self.standing(on, id).await?;
-                on.execute_raw(self.statement(sql, values)).await?;
+                if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
+                    continue;
+                }
                 let after = self.standing(on, id).await?;
                 self.note(on, lines::paused(id, &note, (before, after), at))?;
             }

@@ -68,6 +68,11 @@ pub(super) fn decided(
 /// What was learnt about a charge, if it moved. A person's decision has a line of its own.
 pub(super) fn learnt(verdict: &Verdict) -> Option<Line> {
     let (after, last) = (verdict.after.as_ref()?, verdict.observations.last()?);
+    let stands = |charge: &Charge| (charge.state.word(), charge.state.name(), charge.tries.attempt);
+    // That the gateway was asked once more, and does not know either, stands among the observations.
+    if stands(&verdict.before.value) == stands(after) {
+        return None;
+    }
     let line = Line::new(last.at, GATEWAY, LEARNT, &after.id.to_string());
     let told = format!("attempt {}: {}", verdict.attempt, last.observation.seen.as_str());
     Some(line.told(&told).moved(Some(facts_of_charge(&verdict.before.value)), Some(facts_of_charge(after))))

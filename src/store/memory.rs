@@ -38,7 +38,7 @@ use super::wallet::Released;
 use super::{lines, rate};
 use crate::ports::audit::Standing;
 use crate::ports::firing::{DueBetween, Life};
-use crate::ports::outbox::{EventKind, NewEvent};
+use crate::ports::outbox::NewEvent;
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
@@ -241,7 +241,6 @@ impl Store for MemoryStore {
         };
         book.holds.push(hold.clone());
         book.note(lines::held(&scope.to_string(), (reason, by), at));
-        book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
@@ -252,7 +251,6 @@ impl Store for MemoryStore {
         let lifted = book.holds.len() < before;
         if lifted {
             book.note(lines::lifted(&scope.to_string(), by, at));
-            book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         }
         Ok(lifted)
     }
@@ -371,7 +369,6 @@ impl Store for MemoryStore {
         row.note = None;
         let facts = (before, standing(&row.value));
         book.note(lines::resumed(id, by, (from.from_cycle, next_cycle), facts, at));
-        book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
 
@@ -671,7 +668,6 @@ impl Store for MemoryStore {
                         row.turns.push(Turn { at, kind: TurnKind::Stopped });
                         let facts = (before, standing(&row.value));
                         book.note(lines::paused(id.as_str(), &note, facts, at));
-                        book.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
                     }
                 }
             }

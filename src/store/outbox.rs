@@ -16,8 +16,7 @@ use super::bulk::{Bulk, Kind, Val};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, EventKind, NewEvent, Outbox, Outcome, Routes,
-    Standing,
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing,
 };
 use crate::ports::{Claimed, Cursor, Place, StoreError, Verdict};
 
@@ -152,8 +151,7 @@ impl DatabaseStore {
         if self.routes.is_empty() {
             return Ok(());
         }
-        let event = |line: &Line| Some(NewEvent::of(EventKind::of_action(&line.action)?, &line.object, line.at));
-        let events: Vec<NewEvent> = lines.iter().filter_map(event).collect();
+        let events: Vec<NewEvent> = lines.iter().filter_map(NewEvent::of_line).collect();
         self.tell(on, &events).await
     }
 
@@ -185,10 +183,11 @@ impl DatabaseStore {
         let gone = settled.iter().any(|(claim, outcome)| *outcome == Outcome::Gone && done.contains(&claim.value));
         if gone {
             let sql = "INSERT INTO outbox_endpoint (name, disabled_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
-                 SET disabled_at = COALESCE(outbox_endpoint.disabled_at, excluded.disabled_at)";
+                 SET disabled_at = excluded.disabled_at WHERE outbox_endpoint.disabled_at IS NULL";
             let values: [Value; 2] = [endpoint.into(), at.into()];
-            on.execute_raw(self.statement(sql, values)).await?;
-            self.audit(on, "autopay", "endpoint.disabled", endpoint, GONE, at).await?;
+            if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
+                self.audit(on, "autopay", "endpoint.disabled", endpoint, GONE, at).await?;
+            }
         }
         Ok(done.len())
     }
@@ -245,7 +244,7 @@ impl Outbox for DatabaseStore {
                SELECT sequence FROM outbox_event WHERE endpoint = $1 AND next_at <= $2 \
                  AND (leased_until IS NULL OR leased_until <= $2) \
                  AND NOT EXISTS (SELECT 1 FROM outbox_endpoint e WHERE e.name = $1 AND e.disabled_at IS NOT NULL) \
-               ORDER BY next_at, sequence LIMIT $4 {skip_locked}) \
+               ORDER BY CASE WHEN tries = 0 THEN 0 ELSE 1 END, next_at, sequence LIMIT $4 {skip_locked}) \
              UPDATE outbox_event SET fence = fence + 1, leased_until = $3 WHERE sequence IN (SELECT sequence FROM due) \
              RETURNING *"
         );
@@ -256,7 +255,7 @@ impl Outbox for DatabaseStore {
             found.iter().map(|row| outbox_event::Model::from_query_result(row, "")).collect();
         let mut models = models.map_err(store_error)?;
         // RETURNING has no order.
-        models.sort_by_key(|model| (model.next_at, model.sequence));
+        models.sort_by_key(|model| (model.tries > 0, model.next_at, model.sequence));
         Ok(models.into_iter().map(delivery).collect())
     }
 

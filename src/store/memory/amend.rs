@@ -13,7 +13,6 @@ use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus
 use super::{Book, ChargeRow, MemoryStore, entry, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::audit::facts_of_charge;
-use crate::ports::outbox::EventKind;
 use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::lines;
 use crate::store::rows::whole;
@@ -85,7 +84,6 @@ impl Book {
             }
         }
         self.note_all(ended.into_iter());
-        self.tell_of(EventKind::SubscriptionCancelled, id.as_str(), at);
         Some(outcome)
     }
 }
@@ -131,7 +129,6 @@ impl Book {
             Change::Pause { .. } => {
                 row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
                 row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
-                self.tell_of(EventKind::SubscriptionPaused, amendment.subscription.as_str(), amendment.at);
             }
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));

@@ -6,6 +6,7 @@ use domain::audit::{Head, Line, Link};
 
 use super::{Book, MemoryStore, Place, page};
 use crate::ports::audit::{AuditFilter, AuditStore};
+use crate::ports::outbox::NewEvent;
 use crate::ports::{Cursor, Page, StoreError};
 use crate::store::rows::whole;
 
@@ -23,9 +24,12 @@ impl Default for Chain {
 }
 
 impl Book {
-    /// Adds a line: each method is one critical section, so what is told here has happened.
+    /// Adds a line, and tells of it who is told: each method is one critical section, so what is told here has happened.
     pub(super) fn note(&mut self, mut line: Line) {
         line.at = whole(line.at);
+        if let Some(event) = NewEvent::of_line(&line) {
+            self.tell(&[event]);
+        }
         let link = self.chain.head.add(line);
         self.chain.links.push(link);
     }

@@ -10,7 +10,6 @@ use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
-use crate::ports::outbox::EventKind;
 use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
@@ -125,7 +124,6 @@ impl BrakeStore for MemoryStore {
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());
         book.note(lines::held(&hold.scope.to_string(), (reason, ACTOR), at));
-        book.tell_of(EventKind::HoldOn, &hold.scope.to_string(), at);
         Ok(hold)
     }
 
@@ -148,7 +146,6 @@ impl BrakeStore for MemoryStore {
             braked.lifted_at = Some(whole(at));
         }
         book.note(lines::release(&scope.to_string(), by, Some(&before), at));
-        book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         Ok(Release::Lifted { first: before })
     }
 }

@@ -10,7 +10,6 @@ use domain::plan::Plan;
 
 use super::{Book, MemoryStore};
 use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
-use crate::ports::outbox::EventKind;
 use crate::ports::{Applied, CatalogChange, StoreError};
 use crate::store::changes::{Item, digest, items, items_of, told};
 use crate::store::lines;
@@ -170,7 +169,6 @@ impl ChangeStore for MemoryStore {
         book.changes.sets.insert(id, set);
         let who = (proposal.author.as_str(), detail.as_str(), proposal.reason.as_str());
         book.note(lines::change_set(id, "proposed", who, (None, "open"), at));
-        book.tell_of(EventKind::ChangeSetProposed, &id.to_string(), at);
         Ok(id)
     }
 
@@ -208,7 +206,6 @@ impl ChangeStore for MemoryStore {
         let detail = format!("sha256 {sha256}; {comment}");
         set.approvals.push(Approval { by: by.to_owned(), at: whole(at), comment: comment.to_owned(), sha256 });
         book.note(lines::change_set(id, "approved", (by, &detail, comment), (Some("open"), "open"), at));
-        book.tell_of(EventKind::ChangeSetApproved, &id.to_string(), at);
         Ok(Outcome::Done(()))
     }
 
@@ -251,7 +248,6 @@ impl ChangeStore for MemoryStore {
         let detail = told(&set, &applied, book.changes.live, needed);
         let who = (by, detail.as_str(), set.reason.as_str());
         book.note(lines::change_set(id, "applied", who, (Some("open"), "applied"), at));
-        book.tell_of(EventKind::ChangeSetApplied, &id.to_string(), at);
         Ok(Outcome::Done((applied, book.changes.live)))
     }
 }

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 
+use domain::audit::Line;
+
 use super::{Book, MemoryStore};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, EventKind, NewEvent, Outbox, Outcome, Routes,
-    Standing,
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing,
 };
 use crate::ports::{Claimed, Cursor, StoreError};
-use crate::store::outbox::{Settled, page, reached};
+use crate::store::outbox::{GONE, Settled, page, reached};
 use crate::store::rows::whole;
 
 /// One delivery.
@@ -67,11 +68,6 @@ impl Book {
             }
         }
     }
-
-    /// The event of a decision about an object.
-    pub(super) fn tell_of(&mut self, kind: EventKind, object: &str, at: DateTime<Utc>) {
-        self.tell(&[NewEvent::of(kind, object, whole(at))]);
-    }
 }
 
 impl MemoryStore {
@@ -102,7 +98,7 @@ impl Outbox for MemoryStore {
                 && sent.leased_until.is_none_or(|until| until <= now)
         };
         let mut due: Vec<&mut Sent> = book.letters.rows.values_mut().filter(is_due).collect();
-        due.sort_by_key(|sent| (sent.row.next_at, sent.row.sequence));
+        due.sort_by_key(|sent| (sent.row.tries > 0, sent.row.next_at, sent.row.sequence));
         let taken = due.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|sent| {
             sent.fence += 1;
             sent.leased_until = Some(lease_until);
@@ -141,8 +137,9 @@ impl Outbox for MemoryStore {
             sent.row.delivered_at = after.delivered_at;
             sent.leased_until = None;
             done += 1;
-            if *outcome == Outcome::Gone {
-                book.letters.disabled.entry(endpoint.to_owned()).or_insert(at);
+            if *outcome == Outcome::Gone && !book.letters.disabled.contains_key(endpoint) {
+                book.letters.disabled.insert(endpoint.to_owned(), at);
+                book.note(Line::new(at, "autopay", "endpoint.disabled", endpoint).told(GONE));
             }
         }
         Ok(done)
@@ -171,7 +168,7 @@ impl Outbox for MemoryStore {
         &self,
         id: EventId,
         endpoint: Option<&str>,
-        _by: &str,
+        by: &str,
         at: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let mut book = self.book();
@@ -182,6 +179,9 @@ impl Outbox for MemoryStore {
             (sent.row.why, sent.row.delivered_at, sent.leased_until) = (None, None, None);
             sent.fence += 1;
             done += 1;
+        }
+        if done > 0 {
+            book.note(Line::new(at, by, "event.resent", &id.to_string()).told(endpoint.unwrap_or_default()));
         }
         Ok(done)
     }
@@ -209,8 +209,13 @@ impl Outbox for MemoryStore {
         Ok(standing)
     }
 
-    async fn enable_endpoint(&self, endpoint: &str, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
-        Ok(self.book().letters.disabled.remove(endpoint).is_some())
+    async fn enable_endpoint(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let enabled = book.letters.disabled.remove(endpoint).is_some();
+        if enabled {
+            book.note(Line::new(at, by, "endpoint.enabled", endpoint));
+        }
+        Ok(enabled)
     }
 
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

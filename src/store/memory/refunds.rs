@@ -11,7 +11,6 @@ use domain::money::Money;
 use domain::refund::{Refund, State};
 
 use super::{Book, MemoryStore, entry};
-use crate::ports::outbox::EventKind;
 use crate::ports::refund::{
     Begun, Kept, RefundCursor, RefundFilter, RefundIntent, RefundRecord, RefundStore, RefundVerdict, Sendable,
 };
@@ -88,16 +87,12 @@ fn note(
 ) {
     let told = lines::refund((before, refund), (by, said), at);
     let line = entry(whole(at), by, &told.action, told.detail.clone());
-    let kind = EventKind::of_action(&told.action);
     book.note(told);
     if let Some(row) = book.charges.get_mut(&refund.charge) {
         row.history.push(line.clone());
     }
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
-    }
-    if let Some(kind) = kind {
-        book.tell_of(kind, &refund.charge.to_string(), at);
     }
 }
 

@@ -10,7 +10,6 @@ use domain::id::{ChargeId, MerchantId};
 
 use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::dispute::{Contested, DisputeEvent, DisputeLine, DisputeView, Disputes};
-use crate::ports::outbox::EventKind;
 use crate::ports::webhooks::{
     Arrived, Decision, INBOX_MAX, Inbox, InboxId, InboxItem, InboxRow, InboxState, IntakeBatch, IntakeDone, Kept,
     NewsKind, Replayed, Subject,
@@ -292,7 +291,6 @@ impl Disputes for MemoryStore {
                 row.history.push(entry(at, "autopay", "charge.disputed", detail));
             }
             book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
-            book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
         Ok(Some(contested))
     }
