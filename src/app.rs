@@ -15,6 +15,7 @@ use domain::subscription::{Method, Subscription};
 use crate::clock::WallClock;
 use crate::config::{Config, GatewayConfig, WebhooksConfig};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
+use crate::engine::recon::Reconciler;
 use crate::engine::{
     Answered, BrakeLimits, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper,
 };
@@ -202,6 +203,12 @@ impl App {
             bell,
             heartbeat: settings.heartbeat,
         })
+    }
+
+    /// Who compares the book with the gateway.
+    #[must_use]
+    pub fn reconciler(&self) -> Reconciler {
+        Reconciler::new(self.refunds.clone())
     }
 
     /// Takes the right to charge; held until the value is dropped.

@@ -12,6 +12,7 @@ pub mod dispute;
 pub mod firing;
 pub mod instrument;
 pub mod people;
+pub mod recon;
 pub mod refund;
 pub mod together;
 pub mod wallet;
@@ -561,6 +562,7 @@ pub trait Store:
     + changes::ChangeStore
     + compare::CompareStore
     + people::PeopleStore
+    + recon::ReconStore
     + refund::RefundStore
     + together::TogetherStore
     + wallet::WalletStore

@@ -16,6 +16,7 @@ pub mod intake;
 mod listening;
 mod people;
 mod pipeline;
+pub mod recon;
 mod refunds;
 mod rests;
 mod throttle;

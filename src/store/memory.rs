@@ -8,6 +8,7 @@ mod compare;
 mod firing;
 mod installments;
 mod people;
+mod recon;
 mod refunds;
 mod together;
 mod wallet;
@@ -78,6 +79,7 @@ struct Book {
     disputes: BTreeMap<DisputeId, webhooks::Disputed>,
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
+    recon: recon::Recons,
     orders: Vec<crate::ports::captures::OrderRecord>,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
