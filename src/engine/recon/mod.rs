@@ -238,7 +238,7 @@ impl Reconciler {
 
     /// Looks at rows, few at once: the charges of the day come first, and share the rate with these questions.
     async fn each(&self, looks: Vec<BoxFuture<'_, Result<Look, ReconError>>>) -> Result<Vec<Look>, ReconError> {
-        let at_once = self.engine().inner.settings.in_flight.div_ceil(SHARE);
+        let at_once = self.engine().inner.settings.in_flight.div_ceil(SHARE).max(1);
         let looks: Vec<Result<Look, ReconError>> = futures_util::stream::iter(looks).buffered(at_once).collect().await;
         looks.into_iter().collect()
     }
