@@ -24,6 +24,7 @@ mod forecast_snapshot;
 mod gateways;
 mod hold;
 mod imports;
+mod ledger;
 mod migrate;
 mod output;
 mod plan_changes;
@@ -137,6 +138,9 @@ enum Command {
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
+    /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -344,6 +348,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
+        Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,

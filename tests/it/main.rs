@@ -36,6 +36,7 @@ mod contract_compare;
 mod contract_damage;
 mod contract_firing;
 mod contract_kinds;
+mod contract_ledger;
 mod contract_refunds;
 mod contract_store;
 mod contract_together;

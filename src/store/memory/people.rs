@@ -48,13 +48,14 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
-        row.value = after.clone();
+        let stood = std::mem::replace(&mut row.value, after.clone());
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
         if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == after.tries.attempt) {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
+        book.post_step(&stood, after, after.due_at);
         Ok(true)
     }
 }

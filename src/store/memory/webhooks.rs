@@ -287,6 +287,7 @@ impl Disputes for MemoryStore {
                 row.history.push(entry(at, "autopay", "charge.disputed", detail));
             }
         }
+        book.post_dispute(id, at);
         Ok(Some(contested))
     }
 
