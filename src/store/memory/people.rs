@@ -7,6 +7,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::{MemoryStore, entry, open_charge};
+use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
 use crate::store::rows::whole;
@@ -48,14 +49,16 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
-        let stood = std::mem::replace(&mut row.value, after.clone());
+        let events = NewEvent::of_charge(&before.value, after, whole(at));
+        row.value = after.clone();
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
         if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == after.tries.attempt) {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
-        book.post_step(&stood, after, after.due_at);
+        book.post_step(&before.value, after, after.due_at);
+        book.tell(&events);
         Ok(true)
     }
 }
