@@ -25,6 +25,7 @@ mod forecast_snapshot;
 mod gateways;
 mod hold;
 mod imports;
+mod ledger;
 mod migrate;
 mod output;
 mod plan_changes;
@@ -141,6 +142,9 @@ enum Command {
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
+    /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -354,6 +358,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
+        Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,

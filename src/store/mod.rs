@@ -20,6 +20,7 @@ mod dispute;
 mod failure;
 mod firing;
 mod installments;
+mod ledger;
 mod memory;
 mod outbox;
 mod pages;

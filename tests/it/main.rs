@@ -38,6 +38,7 @@ mod contract_compare;
 mod contract_damage;
 mod contract_firing;
 mod contract_kinds;
+mod contract_ledger;
 mod contract_outbox;
 mod contract_recon;
 mod contract_refunds;

@@ -21,6 +21,7 @@ pub mod forecast;
 pub mod holidays;
 pub mod id;
 pub mod installments;
+pub mod ledger;
 pub mod mid_period;
 pub mod money;
 pub mod plan;

@@ -53,6 +53,14 @@ impl Refunds {
         self.of(charge).map(|refund| refund.given_back().minor()).sum()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Refund> {
+        self.rows.values().map(|row| &row.record.refund)
+    }
+
+    pub(super) fn one(&self, id: RefundId) -> Option<&Refund> {
+        self.rows.get(&id).map(|row| &row.record.refund)
+    }
+
     pub(super) fn taken(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.may_have_moved().minor()).sum()
     }
@@ -304,6 +312,9 @@ impl RefundStore for MemoryStore {
                 format!("{} (evidence only)", seen.event.name())
             };
             row.history.push(entry(whole(*at), "gateway", &event, seen.asked.as_str().to_owned()));
+        }
+        if let Some(after) = after {
+            book.post_refund(after.id, whole(*at));
         }
         if let Some(after) = after
             && (to != before.state.name() || said.is_some())
