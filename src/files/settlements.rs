@@ -14,6 +14,7 @@ use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_pe
 use super::near::nearest;
 use super::roster::text_of;
 use super::settlement_map::{Dates, SettlementMap};
+use super::workbook::is_workbook;
 
 /// Most mistakes that are listed.
 const MISTAKES_MAX: usize = 1_000;
@@ -31,6 +32,10 @@ pub fn read_settlements(
     bytes: &[u8],
     map: Option<&SettlementMap>,
 ) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
+    if is_workbook(bytes) {
+        let mend = "save the sheet as CSV (in a spreadsheet: \"CSV UTF-8\")";
+        return Err(vec![FileMistake::of_file(label, "workbook", "this is a workbook, not a CSV file", mend)]);
+    }
     let text = text_of(label, bytes).map_err(|mistake| vec![*mistake])?;
     let mut records = Records::new(text);
     let Some(header) = records.next() else {
@@ -378,6 +383,7 @@ mod tests {
     fn a_header_that_lacks_columns_is_refused_before_its_rows() {
         assert_eq!(codes(read("type,gros,settled_on\nx,y,z\n")).len(), 3);
         assert_eq!(codes(read("")), [(1, 1, "empty")]);
+        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None)), [(1, 1, "workbook")]);
     }
 
     #[test]

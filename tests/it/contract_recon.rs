@@ -1,17 +1,19 @@
 //! The contract of reconciliations: one suite, told of the map, of SQLite and of PostgreSQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use autopay::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, FileName, Finding, NewRun, Ruled, Ruling, Run, Source, Span, Stage,
-    Sum,
+    BegunRun, Compared, Exception, ExceptionFilter, FileName, Finding, KeptRow, NewRun, Ruled, Ruling, Run, Source,
+    Span, Stage, Sum,
 };
+use autopay::ports::webhooks::Subject;
 use autopay::ports::{Claimed, Committed};
 use chrono::TimeDelta;
 use domain::charge::State;
 use domain::id::{ChargeId, Purpose};
-use domain::money::Currency;
+use domain::money::{Currency, Money};
 use domain::recon::{Kind, Sides, Standing};
+use domain::settlement::{RowKind, SettlementRow};
 
 use crate::contract_store::{Bench, bench, id};
 use crate::world::{Backend, MERCHANT, day, everywhere};
@@ -24,6 +26,7 @@ everywhere! {
     a_person_matches_and_another_one_waives;
     what_was_waived_stays_waived_when_it_is_found_just_so_again;
     charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it;
+    a_row_of_a_file_is_kept_once_and_found_by_its_charge;
 }
 
 fn wish() -> NewRun {
@@ -256,4 +259,44 @@ async fn charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it(bac
     assert_eq!(beside("2027-01-16", true, 2).await, ["a", "b", "c"], "tried in it");
     assert_eq!(beside("2027-01-16", false, 2).await, none);
     assert_eq!(beside("2027-01-17", true, 2).await, none, "tried on the day before");
+}
+
+async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) {
+    let Some(b) = bench(backend, "rows of files").await else { return };
+    b.seed(&["a"]).await;
+    let batch = b.batch(&b.claim(1).await).await;
+    let Committed::Recorded { intents, .. } = b.store.commit_intents(batch).await.unwrap() else { panic!() };
+    let (sent, key) = (&intents[0], intents[0].value().key);
+    b.become_(&sent.charge, sent.fence, State::paid(b.now(), sent.charge.amount), Some("p-1")).await;
+    let money = |minor| Money::new(minor, Currency::USD);
+    let row = |occurrence| SettlementRow {
+        line: u64::from(occurrence) + 1,
+        kind: RowKind::Return,
+        gateway_id: Some("p-1".to_owned()),
+        key: Some(key.to_string()),
+        gross: money(7_900),
+        fee: money(0),
+        net: money(7_900),
+        settled_on: day("2027-01-17"),
+        code: Some("R01".to_owned()),
+        occurrence,
+    };
+    let by_key = Subject { key: Some(key), payment_id: None };
+    let by_id = Subject { key: None, payment_id: Some("p-1".to_owned()) };
+    let named = b.store.named(MERCHANT, &[by_key, by_id, Subject::default()]).await.unwrap();
+    let charge = sent.charge.id;
+    assert_eq!(named.iter().map(|one| one.charge).collect::<Vec<_>>(), [Some(charge), Some(charge), None]);
+    let identities = [row(1).identity(), row(2).identity()];
+    assert!(b.store.rows_known(MERCHANT, &identities).await.unwrap().is_empty());
+    for _ in 0..2 {
+        let run = begun(&b, &wish()).await;
+        let claimed = b.store.claim_recon(run.id, b.now(), b.now()).await.unwrap().unwrap();
+        let fence = Claimed { value: run.id, fence: claimed.fence };
+        let mut page = page(&b, fence, Stage::Done, Vec::new());
+        page.rows = vec![KeptRow { row: row(1), charge: Some(charge), refund: None }];
+        assert!(b.store.keep_compared(&page).await.unwrap());
+    }
+    assert_eq!(b.store.rows_known(MERCHANT, &identities).await.unwrap(), BTreeSet::from([row(1).identity()]));
+    let kept = b.store.rows_of(&[charge]).await.unwrap();
+    assert_eq!(kept, BTreeMap::from([(charge, vec![row(1)])]), "once, and as it was");
 }

@@ -35,16 +35,20 @@ impl Reconciler {
         let filter = ChargeFilter { from: Some(run.span.from), until: Some(run.span.until), ..ChargeFilter::default() };
         let page = self.store().list_charges(&filter, &run.place, PAGE.into()).await?;
         let wanted = |charge: &Charge| charge.merchant == run.merchant && (run.finals || !is_final(&charge.state));
-        let charges = readable(page.rows).into_iter().filter(wanted);
-        let looks = self.each(charges.map(|charge| self.look_at(charge, stop).boxed()).collect()).await?;
+        let (charges, damaged) = readable(page.rows);
+        let charges = charges.into_iter().filter(wanted);
+        let mut looks = self.each(charges.map(|charge| self.look_at(charge, stop).boxed()).collect()).await?;
+        looks.push(damaged);
         let stage = if page.next.is_some() { Stage::Due } else { Stage::Others };
         Ok(Page { looks, rows: Vec::new(), stage, place: page.next })
     }
 
     pub(super) async fn others_page(&self, run: &Run, stop: &CancellationToken) -> Result<Page, ReconError> {
         let page = self.store().charges_beside(run.merchant, run.span, run.finals, &run.place, PAGE).await?;
-        let charges = readable(page.rows).into_iter();
-        let looks = self.each(charges.map(|charge| self.look_at(charge, stop).boxed()).collect()).await?;
+        let (charges, damaged) = readable(page.rows);
+        let looks = charges.into_iter().map(|charge| self.look_at(charge, stop).boxed()).collect();
+        let mut looks = self.each(looks).await?;
+        looks.push(damaged);
         let stage = if page.next.is_some() { Stage::Others } else { Stage::Refunds };
         Ok(Page { looks, rows: Vec::new(), stage, place: page.next })
     }
@@ -177,7 +181,8 @@ impl Reconciler {
             return Ok(if sending { Taken::Busy } else { Taken::Stands(Box::new(charge.clone()), false) });
         }
         let (store, at) = (self.store(), self.engine().now());
-        let Some(Claimed { value, fence }) = store.take_charge(charge.id, at, self.lease(), None).await? else {
+        let Some(Claimed { value, fence }) = store.take_charge(charge.id, at, self.lease_of_charge(), None).await?
+        else {
             return Ok(Taken::Busy);
         };
         let OpenCharge { open, .. } = value;

@@ -193,6 +193,7 @@ impl Reconciler {
     pub(super) async fn halt(&self, charge: &Charge, key: Key) -> Result<(), ReconError> {
         let reason = format!("the gateway charged the key {key} twice; see `autopay recon doubles`");
         self.store().brake(charge.merchant, Brake::Doubled, &reason, self.engine().now()).await?;
+        metrics::counter!("autopay_brakes_total", "brake" => Brake::Doubled.as_str()).increment(1);
         tracing::error!(event = "double_charge", charge_id = %charge.id, key = %key, "the gateway charged one key twice; the merchant is held");
         Ok(())
     }

@@ -98,16 +98,20 @@ impl Reconciler {
         let filter = ChargeFilter { from: Some(run.span.from), until: Some(run.span.until), ..ChargeFilter::default() };
         let page = self.store().list_charges(&filter, &run.place, PAGE.into()).await?;
         let paid = |charge: &Charge| charge.merchant == run.merchant && recon::collected(&charge.state) != 0;
-        let charges: Vec<Charge> = readable(page.rows).into_iter().filter(paid).collect();
+        let (charges, damaged) = readable(page.rows);
+        let charges: Vec<Charge> = charges.into_iter().filter(paid).collect();
         let ids: Vec<ChargeId> = charges.iter().map(|charge| charge.id).collect();
         let settled = self.store().rows_of(&ids).await?;
         let reported = |charge: &Charge| {
             settled.get(&charge.id).is_some_and(|rows| rows.iter().any(|row| row.kind == RowKind::Payment))
         };
-        let mut looks = Vec::new();
+        // What is reported by now ends what an earlier file lacked.
+        let known = charges.iter().filter(|charge| reported(charge));
+        let known = Look { subjects: known.map(|charge| unreported(charge.id)).collect(), ..Look::default() };
+        let mut looks = vec![known, damaged];
         for charge in charges.iter().filter(|charge| !reported(charge)) {
             let (ours, currency) = (recon::collected(&charge.state), charge.amount.currency());
-            let mut finding = about(format!("unreported:{}", charge.id), currency);
+            let mut finding = about(unreported(charge.id), currency);
             finding.charge = Some(charge.id);
             finding.subscription = Some(charge.subscription.clone());
             finding.evidence = "paid here, and in no settlement file".to_owned();
@@ -139,6 +143,7 @@ impl Reconciler {
             (_, Some(id), _) => self.charge_row(row, id, before, (&mut look, &mut finding), stop).await?,
             (RowKind::Refund, None, None) | (_, None, _) => (0, Some(Kind::OnlyInFile)),
         };
+        look.subjects.extend(named.charge.filter(|_| row.kind == RowKind::Payment).map(unreported));
         if kind == Some(Kind::DoubleEntry) {
             tracing::error!(
                 event = "double_entry",
@@ -162,7 +167,8 @@ impl Reconciler {
         let mut refund = record.refund.clone();
         if !refund.given_back().is_positive() {
             // The file names the refund's id: a hint, as an event would be.
-            if let Some(named) = row.gateway_id.as_deref().filter(|_| refund.known_as().is_none()) {
+            let usable = |id: &&str| refund.known_as().is_none() && Uuid::try_parse(id).is_ok();
+            if let Some(named) = row.gateway_id.as_deref().filter(usable) {
                 self.store().refund_learnt(refund.key, named, self.engine().now()).await?;
             }
             if let Some(record) = self.store().refund(id).await? {
@@ -285,6 +291,11 @@ fn returned(row: &SettlementRow, charge: &Charge, before: &[SettlementRow]) -> (
         _ => Some(Kind::AmountDiffers),
     };
     (ours, kind)
+}
+
+/// What the absence of a charge from files is called.
+fn unreported(charge: ChargeId) -> String {
+    format!("unreported:{charge}")
 }
 
 fn key_of(row: &SettlementRow) -> Option<Key> {

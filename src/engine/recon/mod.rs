@@ -14,7 +14,7 @@ mod refunds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
@@ -35,7 +35,9 @@ use crate::ports::{Claimed, Cursor, Listed, Observation, Question, Store, StoreE
 /// Who reconciles and holds in the engine's own name.
 const ACTOR: &str = "autopay";
 /// Rows of one page: what a killed run asks again at most.
-const PAGE: u32 = 200;
+const PAGE: u32 = 50;
+/// How long a run is left to whoever has it without a page being kept: a page's questions at a slow rate.
+const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Of the requests that may be under way, a reconciliation takes one in so many.
 const SHARE: usize = 8;
 /// Rows of a file of one page: few of them lead to questions.
@@ -52,7 +54,7 @@ pub enum ReconError {
     #[error("there is no reconciliation {0} that has not ended")]
     NotOpen(i64),
     /// Another process has it.
-    #[error("another process works on reconciliation {0}: wait for it, or repeat the command in a minute and a half")]
+    #[error("another process works on reconciliation {0}: wait for it, or repeat the command in ten minutes")]
     Busy(i64),
     /// The gateway does not answer at all.
     #[error("the gateway does not answer: {0}")]
@@ -218,7 +220,14 @@ impl Reconciler {
         Ok(ended)
     }
 
+    /// Until when the run is left to this process.
     fn lease(&self) -> DateTime<Utc> {
+        let now = self.engine().now();
+        now.checked_add_signed(LEASE).unwrap_or(now)
+    }
+
+    /// Until when a charge is, whose answer is taken.
+    fn lease_of_charge(&self) -> DateTime<Utc> {
         let (now, lease) = (self.engine().now(), self.engine().inner.settings.limits.lease);
         now.checked_add_signed(lease).unwrap_or(now)
     }
@@ -354,18 +363,19 @@ fn evidence(answer: &Observation) -> String {
     said
 }
 
-/// The rows of a page that can be read; those that cannot are told, and found by `doctor`.
-fn readable<T>(rows: Vec<Listed<T>>) -> Vec<T> {
-    let read = |row| match row {
-        Listed::Whole(value) => Some(value),
-        Listed::Damaged(damaged) => {
-            tracing::error!(
-                event = "recon_unreadable",
-                why = damaged.why,
-                "a row cannot be compared; see `autopay doctor`"
-            );
-            None
+/// The rows of a page that can be read, and what is told of those that cannot.
+fn readable<T>(rows: Vec<Listed<T>>) -> (Vec<T>, Look) {
+    let (mut whole, mut look) = (Vec::new(), Look::default());
+    for row in rows {
+        match row {
+            Listed::Whole(value) => whole.push(value),
+            Listed::Damaged(damaged) => {
+                let mut finding = about(format!("unreadable:{}:{}", damaged.table, damaged.id), Currency::USD);
+                finding.evidence = format!("{}: see `autopay doctor`", damaged.why);
+                let kind = Some(Kind::Unknown);
+                look.compare(Sides { currency: Currency::USD, ours: 0, theirs: 0, kind }, finding);
+            }
         }
-    };
-    rows.into_iter().filter_map(read).collect()
+    }
+    (whole, look)
 }

@@ -13,8 +13,10 @@ use crate::ports::refund::{RefundObservation, RefundRecord};
 impl Reconciler {
     pub(super) async fn refunds_page(&self, run: &Run, stop: &CancellationToken) -> Result<Page, ReconError> {
         let page = self.store().refunds_beside(run.merchant, run.span, run.finals, &run.place, PAGE).await?;
-        let refunds = readable(page.rows).into_iter();
-        let looks = self.each(refunds.map(|record| self.look_at_refund(record, stop).boxed()).collect()).await?;
+        let (refunds, damaged) = readable(page.rows);
+        let looks = refunds.into_iter().map(|record| self.look_at_refund(record, stop).boxed()).collect();
+        let mut looks = self.each(looks).await?;
+        looks.push(damaged);
         let stage = if page.next.is_some() { Stage::Refunds } else { Stage::Cycles };
         Ok(Page { looks, rows: Vec::new(), stage, place: page.next })
     }
