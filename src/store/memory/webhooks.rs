@@ -292,6 +292,7 @@ impl Disputes for MemoryStore {
             }
             book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
         }
+        book.post_dispute(id, at);
         Ok(Some(contested))
     }
 
