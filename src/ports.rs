@@ -78,6 +78,9 @@ pub enum StoreError {
     /// A statement failed for a reason that is a bug of ours.
     #[error("the database refused a statement: {0}")]
     Refused(String),
+    /// What may be there once is there already, and belongs to something else.
+    #[error("the database has it already: {0}")]
+    Taken(String),
     /// The schema is not the one this binary was built for.
     #[error("the database schema is at {found}, this binary needs {needed}: run `autopay migrate up`")]
     Schema {
@@ -347,6 +350,14 @@ impl Verdict {
         let Some(after) = &self.after else { return Vec::new() };
         let at = self.observations.last().map_or(after.due_at, |seen| seen.at);
         domain::ledger::step(Some(&self.before.value), after, at)
+    }
+
+    /// Does it say that a charge was paid of which that was not known when it might have been contested? The first answer to a
+    /// request that is on its way comes before anybody could contest it.
+    #[must_use]
+    pub fn ends_doubt(&self) -> bool {
+        let paid = matches!(self.after.as_ref().map(|after| &after.state), Some(State::Paid { .. }));
+        paid && !matches!(self.before.value.state, State::Sending { doubt: false, .. } | State::Paid { .. })
     }
 }
 

@@ -123,18 +123,30 @@ const KEPT_ON_POSTGRES: &[&str] = &[
     "CREATE TRIGGER ledger_entry_kept BEFORE UPDATE OR DELETE ON ledger_entry FOR EACH ROW EXECUTE FUNCTION ledger_is_kept()",
     "CREATE TRIGGER ledger_waiver_kept BEFORE UPDATE OR DELETE ON ledger_waiver FOR EACH ROW EXECUTE FUNCTION ledger_is_kept()",
     "CREATE TRIGGER ledger_export_kept BEFORE UPDATE OR DELETE ON ledger_export FOR EACH ROW EXECUTE FUNCTION ledger_is_kept()",
-    // Whoever closes the books takes the same lock alone: it waits for every entry under way, and what comes later sees it.
-    "CREATE FUNCTION ledger_entry_is_open() RETURNS trigger LANGUAGE plpgsql AS \
-     $$ DECLARE closed timestamptz; BEGIN PERFORM pg_advisory_xact_lock_shared(7205759403); \
-     SELECT closed_until INTO closed FROM ledger_book; \
-     IF closed > NEW.booked_at THEN NEW.booked_at := closed; END IF; RETURN NEW; END $$",
-    "CREATE TRIGGER ledger_entry_open BEFORE INSERT ON ledger_entry FOR EACH ROW EXECUTE FUNCTION ledger_entry_is_open()",
+    "CREATE TRIGGER ledger_entry_stays BEFORE TRUNCATE ON ledger_entry FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_kept()",
+    "CREATE TRIGGER ledger_waiver_stays BEFORE TRUNCATE ON ledger_waiver FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_kept()",
+    "CREATE TRIGGER ledger_export_stays BEFORE TRUNCATE ON ledger_export FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_kept()",
+    "CREATE TRIGGER ledger_book_stays BEFORE DELETE OR TRUNCATE ON ledger_book FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_kept()",
+    // Whoever closes the books takes the same lock alone: it waits for every entry under way, and what comes later sees it. The lock
+    // and the look are one for each statement; only an entry that comes too late is touched.
+    "CREATE FUNCTION ledger_look() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7205759403); \
+     PERFORM set_config('autopay.closed_until', COALESCE((SELECT closed_until::text FROM ledger_book WHERE id = 1), ''), true); \
+     RETURN NULL; END $$",
+    "CREATE TRIGGER ledger_entry_look BEFORE INSERT ON ledger_entry FOR EACH STATEMENT EXECUTE FUNCTION ledger_look()",
+    "CREATE FUNCTION ledger_entry_moves() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN NEW.booked_at := current_setting('autopay.closed_until')::timestamptz; RETURN NEW; END $$",
+    "CREATE TRIGGER ledger_entry_open BEFORE INSERT ON ledger_entry FOR EACH ROW \
+     WHEN (NEW.booked_at < NULLIF(current_setting('autopay.closed_until', true), '')::timestamptz) \
+     EXECUTE FUNCTION ledger_entry_moves()",
 ];
 
 const KEPT_ON_SQLITE: &[&str] = &[
     "CREATE TRIGGER ledger_entry_kept BEFORE UPDATE ON ledger_entry \
      BEGIN SELECT RAISE(ABORT, 'the ledger is written and never changed'); END",
     "CREATE TRIGGER ledger_entry_stays BEFORE DELETE ON ledger_entry \
+     BEGIN SELECT RAISE(ABORT, 'the ledger is written and never changed'); END",
+    "CREATE TRIGGER ledger_book_stays BEFORE DELETE ON ledger_book \
      BEGIN SELECT RAISE(ABORT, 'the ledger is written and never changed'); END",
     "CREATE TRIGGER ledger_waiver_kept BEFORE UPDATE ON ledger_waiver \
      BEGIN SELECT RAISE(ABORT, 'the ledger is written and never changed'); END",

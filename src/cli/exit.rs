@@ -83,7 +83,7 @@ impl From<&StoreError> for Exit {
             StoreError::Unavailable(_) | StoreError::Schema { .. } => Self::Unavailable,
             StoreError::Misconfigured(_) => Self::Usage,
             StoreError::Inconsistent { .. } => Self::Discrepancy,
-            StoreError::Refused(_) => Self::Failed,
+            StoreError::Refused(_) | StoreError::Taken(_) => Self::Failed,
         }
     }
 }

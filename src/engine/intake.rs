@@ -268,7 +268,7 @@ impl Intake {
 fn failed(error: StoreError) -> Result<Decision, StoreError> {
     match error {
         StoreError::Unavailable(_) | StoreError::Misconfigured(_) | StoreError::Schema { .. } => Err(error),
-        StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
+        StoreError::Inconsistent { .. } | StoreError::Refused(_) | StoreError::Taken(_) => {
             tracing::error!(event = "news_refused", error = %error, "told again a little later");
             Ok(Decision::Later("whoever listens could not keep it"))
         }

@@ -489,7 +489,12 @@ impl Recorder {
                     }
                     self.engine.inner.clock.sleep(Duration::from_secs(1)).await;
                 }
-                Err(error @ (StoreError::Refused(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. })) => {
+                Err(
+                    error @ (StoreError::Refused(_)
+                    | StoreError::Taken(_)
+                    | StoreError::Inconsistent { .. }
+                    | StoreError::Schema { .. }),
+                ) => {
                     self.refused(verdicts, &error).await;
                     return;
                 }
@@ -508,9 +513,14 @@ impl Recorder {
     }
 
     /// A batch that the database refuses is tried verdict by verdict, so that one bad answer does not spoil its neighbours. The
-    /// one that is refused alone contradicts what is stored (a payment id that belongs to another attempt, say): a mismatch.
+    /// one that is refused alone because what it names is taken contradicts what is stored (a payment id that belongs to another
+    /// attempt): a mismatch. One that is refused for any other reason says nothing of the charge, which is asked about again.
     async fn refused(&mut self, verdicts: &[Verdict], error: &StoreError) {
         if let [verdict] = verdicts {
+            if !matches!(error, StoreError::Taken(_)) {
+                tracing::error!(event = "verdict_dropped", charge_id = %verdict.before.value.id, error = %error, "the reconciler will ask again");
+                return;
+            }
             tracing::error!(event = "verdict_refused", charge_id = %verdict.before.value.id, error = %error, "the answer contradicts the book");
             let Some(mismatch) = contradiction(&self.engine, verdict) else { return };
             if let Err(error) = self.engine.inner.store.commit_verdicts(std::slice::from_ref(&mismatch)).await {

@@ -377,6 +377,13 @@ impl DatabaseStore {
         let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         let posted: Vec<Posting> = applying.flat_map(Verdict::posts).collect();
         self.post(on, &posted).await?;
+        // What was contested before anybody knew that it was paid is withdrawn now.
+        for verdict in
+            verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0) && verdict.ends_doubt())
+        {
+            let at = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
+            self.post_disputes(on, verdict.before.value.id, whole(at)).await?;
+        }
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));

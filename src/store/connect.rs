@@ -280,7 +280,7 @@ pub(super) fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(why) | StoreError::Refused(why) => StoreError::Unavailable(format!("{place}: {why}")),
         StoreError::Misconfigured(why) => StoreError::Misconfigured(format!("{place}: {why}")),
-        other @ (StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
+        other @ (StoreError::Taken(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
     }
 }
 

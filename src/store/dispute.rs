@@ -99,6 +99,9 @@ impl DatabaseStore {
         if ours.is_none() {
             return Ok(None);
         }
+        // What there is to withdraw stands still until all of it is written.
+        let sql = format!("SELECT id FROM charge WHERE id = $1 {}", self.for_update());
+        on.query_one_raw(self.statement(sql, [attempt.charge_id.into()])).await?;
         let charge = ChargeId(attempt.charge_id);
         let id = DisputeId::of(charge, &event.gateway_id);
         let values: [Value; 15] = [
@@ -134,7 +137,7 @@ impl DatabaseStore {
                    currency = COALESCE(dispute.currency, excluded.currency), \
                    reason = COALESCE(dispute.reason, excluded.reason)";
         on.execute_raw(self.statement(sql, values)).await?;
-        self.post_dispute(on, id, at).await?;
+        self.post_disputes(on, charge, at).await?;
         let values: [Value; 6] = [
             id.0.into(),
             delivery.0.into(),

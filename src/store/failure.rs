@@ -76,6 +76,7 @@ fn of_code(code: &str, message: &str) -> StoreError {
         _ if is_lite(code, 26) => {
             misconfigured("the file is no SQLite database: name another file in database.url, or restore a backup")
         }
+        "23505" | "2067" | "1555" => StoreError::Taken(format!("{message} ({code})")),
         _ if is_outage(code) => unavailable(format!("{message} ({code})")),
         _ => StoreError::Refused(format!("{message} ({code})")),
     }
@@ -143,8 +144,11 @@ mod tests {
         for code in ["57P03", "53300", "08006", "5", "517", "14", "1038", "13"] {
             assert!(matches!(of_code(code, "x"), StoreError::Unavailable(_)), "{code}");
         }
-        for code in ["23505", "42P01", "1", "2067"] {
+        for code in ["42P01", "P0001", "1", "1811"] {
             assert!(matches!(of_code(code, "x"), StoreError::Refused(_)), "{code}");
+        }
+        for code in ["23505", "2067", "1555"] {
+            assert!(matches!(of_code(code, "x"), StoreError::Taken(_)), "{code}");
         }
     }
 

@@ -35,6 +35,11 @@ const ENTRIES: &[(&str, Kind)] = &[
     ("l_at", Kind::Time),
 ];
 
+/// What the entries of a subject of one kind come to.
+fn sum(of: Posted) -> String {
+    format!("CAST(COALESCE(SUM(CASE e.posted WHEN '{}' THEN e.amount_minor ELSE 0 END), 0) AS bigint)", of.as_str())
+}
+
 /// What the entries of a subject come to that add and take away.
 fn net(adds: Posted, takes: Posted) -> String {
     format!(
@@ -154,6 +159,7 @@ impl LedgerStore for DatabaseStore {
         let mut differences = self.differing_charges(limit).await?;
         differences.extend(self.differing_refunds(limit).await?);
         differences.extend(self.differing_disputes(limit).await?);
+        differences.extend(self.entries_of_nothing(limit).await?);
         differences.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(differences)
     }
@@ -181,8 +187,8 @@ impl LedgerStore for DatabaseStore {
 }
 
 impl DatabaseStore {
-    /// Posts entries, each once: one that is there already stays as it is.
-    pub(super) async fn post(&self, on: &DatabaseTransaction, entries: &[Posting]) -> Result<(), DbErr> {
+    /// Posts entries, each once: one that is there already stays as it is. Returns how many were not there.
+    pub(super) async fn post(&self, on: &DatabaseTransaction, entries: &[Posting]) -> Result<u64, DbErr> {
         let mut rows = Bulk::new(ENTRIES);
         for entry in entries {
             rows.push(&[
@@ -204,9 +210,13 @@ impl DatabaseStore {
         let sql = "INSERT INTO ledger_entry (subject_id, posted, number, subject_kind, charge_id, plan_id, plan_version, debit, credit, \
              amount_minor, currency, happened_at, booked_at) \
              SELECT l_subject, l_posted, l_number, l_kind, l_charge, l_plan, l_version, l_debit, l_credit, l_minor, l_currency, l_at, \
-             CASE WHEN b.closed_until > l_at THEN b.closed_until ELSE l_at END FROM v CROSS JOIN ledger_book b WHERE true \
+             CASE WHEN b.closed_until > l_at THEN b.closed_until ELSE l_at END FROM v LEFT JOIN ledger_book b ON b.id = 1 WHERE true \
              ON CONFLICT (subject_id, posted, number) DO NOTHING";
-        self.run(on, sql, &rows).await
+        let mut written = 0;
+        for statement in rows.statements(self.backend(), sql) {
+            written += on.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(written)
     }
 
     /// Posts what a refund gave back that had given back so much.
@@ -224,18 +234,27 @@ impl DatabaseStore {
         let Some(row) = on.query_one_raw(self.statement(sql, [after.charge.0.into()])).await? else { return Ok(()) };
         let plan = plan_of("charge", &row, &after.charge).map_err(|error| DbErr::Custom(error.to_string()))?;
         let entry = ledger::refund(before.given_back().minor(), after, &plan, at);
-        self.post(on, entry.as_slice()).await
+        self.post(on, entry.as_slice()).await.map(drop)
     }
 
-    /// Posts what a dispute that was just told of withdraws, gives back or loses.
-    pub(super) async fn post_dispute(
+    /// Posts what the disputes of a charge withdraw, give back or lose, the oldest first: what one of them leaves there is what the
+    /// next one can withdraw.
+    pub(super) async fn post_disputes(
         &self,
         on: &DatabaseTransaction,
-        id: DisputeId,
+        charge: ChargeId,
         at: DateTime<Utc>,
     ) -> Result<(), DbErr> {
+        let sql = "SELECT id FROM dispute WHERE charge_id = $1 ORDER BY opened_at, id";
+        for row in on.query_all_raw(self.statement(sql, [charge.0.into()])).await? {
+            self.post_dispute(on, DisputeId(row.try_get("", "id")?), at).await?;
+        }
+        Ok(())
+    }
+
+    async fn post_dispute(&self, on: &DatabaseTransaction, id: DisputeId, at: DateTime<Utc>) -> Result<u64, DbErr> {
         let sql = format!("{} WHERE d.id = $1", contests());
-        let Some(row) = on.query_one_raw(self.statement(sql, [id.0.into()])).await? else { return Ok(()) };
+        let Some(row) = on.query_one_raw(self.statement(sql, [id.0.into()])).await? else { return Ok(0) };
         let (contest, posted) = contest(&row).map_err(|error| DbErr::Custom(error.to_string()))?;
         self.post(on, &ledger::dispute(posted, &contest, at)).await
     }
@@ -302,7 +321,7 @@ impl DatabaseStore {
 
     async fn differing_refunds(&self, limit: u64) -> Result<Vec<Difference>, StoreError> {
         let sql = "SELECT * FROM (SELECT r.id AS id, r.charge_id AS charge_id, r.currency AS currency, r.given_back_minor AS stands, \
-             COALESCE((SELECT CAST(SUM(e.amount_minor) AS bigint) FROM ledger_entry e WHERE e.subject_id = r.id), 0) AS posted \
+             COALESCE((SELECT CAST(SUM(e.amount_minor) AS bigint) FROM ledger_entry e WHERE e.subject_id = r.id AND e.posted = 'refunded'), 0) AS posted \
              FROM refund r) x WHERE stands <> posted ORDER BY id LIMIT $1";
         let mut differences = Vec::new();
         for row in &self.differing(sql.to_owned(), limit).await? {
@@ -314,6 +333,34 @@ impl DatabaseStore {
                 currency: currency("refund", &id, &row_text(row, "currency"))?,
                 stands: row.try_get("", "stands").map_err(store_error)?,
                 posted: row.try_get("", "posted").map_err(store_error)?,
+            });
+        }
+        Ok(differences)
+    }
+
+    /// Entries about a charge, refund or dispute that is not there.
+    async fn entries_of_nothing(&self, limit: u64) -> Result<Vec<Difference>, StoreError> {
+        let sql = "SELECT * FROM (SELECT e.subject_id AS id, e.subject_kind AS kind, e.charge_id AS charge_id, e.currency AS currency, \
+             e.posted AS posted, CAST(SUM(e.amount_minor) AS bigint) AS minor FROM ledger_entry e \
+             LEFT JOIN charge c ON e.subject_kind = 'charge' AND c.id = e.subject_id \
+             LEFT JOIN refund r ON e.subject_kind = 'refund' AND r.id = e.subject_id \
+             LEFT JOIN dispute d ON e.subject_kind = 'dispute' AND d.id = e.subject_id \
+             WHERE c.id IS NULL AND r.id IS NULL AND d.id IS NULL \
+             GROUP BY e.subject_id, e.subject_kind, e.charge_id, e.currency, e.posted) x ORDER BY id, posted LIMIT $1";
+        let mut differences = Vec::new();
+        for row in &self.differing(sql.to_owned(), limit).await? {
+            let id: Uuid = row.try_get("", "id").map_err(store_error)?;
+            let posted = row_text(row, "posted");
+            let (subject, posted) = Subject::read(&row_text(row, "kind"), id)
+                .zip(Posted::parse(&posted))
+                .ok_or_else(|| bad("ledger_entry", "subject_kind", &id, &UNKNOWN))?;
+            differences.push(Difference {
+                subject,
+                charge: ChargeId(row.try_get("", "charge_id").map_err(store_error)?),
+                what: posted.as_str(),
+                currency: currency("ledger_entry", &id, &row_text(row, "currency"))?,
+                stands: 0,
+                posted: row.try_get("", "minor").map_err(store_error)?,
             });
         }
         Ok(differences)
@@ -382,8 +429,9 @@ impl DatabaseStore {
                 let sql = format!("{} WHERE d.id > $1 ORDER BY d.id LIMIT $2", contests());
                 let rows = self.page_to_mend(on, &sql, last.0, limit).await?;
                 for row in &rows {
+                    // Each by itself: two of one charge cannot both withdraw what is there once.
                     match contest(row) {
-                        Ok((contest, posted)) => lacking.extend(ledger::dispute(posted, &contest, at)),
+                        Ok((contest, _)) => mended.added += self.post_dispute(on, contest.id, at).await?,
                         Err(_) => mended.unreadable += 1,
                     }
                 }
@@ -391,8 +439,7 @@ impl DatabaseStore {
                 mended.next = last.map(|id| Subject::Dispute(DisputeId(id)));
             }
         }
-        mended.added = u64::try_from(lacking.len()).unwrap_or(u64::MAX);
-        self.post(on, &lacking).await?;
+        mended.added += self.post(on, &lacking).await?;
         Ok(mended)
     }
 
@@ -447,12 +494,12 @@ fn charges_to_mend() -> String {
 }
 
 const REFUNDS_TO_MEND: &str = "SELECT r.*, c.plan_id AS plan_id, c.plan_version AS plan_version, \
-     COALESCE((SELECT CAST(SUM(e.amount_minor) AS bigint) FROM ledger_entry e WHERE e.subject_id = r.id), 0) AS posted \
+     COALESCE((SELECT CAST(SUM(e.amount_minor) AS bigint) FROM ledger_entry e WHERE e.subject_id = r.id AND e.posted = 'refunded'), 0) AS posted \
      FROM refund r JOIN charge c ON c.id = r.charge_id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
 
 /// Disputes with what there is to withdraw, and with what was posted of them.
 fn contests() -> String {
-    let (withdrawn, lost) = (net(Posted::Disputed, Posted::DisputeWon), net(Posted::DisputeLost, Posted::Fee));
+    let (withdrawn, lost) = (net(Posted::Disputed, Posted::DisputeWon), sum(Posted::DisputeLost));
     format!(
         "SELECT d.id AS id, d.charge_id AS charge_id, d.standing AS standing, d.amount_minor AS amount_minor, d.currency AS currency, \
          c.plan_id AS plan_id, c.plan_version AS plan_version, c.currency AS charge_currency, \

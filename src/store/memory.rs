@@ -683,6 +683,10 @@ impl Store for MemoryStore {
                     }
                 }
             }
+            if verdict.ends_doubt() {
+                let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
+                book.post_disputes(after.id, whole(at));
+            }
             book.tell(&of_verdicts([verdict]));
         }
         Ok(done)

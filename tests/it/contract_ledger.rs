@@ -165,25 +165,32 @@ async fn money_that_goes_back_is_posted_against_what_was_collected(backend: Back
     dispute("b", "3", Some(5_000), Standing::Open).await;
     dispute("b", "2", None, Standing::Won).await;
     dispute("c", "4", None, Standing::Won).await;
+    // The second finds nothing there until the first gives it back.
+    dispute("d", "5", None, Standing::Open).await;
+    dispute("d", "6", Some(5_000), Standing::Open).await;
+    dispute("d", "5", None, Standing::Won).await;
     let entries = async |who: &str| told(&world.store.entries_of(charge(who).await.id).await.unwrap());
     let of_a = ["billed 79.00", "collected 79.00", "refunded 10.00", "disputed 69.00", "dispute_lost 69.00"];
     assert_eq!(entries("a").await, of_a, "all that was there is what the refund had left");
     let of_b = ["billed 79.00", "collected 79.00", "disputed 50.00", "disputed 29.00", "dispute_won 50.00"];
     assert_eq!(entries("b").await, of_b, "never more than was there");
     assert_eq!(entries("c").await, ["billed 79.00", "collected 79.00"]);
+    let mut of_d = entries("d").await;
+    of_d.sort_unstable();
+    assert_eq!(of_d, ["billed 79.00", "collected 79.00", "dispute_won 79.00", "disputed 50.00", "disputed 79.00"]);
     let balances = balances(world.store.as_ref()).await;
     let expected = [
         (Account::Receivable, 0),
-        (Account::Clearing, 4 * 7_900 - 1_000 - 6_900 - 2_900),
+        (Account::Clearing, 4 * 7_900 - 1_000 - 6_900 - 2_900 - 5_000),
         (Account::Revenue, -4 * 7_900),
         (Account::Refunds, 1_000),
-        (Account::Disputes, 2_900),
+        (Account::Disputes, 2_900 + 5_000),
         (Account::DisputeLosses, 6_900),
     ];
     assert_eq!(balances, BTreeMap::from(expected));
     // The gateway's own books: what it collected, less what it gave back.
     let collected: i64 = world.sandbox().ledger().successes().map(|success| success.amount_minor).sum();
-    assert_eq!(collected - 1_000, of(&balances, Account::Clearing) + 6_900 + 2_900);
+    assert_eq!(collected - 1_000, of(&balances, Account::Clearing) + 6_900 + 2_900 + 5_000);
     world.balance().await;
 }
 

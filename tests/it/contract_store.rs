@@ -1417,7 +1417,7 @@ async fn a_payment_that_belongs_to_another_attempt_refuses_the_batch() {
             verdict(&second.charge, second.fence, paid(b.now()), Some("pay-1"), b.now()),
         ];
         let refused = b.store.commit_verdicts(&batch).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+        assert!(matches!(refused, StoreError::Taken(_)), "{refused:?}");
         for charge in [&second.charge, &third.charge] {
             assert_eq!(b.charge(charge.id).await, *charge, "all of it or nothing");
             assert_eq!(b.store.timeline(charge.id).await.unwrap().len(), 1);
@@ -1441,7 +1441,7 @@ async fn a_charge_has_one_open_attempt_at_most() {
         let mut batch = b.batch(&b.claim(1).await).await;
         batch.moved.push(moved);
         let refused = b.store.commit_intents(batch).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+        assert!(matches!(refused, StoreError::Taken(_)), "{refused:?}");
         assert_eq!(b.charge(before.id).await, before);
         assert_eq!(b.attempts(before.id).await.len(), 1);
         assert_eq!(b.subscription("b").await.next_cycle, 0, "all of it or nothing");

@@ -51,6 +51,10 @@ impl Ledger {
         self.of(subject).map(signed).sum()
     }
 
+    fn sum(&self, subject: Subject, of: Posted) -> i64 {
+        self.of(subject).filter(|posting| posting.posted == of).map(|posting| posting.amount.minor()).sum()
+    }
+
     fn level(&self, charge: ChargeId) -> Level {
         let net = |adds, takes| self.net(Subject::Charge(charge), adds, takes);
         Level { owed: net(Posted::Billed, Posted::Reversed), in_hand: net(Posted::Collected, Posted::Returned) }
@@ -60,7 +64,7 @@ impl Ledger {
         let subject = Subject::Dispute(dispute);
         Withdrawn {
             withdrawn: self.net(subject, Posted::Disputed, Posted::DisputeWon),
-            lost: self.net(subject, Posted::DisputeLost, Posted::Fee),
+            lost: self.sum(subject, Posted::DisputeLost),
             entries: u32::try_from(self.of(subject).count()).unwrap_or(u32::MAX),
         }
     }
@@ -87,7 +91,7 @@ impl Book {
     pub(super) fn post_refund(&mut self, id: RefundId, at: DateTime<Utc>) -> u64 {
         let Some(refund) = self.refunds.one(id).cloned() else { return 0 };
         let Some(plan) = self.plan_of(refund.charge) else { return 0 };
-        let posted = self.ledger.net(Subject::Refund(id), Posted::Refunded, Posted::Fee);
+        let posted = self.ledger.sum(Subject::Refund(id), Posted::Refunded);
         let entry = ledger::refund(posted, &refund, &plan, at);
         let added = u64::from(entry.is_some());
         self.ledger.post(entry);
@@ -113,8 +117,17 @@ impl Book {
         })
     }
 
-    /// Posts what a dispute that was just told of withdraws, gives back or loses.
-    pub(super) fn post_dispute(&mut self, id: DisputeId, at: DateTime<Utc>) -> u64 {
+    /// Posts what the disputes of a charge withdraw, give back or lose, the oldest first.
+    pub(super) fn post_disputes(&mut self, charge: ChargeId, at: DateTime<Utc>) {
+        let of = self.disputes.values().map(|known| &known.view).filter(|view| view.charge == charge);
+        let mut found: Vec<(DateTime<Utc>, DisputeId)> = of.map(|view| (view.opened_at, view.id)).collect();
+        found.sort_unstable();
+        for (_, id) in found {
+            self.post_dispute(id, at);
+        }
+    }
+
+    fn post_dispute(&mut self, id: DisputeId, at: DateTime<Utc>) -> u64 {
         let Some(contest) = self.contest(id) else { return 0 };
         let entries = ledger::dispute(self.ledger.withdrawn(id), &contest, at);
         let added = u64::try_from(entries.len()).unwrap_or(u64::MAX);

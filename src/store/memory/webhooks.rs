@@ -292,7 +292,7 @@ impl Disputes for MemoryStore {
             }
             book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
         }
-        book.post_dispute(id, at);
+        book.post_disputes(charge, at);
         Ok(Some(contested))
     }
 
