@@ -39,6 +39,7 @@ pub const FIELDS: &[&str] = &[
     "attempt",
     "batch",
     "call",
+    "change_set",
     "charge_id",
     "check",
     "class",

@@ -107,9 +107,13 @@ fn months(compared: &Compared, context: &Context) -> Result<(), Stop> {
             rows.retain(|row| row.first() != Some(&Cell::text("total")));
             context.printer.rows(MONTHS, &rows)
         }
-        Format::Table | Format::Json | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart => {
-            context.printer.rows(MONTHS, &rows)
-        }
+        Format::Table
+        | Format::Json
+        | Format::Jsonl
+        | Format::Xlsx
+        | Format::Ics
+        | Format::Chart
+        | Format::Markdown => context.printer.rows(MONTHS, &rows),
     }
 }
 

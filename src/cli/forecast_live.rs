@@ -1,12 +1,13 @@
 //! The forecast of the live book: the database is read, over connections that can do nothing else.
 
+use chrono::NaiveTime;
 use domain::forecast::{History, Scenario};
 
 use super::Context;
 use super::exit::{Exit, Stop};
 use super::forecast::{Asked, Outcomes, progress};
 use super::forecast_snapshot::Kept;
-use super::{forecast_show, talk};
+use super::{changes_due, forecast_show, talk};
 use crate::app::Reader;
 use crate::config::Config;
 use crate::engine::forecaster::{Told, background, walk};
@@ -67,6 +68,9 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     .await?;
     bar.finish_and_clear();
     kept.finish(context)?;
+    if let Some(end) = request.until.succ_opt() {
+        changes_due::tell(store, end.and_time(NaiveTime::MIN).and_utc(), context).await?;
+    }
     let forecast = gather.finish(request, plans, &scenario, scenario_digest).named();
     match list {
         Some(list) => {

@@ -10,6 +10,7 @@ mod captures;
 mod change_plan;
 mod change_told;
 mod changes;
+mod changes_due;
 mod charges;
 mod decide;
 mod disputes;
@@ -29,6 +30,7 @@ mod output;
 mod plan_changes;
 mod plan_diff;
 mod plan_files;
+mod plan_markdown;
 mod plan_told;
 mod plans;
 mod price_gaps;
@@ -292,6 +294,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             "is a form that only autopay forecast has: write table, json, jsonl or csv",
         );
         printer.fail(&[wrong]);
+        return Exit::Usage.into();
+    }
+    if output == Format::Markdown && !matches!(cli.command, Command::Plans(plans::Plans::Diff(_))) {
+        let why = "is a form that only autopay plans diff has: write table, json, jsonl or csv";
+        printer.fail(&[usage::refused("--output", "markdown", why)]);
         return Exit::Usage.into();
     }
     if let Err(Stop::Failed(exit, problems)) = printer.prepare() {

@@ -9,7 +9,9 @@ use domain::change::{Approval, ChangeSetId, Facts, Object, Refusal, Standing, Ve
 use domain::plan::Plan;
 
 use super::{Book, MemoryStore};
-use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
+use crate::ports::changes::{
+    ChangeSet, ChangeStore, Content, Meaning, Outcome, Planned, Proposal, Sources, Unapproved, VersionRecord,
+};
 use crate::ports::{Applied, CatalogChange, StoreError};
 use crate::store::changes::{Item, digest, items, items_of};
 use crate::store::rows::whole;
@@ -51,6 +53,7 @@ impl ChangeSet {
         self.settled_by = Some(by.to_owned());
         self.settled_at = Some(at);
         self.settled_why = Some(why.to_owned());
+        self.planned = None;
     }
 }
 
@@ -115,6 +118,27 @@ impl MemoryStore {
     }
 }
 
+/// Versions and standing of one application, by so many approvals.
+fn put_in_force(
+    book: &mut Book,
+    id: ChangeSetId,
+    needed: u32,
+    by: &str,
+    at: DateTime<Utc>,
+) -> Result<Outcome<(Applied, i64)>, StoreError> {
+    let live = book.changes.in_force();
+    let items = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+        Ok(set) => items_of(&set.content)?,
+        Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
+        Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
+    };
+    let applied = put(book, items, Some(id), by, at)?;
+    if let Some(set) = book.changes.sets.get_mut(&id) {
+        set.settle(Standing::Applied, by, "", at);
+    }
+    Ok(Outcome::Done((applied, book.changes.live)))
+}
+
 #[async_trait]
 impl ChangeStore for MemoryStore {
     async fn versions_in_force(&self) -> Result<Versions, StoreError> {
@@ -158,6 +182,9 @@ impl ChangeStore for MemoryStore {
             settled_by: None,
             settled_at: None,
             settled_why: None,
+            planned: None,
+            put_off: None,
+            unapproved: None,
             approvals: Vec::new(),
         };
         book.changes.sets.insert(id, set);
@@ -222,17 +249,78 @@ impl ChangeStore for MemoryStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        put_in_force(&mut self.book(), id, needed, by, whole(at))
+    }
+
+    async fn apply_unapproved(
+        &self,
+        id: ChangeSetId,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        let mut book = self.book();
+        let done = put_in_force(&mut book, id, 0, by, whole(at))?;
+        if let (Outcome::Done(_), Some(set)) = (&done, book.changes.sets.get_mut(&id)) {
+            set.unapproved = Some(why.to_owned());
+        }
+        Ok(done)
+    }
+
+    async fn plan_application(
+        &self,
+        id: ChangeSetId,
+        needed: u32,
+        planned: &Planned,
+        _at: DateTime<Utc>,
+    ) -> Result<Outcome<()>, StoreError> {
         let mut book = self.book();
         let live = book.changes.in_force();
-        let items = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
-            Ok(set) => items_of(&set.content)?,
-            Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
-            Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
-        };
-        let applied = put(&mut book, items, Some(id), by, whole(at))?;
-        if let Some(set) = book.changes.sets.get_mut(&id) {
-            set.settle(Standing::Applied, by, "", whole(at));
+        match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+            Ok(set) => {
+                set.planned = Some(Planned { at: whole(planned.at), by: planned.by.clone() });
+                set.put_off = None;
+            }
+            Err(refused) => return Ok(refused),
         }
-        Ok(Outcome::Done((applied, book.changes.live)))
+        Ok(Outcome::Done(()))
+    }
+
+    async fn put_off(
+        &self,
+        id: ChangeSetId,
+        planned: &Planned,
+        _by: &str,
+        why: &str,
+        _at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let moment = whole(planned.at);
+        let set = book.changes.sets.get_mut(&id).filter(|set| {
+            set.standing == Standing::Open && set.planned.as_ref().is_some_and(|planned| planned.at == moment)
+        });
+        let Some(set) = set else { return Ok(false) };
+        set.planned = None;
+        set.put_off = Some(why.to_owned());
+        Ok(true)
+    }
+
+    async fn planned_until(&self, until: DateTime<Utc>) -> Result<Vec<(ChangeSetId, Planned)>, StoreError> {
+        let book = self.book();
+        let open = book.changes.sets.values().filter(|set| set.standing == Standing::Open);
+        let planned = open.filter_map(|set| set.planned.clone().map(|planned| (set.id, planned)));
+        let mut due: Vec<_> = planned.filter(|(_, planned)| planned.at <= until).collect();
+        due.sort_by_key(|(id, planned)| (planned.at, *id));
+        Ok(due)
+    }
+
+    async fn unapproved_since(&self, since: DateTime<Utc>) -> Result<Vec<Unapproved>, StoreError> {
+        let book = self.book();
+        let unapproved = book.changes.sets.values().rev().filter_map(|set| {
+            let why = set.unapproved.clone()?;
+            let (by, at) = set.settled_by.clone().zip(set.settled_at)?;
+            (at >= since).then_some(Unapproved { id: set.id, by, at, why })
+        });
+        Ok(unapproved.collect())
     }
 }
