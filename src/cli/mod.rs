@@ -20,6 +20,7 @@ mod forecast;
 mod forecast_change;
 mod forecast_compare;
 mod forecast_live;
+mod forecast_live_change;
 mod forecast_show;
 mod forecast_snapshot;
 mod gateways;

@@ -502,3 +502,32 @@ fn a_comparison_is_written_for_a_review() {
     }
     bench.run(&["plans", "list", "-o", "markdown"]).exits(2).complains(&["only autopay plans diff has"]);
 }
+
+#[test]
+fn a_forecast_of_the_live_book_knows_what_an_open_change_set_would_do() {
+    let bench = members(3);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
+    let id = propose(&bench, "ada");
+    let window = ["--from", "2027-01-01", "--until", "2027-03-31"];
+    let forecast = |more: &[&str]| bench.run(&[&["forecast"][..], &window[..], more].concat());
+    let json = |more: &[&str]| forecast(&[more, &["-o", "json"]].concat()).exits(0).json();
+    let beside = json(&["--with-change", &id]);
+    let total = beside.as_array().unwrap().iter().find(|row| row["period"] == "total").unwrap().clone();
+    let amounts =
+        ["scheduled", "scheduled_with_change", "difference"].map(|name| total[name].as_str().unwrap().to_owned());
+    // Three members, three months.
+    assert_eq!(amounts, ["711.00", "756.00", "45.00"]);
+    let rows = json(&["--from-server", "--with-change", &id, "--rows"]);
+    assert_eq!(rows.as_array().unwrap().len(), 9);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["difference"] == "5.00"), "{rows}");
+    // A folder says the same, and the left side is what is forecast without a change.
+    assert_eq!(json(&["--with-change", "plans"]), beside);
+    approve(&bench, "bob", &id).exits(0);
+    as_person(&bench, "ada", &["changes", "apply", &id]).exits(0);
+    let now = json(&["--with-change", "plans"]);
+    let total = now.as_array().unwrap().iter().find(|row| row["period"] == "total").unwrap().clone();
+    assert_eq!((total["scheduled"].as_str(), total["difference"].as_str()), (Some("756.00"), Some("0.00")));
+    forecast(&["--with-change", &id]).exits(7).complains(&["--with-change", "is settled"]);
+    forecast(&["--with-change", "CS-99"]).exits(5).complains(&["CS-99", "does not exist"]);
+    forecast(&["--with-change", "nowhere"]).exits(6).complains(&["nowhere"]);
+}
