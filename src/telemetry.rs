@@ -39,6 +39,7 @@ pub const FIELDS: &[&str] = &[
     "attempt",
     "batch",
     "call",
+        "chain",
     "change_set",
     "charge_id",
     "check",
@@ -52,13 +53,16 @@ pub const FIELDS: &[&str] = &[
     "due_at",
     "duration_ms",
     "elapsed_ms",
+    "endpoint",
     "error",
     "event",
+    "event_id",
     "exit",
     "failed",
     "failing",
     "fence",
     "found",
+    "hash",
     "hold_id",
     "http_status",
     "in_flight",
@@ -165,6 +169,12 @@ pub mod name {
     pub const WALLET_REPOINTED: &str = "autopay_wallet_repointed_total";
     /// Money set aside that goes back within a day.
     pub const AUTHORIZATIONS_EXPIRING: &str = "autopay_authorizations_expiring_total";
+    /// Deliveries of events to endpoints.
+    pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
+    /// Events that wait to be delivered.
+    pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
+    /// Differences between book, gateway and files that nobody decided about.
+    pub const RECONCILIATION_UNMATCHED: &str = "autopay_reconciliation_unmatched";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -216,6 +226,12 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Deliveries that are kept and wait to be looked at.",
     },
+    Metric {
+        name: name::EVENT_DELIVERIES,
+        kind: Kind::Counter,
+        help: "Deliveries of events to endpoints of the merchant, by endpoint and outcome.",
+    },
+    Metric { name: name::EVENT_BACKLOG, kind: Kind::Gauge, help: "Events that wait to be delivered, by endpoint." },
     Metric { name: name::WALLET_SEARCHES, kind: Kind::Counter, help: "Searches of customers' wallets, by outcome." },
     Metric {
         name: name::WALLET_REPOINTED,
@@ -228,6 +244,11 @@ pub const METRICS: &[Metric] = &[
         help: "Warnings that what is set aside for a charge goes back within a day.",
     },
     Metric { name: name::BRAKES, kind: Kind::Counter, help: "Runs stopped by a brake, by brake." },
+    Metric {
+        name: name::RECONCILIATION_UNMATCHED,
+        kind: Kind::Gauge,
+        help: "Differences between book, gateway and settlement files that nobody decided about yet.",
+    },
     Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,
@@ -254,7 +275,13 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
-    for gauge in [name::OUTCOME_UNKNOWN, name::REFUND_OUTCOME_UNKNOWN, name::CHARGES_DUE, name::HOLD_ACTIVE] {
+    for gauge in [
+        name::OUTCOME_UNKNOWN,
+        name::REFUND_OUTCOME_UNKNOWN,
+        name::CHARGES_DUE,
+        name::HOLD_ACTIVE,
+        name::RECONCILIATION_UNMATCHED,
+    ] {
         metrics::gauge!(gauge).set(0.0);
     }
     metrics::counter!(name::QUARANTINED).absolute(0);

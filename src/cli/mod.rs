@@ -15,6 +15,7 @@ mod charges;
 mod decide;
 mod disputes;
 mod doctor;
+mod events;
 pub mod exit;
 mod forecast;
 mod forecast_change;
@@ -26,6 +27,7 @@ mod forecast_snapshot;
 mod gateways;
 mod hold;
 mod imports;
+mod ledger;
 mod migrate;
 mod output;
 mod plan_changes;
@@ -35,11 +37,15 @@ mod plan_markdown;
 mod plan_told;
 mod plans;
 mod price_gaps;
+mod recon;
+mod recon_file;
+mod recon_show;
 mod refunds;
 mod rehearse;
 mod resolve;
 mod run;
 mod schedule;
+mod schedule_audit;
 mod serve;
 mod sessions;
 mod signals;
@@ -140,12 +146,21 @@ enum Command {
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
+    /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// What is told to your own systems: deliveries of events, and the endpoints they go to
+    #[command(subcommand)]
+    Events(events::Events),
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
+    /// Reconciliation: the book against the gateway, to the cent
+    #[command(subcommand)]
+    Recon(recon::Recon),
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
@@ -158,6 +173,9 @@ enum Command {
     /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Who did what, when and why; and whether the record of it is whole
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// The database schema
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -352,13 +370,17 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
+        Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
+        Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Recon(command) => Box::pin(recon::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         // Handed over before any of this.
         Command::Rehearse(_) => Ok(Exit::Done),
         Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
+        Command::Audit(command) => Box::pin(audit::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
         Command::Wallet(command) => Box::pin(wallet::run(command, context)).await,

@@ -18,6 +18,7 @@ use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
 use crate::config::{Config, WebhooksConfig, plainly};
+use crate::engine;
 use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
 
@@ -96,12 +97,29 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let ended = tokio::select! {
         opened = opening => match opened {
             Ok((app, _sole)) => {
+                tasks.spawn(engine::hang_out_audit(
+                    Arc::clone(&app.store),
+                    Arc::clone(&app.clock),
+                    stop_answering.clone(),
+                ));
                 tasks.spawn(gauges(Arc::clone(&app.store), Arc::clone(&app.clock), stop_answering.clone()));
                 if let Some(door) = &door {
                     door.opened(Arc::clone(&app.inbox));
                     let intake = app.intake(door.doorman(), door.bell());
                     let stop = stop_claiming.clone();
                     tasks.spawn(async move { intake.serve(stop).await });
+                }
+                match app.postman(config) {
+                    Ok(Some(postman)) => {
+                        let stop = stop_claiming.clone();
+                        tasks.spawn(async move { postman.serve(stop).await });
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        finish_answering(&health, &stop_answering, &tasks).await;
+                        app.close().await;
+                        return Err(error.into());
+                    }
                 }
                 health.started(Arc::clone(&app.store));
                 tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
@@ -165,6 +183,9 @@ async fn work(
     let wallet = app.wallet_keeper()?;
     let keeping = stop_claiming.clone();
     let keeper = tokio::spawn(async move { wallet.keep(keeping).await });
+    let reconciler = app.reconciler();
+    let reconciling = stop_claiming.clone();
+    let comparing = tokio::spawn(async move { reconciler.serve(reconciling).await });
     let mut engine = Box::pin(async {
         // What is planned for a moment that has come is in force before anything is charged.
         if let Err(Stop::Failed(_, problems)) = changes_due::put_due_in_force(app, config).await {
@@ -202,6 +223,9 @@ async fn work(
     stop_claiming.cancel();
     if let Err(error) = keeper.await {
         tracing::error!(event = "wallet_failed", error = %error, "the wallet's keeper ended early; the next start goes on");
+    }
+    if let Err(error) = comparing.await {
+        tracing::error!(event = "recon_failed", error = %error, "the reconciler ended early; the next start goes on");
     }
     ended?;
     tracing::info!(event = "stopped", "everything under way is finished");

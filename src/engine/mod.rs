@@ -4,6 +4,7 @@
 //! domain does. Tasks take no input; they find their work in the store, on a signal or by the clock, so the happy path and
 //! recovery after a crash are one path.
 
+mod audit;
 mod brakes;
 mod captures;
 pub mod changes;
@@ -16,6 +17,8 @@ pub mod intake;
 mod listening;
 mod people;
 mod pipeline;
+mod postman;
+pub mod recon;
 mod refunds;
 mod rests;
 mod throttle;
@@ -35,11 +38,13 @@ use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
+pub use audit::{hang_out as hang_out_audit, verify as verify_audit};
 pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
 
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};
+pub use postman::{Postman, PostmanParts, Round};
 pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
 pub use rests::{NotTold, ToGive};
 pub use wallet::{SyncReport, WalletKeeper};

@@ -18,7 +18,7 @@ use domain::id::{PlanId, PolicyId};
 use entity::{approval, change_set, dunning_policy_version, plan_version};
 
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::changes::{
     ChangeSet, ChangeStore, Content, Meaning, Outcome, Planned, Proposal, Sources, Unapproved, VersionRecord,
 };
@@ -292,7 +292,7 @@ impl DatabaseStore {
             on.execute_raw(self.statement(sql, values)).await?;
             let through = set.map(|set| format!(" by {set}")).unwrap_or_default();
             let detail = format!("version {next} {digest}{through}");
-            self.audit(on, by, &format!("{}.applied", item.object.kind()), &id, &detail, at).await?;
+            self.note(on, lines::version(item.object.kind(), &id, (next.into(), &detail), by, at))?;
             applied.changed.push((id, u32::try_from(next).unwrap_or_default()));
         }
         if !applied.changed.is_empty() {
@@ -394,15 +394,11 @@ impl DatabaseStore {
                 let applied = self.put_versions(on, &items, Some(id), by, at).await?;
                 let live = self.versions_on(on).await?.live;
                 self.settle(on, id, Standing::Applied, [by, ""], at).await?;
-                let mut detail = told(&set, &applied, live, needed);
-                let mut action = "change_set.applied";
                 if let Some(why) = unapproved {
                     let sql = "UPDATE change_set SET unapproved = $2 WHERE id = $1";
                     on.execute_raw(self.statement(sql, [id.0.into(), why.into()])).await?;
-                    detail = format!("without the approvals it needs: {why}; {detail}");
-                    action = "change_set.applied_unapproved";
                 }
-                self.audit(on, by, action, &id.to_string(), &detail, at).await?;
+                self.note(on, lines::in_force(&set, unapproved, (by, &told(&set, &applied, live, needed)), at))?;
                 Ok(Ok(Outcome::Done((applied, live))))
             })
         })
@@ -491,7 +487,8 @@ impl ChangeStore for DatabaseStore {
                 let row = row.ok_or_else(|| DbErr::RecordNotFound("change_set".to_owned()))?;
                 let id = ChangeSetId(row.try_get("", "id")?);
                 let detail = format!("sha256 {sha256}; {}", proposal.reason);
-                self.audit(on, &proposal.author, "change_set.proposed", &id.to_string(), &detail, at).await?;
+                let who = (proposal.author.as_str(), detail.as_str(), proposal.reason.as_str());
+                self.note(on, lines::change_set(id, "proposed", who, (None, "open"), at))?;
                 Ok(id)
             })
         })
@@ -554,7 +551,7 @@ impl ChangeStore for DatabaseStore {
                 let values: [Value; 5] = [id.0.into(), by.into(), set.sha256.clone().into(), comment.into(), at.into()];
                 on.execute_raw(self.statement(sql, values)).await?;
                 let detail = format!("sha256 {}; {comment}", set.sha256);
-                self.audit(on, by, "change_set.approved", &id.to_string(), &detail, at).await?;
+                self.note(on, lines::change_set(id, "approved", (by, &detail, comment), (Some("open"), "open"), at))?;
                 Ok(Ok(Outcome::Done(())))
             })
         })
@@ -576,8 +573,8 @@ impl ChangeStore for DatabaseStore {
                     return Ok(ended);
                 }
                 self.settle(on, id, as_what, [by, why], at).await?;
-                let action = format!("change_set.{}", as_what.as_str());
-                self.audit(on, by, &action, &id.to_string(), why, at).await?;
+                let standing = as_what.as_str();
+                self.note(on, lines::change_set(id, standing, (by, why, why), (Some("open"), standing), at))?;
                 Ok(Ok(Outcome::Done(())))
             })
         })
@@ -622,8 +619,7 @@ impl ChangeStore for DatabaseStore {
                 let sql = "UPDATE change_set SET apply_at = $2, apply_by = $3, put_off = NULL WHERE id = $1";
                 let values: [Value; 3] = [id.0.into(), moment.into(), planned.by.as_str().into()];
                 on.execute_raw(self.statement(sql, values)).await?;
-                let detail = format!("to be put in force at {}", moment.to_rfc3339());
-                self.audit(on, &planned.by, "change_set.planned", &id.to_string(), &detail, at).await?;
+                self.note(on, lines::planned(id, planned, at))?;
                 Ok(Ok(Outcome::Done(())))
             })
         })
@@ -647,8 +643,7 @@ impl ChangeStore for DatabaseStore {
                 if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
                     return Ok(false);
                 }
-                let detail = format!("was planned for {}; {why}", moment.to_rfc3339());
-                self.audit(on, by, "change_set.put_off", &id.to_string(), &detail, at).await?;
+                self.note(on, lines::put_off(id, planned, (by, why), at))?;
                 Ok(true)
             })
         })

@@ -5,6 +5,7 @@
 //! gateway: no method here takes a gateway.
 
 mod amend;
+mod audit;
 mod brakes;
 mod bulk;
 mod captures;
@@ -20,11 +21,16 @@ mod dispute;
 mod failure;
 mod firing;
 mod installments;
+mod ledger;
+mod lines;
 mod memory;
+mod outbox;
 mod pages;
 mod people;
 mod rate;
 mod reading;
+mod recon;
+mod recon_rows;
 mod refund_rows;
 mod refunds;
 mod rows;
@@ -64,6 +70,7 @@ pub use reading::open_to_read;
 pub(crate) use rows::whole;
 
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::Routes;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
     Imported, IntentBatch, Listed, OpenCharge, Page, Pressure, Quota, Resume, Slice, Store, StoreError,
@@ -88,13 +95,15 @@ type Work<'w, T> = dyn for<'t> Fn(&'t DatabaseTransaction, Outlives<'t, 'w>) -> 
 pub struct DatabaseStore {
     database: DatabaseConnection,
     clock: Arc<dyn Clock>,
+    /// Who is told of what happens; nobody unless said.
+    routes: Arc<Routes>,
 }
 
 impl DatabaseStore {
     /// A store over an open pool. `clock` is the time where the database has none of its own to offer.
     #[must_use]
-    pub const fn new(database: DatabaseConnection, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock }
+    pub fn new(database: DatabaseConnection, clock: Arc<dyn Clock>) -> Self {
+        Self { database, clock, routes: Arc::default() }
     }
 
     /// The pool, for closing it and for tests.
@@ -135,9 +144,15 @@ impl DatabaseStore {
         loop {
             let done = async {
                 let transaction = self.database.begin_with_options(connect::immediate()).await?;
-                match work(&transaction, Outlives(PhantomData)).await {
-                    Ok(value) if stands(&value) => transaction.commit().await.map(|()| value),
-                    Ok(value) => transaction.rollback().await.map(|()| value),
+                let (worked, noted) = audit::noting(work(&transaction, Outlives(PhantomData))).await;
+                let worked = match worked {
+                    Ok(value) if stands(&value) => self.write_down(&transaction, noted).await.map(|()| (value, true)),
+                    Ok(value) => Ok((value, false)),
+                    Err(error) => Err(error),
+                };
+                match worked {
+                    Ok((value, true)) => transaction.commit().await.map(|()| value),
+                    Ok((value, false)) => transaction.rollback().await.map(|()| value),
                     Err(error) => {
                         // The first error is the one that counts; a failed rollback drops the connection.
                         transaction.rollback().await.or(Ok::<(), sea_orm::DbErr>(()))?;

@@ -134,6 +134,15 @@ pub(crate) fn secs(n: i64) -> TimeDelta {
 }
 
 impl Bench {
+    /// A bench around a store that others hold, too.
+    pub(crate) fn around(
+        backend: Backend,
+        clock: Arc<TurnedClock>,
+        (store, keep, url): (Arc<dyn Store>, Keep, String),
+    ) -> Self {
+        Self { store, clock, backend, url, _keep: keep }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -335,7 +344,13 @@ fn seen(what: Seen, payment: Option<&str>) -> Observation {
     }
 }
 
-fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, moment: DateTime<Utc>) -> Verdict {
+pub(crate) fn verdict(
+    before: &Charge,
+    fence: i64,
+    state: State,
+    payment: Option<&str>,
+    moment: DateTime<Utc>,
+) -> Verdict {
     let what = match state {
         State::Paid { .. } => Seen::Succeeded { amount: before.amount },
         State::Settling { slow, .. } => Seen::Accepted { settles_in_days: slow },
@@ -363,7 +378,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
     }
 }
 
-fn paid(moment: DateTime<Utc>) -> State {
+pub(crate) fn paid(moment: DateTime<Utc>) -> State {
     State::paid(moment, Money::new(7_900, Currency::USD))
 }
 

@@ -10,9 +10,11 @@ use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
+use crate::ports::outbox::EventKind;
 use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// A day, and the brakes that were lifted, with when.
@@ -122,6 +124,8 @@ impl BrakeStore for MemoryStore {
         };
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());
+        book.note(lines::held(&hold.scope.to_string(), (reason, ACTOR), at));
+        book.tell_of(EventKind::HoldOn, &hold.scope.to_string(), at);
         Ok(hold)
     }
 
@@ -133,6 +137,7 @@ impl BrakeStore for MemoryStore {
         let id = *id;
         let Some(before) = first.clone() else {
             *first = Some(by.to_owned());
+            book.note(lines::release(&scope.to_string(), by, None, at));
             return Ok(Release::AsksASecond);
         };
         if before == by {
@@ -142,6 +147,8 @@ impl BrakeStore for MemoryStore {
         if let Some(braked) = book.braked.iter_mut().find(|braked| braked.hold == id) {
             braked.lifted_at = Some(whole(at));
         }
+        book.note(lines::release(&scope.to_string(), by, Some(&before), at));
+        book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         Ok(Release::Lifted { first: before })
     }
 }

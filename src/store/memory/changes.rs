@@ -12,8 +12,10 @@ use super::{Book, MemoryStore};
 use crate::ports::changes::{
     ChangeSet, ChangeStore, Content, Meaning, Outcome, Planned, Proposal, Sources, Unapproved, VersionRecord,
 };
+use crate::ports::outbox::EventKind;
 use crate::ports::{Applied, CatalogChange, StoreError};
-use crate::store::changes::{Item, digest, items, items_of};
+use crate::store::changes::{Item, digest, items, items_of, told};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// What the map keeps of changes.
@@ -89,16 +91,20 @@ fn put(
             }
         }
         applied.changed.push((item.object.id().to_owned(), version));
+        let (kind, id, digest) = (item.object.kind(), item.object.id().to_owned(), digest(&item.spec));
+        let through = set.map(|set| format!(" by {set}")).unwrap_or_default();
+        let detail = format!("version {version} {digest}{through}");
         records.push(VersionRecord {
             object: item.object,
             version,
             meaning,
-            sha256: digest(&item.spec),
+            sha256: digest,
             source: item.source,
             at,
             by: by.to_owned(),
             change_set: set,
         });
+        book.note(lines::version(kind, &id, (version.into(), &detail), by, at));
     }
     if !applied.changed.is_empty() {
         book.changes.live = book.changes.live.saturating_add(1);
@@ -123,19 +129,23 @@ fn put_in_force(
     book: &mut Book,
     id: ChangeSetId,
     needed: u32,
-    by: &str,
+    (by, unapproved): (&str, Option<&str>),
     at: DateTime<Utc>,
 ) -> Result<Outcome<(Applied, i64)>, StoreError> {
     let live = book.changes.in_force();
-    let items = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
-        Ok(set) => items_of(&set.content)?,
+    let (items, set) = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+        Ok(set) => (items_of(&set.content)?, set.clone()),
         Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
         Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
     };
     let applied = put(book, items, Some(id), by, at)?;
     if let Some(set) = book.changes.sets.get_mut(&id) {
         set.settle(Standing::Applied, by, "", at);
+        set.unapproved = unapproved.map(str::to_owned);
     }
+    let detail = told(&set, &applied, book.changes.live, needed);
+    book.note(lines::in_force(&set, unapproved, (by, &detail), at));
+    book.tell_of(EventKind::ChangeSetApplied, &id.to_string(), at);
     Ok(Outcome::Done((applied, book.changes.live)))
 }
 
@@ -187,7 +197,11 @@ impl ChangeStore for MemoryStore {
             unapproved: None,
             approvals: Vec::new(),
         };
+        let detail = format!("sha256 {}; {}", set.sha256, set.reason);
         book.changes.sets.insert(id, set);
+        let who = (proposal.author.as_str(), detail.as_str(), proposal.reason.as_str());
+        book.note(lines::change_set(id, "proposed", who, (None, "open"), at));
+        book.tell_of(EventKind::ChangeSetProposed, &id.to_string(), at);
         Ok(id)
     }
 
@@ -222,7 +236,10 @@ impl ChangeStore for MemoryStore {
             Err(refused) => return Ok(refused),
         };
         let sha256 = set.sha256.clone();
+        let detail = format!("sha256 {sha256}; {comment}");
         set.approvals.push(Approval { by: by.to_owned(), at: whole(at), comment: comment.to_owned(), sha256 });
+        book.note(lines::change_set(id, "approved", (by, &detail, comment), (Some("open"), "open"), at));
+        book.tell_of(EventKind::ChangeSetApproved, &id.to_string(), at);
         Ok(Outcome::Done(()))
     }
 
@@ -239,6 +256,8 @@ impl ChangeStore for MemoryStore {
             Ok(set) => set.settle(as_what, by, why, whole(at)),
             Err(refused) => return Ok(refused),
         }
+        let standing = as_what.as_str();
+        book.note(lines::change_set(id, standing, (by, why, why), (Some("open"), standing), at));
         Ok(Outcome::Done(()))
     }
 
@@ -249,7 +268,7 @@ impl ChangeStore for MemoryStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
-        put_in_force(&mut self.book(), id, needed, by, whole(at))
+        put_in_force(&mut self.book(), id, needed, (by, None), whole(at))
     }
 
     async fn apply_unapproved(
@@ -259,12 +278,7 @@ impl ChangeStore for MemoryStore {
         why: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
-        let mut book = self.book();
-        let done = put_in_force(&mut book, id, 0, by, whole(at))?;
-        if let (Outcome::Done(_), Some(set)) = (&done, book.changes.sets.get_mut(&id)) {
-            set.unapproved = Some(why.to_owned());
-        }
-        Ok(done)
+        put_in_force(&mut self.book(), id, 0, (by, Some(why)), whole(at))
     }
 
     async fn plan_application(
@@ -272,7 +286,7 @@ impl ChangeStore for MemoryStore {
         id: ChangeSetId,
         needed: u32,
         planned: &Planned,
-        _at: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> Result<Outcome<()>, StoreError> {
         let mut book = self.book();
         let live = book.changes.in_force();
@@ -283,6 +297,7 @@ impl ChangeStore for MemoryStore {
             }
             Err(refused) => return Ok(refused),
         }
+        book.note(lines::planned(id, planned, at));
         Ok(Outcome::Done(()))
     }
 
@@ -290,9 +305,9 @@ impl ChangeStore for MemoryStore {
         &self,
         id: ChangeSetId,
         planned: &Planned,
-        _by: &str,
+        by: &str,
         why: &str,
-        _at: DateTime<Utc>,
+        at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut book = self.book();
         let moment = whole(planned.at);
@@ -302,6 +317,7 @@ impl ChangeStore for MemoryStore {
         let Some(set) = set else { return Ok(false) };
         set.planned = None;
         set.put_off = Some(why.to_owned());
+        book.note(lines::put_off(id, planned, (by, why), at));
         Ok(true)
     }
 

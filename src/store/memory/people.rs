@@ -7,8 +7,10 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::{MemoryStore, entry, open_charge};
+use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 #[async_trait]
@@ -32,6 +34,9 @@ impl PeopleStore for MemoryStore {
             row.history.push(entry(whole(now), &note.by, note.action, note.detail.clone()));
         }
         let row = row.clone();
+        if let Some(note) = note {
+            book.note(lines::asked(note, id, Some(&row.value), now));
+        }
         Ok(open_charge(&book, &row).map(|value| Claimed { value, fence: row.fence }))
     }
 
@@ -48,6 +53,7 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
+        let events = NewEvent::of_charge(&before.value, after, whole(at));
         row.value = after.clone();
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
@@ -55,6 +61,9 @@ impl PeopleStore for MemoryStore {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
+        book.post_step(&before.value, after, after.due_at);
+        book.note(lines::judged(note, &before.value, after, at));
+        book.tell(&events);
         Ok(true)
     }
 }

@@ -11,11 +11,12 @@ use domain::money::Money;
 use domain::refund::{Refund, State};
 
 use super::{Book, MemoryStore, entry};
+use crate::ports::outbox::EventKind;
 use crate::ports::refund::{
     Begun, Kept, RefundCursor, RefundFilter, RefundIntent, RefundRecord, RefundStore, RefundVerdict, Sendable,
 };
 use crate::ports::{Claimed, StoreError, TimelineEntry};
-use crate::store::refunds::audit_detail;
+use crate::store::lines::{self, ENGINE};
 use crate::store::rows::whole;
 
 /// A refund, its claim and its history.
@@ -38,6 +39,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    /// Every refund, by id.
+    pub(super) fn records(&self) -> impl Iterator<Item = &RefundRecord> {
+        self.rows.values().map(|row| &row.record)
+    }
+
     pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
         self.disputes.iter().any(|(disputed, _)| *disputed == charge)
     }
@@ -45,6 +51,14 @@ impl Refunds {
     /// What is known to have gone back of a charge, minor units.
     pub(super) fn given_back(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.given_back().minor()).sum()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Refund> {
+        self.rows.values().map(|row| &row.record.refund)
+    }
+
+    pub(super) fn one(&self, id: RefundId) -> Option<&Refund> {
+        self.rows.get(&id).map(|row| &row.record.refund)
     }
 
     pub(super) fn taken(&self, charge: ChargeId) -> i64 {
@@ -77,14 +91,26 @@ fn kept(mut refund: Refund) -> Refund {
     refund
 }
 
-/// A decision's line, in the charge's history and in the refund's.
-fn note(book: &mut Book, refund: &Refund, at: DateTime<Utc>, by: &str, action: &str, said: Option<&str>) {
-    let line = entry(whole(at), by, action, audit_detail(refund, said));
+/// A decision's line, in the charge's history, in the refund's and in the audit.
+fn note(
+    book: &mut Book,
+    (before, refund): (Option<&Refund>, &Refund),
+    at: DateTime<Utc>,
+    by: &str,
+    said: Option<&str>,
+) {
+    let told = lines::refund((before, refund), (by, said), at);
+    let line = entry(whole(at), by, &told.action, told.detail.clone());
+    let kind = EventKind::of_action(&told.action);
+    book.note(told);
     if let Some(row) = book.charges.get_mut(&refund.charge) {
         row.history.push(line.clone());
     }
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
+    }
+    if let Some(kind) = kind {
+        book.tell_of(kind, &refund.charge.to_string(), at);
     }
 }
 
@@ -102,7 +128,7 @@ impl Book {
         let record = RefundRecord { refund: kept(refund.clone()), recorded_by: by.to_owned(), body: None, version: 0 };
         self.refunds.rows.insert(refund.id, Row { record, leased_until: None, history: Vec::new() });
         let said = format!("reason: {}", refund.reason);
-        note(self, refund, refund.recorded_at, by, "refund.recorded", Some(&said));
+        note(self, (None, refund), refund.recorded_at, by, Some(&said));
     }
 }
 
@@ -260,7 +286,7 @@ impl RefundStore for MemoryStore {
         row.record.version += 1;
         row.leased_until = None;
         let sendable = Sendable::by_commit(after.clone(), body.clone(), row.record.version);
-        note(&mut book, after, *at, "autopay", "refund.sending", Some(&format!("key {}", after.key)));
+        note(&mut book, (Some(&before.value), after), *at, ENGINE, Some(&format!("key {}", after.key)));
         Ok(Begun::Committed(Box::new(sendable)))
     }
 
@@ -296,10 +322,13 @@ impl RefundStore for MemoryStore {
             };
             row.history.push(entry(whole(*at), "gateway", &event, seen.asked.as_str().to_owned()));
         }
+        if let Some(after) = after {
+            book.post_refund(after.id, whole(*at));
+        }
         if let Some(after) = after
             && (to != before.state.name() || said.is_some())
         {
-            note(&mut book, after, *at, by, &format!("refund.{to}"), said.as_deref());
+            note(&mut book, (Some(before), after), *at, by, said.as_deref());
         }
         Ok(kept_as)
     }
