@@ -40,6 +40,7 @@ pub const FIELDS: &[&str] = &[
     "batch",
     "call",
     "chain",
+    "change_set",
     "charge_id",
     "check",
     "class",

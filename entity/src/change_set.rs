@@ -20,6 +20,10 @@ pub struct Model {
     pub settled_by: Option<String>,
     pub settled_at: Option<chrono::DateTime<chrono::Utc>>,
     pub settled_why: Option<String>,
+    pub apply_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub apply_by: Option<String>,
+    pub put_off: Option<String>,
+    pub unapproved: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

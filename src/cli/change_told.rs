@@ -17,6 +17,7 @@ pub(super) const LIST: &[Column] = &[
     Column::text("standing"),
     Column::text("author"),
     Column::text("proposed_at"),
+    Column::text("planned_at"),
     Column::number("approvals"),
     Column::number("touches"),
     Column::text("holds"),
@@ -50,6 +51,10 @@ struct ToldSet<'s> {
     settled_by: Option<&'s str>,
     settled_at: Option<String>,
     settled_why: Option<&'s str>,
+    planned_at: Option<String>,
+    planned_by: Option<&'s str>,
+    put_off: Option<&'s str>,
+    unapproved: Option<&'s str>,
     base: &'s Versions,
     /// The very text whose SHA-256 is approved; nothing where it was edited.
     content: Option<String>,
@@ -66,10 +71,11 @@ struct ToldApproval<'s> {
     counts: bool,
 }
 
-/// The word for people: an open one waits, or is approved.
+/// The word for people: an open one waits, is approved, or is planned for a moment.
 pub(super) fn word(set: &ChangeSet, needed: u32) -> &'static str {
     match set.standing {
         Standing::Open if set.stored_sha256 != set.sha256 => "edited",
+        Standing::Open if set.planned.is_some() => "planned",
         Standing::Open if set.facts().approvers() >= needed => "approved",
         Standing::Open => "waiting",
         Standing::Applied | Standing::Rejected | Standing::Withdrawn => set.standing.as_str(),
@@ -88,6 +94,7 @@ pub(super) fn row(set: &ChangeSet, rule: ApprovalRule) -> Vec<Cell> {
         Cell::text(word(set, rule.needed(set.touches))),
         Cell::text(&set.author),
         Cell::At(set.proposed_at),
+        Cell::maybe(set.planned.as_ref(), |planned| Cell::At(planned.at)),
         Cell::Number(set.facts().approvers().into()),
         Cell::Number(set.touches),
         holds(set),
@@ -155,6 +162,10 @@ fn told_set<'s>(set: &'s ChangeSet, needed: u32, comparison: Option<Told>) -> To
         settled_by: set.settled_by.as_deref(),
         settled_at: set.settled_at.as_ref().map(instant),
         settled_why: set.settled_why.as_deref(),
+        planned_at: set.planned.as_ref().map(|planned| instant(&planned.at)),
+        planned_by: set.planned.as_ref().map(|planned| planned.by.as_str()),
+        put_off: set.put_off.as_deref(),
+        unapproved: set.unapproved.as_deref(),
         base: &set.content.base,
         content: set.content.text().ok().filter(|text| Content::hash(text) == set.sha256),
         files: files.collect(),
@@ -186,6 +197,15 @@ fn in_words(set: &ChangeSet, needed: u32) -> String {
     if let (Some(by), Some(at)) = (&set.settled_by, &set.settled_at) {
         let why = set.settled_why.as_deref().filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
         line(set.standing.as_str(), &format!("{} by {by}{}", instant(at), why.unwrap_or_default()));
+    }
+    if let Some(planned) = &set.planned {
+        line("planned", &format!("to be put in force at {}, by {}", instant(&planned.at), planned.by));
+    }
+    if let Some(why) = &set.put_off {
+        line("put off", why);
+    }
+    if let Some(why) = &set.unapproved {
+        line("unapproved", &format!("put in force without the approvals it needs: {why}"));
     }
     out.chars().map(|ch| if ch.is_control() && ch != '\n' { ' ' } else { ch }).collect()
 }

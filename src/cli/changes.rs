@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::change::{ChangeSetId, Horizon, Object, Refusal, Standing};
 use domain::dunning::Policy;
@@ -9,14 +10,15 @@ use domain::plan::{Plan, PlanSpec};
 
 use super::change_told::{LIST, MADE, made, print, row, word};
 use super::exit::{Exit, Problem, Stop, told};
-use super::output::{Cell, Column};
+use super::output::{Cell, Column, instant};
 use super::plan_changes::{Book, Comparison, rule_in_words};
 use super::plan_told::{self, Against};
 use super::{Context, named_person, plan_diff, price_gaps, problem};
 use crate::app::App;
 use crate::config::Config;
 use crate::files::folder::retired;
-use crate::ports::changes::{ChangeSet, Content, Meaning, Outcome, Proposal, VersionRecord};
+use crate::ports::Applied;
+use crate::ports::changes::{ChangeSet, Content, Meaning, Outcome, Planned, Proposal, VersionRecord};
 
 /// Rows read at once.
 const PAGE: u64 = 100;
@@ -73,14 +75,26 @@ pub(super) enum Changes {
         #[arg(long, value_name = "TEXT", value_parser = words)]
         reason: String,
     },
-    /// Puts an approved change set in force: whole, or not at all
-    #[command(after_help = "Example:\n  autopay changes apply CS-12\n\n\
+    /// Puts an approved change set in force, now or at a moment to come: whole, or not at all
+    #[command(
+        after_help = "Examples:\n  autopay changes apply CS-12\n  autopay changes apply CS-12 --at 2027-01-01T00:00:00-06:00\n\n\
+        At the moment that --at names, autopay serve (or the next run once) puts it in force as you would then: what is in force may not \
+        have moved, and the approvals are counted again. If it is refused then, it stays as it is, and doctor and the log say why. \
+        Prices that change on a date are better written as steps with that date ([[amount.step]] from), which every forecast knows.\n\n\
         Exit codes: 0, 2 wrong usage, 4 who you are is not known, 5 not found, 6 a plan in it cannot be in force, \
         7 what is in force moved since it was proposed (the message says what, and whether it overlaps), or it is settled, or was edited, \
-        8 it waits for approvals, 11 database unavailable.")]
-    Apply {
+        8 it waits for approvals, 11 database unavailable."
+    )]
+    Apply(Apply),
+    /// Takes back the moment planned for a change set; it stays approved and open
+    #[command(after_help = "Example:\n  autopay changes postpone CS-12 --reason \"the letters are late\"\n\n\
+        Exit codes: 0, 2 wrong usage, 4 who you are is not known, 5 not found, 7 no moment is planned for it, 11 database unavailable.")]
+    Postpone {
         /// Its number
         id: ChangeSetId,
+        /// Why
+        #[arg(long, value_name = "TEXT", value_parser = words)]
+        reason: String,
     },
     /// Makes a change set that puts back what an applied one replaced; it needs approval like any other
     #[command(after_help = "Example:\n  autopay changes revert CS-12 --reason \"the notices did not go out\"\n\n\
@@ -94,6 +108,21 @@ pub(super) enum Changes {
         #[arg(long, value_name = "TEXT", value_parser = words)]
         reason: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    /// Its number
+    id: ChangeSetId,
+    /// At this moment instead of now; said again, at this one instead of the one before
+    #[arg(long, value_name = "TIME", value_parser = super::run::moment)]
+    at: Option<DateTime<Utc>>,
+    /// Without the approvals it needs, for this reason: an emergency that is logged as an error and shown by doctor for 30 days
+    #[arg(long, value_name = "REASON", value_parser = words, conflicts_with = "at", requires = "confirm")]
+    break_glass: Option<String>,
+    /// The number of the change set typed again, where approvals are missing
+    #[arg(long, value_name = "ID", requires = "break_glass")]
+    confirm: Option<ChangeSetId>,
 }
 
 #[derive(Debug, Args)]
@@ -131,7 +160,10 @@ pub(super) async fn run(command: Changes, context: &Context) -> Result<Exit, Sto
         Changes::Approve { id, comment } => approve(id, &comment, context).await,
         Changes::Reject { id, reason } => close(id, Standing::Rejected, &reason, context).await,
         Changes::Withdraw { id, reason } => close(id, Standing::Withdrawn, &reason, context).await,
-        Changes::Apply { id } => context.with_app(async |app, config| apply(id, app, config, context).await).await,
+        Changes::Apply(command) => {
+            context.with_app(async |app, config| apply(&command, app, config, context).await).await
+        }
+        Changes::Postpone { id, reason } => postpone(id, &reason, context).await,
         Changes::Revert { id, reason } => {
             context.with_app(async |app, config| revert(id, &reason, app, config, context).await).await
         }
@@ -354,22 +386,54 @@ fn refuse_unusable(plans: &[PlanSpec], policies: &[Policy], live: &[VersionRecor
     if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
 }
 
-async fn apply(id: ChangeSetId, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let by = named_person()?;
-    let set = found(id, app).await?;
+/// Looks at a change set as it would be in force now. Returns how many approvals it needs.
+///
+/// What is refused in any case is refused before the whole book is read; the transaction asks again.
+async fn examine(set: &ChangeSet, app: &App, config: &Config) -> Result<u32, Stop> {
     let live = app.store.live().await?;
-    // What is refused in any case is refused before the whole book is read. The transaction asks again.
     let facts = set.facts();
-    facts.may_apply(&app.store.versions_in_force().await?, 0).map_err(|refusal| refused(id, refusal))?;
+    facts.may_apply(&app.store.versions_in_force().await?, 0).map_err(|refusal| refused(set.id, refusal))?;
     refuse_unusable(&set.content.plans, &set.content.policies, &live)?;
     let comparison = Comparison::of(&Book::live(&live), &Book::content(&set.content));
     comparison.refuse_other_rhythms(app).await?;
-    let touches = comparison.touches(app).await?.max(set.touches);
-    let needed = config.approvals().needed(touches);
-    let (applied, version) = match app.store.apply_change_set(id, needed, &by, app.clock.now()).await? {
-        Outcome::Done(done) => done,
-        Outcome::Unknown => return Err(unknown(id)),
-        Outcome::Refused(refusal) => return Err(refused(id, refusal)),
+    Ok(config.approvals().needed(comparison.touches(app).await?.max(set.touches)))
+}
+
+/// Puts an approved change set in force in somebody's name. Returns what was applied and the number of the live version.
+pub(super) async fn put_in_force(
+    id: ChangeSetId,
+    by: &str,
+    app: &App,
+    config: &Config,
+) -> Result<(Applied, i64), Stop> {
+    let set = found(id, app).await?;
+    let needed = examine(&set, app, config).await?;
+    done(id, app.store.apply_change_set(id, needed, by, app.clock.now()).await?)
+}
+
+fn done<T>(id: ChangeSetId, outcome: Outcome<T>) -> Result<T, Stop> {
+    match outcome {
+        Outcome::Done(done) => Ok(done),
+        Outcome::Unknown => Err(unknown(id)),
+        Outcome::Refused(refusal) => Err(refused(id, refusal)),
+    }
+}
+
+async fn apply(command: &Apply, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let (id, by) = (command.id, named_person()?);
+    let (applied, version) = match (command.at, &command.break_glass) {
+        (Some(at), _) => return plan(id, Planned { at, by }, app, config, context).await,
+        (None, Some(why)) => {
+            if command.confirm != Some(id) {
+                return Err(Stop::usage(
+                    "--confirm",
+                    "",
+                    &format!("is not {id}: type the number of the change set again"),
+                ));
+            }
+            break_glass(id, why, &by, app, config).await?
+        }
+        (None, None) => put_in_force(id, &by, app, config).await?,
     };
     let changed = applied.changed.into_iter().map(|(id, version)| (id, "changed", Cell::Number(version.into())));
     let unchanged = applied.unchanged.into_iter().map(|id| (id, "unchanged", Cell::Empty));
@@ -382,6 +446,63 @@ async fn apply(id: ChangeSetId, app: &App, config: &Config, context: &Context) -
         .printer
         .say(&format!("{id} applied: live version {version}. Undo with: autopay changes revert {id} --reason \"…\""));
     told(Ok(Exit::Done), printed)
+}
+
+/// In force without approvals. Everything but the count of people is asked as ever, and everybody can see it afterwards.
+async fn break_glass(id: ChangeSetId, why: &str, by: &str, app: &App, config: &Config) -> Result<(Applied, i64), Stop> {
+    let set = found(id, app).await?;
+    let needed = examine(&set, app, config).await?;
+    let have = set.facts().approvers();
+    if have >= needed {
+        let mend = "leave --break-glass and --confirm out";
+        let message = format!("has the {needed} approvals it needs");
+        return Err(Stop::because(Exit::Usage, Problem::new(format!("change set {id}"), "", message, mend)));
+    }
+    let applied = done(id, app.store.apply_unapproved(id, by, why, app.clock.now()).await?)?;
+    tracing::error!(event = "glass_broken", change_set = %id, role = by, why, "a change set is in force without the approvals it needs");
+    Ok(applied)
+}
+
+async fn plan(id: ChangeSetId, planned: Planned, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let now = app.clock.now();
+    if planned.at <= now {
+        return Err(Stop::usage("--at", instant(&planned.at), "is not to come: leave --at out to put it in force now"));
+    }
+    let set = found(id, app).await?;
+    let needed = examine(&set, app, config).await?;
+    done(id, app.store.plan_application(id, needed, &planned, now).await?)?;
+    let printed = context.printer.record(MADE, &made(&found(id, app).await?, needed));
+    context.printer.say(&format!(
+        "{id} is put in force at {}. Until then what is in force is charged, and forecasts know nothing of it \
+         (autopay forecast --with-change {id} does). Take it back with: autopay changes postpone {id} --reason \"…\"",
+        instant(&planned.at)
+    ));
+    told(Ok(Exit::Done), printed)
+}
+
+async fn postpone(id: ChangeSetId, reason: &str, context: &Context) -> Result<Exit, Stop> {
+    let by = named_person()?;
+    context
+        .with_app(async |app, config| {
+            let set = found(id, app).await?;
+            let taken_back = match &set.planned {
+                Some(planned) => app.store.put_off(id, planned, &by, reason, app.clock.now()).await?,
+                None => false,
+            };
+            if !taken_back {
+                let problem = Problem::new(
+                    format!("change set {id}"),
+                    "",
+                    "has no moment planned for it",
+                    "`autopay changes list --standing open` shows which have",
+                );
+                return Err(Stop::because(Exit::Conflict, problem));
+            }
+            let set = found(id, app).await?;
+            let printed = context.printer.record(MADE, &made(&set, config.approvals().needed(set.touches)));
+            told(Ok(Exit::Done), printed)
+        })
+        .await
 }
 
 async fn revert(id: ChangeSetId, reason: &str, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {

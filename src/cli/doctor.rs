@@ -2,6 +2,7 @@
 
 use chrono::{Datelike as _, TimeDelta};
 use domain::calendar::{Zone, tz_version, zone_disagreements};
+use domain::change::Standing;
 use domain::holidays::HolidayCalendar;
 
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -17,6 +18,11 @@ const COLUMNS: &[Column] =
 const SKEW_WARN: TimeDelta = TimeDelta::seconds(1);
 /// Clocks further apart than this stop the engine.
 const SKEW_FAIL: TimeDelta = TimeDelta::minutes(5);
+
+/// A change of plans without the approvals it needs is shown for so long.
+const GLASS_SHOWN: TimeDelta = TimeDelta::days(30);
+/// Open change sets looked at, the newest.
+const CHANGE_SETS_READ: u64 = 100;
 
 /// Findings, in order.
 #[derive(Default)]
@@ -183,6 +189,7 @@ async fn book(app: &App, report: &mut Report) {
         }
         Err(error) => report.fail(Exit::from(&error), "holds", error.to_string(), "see the row that is named"),
     }
+    change_sets(app, report).await;
     damage(app, report).await;
     match app.store.totals().await {
         Ok(totals) => {
@@ -199,6 +206,39 @@ async fn book(app: &App, report: &mut Report) {
             }
         }
         Err(error) => report.fail(Exit::from(&error), "charges", error.to_string(), "see the row that is named"),
+    }
+}
+
+/// Changes of plans that nobody approved, or whose moment passed without them.
+async fn change_sets(app: &App, report: &mut Report) {
+    let now = app.clock.now();
+    let since = now.checked_sub_signed(GLASS_SHOWN).unwrap_or(now);
+    let found = async {
+        let unapproved = app.store.unapproved_since(since).await?;
+        let open = app.store.change_sets(Some(Standing::Open), None, CHANGE_SETS_READ).await?;
+        Ok::<_, StoreError>((unapproved, open))
+    };
+    let (unapproved, open) = match found.await {
+        Ok(found) => found,
+        Err(error) => {
+            return report.fail(Exit::from(&error), "change_sets", error.to_string(), "see the row that is named");
+        }
+    };
+    for one in &unapproved {
+        let detail = format!("{} was put in force by {} without the approvals it needs: {}", one.id, one.by, one.why);
+        report.warn("change_sets", detail, format!("have somebody look at it: autopay changes show {}", one.id));
+    }
+    for set in open.iter().filter(|set| set.put_off.is_some()) {
+        let why = set.put_off.as_deref().unwrap_or_default();
+        let mend = format!("autopay changes apply {}, or withdraw it", set.id);
+        report.warn("change_sets", format!("{} was not put in force when it was planned: {why}", set.id), mend);
+    }
+    let late = open.iter().filter(|set| set.planned.as_ref().is_some_and(|planned| planned.at < now)).count();
+    if late > 0 {
+        let detail = format!("{} whose moment has passed", counted(late, "change set", "change sets"));
+        report.warn("change_sets", detail, "autopay serve, or autopay run once, puts them in force");
+    } else if unapproved.is_empty() && open.iter().all(|set| set.put_off.is_none()) {
+        report.ok("change_sets", format!("{} open, none late", open.len()));
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) const HELP: &str = "Examples:\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --months 3 -o ics --out charges.ics\n  \
     autopay forecast --plans plans/ --subscriptions roster.csv --with-change plans-2027/ --months 6\n  \
     autopay forecast --until 2027-12-31 --scenario worst-case      # the live book, which is only read\n  \
+    autopay forecast --months 6 --with-change CS-12                # the live book as it is, and with an open change set\n  \
     autopay forecast --from 2027-01-01 --months 3 --snapshot q1.jsonl\n  \
     autopay forecast compare --forecast q1.jsonl --actual 2027-01\n\n\
     Scheduled is what falls due; expected and at risk are its two parts. The same files, window, scenario and --as-of give the same \
@@ -49,8 +50,11 @@ pub(super) struct Forecast {
     /// Roster, CSV; - is standard input
     #[arg(long, value_name = "FILE", requires = "plans")]
     subscriptions: Option<PathBuf>,
-    /// Another directory of plan files: both side by side; with --rows, the charges that differ
-    #[arg(long, visible_alias = "compare", value_name = "DIR", requires = "plans")]
+    /// The live book, which is only read; so it is without --plans too
+    #[arg(long, conflicts_with = "plans")]
+    from_server: bool,
+    /// Another directory of plan files, or of the live book an open change set (CS-12): both side by side; with --rows, the charges that differ
+    #[arg(long, visible_alias = "compare", value_name = "DIR|CS-ID")]
     with_change: Option<PathBuf>,
     /// First day of the window [default: the day of --as-of]
     #[arg(long, value_name = "YYYY-MM-DD")]
@@ -124,7 +128,7 @@ pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit
     let asked = understood(&command, context)?;
     match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
-        _ => Box::pin(forecast_live::run(asked, context)).await,
+        _ => Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `autopay forecast --with-change`: two folders of plans side by side.
+//! `autopay forecast --with-change`: plans as they are and as they would be, side by side.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ pub(super) fn run(
     context: &Context,
 ) -> Result<Exit, Stop> {
     let changed = plans(change)?;
-    let mut listing: Option<Listing> = if rows { Some(context.printer.list(CHARGES)?) } else { None };
+    let mut listing: Option<Listing> = if rows { Some(listing(context)?) } else { None };
     let mut failed: Option<Stop> = None;
     let compared = compare(files, &changed, request, progress, |differs| {
         if let Some(listing) = &mut listing
@@ -58,9 +58,19 @@ pub(super) fn run(
     if let Some(stop) = failed {
         return Err(stop);
     }
+    tell(&compared, listing, context)
+}
+
+/// The list of the live book's charges that differ.
+pub(super) fn listing(context: &Context) -> Result<Listing, Stop> {
+    context.printer.list(CHARGES)
+}
+
+/// Ends the list of charges, or shows the months side by side.
+pub(super) fn tell(compared: &Compared, listing: Option<Listing>, context: &Context) -> Result<Exit, Stop> {
     match listing {
         Some(listing) => listing.finish()?,
-        None => months(&compared, context)?,
+        None => months(compared, context)?,
     }
     context.printer.say(&format!(
         "DRY RUN: nothing was sent, nothing was saved; {} charges of {} subscriptions differ.",
@@ -78,7 +88,7 @@ fn less(left: Money, right: Money) -> Cell {
     Cell::Money(Money::new(left.minor().saturating_sub(right.minor()), left.currency()))
 }
 
-fn charge(differs: &Differs<'_>) -> Vec<Cell> {
+pub(super) fn charge(differs: &Differs<'_>) -> Vec<Cell> {
     let Differs { subscription, cycle, before, after } = *differs;
     let currency = before.or(after).map(|(_, money)| money.currency());
     let nothing = currency.map(|currency| Money::new(0, currency));
@@ -107,9 +117,13 @@ fn months(compared: &Compared, context: &Context) -> Result<(), Stop> {
             rows.retain(|row| row.first() != Some(&Cell::text("total")));
             context.printer.rows(MONTHS, &rows)
         }
-        Format::Table | Format::Json | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart => {
-            context.printer.rows(MONTHS, &rows)
-        }
+        Format::Table
+        | Format::Json
+        | Format::Jsonl
+        | Format::Xlsx
+        | Format::Ics
+        | Format::Chart
+        | Format::Markdown => context.printer.rows(MONTHS, &rows),
     }
 }
 

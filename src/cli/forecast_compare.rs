@@ -225,7 +225,13 @@ impl Lines<'_> {
             let line = line_of(told, currency);
             match self.format {
                 Format::Xlsx => self.kept.push(line),
-                Format::Table | Format::Json | Format::Jsonl | Format::Csv | Format::Ics | Format::Chart => {
+                Format::Table
+                | Format::Json
+                | Format::Jsonl
+                | Format::Csv
+                | Format::Ics
+                | Format::Chart
+                | Format::Markdown => {
                     self.page.push(cells(&line, self.format));
                 }
             }
@@ -296,7 +302,7 @@ fn cells(line: &Line, format: Format) -> Vec<Cell> {
                 line.reasons.iter().map(|(reason, amount)| vec![Cell::text(reason.word()), Cell::Money(*amount)]);
             Cell::Rows(REASONS, rows.collect())
         }
-        Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart => {
+        Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
             Cell::Text(reasons_text(&line.reasons))
         }
     };
@@ -331,7 +337,7 @@ async fn compared(
     let begins = match printer.format {
         Format::Xlsx => false,
         Format::Csv => asked.lines.is_some(),
-        Format::Table | Format::Json | Format::Jsonl | Format::Ics | Format::Chart => true,
+        Format::Table | Format::Json | Format::Jsonl | Format::Ics | Format::Chart | Format::Markdown => true,
     };
     let listing = if begins { Some(printer.document(&heading(asked, snapshot, month), "lines", LINES)?) } else { None };
     let mut lines =

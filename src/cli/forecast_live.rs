@@ -1,46 +1,66 @@
 //! The forecast of the live book: the database is read, over connections that can do nothing else.
 
+use std::path::Path;
+
+use chrono::NaiveTime;
 use domain::forecast::{History, Scenario};
+use domain::plan::Catalog;
 
 use super::Context;
 use super::exit::{Exit, Stop};
 use super::forecast::{Asked, Outcomes, progress};
 use super::forecast_snapshot::Kept;
-use super::{forecast_show, talk};
+use super::{changes_due, forecast_live_change, forecast_show, talk};
 use crate::app::Reader;
 use crate::config::Config;
-use crate::engine::forecaster::{Told, background, walk};
+use crate::engine::forecaster::{Background, Told, background, walk};
 use crate::forecast::snapshot::Order;
 use crate::forecast::{Gather, PlanUsed, built_in, digest_of};
 
-pub(super) async fn run(asked: Asked, context: &Context) -> Result<Exit, Stop> {
+pub(super) async fn run(asked: Asked, change: Option<&Path>, context: &Context) -> Result<Exit, Stop> {
     let config = context.config()?;
     let _guard = talk(&config);
     let reader = Reader::open(&config).await?;
-    let done = Box::pin(forecast(asked, &reader, &config, context)).await;
+    let done = match change {
+        None => Box::pin(forecast(asked, &reader, &config, context)).await,
+        Some(change) => Box::pin(forecast_live_change::run(asked, change, &reader, &config, context)).await,
+    };
     reader.close().await;
     done
 }
 
-async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let Asked { request, scenario, rows, chart, keep } = asked;
-    let (store, merchant, limits) = (reader.store.as_ref(), config.merchant(), config.limits());
-    let by_odds = matches!(&scenario, Outcomes::Word(word) if word != "all-pay");
-    let background = background(store, merchant, request.as_of, by_odds).await?;
-    let (scenario, scenario_digest) = match scenario {
-        Outcomes::Word(word) => {
-            let history = if by_odds { background.history.clone() } else { History::default() };
-            (built_in(&word, history).unwrap_or(Scenario::AllPay), None)
-        }
+/// Do its outcomes follow from what happened before?
+pub(super) fn needs_history(scenario: &Outcomes) -> bool {
+    matches!(scenario, Outcomes::Word(word) if word != "all-pay")
+}
+
+/// The scenario over what was read of the book, and the digest of its file if it is one.
+pub(super) fn outcomes(scenario: Outcomes, background: &Background) -> (Scenario, Option<String>) {
+    let history = if needs_history(&scenario) { background.history.clone() } else { History::default() };
+    match scenario {
+        Outcomes::Word(word) => (built_in(&word, history).unwrap_or(Scenario::AllPay), None),
         Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
-    };
-    let plans = background.catalog.plans.values().map(|plan| PlanUsed {
+    }
+}
+
+/// The plans of a catalog, for the header of what is made of them.
+pub(super) fn used(catalog: &Catalog) -> Vec<PlanUsed> {
+    let used = catalog.plans.values().map(|plan| PlanUsed {
         id: plan.id.to_string(),
         version: plan.version,
         // The stored version is the identity; the digest is of what was understood of it.
         digest: digest_of(format!("{plan:?}").as_bytes()),
     });
-    let plans: Vec<PlanUsed> = plans.collect();
+    used.collect()
+}
+
+async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Context) -> Result<Exit, Stop> {
+    let Asked { request, scenario, rows, chart, keep } = asked;
+    let (store, merchant, limits) = (reader.store.as_ref(), config.merchant(), config.limits());
+    let by_odds = needs_history(&scenario);
+    let background = background(store, merchant, request.as_of, by_odds).await?;
+    let (scenario, scenario_digest) = outcomes(scenario, &background);
+    let plans = used(&background.catalog);
     let mut kept = Kept::begin(keep, Order::ById, |keep| {
         let all = background.catalog.plans.values();
         keep.header(&request, ("book", all), scenario_digest.as_deref(), plans.clone())
@@ -67,6 +87,9 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     .await?;
     bar.finish_and_clear();
     kept.finish(context)?;
+    if let Some(end) = request.until.succ_opt() {
+        changes_due::tell(store, end.and_time(NaiveTime::MIN).and_utc(), context).await?;
+    }
     let forecast = gather.finish(request, plans, &scenario, scenario_digest).named();
     match list {
         Some(list) => {

@@ -239,7 +239,7 @@ pub(super) fn show(forecast: &Forecast, picture: Option<&Path>, context: &Contex
             let about: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
             listing.finish_with(&about)?;
         }
-        Format::Table => table(forecast, context)?,
+        Format::Table | Format::Markdown => table(forecast, context)?,
     }
     aside(forecast, context);
     Ok(())

@@ -10,6 +10,7 @@ mod captures;
 mod change_plan;
 mod change_told;
 mod changes;
+mod changes_due;
 mod charges;
 mod decide;
 mod disputes;
@@ -20,6 +21,7 @@ mod forecast;
 mod forecast_change;
 mod forecast_compare;
 mod forecast_live;
+mod forecast_live_change;
 mod forecast_show;
 mod forecast_snapshot;
 mod gateways;
@@ -31,6 +33,7 @@ mod output;
 mod plan_changes;
 mod plan_diff;
 mod plan_files;
+mod plan_markdown;
 mod plan_told;
 mod plans;
 mod price_gaps;
@@ -310,6 +313,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             "is a form that only autopay forecast has: write table, json, jsonl or csv",
         );
         printer.fail(&[wrong]);
+        return Exit::Usage.into();
+    }
+    if output == Format::Markdown && !matches!(cli.command, Command::Plans(plans::Plans::Diff(_))) {
+        let why = "is a form that only autopay plans diff has: write table, json, jsonl or csv";
+        printer.fail(&[usage::refused("--output", "markdown", why)]);
         return Exit::Usage.into();
     }
     if let Err(Stop::Failed(exit, problems)) = printer.prepare() {

@@ -32,6 +32,8 @@ pub(crate) enum Format {
     Ics,
     /// Bars in the terminal; forecasts only.
     Chart,
+    /// Markdown, for a comment of a review; `plans diff` only.
+    Markdown,
 }
 
 impl Format {
@@ -39,7 +41,7 @@ impl Format {
     pub(crate) const fn is_for_forecasts(self) -> bool {
         match self {
             Self::Xlsx | Self::Ics | Self::Chart => true,
-            Self::Table | Self::Json | Self::Jsonl | Self::Csv => false,
+            Self::Table | Self::Json | Self::Jsonl | Self::Csv | Self::Markdown => false,
         }
     }
 }
@@ -227,7 +229,7 @@ impl Printer {
         let mut err = io::stderr().lock();
         let written = match self.format {
             Format::Json | Format::Jsonl => writeln!(err, "{}", serde_json::json!({ "errors": problems })),
-            Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 let (on, off) = if self.colored() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
                 problems.iter().try_for_each(|problem| writeln!(err, "{on}error{off}: {problem}"))
             }
@@ -320,7 +322,7 @@ impl Printer {
         match self.format {
             Format::Table => writeln!(sink, "{text}")?,
             Format::Json => write!(sink, "{{\"{name}\":")?,
-            Format::Jsonl | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart => {}
+            Format::Jsonl | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {}
         }
         let framed = sink.is_terminal();
         Listing::start(sink, self.format, columns, framed)
@@ -348,7 +350,7 @@ impl Printer {
         match self.format {
             Format::Json | Format::Jsonl => self.raw(format!("{}\n", object(columns, row)).as_bytes()),
             Format::Csv => self.rows(columns, &[row.to_vec()]),
-            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 let mut sink = self.open()?;
                 let framed = sink.is_terminal();
                 let width = columns.iter().map(|column| column.name.len()).max().unwrap_or_default();
@@ -438,7 +440,7 @@ impl Listing {
                 });
                 csv_line(&mut sink, names)?;
             }
-            Format::Table | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart => {}
+            Format::Table | Format::Jsonl | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {}
         }
         Ok(Self { sink, format, columns, framed, printed: 0 })
     }
@@ -446,7 +448,7 @@ impl Listing {
     /// Prints further rows.
     pub(crate) fn page(&mut self, rows: &[Vec<Cell>]) -> Result<(), Stop> {
         match self.format {
-            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 if !rows.is_empty() || self.printed == 0 {
                     table(&mut self.sink, self.columns, rows, self.printed == 0 || self.framed, self.framed)?;
                 }
@@ -491,7 +493,7 @@ impl Listing {
                 writeln!(self.sink, "{end},{fields}}}")?;
             }
             Format::Jsonl => writeln!(self.sink, "{{{fields}}}")?,
-            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 let words = values.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>();
                 writeln!(self.sink, "{}", words.join("  "))?;
             }
@@ -515,7 +517,7 @@ impl Listing {
                 writeln!(self.sink, "{end},\"{name}\":[\n{}\n]}}", rows.join(",\n"))?;
             }
             Format::Jsonl => rows.iter().try_for_each(|row| writeln!(self.sink, "{}", object(columns, row)))?,
-            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 if self.printed > 0 {
                     writeln!(self.sink)?;
                 }
@@ -546,7 +548,7 @@ impl Listing {
                 }
                 writeln!(self.sink, "{{{fields}}}")?;
             }
-            Format::Table | Format::Xlsx | Format::Ics | Format::Chart => {
+            Format::Table | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 for (_, columns, rows) in lists {
                     if self.printed > 0 {
                         writeln!(self.sink)?;

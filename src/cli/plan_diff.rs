@@ -9,6 +9,7 @@ use domain::change::{ApprovalRule, Horizon, Object};
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, Format, counted};
 use super::plan_changes::{Book, Comparison, rule_in_words};
+use super::plan_markdown::in_markdown;
 use super::plan_told::{Against, Told, ToldChange, ToldField, ToldMonth, in_words, told, too_large};
 use super::{Context, imports, price_gaps};
 use crate::app::App;
@@ -30,6 +31,7 @@ pub(super) struct Diff {
     /// Ends with 3 when something differs
     #[arg(long)]
     exit_code: bool,
+
     /// How many of the subscriptions that are touched are shown for each plan
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     sample: u16,
@@ -152,6 +154,8 @@ fn print(command: &Diff, comparison: &Comparison, against: &Against, context: &C
         context.printer.raw(format!("{text}\n").as_bytes())?;
     } else if format == Format::Table {
         context.printer.raw(in_words(&told, &against.head).as_bytes())?;
+    } else if format == Format::Markdown {
+        context.printer.raw(in_markdown(&told, &against.head).as_bytes())?;
     } else if against.horizon.is_some() {
         context.printer.rows(MONTHS, &month_rows(&told))?;
     } else {

@@ -178,7 +178,7 @@ pub(super) fn told(comparison: &Comparison, against: &Against) -> Result<Told, S
 }
 
 /// A difference with its sign in front: `+USD 18,600.00`.
-fn signed(money: Money) -> String {
+pub(super) fn signed(money: Money) -> String {
     if money.is_positive() { format!("+{money}") } else { money.to_string() }
 }
 

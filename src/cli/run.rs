@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column, Listing, counted};
 use super::signals::Signals;
-use super::{Context, problem};
+use super::{Context, changes_due, problem};
 use crate::app::{self, App, AppError};
 use crate::config::Config;
 use crate::engine::{EngineError, RefundReport, RunReport};
@@ -41,7 +41,7 @@ pub(super) struct Once {
     as_of: Option<DateTime<Utc>>,
 }
 
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
         .map(|at| at.with_timezone(&Utc))
         .map_err(|_| "not a moment: write date, time and offset, for example 2027-01-04T06:00:00-06:00".to_owned())
@@ -200,6 +200,7 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
     if let Some(why) = &report.braked {
         context.printer.say(&format!("A brake would stop this run: {why}."));
     }
+    changes_due::tell(app.store.as_ref(), report.as_of, context).await?;
     // The hash is what two runs are compared by: said even when everything else is quiet.
     super::output::line(&format!("agenda {agenda_hash}"));
     Ok(Exit::Done)
@@ -211,6 +212,8 @@ async fn real(app: &App, config: &Config, context: &Context) -> Result<Exit, Sto
     let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
     let doorman = app::doorman(config)?;
+    // What is planned for a moment that has come is in force before anything is charged.
+    changes_due::put_due_in_force(app, config).await?;
     let mut pass = Box::pin(async {
         // What was delivered and not looked at before a process ended counts before anything is charged.
         if let Some(doorman) = doorman {

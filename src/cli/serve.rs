@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::exit::{Exit, Problem, Stop};
 use super::signals::Signals;
-use super::{Context, logging, person};
+use super::{Context, changes_due, logging, person};
 use crate::api::webhooks::Door;
 use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
@@ -122,7 +122,7 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                 }
                 health.started(Arc::clone(&app.store));
                 tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
-                let ended = Box::pin(work(&app, &health, &stop_claiming, signals)).await;
+                let ended = Box::pin(work(&app, config, &health, &stop_claiming, signals)).await;
                 finish_answering(&health, &stop_answering, &tasks).await;
                 app.close().await;
                 return ended;
@@ -174,6 +174,7 @@ async fn open_once(migrate: bool, config: &Config) -> Result<App, AppError> {
 /// The engine until it ends or a signal comes; then until what is under way is finished.
 async fn work(
     app: &App,
+    config: &Config,
     health: &Health,
     stop_claiming: &CancellationToken,
     mut signals: Signals,
@@ -185,6 +186,16 @@ async fn work(
     let reconciling = stop_claiming.clone();
     let comparing = tokio::spawn(async move { reconciler.serve(reconciling).await });
     let mut engine = Box::pin(async {
+        // What is planned for a moment that has come is in force before anything is charged.
+        if let Err(Stop::Failed(_, problems)) = changes_due::put_due_in_force(app, config).await {
+            for problem in problems {
+                tracing::warn!(
+                    event = "change_sets_not_looked_at",
+                    why = problem.to_string(),
+                    "the next look tries again"
+                );
+            }
+        }
         let (charges, refunds) = (app.engine.serve(stop_claiming.clone()), app.refunds.serve(stop_claiming.clone()));
         // A bell that cannot be hung ends the charges' loop at once: then refunds are no longer sent either.
         let charges = async {
@@ -192,7 +203,7 @@ async fn work(
             stop_claiming.cancel();
             ended
         };
-        let (ended, ()) = tokio::join!(charges, refunds);
+        let (ended, (), ()) = tokio::join!(charges, refunds, changes_due::keep(app, config, stop_claiming.clone()));
         ended
     });
     let ended = tokio::select! {

@@ -171,6 +171,24 @@ pub async fn walk(
     scenario: &Scenario,
     mut tell: impl FnMut(Told<'_>) + Send,
 ) -> Result<(), StoreError> {
+    let (whose, when) = ((merchant, limits), (as_of, until));
+    walk_under(store, background, [&background.catalog], whose, when, scenario, |_, told| tell(told)).await
+}
+
+/// As [`walk`], under several catalogs: each subscription is walked under one after the other, and what is told comes with the
+/// place of its catalog.
+///
+/// # Errors
+/// [`StoreError`]; a row that cannot be read is told as trouble.
+pub async fn walk_under<const N: usize>(
+    store: &dyn Store,
+    background: &Background,
+    catalogs: [&Catalog; N],
+    (merchant, limits): (MerchantId, &Limits),
+    (as_of, until): (DateTime<Utc>, NaiveDate),
+    scenario: &Scenario,
+    mut tell: impl FnMut(usize, Told<'_>) + Send,
+) -> Result<(), StoreError> {
     let mut after: Cursor = None;
     loop {
         let page = store.list_subscriptions(&SubscriptionFilter::default(), &after, PAGE).await?;
@@ -184,29 +202,29 @@ pub async fn walk(
                     rows.push(subscription);
                 }
                 Listed::Whole(_) => {}
-                Listed::Damaged(row) => tell(Told::Subscription(true, Some(row.why))),
+                Listed::Damaged(row) => {
+                    (0..N).for_each(|place| tell(place, Told::Subscription(true, Some(row.why.clone()))));
+                }
             }
         }
         let wallet = store.wallet(&methods).await?;
-        let given = Assumptions {
-            catalog: &background.catalog,
-            holds: &background.holds,
-            wallet: &wallet,
-            limits,
-            as_of,
-            until,
-            scenario,
-        };
-        let Ok(mut forecaster) = Forecaster::new(given) else { return Ok(()) };
+        let mut forecasters = Vec::with_capacity(N);
+        for catalog in catalogs {
+            let holds = &background.holds;
+            let given = Assumptions { catalog, holds, wallet: &wallet, limits, as_of, until, scenario };
+            let Ok(forecaster) = Forecaster::new(given) else { return Ok(()) };
+            forecasters.push(forecaster);
+        }
         for subscription in rows {
             let past = background.past(&subscription.id);
             let open = background.open.get(&subscription.id).map_or(&[][..], Vec::as_slice);
             let over = matches!(subscription.status, SubscriptionStatus::Cancelled | SubscriptionStatus::Ended);
-            let walked = |entry: &Entry<'_>| tell(Told::Charge(entry, past));
-            let mut walked = walked;
-            let trouble = forecaster.walk(&subscription, open, past, &mut walked);
-            if !over || !open.is_empty() {
-                tell(Told::Subscription(subscription.method.is_some(), trouble));
+            for (place, forecaster) in forecasters.iter_mut().enumerate() {
+                let mut walked = |entry: &Entry<'_>| tell(place, Told::Charge(entry, past));
+                let trouble = forecaster.walk(&subscription, open, past, &mut walked);
+                if !over || !open.is_empty() {
+                    tell(place, Told::Subscription(subscription.method.is_some(), trouble));
+                }
             }
         }
         after = page.next;

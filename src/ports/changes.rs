@@ -139,8 +139,36 @@ pub struct ChangeSet {
     pub settled_at: Option<DateTime<Utc>>,
     /// What they said.
     pub settled_why: Option<String>,
+    /// When it is to be put in force, if somebody planned that.
+    pub planned: Option<Planned>,
+    /// Why it was not put in force at the moment planned for it.
+    pub put_off: Option<String>,
+    /// Why it was put in force without the approvals it needs, if it was.
+    pub unapproved: Option<String>,
     /// Who said yes, oldest first.
     pub approvals: Vec<Approval>,
+}
+
+/// A moment at which an approved change set is to be put in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// When, UTC.
+    pub at: DateTime<Utc>,
+    /// Who planned it, and in whose name it is put in force.
+    pub by: String,
+}
+
+/// A change set that was put in force without the approvals it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unapproved {
+    /// Which.
+    pub id: ChangeSetId,
+    /// By whom.
+    pub by: String,
+    /// When, UTC.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub why: String,
 }
 
 impl ChangeSet {
@@ -225,4 +253,35 @@ pub trait ChangeStore: Send + Sync {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError>;
+    /// The same without approvals: only that it is open, unedited and that nothing moved is asked. The reason is kept with it.
+    async fn apply_unapproved(
+        &self,
+        id: ChangeSetId,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<(Applied, i64)>, StoreError>;
+
+    /// Keeps the moment at which an approved change set is to be put in force, instead of an earlier one. What would refuse it
+    /// now refuses this too.
+    async fn plan_application(
+        &self,
+        id: ChangeSetId,
+        needed: u32,
+        planned: &Planned,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<()>, StoreError>;
+    /// Takes back the moment planned for it, if it is still this one, with the reason; `false` when it is not.
+    async fn put_off(
+        &self,
+        id: ChangeSetId,
+        planned: &Planned,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
+    /// Open change sets planned for a moment up to this one, the earliest first.
+    async fn planned_until(&self, until: DateTime<Utc>) -> Result<Vec<(ChangeSetId, Planned)>, StoreError>;
+    /// Change sets that were put in force without approvals since a moment, the newest first.
+    async fn unapproved_since(&self, since: DateTime<Utc>) -> Result<Vec<Unapproved>, StoreError>;
 }

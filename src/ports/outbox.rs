@@ -111,7 +111,7 @@ impl EventKind {
             "subscription.cancelled" => Some(Self::SubscriptionCancelled),
             "change_set.proposed" => Some(Self::ChangeSetProposed),
             "change_set.approved" => Some(Self::ChangeSetApproved),
-            "change_set.applied" => Some(Self::ChangeSetApplied),
+            "change_set.applied" | "change_set.applied_unapproved" => Some(Self::ChangeSetApplied),
             "hold.on" => Some(Self::HoldOn),
             "hold.off" => Some(Self::HoldOff),
             _ => None,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Value,
+    QueryResult, QuerySelect as _, Value,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -19,7 +19,9 @@ use entity::{approval, change_set, dunning_policy_version, plan_version};
 
 use super::rows::whole;
 use super::{DatabaseStore, lines, store_error};
-use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
+use crate::ports::changes::{
+    ChangeSet, ChangeStore, Content, Meaning, Outcome, Planned, Proposal, Sources, Unapproved, VersionRecord,
+};
 use crate::ports::{Applied, CatalogChange, StoreError};
 
 /// A plan or policy as it would be kept.
@@ -208,6 +210,9 @@ fn change_set_of(row: change_set::Model, approvals: Vec<approval::Model>) -> Res
         settled_by: row.settled_by,
         settled_at: row.settled_at,
         settled_why: row.settled_why,
+        planned: row.apply_at.zip(row.apply_by).map(|(at, by)| Planned { at, by }),
+        put_off: row.put_off,
+        unapproved: row.unapproved,
         approvals: approvals.collect(),
     })
 }
@@ -359,10 +364,45 @@ impl DatabaseStore {
         [by, why]: [&str; 2],
         at: DateTime<Utc>,
     ) -> Result<bool, DbErr> {
-        let sql = "UPDATE change_set SET state = $2, settled_by = $3, settled_at = $4, settled_why = $5 \
-                   WHERE id = $1 AND state = 'open'";
+        let sql = "UPDATE change_set SET state = $2, settled_by = $3, settled_at = $4, settled_why = $5, apply_at = NULL, \
+                   apply_by = NULL WHERE id = $1 AND state = 'open'";
         let values: [Value; 5] = [id.0.into(), standing.as_str().into(), by.into(), at.into(), why.into()];
         Ok(on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0)
+    }
+
+    /// Versions, standing and audit rows of one application, by so many approvals, or by none and for a reason.
+    async fn put_in_force(
+        &self,
+        id: ChangeSetId,
+        needed: u32,
+        by: &str,
+        unapproved: Option<&str>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        self.transaction(&move |on, _| {
+            Box::pin(async move {
+                self.lock_catalog(on).await?;
+                let live = self.versions_on(on).await?;
+                let set = match self.judged(on, id, |facts| facts.may_apply(&live, needed)).await? {
+                    Ok(set) => set,
+                    Err(ended) => return Ok(ended),
+                };
+                let items = match items_of(&set.content) {
+                    Ok(items) => items,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let applied = self.put_versions(on, &items, Some(id), by, at).await?;
+                let live = self.versions_on(on).await?.live;
+                self.settle(on, id, Standing::Applied, [by, ""], at).await?;
+                if let Some(why) = unapproved {
+                    let sql = "UPDATE change_set SET unapproved = $2 WHERE id = $1";
+                    on.execute_raw(self.statement(sql, [id.0.into(), why.into()])).await?;
+                }
+                self.note(on, lines::in_force(&set, unapproved, (by, &told(&set, &applied, live, needed)), at))?;
+                Ok(Ok(Outcome::Done((applied, live))))
+            })
+        })
+        .await?
     }
 }
 
@@ -548,28 +588,91 @@ impl ChangeStore for DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
-        let at = whole(at);
+        self.put_in_force(id, needed, by, None, whole(at)).await
+    }
+
+    async fn apply_unapproved(
+        &self,
+        id: ChangeSetId,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        self.put_in_force(id, 0, by, Some(why), whole(at)).await
+    }
+
+    async fn plan_application(
+        &self,
+        id: ChangeSetId,
+        needed: u32,
+        planned: &Planned,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<()>, StoreError> {
+        let (at, moment) = (whole(at), whole(planned.at));
         self.transaction(&move |on, _| {
             Box::pin(async move {
                 self.lock_catalog(on).await?;
                 let live = self.versions_on(on).await?;
-                let set = match self.judged(on, id, |facts| facts.may_apply(&live, needed)).await? {
-                    Ok(set) => set,
-                    Err(ended) => return Ok(ended),
-                };
-                let items = match items_of(&set.content) {
-                    Ok(items) => items,
-                    Err(error) => return Ok(Err(error)),
-                };
-                let applied = self.put_versions(on, &items, Some(id), by, at).await?;
-                let live = self.versions_on(on).await?.live;
-                self.settle(on, id, Standing::Applied, [by, ""], at).await?;
-                let detail = told(&set, &applied, live, needed);
-                let who = (by, detail.as_str(), set.reason.as_str());
-                self.note(on, lines::change_set(id, "applied", who, (Some("open"), "applied"), at))?;
-                Ok(Ok(Outcome::Done((applied, live))))
+                if let Err(ended) = self.judged(on, id, |facts| facts.may_apply(&live, needed)).await? {
+                    return Ok(ended);
+                }
+                let sql = "UPDATE change_set SET apply_at = $2, apply_by = $3, put_off = NULL WHERE id = $1";
+                let values: [Value; 3] = [id.0.into(), moment.into(), planned.by.as_str().into()];
+                on.execute_raw(self.statement(sql, values)).await?;
+                self.note(on, lines::planned(id, planned, at))?;
+                Ok(Ok(Outcome::Done(())))
             })
         })
         .await?
+    }
+
+    async fn put_off(
+        &self,
+        id: ChangeSetId,
+        planned: &Planned,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let (at, moment) = (whole(at), whole(planned.at));
+        self.transaction(&move |on, _| {
+            Box::pin(async move {
+                let sql = "UPDATE change_set SET apply_at = NULL, apply_by = NULL, put_off = $3 \
+                           WHERE id = $1 AND apply_at = $2 AND state = 'open'";
+                let values: [Value; 3] = [id.0.into(), moment.into(), why.into()];
+                if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                self.note(on, lines::put_off(id, planned, (by, why), at))?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    async fn planned_until(&self, until: DateTime<Utc>) -> Result<Vec<(ChangeSetId, Planned)>, StoreError> {
+        let sql = "SELECT id, apply_at, apply_by FROM change_set \
+                   WHERE apply_at <= $1 AND apply_by IS NOT NULL AND state = 'open' ORDER BY apply_at, id";
+        let rows = self.database().query_all_raw(self.statement(sql, [whole(until).into()])).await;
+        let planned = |row: &QueryResult| {
+            let planned = Planned { at: row.try_get("", "apply_at")?, by: row.try_get("", "apply_by")? };
+            Ok((ChangeSetId(row.try_get("", "id")?), planned))
+        };
+        rows.map_err(store_error)?.iter().map(planned).collect::<Result<_, DbErr>>().map_err(store_error)
+    }
+
+    async fn unapproved_since(&self, since: DateTime<Utc>) -> Result<Vec<Unapproved>, StoreError> {
+        let sql = "SELECT id, settled_by, settled_at, unapproved FROM change_set \
+                   WHERE unapproved IS NOT NULL AND settled_at >= $1 ORDER BY id DESC";
+        let rows = self.database().query_all_raw(self.statement(sql, [whole(since).into()])).await;
+        let unapproved = |row: &QueryResult| {
+            Ok(Unapproved {
+                id: ChangeSetId(row.try_get("", "id")?),
+                by: row.try_get("", "settled_by")?,
+                at: row.try_get("", "settled_at")?,
+                why: row.try_get("", "unapproved")?,
+            })
+        };
+        rows.map_err(store_error)?.iter().map(unapproved).collect::<Result<_, DbErr>>().map_err(store_error)
     }
 }

@@ -17,8 +17,10 @@ use super::catalog::ended_in_words;
 use super::commits;
 use super::installments::OVERDRAWN;
 use super::refunds::audit_detail;
+use super::rows::whole;
 use crate::ports::audit::{fact, facts_of_charge};
 use crate::ports::captures::OrderRecord;
+use crate::ports::changes::{ChangeSet, Planned};
 use crate::ports::people::PersonsNote;
 use crate::ports::{Amended, Cancelled, Verdict};
 
@@ -211,6 +213,29 @@ pub(super) fn change_set(
 ) -> Line {
     let line = Line::new(at, by, &format!("change_set.{action}"), &id.to_string()).told(detail).because(reason);
     line.moved(states.0.map(|was| fact("state", was)), Some(fact("state", states.1)))
+}
+
+/// A change set that is put in force, by the approvals it needs or without them and for a reason.
+pub(super) fn in_force(
+    set: &ChangeSet,
+    unapproved: Option<&str>,
+    (by, detail): (&str, &str),
+    at: DateTime<Utc>,
+) -> Line {
+    let (action, reason) = unapproved.map_or(("applied", set.reason.as_str()), |why| ("applied_unapproved", why));
+    change_set(set.id, action, (by, detail, reason), (Some("open"), "applied"), at)
+}
+
+/// A change set that is to be put in force at a moment.
+pub(super) fn planned(id: ChangeSetId, planned: &Planned, at: DateTime<Utc>) -> Line {
+    let detail = format!("to be put in force at {}", whole(planned.at).to_rfc3339());
+    change_set(id, "planned", (&planned.by, &detail, ""), (Some("open"), "open"), at)
+}
+
+/// A change set whose moment is taken back.
+pub(super) fn put_off(id: ChangeSetId, planned: &Planned, (by, why): (&str, &str), at: DateTime<Utc>) -> Line {
+    let detail = format!("was planned for {}; {why}", whole(planned.at).to_rfc3339());
+    change_set(id, "put_off", (by, &detail, why), (Some("open"), "open"), at)
 }
 
 /// What a person did to a charge.

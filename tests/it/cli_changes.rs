@@ -374,3 +374,160 @@ fn nobody_without_a_name_proposes_or_approves() {
     assert_eq!(list.lines().count(), 2, "{list}");
     bench.run(&["changes", "list", "--standing", "half"]).exits(2);
 }
+
+/// A pass that finds nothing due, so that no gateway needs to answer.
+fn run_pass(bench: &Bench) {
+    let nobody = "http://127.0.0.1:9";
+    bench.write("secret", "never used");
+    bench.write(
+        "autopay.toml",
+        format!(
+            "[gateway]\nbase_url = \"{nobody}\"\ntoken_url = \"{nobody}/oauth2/token\"\nclient_id = \"it\"\n\
+             client_secret_file = \"secret\"\n"
+        ),
+    );
+    bench.run(&["run", "once"]).exits(0);
+}
+
+#[test]
+fn a_planned_change_is_in_force_from_its_moment_on() {
+    let bench = members(2);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
+    let id = propose(&bench, "ada");
+    let soon = (WallClock.now() + chrono::TimeDelta::seconds(4)).to_rfc3339();
+    let apply = |who: &str, at: &str| as_person(&bench, who, &["changes", "apply", &id, "--at", at, "-o", "json"]);
+    apply("carol", &soon).exits(8).complains(&["waits for approval"]);
+    approve(&bench, "bob", &id).exits(0);
+    apply("carol", "2026-01-01T00:00:00Z").exits(2).complains(&["--at", "not to come"]);
+    apply("carol", "tomorrow").exits(2).complains(&["--at"]);
+    let said = apply("carol", "2199-01-01T00:00:00-06:00").exits(0);
+    assert_eq!(said.json()["standing"], "planned");
+    assert!(said.err.contains("2199-01-01T06:00:00Z") && said.err.contains("--with-change"), "{}", said.err);
+    let told = bench.run(&["changes", "show", &id, "-o", "json"]).exits(0).json();
+    assert_eq!(
+        (told["planned_at"].as_str(), told["planned_by"].as_str()),
+        (Some("2199-01-01T06:00:00Z"), Some("carol"))
+    );
+    // Taken back, it is approved still; what has no moment has none to take back.
+    let postpone = || as_person(&bench, "carol", &["changes", "postpone", &id, "--reason", "the letters are late"]);
+    postpone().exits(0);
+    postpone().exits(7).complains(&["has no moment planned"]);
+    assert!(bench.run(&["changes", "show", &id]).exits(0).out.contains("put off      the letters are late"));
+    apply("carol", &soon).exits(0);
+    let dry = bench.run(&["run", "once", "--dry-run", "--as-of", "2199-01-01T00:00:00Z"]).exits(0);
+    assert!(dry.err.contains(&format!("{id} is planned")), "{}", dry.err);
+    let forecast = bench.run(&["forecast", "--until", "2027-12-31"]).exits(0);
+    assert!(forecast.err.contains(&format!("{id} is planned")), "{}", forecast.err);
+    assert_eq!(price(&bench), (1, "79.00".to_owned()));
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(bench.run(&["doctor"]).out.contains("whose moment has passed"));
+    run_pass(&bench);
+    assert_eq!(price(&bench), (2, "84.00".to_owned()));
+    let told = bench.run(&["changes", "show", &id, "-o", "json"]).exits(0).json();
+    assert_eq!((told["standing"].as_str(), told["settled_by"].as_str()), (Some("applied"), Some("carol")));
+}
+
+#[test]
+fn what_moved_before_the_moment_puts_a_planned_change_off() {
+    let bench = members(2);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
+    let id = propose(&bench, "ada");
+    approve(&bench, "bob", &id).exits(0);
+    let soon = (WallClock.now() + chrono::TimeDelta::seconds(2)).to_rfc3339();
+    as_person(&bench, "carol", &["changes", "apply", &id, "--at", &soon]).exits(0);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "81.00"));
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    run_pass(&bench);
+    assert_eq!(price(&bench), (2, "81.00".to_owned()));
+    let told = bench.run(&["changes", "show", &id, "-o", "json"]).exits(0).json();
+    assert_eq!((told["standing"].as_str(), told["planned_at"].as_str()), (Some("approved"), None));
+    assert!(told["put_off"].as_str().unwrap().contains("plan gold was at version 1 and is at 2"), "{told}");
+    assert!(bench.run(&["doctor"]).out.contains("was not put in force when it was planned"));
+}
+
+#[test]
+fn in_an_emergency_one_person_is_enough_and_everybody_sees_it() {
+    let bench = members(2);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
+    let id = propose(&bench, "ada");
+    let broken = |confirm: &[&str]| {
+        let start = ["changes", "apply", &id, "--break-glass", "everybody is charged a thousandfold"];
+        as_person(&bench, "ada", &[&start[..], confirm].concat())
+    };
+    broken(&[]).exits(2).complains(&["--confirm"]);
+    broken(&["--confirm", "CS-99"]).exits(2).complains(&["--confirm", &id]);
+    assert_eq!(price(&bench), (1, "79.00".to_owned()));
+    let said = broken(&["--confirm", &id]).exits(0);
+    assert!(said.err.contains("without the approvals it needs"), "{}", said.err);
+    assert_eq!(price(&bench), (2, "84.00".to_owned()));
+    assert!(bench.run(&["changes", "show", &id]).exits(0).out.contains("thousandfold"));
+    let doctor = bench.run(&["doctor"]);
+    assert!(doctor.out.contains("put in force by ada without the approvals it needs"), "{}", doctor.out);
+    // Where people did approve, nothing needs breaking.
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "85.00"));
+    let id = propose(&bench, "ada");
+    approve(&bench, "bob", &id).exits(0);
+    let line = ["changes", "apply", &id, "--break-glass", "hurry", "--confirm", &id];
+    as_person(&bench, "ada", &line).exits(2).complains(&["has the 1 approvals"]);
+    assert_eq!(price(&bench), (2, "84.00".to_owned()));
+}
+
+#[test]
+fn a_comparison_is_written_for_a_review() {
+    let bench = members(3);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00").replace("\"Gold\"", "\"Gold | `all`\""));
+    let said = bench.run(&["plans", "diff", "plans", "-o", "markdown"]).exits(0);
+    assert!(said.out.starts_with("## Comparing 1 file with live version 1"), "{}", said.out);
+    for part in [
+        "\n### Plan `gold` (changed, version 1)\n",
+        "| `amount.value` | `79.00` | `84.00` |",
+        "`Gold \\| 'all'`",
+        "Touches 3 active subscriptions; 3 charged differently.",
+        "| Month | Before | After | Difference |",
+        "| **In all** | | | **+USD ",
+        "Needs the approval of 1 person other than its author.",
+    ] {
+        assert!(said.out.contains(part), "{part} in {}", said.out);
+    }
+    // Every row of a table has as many cells as its head.
+    let mut width = None;
+    for line in said.out.lines() {
+        let cells = line.replace("\\|", "").matches('|').count();
+        match (line.starts_with('|'), width) {
+            (true, None) => width = Some(cells),
+            (true, Some(width)) => assert_eq!(cells, width, "{line}"),
+            (false, _) => width = None,
+        }
+    }
+    bench.run(&["plans", "list", "-o", "markdown"]).exits(2).complains(&["only autopay plans diff has"]);
+}
+
+#[test]
+fn a_forecast_of_the_live_book_knows_what_an_open_change_set_would_do() {
+    let bench = members(3);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.00"));
+    let id = propose(&bench, "ada");
+    let window = ["--from", "2027-01-01", "--until", "2027-03-31"];
+    let forecast = |more: &[&str]| bench.run(&[&["forecast"][..], &window[..], more].concat());
+    let json = |more: &[&str]| forecast(&[more, &["-o", "json"]].concat()).exits(0).json();
+    let beside = json(&["--with-change", &id]);
+    let total = beside.as_array().unwrap().iter().find(|row| row["period"] == "total").unwrap().clone();
+    let amounts =
+        ["scheduled", "scheduled_with_change", "difference"].map(|name| total[name].as_str().unwrap().to_owned());
+    // Three members, three months.
+    assert_eq!(amounts, ["711.00", "756.00", "45.00"]);
+    let rows = json(&["--from-server", "--with-change", &id, "--rows"]);
+    assert_eq!(rows.as_array().unwrap().len(), 9);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["difference"] == "5.00"), "{rows}");
+    // A folder says the same, and the left side is what is forecast without a change.
+    assert_eq!(json(&["--with-change", "plans"]), beside);
+    approve(&bench, "bob", &id).exits(0);
+    as_person(&bench, "ada", &["changes", "apply", &id]).exits(0);
+    let now = json(&["--with-change", "plans"]);
+    let total = now.as_array().unwrap().iter().find(|row| row["period"] == "total").unwrap().clone();
+    assert_eq!((total["scheduled"].as_str(), total["difference"].as_str()), (Some("756.00"), Some("0.00")));
+    forecast(&["--with-change", &id]).exits(7).complains(&["--with-change", "is settled"]);
+    forecast(&["--with-change", "CS-99"]).exits(5).complains(&["CS-99", "does not exist"]);
+    forecast(&["--with-change", "nowhere"]).exits(6).complains(&["nowhere"]);
+}

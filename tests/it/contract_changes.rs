@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
-use autopay::ports::changes::{Content, Meaning, Outcome, Proposal, Sources};
+use autopay::ports::changes::{Content, Meaning, Outcome, Planned, Proposal, Sources};
 use autopay::ports::{CatalogChange, Clock as _, Store};
 use autopay::store::{DatabaseUrl, Pool, open};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -42,6 +42,8 @@ contract! {
     what_is_rejected_or_withdrawn_is_never_applied;
     two_at_once_apply_one_change_set_once;
     of_two_change_sets_over_the_same_versions_one_is_applied;
+    a_moment_is_planned_for_what_could_be_applied_now_and_taken_back_once;
+    what_is_applied_without_approval_says_so_for_ever;
 }
 
 struct Bench {
@@ -117,6 +119,63 @@ impl Bench {
         assert_eq!(self.store.catalog().await.unwrap().plans[&PlanId::parse("gold").unwrap()].version, live.version);
         (live.version, spec.amount.value.unwrap())
     }
+}
+
+async fn a_moment_is_planned_for_what_could_be_applied_now_and_taken_back_once(b: Bench) {
+    b.apply(&gold("79.00"), "first").await;
+    let planned = |days| Planned { at: b.now() + TimeDelta::days(days), by: "dora".into() };
+    let id = b.propose(&[gold("84.00")]).await;
+    let waits = Outcome::Refused(Refusal::Waiting { have: 0, needed: 1 });
+    assert_eq!(b.store.plan_application(id, 1, &planned(1), b.now()).await.unwrap(), waits);
+    assert_eq!(b.store.approve(id, "bob", "checked", b.now()).await.unwrap(), Outcome::Done(()));
+    let plan = async |days| b.store.plan_application(id, 1, &planned(days), b.now()).await.unwrap();
+    assert_eq!(plan(1).await, Outcome::Done(()));
+    // Said again, the later word counts.
+    assert_eq!(plan(2).await, Outcome::Done(()));
+    assert_eq!(b.store.planned_until(planned(1).at).await.unwrap(), []);
+    assert_eq!(b.store.planned_until(planned(2).at).await.unwrap(), [(id, planned(2))]);
+    assert_eq!(b.price().await, (1, "79.00".to_owned()));
+    // A moment that is no longer the planned one takes nothing back.
+    let put_off = async |days| b.store.put_off(id, &planned(days), "dora", "late letters", b.now()).await.unwrap();
+    assert!(!put_off(1).await);
+    assert!(put_off(2).await);
+    assert!(!put_off(2).await);
+    let set = b.store.change_set(id).await.unwrap().unwrap();
+    assert_eq!((set.standing, set.planned, set.put_off.as_deref()), (Standing::Open, None, Some("late letters")));
+    // A new moment is a new word, and what is applied has none left.
+    assert_eq!(plan(3).await, Outcome::Done(()));
+    assert_eq!(b.store.change_set(id).await.unwrap().unwrap().put_off, None);
+    assert!(matches!(b.store.apply_change_set(id, 1, "dora", b.now()).await.unwrap(), Outcome::Done(_)));
+    assert_eq!(b.store.change_set(id).await.unwrap().unwrap().planned, None);
+    assert_eq!(b.store.planned_until(planned(9).at).await.unwrap(), []);
+    let settled = Outcome::Refused(Refusal::Settled { standing: Standing::Applied });
+    assert_eq!(plan(4).await, settled);
+    assert_eq!(b.store.plan_application(ChangeSetId(99), 0, &planned(1), b.now()).await.unwrap(), Outcome::Unknown);
+}
+
+async fn what_is_applied_without_approval_says_so_for_ever(b: Bench) {
+    b.apply(&gold("79.00"), "first").await;
+    let id = b.propose(&[gold("84.00")]).await;
+    let moved = b.propose(&[gold("85.00")]).await;
+    let Outcome::Done((applied, 2)) = b.store.apply_unapproved(id, "ada", "the price is wrong", b.now()).await.unwrap()
+    else {
+        panic!("applied")
+    };
+    assert_eq!(applied.changed, [("gold".to_owned(), 2)]);
+    assert_eq!(b.price().await, (2, "84.00".to_owned()));
+    let set = b.store.change_set(id).await.unwrap().unwrap();
+    assert_eq!((set.standing, set.unapproved.as_deref()), (Standing::Applied, Some("the price is wrong")));
+    let told = b.store.unapproved_since(b.now()).await.unwrap();
+    let told: Vec<_> = told.iter().map(|one| (one.id, one.by.as_str(), one.at, one.why.as_str())).collect();
+    assert_eq!(told, [(id, "ada", b.now(), "the price is wrong")]);
+    assert_eq!(b.store.unapproved_since(b.now() + TimeDelta::seconds(1)).await.unwrap(), []);
+    // Only people are done without: what moved, and what is settled, is refused as ever, and leaves no trace.
+    let refused = b.store.apply_unapproved(moved, "ada", "again", b.now()).await.unwrap();
+    assert!(matches!(refused, Outcome::Refused(Refusal::Moved { .. })), "{refused:?}");
+    let refused = b.store.apply_unapproved(id, "ada", "again", b.now()).await.unwrap();
+    assert_eq!(refused, Outcome::Refused(Refusal::Settled { standing: Standing::Applied }));
+    assert_eq!(b.store.unapproved_since(b.now()).await.unwrap().len(), 1);
+    assert_eq!(b.store.change_set(id).await.unwrap().unwrap().unapproved.as_deref(), Some("the price is wrong"));
 }
 
 async fn a_version_keeps_its_text_and_never_changes(b: Bench) {

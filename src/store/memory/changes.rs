@@ -9,7 +9,9 @@ use domain::change::{Approval, ChangeSetId, Facts, Object, Refusal, Standing, Ve
 use domain::plan::Plan;
 
 use super::{Book, MemoryStore};
-use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
+use crate::ports::changes::{
+    ChangeSet, ChangeStore, Content, Meaning, Outcome, Planned, Proposal, Sources, Unapproved, VersionRecord,
+};
 use crate::ports::{Applied, CatalogChange, StoreError};
 use crate::store::changes::{Item, digest, items, items_of, told};
 use crate::store::lines;
@@ -52,6 +54,7 @@ impl ChangeSet {
         self.settled_by = Some(by.to_owned());
         self.settled_at = Some(at);
         self.settled_why = Some(why.to_owned());
+        self.planned = None;
     }
 }
 
@@ -120,6 +123,30 @@ impl MemoryStore {
     }
 }
 
+/// Versions and standing of one application, by so many approvals.
+fn put_in_force(
+    book: &mut Book,
+    id: ChangeSetId,
+    needed: u32,
+    (by, unapproved): (&str, Option<&str>),
+    at: DateTime<Utc>,
+) -> Result<Outcome<(Applied, i64)>, StoreError> {
+    let live = book.changes.in_force();
+    let (items, set) = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+        Ok(set) => (items_of(&set.content)?, set.clone()),
+        Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
+        Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
+    };
+    let applied = put(book, items, Some(id), by, at)?;
+    if let Some(set) = book.changes.sets.get_mut(&id) {
+        set.settle(Standing::Applied, by, "", at);
+        set.unapproved = unapproved.map(str::to_owned);
+    }
+    let detail = told(&set, &applied, book.changes.live, needed);
+    book.note(lines::in_force(&set, unapproved, (by, &detail), at));
+    Ok(Outcome::Done((applied, book.changes.live)))
+}
+
 #[async_trait]
 impl ChangeStore for MemoryStore {
     async fn versions_in_force(&self) -> Result<Versions, StoreError> {
@@ -163,6 +190,9 @@ impl ChangeStore for MemoryStore {
             settled_by: None,
             settled_at: None,
             settled_why: None,
+            planned: None,
+            put_off: None,
+            unapproved: None,
             approvals: Vec::new(),
         };
         let detail = format!("sha256 {}; {}", set.sha256, set.reason);
@@ -234,20 +264,75 @@ impl ChangeStore for MemoryStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        put_in_force(&mut self.book(), id, needed, (by, None), whole(at))
+    }
+
+    async fn apply_unapproved(
+        &self,
+        id: ChangeSetId,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<(Applied, i64)>, StoreError> {
+        put_in_force(&mut self.book(), id, 0, (by, Some(why)), whole(at))
+    }
+
+    async fn plan_application(
+        &self,
+        id: ChangeSetId,
+        needed: u32,
+        planned: &Planned,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome<()>, StoreError> {
         let mut book = self.book();
         let live = book.changes.in_force();
-        let (items, set) = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
-            Ok(set) => (items_of(&set.content)?, set.clone()),
-            Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
-            Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
-        };
-        let applied = put(&mut book, items, Some(id), by, whole(at))?;
-        if let Some(set) = book.changes.sets.get_mut(&id) {
-            set.settle(Standing::Applied, by, "", whole(at));
+        match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+            Ok(set) => {
+                set.planned = Some(Planned { at: whole(planned.at), by: planned.by.clone() });
+                set.put_off = None;
+            }
+            Err(refused) => return Ok(refused),
         }
-        let detail = told(&set, &applied, book.changes.live, needed);
-        let who = (by, detail.as_str(), set.reason.as_str());
-        book.note(lines::change_set(id, "applied", who, (Some("open"), "applied"), at));
-        Ok(Outcome::Done((applied, book.changes.live)))
+        book.note(lines::planned(id, planned, at));
+        Ok(Outcome::Done(()))
+    }
+
+    async fn put_off(
+        &self,
+        id: ChangeSetId,
+        planned: &Planned,
+        by: &str,
+        why: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let moment = whole(planned.at);
+        let set = book.changes.sets.get_mut(&id).filter(|set| {
+            set.standing == Standing::Open && set.planned.as_ref().is_some_and(|planned| planned.at == moment)
+        });
+        let Some(set) = set else { return Ok(false) };
+        set.planned = None;
+        set.put_off = Some(why.to_owned());
+        book.note(lines::put_off(id, planned, (by, why), at));
+        Ok(true)
+    }
+
+    async fn planned_until(&self, until: DateTime<Utc>) -> Result<Vec<(ChangeSetId, Planned)>, StoreError> {
+        let book = self.book();
+        let open = book.changes.sets.values().filter(|set| set.standing == Standing::Open);
+        let planned = open.filter_map(|set| set.planned.clone().map(|planned| (set.id, planned)));
+        let mut due: Vec<_> = planned.filter(|(_, planned)| planned.at <= until).collect();
+        due.sort_by_key(|(id, planned)| (planned.at, *id));
+        Ok(due)
+    }
+
+    async fn unapproved_since(&self, since: DateTime<Utc>) -> Result<Vec<Unapproved>, StoreError> {
+        let book = self.book();
+        let unapproved = book.changes.sets.values().rev().filter_map(|set| {
+            let why = set.unapproved.clone()?;
+            let (by, at) = set.settled_by.clone().zip(set.settled_at)?;
+            (at >= since).then_some(Unapproved { id: set.id, by, at, why })
+        });
+        Ok(unapproved.collect())
     }
 }
