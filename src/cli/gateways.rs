@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use domain::id::Key;
 use domain::rules::{Rule, built_in};
-use domain::verdict::{Decline, DeclineClass, Seen};
+use domain::verdict::{CodeRow, Decline, Seen};
 
 use super::Context;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
@@ -34,12 +34,30 @@ pub(super) enum Gateway {
     Rules,
 }
 
-const DECLINES: &[Column] = &[Column::text("code"), Column::text("class"), Column::text("meaning")];
+const DECLINES: &[Column] = &[
+    Column::text("origin"),
+    Column::text("code"),
+    Column::text("meaning"),
+    Column::text("class"),
+    Column::text("consequence"),
+    Column::number("not_before_hours"),
+    Column::number("most_retries"),
+    Column::text("source"),
+];
 
 /// The table by which answers are classed. A code that is not in it is `unclassified`.
 fn declines(context: &Context) -> Result<Exit, Stop> {
-    let row = |(code, class): &(&str, DeclineClass)| {
-        vec![Cell::text(code), Cell::text(class.as_str()), Cell::text(class.in_words())]
+    let row = |row: &CodeRow| {
+        vec![
+            Cell::text(row.origin.as_str()),
+            Cell::text(row.code),
+            Cell::text(row.meaning),
+            Cell::text(row.class.as_str()),
+            Cell::text(row.consequence()),
+            Cell::maybe(Some(row.wait_hours).filter(|hours| *hours > 0), |hours| Cell::Number(hours.into())),
+            Cell::maybe(row.most_retries, |most| Cell::Number(most.into())),
+            Cell::text(row.origin.source()),
+        ]
     };
     let rows: Vec<Vec<Cell>> = Decline::table().iter().map(row).collect();
     context.printer.rows(DECLINES, &rows)?;

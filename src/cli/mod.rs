@@ -14,6 +14,8 @@ mod charges;
 mod decide;
 mod disputes;
 mod doctor;
+mod dunning;
+mod dunning_policy;
 pub mod exit;
 mod forecast;
 mod forecast_change;
@@ -134,6 +136,9 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
+    /// Charges that were declined: by which policy they are tried again
+    #[command(subcommand)]
+    Dunning(dunning::Dunning),
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
@@ -343,6 +348,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Dunning(command) => Box::pin(dunning::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,

@@ -5,6 +5,7 @@ mod brakes;
 mod captures;
 mod changes;
 mod compare;
+mod declines;
 mod firing;
 mod installments;
 mod people;
@@ -22,6 +23,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
+use domain::dunning::Stop;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
@@ -85,6 +87,8 @@ struct Book {
     attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
+    /// Codes of declines that no table knows.
+    codes_seen: Vec<crate::ports::declines::CodeSeen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -618,23 +622,17 @@ impl Store for MemoryStore {
                 attempt.class = counted(&after.state);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
-            if verdict.pause {
-                let note = format!("paused because charge {} failed for good", after.id);
-                for id in book.paying_with(after) {
-                    if let Some(row) = book.subscriptions.get_mut(&id)
-                        && goes_on_by_itself(&row.value)
-                    {
-                        row.value.status = SubscriptionStatus::Paused;
-                        row.value.amendments.resume_on = None;
-                        row.value.next_due_at = None;
-                        row.fence += 1;
-                        row.note = Some(note.clone());
-                        let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-                        row.turns.push(Turn { at, kind: TurnKind::Stopped });
-                    }
+            let Some(stop) = verdict.stop else { continue };
+            let because = format!("charge {} failed for good", after.id);
+            let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+            for id in book.paying_with(after) {
+                match stop {
+                    Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
+                    Stop::Pause => book.pause(&id, format!("paused because {because}"), at),
                 }
             }
         }
+        done.new_codes = book.note_codes(verdicts);
         Ok(done)
     }
 

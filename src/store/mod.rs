@@ -16,6 +16,7 @@ mod commits;
 mod compare;
 mod connect;
 mod damage;
+mod declines;
 mod dispute;
 mod failure;
 mod firing;

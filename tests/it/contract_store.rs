@@ -335,7 +335,13 @@ fn seen(what: Seen, payment: Option<&str>) -> Observation {
     }
 }
 
-fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, moment: DateTime<Utc>) -> Verdict {
+pub(crate) fn verdict(
+    before: &Charge,
+    fence: i64,
+    state: State,
+    payment: Option<&str>,
+    moment: DateTime<Utc>,
+) -> Verdict {
     let what = match state {
         State::Paid { .. } => Seen::Succeeded { amount: before.amount },
         State::Settling { slow, .. } => Seen::Accepted { settles_in_days: slow },

@@ -43,6 +43,7 @@ mod contract_wallet;
 mod contract_webhooks;
 mod crash;
 mod crash_captures;
+mod dunning;
 mod forecast;
 mod forecast_compare;
 mod journeys;
