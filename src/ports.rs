@@ -140,6 +140,8 @@ pub struct AttemptRecord {
     pub body: Body,
     /// When it was recorded, UTC.
     pub created_at: DateTime<Utc>,
+    /// When something was last learnt of it, UTC.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// A value that was durably committed. Only [`Store::commit_intents`] makes one of an [`Intent`], and only it can be sent.

@@ -17,6 +17,7 @@ mod listening;
 mod people;
 mod pipeline;
 mod refunds;
+pub mod replay;
 mod rests;
 mod throttle;
 mod together;

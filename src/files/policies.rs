@@ -117,14 +117,14 @@ fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) -> Option<String> 
 }
 
 /// A whole number of a unit, such as "20 minutes".
-fn counted(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, unit: &str, example: &str) -> Option<u16> {
-    let text = sheet.text(tab, key, Need::Optional)?;
+fn counted(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, unit: &str, example: &'static str) -> Option<u16> {
     let entry = tab.get(key)?;
+    let text = sheet.text(tab, key, Need::Required(example))?;
     let count = text.split_once(' ').filter(|(_, said)| said.strip_suffix('s').unwrap_or(said) == unit);
     let count = count.and_then(|(count, _)| count.parse().ok());
     if count.is_none() {
         let message = format!("{} is not a number of {unit}s", shown(&entry.node.raw));
-        sheet.refuse(tab, entry, "duration_invalid", message, format!("{key} = \"{example}\""));
+        sheet.refuse(tab, entry, "duration_invalid", message, format!("{key} = {example}"));
     }
     count
 }
@@ -134,7 +134,7 @@ fn paydays(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Paydays> {
     let tab = sheet.table(top, "payday", Need::Optional)?;
     sheet.known(&tab, PAYDAY, &[], ELSEWHERE);
     let usual = Paydays::default();
-    let within = counted(sheet, &tab, "within", "day", "2 days");
+    let within = counted(sheet, &tab, "within", "day", "\"2 days\"");
     let mut days = Vec::new();
     for text in sheet.texts(&tab, "days", "[\"1st\", \"15th\", \"friday\"]").unwrap_or_default() {
         match Payday::parse(&text) {
@@ -199,7 +199,7 @@ fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
     let not_past = sheet.word(&tab, "not_past", Need::Optional, &["next_due_date", "give_up_after"], &[]);
     let past_next_due = not_past.as_deref() == Some("give_up_after");
     let collect_first = collect_first(sheet, &tab, past_next_due);
-    let spread_minutes = counted(sheet, &tab, "spread", "minute", "20 minutes").unwrap_or_default();
+    let spread_minutes = counted(sheet, &tab, "spread", "minute", "\"20 minutes\"").unwrap_or_default();
     sheet.checked_time(&tab, "quiet_from");
     sheet.checked_time(&tab, "quiet_to");
     let at = if tab.get("at").is_some() { sheet.checked_time(&tab, "at") } else { NaiveTime::from_hms_opt(9, 0, 0) };
@@ -285,7 +285,7 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
     let mut steps = Vec::new();
     for tab in tabs {
         sheet.known(&tab, STEP, &[], ELSEWHERE);
-        let after = sheet.wait(&tab, "after", Need::Required("\"3 days\""));
+        let after = sheet.step_wait(&tab, "after", Need::Required("\"3 days\""));
         sheet.word(&tab, "action", Need::Required("\"retry\""), &["retry"], &[]);
         free_text(sheet, &tab, "notify");
         let kinds = [MethodKind::Card.as_str(), MethodKind::BankAccount.as_str()];
@@ -369,9 +369,11 @@ fn contradictions(
     };
     for error in policy.mistakes() {
         let (step, key, code) = match &error {
-            PolicyError::TooMany(_) | PolicyError::Attempts { .. } | PolicyError::Wait(_) | PolicyError::Payday(_) => {
-                (0, "limits.most_attempts", "too_many_attempts")
-            }
+            PolicyError::TooMany(_)
+            | PolicyError::Attempts { .. }
+            | PolicyError::Wait(_)
+            | PolicyError::StepWait(_)
+            | PolicyError::Payday(_) => (0, "limits.most_attempts", "too_many_attempts"),
             PolicyError::PaydayTooFar(_) => (0, "payday.within", "payday_too_far"),
             PolicyError::SpreadTooWide(_) => (0, "limits.spread", "spread_too_wide"),
             PolicyError::SpreadPastMidnight { .. } => (0, "limits.spread", "spread_past_midnight"),

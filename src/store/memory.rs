@@ -620,6 +620,7 @@ impl Store for MemoryStore {
                 }
                 .to_owned();
                 attempt.class = counted(&after.state);
+                attempt.updated_at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             let Some(stop) = verdict.stop else { continue };
@@ -817,6 +818,7 @@ impl ChargeRow {
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),
+            updated_at: whole(intent.at),
         });
     }
 }

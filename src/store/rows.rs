@@ -247,6 +247,7 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
         payment_id: row.payment_id.clone(),
         body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
         created_at: row.created_at,
+        updated_at: row.updated_at,
     })
 }
 

@@ -1,10 +1,13 @@
 //! Ladders: which tries a policy makes, when, and what its end does.
 
+use autopay::engine::replay::{Replayed, Span, replay_policy};
 use autopay::ports::CatalogChange;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::agenda::{Comes, Difference};
 use domain::charge::State;
 use domain::dunning::{AtTheEnd, CollectFirst, GaveUp, Ladder, Policy, Step, Wait};
 use domain::id::PolicyId;
+use domain::money::Currency;
 use domain::plan::{Plan, PlanSpec};
 use domain::subscription::SubscriptionStatus;
 use domain::verdict::DeclineClass;
@@ -12,7 +15,7 @@ use sandbox::{Behaviour, DeclineCode, Fault};
 
 use crate::cli_support::Bench;
 use crate::contract_store::{bench, verdict};
-use crate::world::{Backend, World, at, card, everywhere, plan, subscriber};
+use crate::world::{Backend, World, at, card, day, everywhere, plan, subscriber};
 
 everywhere! {
     a_ladder_that_runs_keeps_to_the_policy_it_began_under;
@@ -21,6 +24,8 @@ everywhere! {
     the_end_of_a_policy_cancels_where_it_says_so;
     a_try_past_the_next_due_date_keeps_off_the_days_of_cycles;
     a_code_that_no_table_knows_is_kept_once;
+    the_policy_that_was_in_force_replays_to_the_tries_that_were_made;
+    a_replay_tells_what_is_known_from_what_is_not;
 }
 
 const CLASSES: [DeclineClass; 3] = [DeclineClass::Contact, DeclineClass::LaterFunds, DeclineClass::Unclassified];
@@ -202,4 +207,89 @@ fn a_policy_file_is_checked_and_its_tries_are_listed() {
     let broken = bench.write("broken.toml", "schema = \"autopay.dunning/1\"\n");
     let said = bench.run(&["dunning", "policy", "check", broken.to_str().unwrap()]).exits(6);
     assert!(said.err.contains("add [limits] with most_attempts and give_up_after"), "{}", said.err);
+}
+
+/// Lives of every kind, and the policy replayed on them with every further try it shows.
+async fn replayed(backend: Backend, test: &str, other: &Policy) -> Option<(Replayed, Vec<String>)> {
+    let world = World::begin(backend, "2027-01-04T00:00:00Z", test).await?;
+    apply(&world, policy(&[2, 5, 9]), vec![plan("gym", "1 month", "America/New_York", "10:00", "20.00")]).await;
+    let pays = |times, n| card(Behaviour::DeclinesThenPays { times, code: DeclineCode::InsufficientFunds }, n);
+    world
+        .enrol(vec![
+            subscriber("fails", "gym", "2027-01-05", poor(1)),
+            subscriber("late", "gym", "2027-01-06", pays(2, 2)),
+            subscriber("soon", "gym", "2027-01-07", pays(1, 3)),
+            subscriber("never", "gym", "2027-01-08", card(Behaviour::DeclinesWith(DeclineCode::StolenCard), 4)),
+            subscriber("pays", "gym", "2027-01-09", card(Behaviour::Pays, 5)),
+        ])
+        .await;
+    world.run_until("2027-02-01T00:00:00Z").await;
+    let span = Span { of: Some(other.id.clone()), from: day("2027-01-01"), until: day("2027-01-31") };
+    let mut lines = Vec::new();
+    let summed = replay_policy(world.store.as_ref(), other, &span, |charge, replay| {
+        let word = |at: Option<DateTime<Utc>>| at.map_or("-".to_owned(), |at| at.format("%m-%d").to_string());
+        lines.extend(replay.retries.iter().map(|one| {
+            let (made, by) = (word(one.made_at), word(one.by_policy_at));
+            format!("{} {} {made} {by} {}", charge.subscription, one.number, one.difference.as_str())
+        }));
+    });
+    let summed = summed.await.unwrap();
+    world.balance().await;
+    Some((summed, lines))
+}
+
+async fn the_policy_that_was_in_force_replays_to_the_tries_that_were_made(backend: Backend) {
+    let Some((summed, lines)) = replayed(backend, "replay_same", &policy(&[2, 5, 9])).await else { return };
+    assert_eq!(
+        lines,
+        [
+            "fails 2 01-07 01-07 same",
+            "fails 3 01-10 01-10 same",
+            "fails 4 01-14 01-14 same",
+            "late 2 01-08 01-08 same",
+            "late 3 01-11 01-11 same",
+            "soon 2 01-09 01-09 same",
+        ]
+    );
+    let cases = |comes| summed.sums.get(&(Currency::USD, comes)).map_or((0, 0), |sum| (sum.cases, sum.minor));
+    assert_eq!(cases(Comes::Collected), (2, 4_000));
+    assert_eq!(cases(Comes::NotCollected), (2, 4_000));
+    assert_eq!((summed.tries(Difference::Same), summed.tries.len(), summed.unreadable), (6, 1, 0));
+    assert_eq!(summed.estimate(Currency::USD), None);
+}
+
+async fn a_replay_tells_what_is_known_from_what_is_not(backend: Backend) {
+    // The same second day, then nothing: what the later tries collected is lost.
+    let Some((summed, lines)) = replayed(backend, "replay_short", &policy(&[2])).await else { return };
+    assert_eq!(
+        lines,
+        [
+            "fails 2 01-07 01-07 same",
+            "fails 3 01-10 - dropped",
+            "fails 4 01-14 - dropped",
+            "late 2 01-08 01-08 same",
+            "late 3 01-11 - dropped",
+            "soon 2 01-09 01-09 same",
+        ]
+    );
+    let cases = |summed: &Replayed, comes| summed.sums.get(&(Currency::USD, comes)).map_or(0, |sum| sum.cases);
+    assert_eq!(cases(&summed, Comes::Lost), 1);
+    assert_eq!((cases(&summed, Comes::Collected), cases(&summed, Comes::NotCollected)), (1, 2));
+    // Another first day: nobody knows what would have become of it, and what is supposed says by how many tries.
+    let Some((summed, lines)) = replayed(backend, "replay_other", &policy(&[1])).await else { return };
+    assert_eq!(
+        lines,
+        [
+            "fails 2 01-07 01-06 earlier",
+            "fails 3 01-10 - dropped",
+            "fails 4 01-14 - dropped",
+            "late 2 01-08 01-07 earlier",
+            "late 3 01-11 - dropped",
+            "soon 2 01-09 01-08 earlier",
+        ]
+    );
+    assert_eq!((cases(&summed, Comes::NotKnown), cases(&summed, Comes::NotCollected)), (3, 1));
+    let estimate = summed.estimate(Currency::USD).unwrap();
+    // Of three second tries after a want of funds one was collected.
+    assert_eq!((estimate.minor, estimate.n, estimate.without), (2_000, 3, 0));
 }

@@ -28,6 +28,7 @@ mod amended;
 mod cycles;
 mod dunning;
 mod missed;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -38,6 +39,7 @@ pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
+pub use replay::{Attempted, Became, Comes, Difference, Replay, Retry, replay};
 pub use together::{PARTS_MAX, Part, joins, last_instant};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for

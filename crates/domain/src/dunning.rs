@@ -200,10 +200,13 @@ pub struct Ladder {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PolicyError {
     /// Not a wait.
+    #[error("{0:?} is not a waiting time: write for example \"6 hours\" or \"3 days\" (1 to 365)")]
+    Wait(String),
+    /// Not a wait of a step.
     #[error(
         "{0:?} is not a waiting time: write for example \"6 hours\", \"3 days\" or \"5 business days\" (1 to 365), or \"next payday\""
     )]
-    Wait(String),
+    StepWait(String),
     /// Not a day on which people are paid.
     #[error("{0:?} is no payday: write \"1st\" to \"28th\", \"last_business_day\", or a weekday such as \"friday\"")]
     Payday(String),

@@ -148,7 +148,7 @@ fn contradictions_are_all_named_at_once() {
 #[test]
 fn waits_and_paydays_are_read_as_they_are_written() {
     for wait in [Wait::Hours(1), Wait::Days(14), Wait::BusinessDays(5), Wait::NextPayday] {
-        assert_eq!(Wait::parse(&wait.in_words()), Ok(wait));
+        assert_eq!(Wait::parse_step(&wait.in_words()), Ok(wait));
     }
     for text in ["1st", "2nd", "3rd", "11th", "15th", "21st", "28th", "last_business_day", "friday"] {
         assert_eq!(Payday::parse(text).unwrap().to_string(), text);
@@ -156,7 +156,8 @@ fn waits_and_paydays_are_read_as_they_are_written() {
     for text in ["29th", "0th", "1th", "Friday", "", "last", "1"] {
         assert!(Payday::parse(text).is_err(), "{text}");
     }
-    assert!(Wait::parse("5 busy days").is_err() && Wait::parse("0 days").is_err());
+    assert!(Wait::parse_step("5 busy days").is_err() && Wait::parse_step("0 days").is_err());
+    assert!(Wait::parse("5 business days").is_err() && Wait::parse("next payday").is_err());
 }
 
 const ZONES: [&str; 8] = [

@@ -26,22 +26,36 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// Reads "1 hour", "12 hours", "1 day", "14 days", "5 business days", "next payday".
+    /// Reads "1 hour", "12 hours", "1 day", "14 days".
     ///
     /// # Errors
     /// A sentence with the refused text and what to write instead.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let refused = || PolicyError::Wait(text.chars().take(40).collect());
-        if text == "next payday" {
-            return Ok(Self::NextPayday);
+        match Self::read(text) {
+            Some(wait @ (Self::Hours(_) | Self::Days(_))) => Ok(wait),
+            Some(Self::BusinessDays(_) | Self::NextPayday) | None => Err(PolicyError::Wait(excerpt(text))),
         }
-        let (number, unit) = text.split_once(' ').ok_or_else(refused)?;
-        let count: u16 = number.parse().ok().filter(|n| (1..=365).contains(n)).ok_or_else(refused)?;
+    }
+
+    /// Reads what a step of a policy may wait for: also "5 business days" and "next payday".
+    ///
+    /// # Errors
+    /// A sentence with the refused text and what to write instead.
+    pub fn parse_step(text: &str) -> Result<Self, PolicyError> {
+        Self::read(text).ok_or_else(|| PolicyError::StepWait(excerpt(text)))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        if text == "next payday" {
+            return Some(Self::NextPayday);
+        }
+        let (number, unit) = text.split_once(' ')?;
+        let count: u16 = number.parse().ok().filter(|n| (1..=365).contains(n))?;
         match unit {
-            "hour" | "hours" => Ok(Self::Hours(count)),
-            "day" | "days" => Ok(Self::Days(count)),
-            "business day" | "business days" => Ok(Self::BusinessDays(count)),
-            _ => Err(refused()),
+            "hour" | "hours" => Some(Self::Hours(count)),
+            "day" | "days" => Some(Self::Days(count)),
+            "business day" | "business days" => Some(Self::BusinessDays(count)),
+            _ => None,
         }
     }
 
@@ -71,6 +85,10 @@ impl Wait {
     }
 }
 
+fn excerpt(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
 /// A day on which people are paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -92,7 +110,7 @@ impl Payday {
     /// # Errors
     /// [`PolicyError::Payday`] for anything else.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let refused = || PolicyError::Payday(text.chars().take(40).collect());
+        let refused = || PolicyError::Payday(excerpt(text));
         if text == "last_business_day" {
             return Ok(Self::LastBusinessDay);
         }
