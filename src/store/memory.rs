@@ -8,6 +8,7 @@ mod compare;
 mod declines;
 mod firing;
 mod installments;
+mod outbox;
 mod people;
 mod refunds;
 mod together;
@@ -32,10 +33,12 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
+use super::outbox::of_verdicts;
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
@@ -81,6 +84,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
@@ -232,14 +236,19 @@ impl Store for MemoryStore {
             lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
+        book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift(&self, scope: &Scope, _by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        Ok(book.holds.len() < before)
+        let lifted = book.holds.len() < before;
+        if lifted {
+            book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
+        }
+        Ok(lifted)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -352,6 +361,7 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
+        book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
 
@@ -517,6 +527,8 @@ impl Store for MemoryStore {
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
+            let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
+            book.tell(&events);
             advanced.insert(advance.subscription.clone());
         }
         for new in batch.new.into_iter().filter(|new| advanced.contains(&new.charge.subscription)) {
@@ -623,15 +635,17 @@ impl Store for MemoryStore {
                 attempt.updated_at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
-            let Some(stop) = verdict.stop else { continue };
-            let because = format!("charge {} failed for good", after.id);
-            let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-            for id in book.paying_with(after) {
-                match stop {
-                    Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
-                    Stop::Pause => book.pause(&id, format!("paused because {because}"), at),
+            if let Some(stop) = verdict.stop {
+                let because = format!("charge {} failed for good", after.id);
+                let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+                for id in book.paying_with(after) {
+                    match stop {
+                        Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
+                        Stop::Pause => book.pause(&id, format!("paused because {because}"), at),
+                    }
                 }
             }
+            book.tell(&of_verdicts([verdict]));
         }
         done.new_codes = book.note_codes(verdicts);
         Ok(done)

@@ -134,6 +134,15 @@ pub(crate) fn secs(n: i64) -> TimeDelta {
 }
 
 impl Bench {
+    /// A bench around a store that others hold, too.
+    pub(crate) fn around(
+        backend: Backend,
+        clock: Arc<TurnedClock>,
+        (store, keep, url): (Arc<dyn Store>, Keep, String),
+    ) -> Self {
+        Self { store, clock, backend, url, _keep: keep }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -369,7 +378,7 @@ pub(crate) fn verdict(
     }
 }
 
-fn paid(moment: DateTime<Utc>) -> State {
+pub(crate) fn paid(moment: DateTime<Utc>) -> State {
     State::paid(moment, Money::new(7_900, Currency::USD))
 }
 
