@@ -9,9 +9,7 @@ use crate::cli_support::{Bench, PLAN};
 
 /// Two plans that fall due today where today began first, and a customer who has both.
 fn both(bench: &Bench) {
-    let monthly = PLAN
-        .replace("06:00:00", "00:00:00")
-        .replace("America/Chicago", "Pacific/Kiritimati");
+    let monthly = PLAN.replace("06:00:00", "00:00:00").replace("America/Chicago", "Pacific/Kiritimati");
     for (id, price) in [("gym", "30.00"), ("pool", "12.50")] {
         let plan = monthly.replace("\"wellness\"", &format!("\"{id}\"")).replace("1079.00", price);
         bench.write(&format!("plans/{id}.toml"), plan + "\n[collect]\nconsolidate = \"customer_and_day\"\n");
