@@ -10,6 +10,7 @@ use domain::recon::{self, Kind, Sides};
 use domain::verdict::Seen;
 
 use super::{ACTOR, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
+use crate::engine::pipeline::tell_new_codes;
 use crate::ports::recon::{Finding, Run, Stage};
 use crate::ports::{
     AttemptRecord, ChargeFilter, Claimed, Observation, Observed, OpenCharge, Question, StoreError, Verdict,
@@ -208,7 +209,8 @@ impl Reconciler {
         };
         match store.commit_verdicts(std::slice::from_ref(&verdict)).await {
             Ok(done) if done.applied == 0 => Ok(Taken::Moved),
-            Ok(_) => {
+            Ok(done) => {
+                tell_new_codes(&done.new_codes);
                 tracing::info!(event = "recon_learnt", charge_id = %charge.id, state = learnt.charge.state.name(), "an answer moved a charge");
                 Ok(Taken::Stands(Box::new(learnt.charge), true))
             }
