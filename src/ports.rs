@@ -9,6 +9,7 @@ pub mod brakes;
 pub mod captures;
 pub mod changes;
 pub mod compare;
+pub mod declines;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
@@ -34,7 +35,7 @@ use domain::agenda::{Advance, GoesOn, Hold, Open, Part, Scope};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
-use domain::dunning::Policy;
+use domain::dunning::{Policy, Stop};
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::ledger::Posting;
 use domain::money::Money;
@@ -147,6 +148,8 @@ pub struct AttemptRecord {
     pub body: Body,
     /// When it was recorded, UTC.
     pub created_at: DateTime<Utc>,
+    /// When something was last learnt of it, UTC.
+    pub updated_at: DateTime<Utc>,
 }
 
 /// A value that was durably committed. Only [`Store::commit_intents`] makes one of an [`Intent`], and only it can be sent.
@@ -339,8 +342,8 @@ pub struct Verdict {
     pub attempt: u16,
     /// The evidence, oldest first.
     pub observations: Vec<Observed>,
-    /// The subscription is to be paused: its policy ended.
-    pub pause: bool,
+    /// What its policy's end does to the subscription.
+    pub stop: Option<Stop>,
 }
 
 impl Verdict {
@@ -362,12 +365,14 @@ impl Verdict {
 }
 
 /// What became of verdicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VerdictsCommitted {
     /// Charges that moved.
     pub applied: usize,
     /// Observations kept as evidence only, because the claim had been lost.
     pub evidence_only: usize,
+    /// Codes that no table knows, which were never seen before.
+    pub new_codes: Vec<declines::CodeSeen>,
 }
 
 /// A place in a list, made by the store that reads it; means nothing to anyone else.
@@ -593,6 +598,7 @@ pub trait Store:
     + captures::Captures
     + changes::ChangeStore
     + compare::CompareStore
+    + declines::DeclineStore
     + ledger::LedgerStore
     + people::PeopleStore
     + recon::ReconStore

@@ -157,6 +157,8 @@ pub mod name {
     pub const QUARANTINED: &str = "autopay_quarantined_total";
     /// Runs stopped by a brake, by brake.
     pub const BRAKES: &str = "autopay_brakes_total";
+    /// Codes of declines seen for the first time that no table knows.
+    pub const DECLINE_CODES_UNKNOWN: &str = "autopay_decline_codes_unknown_total";
     /// Deliveries at the door.
     pub const WEBHOOK_DELIVERIES: &str = "autopay_webhook_deliveries_total";
     /// Deliveries that were looked at.
@@ -185,6 +187,11 @@ pub const METRICS: &[Metric] = &[
         name: name::CHARGE_ATTEMPTS,
         kind: Kind::Counter,
         help: "Verdicts on attempts, by outcome and class of decline.",
+    },
+    Metric {
+        name: name::DECLINE_CODES_UNKNOWN,
+        kind: Kind::Counter,
+        help: "Codes of declines that no table knows, each when it is seen first: a person must map it.",
     },
     Metric { name: name::OUTCOME_UNKNOWN, kind: Kind::Gauge, help: "Charges whose outcome is not known now." },
     Metric { name: name::CHARGES_DUE, kind: Kind::Gauge, help: "Recorded charges that wait to be sent." },

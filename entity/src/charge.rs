@@ -48,6 +48,9 @@ pub struct Model {
     pub collected_minor: Option<i64>,
     pub carried_parts: i32,
     pub carried_minor: i64,
+    pub policy_id: Option<String>,
+    pub policy_version: Option<i32>,
+    pub policy_step: Option<i32>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -10,6 +10,7 @@ pub mod change_set;
 pub mod charge;
 pub mod charge_part;
 pub mod cycle_override;
+pub mod decline_seen;
 pub mod dispute;
 pub mod dispute_event;
 pub mod dunning_policy_version;

@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use domain::id::Key;
 use domain::rules::{Rule, built_in};
-use domain::verdict::{Decline, DeclineClass, Seen};
+use domain::verdict::{CodeRow, Decline, DeclineClass, Seen};
 
 use super::Context;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column};
+use crate::app::App;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gateway {
@@ -27,22 +28,59 @@ pub(super) enum Gateway {
     #[command(after_help = "Example:\n  autopay gateway codes -o json\n\nExit codes: 0.")]
     Codes,
     /// Lists every decline and bank return that is known by its code, and when it may be tried again; asks nobody
-    #[command(after_help = "Example:\n  autopay gateway declines -o csv\n\nExit codes: 0.")]
-    Declines,
+    #[command(after_help = "Example:\n  autopay gateway declines -o csv\n  autopay gateway declines --seen\n\n\
+        Exit codes: 0; with --seen also 2 wrong configuration, 11 database unavailable.")]
+    Declines {
+        /// Only the codes that are in no table, each with the day on which it was seen first; reads the database
+        #[arg(long)]
+        seen: bool,
+    },
     /// Lists the rules of card networks and the ACH that limit tries, with their versions and sources; asks nobody
     #[command(after_help = "Example:\n  autopay gateway rules -o json\n\nExit codes: 0.")]
     Rules,
 }
 
-const DECLINES: &[Column] = &[Column::text("code"), Column::text("class"), Column::text("meaning")];
+const DECLINES: &[Column] = &[
+    Column::text("origin"),
+    Column::text("code"),
+    Column::text("meaning"),
+    Column::text("class"),
+    Column::text("consequence"),
+    Column::number("not_before_hours"),
+    Column::number("most_retries"),
+    Column::text("source"),
+];
 
 /// The table by which answers are classed. A code that is not in it is `unclassified`.
 fn declines(context: &Context) -> Result<Exit, Stop> {
-    let row = |(code, class): &(&str, DeclineClass)| {
-        vec![Cell::text(code), Cell::text(class.as_str()), Cell::text(class.in_words())]
+    let row = |row: &CodeRow| {
+        vec![
+            Cell::text(row.origin.as_str()),
+            Cell::text(row.code),
+            Cell::text(row.meaning),
+            Cell::text(row.class.as_str()),
+            Cell::text(row.consequence()),
+            Cell::maybe(Some(row.wait_hours).filter(|hours| *hours > 0), |hours| Cell::Number(hours.into())),
+            Cell::maybe(row.most_retries, |most| Cell::Number(most.into())),
+            Cell::text(row.origin.source()),
+        ]
     };
     let rows: Vec<Vec<Cell>> = Decline::table().iter().map(row).collect();
     context.printer.rows(DECLINES, &rows)?;
+    Ok(Exit::Done)
+}
+
+const SEEN: &[Column] =
+    &[Column::text("code"), Column::text("first_seen_at"), Column::text("charge"), Column::text("class")];
+
+/// Codes that are in no table.
+async fn codes_seen(app: &App, context: &Context) -> Result<Exit, Stop> {
+    let rows = app.store.codes_seen().await?.into_iter().map(|seen| {
+        let class = DeclineClass::Unclassified.as_str();
+        vec![Cell::Text(seen.code), Cell::At(seen.first_seen_at), Cell::text(seen.charge), Cell::text(class)]
+    });
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    context.printer.rows(SEEN, &rows)?;
     Ok(Exit::Done)
 }
 
@@ -78,6 +116,7 @@ const CODES: &[Column] = &[
     Column::text("calls"),
     Column::text("contract"),
     Column::text("class"),
+    Column::text("verdict"),
     Column::text("reaction"),
 ];
 
@@ -93,6 +132,7 @@ fn codes(context: &Context) -> Result<Exit, Stop> {
                 Cell::text(code.calls.join(" ")),
                 Cell::text(code.section),
                 Cell::text(code.class),
+                Cell::maybe(code.verdict, Cell::text),
                 Cell::text(code.reaction),
             ]
         })
@@ -115,7 +155,10 @@ const LOOKUP: &[Column] = &[
 pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Stop> {
     match command {
         Gateway::Codes => return codes(context),
-        Gateway::Declines => return declines(context),
+        Gateway::Declines { seen: false } => return declines(context),
+        Gateway::Declines { seen: true } => {
+            return context.with_app(async |app, _| codes_seen(app, context).await).await;
+        }
         Gateway::Rules => return rules(context),
         Gateway::Ping | Gateway::Lookup { .. } => {}
     }
@@ -124,7 +167,7 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
     context
         .with_any_app(async |app, _| match command {
             Gateway::Codes => codes(context),
-            Gateway::Declines => declines(context),
+            Gateway::Declines { .. } => declines(context),
             Gateway::Rules => rules(context),
             Gateway::Ping => {
                 let ping = app.gateway_ping().await?;

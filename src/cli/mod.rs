@@ -15,6 +15,8 @@ mod charges;
 mod decide;
 mod disputes;
 mod doctor;
+mod dunning;
+mod dunning_policy;
 mod events;
 pub mod exit;
 mod forecast;
@@ -143,6 +145,9 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
+    /// Charges that were declined: by which policy they are tried again
+    #[command(subcommand)]
+    Dunning(dunning::Dunning),
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
@@ -369,6 +374,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Dunning(command) => Box::pin(dunning::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,

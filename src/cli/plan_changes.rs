@@ -96,7 +96,7 @@ impl Book {
                     }
                 }
                 Meaning::Policy(policy) => {
-                    catalog.policies.insert(policy.id.clone(), policy.clone());
+                    catalog.put_policy(policy.clone(), side.version.unwrap_or_default());
                 }
             }
         }
@@ -165,7 +165,8 @@ impl Comparison {
         let active = |plan: &&Plan| plan.status == PlanStatus::Active && !given.plans.contains_key(&plan.id);
         let left_out = old_catalog.plans.values().filter(active).map(|plan| plan.id.to_string()).collect();
         new_catalog.plans.extend(given.plans);
-        new_catalog.policies.extend(given.policies);
+        // Ladders that run keep to the version they began under.
+        given.policies.into_values().for_each(|policy| new_catalog.suppose_policy(policy));
         let mut money_plans = BTreeSet::new();
         // A change that no text tells of may be one of anything.
         let money =

@@ -176,6 +176,8 @@ fn notice_by(notices: &Notices, touched: &Touched) -> Option<NaiveDate> {
         Wait::Days(days) => u64::from(*days),
         // A notice of some hours is owed the day before.
         Wait::Hours(hours) => u64::from(*hours).div_ceil(24),
+        // No notice is promised in these.
+        Wait::BusinessDays(_) | Wait::NextPayday => return None,
     };
     touched.on.checked_sub_days(Days::new(days))
 }

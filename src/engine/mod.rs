@@ -20,6 +20,7 @@ mod pipeline;
 mod postman;
 pub mod recon;
 mod refunds;
+pub mod replay;
 mod rests;
 mod throttle;
 mod together;

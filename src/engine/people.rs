@@ -11,6 +11,7 @@ use domain::charge::{Charge, Event, State};
 use domain::id::ChargeId;
 use domain::plan::Mode;
 
+use super::pipeline::tell_new_codes;
 use super::{Engine, EngineError};
 use crate::ports::captures::OrderRecord;
 use crate::ports::people::{CancelGateway, CancelReason, PersonsNote};
@@ -232,7 +233,7 @@ impl Engine {
         let at = self.now();
         let catalog = store.catalog().await?;
         let learnt = observe(&catalog, &subscription, charge.clone(), &seen.seen, at, limits);
-        let (after, pause) = learnt.map_or((None, false), |learnt| (Some(learnt.charge), learnt.pause));
+        let (after, stop) = learnt.map_or((None, None), |learnt| (Some(learnt.charge), learnt.stop));
         let moved = after.is_some();
         let to_state = after.as_ref().map(|after| after.state.name());
         let verdict = Verdict {
@@ -240,9 +241,10 @@ impl Engine {
             after,
             attempt: attempt.number,
             observations: vec![Observed { at, observation: seen.clone(), to_state }],
-            pause,
+            stop,
         };
-        store.commit_verdicts(std::slice::from_ref(&verdict)).await?;
+        let done = store.commit_verdicts(std::slice::from_ref(&verdict)).await?;
+        tell_new_codes(&done.new_codes);
         if !moved {
             store.release(&[], &[(charge.id, fence)]).await?;
         }

@@ -24,6 +24,7 @@ use domain::verdict::{NotExecuted, Seen};
 use super::decide::Ask;
 use super::{Engine, RunReport};
 use crate::ports::captures::Placed;
+use crate::ports::declines::CodeSeen;
 use crate::ports::{Asked, Claimed, Observation, Observed, Question, Recorded, StoreError, Verdict};
 
 /// A store outage may hold up the recorder this often, a second each, before verdicts are left to the reconciler.
@@ -411,7 +412,7 @@ impl Sender {
         let limits = &self.engine.inner.settings.limits;
         let mut now = charge;
         let mut moved = !observations.is_empty();
-        let mut pause = false;
+        let mut stop = None;
         let mut observed = Vec::with_capacity(observations.len());
         for (at, mut observation) in observations {
             let mut to_state = None;
@@ -419,7 +420,7 @@ impl Sender {
                 Ok(learnt) => {
                     now = learnt.charge;
                     to_state = Some(now.state.name());
-                    pause |= learnt.pause;
+                    stop = learnt.stop.or(stop);
                     if let Some(rule) = learnt.rule {
                         let said = observation.detail.take().map(|said| format!("{said}; ")).unwrap_or_default();
                         observation.detail = Some(format!("{said}no further try: {rule}"));
@@ -432,7 +433,7 @@ impl Sender {
             }
             observed.push(Observed { at, observation, to_state });
         }
-        Verdict { before, after: moved.then_some(now), attempt, observations: observed, pause }
+        Verdict { before, after: moved.then_some(now), attempt, observations: observed, stop }
     }
 }
 
@@ -474,6 +475,7 @@ impl Recorder {
                     let kept = u64::try_from(done.evidence_only).unwrap_or(0);
                     self.tally.evidence_only.fetch_add(kept, Ordering::Relaxed);
                     verdicts.iter().for_each(|verdict| counted(verdict, &self.tally));
+                    tell_new_codes(&done.new_codes);
                     return;
                 }
                 // A password that was changed under us is waited for like an outage: what was sent must be recorded.
@@ -552,8 +554,16 @@ fn contradiction(engine: &Engine, verdict: &Verdict) -> Option<Verdict> {
         after: Some(after),
         attempt: verdict.attempt,
         observations: vec![Observed { at, observation, to_state }],
-        pause: false,
+        stop: None,
     })
+}
+
+/// A code that no table knows was seen for the first time: a person should find out what it means.
+pub(super) fn tell_new_codes(codes: &[CodeSeen]) {
+    for seen in codes {
+        metrics::counter!("autopay_decline_codes_unknown_total").increment(1);
+        tracing::error!(event = "decline_code_unknown", code = seen.code, charge_id = %seen.charge, "declined with a code that is in no table: a person must map it; taken as unclassified");
+    }
 }
 
 fn counted(verdict: &Verdict, tally: &Tally) {

@@ -29,6 +29,7 @@ const FIRST: &[(&str, &[&str])] = &[
             "guards",
             "mid_period",
             "limits",
+            "payday",
             "step",
             "stop_at_once",
             "outcome_unknown",
@@ -58,8 +59,12 @@ const FIRST: &[(&str, &[&str])] = &[
     ("collect", &["method", "dunning", "notify_before", "statement_suffix", "mode"]),
     ("collect.split", &["fixed", "share", "methods"]),
     ("ledger", &["debit", "credit"]),
-    ("limits", &["most_attempts", "give_up_after", "not_past", "at", "quiet_from", "quiet_to"]),
-    ("step", &["after", "action", "for", "notify"]),
+    (
+        "limits",
+        &["most_attempts", "give_up_after", "not_past", "collect_first", "at", "spread", "quiet_from", "quiet_to"],
+    ),
+    ("payday", &["days", "within"]),
+    ("step", &["after", "action", "for", "method", "notify"]),
     ("stop_at_once", &["for", "action"]),
     ("at_the_end", &["action", "hand_to"]),
 ];

@@ -31,7 +31,9 @@ pub use canon::{canonical, canonical_csv};
 pub use folder::{Folder, Part};
 pub use migrated::Claim;
 pub use mistake::FileMistake;
-pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy};
+pub use plans::{
+    CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy, read_policy_at,
+};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
 pub use roster_stream::{RosterStream, Source, Taker};
 pub use settlement_map::SettlementMap;

@@ -252,7 +252,7 @@ pub fn read_plan_beside(label: &str, text: &str, beside: Beside<'_>) -> Result<(
 
 /// Reads one dunning policy file.
 ///
-/// `quiet_from` and `quiet_to`, `notify` of a step and `hand_to` are checked and kept nowhere yet. The
+/// `quiet_from` and `quiet_to`, and `notify` of a step are checked and kept nowhere yet. The
 /// classes of a `[stop_at_once]` that could be tried again are left out of every step that does not name its own.
 ///
 /// # Errors
@@ -262,6 +262,16 @@ pub fn read_policy(label: &str, text: &str) -> Result<Policy, Vec<FileMistake>> 
         (Some(policy), _, mistakes) if mistakes.is_empty() => Ok(policy),
         (_, _, mistakes) => Err(mistakes),
     }
+}
+
+/// Reads the dunning policy file at a path.
+///
+/// # Errors
+/// Every mistake, or that it cannot be read.
+pub fn read_policy_at(path: &Path) -> Result<Policy, Vec<FileMistake>> {
+    let label = path.display().to_string();
+    let text = text_of(path, &label).map_err(|mistake| vec![*mistake])?;
+    read_policy(&label, &text)
 }
 
 /// A mistake about a field of a plan that was read from a directory, at its place: for what only the caller can judge. `value` of the

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
-use domain::dunning::{AtTheEnd, Policy, PolicyError, Step, Wait};
+use domain::dunning::{AtTheEnd, CollectFirst, Payday, Paydays, Policy, PolicyError, Step, Wait};
 use domain::id::PolicyId;
+use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
 
 use super::mistake::{FileMistake, halves, shown};
@@ -13,9 +14,11 @@ use super::plans::{Named, schema};
 use super::sheet::{Entry, Kind, Need, Sheet, Tab};
 
 const TOP: &[&str] =
-    &["schema", "id", "name", "owner", "limits", "step", "stop_at_once", "outcome_unknown", "at_the_end"];
-const LIMITS: &[&str] = &["most_attempts", "give_up_after", "not_past", "quiet_from", "quiet_to", "at"];
-const STEP: &[&str] = &["after", "action", "for", "notify"];
+    &["schema", "id", "name", "owner", "limits", "payday", "step", "stop_at_once", "outcome_unknown", "at_the_end"];
+const LIMITS: &[&str] =
+    &["most_attempts", "give_up_after", "not_past", "collect_first", "quiet_from", "quiet_to", "at", "spread"];
+const PAYDAY: &[&str] = &["days", "within"];
+const STEP: &[&str] = &["after", "action", "for", "method", "notify"];
 const STOP: &[&str] = &["for", "action"];
 const UNKNOWN: &[&str] = &["action"];
 const END: &[&str] = &["action", "hand_to"];
@@ -26,6 +29,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("quiet_from", "[limits]"),
     ("quiet_to", "[limits]"),
     ("at", "[limits]"),
+    ("spread", "[limits]"),
+    ("collect_first", "[limits]"),
+    ("within", "[payday]"),
     ("hand_to", "[at_the_end]"),
     ("after", "[[step]]"),
     ("notify", "[[step]]"),
@@ -63,6 +69,7 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
         free_text(&mut sheet, &top, key);
     }
     let limits = limits(&mut sheet, &top);
+    let paydays = paydays(&mut sheet, &top);
     let stopped = stopped(&mut sheet, &top);
     let steps = steps(&mut sheet, &top, &stopped);
     if let Some(tab) = sheet.table(&top, "outcome_unknown", Need::Optional) {
@@ -70,7 +77,7 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
         fixed(&mut sheet, &tab, "action", "look_up_then_wait");
     }
     let at_the_end = at_the_end(&mut sheet, &top);
-    let policy = contradictions(&mut sheet, policy_id.as_ref(), &limits, steps, at_the_end);
+    let policy = contradictions(&mut sheet, policy_id.as_ref(), &limits, paydays, steps, at_the_end.as_ref());
     let policy = policy.filter(|_| sheet.is_clean());
     let id = Named::new(&sheet, "id", id);
     (policy, id, sheet.finish())
@@ -87,10 +94,10 @@ fn policy_id(sheet: &mut Sheet<'_>, top: &Tab<'_>, text: &str) -> Option<PolicyI
     }
 }
 
-/// Text for people that nothing depends on.
-fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) {
-    let Some(text) = sheet.text(tab, key, Need::Optional) else { return };
-    let Some(entry) = tab.get(key) else { return };
+/// Text for people, in one line.
+fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) -> Option<String> {
+    let text = sheet.text(tab, key, Need::Optional)?;
+    let entry = tab.get(key)?;
     if text.trim().is_empty() {
         sheet.refuse(
             tab,
@@ -103,7 +110,51 @@ fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) {
         sheet.refuse(tab, entry, "text_invalid", format!("{key} is longer than 100 characters"), "shorten it");
     } else if text.chars().any(char::is_control) {
         sheet.refuse(tab, entry, "text_invalid", format!("{key} holds a line break or control character"), "remove it");
+    } else {
+        return Some(text);
     }
+    None
+}
+
+/// A whole number of a unit, such as "20 minutes".
+fn counted(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, unit: &str, example: &'static str) -> Option<u16> {
+    let entry = tab.get(key)?;
+    let text = sheet.text(tab, key, Need::Required(example))?;
+    let count = text.split_once(' ').filter(|(_, said)| said.strip_suffix('s').unwrap_or(said) == unit);
+    let count = count.and_then(|(count, _)| count.parse().ok());
+    if count.is_none() {
+        let message = format!("{} is not a number of {unit}s", shown(&entry.node.raw));
+        sheet.refuse(tab, entry, "duration_invalid", message, format!("{key} = {example}"));
+    }
+    count
+}
+
+/// The days on which people are paid, `None` within where the table cannot be read.
+fn paydays(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Paydays> {
+    let tab = sheet.table(top, "payday", Need::Optional)?;
+    sheet.known(&tab, PAYDAY, &[], ELSEWHERE);
+    let usual = Paydays::default();
+    let within = counted(sheet, &tab, "within", "day", "\"2 days\"");
+    let mut days = Vec::new();
+    for text in sheet.texts(&tab, "days", "[\"1st\", \"15th\", \"friday\"]").unwrap_or_default() {
+        match Payday::parse(&text) {
+            Ok(day) => days.push(day),
+            Err(error) => {
+                let (message, mend) = halves(&error.to_string());
+                if let Some(entry) = tab.get("days") {
+                    sheet.refuse(&tab, entry, "payday_invalid", message, mend);
+                }
+            }
+        }
+    }
+    if let Some(entry) = tab.get("days")
+        && days.is_empty()
+        && !sheet.is_refused("payday.days")
+    {
+        sheet.refuse(&tab, entry, "payday_invalid", "days names no day", "days = [\"1st\", \"15th\", \"friday\"]");
+    }
+    let days = if days.is_empty() { usual.days } else { days };
+    Some(Paydays { days, within_days: within.unwrap_or(usual.within_days) })
 }
 
 /// A key with one lawful value.
@@ -122,7 +173,9 @@ fn fixed(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, value: &'static str) {
 struct Limits {
     most_attempts: Option<u16>,
     give_up_after_days: Option<u16>,
-    not_past_next_due: bool,
+    past_next_due: bool,
+    collect_first: CollectFirst,
+    spread_minutes: u16,
     at: Option<NaiveTime>,
 }
 
@@ -134,7 +187,7 @@ fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
     let most_attempts = sheet.whole(&tab, "most_attempts", Need::Required("5"));
     let give_up_after_days = match sheet.wait(&tab, "give_up_after", Need::Required("\"21 days\"")) {
         Some(Wait::Days(days)) => Some(days),
-        Some(Wait::Hours(_)) => {
+        Some(Wait::Hours(_) | Wait::BusinessDays(_) | Wait::NextPayday) => {
             if let Some(entry) = tab.get("give_up_after") {
                 let mend = "give_up_after = \"21 days\"";
                 sheet.refuse(&tab, entry, "duration_invalid", "give_up_after counts in days", mend);
@@ -143,11 +196,33 @@ fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
         }
         None => None,
     };
-    let not_past_next_due = sheet.word(&tab, "not_past", Need::Optional, &["next_due_date"], &[]).is_some();
+    let not_past = sheet.word(&tab, "not_past", Need::Optional, &["next_due_date", "give_up_after"], &[]);
+    let past_next_due = not_past.as_deref() == Some("give_up_after");
+    let collect_first = collect_first(sheet, &tab, past_next_due);
+    let spread_minutes = counted(sheet, &tab, "spread", "minute", "\"20 minutes\"").unwrap_or_default();
     sheet.checked_time(&tab, "quiet_from");
     sheet.checked_time(&tab, "quiet_to");
     let at = if tab.get("at").is_some() { sheet.checked_time(&tab, "at") } else { NaiveTime::from_hms_opt(9, 0, 0) };
-    Limits { most_attempts, give_up_after_days, not_past_next_due, at }
+    Limits { most_attempts, give_up_after_days, past_next_due, collect_first, spread_minutes, at }
+}
+
+/// Tries past the next due date need a rule about which debt comes first; others have none.
+fn collect_first(sheet: &mut Sheet<'_>, tab: &Tab<'_>, past_next_due: bool) -> CollectFirst {
+    let words = [CollectFirst::OldestDebt.as_str(), CollectFirst::NewestDebt.as_str()];
+    let stated = sheet.word(tab, "collect_first", Need::Optional, &words, &[]);
+    match (tab.get("collect_first"), tab.get("not_past")) {
+        (None, Some(entry)) if past_next_due => {
+            let message = "tries may come after the next due date, and no rule says which debt is collected first";
+            let mend = "add collect_first = \"oldest_debt\" or \"newest_debt\", or write not_past = \"next_due_date\"";
+            sheet.refuse(tab, entry, "past_the_next_due_date", message, mend);
+        }
+        (Some(entry), _) if !past_next_due => {
+            let message = "collect_first means nothing where no try comes after the next due date";
+            sheet.refuse(tab, entry, "no_other_debt", message, "remove it, or write not_past = \"give_up_after\"");
+        }
+        (Some(_) | None, _) => {}
+    }
+    stated.and_then(|word| CollectFirst::parse(&word)).unwrap_or_default()
 }
 
 /// The classes that a list of words names.
@@ -210,9 +285,11 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
     let mut steps = Vec::new();
     for tab in tabs {
         sheet.known(&tab, STEP, &[], ELSEWHERE);
-        let after = sheet.wait(&tab, "after", Need::Required("\"3 days\""));
+        let after = sheet.step_wait(&tab, "after", Need::Required("\"3 days\""));
         sheet.word(&tab, "action", Need::Required("\"retry\""), &["retry"], &[]);
         free_text(sheet, &tab, "notify");
+        let kinds = [MethodKind::Card.as_str(), MethodKind::BankAccount.as_str()];
+        let method = sheet.word(&tab, "method", Need::Optional, &kinds, &[]).and_then(|kind| MethodKind::parse(&kind));
         let classes = match tab.get("for") {
             None => Some(RETRYABLE.into_iter().filter(|class| !stopped.contains(class)).collect()),
             Some(entry) => {
@@ -227,18 +304,18 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
         };
         // The waiting times of a step are checked even where its words could not be read.
         let classes = classes.map_or_else(|| vec![DeclineClass::LaterFunds], |classes| classes.into_iter().collect());
-        steps.push(after.map(|after| Step { after, classes }));
+        steps.push(after.map(|after| Step { after, classes, method }));
     }
     steps
 }
 
-fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<AtTheEnd> {
+fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<(AtTheEnd, Option<String>)> {
     let tab = sheet.table(top, "at_the_end", Need::Required("action = \"pause_subscription\""))?;
     sheet.known(&tab, END, &[], ELSEWHERE);
-    free_text(sheet, &tab, "hand_to");
-    let words = [AtTheEnd::PauseSubscription.as_str(), AtTheEnd::KeepSubscription.as_str()];
+    let hand_to = free_text(sheet, &tab, "hand_to");
+    let words = AtTheEnd::ALL.map(AtTheEnd::as_str);
     let word = sheet.word(&tab, "action", Need::Required("\"pause_subscription\""), &words, &[])?;
-    AtTheEnd::parse(&word)
+    AtTheEnd::parse(&word).map(|end| (end, hand_to))
 }
 
 /// Does the arithmetic for the author, with stand-ins for what could not be read.
@@ -246,10 +323,17 @@ fn contradictions(
     sheet: &mut Sheet<'_>,
     id: Option<&PolicyId>,
     limits: &Limits,
+    paydays: Option<Paydays>,
     steps: Vec<Option<Step>>,
-    at_the_end: Option<AtTheEnd>,
+    at_the_end: Option<&(AtTheEnd, Option<String>)>,
 ) -> Option<Policy> {
-    let retries = steps.len();
+    let count = steps.len();
+    // A step for one kind of instrument is no try of the other.
+    let of = |kind: MethodKind| {
+        let named = |step: &Option<Step>| step.as_ref().and_then(|step| step.method);
+        steps.iter().filter(|step| named(step).is_none_or(|named| named == kind)).count()
+    };
+    let retries = of(MethodKind::Card).max(of(MethodKind::BankAccount));
     let found = retries.saturating_add(1);
     let tries = u16::try_from(found).unwrap_or(u16::MAX);
     if let Some(stated) = limits.most_attempts
@@ -268,29 +352,39 @@ fn contradictions(
     // Steps that could not be read drop out; the numbers of the others are kept beside them.
     let numbered: Vec<(usize, Step)> =
         steps.into_iter().enumerate().filter_map(|(place, step)| step.map(|step| (place, step))).collect();
-    let whole = numbered.len() == retries;
+    let whole = numbered.len() == count;
     let places: Vec<usize> = numbered.iter().map(|(place, _)| *place).collect();
     let policy = Policy {
         id: id.cloned().or_else(|| PolicyId::parse("policy").ok())?,
         most_attempts: tries,
         give_up_after_days: limits.give_up_after_days.unwrap_or(u16::MAX),
         at: limits.at.unwrap_or_default(),
-        not_past_next_due: limits.not_past_next_due,
+        not_past_next_due: !limits.past_next_due,
+        collect_first: limits.collect_first,
+        spread_minutes: limits.spread_minutes,
+        paydays,
         steps: numbered.into_iter().map(|(_, step)| step).collect(),
-        at_the_end: at_the_end.unwrap_or(AtTheEnd::PauseSubscription),
+        at_the_end: at_the_end.map_or(AtTheEnd::PauseSubscription, |(end, _)| *end),
+        hand_to: at_the_end.and_then(|(_, hand_to)| hand_to.clone()),
     };
     for error in policy.mistakes() {
         let (step, key, code) = match &error {
-            PolicyError::TooMany(_) | PolicyError::Attempts { .. } | PolicyError::Wait(_) => {
-                (0, "", "too_many_attempts")
-            }
+            PolicyError::TooMany(_)
+            | PolicyError::Attempts { .. }
+            | PolicyError::Wait(_)
+            | PolicyError::StepWait(_)
+            | PolicyError::Payday(_) => (0, "limits.most_attempts", "too_many_attempts"),
+            PolicyError::PaydayTooFar(_) => (0, "payday.within", "payday_too_far"),
+            PolicyError::SpreadTooWide(_) => (0, "limits.spread", "spread_too_wide"),
+            PolicyError::SpreadPastMidnight { .. } => (0, "limits.spread", "spread_past_midnight"),
+            PolicyError::NoPayday { step } => (*step, "after", "no_payday"),
             PolicyError::Order { step } => (*step, "after", "step_order"),
             PolicyError::PastTheEnd { step, .. } => (*step, "after", "step_past_the_end"),
             PolicyError::Forbidden { step, .. } => (*step, "for", "retry_forbidden"),
             PolicyError::Empty { step } => (*step, "for", "step_for_nothing"),
         };
         let place = places.get(step.saturating_sub(1)).copied().unwrap_or_default();
-        let field = if step == 0 { "limits.most_attempts".to_owned() } else { format!("step.{place}.{key}") };
+        let field = if step == 0 { key.to_owned() } else { format!("step.{place}.{key}") };
         if sheet.is_refused(&field) {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::dunning::Wait;
+use domain::dunning::{PolicyError, Wait};
 use domain::id::looks_like_a_card_number;
 use toml_edit::{Document, Item, TableLike, Value};
 
@@ -693,8 +693,23 @@ impl<'t> Sheet<'t> {
 
     /// A waiting time such as "5 days".
     pub(super) fn wait(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<Wait> {
+        self.wait_as(tab, key, need, Wait::parse)
+    }
+
+    /// What a step of a policy waits for.
+    pub(super) fn step_wait(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<Wait> {
+        self.wait_as(tab, key, need, Wait::parse_step)
+    }
+
+    fn wait_as(
+        &mut self,
+        tab: &Tab<'_>,
+        key: &str,
+        need: Need,
+        parse: fn(&str) -> Result<Wait, PolicyError>,
+    ) -> Option<Wait> {
         let text = self.text(tab, key, need)?;
-        match Wait::parse(&text) {
+        match parse(&text) {
             Ok(wait) => Some(wait),
             Err(error) => {
                 let entry = tab.get(key)?;

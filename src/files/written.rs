@@ -3,7 +3,7 @@
 //! Plans are written from their own serialised form, whatever fields it has. Whether a value stands in quotes or bare is the
 //! reader's choice: what it refuses is written the other way, and what cannot be read back as the very same plan is not written.
 
-use domain::dunning::{Policy, Wait};
+use domain::dunning::Policy;
 use domain::plan::PlanSpec;
 use serde_json::Value as Json;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
@@ -105,28 +105,42 @@ pub fn policy_text(policy: &Policy) -> Option<String> {
     let mut limits = Table::new();
     limits.insert("most_attempts", value(i64::from(policy.most_attempts)));
     limits.insert("give_up_after", value(days(policy.give_up_after_days)));
-    if policy.not_past_next_due {
-        limits.insert("not_past", value("next_due_date"));
+    let not_past = if policy.not_past_next_due { "next_due_date" } else { "give_up_after" };
+    limits.insert("not_past", value(not_past));
+    if !policy.not_past_next_due {
+        limits.insert("collect_first", value(policy.collect_first.as_str()));
     }
     let at = policy.at.format("%H:%M:%S").to_string();
     limits.insert("at", at.parse::<toml_edit::Datetime>().map_or_else(|_| value(at), value));
+    if policy.spread_minutes > 0 {
+        limits.insert("spread", value(format!("{} minutes", policy.spread_minutes)));
+    }
     document.insert("limits", Item::Table(limits));
+    if let Some(paydays) = &policy.paydays {
+        let mut table = Table::new();
+        let names = paydays.days.iter().map(|day| Value::from(day.to_string()));
+        table.insert("days", Item::Value(Value::Array(names.collect())));
+        table.insert("within", value(days(paydays.within_days)));
+        document.insert("payday", Item::Table(table));
+    }
     let mut steps = ArrayOfTables::new();
     for step in &policy.steps {
         let mut table = Table::new();
-        let after = match step.after {
-            Wait::Hours(hours) => format!("{hours} hour{}", if hours == 1 { "" } else { "s" }),
-            Wait::Days(count) => days(count),
-        };
-        table.insert("after", value(after));
+        table.insert("after", value(step.after.in_words()));
         table.insert("action", value("retry"));
         let classes = step.classes.iter().map(|class| Value::from(class.as_str()));
         table.insert("for", Item::Value(Value::Array(classes.collect())));
+        if let Some(method) = step.method {
+            table.insert("method", value(method.as_str()));
+        }
         steps.push(table);
     }
     document.insert("step", Item::ArrayOfTables(steps));
     let mut end = Table::new();
     end.insert("action", value(policy.at_the_end.as_str()));
+    if let Some(queue) = &policy.hand_to {
+        end.insert("hand_to", value(queue.as_str()));
+    }
     document.insert("at_the_end", Item::Table(end));
     let text = canonical(&document.to_string()).ok()?;
     read_policy("policy", &text).is_ok_and(|read| read == *policy).then_some(text)

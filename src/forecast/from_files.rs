@@ -37,6 +37,7 @@ pub fn catalog_of(files: &CatalogFiles) -> Catalog {
     Catalog {
         plans: files.plans.iter().map(|(_, plan)| (plan.id.clone(), plan.clone())).collect(),
         policies: files.policies.iter().map(|policy| (policy.id.clone(), policy.clone())).collect(),
+        ..Catalog::default()
     }
 }
 

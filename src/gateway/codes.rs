@@ -28,6 +28,8 @@ pub struct CodeRow {
     pub section: &'static str,
     /// What the client makes of it.
     pub class: &'static str,
+    /// The class in which a charge's attempt falls by it; `None` where the call is about no charge.
+    pub verdict: Option<&'static str>,
     /// What autopay does.
     pub reaction: &'static str,
 }
@@ -37,37 +39,76 @@ pub struct CodeRow {
 pub fn codes() -> Vec<CodeRow> {
     let mut rows = Vec::new();
     for code in CODES {
-        let mut ways: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+        let mut ways: Vec<(Way, Vec<&'static str>)> = Vec::new();
         for call in code.calls {
-            let reaction = reaction(*call, code);
-            match ways.iter_mut().find(|(known, _)| *known == reaction) {
+            let way = reaction(*call, code);
+            match ways.iter_mut().find(|(known, _)| *known == way) {
                 Some((_, calls)) => calls.push(call.name()),
-                None => ways.push((reaction, vec![call.name()])),
+                None => ways.push((way, vec![call.name()])),
             }
         }
-        rows.extend(ways.into_iter().map(|(reaction, calls)| CodeRow {
+        rows.extend(ways.into_iter().map(|((verdict, reaction), calls)| CodeRow {
             http_status: code.http_status,
             title: code.title,
             detail: code.detail,
             calls,
             section: code.section,
             class: code.class.name(),
+            verdict,
             reaction,
         }));
     }
     rows
 }
 
-/// What autopay does when this call is answered so.
-fn reaction(call: Operation, code: &Code) -> &'static str {
+/// The class of a charge's attempt, and what autopay does.
+type Way = (Option<&'static str>, &'static str);
+
+/// What this call answered so comes to.
+fn reaction(call: Operation, code: &Code) -> Way {
     let error = error_of(code);
     match call {
-        Operation::CreatePayment => of_create(&verdicts::submitted(MerchantId(NIL), Key(NIL), nothing(), &Err(error)).seen),
-        Operation::FindPayment => of_question(&verdicts::asked(MerchantId(NIL), &question(), Asked::ByKey, &Err(error)).seen),
+        Operation::CreatePayment => {
+            let seen = verdicts::submitted(MerchantId(NIL), Key(NIL), nothing(), &Err(error)).seen;
+            (Some(verdict_of(&seen)), of_create(&seen))
+        }
+        Operation::FindPayment => {
+            let seen = verdicts::asked(MerchantId(NIL), &question(), Asked::ByKey, &Err(error)).seen;
+            (Some(verdict_of(&seen)), of_question(&seen))
+        }
         Operation::GetPayment => {
             let question = Question { payment_id: Some(NIL.to_string()), ..question() };
-            of_question(&verdicts::asked(MerchantId(NIL), &question, Asked::ById, &Err(error)).seen)
+            let seen = verdicts::asked(MerchantId(NIL), &question, Asked::ById, &Err(error)).seen;
+            (Some(verdict_of(&seen)), of_question(&seen))
         }
+        Operation::CancelPayment
+        | Operation::CreateRefund
+        | Operation::GetRefund
+        | Operation::CapturePayment
+        | Operation::CreateTokenPayment
+        | Operation::CreateSession
+        | Operation::GetSession
+        | Operation::SearchPaymentMethods
+        | Operation::UpdatePaymentMethod
+        | Operation::DeletePaymentMethod
+        | Operation::SetUpPaymentMethod
+        | Operation::FindCustomer => (None, aside(call, code, error)),
+    }
+}
+
+/// The class in which an attempt falls by what was seen. Whatever uses no try of a charge and no step of its policy is no attempt.
+fn verdict_of(seen: &Seen) -> &'static str {
+    match seen {
+        Seen::NotExecuted { .. } | Seen::Rejected => "not_an_attempt",
+        Seen::Silent | Seen::Absent | Seen::Mismatch => "unknown",
+        Seen::Declined(decline) => decline.class.as_str(),
+        Seen::Succeeded { .. } | Seen::Accepted { .. } | Seen::Authorized { .. } => "by_the_payment",
+    }
+}
+
+/// What autopay does when a call that is no charge's attempt is answered so.
+fn aside(call: Operation, code: &Code, error: CallError) -> &'static str {
+    match call {
         Operation::CancelPayment => "told to the person; what became of the payment is learnt by asking for it",
         Operation::CreateRefund => {
             let Some(refund) = refund() else { return code.class.advice() };
@@ -78,7 +119,10 @@ fn reaction(call: Operation, code: &Code) -> &'static str {
             let Some(refund) = refund() else { return code.class.advice() };
             of_refund_question(&refunds::asked(MerchantId(NIL), &refund, &Err(error)).event)
         }
-        Operation::CapturePayment
+        Operation::CreatePayment
+        | Operation::FindPayment
+        | Operation::GetPayment
+        | Operation::CapturePayment
         | Operation::CreateTokenPayment
         | Operation::CreateSession
         | Operation::GetSession

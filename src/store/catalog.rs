@@ -169,7 +169,13 @@ impl DatabaseStore {
                 row: format!("{}/{}", row.policy_id, row.version),
                 why: error.to_string(),
             })?;
-            catalog.policies.insert(policy.id.clone(), policy);
+            let version = u32::try_from(row.version).map_err(|error| StoreError::Inconsistent {
+                table: "dunning_policy_version",
+                column: "version",
+                row: format!("{}/{}", row.policy_id, row.version),
+                why: error.to_string(),
+            })?;
+            catalog.put_policy(policy, version);
         }
         Ok(catalog)
     }
@@ -384,7 +390,7 @@ impl DatabaseStore {
         self.transaction(&move |transaction, _| Box::pin(self.cancel_within(transaction, id, (reason, by), at))).await
     }
 
-    async fn cancel_within(
+    pub(super) async fn cancel_within(
         &self,
         on: &DatabaseTransaction,
         id: &SubscriptionId,

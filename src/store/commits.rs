@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
-use domain::id::ChargeId;
+use domain::dunning::Stop;
+use domain::id::{ChargeId, SubscriptionId};
 use domain::ledger::Posting;
 use domain::rules::counted;
 use domain::subscription::Applied;
@@ -390,8 +391,9 @@ impl DatabaseStore {
         self.note_all(on, moved.filter_map(lines::learnt))?;
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
-        self.pause_subscriptions(on, verdicts, &applied).await?;
-        Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept })
+        self.stop_subscriptions(on, verdicts, &applied).await?;
+        let new_codes = self.note_codes(on, verdicts).await?;
+        Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
 
     /// The fenced compare-and-set: a charge moves only from the state and under the claim its verdict was drawn from.
@@ -499,23 +501,31 @@ impl DatabaseStore {
         Ok(kept)
     }
 
-    /// A policy that ended pauses its subscription, in the same transaction as the failure that ended it.
-    async fn pause_subscriptions(
+    /// A policy that ended pauses or cancels its subscription, in the same transaction as the failure that ended it.
+    async fn stop_subscriptions(
         &self,
         on: &DatabaseTransaction,
         verdicts: &[Verdict],
         applied: &BTreeSet<Uuid>,
     ) -> Result<(), DbErr> {
-        for verdict in verdicts.iter().filter(|verdict| verdict.pause && applied.contains(&verdict.before.value.id.0)) {
+        for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
+            let Some(stop) = verdict.stop else { continue };
             let charge = &verdict.before.value;
             let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
-            let note = format!("paused because charge {} failed for good", charge.id);
+            let because = format!("charge {} failed for good", charge.id);
+            let note = format!("paused because {because}");
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
                 None => BTreeSet::new(),
             };
             payers.insert(charge.subscription.to_string());
+            if stop == Stop::Cancel {
+                for id in payers.iter().filter_map(|id| SubscriptionId::parse(id).ok()) {
+                    self.cancel_within(on, &id, (&because, "autopay"), at).await?;
+                }
+                continue;
+            }
             for id in &payers {
                 let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \

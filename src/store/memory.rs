@@ -6,6 +6,7 @@ mod brakes;
 mod captures;
 mod changes;
 mod compare;
+mod declines;
 mod firing;
 mod installments;
 mod ledger;
@@ -26,6 +27,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
+use domain::dunning::Stop;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::ledger::Subject;
@@ -99,6 +101,8 @@ struct Book {
     attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
+    /// Codes of declines that no table knows.
+    codes_seen: Vec<crate::ports::declines::CodeSeen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -661,25 +665,17 @@ impl Store for MemoryStore {
                 }
                 .to_owned();
                 attempt.class = counted(&after.state);
+                attempt.updated_at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             book.note_all(learnt.into_iter());
-            if verdict.pause {
-                let note = format!("paused because charge {} failed for good", after.id);
+            if let Some(stop) = verdict.stop {
+                let because = format!("charge {} failed for good", after.id);
+                let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                 for id in book.paying_with(after) {
-                    if let Some(row) = book.subscriptions.get_mut(&id)
-                        && goes_on_by_itself(&row.value)
-                    {
-                        let before = standing(&row.value);
-                        row.value.status = SubscriptionStatus::Paused;
-                        row.value.amendments.resume_on = None;
-                        row.value.next_due_at = None;
-                        row.fence += 1;
-                        row.note = Some(note.clone());
-                        let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-                        row.turns.push(Turn { at, kind: TurnKind::Stopped });
-                        let facts = (before, standing(&row.value));
-                        book.note(lines::paused(id.as_str(), &note, facts, at));
+                    match stop {
+                        Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
+                        Stop::Pause => book.pause(&id, &format!("paused because {because}"), at),
                     }
                 }
             }
@@ -689,6 +685,7 @@ impl Store for MemoryStore {
             }
             book.tell(&of_verdicts([verdict]));
         }
+        done.new_codes = book.note_codes(verdicts);
         Ok(done)
     }
 
@@ -873,6 +870,7 @@ impl ChargeRow {
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),
+            updated_at: whole(intent.at),
         });
     }
 }

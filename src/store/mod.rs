@@ -17,6 +17,7 @@ mod commits;
 mod compare;
 mod connect;
 mod damage;
+mod declines;
 mod dispute;
 mod failure;
 mod firing;

@@ -40,7 +40,7 @@ impl PeopleStore for DatabaseStore {
             after: Some(after.clone()),
             attempt: after.tries.attempt,
             observations: Vec::new(),
-            pause: false,
+            stop: None,
         };
         self.transaction(&move |on, _| {
             let verdict = verdict.clone();

@@ -7,8 +7,8 @@ use domain::authorization::{Authorization, Order, Stage};
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
 use domain::charge::{Carried, Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
-use domain::dunning::GaveUp;
-use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
+use domain::dunning::{GaveUp, Ladder};
+use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, PolicyId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::{Amendments, Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::terms::Terms;
@@ -152,9 +152,19 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             last_sent_at: row.last_sent_at,
             declined: r.count("declined", row.declined)?,
             first_failed_at: row.first_failed_at,
+            ladder: ladder(&r, row)?,
         },
         state: state(&r, row)?,
     })
+}
+
+fn ladder(r: &Row<'_>, row: &charge::Model) -> Result<Option<Ladder>, Told> {
+    let Some(policy) = &row.policy_id else { return Ok(None) };
+    Ok(Some(Ladder {
+        policy: r.read("policy_id", PolicyId::parse(policy), "a policy's id")?,
+        version: r.number("policy_version", r.there("policy_version", row.policy_version)?)?,
+        step: r.count("policy_step", r.there("policy_step", row.policy_step)?)?,
+    }))
 }
 
 fn carried(r: &Row<'_>, row: &charge::Model) -> Result<Option<Carried>, Told> {
@@ -237,6 +247,7 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
         payment_id: row.payment_id.clone(),
         body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
         created_at: row.created_at,
+        updated_at: row.updated_at,
     })
 }
 
@@ -296,6 +307,9 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_stage", Kind::Text),
     ("c_order_sent", Kind::Int),
     ("c_collected_minor", Kind::Int),
+    ("c_policy_id", Kind::Text),
+    ("c_policy_version", Kind::Int),
+    ("c_policy_step", Kind::Int),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -305,7 +319,8 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      first_sent_at = v.c_first_sent_at, last_sent_at = v.c_last_sent_at, declined = v.c_declined, \
      first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at, \
      held_minor = v.c_held_minor, held_until = v.c_held_until, take_minor = v.c_take_minor, stage = v.c_stage, \
-     order_sent = v.c_order_sent, collected_minor = v.c_collected_minor";
+     order_sent = v.c_order_sent, collected_minor = v.c_collected_minor, \
+     policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -344,6 +359,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         (since, doubt, asked) = (order.since, order.doubt, order.asked);
     }
     let tries = &charge.tries;
+    let ladder = tries.ladder.as_ref();
     vec![
         Val::uuid(charge.id.0),
         Val::text(stored_word(&charge.state)),
@@ -370,6 +386,9 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Text(under.map(|order| order.stage.as_str())),
         Val::Int(under.map(|order| i64::from(order.sent))),
         Val::Int(collected),
+        Val::Text(ladder.map(|ladder| ladder.policy.as_str())),
+        Val::Int(ladder.map(|ladder| i64::from(ladder.version))),
+        Val::Int(ladder.map(|ladder| i64::from(ladder.step))),
     ]
 }
 

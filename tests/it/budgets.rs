@@ -22,15 +22,16 @@ everywhere! {
 /// Plans whose policy goes on after a failure and tries on most days.
 async fn apply(world: &World, specs: Vec<PlanSpec>) {
     let classes = vec![DeclineClass::Contact, DeclineClass::LaterFunds, DeclineClass::Unclassified];
-    let steps = (1..=9).map(|day| Step { after: Wait::Days(day), classes: classes.clone() });
+    let steps = (1..=9).map(|day| Step { after: Wait::Days(day), classes: classes.clone(), method: None });
     let policy = Policy {
         id: PolicyId::parse("eager").unwrap(),
         most_attempts: 10,
         give_up_after_days: 30,
-        at: "09:00:00".parse().unwrap(),
         not_past_next_due: false,
+        paydays: None,
         steps: steps.collect(),
         at_the_end: AtTheEnd::KeepSubscription,
+        ..Policy::standard().unwrap()
     };
     let plans = specs.into_iter().map(|mut spec| {
         spec.collect.dunning = Some("eager".to_owned());

@@ -1,22 +1,24 @@
 //! What the commands say of charges that are collected together.
 
+use autopay::clock::WallClock;
+use autopay::ports::Clock as _;
+use chrono::TimeDelta;
 use sandbox::{Behaviour, Options, method_id};
 
 use crate::cli_support::{Bench, PLAN};
 
-/// Two plans of every day, due by now wherever it is late, and a customer who has both.
+/// Two plans that fall due today where today began first, and a customer who has both.
 fn both(bench: &Bench) {
-    let daily = PLAN
-        .replace("1 month", "1 day")
-        .replace("06:00:00", "00:00:00")
-        .replace("America/Chicago", "Pacific/Kiritimati");
+    let monthly = PLAN.replace("06:00:00", "00:00:00").replace("America/Chicago", "Pacific/Kiritimati");
     for (id, price) in [("gym", "30.00"), ("pool", "12.50")] {
-        let plan = daily.replace("\"wellness\"", &format!("\"{id}\"")).replace("1079.00", price);
+        let plan = monthly.replace("\"wellness\"", &format!("\"{id}\"")).replace("1079.00", price);
         bench.write(&format!("plans/{id}.toml"), plan + "\n[collect]\nconsolidate = \"customer_and_day\"\n");
     }
     let method = method_id(Behaviour::declines(1), 1);
     let head = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on\n";
-    let rows = ["a,gym", "b,pool"].map(|row| format!("{row},{method},card,C-1,2026-01-01\n"));
+    // Kiritimati is fourteen hours ahead of UTC.
+    let today = (WallClock.now() + TimeDelta::hours(14)).date_naive();
+    let rows = ["a,gym", "b,pool"].map(|row| format!("{row},{method},card,C-1,{today}\n"));
     bench.write("roster.csv", head.to_owned() + &rows.concat());
 }
 

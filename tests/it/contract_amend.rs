@@ -377,7 +377,13 @@ async fn a_failure_for_good_makes_a_pause_endless(b: Bench) {
     };
     let after = Charge { state, ..begun.charge.clone() };
     let before = Claimed { value: begun.charge.clone(), fence: begun.fence };
-    let verdict = Verdict { before, after: Some(after), attempt: 1, observations: vec![], pause: true };
+    let verdict = Verdict {
+        before,
+        after: Some(after),
+        attempt: 1,
+        observations: vec![],
+        stop: Some(domain::dunning::Stop::Pause),
+    };
     b.store.commit_verdicts(&[verdict]).await.unwrap();
     let row = b.row("a").await;
     let stands = (row.status, row.amendments.resume_on, row.next_due_at);

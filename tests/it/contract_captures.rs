@@ -139,7 +139,7 @@ impl Bench {
             after: Some(after.clone()),
             attempt: 1,
             observations: vec![Observed { at: self.now(), observation: seen, to_state: Some(after.state.name()) }],
-            pause: false,
+            stop: None,
         };
         assert_eq!(self.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
         assert_eq!(self.charge(&after).await.state, after.state);
@@ -200,7 +200,7 @@ async fn an_order_ends_the_claim_of_whoever_was_looking(b: Bench) {
     let event = Event::Authorized { amount: usd(7_900), accept_less: true };
     let stale = claim.value.open.charge.clone().step(event, b.now(), &Limits::default()).unwrap();
     let before = Claimed { value: claim.value.open.charge, fence: claim.fence };
-    let verdict = Verdict { before, after: Some(stale), attempt: 1, observations: Vec::new(), pause: false };
+    let verdict = Verdict { before, after: Some(stale), attempt: 1, observations: Vec::new(), stop: None };
     assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 0);
     assert_eq!(b.charge(&held).await.state, after.state);
 }

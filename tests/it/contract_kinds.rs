@@ -187,7 +187,7 @@ impl Bench {
             after: Some(after.clone()),
             attempt: 1,
             observations: Vec::new(),
-            pause: false,
+            stop: None,
         };
         assert_eq!(self.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
         after

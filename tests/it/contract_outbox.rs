@@ -191,7 +191,7 @@ async fn people_and_pauses_are_told(backend: Backend) {
     let one = b.one("a").await;
     let failed = State::Failed { class: DeclineClass::Never, code: "04".to_owned(), why: GaveUp::LadderSpent, at: now };
     let mut verdict = verdict(&one.charge, one.fence, failed, None, now);
-    verdict.pause = true;
+    verdict.stop = Some(domain::dunning::Stop::Pause);
     b.store.commit_verdicts(&[verdict]).await.unwrap();
     b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
     let told: BTreeSet<(String, String)> = t.rows().await.into_iter().map(|row| (row.kind, row.object)).collect();

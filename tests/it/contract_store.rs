@@ -374,7 +374,7 @@ pub(crate) fn verdict(
         after: Some(Charge { state, ..before.clone() }),
         attempt: before.tries.attempt,
         observations: vec![observed],
-        pause: false,
+        stop: None,
     }
 }
 
@@ -749,7 +749,7 @@ async fn a_policy_that_ended_pauses_the_subscription_in_the_same_step(b: Bench) 
     let failed =
         State::Failed { class: DeclineClass::Never, code: "x".to_owned(), why: GaveUp::HardDecline, at: b.now() };
     let mut last = verdict(&begun.charge, begun.fence + 1, failed, None, b.now());
-    last.pause = true;
+    last.stop = Some(domain::dunning::Stop::Pause);
     // Under a lost claim nothing pauses either.
     assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&last)).await.unwrap().applied, 0);
     assert_eq!(b.subscription("a").await.status, SubscriptionStatus::Active);
@@ -769,7 +769,10 @@ async fn a_pause_draws_back_what_was_claimed_before_it(b: Bench) {
     assert_eq!(names(&next), ["a"]);
     let failed =
         State::Failed { class: DeclineClass::Never, code: "x".to_owned(), why: GaveUp::HardDecline, at: b.now() };
-    let last = Verdict { pause: true, ..verdict(&begun.charge, begun.fence, failed, None, b.now()) };
+    let last = Verdict {
+        stop: Some(domain::dunning::Stop::Pause),
+        ..verdict(&begun.charge, begun.fence, failed, None, b.now())
+    };
     assert_eq!(b.store.commit_verdicts(&[last]).await.unwrap().applied, 1);
     let batch = b.batch(&next).await;
     let (intents, lost) = recorded(b.store.commit_intents(batch).await.unwrap());

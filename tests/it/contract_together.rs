@@ -346,7 +346,7 @@ async fn a_payment_that_failed_for_good_pauses_everybody_it_was_for(backend: Bac
         after: Some(Charge { state, ..lead }),
         attempt: 1,
         observations: vec![],
-        pause: true,
+        stop: Some(domain::dunning::Stop::Pause),
     };
     assert_eq!(b.0.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
     for (name, status) in [("a", "paused"), ("b", "paused"), ("c", "active"), ("d", "active")] {
@@ -364,7 +364,7 @@ async fn a_payment_of_a_cancelled_subscription_runs_on_for_the_others(backend: B
         after: Some(Charge { state, ..lead.clone() }),
         attempt: 1,
         observations: vec![],
-        pause: false,
+        stop: None,
     };
     assert_eq!(b.0.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
     let cancelled = b.0.store.cancel(&id("a"), "ann", b.now()).await.unwrap().unwrap();

@@ -221,9 +221,10 @@ async fn a_decline_that_never_does_ends_with_the_ladder_and_pauses(backend: Back
             "  01-23 14:00:00 attempt 3 charge.intent",
             "  01-23 14:00:00 attempt 3 accepted → settling submit",
             "  01-23 14:00:00 attempt 3 declined → failing by_id",
-            "  01-30 14:00:00 attempt 4 charge.intent",
-            "  01-30 14:00:00 attempt 4 accepted → settling submit",
-            "  01-30 14:00:00 attempt 4 declined → failing by_id",
+            // Day 15 is a Saturday: Monday is the 1st, a payday.
+            "  02-01 14:00:00 attempt 4 charge.intent",
+            "  02-01 14:00:00 attempt 4 accepted → settling submit",
+            "  02-01 14:00:00 attempt 4 declined → failing by_id",
             "  02-06 14:00:00 attempt 5 charge.intent",
             "  02-06 14:00:00 attempt 5 accepted → settling submit",
             "  02-06 14:00:00 attempt 5 declined → failed by_id",
@@ -651,7 +652,7 @@ async fn a_late_return_is_found_by_asking_alone() {
 async fn a_returned_bank_debit_is_tried_again_as_its_return_code_allows() {
     let returned = Behaviour::AchReturned { days: Some(2), code: ReturnCode::R01 };
     let world = one(Backend::Sqlite, bank(returned, 1)).await.unwrap();
-    live(&world, "2027-01-21T00:00:00Z").await;
+    live(&world, "2027-01-26T00:00:00Z").await;
     told(
         &world,
         "sub-1",
@@ -663,13 +664,13 @@ async fn a_returned_bank_debit_is_tried_again_as_its_return_code_allows() {
             "  01-15 12:00:00 attempt 1 accepted → settling by_id",
             "  01-15 17:00:00 attempt 1 accepted → settling by_id",
             "  01-16 11:00:00 attempt 1 accepted → settling by_id",
-            // Three days after the return.
             "  01-17 11:00:00 attempt 1 declined → failing by_id",
-            "  01-20 14:00:00 attempt 2 charge.intent",
-            "  01-20 14:00:00 attempt 2 accepted → settling submit",
-            "  01-20 14:00:00 attempt 2 accepted → settling by_id",
-            "  01-20 15:00:00 attempt 2 accepted → settling by_id",
-            "  01-20 20:00:00 attempt 2 accepted → settling by_id",
+            // Five business days after the return was learnt, on a Sunday before a holiday.
+            "  01-25 14:00:00 attempt 2 charge.intent",
+            "  01-25 14:00:00 attempt 2 accepted → settling submit",
+            "  01-25 14:00:00 attempt 2 accepted → settling by_id",
+            "  01-25 15:00:00 attempt 2 accepted → settling by_id",
+            "  01-25 20:00:00 attempt 2 accepted → settling by_id",
         ],
     )
     .await;

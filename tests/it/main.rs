@@ -50,6 +50,7 @@ mod contract_wallet;
 mod contract_webhooks;
 mod crash;
 mod crash_captures;
+mod dunning;
 mod events;
 mod events_crash;
 mod forecast;

@@ -10,23 +10,25 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
-use crate::calendar::Zone;
 use crate::charge::order;
 use crate::charge::{Charge, Limits, State};
+use crate::dunning::Stop;
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
-use crate::rules::{self, Network};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Wallet, charging};
+use dunning::after_decline;
 use missed::Fate;
 pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
 mod cycles;
+mod dunning;
 mod missed;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -37,6 +39,7 @@ pub(crate) use amended::resumes_at;
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
+pub use replay::{Attempted, Became, Comes, Difference, Replay, Retry, replay};
 pub use together::{PARTS_MAX, Part, joins, last_instant};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
@@ -937,20 +940,6 @@ impl Digest {
     }
 }
 
-/// Has the cycle after `cycle` come, by civil date, when it is `moment`? A subscription that has ended has no next cycle.
-fn next_cycle_is_due_by(
-    plan: Option<&Plan>,
-    subscription: &Subscription,
-    cycle: u32,
-    zone: &Zone,
-    moment: DateTime<Utc>,
-) -> bool {
-    let next = plan.zip(cycle.checked_add(1)).and_then(|(plan, next)| planned(plan, subscription, next).ok().flatten());
-    let due_on = next.map(|(charge, _)| charge.due_on);
-    let on = zone.civil(moment).map(|civil| civil.date);
-    due_on.is_some_and(|due_on| on.is_ok_and(|on| on >= due_on))
-}
-
 /// What an observation means for its charge: the one door through which an outcome is learnt.
 ///
 /// Order and repetition do not matter: an observation about a charge that is already final changes nothing.
@@ -958,8 +947,8 @@ fn next_cycle_is_due_by(
 pub struct Learnt {
     /// The charge afterwards.
     pub charge: Charge,
-    /// The policy's end: the subscription is to be paused.
-    pub pause: bool,
+    /// The policy's end: what is to become of the subscription, if anything.
+    pub stop: Option<Stop>,
     /// The network's rule that ended trying, with version and source, where one did.
     pub rule: Option<String>,
 }
@@ -1003,10 +992,8 @@ pub fn observe(
     limits: &Limits,
 ) -> Result<Learnt, crate::charge::Refused> {
     use crate::charge::Event;
-    use crate::dunning::{AtTheEnd, GaveUp, Next};
     use crate::verdict::Seen;
     let plan = catalog.plans.get(&charge.plan);
-    let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
     let (accept_less, sets_aside, when_it_expires) = match plan.map(|plan| plan.mode) {
         Some(Mode::Authorize { accept_less, when_it_expires }) => (accept_less, true, when_it_expires),
         Some(Mode::Sale) | None => (false, false, WhenItExpires::Park),
@@ -1020,7 +1007,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
-    let mut rule = None;
+    let (mut rule, mut ladder) = (None, None);
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -1036,33 +1023,10 @@ pub fn observe(
         Seen::Declined(decline) => {
             let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
             let decline = if gave_it_back { &too_little } else { decline };
-            let declined = charge.tries.declined.saturating_add(1);
-            let first = charge.tries.first_failed_at.unwrap_or(at);
-            let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
-            // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
-            let next = match (&policy, zone) {
-                (Some(policy), Some(zone)) => policy
-                    .after_decline(decline.class, declined, first, zone, at)
-                    .unwrap_or(Next::GiveUp(GaveUp::LadderSpent)),
-                (None, _) | (_, None) => Next::GiveUp(GaveUp::LadderSpent),
-            };
-            let overtaken = match (next, &policy, zone) {
-                (Next::RetryAt(retry), Some(policy), Some(zone)) if policy.not_past_next_due => {
-                    next_cycle_is_due_by(plan, subscription, charge.cycle, zone, retry)
-                }
-                (Next::RetryAt(_) | Next::GiveUp(_), _, _) => false,
-            };
-            let next = if overtaken { Next::GiveUp(GaveUp::NextCycleDue) } else { next };
-            let forbidden = match next {
-                // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
-                Next::RetryAt(retry) if debits_a_bank(subscription, &charge) => {
-                    let networks = Network::of(Some(MethodKind::BankAccount), None);
-                    rules::built_in().forbids_entry(networks, declined, first.min(charge.due_at), retry)
-                }
-                Next::RetryAt(_) | Next::GiveUp(_) => None,
-            };
-            let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
-            rule = forbidden.map(ToString::to_string);
+            let ruled = after_decline(catalog, subscription, plan, &charge, decline, at);
+            let next = ruled.next;
+            rule = ruled.rule;
+            ladder = ruled.ladder;
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1074,8 +1038,26 @@ pub fn observe(
         Seen::Silent => Event::Silent,
         Seen::Mismatch => Event::Mismatch,
     };
-    let charge = charge.step(event, at, limits)?;
-    let pause = matches!(charge.state, State::Failed { .. })
-        && policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
-    Ok(Learnt { charge, pause, rule })
+    let mut charge = charge.step(event, at, limits)?;
+    let is_over = match &charge.state {
+        State::Failed { .. } => true,
+        State::Failing { .. } => false,
+        // What was learnt of it started no ladder, or came too late for one.
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Returned { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
+    };
+    charge.tries.ladder = ladder.or(charge.tries.ladder);
+    let policy = dunning::of(catalog, plan, &charge).map(|(_, policy)| policy);
+    let stop = policy.filter(|_| is_over).and_then(|policy| policy.at_the_end.stops());
+    Ok(Learnt { charge, stop, rule })
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::authorization::{Authorization, Order, OrderKind, WhenItExpires};
-use crate::dunning::{GaveUp, Next};
+use crate::dunning::{GaveUp, Ladder, Next};
 use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::verdict::{Decline, DeclineClass};
@@ -434,6 +434,9 @@ pub struct Tries {
     pub declined: u16,
     /// When the first of them was.
     pub first_failed_at: Option<DateTime<Utc>>,
+    /// The policy version in force then, and how far up its ladder the charge is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Ladder>,
 }
 
 impl Tries {
@@ -1350,6 +1353,7 @@ impl Charge {
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
                     GaveUp::NetworkRule => "the rules of the network allow no further try",
+                    GaveUp::MustAct => "somebody must act before another try",
                     GaveUp::Person => "a person found that it was not paid",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };
@@ -1470,6 +1474,7 @@ mod tests {
                 last_sent_at: Some(at(0)),
                 declined: 1,
                 first_failed_at: Some(at(-1000)),
+                ladder: None,
             },
             state,
         }

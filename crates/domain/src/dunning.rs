@@ -3,44 +3,30 @@
 //! A policy is tries *and* consequences in one value. All waits count from the first failure of the charge, so that a late
 //! run never stretches the ladder, and every day-sized wait ends at one fixed local hour.
 
-use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::calendar::{CalendarError, Zone};
 use crate::id::PolicyId;
+use crate::subscription::MethodKind;
 use crate::verdict::DeclineClass;
+
+mod ladder;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+pub use ladder::{Declined, Rung, Surroundings};
+pub use wait::{Payday, Paydays, Wait};
 
 /// Most tries a policy may make for one charge, the first included. Below every published network limit (the lowest,
 /// Visa's, is 15 in 30 days) with room for manual tries.
 pub const MOST_ATTEMPTS_MAX: u16 = 10;
 
-/// How long after the first failure a step comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wait {
-    /// Exact hours.
-    Hours(u16),
-    /// Civil days in the payer's zone, at the policy's local hour.
-    Days(u16),
-}
-
-impl Wait {
-    /// Reads "1 hour", "12 hours", "1 day", "14 days".
-    ///
-    /// # Errors
-    /// A sentence with the refused text and what to write instead.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let refused = || PolicyError::Wait(text.chars().take(40).collect());
-        let (number, unit) = text.split_once(' ').ok_or_else(refused)?;
-        let count: u16 = number.parse().ok().filter(|n| (1..=365).contains(n)).ok_or_else(refused)?;
-        match unit {
-            "hour" | "hours" => Ok(Self::Hours(count)),
-            "day" | "days" => Ok(Self::Days(count)),
-            _ => Err(refused()),
-        }
-    }
-}
+/// Widest time over which tries of one hour are spread, in minutes (billing-rules.md §1.8).
+pub const SPREAD_MAX: u16 = 30;
+/// Furthest that a try may move to reach a payday, in days.
+pub const PAYDAY_WITHIN_MAX: u16 = 7;
 
 /// One further try.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +35,58 @@ pub struct Step {
     pub after: Wait,
     /// The classes it applies to, in ascending order.
     pub classes: Vec<DeclineClass>,
+    /// The kind of instrument it applies to; every kind where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodKind>,
 }
 
 impl Step {
     /// Does it apply to a decline of this class? A part that was approved is a want of funds, unless a step names it.
-    fn is_for(&self, class: DeclineClass) -> bool {
-        self.classes.contains(&class)
-            || (class == DeclineClass::Partial && self.classes.contains(&DeclineClass::LaterFunds))
+    #[must_use]
+    pub fn is_for(&self, class: DeclineClass, method: MethodKind) -> bool {
+        let its_class = self.classes.contains(&class)
+            || (class == DeclineClass::Partial && self.classes.contains(&DeclineClass::LaterFunds));
+        its_class && self.method.is_none_or(|named| named == method)
+    }
+
+    /// Can one charge come to both?
+    fn meets(&self, other: &Self) -> bool {
+        match (self.method, other.method) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+/// Which debt is asked for first where a policy tries past the next due date.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectFirst {
+    /// The cycle that falls due: a try that would come on its day comes the day after.
+    #[default]
+    NewestDebt,
+    /// What failed before: a try that would come on the day of a cycle comes the day before it, where that is still to come.
+    OldestDebt,
+}
+
+impl CollectFirst {
+    /// The word in policy files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NewestDebt => "newest_debt",
+            Self::OldestDebt => "oldest_debt",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::NewestDebt, Self::OldestDebt].into_iter().find(|first| first.as_str() == text)
+    }
+
+    const fn is_default(&self) -> bool {
+        matches!(self, Self::NewestDebt)
     }
 }
 
@@ -67,27 +98,53 @@ pub enum AtTheEnd {
     PauseSubscription,
     /// Only this charge has failed; the next cycle is charged as planned.
     KeepSubscription,
+    /// The subscription is cancelled: no further cycle is charged, and what else of it is failing is not asked for again.
+    CancelSubscription,
+    /// The debt stands, for people to collect; the next cycle is charged as planned.
+    MarkUnpaid,
 }
 
 impl AtTheEnd {
+    /// Every end, for tables and files.
+    pub const ALL: [Self; 4] =
+        [Self::PauseSubscription, Self::KeepSubscription, Self::CancelSubscription, Self::MarkUnpaid];
+
     /// The word in plan files and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PauseSubscription => "pause_subscription",
             Self::KeepSubscription => "keep_subscription",
+            Self::CancelSubscription => "cancel_subscription",
+            Self::MarkUnpaid => "mark_unpaid",
+        }
+    }
+
+    /// What it does to the subscription, if anything.
+    #[must_use]
+    pub const fn stops(self) -> Option<Stop> {
+        match self {
+            Self::PauseSubscription => Some(Stop::Pause),
+            Self::CancelSubscription => Some(Stop::Cancel),
+            Self::KeepSubscription | Self::MarkUnpaid => None,
         }
     }
 
     /// Reads the word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "pause_subscription" => Some(Self::PauseSubscription),
-            "keep_subscription" => Some(Self::KeepSubscription),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|end| end.as_str() == text)
     }
+}
+
+/// How a policy that ended stops its subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// Until a person resumes it.
+    Pause,
+    /// For good.
+    Cancel,
 }
 
 /// A retry policy: its tries, its limits and its end.
@@ -104,10 +161,39 @@ pub struct Policy {
     /// No try on or after the civil date on which the next cycle falls due.
     #[serde(default)]
     pub not_past_next_due: bool,
+    /// Which debt is asked for first, where a try may come later than that.
+    #[serde(default, skip_serializing_if = "CollectFirst::is_default")]
+    pub collect_first: CollectFirst,
+    /// Tries at [`Policy::at`] are spread over so many minutes, by the charge's id: 0 to [`SPREAD_MAX`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spread_minutes: u16,
+    /// The days on which people are paid, if tries for want of funds move to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paydays: Option<Paydays>,
     /// Further tries in ascending order of [`Step::after`].
     pub steps: Vec<Step>,
     /// What happens when trying ends without success.
     pub at_the_end: AtTheEnd,
+    /// The queue of people who take over then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_to: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(number: &u16) -> bool {
+    *number == 0
+}
+
+/// The policy version that decides about a charge from its first failure on, and how far up its ladder the charge is. A later
+/// version does not move a ladder that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ladder {
+    /// Which policy.
+    pub policy: PolicyId,
+    /// Its version; 0 for the built-in one, and for files that were not applied.
+    pub version: u32,
+    /// The number of the last step taken, from 1; 0 before the first. Each step serves once.
+    pub step: u16,
 }
 
 /// A policy that contradicts itself.
@@ -116,6 +202,34 @@ pub enum PolicyError {
     /// Not a wait.
     #[error("{0:?} is not a waiting time: write for example \"6 hours\" or \"3 days\" (1 to 365)")]
     Wait(String),
+    /// Not a wait of a step.
+    #[error(
+        "{0:?} is not a waiting time: write for example \"6 hours\", \"3 days\" or \"5 business days\" (1 to 365), or \"next payday\""
+    )]
+    StepWait(String),
+    /// Not a day on which people are paid.
+    #[error("{0:?} is no payday: write \"1st\" to \"28th\", \"last_business_day\", or a weekday such as \"friday\"")]
+    Payday(String),
+    /// A payday is waited for, and none is named.
+    #[error("step {step} waits for a payday and no day is one: add [payday] with days")]
+    NoPayday {
+        /// Counted from 1.
+        step: usize,
+    },
+    /// Too far to move.
+    #[error("payday.within is {0} days: write at most {PAYDAY_WITHIN_MAX} days")]
+    PaydayTooFar(u16),
+    /// Tries spread too widely.
+    #[error("spread is {0} minutes: write at most {SPREAD_MAX} minutes")]
+    SpreadTooWide(u16),
+    /// Tries spread over midnight.
+    #[error("tries at {at} spread over {minutes} minutes would reach the next day: try earlier, or spread them less")]
+    SpreadPastMidnight {
+        /// The local hour.
+        at: NaiveTime,
+        /// The minutes.
+        minutes: u16,
+    },
     /// More or fewer tries than stated.
     #[error(
         "most_attempts is {stated} but the steps add up to {found} tries (1 first try + {retries} retries): write {found}, or change the steps"
@@ -166,31 +280,42 @@ pub enum PolicyError {
 }
 
 impl Policy {
-    /// The default policy where a plan names none (billing-rules.md §1.8): funds at 3, 8, 15 and 22 days, technical at
-    /// 1 hour, 7 hours and 31 hours, a bare or refused card at 72 hours and 6 days; at 09:00 in the payer's zone.
+    /// The default policy where a plan names none (billing-rules.md §1.8): cards for want of funds at 3, 8, 15 and 22 days, on a
+    /// payday if one is within 2 days; debits for want of funds after 5 business days and on the next payday; technical at 1 hour,
+    /// 7 hours and 31 hours; a bare or refused answer at 72 hours and 6 days. At 09:00 in the payer's zone, never past the next due
+    /// date.
     ///
     /// # Errors
     /// Never in practice: the id is a constant. Kept as a `Result` so that no panic can hide here.
     pub fn standard() -> Result<Self, crate::id::IdError> {
         use DeclineClass::{Contact, LaterFunds, LaterTechnical, Unclassified};
-        let step = |after, classes: &[DeclineClass]| Step { after, classes: classes.to_vec() };
+        let step = |method, after, classes: &[DeclineClass]| Step { after, classes: classes.to_vec(), method };
+        let (card, bank) = (Some(MethodKind::Card), Some(MethodKind::BankAccount));
         Ok(Self {
             id: PolicyId::parse("standard")?,
             most_attempts: 10,
-            give_up_after_days: 22,
+            // The last step, and what it may move to reach a payday.
+            give_up_after_days: 24,
             at: NaiveTime::from_hms_opt(9, 0, 0).unwrap_or_default(),
-            not_past_next_due: false,
+            not_past_next_due: true,
+            collect_first: CollectFirst::NewestDebt,
+            spread_minutes: 0,
+            paydays: Some(Paydays::default()),
             steps: vec![
-                step(Wait::Hours(1), &[LaterTechnical]),
-                step(Wait::Hours(7), &[LaterTechnical]),
-                step(Wait::Hours(31), &[LaterTechnical]),
-                step(Wait::Days(3), &[Contact, LaterFunds, Unclassified]),
-                step(Wait::Days(6), &[Contact, Unclassified]),
-                step(Wait::Days(8), &[LaterFunds]),
-                step(Wait::Days(15), &[LaterFunds]),
-                step(Wait::Days(22), &[LaterFunds]),
+                step(None, Wait::Hours(1), &[LaterTechnical]),
+                step(None, Wait::Hours(7), &[LaterTechnical]),
+                step(None, Wait::Hours(31), &[LaterTechnical]),
+                step(bank, Wait::Days(3), &[Contact, Unclassified]),
+                step(card, Wait::Days(3), &[Contact, LaterFunds, Unclassified]),
+                step(None, Wait::Days(6), &[Contact, Unclassified]),
+                step(bank, Wait::BusinessDays(5), &[LaterFunds]),
+                step(bank, Wait::NextPayday, &[LaterFunds]),
+                step(card, Wait::Days(8), &[LaterFunds]),
+                step(card, Wait::Days(15), &[LaterFunds]),
+                step(card, Wait::Days(22), &[LaterFunds]),
             ],
             at_the_end: AtTheEnd::PauseSubscription,
+            hand_to: None,
         })
     }
 
@@ -201,14 +326,32 @@ impl Policy {
         if self.most_attempts > MOST_ATTEMPTS_MAX {
             found.push(PolicyError::TooMany(self.most_attempts));
         }
-        let mut before = None;
+        if self.spread_minutes > SPREAD_MAX {
+            found.push(PolicyError::SpreadTooWide(self.spread_minutes));
+        } else if self.ends_on_another_day() {
+            found.push(PolicyError::SpreadPastMidnight { at: self.at, minutes: self.spread_minutes });
+        }
+        if let Some(paydays) = &self.paydays
+            && paydays.within_days > PAYDAY_WITHIN_MAX
+        {
+            found.push(PolicyError::PaydayTooFar(paydays.within_days));
+        }
         for (place, step) in self.steps.iter().enumerate() {
             let number = place.saturating_add(1);
-            let minutes = minutes(step.after);
-            if before.is_some_and(|before| minutes <= before) {
+            let minutes = step.after.minutes();
+            let comes_after = |before: &Step| match (before.after, step.after) {
+                // A payday is the next one after the try before it.
+                (_, Wait::NextPayday) => true,
+                (Wait::NextPayday, Wait::Hours(_) | Wait::Days(_) | Wait::BusinessDays(_)) => false,
+                (Wait::Hours(_) | Wait::Days(_) | Wait::BusinessDays(_), _) => minutes > before.after.minutes(),
+            };
+            let earlier = self.steps.iter().take(place).filter(|before| before.meets(step));
+            if !earlier.clone().all(comes_after) {
                 found.push(PolicyError::Order { step: number });
             }
-            before = Some(minutes);
+            if step.after == Wait::NextPayday && self.paydays.as_ref().is_none_or(|paydays| paydays.days.is_empty()) {
+                found.push(PolicyError::NoPayday { step: number });
+            }
             if minutes > i64::from(self.give_up_after_days).saturating_mul(24 * 60) {
                 found.push(PolicyError::PastTheEnd { step: number, limit: self.give_up_after_days });
             }
@@ -233,61 +376,16 @@ impl Policy {
         found
     }
 
-    /// What comes after a decline.
-    ///
-    /// `declined` counts the definitive declines of this charge so far, this one included; `first_failed_at` is the first
-    /// of them. The step taken is the first that applies to the class and lies after `now`; each step serves once, so a
-    /// decline that comes late does not squeeze two tries together.
-    ///
-    /// # Errors
-    /// When the retry date leaves the calendar's range.
-    pub fn after_decline(
-        &self,
-        class: DeclineClass,
-        declined: u16,
-        first_failed_at: DateTime<Utc>,
-        zone: &Zone,
-        now: DateTime<Utc>,
-    ) -> Result<Next, CalendarError> {
-        match class {
-            DeclineClass::Never => return Ok(Next::GiveUp(GaveUp::HardDecline)),
-            DeclineClass::NewData => return Ok(Next::GiveUp(GaveUp::NewMethodNeeded)),
-            DeclineClass::Contact
-            | DeclineClass::LaterFunds
-            | DeclineClass::LaterTechnical
-            | DeclineClass::Unclassified
-            | DeclineClass::Partial => {}
-        }
-        if declined >= self.most_attempts {
-            return Ok(Next::GiveUp(GaveUp::TriesSpent));
-        }
-        for step in self.steps.iter().filter(|step| step.is_for(class)) {
-            let at = self.moment(step.after, first_failed_at, zone)?;
-            if at > now {
-                return Ok(Next::RetryAt(at));
-            }
-        }
-        Ok(Next::GiveUp(GaveUp::LadderSpent))
+    /// Tries that one charge can come to at most, the first included.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        let of = |method| self.steps.iter().filter(|step| step.method.is_none_or(|named| named == method)).count();
+        of(MethodKind::Card).max(of(MethodKind::BankAccount)).saturating_add(1)
     }
 
-    fn moment(&self, after: Wait, first: DateTime<Utc>, zone: &Zone) -> Result<DateTime<Utc>, CalendarError> {
-        match after {
-            Wait::Hours(hours) => first
-                .checked_add_signed(TimeDelta::hours(i64::from(hours)))
-                .ok_or_else(|| CalendarError::Year { date: first.date_naive() }),
-            Wait::Days(days) => {
-                let date = zone.civil(first)?.date;
-                let later = date.checked_add_days(Days::new(u64::from(days)));
-                zone.instant(later.ok_or(CalendarError::Year { date })?, self.at)
-            }
-        }
-    }
-}
-
-fn minutes(wait: Wait) -> i64 {
-    match wait {
-        Wait::Hours(hours) => i64::from(hours).saturating_mul(60),
-        Wait::Days(days) => i64::from(days).saturating_mul(24 * 60),
+    fn ends_on_another_day(&self) -> bool {
+        let spread = chrono::TimeDelta::minutes(i64::from(self.spread_minutes));
+        self.at.overflowing_add_signed(spread).1 != 0
     }
 }
 
@@ -318,6 +416,8 @@ pub enum GaveUp {
     NetworkRule,
     /// A person found that the charge was not paid, where the gateway never said.
     Person,
+    /// The gateway's answer allows no further try before somebody has acted: the customer, or an operator.
+    MustAct,
 }
 
 impl GaveUp {
@@ -332,6 +432,7 @@ impl GaveUp {
             Self::NextCycleDue => "next_cycle_due",
             Self::NetworkRule => "network_rule",
             Self::Person => "person",
+            Self::MustAct => "must_act",
         }
     }
 
@@ -346,73 +447,9 @@ impl GaveUp {
             Self::NextCycleDue,
             Self::NetworkRule,
             Self::Person,
+            Self::MustAct,
         ]
         .into_iter()
         .find(|why| why.as_str() == text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_standard_policy_has_no_mistakes() {
-        assert_eq!(Policy::standard().unwrap().mistakes(), Vec::new());
-    }
-
-    #[test]
-    fn funds_are_tried_again_on_days_3_8_15_and_22_at_nine_local() {
-        let policy = Policy::standard().unwrap();
-        let zone = Zone::parse("America/New_York").unwrap();
-        let first = at("2027-03-01T11:00:05Z");
-        let mut now = first;
-        let mut seen = Vec::new();
-        for declined in 1.. {
-            match policy.after_decline(DeclineClass::LaterFunds, declined, first, &zone, now).unwrap() {
-                Next::RetryAt(next) => {
-                    seen.push(next.to_rfc3339());
-                    now = next;
-                }
-                Next::GiveUp(why) => {
-                    assert_eq!(why, GaveUp::LadderSpent);
-                    break;
-                }
-            }
-        }
-        // DST starts on 2027-03-14: nine local moves from 14:00Z to 13:00Z.
-        let expected = [
-            "2027-03-04T14:00:00+00:00",
-            "2027-03-09T14:00:00+00:00",
-            "2027-03-16T13:00:00+00:00",
-            "2027-03-23T13:00:00+00:00",
-        ];
-        assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn hard_declines_are_never_tried_again() {
-        let policy = Policy::standard().unwrap();
-        let zone = Zone::parse("UTC").unwrap();
-        let now = at("2027-03-01T11:00:05Z");
-        let next = |class| policy.after_decline(class, 1, now, &zone, now).unwrap();
-        assert_eq!(next(DeclineClass::Never), Next::GiveUp(GaveUp::HardDecline));
-        assert_eq!(next(DeclineClass::NewData), Next::GiveUp(GaveUp::NewMethodNeeded));
-    }
-
-    #[test]
-    fn contradictions_are_all_named_at_once() {
-        let mut policy = Policy::standard().unwrap();
-        policy.most_attempts = 40;
-        policy.give_up_after_days = 2;
-        policy.steps = vec![
-            Step { after: Wait::Days(3), classes: vec![DeclineClass::Never] },
-            Step { after: Wait::Hours(1), classes: vec![] },
-        ];
-        assert_eq!(policy.mistakes().len(), 5);
     }
 }

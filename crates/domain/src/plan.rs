@@ -7,6 +7,7 @@
 mod prices;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use chrono::{Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::authorization::WhenItExpires;
 use crate::cadence::{AnchorDay, Cadence, Every, IfDayMissing, Schedule, Unit};
 use crate::calendar::{BusinessDays, CalendarError, Zone};
-use crate::dunning::Policy;
+use crate::dunning::{Ladder, Policy};
 use crate::holidays::HolidayCalendar;
 use crate::id::{PlanId, PolicyId, looks_like_a_card_number};
 use crate::installments::{Installments, InstallmentsSpec};
@@ -840,13 +841,49 @@ pub struct Catalog {
     pub plans: BTreeMap<PlanId, Plan>,
     /// Current policies. [`Catalog::policy`] adds the standard one.
     pub policies: BTreeMap<PolicyId, Policy>,
+    /// Every version of each policy that was applied: charges that failed under one keep to it.
+    pub policy_versions: BTreeMap<(PolicyId, u32), Policy>,
 }
+
+/// The built-in policy.
+static STANDARD: LazyLock<Option<Policy>> = LazyLock::new(|| Policy::standard().ok());
 
 impl Catalog {
     /// The policy of a plan, or the built-in `standard` one when no file of that name was applied.
     #[must_use]
-    pub fn policy(&self, id: &PolicyId) -> Option<Policy> {
-        self.policies.get(id).cloned().or_else(|| Policy::standard().ok().filter(|standard| standard.id == *id))
+    pub fn policy(&self, id: &PolicyId) -> Option<&Policy> {
+        self.policies.get(id).or_else(|| STANDARD.as_ref().filter(|standard| standard.id == *id))
+    }
+
+    /// The version in force of a policy; 0 for the built-in one, and where versions are not known.
+    #[must_use]
+    pub fn policy_version(&self, id: &PolicyId) -> u32 {
+        let versions = (id.clone(), 0)..=(id.clone(), u32::MAX);
+        self.policy_versions.range(versions).next_back().map_or(0, |((_, version), _)| *version)
+    }
+
+    /// The policy version that a charge failed under, if it is known.
+    #[must_use]
+    pub fn policy_of(&self, ladder: &Ladder) -> Option<&Policy> {
+        if let Some(policy) = self.policy_versions.get(&(ladder.policy.clone(), ladder.version)) {
+            return Some(policy);
+        }
+        // A policy whose versions are not known has one; where they are known, the one before the first is the built-in.
+        let unversioned = self.policies.get(&ladder.policy).filter(|_| self.policy_version(&ladder.policy) == 0);
+        let built_in = STANDARD.as_ref().filter(|standard| ladder.version == 0 && standard.id == ladder.policy);
+        unversioned.or(built_in)
+    }
+
+    /// Puts a policy in force as this version.
+    pub fn put_policy(&mut self, policy: Policy, version: u32) {
+        self.policy_versions.insert((policy.id.clone(), version), policy.clone());
+        self.policies.insert(policy.id.clone(), policy);
+    }
+
+    /// Takes a policy to be in force that was not applied: as the version that would come next.
+    pub fn suppose_policy(&mut self, policy: Policy) {
+        let next = self.policy_version(&policy.id).saturating_add(1);
+        self.put_policy(policy, next);
     }
 }
 

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
 
+mod codes;
+
+pub(crate) use codes::asks;
+pub use codes::{CodeRow, Origin};
+
 /// When and how a declined charge may be tried again: the merged class table of billing-rules.md §1.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +80,20 @@ impl DeclineClass {
             Self::Partial => "only a part was approved",
         }
     }
+
+    /// What autopay does about it, as a sentence part for tables.
+    #[must_use]
+    pub const fn consequence(self) -> &'static str {
+        match self {
+            Self::Never => "no further try of the instrument, for anybody",
+            Self::NewData => "tried again only after the data changed",
+            Self::Contact => "a small budget of tries, then the customer must act",
+            Self::LaterFunds => "tried again in days, by the policy",
+            Self::LaterTechnical => "tried again in hours, by the policy",
+            Self::Unclassified => "one try in 72 hours by default; a code seen for the first time raises an alert",
+            Self::Partial => "given back or taken, by the plan; then as for want of funds",
+        }
+    }
 }
 
 impl fmt::Display for DeclineClass {
@@ -91,77 +110,6 @@ pub struct Decline {
     /// The most precise code the gateway gave, for people and reports: `insufficient_funds`, `R01`, `card_declined`.
     pub code: String,
 }
-
-/// Codes the gateway's processor publishes, with the class each falls in. The gateway documents only `card_declined`; its
-/// codes look like Stripe's, so Stripe's published decline codes are mapped too (ccg-api.md §4.8, billing-rules.md §1.4).
-const CODES: &[(&str, DeclineClass)] = &[
-    // Money: days later.
-    ("insufficient_funds", DeclineClass::LaterFunds),
-    ("withdrawal_count_limit_exceeded", DeclineClass::LaterFunds),
-    ("card_velocity_exceeded", DeclineClass::LaterFunds),
-    // Trouble: hours later.
-    ("processing_error", DeclineClass::LaterTechnical),
-    ("issuer_not_available", DeclineClass::LaterTechnical),
-    ("try_again_later", DeclineClass::LaterTechnical),
-    ("reenter_transaction", DeclineClass::LaterTechnical),
-    ("approve_with_id", DeclineClass::LaterTechnical),
-    // The customer must act after a small budget of tries.
-    ("do_not_honor", DeclineClass::Contact),
-    ("call_issuer", DeclineClass::Contact),
-    ("no_action_taken", DeclineClass::Contact),
-    ("not_permitted", DeclineClass::Contact),
-    ("service_not_allowed", DeclineClass::Contact),
-    ("transaction_not_allowed", DeclineClass::Contact),
-    ("security_violation", DeclineClass::Contact),
-    // New data first.
-    ("expired_card", DeclineClass::NewData),
-    ("incorrect_cvc", DeclineClass::NewData),
-    ("invalid_cvc", DeclineClass::NewData),
-    ("incorrect_zip", DeclineClass::NewData),
-    ("incorrect_address", DeclineClass::NewData),
-    ("invalid_expiry_month", DeclineClass::NewData),
-    ("invalid_expiry_year", DeclineClass::NewData),
-    ("authentication_required", DeclineClass::NewData),
-    ("pin_required", DeclineClass::NewData),
-    ("payment_method_not_found", DeclineClass::NewData),
-    // Never on this instrument.
-    ("lost_card", DeclineClass::Never),
-    ("stolen_card", DeclineClass::Never),
-    ("pickup_card", DeclineClass::Never),
-    ("restricted_card", DeclineClass::Never),
-    ("fraudulent", DeclineClass::Never),
-    ("merchant_blacklist", DeclineClass::Never),
-    ("incorrect_number", DeclineClass::Never),
-    ("invalid_number", DeclineClass::Never),
-    ("invalid_account", DeclineClass::Never),
-    ("new_account_information_available", DeclineClass::NewData),
-    ("revocation_of_authorization", DeclineClass::Never),
-    ("revocation_of_all_authorizations", DeclineClass::Never),
-    ("stop_payment_order", DeclineClass::Never),
-    ("card_not_supported", DeclineClass::NewData),
-    ("currency_not_supported", DeclineClass::NewData),
-    // ACH returns (billing-rules.md §1.5; descriptions from the return-code list, not from web articles).
-    ("R01", DeclineClass::LaterFunds),
-    ("R09", DeclineClass::LaterFunds),
-    ("R08", DeclineClass::Contact),
-    ("R11", DeclineClass::Contact),
-    ("R02", DeclineClass::Never),
-    ("R03", DeclineClass::Never),
-    ("R04", DeclineClass::Never),
-    ("R05", DeclineClass::Never),
-    ("R07", DeclineClass::Never),
-    ("R10", DeclineClass::Never),
-    ("R14", DeclineClass::Never),
-    ("R15", DeclineClass::Never),
-    ("R16", DeclineClass::Never),
-    ("R20", DeclineClass::Never),
-    ("R24", DeclineClass::Never),
-    ("R29", DeclineClass::Never),
-    ("R51", DeclineClass::Never),
-    ("R12", DeclineClass::NewData),
-    ("R13", DeclineClass::NewData),
-    ("R28", DeclineClass::NewData),
-];
 
 /// Phrases of the gateway's own error texts (contract §4.7) that say more than the code beside them.
 const PHRASES: &[(&str, &str)] = &[
@@ -194,8 +142,9 @@ impl Decline {
 
     /// Classes a decline from what the gateway said: its code, an optional more precise decline code, and its sentence.
     ///
-    /// The most precise known code wins; then a known phrase of the gateway's; a code in none of the tables is
-    /// [`DeclineClass::Unclassified`] and keeps its own text, so that a person can map it.
+    /// A bank's return code wins; of other known codes the most restrictive, with all of their names (`51+MAC25`: what each asks
+    /// for holds); then a known phrase of the gateway's. A code in none of the tables is [`DeclineClass::Unclassified`] and keeps
+    /// its own text, so that a person can map it.
     ///
     /// ```
     /// use domain::verdict::{Decline, DeclineClass};
@@ -204,31 +153,45 @@ impl Decline {
     /// ```
     #[must_use]
     pub fn classify(code: &str, decline_code: Option<&str>, message: &str) -> Self {
-        let known = |wanted: &str| CODES.iter().find(|(code, _)| *code == wanted).copied();
-        let named = decline_code.and_then(known).or_else(|| known(code));
+        let named = |text: &str| codes::known(text).or_else(|| codes::named_advice(text));
+        let mut said = codes::in_words(message);
+        // A bank's return code is more precise than any word for it.
+        if let Some(row) = said.iter().find(|row| row.origin == Origin::Ach) {
+            return Self { class: row.class, code: row.code.to_owned() };
+        }
+        said.extend(decline_code.and_then(named));
+        // The gateway's general word counts where nothing says more.
+        let general = named(code);
+        said.extend(general.filter(|row| row.class != DeclineClass::Unclassified));
         let phrase = || {
             let message = message.to_ascii_lowercase();
-            PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).and_then(|(_, code)| known(code))
+            PHRASES.iter().find(|(phrase, _)| message.contains(phrase)).and_then(|(_, code)| codes::known(code))
         };
-        let returned = || {
-            message
-                .split(|ch: char| !ch.is_ascii_alphanumeric())
-                .find_map(|word| (word.len() == 3 && word.starts_with('R')).then(|| known(word)).flatten())
-        };
-        // A bank's return code is more precise than any word for it.
-        match returned().or(named).or_else(phrase) {
-            Some((code, class)) => Self { class, code: code.to_owned() },
-            None => Self {
-                class: DeclineClass::Unclassified,
-                code: tidy(decline_code.filter(|text| !text.is_empty()).unwrap_or(code)),
-            },
+        if said.iter().all(|row| row.class == DeclineClass::Unclassified) {
+            said.extend(phrase());
         }
+        if said.iter().any(|row| row.class != DeclineClass::Unclassified) {
+            said.retain(|row| row.class != DeclineClass::Unclassified);
+        }
+        let foreign = decline_code.filter(|text| !text.is_empty());
+        match codes::strictest(said)
+            .or_else(|| general.filter(|_| foreign.is_none()).map(|row| (row.code.to_owned(), row.class)))
+        {
+            Some((code, class)) => Self { class, code },
+            None => Self { class: DeclineClass::Unclassified, code: tidy(foreign.unwrap_or(code)) },
+        }
+    }
+
+    /// Is its code in none of the tables? Then a person should map it.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.class == DeclineClass::Unclassified && codes::known(&self.code).is_none()
     }
 
     /// The whole code table, for `gateway codes` and documentation.
     #[must_use]
-    pub fn table() -> &'static [(&'static str, DeclineClass)] {
-        CODES
+    pub const fn table() -> &'static [CodeRow] {
+        codes::CODES
     }
 }
 
@@ -325,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_code_table_names_each_code_once() {
-        let mut codes: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+        let mut codes: Vec<&str> = Decline::table().iter().map(|row| row.code).collect();
         codes.sort_unstable();
         let all = codes.len();
         codes.dedup();

@@ -381,7 +381,8 @@ fn a_term_ends_by_itself() {
 
 /// What a book of one subscription does at a moment.
 fn drawn(plan: &Plan, subscription: &Subscription, now: &str) -> Agenda {
-    let catalog = Catalog { plans: BTreeMap::from([(plan.id.clone(), plan.clone())]), policies: BTreeMap::new() };
+    let plans = BTreeMap::from([(plan.id.clone(), plan.clone())]);
+    let catalog = Catalog { plans, ..Catalog::default() };
     let wallet = domain::wallet::Wallet::default();
     let book = Book {
         catalog: &catalog,

@@ -162,7 +162,7 @@ fn days_after(day: NaiveDate, days: u64) -> DateTime<Utc> {
 /// When a rehearsal ends at the latest: the last retries were made, the last debits ended, the last returns came.
 fn last_moment(catalog: &Catalog, scenario: &Scenario, until: NaiveDate) -> DateTime<Utc> {
     let retries =
-        catalog.policies.values().map(|policy| u64::from(policy.give_up_after_days)).max().unwrap_or(0).max(22);
+        catalog.policies.values().map(|policy| u64::from(policy.give_up_after_days)).max().unwrap_or(0).max(24);
     let returns = &scenario.returns;
     // Each of at most ten tries of a bank account ends some days later.
     let debits = u64::from(returns.after_days) * u64::from(domain::dunning::MOST_ATTEMPTS_MAX);

@@ -10,6 +10,7 @@ use domain::recon::{self, Kind, Sides};
 use domain::verdict::Seen;
 
 use super::{ACTOR, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
+use crate::engine::pipeline::tell_new_codes;
 use crate::ports::recon::{Finding, Run, Stage};
 use crate::ports::{
     AttemptRecord, ChargeFilter, Claimed, Observation, Observed, OpenCharge, Question, StoreError, Verdict,
@@ -204,11 +205,12 @@ impl Reconciler {
             after: Some(learnt.charge.clone()),
             attempt: attempt.number,
             observations: vec![Observed { at, observation: answer.clone(), to_state }],
-            pause: learnt.pause,
+            stop: learnt.stop,
         };
         match store.commit_verdicts(std::slice::from_ref(&verdict)).await {
             Ok(done) if done.applied == 0 => Ok(Taken::Moved),
-            Ok(_) => {
+            Ok(done) => {
+                tell_new_codes(&done.new_codes);
                 tracing::info!(event = "recon_learnt", charge_id = %charge.id, state = learnt.charge.state.name(), "an answer moved a charge");
                 Ok(Taken::Stands(Box::new(learnt.charge), true))
             }

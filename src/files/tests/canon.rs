@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use domain::change::Object;
-use domain::dunning::{AtTheEnd, Policy, Step, Wait};
+use domain::dunning::{AtTheEnd, CollectFirst, Payday, Paydays, Policy, Step, Wait};
 use domain::id::{PlanId, PolicyId};
 use domain::plan::{Plan, PlanSpec, SplitSpec, StepSpec};
+use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
 use proptest::prelude::*;
 
@@ -250,19 +251,35 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_written_as_a_file_reads_back_as_itself(waits in prop::collection::btree_set(1_u16..60, 0..5), past in any::<bool>(), hour in 0_u32..24) {
-        let steps: Vec<Step> = waits
+    fn a_policy_written_as_a_file_reads_back_as_itself(
+        waits in prop::collection::btree_set(1_u16..30, 0..5),
+        (past, debits, oldest, business) in any::<(bool, bool, bool, bool)>(),
+        (hour, spread, within) in (0_u32..23, 0_u16..=30, 0_u16..=7),
+        end in prop::sample::select(AtTheEnd::ALL.to_vec()),
+    ) {
+        let step = |after| Step {
+            after,
+            classes: vec![DeclineClass::LaterFunds, DeclineClass::Unclassified],
+            method: debits.then_some(MethodKind::BankAccount),
+        };
+        let mut steps: Vec<Step> = waits
             .iter()
-            .map(|days| Step { after: Wait::Days(*days), classes: vec![DeclineClass::LaterFunds, DeclineClass::Unclassified] })
+            .map(|days| step(if business { Wait::BusinessDays(*days) } else { Wait::Days(*days) }))
             .collect();
+        steps.extend(debits.then(|| step(Wait::NextPayday)));
+        let paydays = Paydays { days: vec![Payday::LastBusinessDay, Payday::DayOfMonth(7)], within_days: within };
         let policy = Policy {
             id: PolicyId::parse("made").unwrap(),
             most_attempts: u16::try_from(steps.len() + 1).unwrap(),
             give_up_after_days: 60,
             at: chrono::NaiveTime::from_hms_opt(hour, 30, 0).unwrap(),
-            not_past_next_due: past,
+            not_past_next_due: !past,
+            collect_first: if past && oldest { CollectFirst::OldestDebt } else { CollectFirst::NewestDebt },
+            spread_minutes: spread,
+            paydays: (debits || oldest).then_some(paydays),
             steps,
-            at_the_end: if past { AtTheEnd::PauseSubscription } else { AtTheEnd::KeepSubscription },
+            at_the_end: end,
+            hand_to: past.then(|| "collections".to_owned()),
         };
         let text = policy_text(&policy).unwrap();
         prop_assert_eq!(read_policy("x", &text).unwrap(), policy);

@@ -10,7 +10,7 @@ use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
-use super::{Book, ChargeRow, MemoryStore, entry, standing};
+use super::{Book, ChargeRow, MemoryStore, entry, goes_on_by_itself, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::{Cancelled, NewCharge, StoreError};
@@ -91,6 +91,23 @@ impl Book {
 }
 
 impl Book {
+    /// Pauses a subscription until a person resumes it, if it goes on by itself.
+    pub(super) fn pause(&mut self, id: &SubscriptionId, note: &str, at: DateTime<Utc>) {
+        if let Some(row) = self.subscriptions.get_mut(id)
+            && goes_on_by_itself(&row.value)
+        {
+            let before = standing(&row.value);
+            row.value.status = SubscriptionStatus::Paused;
+            row.value.amendments.resume_on = None;
+            row.value.next_due_at = None;
+            row.fence += 1;
+            row.note = Some(note.to_owned());
+            row.turns.push(Turn { at: whole(at), kind: TurnKind::Stopped });
+            let facts = (before, standing(&row.value));
+            self.note(lines::paused(id.as_str(), note, facts, at));
+        }
+    }
+
     /// Does the subscription stand as the change found it, and does what it rests on?
     fn amendable(&self, amendment: &Amendment) -> bool {
         let row = self.subscriptions.get(&amendment.subscription);

@@ -86,7 +86,7 @@ fn put(
                 book.catalog.plans.insert(plan.id.clone(), plan);
             }
             Meaning::Policy(policy) => {
-                book.catalog.policies.insert(policy.id.clone(), policy.clone());
+                book.catalog.put_policy(policy.clone(), version);
             }
         }
         applied.changed.push((item.object.id().to_owned(), version));

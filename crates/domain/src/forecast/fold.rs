@@ -11,6 +11,7 @@ use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scen
 use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
+use crate::dunning::Stop;
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
 use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
@@ -130,6 +131,10 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 }
             }
             tracked = left;
+            // Nothing more is owed to come, and what fails is not asked for again.
+            if subscription.status == SubscriptionStatus::Cancelled {
+                subscription.next_due_at = None;
+            }
             let rests = subscription.status == SubscriptionStatus::Paused && !goes_on_by_itself(&subscription);
             if rests && subscription.next_due_at.take().is_some() {
                 let said = self.rest(&subscription, Risk::Paused);
@@ -461,8 +466,11 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         if let (Seen::Declined(decline), State::Failing { .. } | State::Failed { .. }) = (seen, &one.charge.state) {
             self.count(subscription, &one.charge, decline.class, now);
         }
-        if learnt.pause && subscription.status == SubscriptionStatus::Active {
-            subscription.status = SubscriptionStatus::Paused;
+        if let Some(stop) = learnt.stop.filter(|_| subscription.status == SubscriptionStatus::Active) {
+            subscription.status = match stop {
+                Stop::Pause => SubscriptionStatus::Paused,
+                Stop::Cancel => SubscriptionStatus::Cancelled,
+            };
         }
         match &one.charge.state {
             State::Failed { .. } => {

@@ -12,7 +12,7 @@ use super::odds::{Alike, Past, Rail, WHOLE};
 use super::{Assumptions, Odds, Piece, part};
 use crate::agenda::{Step, observe};
 use crate::charge::{Charge, Event, State};
-use crate::dunning::{AtTheEnd, MOST_ATTEMPTS_MAX};
+use crate::dunning::MOST_ATTEMPTS_MAX;
 use crate::id::PlanId;
 use crate::plan::{Catalog, Plan};
 use crate::subscription::Subscription;
@@ -39,9 +39,11 @@ struct Shared {
 pub(super) struct Rules {
     /// Tells plans apart, in few bytes.
     number: u32,
-    /// No try on or after the day of the next cycle.
+    /// No try on or after the day of the next cycle: of all later ones only that day matters.
     cuts: bool,
-    /// The end of the policy pauses the subscription.
+    /// Whose charge it is matters for the days of its tries: they are worked out for each.
+    by_charge: bool,
+    /// The end of the policy stops the subscription.
     pub(super) pauses: bool,
 }
 
@@ -60,9 +62,11 @@ impl Tails {
     pub(super) fn of(catalog: &Catalog) -> Self {
         let rules = catalog.plans.values().zip(0_u32..).map(|(plan, number)| {
             let policy = catalog.policy(&plan.dunning);
-            let cuts = policy.as_ref().is_some_and(|policy| policy.not_past_next_due);
-            let pauses = policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
-            (plan.id.clone(), Rules { number, cuts, pauses })
+            let cuts = policy.is_some_and(|policy| policy.not_past_next_due);
+            // Tries past the next due date keep off the days of every later cycle, and spread ones depend on the charge's id.
+            let by_charge = policy.is_some_and(|policy| !policy.not_past_next_due || policy.spread_minutes > 0);
+            let pauses = policy.is_some_and(|policy| policy.at_the_end.stops().is_some());
+            (plan.id.clone(), Rules { number, cuts, by_charge, pauses })
         });
         Self { rules: rules.collect(), known: HashMap::new() }
     }
@@ -94,13 +98,17 @@ impl Tails {
         if self.known.len() >= MOST_TAILS {
             self.known.clear();
         }
-        let later = self.known.entry(shared).or_insert_with(|| {
+        let work_out = || {
             let charge = cycle.charge(plan, subscription).step(Event::Send { attempt: 1 }, at, given.limits);
             charge
                 .map(|sent| tail(given, odds, (subscription, past), sent, (at, WHOLE.saturating_sub(first))))
                 .unwrap_or_default()
-        });
-        pieces.extend_from_slice(later);
+        };
+        if rules.by_charge {
+            pieces.extend(work_out());
+        } else {
+            pieces.extend_from_slice(self.known.entry(shared).or_insert_with(work_out));
+        }
     }
 }
 

@@ -1,0 +1,151 @@
+//! What a decline means for its charge: the policy it began under, the next cycles of its subscription, and the rules of networks.
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+
+use super::{cycles, debits_a_bank};
+use crate::calendar::{CalendarError, Zone};
+use crate::charge::Charge;
+use crate::dunning::{CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::holidays::HolidayCalendar;
+use crate::plan::{Catalog, Plan};
+use crate::rules::{self, Network};
+use crate::subscription::{MethodKind, Subscription};
+use crate::verdict::Decline;
+
+/// Days that a try moves at most to keep off the days of cycles. A plan that charges every day leaves it none.
+const MOVES_MAX: u32 = 7;
+/// Cycles ahead that are looked at: a year of days.
+const CYCLES_MAX: usize = 400;
+
+/// What was decided about a decline.
+pub(super) struct Ruled {
+    pub(super) next: Next,
+    /// The network's rule that ended trying, where one did.
+    pub(super) rule: Option<String>,
+    /// The policy version that decided, and how far up its ladder the charge is now.
+    pub(super) ladder: Option<Ladder>,
+}
+
+/// The policy that decides about a charge: the version it failed under first, else the one in force.
+pub(super) fn of<'c>(catalog: &'c Catalog, plan: Option<&Plan>, charge: &Charge) -> Option<(Ladder, &'c Policy)> {
+    if let Some(ladder) = &charge.tries.ladder
+        && let Some(policy) = catalog.policy_of(ladder)
+    {
+        return Some((ladder.clone(), policy));
+    }
+    let id = &plan?.dunning;
+    let policy = catalog.policy(id)?;
+    Some((Ladder { policy: id.clone(), version: catalog.policy_version(id), step: 0 }, policy))
+}
+
+pub(super) fn after_decline(
+    catalog: &Catalog,
+    subscription: &Subscription,
+    plan: Option<&Plan>,
+    charge: &Charge,
+    decline: &Decline,
+    at: DateTime<Utc>,
+) -> Ruled {
+    let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
+    // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
+    let (Some((ladder, policy)), Some(zone)) = (of(catalog, plan, charge), zone) else {
+        return Ruled { next: Next::GiveUp(GaveUp::LadderSpent), rule: None, ladder: None };
+    };
+    let by_bank = debits_a_bank(subscription, charge);
+    let declined = Declined {
+        charge: charge.id,
+        class: decline.class,
+        code: &decline.code,
+        method: if by_bank { MethodKind::BankAccount } else { MethodKind::Card },
+        declined: charge.tries.declined.saturating_add(1),
+        first_failed_at: charge.tries.first_failed_at.unwrap_or(at),
+        step: ladder.step,
+    };
+    let ahead = Ahead { plan, subscription, zone, cycle: charge.cycle };
+    let around = Surroundings {
+        zone,
+        holidays: plan.and_then(|plan| plan.calendar).unwrap_or(HolidayCalendar::UsFederalReserve),
+        before: policy.not_past_next_due.then(|| ahead.next_on()).flatten(),
+    };
+    let rung = policy.after_decline(&declined, &around, at).and_then(|rung| match rung.next {
+        Next::RetryAt(retry) if !policy.not_past_next_due => {
+            Ok(Rung { next: ahead.clear_of_cycles(policy, &declined, retry, at)?, ..rung })
+        }
+        Next::RetryAt(_) | Next::GiveUp(_) => Ok(rung),
+    });
+    let Rung { next, step } = rung.unwrap_or(Rung { next: Next::GiveUp(GaveUp::LadderSpent), step: ladder.step });
+    let forbidden = match next {
+        // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
+        Next::RetryAt(retry) if by_bank => {
+            let networks = Network::of(Some(MethodKind::BankAccount), None);
+            let first = declined.first_failed_at.min(charge.due_at);
+            rules::built_in().forbids_entry(networks, declined.declined, first, retry)
+        }
+        Next::RetryAt(_) | Next::GiveUp(_) => None,
+    };
+    let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
+    Ruled { next, rule: forbidden.map(ToString::to_string), ladder: Some(Ladder { step, ..ladder }) }
+}
+
+/// The cycles of a subscription after one of them.
+struct Ahead<'a> {
+    plan: Option<&'a Plan>,
+    subscription: &'a Subscription,
+    zone: &'a Zone,
+    cycle: u32,
+}
+
+impl Ahead<'_> {
+    /// The days on which later cycles fall due or are charged, in order: an unreadable one ends them. None of those is one that a
+    /// subscription which has ended will not have.
+    fn days(&self) -> impl Iterator<Item = [NaiveDate; 2]> + '_ {
+        let walk = self
+            .plan
+            .zip(self.cycle.checked_add(1))
+            .and_then(|(plan, next)| cycles(plan, self.subscription, next).ok());
+        walk.into_iter().flatten().map_while(|cycle| {
+            let occurrence = cycle.ok()?.occurrence;
+            let charged_on = self.zone.civil(occurrence.charge_at).map_or(occurrence.date, |civil| civil.date);
+            Some([occurrence.date, charged_on])
+        })
+    }
+
+    /// The first day that belongs to the next cycle: its date, or the business day before on which it is charged.
+    fn next_on(&self) -> Option<NaiveDate> {
+        self.days().next().map(|[due_on, charged_on]| due_on.min(charged_on))
+    }
+
+    fn has(&self, date: NaiveDate) -> bool {
+        let near = date.checked_add_days(Days::new(31)).unwrap_or(date);
+        self.days().take(CYCLES_MAX).take_while(|[due_on, _]| *due_on <= near).flatten().any(|on| on == date)
+    }
+
+    /// The try on a day that no cycle of the same subscription has: two charges of one day are one too many for whoever pays.
+    fn clear_of_cycles(
+        &self,
+        policy: &Policy,
+        declined: &Declined<'_>,
+        retry: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Next, CalendarError> {
+        let date = self.zone.civil(retry)?.date;
+        if !self.has(date) {
+            return Ok(Next::RetryAt(retry));
+        }
+        let yesterday = date.pred_opt().filter(|_| policy.collect_first == CollectFirst::OldestDebt);
+        if let Some(day) = yesterday.filter(|day| !self.has(*day)) {
+            let at = policy.try_on(day, declined.charge, self.zone)?;
+            if at > now {
+                return Ok(Next::RetryAt(at));
+            }
+        }
+        let mut day = date;
+        for _ in 0..MOVES_MAX {
+            day = day.succ_opt().ok_or(CalendarError::Year { date })?;
+            if !self.has(day) {
+                return policy.try_on(day, declined.charge, self.zone).map(Next::RetryAt);
+            }
+        }
+        Ok(Next::GiveUp(GaveUp::NextCycleDue))
+    }
+}
