@@ -8,8 +8,8 @@ mod charges;
 mod cycles;
 mod daily;
 mod doubles;
-mod files;
 mod refunds;
+mod reports;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use domain::settlement::SettlementRow;
 use domain::verdict::Seen;
 
 pub use doubles::{Double, Draft};
-pub use files::WantedFile;
+pub use reports::WantedFile;
 
 use super::{Engine, EngineError, Refunds};
 use crate::ports::recon::{BegunRun, Compared, Finding, KeptRow, NewRun, Run, Source, Span, Stage, Sums};
@@ -41,7 +41,7 @@ const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Of the requests that may be under way, a reconciliation takes one in so many.
 const SHARE: usize = 8;
 /// Rows of a file of one page: few of them lead to questions.
-const PAGE_OF_FILE: usize = 500;
+const PAGE_OF_FILE: usize = 100;
 /// How often a question that was not answered is put, in all.
 const TRIES: u32 = 3;
 /// The pause before it is put again, where the gateway names none.
