@@ -4,6 +4,7 @@
 //! (tests/it/contract_*).
 
 pub mod amend;
+pub mod books;
 pub mod brakes;
 pub mod captures;
 pub mod changes;
@@ -575,6 +576,7 @@ pub enum Pressure {
 #[async_trait]
 pub trait Store:
     amend::AmendStore
+    + books::BookStore
     + brakes::BrakeStore
     + captures::Captures
     + changes::ChangeStore

@@ -16,6 +16,7 @@ mod disputes;
 mod doctor;
 mod events;
 pub mod exit;
+mod export;
 mod forecast;
 mod forecast_change;
 mod forecast_compare;
@@ -28,6 +29,7 @@ mod imports;
 mod ledger;
 mod migrate;
 mod output;
+mod period;
 mod plan_changes;
 mod plan_diff;
 mod plan_files;
@@ -142,6 +144,12 @@ enum Command {
     /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Months that are closed, and what keeps one open
+    #[command(subcommand)]
+    Period(period::Period),
+    /// What other systems are handed
+    #[command(subcommand)]
+    Export(export::Export),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -353,6 +361,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
+        Command::Period(command) => Box::pin(period::run(command, context)).await,
+        Command::Export(command) => Box::pin(export::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,

@@ -1,6 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
 mod amend;
+mod books;
 mod brakes;
 mod captures;
 mod changes;
@@ -85,6 +86,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     ledger: ledger::Ledger,
+    months: books::Months,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.

@@ -5,6 +5,7 @@
 //! gateway: no method here takes a gateway.
 
 mod amend;
+mod books;
 mod brakes;
 mod bulk;
 mod captures;
