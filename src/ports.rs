@@ -15,6 +15,7 @@ pub mod instrument;
 pub mod ledger;
 pub mod outbox;
 pub mod people;
+pub mod recon;
 pub mod refund;
 pub mod together;
 pub mod wallet;
@@ -583,6 +584,7 @@ pub trait Store:
     + compare::CompareStore
     + ledger::LedgerStore
     + people::PeopleStore
+    + recon::ReconStore
     + refund::RefundStore
     + together::TogetherStore
     + wallet::WalletStore

@@ -19,6 +19,7 @@ mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 mod m20261126_000021_ledger;
 mod m20261126_000022_outbox;
+mod m20261126_000023_reconciliation;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
+            Box::new(m20261126_000023_reconciliation::Migration),
         ]
     }
 }

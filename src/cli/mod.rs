@@ -36,6 +36,9 @@ mod plan_files;
 mod plan_told;
 mod plans;
 mod price_gaps;
+mod recon;
+mod recon_file;
+mod recon_show;
 mod refunds;
 mod rehearse;
 mod resolve;
@@ -159,6 +162,9 @@ enum Command {
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
+    /// Reconciliation: the book against the gateway, to the cent
+    #[command(subcommand)]
+    Recon(recon::Recon),
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
@@ -366,6 +372,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Recon(command) => Box::pin(recon::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         // Handed over before any of this.

@@ -100,6 +100,7 @@ enum Waivable {
     UnderWay,
     Held,
     NotRecorded,
+    Unmatched,
 }
 
 impl Waivable {
@@ -109,6 +110,7 @@ impl Waivable {
             Self::UnderWay => Obstacle::UnderWay,
             Self::Held => Obstacle::Held,
             Self::NotRecorded => Obstacle::NotRecorded,
+            Self::Unmatched => Obstacle::Unmatched,
         }
     }
 }

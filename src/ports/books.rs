@@ -20,13 +20,16 @@ pub enum Obstacle {
     Held,
     /// A cycle fell due and was not recorded.
     NotRecorded,
+    /// Reconciliation found a difference that nobody decided about.
+    Unmatched,
     /// The ledger says otherwise than the charge, refund or dispute. Nobody waives that: it is mended.
     Unposted,
 }
 
 impl Obstacle {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::OutcomeUnknown, Self::UnderWay, Self::Held, Self::NotRecorded, Self::Unposted];
+    pub const ALL: [Self; 6] =
+        [Self::OutcomeUnknown, Self::UnderWay, Self::Held, Self::NotRecorded, Self::Unmatched, Self::Unposted];
 
     /// The word in the database and for people.
     #[must_use]
@@ -36,6 +39,7 @@ impl Obstacle {
             Self::UnderWay => "under_way",
             Self::Held => "held",
             Self::NotRecorded => "not_recorded",
+            Self::Unmatched => "unmatched",
             Self::Unposted => "unposted",
         }
     }
@@ -50,7 +54,7 @@ impl Obstacle {
     #[must_use]
     pub const fn is_waivable(self) -> bool {
         match self {
-            Self::OutcomeUnknown | Self::UnderWay | Self::Held | Self::NotRecorded => true,
+            Self::OutcomeUnknown | Self::UnderWay | Self::Held | Self::NotRecorded | Self::Unmatched => true,
             Self::Unposted => false,
         }
     }
@@ -63,6 +67,7 @@ impl Obstacle {
             Self::UnderWay => "wait: the engine asks the gateway until it knows",
             Self::Held => "autopay charges show says what is wrong with it",
             Self::NotRecorded => "autopay schedule audit says why; autopay run once records it",
+            Self::Unmatched => "autopay recon match, or autopay recon waive by a second person",
             Self::Unposted => "autopay ledger backfill",
         }
     }
@@ -73,7 +78,7 @@ impl Obstacle {
 pub struct Blocker {
     /// Why.
     pub obstacle: Obstacle,
-    /// Whose fault it is: the id of a charge, a refund, a dispute or a subscription.
+    /// Whose fault it is: the id of a charge, a refund, a dispute or a subscription, or the number of an exception of reconciliation.
     pub culprit: String,
     /// How much it is about, where that is known.
     pub amount: Option<Money>,

@@ -22,6 +22,7 @@ enum Culprit {
     Charge,
     Refund,
     Subscription,
+    Exception,
 }
 
 /// What keeps a month open: each finds `id`, and amount and currency where there are any, of what is older than `$1`, at most `$2`.
@@ -64,6 +65,14 @@ const CHECKS: &[(Obstacle, Culprit, &str)] = &[
         Culprit::Subscription,
         "SELECT id FROM subscription WHERE next_due_at < $1 AND status = 'active' ORDER BY next_due_at, id LIMIT $2",
     ),
+    // One that is about no charge of ours may be about any month.
+    (
+        Obstacle::Unmatched,
+        Culprit::Exception,
+        "SELECT e.id AS id, e.theirs_minor - e.ours_minor AS amount_minor, e.currency AS currency FROM recon_exception e \
+         WHERE e.standing = 'open' AND (e.charge_id IS NULL OR EXISTS (SELECT 1 FROM charge c WHERE c.id = e.charge_id AND c.due_at < $1)) \
+         ORDER BY e.id LIMIT $2",
+    ),
 ];
 
 fn blocker(obstacle: Obstacle, culprit: Culprit, row: &QueryResult) -> Result<Blocker, DbErr> {
@@ -71,6 +80,7 @@ fn blocker(obstacle: Obstacle, culprit: Culprit, row: &QueryResult) -> Result<Bl
         Culprit::Charge => ChargeId(row.try_get::<Uuid>("", "id")?).to_string(),
         Culprit::Refund => RefundId(row.try_get::<Uuid>("", "id")?).to_string(),
         Culprit::Subscription => row.try_get("", "id")?,
+        Culprit::Exception => row.try_get::<i64>("", "id")?.to_string(),
     };
     let minor = row.try_get::<i64>("", "amount_minor").ok();
     let currency = row.try_get::<String>("", "currency").ok().and_then(|code| Currency::parse(&code).ok());

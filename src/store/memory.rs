@@ -11,6 +11,7 @@ mod installments;
 mod ledger;
 mod outbox;
 mod people;
+mod recon;
 mod refunds;
 mod together;
 mod wallet;
@@ -87,6 +88,7 @@ struct Book {
     refunds: refunds::Refunds,
     ledger: ledger::Ledger,
     months: books::Months,
+    recon: recon::Recons,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.

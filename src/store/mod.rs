@@ -28,6 +28,8 @@ mod pages;
 mod people;
 mod rate;
 mod reading;
+mod recon;
+mod recon_rows;
 mod refund_rows;
 mod refunds;
 mod rows;

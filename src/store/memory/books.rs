@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::charge::{ParkWhy, State};
+use domain::money::Money;
 use domain::refund::State as RefundState;
 use domain::subscription::SubscriptionStatus;
 
@@ -90,6 +91,13 @@ impl Book {
         late.sort_by_key(|row| (row.next_due_at, &row.id));
         for row in late {
             add(Obstacle::NotRecorded, row.id.to_string(), None);
+        }
+        // One that is about no charge of ours may be about any month.
+        let of_the_month = |id| self.charges.get(&id).is_some_and(|row| row.value.due_at < until);
+        for exception in self.recon.open().filter(|one| one.finding.charge.is_none_or(of_the_month)) {
+            let sides = exception.finding.sides;
+            let amount = Money::new(sides.difference(), sides.currency);
+            add(Obstacle::Unmatched, exception.id.to_string(), Some(amount));
         }
         found
     }

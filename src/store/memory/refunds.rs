@@ -39,6 +39,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    /// Every refund, by id.
+    pub(super) fn records(&self) -> impl Iterator<Item = &RefundRecord> {
+        self.rows.values().map(|row| &row.record)
+    }
+
     pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
         self.disputes.iter().any(|(disputed, _)| *disputed == charge)
     }
