@@ -6,7 +6,7 @@
 //!
 //! It starts the sandbox gateway and autopay's engine in one process on a SQLite file, loads `examples/books/membership`, turns
 //! both clocks through 90 days with ordinary trouble on the wire, and ends with a summary and the tie-out against the
-//! gateway's own ledger. Nothing leaves the machine, and no money exists.
+//! gateway's own ledger. Nothing leaves the machine, and no money exists. The path of a file as its argument keeps the book there.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -61,8 +61,9 @@ async fn ninety_days() -> anyhow::Result<()> {
     let options = Options { clock: SandboxClock::turned(start), faults, seed: 7, ..Options::default() };
     let sandbox = sandbox::start(options).await?;
 
-    let url = DatabaseUrl::parse(&format!("sqlite:{}", folder.path().join("quickstart.db").display()))
-        .map_err(anyhow::Error::msg)?;
+    let kept = std::env::args_os().nth(1).map(std::path::PathBuf::from);
+    let book = kept.unwrap_or_else(|| folder.path().join("quickstart.db"));
+    let url = DatabaseUrl::parse(&format!("sqlite:{}", book.display())).map_err(anyhow::Error::msg)?;
     migrate(&url).await?;
     let store: Arc<dyn Store> = Arc::new(DatabaseStore::new(open(&url, Pool::engine(4)).await?, clock.clone()));
     let subscriptions = load(&*store, start).await?;

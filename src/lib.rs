@@ -7,6 +7,7 @@
 //! - [`engine`]: the loops. They speak to the ports and the domain only.
 //! - [`store`], [`gateway`], [`courier`]: the adapters behind the ports. None knows another.
 //! - [`forecast`]: what a book will bring, from files or from a book that was read; no store, no gateway.
+//! - [`journal`]: the ledger in the forms that accounting systems read.
 //! - [`files`]: plan files and rosters in, domain values or every mistake out.
 //! - [`ports`]: what the world must offer.
 //! - [`config`], [`telemetry`], [`clock`]: furniture.
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod files;
 pub mod forecast;
 pub mod gateway;
+pub mod journal;
 pub mod ports;
 pub mod store;
 pub mod telemetry;

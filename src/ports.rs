@@ -5,6 +5,7 @@
 
 pub mod amend;
 pub mod audit;
+pub mod books;
 pub mod brakes;
 pub mod captures;
 pub mod changes;
@@ -594,6 +595,7 @@ pub enum Pressure {
 pub trait Store:
     amend::AmendStore
     + audit::AuditStore
+    + books::BookStore
     + brakes::BrakeStore
     + captures::Captures
     + changes::ChangeStore

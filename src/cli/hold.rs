@@ -51,7 +51,7 @@ const COLUMNS: &[Column] = &[
 /// Ids looked through for one that was meant.
 const NEIGHBOURS: u64 = 1_000;
 
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.chars().any(char::is_control) {
         return Err("not a reason: write up to 200 characters on one line".to_owned());

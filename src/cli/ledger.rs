@@ -9,6 +9,7 @@ use domain::ledger::Subject;
 use domain::money::Money;
 
 use super::exit::{Exit, Problem, Stop};
+use super::export::zone_of;
 use super::output::{Cell, Column};
 use super::{Context, person, problem, schedule, usage};
 use crate::app::App;
@@ -144,18 +145,11 @@ pub(super) fn span_of(first: NaiveDate, zone: &Zone) -> Result<Span, Stop> {
 }
 
 impl When {
-    async fn span(&self, _app: &App) -> Result<Span, Stop> {
+    async fn span(&self, app: &App) -> Result<Span, Stop> {
         let Some(first) = self.month else { return Ok(Span::default()) };
-        let zone = match &self.time_zone {
-            Some(zone) => zone.clone(),
-            None => zone_of_the_books()?,
-        };
+        let zone = zone_of(&app.store.books().await?, self.time_zone.as_ref())?;
         span_of(first, &zone)
     }
-}
-
-fn zone_of_the_books() -> Result<Zone, Stop> {
-    zone("UTC").map_err(|why| Stop::usage("--time-zone", "UTC", &why))
 }
 
 pub(super) async fn run(command: Ledger, context: &Context) -> Result<Exit, Stop> {

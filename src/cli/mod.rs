@@ -19,6 +19,7 @@ mod dunning;
 mod dunning_policy;
 mod events;
 pub mod exit;
+mod export;
 mod forecast;
 mod forecast_change;
 mod forecast_compare;
@@ -32,6 +33,7 @@ mod imports;
 mod ledger;
 mod migrate;
 mod output;
+mod period;
 mod plan_changes;
 mod plan_diff;
 mod plan_files;
@@ -154,6 +156,12 @@ enum Command {
     /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Months that are closed, and what keeps one open
+    #[command(subcommand)]
+    Period(period::Period),
+    /// What other systems are handed
+    #[command(subcommand)]
+    Export(export::Export),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -377,6 +385,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Dunning(command) => Box::pin(dunning::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
+        Command::Period(command) => Box::pin(period::run(command, context)).await,
+        Command::Export(command) => Box::pin(export::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,

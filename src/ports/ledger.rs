@@ -54,6 +54,23 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The entry as it is sealed with its month: every column, between bars, on a line.
+    #[must_use]
+    pub fn sealed(&self) -> String {
+        let Posting { subject, posted, number, charge, plan, plan_version, amount, at, .. } = &self.posting;
+        let (debit, credit) = (self.posting.debit().as_str(), self.posting.credit().as_str());
+        format!(
+            "{subject}|{}|{number}|{charge}|{plan}|{plan_version}|{debit}|{credit}|{}|{}|{}|{}\n",
+            posted.as_str(),
+            amount.minor(),
+            amount.currency(),
+            at.timestamp_micros(),
+            self.booked_at.timestamp_micros()
+        )
+    }
+}
+
 /// What was posted of one kind under one version of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Turnover {

@@ -2,6 +2,7 @@
 
 mod amend;
 mod audit;
+mod books;
 mod brakes;
 mod captures;
 mod changes;
@@ -92,6 +93,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     ledger: ledger::Ledger,
+    months: books::Months,
     recon: recon::Recons,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,

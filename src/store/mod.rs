@@ -6,6 +6,7 @@
 
 mod amend;
 mod audit;
+mod books;
 mod brakes;
 mod bulk;
 mod captures;

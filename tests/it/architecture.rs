@@ -12,11 +12,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("courier", &["ports"]),
     ("files", &["domain"]),
     ("forecast", &["files", "domain"]),
+    ("journal", &["files", "domain"]),
     ("clock", &["ports"]),
     ("config", &["ports", "domain"]),
     ("telemetry", &["config"]),
     ("api", &["engine", "ports", "domain", "config", "telemetry", "app"]),
-    ("cli", &["engine", "ports", "domain", "config", "telemetry", "files", "forecast", "api", "app", "clock"]),
+    (
+        "cli",
+        &["engine", "ports", "domain", "config", "telemetry", "files", "forecast", "journal", "api", "app", "clock"],
+    ),
 ];
 
 /// Everything of ours that can be named.
@@ -31,6 +35,7 @@ const OURS: &[&str] = &[
     "files",
     "forecast",
     "gateway",
+    "journal",
     "ports",
     "store",
     "telemetry",

@@ -40,6 +40,11 @@ pub(super) struct Recons {
 }
 
 impl Recons {
+    /// What nobody decided about, in the order in which it was found.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Exception> {
+        self.exceptions.values().map(|(_, one)| one).filter(|one| one.standing == Standing::Open)
+    }
+
     fn whole(&self, row: &Row) -> (Run, Sums) {
         let mut sums = row.sums.clone();
         for (_, exception) in self.exceptions.values().filter(|(_, one)| one.run == row.run.id) {

@@ -1,0 +1,98 @@
+"""Exports three months of a book in six forms, and holds each form against the trial balance of its month.
+
+usage: check.py AUTOPAY FOLDER, where FOLDER holds autopay.db
+"""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+
+AUTOPAY, FOLDER = str(Path(sys.argv[1]).resolve()), Path(sys.argv[2])
+MONTHS = ["2026-12", "2027-01", "2027-02"]
+FORMS = ["generic-csv", "quickbooks-iif", "xero-csv", "netsuite-csv", "beancount", "ledger"]
+(FOLDER / "autopay.toml").write_text('[database]\nurl = "sqlite:autopay.db"\n')
+
+
+def run(*command, ok=True):
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    if ok and done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def generic(text):
+    for row in csv.DictReader(io.StringIO(text)):
+        yield row["transaction_id"], row["account"], Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
+
+
+def xero(text):
+    for row in csv.DictReader(io.StringIO(text)):
+        yield row["*Narration"], row["*AccountCode"], Decimal(row["*Amount"])
+
+
+def netsuite(text):
+    for row in csv.DictReader(io.StringIO(text)):
+        yield row["External ID"], row["Account"], Decimal(row["Debit"] or 0) - Decimal(row["Credit"] or 0)
+
+
+def iif(text):
+    block = 0
+    for line in text.splitlines()[3:]:
+        fields = line.split("\t")
+        if fields[0] == "ENDTRNS":
+            block += 1
+            continue
+        assert fields[0] in ("TRNS", "SPL") and re.fullmatch(r"\d\d/\d\d/\d{4}", fields[2]), line
+        yield str(block), fields[3], Decimal(fields[4])
+
+
+READ = {"generic-csv": generic, "xero-csv": xero, "netsuite-csv": netsuite, "quickbooks-iif": iif}
+
+
+def hledger(path):
+    rows = csv.DictReader(io.StringIO(run("hledger", "-f", path, "balance", "--flat", "-N", "-O", "csv", "-E")))
+    return {row["account"]: Decimal(row["balance"].replace("USD", "").replace(",", "").strip() or 0) for row in rows}
+
+
+def key(account):
+    return re.sub(r"[^A-Za-z0-9]+", "-", account.split(":")[-1]).lower()
+
+
+transactions = 0
+for month in MONTHS:
+    shown = json.loads(run(AUTOPAY, "ledger", "show", "--month", month, "--by", "entry", "-o", "json"))
+    assert shown, f"{month} is empty"
+    by_role = json.loads(run(AUTOPAY, "ledger", "show", "--month", month, "-o", "json"))
+    balances = sorted(Decimal(row["balance"]) for row in by_role if Decimal(row["balance"]))
+    assert sum(balances) == 0, by_role
+    for detail in [[], ["--detail"]]:
+        for form in FORMS:
+            path = f"{month}{'-detail' if detail else ''}.{form}"
+            command = [AUTOPAY, "export", "journal", "--period", month, "--format", form, *detail, "--out"]
+            run(*command, path)
+            run(*command, f"{path}.again")
+            assert (FOLDER / path).read_bytes() == (FOLDER / f"{path}.again").read_bytes(), f"{path} differs when repeated"
+            if form == "beancount":
+                run("bean-check", path)
+                continue
+            if form == "ledger":
+                run("hledger", "-f", path, "check")
+                run("hledger", "-f", path, "print")
+                run("ledger", "-f", path, "--strict", "balance")
+                found = sorted(amount for amount in hledger(path).values() if amount)
+            else:
+                sums, accounts = defaultdict(Decimal), defaultdict(Decimal)
+                for transaction, account, amount in READ[form]((FOLDER / path).read_text()):
+                    sums[transaction] += amount
+                    accounts[account] += amount
+                assert sums and not any(sums.values()), f"{path}: {dict(sums)}"
+                transactions += len(sums)
+                found = sorted(amount for amount in accounts.values() if amount)
+            assert found == balances, f"{path}: {found}, and the ledger says {balances}"
+print(f"{len(MONTHS)} months in {len(FORMS)} forms, by day and in detail: {transactions} transactions of the tables come to zero, and all agree")
