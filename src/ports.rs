@@ -11,6 +11,7 @@ pub mod compare;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
+pub mod notices;
 pub mod outbox;
 pub mod people;
 pub mod refund;
@@ -561,6 +562,7 @@ pub trait Store:
     + captures::Captures
     + changes::ChangeStore
     + compare::CompareStore
+    + notices::NoticeStore
     + people::PeopleStore
     + refund::RefundStore
     + together::TogetherStore

@@ -26,6 +26,7 @@ mod gateways;
 mod hold;
 mod imports;
 mod migrate;
+mod notices;
 mod output;
 mod plan_changes;
 mod plan_diff;
@@ -144,6 +145,9 @@ enum Command {
     /// What is told to your own systems: deliveries of events, and the endpoints they go to
     #[command(subcommand)]
     Events(events::Events),
+    /// What payers are told of charges to come, and whether it reached them
+    #[command(subcommand)]
+    Notices(notices::Notices),
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
@@ -350,6 +354,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
+        Command::Notices(command) => Box::pin(notices::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,

@@ -7,6 +7,7 @@ mod changes;
 mod compare;
 mod firing;
 mod installments;
+mod notices;
 mod outbox;
 mod people;
 mod refunds;
@@ -83,6 +84,7 @@ struct Book {
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,
+    notices: BTreeMap<crate::ports::outbox::EventId, crate::ports::notices::NoticeRow>,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.

@@ -21,6 +21,7 @@ mod failure;
 mod firing;
 mod installments;
 mod memory;
+mod notices;
 mod outbox;
 mod pages;
 mod people;

@@ -23,6 +23,7 @@ pub mod id;
 pub mod installments;
 pub mod mid_period;
 pub mod money;
+pub mod notice;
 pub mod plan;
 pub mod price_list;
 pub mod reckoning;

@@ -384,6 +384,7 @@ fn drawn(plan: &Plan, subscription: &Subscription, now: &str) -> Agenda {
     let catalog = Catalog { plans: BTreeMap::from([(plan.id.clone(), plan.clone())]), policies: BTreeMap::new() };
     let wallet = domain::wallet::Wallet::default();
     let book = Book {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         environment: &Environment::parse("test").unwrap(),
         holds: &[],

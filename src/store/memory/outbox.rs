@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::{Book, MemoryStore};
 use crate::ports::outbox::{
     Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, EventKind, NewEvent, Outbox, Outcome, Routes,
-    Standing,
+    Standing, Taken,
 };
 use crate::ports::{Claimed, Cursor, StoreError};
 use crate::store::outbox::{Settled, page, reached};
@@ -123,14 +123,14 @@ impl Outbox for MemoryStore {
     async fn settle_deliveries(
         &self,
         endpoint: &str,
-        settled: &[(Claimed<i64>, Outcome)],
+        settled: &[(Claimed<Taken>, Outcome)],
         at: DateTime<Utc>,
     ) -> Result<usize, StoreError> {
         let mut book = self.book();
         let at = whole(at);
         let mut done = 0;
         for (claim, outcome) in settled {
-            let sent = book.letters.rows.get_mut(&claim.value).filter(|sent| sent.fence == claim.fence);
+            let sent = book.letters.rows.get_mut(&claim.value.sequence).filter(|sent| sent.fence == claim.fence);
             let Some(sent) = sent else { continue };
             let after = Settled::by(outcome, at);
             sent.row.state = after.state;
@@ -141,8 +141,11 @@ impl Outbox for MemoryStore {
             sent.row.delivered_at = after.delivered_at;
             sent.leased_until = None;
             done += 1;
-            if *outcome == Outcome::Gone {
-                book.letters.disabled.entry(endpoint.to_owned()).or_insert(at);
+            let event = sent.event;
+            match outcome {
+                Outcome::Delivered { .. } => book.deliver_notice(endpoint, event, at),
+                Outcome::Gone => drop(book.letters.disabled.entry(endpoint.to_owned()).or_insert(at)),
+                Outcome::Failed { .. } | Outcome::Untried => {}
             }
         }
         Ok(done)
