@@ -16,6 +16,8 @@ pub mod plans;
 mod policies;
 pub mod roster;
 pub mod roster_stream;
+mod settlement_map;
+mod settlements;
 mod sheet;
 mod syntax;
 pub mod tables;
@@ -34,6 +36,8 @@ pub use notice_sheet::{NoticeLine, NoticeRow as NoticeSheetRow, NoticeSheet, Tol
 pub use plans::{CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
 pub use roster_stream::{RosterStream, Source, Taker};
+pub use settlement_map::SettlementMap;
+pub use settlements::read_settlements;
 pub use tables::{Beside, tables_of};
 pub use workbook::{read_either, read_workbook};
 pub use workbook_report::report_xlsx;
