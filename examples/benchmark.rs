@@ -295,6 +295,7 @@ async fn end_to_end(arguments: &Arguments, url: &str) -> anyhow::Result<f64> {
         settle_wait: Duration::ZERO,
         heartbeat: Duration::from_secs(1),
         brakes: None,
+        assume_notices: true,
     };
     let gateway = Arc::new(CcgGateway::new(client(&sandbox, arguments.in_flight)?, MERCHANT));
     let engine = Engine::new(store.clone(), gateway, clock, settings);

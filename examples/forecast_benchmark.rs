@@ -244,6 +244,7 @@ fn in_memory(folder: &Path, rows: usize, scenario_word: &str) -> anyhow::Result<
     let scenario = built_in(scenario_word, History::default()).context("a scenario")?;
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = Assumptions {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         holds: &[],
         wallet: &wallet,

@@ -87,6 +87,7 @@ async fn ninety_days() -> anyhow::Result<()> {
         settle_wait: Duration::ZERO,
         heartbeat: Duration::from_secs(1),
         brakes: None,
+        assume_notices: true,
     };
     let engine = Engine::new(store.clone(), Arc::new(CcgGateway::new(client, MERCHANT)), clock.clone(), settings);
 

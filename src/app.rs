@@ -18,8 +18,8 @@ use crate::courier::{EndpointSettings, HttpCourier, Reach};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
 use crate::engine::recon::Reconciler;
 use crate::engine::{
-    Answered, BrakeLimits, Engine, EngineError, PersonRefused, Postman, PostmanParts, RefundListener, Refunds,
-    Settings, WalletKeeper,
+    Answered, BrakeLimits, Engine, EngineError, Notifier, PersonRefused, Postman, PostmanParts, RefundListener,
+    Refunds, Settings, WalletKeeper,
 };
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
@@ -170,6 +170,7 @@ impl App {
             quota: Some(config.quota()),
             settle_wait: config.engine.settle_wait,
             heartbeat: config.engine.heartbeat,
+            assume_notices: false,
             brakes: config.brakes.map(|brakes| BrakeLimits {
                 growth_percent: brakes.growth_percent,
                 largest_times: brakes.largest_times,
@@ -209,6 +210,12 @@ impl App {
             bell,
             heartbeat: settings.heartbeat,
         })
+    }
+
+    /// Who has payers told of charges to come.
+    #[must_use]
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(self.engine.clone())
     }
 
     /// Who takes events to the endpoints; `None` where there are none.

@@ -15,6 +15,7 @@ pub mod dispute;
 pub mod firing;
 pub mod instrument;
 pub mod ledger;
+pub mod notices;
 pub mod outbox;
 pub mod people;
 pub mod recon;
@@ -602,6 +603,7 @@ pub trait Store:
     + compare::CompareStore
     + declines::DeclineStore
     + ledger::LedgerStore
+    + notices::NoticeStore
     + people::PeopleStore
     + recon::ReconStore
     + refund::RefundStore

@@ -175,6 +175,8 @@ pub mod name {
     pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
     /// Events that wait to be delivered.
     pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
+    /// Notices to payers that were asked for.
+    pub const NOTICES_ASKED: &str = "autopay_notices_asked_total";
     /// Differences between book, gateway and files that nobody decided about.
     pub const RECONCILIATION_UNMATCHED: &str = "autopay_reconciliation_unmatched";
     /// Log lines that nobody read in time.
@@ -239,6 +241,7 @@ pub const METRICS: &[Metric] = &[
         help: "Deliveries of events to endpoints of the merchant, by endpoint and outcome.",
     },
     Metric { name: name::EVENT_BACKLOG, kind: Kind::Gauge, help: "Events that wait to be delivered, by endpoint." },
+    Metric { name: name::NOTICES_ASKED, kind: Kind::Counter, help: "Notices to payers that were asked for." },
     Metric { name: name::WALLET_SEARCHES, kind: Kind::Counter, help: "Searches of customers' wallets, by outcome." },
     Metric {
         name: name::WALLET_REPOINTED,

@@ -16,6 +16,7 @@ pub mod dispute_event;
 pub mod dunning_policy_version;
 pub mod gateway_rate;
 pub mod hold;
+pub mod notice;
 pub mod observation;
 pub mod outbox_event;
 pub mod payment_method;

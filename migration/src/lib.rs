@@ -19,6 +19,7 @@ mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 mod m20261126_000019_ladders;
 mod m20261126_000021_ledger;
+mod m20261126_000022_notices;
 mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000019_ladders::Migration),
             Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
+            Box::new(m20261126_000022_notices::Migration),
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),

@@ -227,7 +227,7 @@ fn resting(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>)
 }
 
 /// The report is written beside its place and moved there when it is whole.
-fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
+pub(super) fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
     let mut temp = path.to_owned().into_os_string();
     temp.push(".part");
     let written = std::fs::write(&temp, report).and_then(|()| std::fs::rename(&temp, path));

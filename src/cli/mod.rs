@@ -32,6 +32,7 @@ mod hold;
 mod imports;
 mod ledger;
 mod migrate;
+mod notices;
 mod output;
 mod period;
 mod plan_changes;
@@ -168,6 +169,9 @@ enum Command {
     /// What is told to your own systems: deliveries of events, and the endpoints they go to
     #[command(subcommand)]
     Events(events::Events),
+    /// What payers are told of charges to come, and whether it reached them
+    #[command(subcommand)]
+    Notices(notices::Notices),
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
@@ -389,6 +393,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Export(command) => Box::pin(export::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
+        Command::Notices(command) => Box::pin(notices::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Recon(command) => Box::pin(recon::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::NaiveDate;
 use domain::change::{ApprovalRule, Horizon, MonthKey, Object, Shift, is_money};
-use domain::dunning::Wait;
 use domain::id::PlanId;
 use domain::money::MoneyError;
 use domain::plan::{Catalog, Plan, PlanStatus};
@@ -12,7 +10,7 @@ use domain::subscription::Subscription;
 
 use super::exit::{Exit, Problem, Stop};
 use crate::app::App;
-use crate::engine::changes::{BookEffect, Notices, PlanEffect, Question, active_under, effect_on_book};
+use crate::engine::changes::{BookEffect, PlanEffect, Question, active_under, effect_on_book};
 use crate::files::Roster;
 use crate::files::document::Said;
 use crate::files::folder::{Folder, part_of_text, said_by};
@@ -141,7 +139,6 @@ pub(super) struct Comparison {
     pub(super) left_out: Vec<String>,
     old: Catalog,
     new: Catalog,
-    notices: BTreeMap<PlanId, Notices>,
     money_plans: BTreeSet<PlanId>,
 }
 
@@ -180,12 +177,7 @@ impl Comparison {
                 }
             }
         }
-        let notices = new.0.iter().filter_map(|(object, side)| match object {
-            Object::Plan(id) => Some((id.clone(), notices(&side.said))),
-            Object::Policy(_) => None,
-        });
-        let notices = notices.collect();
-        Self { changes, unchanged, left_out, old: old_catalog, new: new_catalog, notices, money_plans }
+        Self { changes, unchanged, left_out, old: old_catalog, new: new_catalog, money_plans }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -237,12 +229,7 @@ impl Comparison {
 
     /// What is asked about its money.
     fn question(&self) -> Question {
-        Question {
-            old: self.old.clone(),
-            new: self.new.clone(),
-            plans: self.changed_plans(),
-            notices: self.notices.clone(),
-        }
+        Question { old: self.old.clone(), new: self.new.clone(), plans: self.changed_plans() }
     }
 
     /// What it does to the money of active subscriptions, plan by plan.
@@ -322,13 +309,4 @@ fn fields(old: Option<&Said>, new: &Said) -> Vec<Field> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let differs = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
     differs.map(|name| Field { name: name.clone(), old: old.get(name).cloned(), new: new.get(name).cloned() }).collect()
-}
-
-/// The notices that price steps promise, by the day from which each applies.
-fn notices(said: &Said) -> Notices {
-    let found = said.iter().filter_map(|(name, value)| {
-        let from = name.strip_prefix("amount.step[")?.strip_suffix("].notice")?;
-        Some((from.parse::<NaiveDate>().ok()?, Wait::parse(value).ok()?))
-    });
-    found.collect()
 }

@@ -68,8 +68,8 @@ pub(super) async fn refuse(dir: &Path, files: &CatalogFiles, app: &App) -> Resul
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 
-/// A sentence for each price step whose notice can no longer go out in time. A warning: notices are not sent by this version, and
-/// nothing is refused for the want of one.
+/// A sentence for each price step whose notice can no longer go out in time. A warning: the charges that owe it wait until their
+/// payers were told and the days have passed.
 pub(super) fn late_notices(files: &CatalogFiles, today: chrono::NaiveDate) -> Vec<String> {
     let mut said = Vec::new();
     for (_, plan) in &files.plans {

@@ -90,7 +90,7 @@ fn row(item: &Item) -> Vec<Cell> {
             (Cell::text(reason), Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty)
         }
         Action::Ask { attempt, key } => (Cell::Empty, Cell::Number((*attempt).into()), Cell::text(key), Cell::Empty),
-        Action::Wait { why }
+        Action::Wait { why, .. }
         | Action::Quarantine { why }
         | Action::ParkNoMethod { why }
         | Action::ParkOutOfBounds { why } => (Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(why)),

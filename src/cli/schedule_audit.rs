@@ -10,6 +10,7 @@ use clap::Args;
 use domain::agenda::{Cycle, Hold, enrol};
 use domain::firing::{Booked, Missed, Odd, Span, Standing, Verdict};
 use domain::id::{ChargeId, PlanId, Purpose, SubscriptionId};
+use domain::notice::{Facts, Notices, may_be_owed};
 use domain::plan::{Catalog, Plan};
 use domain::subscription::Subscription;
 use domain::wallet::{Charging, charging};
@@ -20,7 +21,7 @@ use super::output::{Cell, Column, Listing, counted};
 use super::schedule::date;
 use crate::app::App;
 use crate::ports::firing::{DueBetween, Life};
-use crate::ports::{Cursor, Damaged, Listed, StoreError, SubscriptionFilter};
+use crate::ports::{Cursor, Damaged, Listed, StoreError, SubscriptionFilter, SubscriptionView};
 
 /// Subscriptions and charges read at once.
 const PAGE: u64 = 500;
@@ -127,6 +128,8 @@ struct Auditor<'a> {
     details: bool,
     catalog: Catalog,
     holds: Vec<Hold>,
+    /// What is known of notices to the payers of the page.
+    told: BTreeMap<SubscriptionId, Facts>,
     charges: Charges<'a>,
     counts: BTreeMap<String, Counts>,
     /// Subscriptions whose rows cannot be read: their charges are nobody's fault.
@@ -257,9 +260,10 @@ impl<'a> Auditor<'a> {
 
     async fn subscription(&mut self, subscription: &Subscription, life: Option<&Life>) -> Result<(), Stop> {
         let catalog = std::mem::take(&mut self.catalog);
-        let holds = std::mem::take(&mut self.holds);
-        let done = self.merged(subscription, life, catalog.plans.get(&subscription.plan), &holds).await;
-        (self.catalog, self.holds) = (catalog, holds);
+        let (holds, told) = (std::mem::take(&mut self.holds), std::mem::take(&mut self.told));
+        let beside = (&holds[..], Notices::Known(&told));
+        let done = self.merged(subscription, life, catalog.plans.get(&subscription.plan), beside).await;
+        (self.catalog, self.holds, self.told) = (catalog, holds, told);
         done
     }
 
@@ -268,7 +272,7 @@ impl<'a> Auditor<'a> {
         subscription: &Subscription,
         life: Option<&Life>,
         plan: Option<&Plan>,
-        holds: &[Hold],
+        (holds, notices): (&[Hold], Notices<'_>),
     ) -> Result<(), Stop> {
         let without = |why: String| (subscription.plan.clone(), why);
         let stood = match (plan, life) {
@@ -285,8 +289,15 @@ impl<'a> Auditor<'a> {
             Ok(stood) => stood,
             Err((plan, why)) => return self.unanswerable(&plan, subscription, why).await,
         };
-        let standing =
-            Standing { subscription, plan, first_cycle, leased_until: life.leased_until, turns: &life.turns, holds };
+        let standing = Standing {
+            subscription,
+            plan,
+            first_cycle,
+            leased_until: life.leased_until,
+            turns: &life.turns,
+            holds,
+            notices,
+        };
         let span = self.span;
         let mut walk = match standing.cycles(&span) {
             Ok(walk) => walk,
@@ -491,6 +502,19 @@ impl<'a> Auditor<'a> {
                 .collect();
             let lives: BTreeMap<SubscriptionId, Life> =
                 app.store.lives(&ids).await?.into_iter().map(|life| (life.id.clone(), life)).collect();
+            let owes = |row: &&Listed<SubscriptionView>| match row {
+                Listed::Whole(view) => {
+                    let plan = self.catalog.plans.get(&view.subscription.plan);
+                    plan.is_some_and(|plan| may_be_owed(plan, &view.subscription))
+                }
+                Listed::Damaged(_) => false,
+            };
+            let owing = page.rows.iter().filter(owes).filter_map(|row| match row {
+                Listed::Whole(view) => Some(view.subscription.id.clone()),
+                Listed::Damaged(_) => None,
+            });
+            let owing: Vec<SubscriptionId> = owing.collect();
+            self.told = if owing.is_empty() { BTreeMap::new() } else { app.store.notice_facts(&owing).await? };
             for row in page.rows {
                 match row {
                     Listed::Whole(view) => {
@@ -534,6 +558,7 @@ async fn audit(command: &Audit, app: &App, context: &Context) -> Result<Exit, St
         details: command.details,
         catalog: app.store.catalog().await?,
         holds: app.store.holds().await?,
+        told: BTreeMap::new(),
         charges: Charges { app, due, ahead: VecDeque::new(), after: None, ended: false },
         counts: BTreeMap::new(),
         unreadable: BTreeSet::new(),

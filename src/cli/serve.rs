@@ -109,6 +109,8 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                     let stop = stop_claiming.clone();
                     tasks.spawn(async move { intake.serve(stop).await });
                 }
+                let (notifier, stop) = (app.notifier(), stop_claiming.clone());
+                tasks.spawn(async move { notifier.serve(stop).await });
                 match app.postman(config) {
                     Ok(Some(postman)) => {
                         let stop = stop_claiming.clone();

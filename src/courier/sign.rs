@@ -100,6 +100,11 @@ mod tests {
         for secret in [&seed, &whole] {
             let signer = Signer::parse(&format!("whsk_{}", STANDARD.encode(secret))).unwrap();
             let signature = signer.sign(ID, 1_614_265_330, BODY);
+            // As OpenSSL signs it: ed25519 leaves nothing to chance.
+            assert_eq!(
+                signature,
+                "v1a,fldxM4gAKugP6nnt1hdz3sgGfZ6d99nzrMFnZOELIxbzEHoVmAb2ADpkJK7zgPePmPsle0zV9jSeGlHFG2NVAw=="
+            );
             let bytes = STANDARD.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
             let message = format!("{ID}.1614265330.{BODY}");
             let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, &public);

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 
+use domain::agenda::cycles;
 use domain::change::{Effect, Horizon, Touched};
-use domain::dunning::Wait;
 use domain::id::{PlanId, SubscriptionId};
 use domain::money::MoneyError;
-use domain::plan::Catalog;
+use domain::notice::duty;
+use domain::plan::{Catalog, Plan};
 use domain::subscription::{Subscription, SubscriptionStatus};
 
 use crate::ports::{Cursor, Store, StoreError, SubscriptionFilter};
@@ -16,8 +17,8 @@ use crate::ports::{Cursor, Store, StoreError, SubscriptionFilter};
 /// Subscriptions read at once.
 const PAGE: u64 = 1_000;
 
-/// Notices that are promised before a price changes: how long before, by the day from which the price applies.
-pub type Notices = BTreeMap<NaiveDate, Wait>;
+/// Cycles looked through for the first that changes.
+const CYCLES_MAX: usize = 10_000;
 
 /// What is to be gone through.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +29,6 @@ pub struct Question {
     pub new: Catalog,
     /// The plans whose subscriptions are looked at.
     pub plans: BTreeSet<PlanId>,
-    /// What is promised before a price changes, by plan.
-    pub notices: BTreeMap<PlanId, Notices>,
 }
 
 /// Notices owed, and until when.
@@ -154,7 +153,7 @@ fn add(
 ) -> Result<(), MoneyError> {
     let (old, new) = (question.old.plans.get(&subscription.plan), question.new.plans.get(&subscription.plan));
     let Some(touched) = plan.effect.add(old, new, subscription, horizon)? else { return Ok(()) };
-    if let Some(by) = question.notices.get(&subscription.plan).and_then(|notices| notice_by(notices, &touched)) {
+    if let Some(by) = new.and_then(|new| notice_by(new, subscription, &touched)) {
         let owed = plan.owed.get_or_insert(Owed { count: 0, by });
         owed.count = owed.count.saturating_add(1);
         owed.by = owed.by.min(by);
@@ -168,16 +167,11 @@ fn add(
     Ok(())
 }
 
-/// The last day for the notice of a price that changes on a date, where one is promised.
-fn notice_by(notices: &Notices, touched: &Touched) -> Option<NaiveDate> {
-    let (old, new) = touched.old.zip(touched.new)?;
-    let (_, wait) = notices.range(..=touched.on).next_back().filter(|_| old != new)?;
-    let days = match wait {
-        Wait::Days(days) => u64::from(*days),
-        // A notice of some hours is owed the day before.
-        Wait::Hours(hours) => u64::from(*hours).div_ceil(24),
-        // No notice is promised in these.
-        Wait::BusinessDays(_) | Wait::NextPayday => return None,
-    };
-    touched.on.checked_sub_days(Days::new(days))
+/// The last day for the notice of what changes first, where the payer is owed one: by the function that holds the charge back.
+fn notice_by(new: &Plan, subscription: &Subscription, touched: &Touched) -> Option<NaiveDate> {
+    let (old, _) = touched.old.zip(touched.new).filter(|(old, new)| old != new)?;
+    let walk = cycles(new, subscription, subscription.next_cycle).ok()?;
+    let cycle = walk.take(CYCLES_MAX).map_while(Result::ok).find(|cycle| cycle.occurrence.date == touched.on)?;
+    let last = cycle.occurrence.index.checked_sub(1).map(|before| (before, old));
+    duty(new, subscription, &cycle, last).map(|duty| duty.latest(cycle.occurrence.submit_on))
 }

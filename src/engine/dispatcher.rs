@@ -3,7 +3,7 @@
 //! The reconciler's questions are part of the same pass: a charge whose outcome is not known is simply a charge whose next
 //! step is to ask. Restart does nothing special.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use domain::agenda::{Action, Agenda, Book, Digest, Hold, Item, Open, draw};
 use domain::charge::SkipWhy;
 use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
+use domain::notice::{Facts, Notices, may_be_owed};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
@@ -29,6 +30,9 @@ use crate::ports::{Claimed, Committed, Cursor, IntentBatch, OpenCharge, Recorded
 const PASS_TIME: Duration = Duration::from_secs(5);
 /// Claims remembered for an early release; beyond it rows wait until their lease ends.
 const WAITING_MAX: usize = 10_000;
+
+/// What is known of notices, by subscription.
+type Told = BTreeMap<SubscriptionId, Facts>;
 
 /// What a pass covers.
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +89,15 @@ impl Engine {
             let due = self.beside_kin(&catalog, page.due, as_of, &mut drawn).await?;
             let due: Vec<Subscription> = due.into_iter().map(|claimed| claimed.value).collect();
             let wallet = self.wallet(&due, &[]).await?;
-            let agenda = self.draw(&catalog, &holds, &wallet, &due, &[], as_of);
+            let notices = self.notices(&catalog, &due).await?;
+            let agenda = self.draw((&catalog, &notices), &holds, &wallet, &due, &[], as_of);
             brakes::add(&agenda, &mut loads);
             take(&agenda, &mut due_digest);
             after = cursor;
         }
         let mut after: Cursor = None;
+        // What is recorded was told of before it was.
+        let told = Told::new();
         loop {
             let (page, cursor) = store.peek_open(settings.merchant, as_of, &after, settings.batch).await?;
             if cursor.is_none() {
@@ -98,7 +105,7 @@ impl Engine {
             }
             let open: Vec<Open> = page.into_iter().map(|open| open.open).collect();
             let wallet = self.wallet(&[], &open).await?;
-            take(&self.draw(&catalog, &holds, &wallet, &[], &open, as_of), &mut open_digest);
+            take(&self.draw((&catalog, &told), &holds, &wallet, &[], &open, as_of), &mut open_digest);
             after = cursor;
         }
         let digest = Digest::joined(&due_digest, &open_digest);
@@ -207,7 +214,7 @@ impl Engine {
 
     fn draw(
         &self,
-        catalog: &Catalog,
+        (catalog, told): (&Catalog, &Told),
         holds: &[Hold],
         wallet: &Wallet,
         due: &[Subscription],
@@ -215,7 +222,19 @@ impl Engine {
         as_of: DateTime<Utc>,
     ) -> Agenda {
         let environment = &self.inner.settings.environment;
-        draw(&Book { catalog, environment, holds, due, open, limits: &self.inner.settings.limits, wallet }, as_of)
+        let notices = if self.inner.settings.assume_notices { Notices::Assumed } else { Notices::Known(told) };
+        let limits = &self.inner.settings.limits;
+        draw(&Book { catalog, environment, holds, due, open, limits, wallet, notices }, as_of)
+    }
+
+    /// What is known of notices about a batch: asked for only where one may be owed.
+    async fn notices(&self, catalog: &Catalog, due: &[Subscription]) -> Result<Told, StoreError> {
+        if self.inner.settings.assume_notices {
+            return Ok(Told::new());
+        }
+        let owes = |row: &&Subscription| catalog.plans.get(&row.plan).is_some_and(|plan| may_be_owed(plan, row));
+        let ids: Vec<SubscriptionId> = due.iter().filter(owes).map(|row| row.id.clone()).collect();
+        if ids.is_empty() { Ok(Told::new()) } else { self.inner.store.notice_facts(&ids).await }
     }
 
     /// What is known about the methods of a batch.
@@ -332,7 +351,8 @@ impl Engine {
         let (agenda, intents, quiet, left) = loop {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&due, &[]).await?;
-            let agenda = self.draw(&shared.catalog, &holds, &wallet, &due, &[], as_of);
+            let notices = self.notices(&shared.catalog, &due).await?;
+            let agenda = self.draw((&shared.catalog, &notices), &holds, &wallet, &due, &[], as_of);
             let day = match self.weigh(&agenda, &due, as_of, report).await? {
                 Weighed::Sound(day) => day,
                 Weighed::Braked if redraws < REDRAWS_MAX => {
@@ -382,7 +402,7 @@ impl Engine {
         let (agenda, intents, asks, quiet) = loop {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&[], &open).await?;
-            let agenda = self.draw(&shared.catalog, &holds, &wallet, &[], &open, as_of);
+            let agenda = self.draw((&shared.catalog, &Told::new()), &holds, &wallet, &[], &open, as_of);
             let (batch, asks, quiet) = self.desk(&shared).open(claims, &agenda, ids(&holds));
             if !self.begin_orders(claims, &agenda, &ids(&holds), &mut orders).await? {
                 redraws += 1;

@@ -10,8 +10,9 @@ use domain::agenda::Hold;
 use domain::charge::{Charge, Limits, State};
 use domain::forecast::{Assumptions, Entry, Forecaster, History, Past, Rail, Scenario};
 use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
+use domain::notice::{Notices, may_be_owed};
 use domain::plan::Catalog;
-use domain::subscription::{MethodKind, SubscriptionStatus};
+use domain::subscription::{MethodKind, Subscription, SubscriptionStatus};
 
 use crate::ports::{ChargeFilter, Cursor, Listed, Store, StoreError, SubscriptionFilter};
 
@@ -208,10 +209,14 @@ pub async fn walk_under<const N: usize>(
             }
         }
         let wallet = store.wallet(&methods).await?;
+        let owes =
+            |row: &&Subscription| background.catalog.plans.get(&row.plan).is_some_and(|plan| may_be_owed(plan, row));
+        let owing: Vec<SubscriptionId> = rows.iter().filter(owes).map(|row| row.id.clone()).collect();
+        let told = if owing.is_empty() { BTreeMap::new() } else { store.notice_facts(&owing).await? };
         let mut forecasters = Vec::with_capacity(N);
         for catalog in catalogs {
-            let holds = &background.holds;
-            let given = Assumptions { catalog, holds, wallet: &wallet, limits, as_of, until, scenario };
+            let (holds, notices) = (&background.holds, Notices::Foretold(&told, as_of));
+            let given = Assumptions { catalog, holds, wallet: &wallet, notices, limits, as_of, until, scenario };
             let Ok(forecaster) = Forecaster::new(given) else { return Ok(()) };
             forecasters.push(forecaster);
         }

@@ -15,6 +15,7 @@ pub mod forecaster;
 mod heartbeat;
 pub mod intake;
 mod listening;
+mod notifier;
 mod people;
 mod pipeline;
 mod postman;
@@ -44,6 +45,7 @@ pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
 
 pub use listening::RefundListener;
+pub use notifier::{Asked, Notifier};
 pub use people::{Answered, PersonRefused};
 pub use postman::{Postman, PostmanParts, Round};
 pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
@@ -74,6 +76,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// What stops a run; `None` for nothing.
     pub brakes: Option<BrakeLimits>,
+    /// Payers are taken to be told of everything in time: for rehearsals, in which nobody is told anything.
+    pub assume_notices: bool,
 }
 
 /// Why a run could not go on.

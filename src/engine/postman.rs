@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::outbox::{Answer, Courier, Delivery, Outbox, Outcome};
+use crate::ports::outbox::{Answer, Courier, Delivery, Outbox, Outcome, Taken};
 use crate::ports::{Claimed, Clock, Store, StoreError};
 
 /// Deliveries claimed and settled at once: most of what is in memory for an endpoint.
@@ -141,9 +141,9 @@ impl Postman {
         delivery: Claimed<Delivery>,
         ahead: TimeDelta,
         stop: &CancellationToken,
-    ) -> (Claimed<i64>, Outcome) {
+    ) -> (Claimed<Taken>, Outcome) {
         let Claimed { value: delivery, fence } = delivery;
-        let claim = Claimed { value: delivery.sequence, fence };
+        let claim = Claimed { value: Taken::from(&delivery), fence };
         if stop.is_cancelled() {
             return (claim, Outcome::Untried);
         }
@@ -176,7 +176,7 @@ fn next_try(delivery: &Delivery, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     now.checked_add_signed(TimeDelta::seconds(*wait))
 }
 
-fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<i64>, Outcome)]) {
+fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<Taken>, Outcome)]) {
     let mut taken = 0_u64;
     for (_, outcome) in carried {
         let word = match outcome {

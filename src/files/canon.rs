@@ -56,7 +56,7 @@ const FIRST: &[(&str, &[&str])] = &[
     ("amount.step", &["from", "value", "applies", "notice"]),
     ("installments", &["total", "count", "count_min", "count_max", "smallest", "remainder", "first_payment"]),
     ("mid_period", &["on_start", "on_cancel"]),
-    ("collect", &["method", "dunning", "notify_before", "statement_suffix", "mode"]),
+    ("collect", &["method", "dunning", "notify_before", "notice_rules", "notice_template", "statement_suffix", "mode"]),
     ("collect.split", &["fixed", "share", "methods"]),
     ("ledger", &["debit", "credit"]),
     (

@@ -11,6 +11,7 @@ mod kinds;
 mod migrated;
 pub mod mistake;
 pub(crate) mod near;
+mod notice_sheet;
 pub mod plans;
 mod policies;
 pub mod roster;
@@ -34,6 +35,7 @@ pub use mistake::FileMistake;
 pub use plans::{
     CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy, read_policy_at,
 };
+pub use notice_sheet::{NoticeLine, NoticeRow as NoticeSheetRow, NoticeSheet, Told, read_notices, report_notices};
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
 pub use roster_stream::{RosterStream, Source, Taker};
 pub use settlement_map::SettlementMap;

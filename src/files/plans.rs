@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use domain::dunning::Policy;
+use domain::dunning::{Policy, Wait};
 use domain::id::{PlanId, looks_like_a_card_number};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
@@ -349,6 +349,8 @@ const COLLECT: &[&str] = &[
     "method",
     "dunning",
     "notify_before",
+    "notice_rules",
+    "notice_template",
     "statement_suffix",
     "mode",
     "partial_authorization",
@@ -389,6 +391,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("dunning", "[collect]"),
     ("statement_suffix", "[collect]"),
     ("notify_before", "[collect]"),
+    ("notice_rules", "[collect]"),
+    ("notice_template", "[collect]"),
     ("mode", "[collect]"),
     ("partial_authorization", "[collect]"),
     ("when_hold_expires", "[collect]"),
@@ -527,7 +531,11 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec 
     let Some(tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
     sheet.known(&tab, COLLECT, &[], ELSEWHERE);
     sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
-    sheet.wait(&tab, "notify_before", Need::Optional);
+    // A notice of some hours is owed the day before.
+    let notify_before = sheet.wait(&tab, "notify_before", Need::Optional).map(|wait| match wait {
+        Wait::Days(days) => format!("{days} days"),
+        Wait::Hours(hours) => format!("{} days", hours.div_ceil(24)),
+    });
     CollectSpec {
         dunning: sheet.text(&tab, "dunning", Need::Optional),
         statement_suffix: sheet.text(&tab, "statement_suffix", Need::Optional),
@@ -536,6 +544,9 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec 
         when_hold_expires: sheet.text(&tab, "when_hold_expires", Need::Optional),
         split: split(sheet, &tab, currency),
         consolidate: sheet.text(&tab, "consolidate", Need::Optional),
+        notify_before,
+        notice_rules: sheet.texts(&tab, "notice_rules", "[\"california-arl\"]").unwrap_or_default(),
+        notice_template: sheet.text(&tab, "notice_template", Need::Optional),
     }
 }
 
@@ -647,6 +658,9 @@ fn code_of(mistake: &domain::plan::Mistake) -> &'static str {
         (_, "when_hold_expires") => "when_hold_expires_invalid",
         (_, "split" | "fixed" | "share" | "methods") => "split_invalid",
         (_, "consolidate") => "consolidate_invalid",
+        (_, "notify_before") => "duration_invalid",
+        (_, "notice_rules") => "notice_rules_invalid",
+        (_, "notice_template") => "notice_template_invalid",
         (_, _) => "plan_invalid",
     }
 }

@@ -90,6 +90,24 @@ pub fn read_workbook(label: &str, bytes: &[u8], sheet: Option<&str>, context: &R
     }
 }
 
+/// The rows of a sheet as records, for tables other than rosters.
+pub(super) fn records(label: &str, bytes: &[u8], sheet: Option<&str>) -> Result<Vec<Record>, Box<FileMistake>> {
+    let (mut workbook, name) = opened(label, bytes, sheet)?;
+    let from_1904 = workbook.has_1904_epoch();
+    let cells = workbook.worksheet_cells_reader(&name).map_err(|error| Box::new(damaged(label, &error)))?;
+    let mut rows =
+        Rows { cells, ahead: None, width: None, room: LARGEST_ROSTER, row: 0, from_1904, ended: false, stopped: None };
+    let records = rows.by_ref().collect();
+    match rows.stopped {
+        None => Ok(records),
+        Some(Stopped::Damaged(error)) => Err(Box::new(damaged(label, &error))),
+        Some(Stopped::Disordered | Stopped::TooLarge) => {
+            let message = "the sheet is damaged, or holds more than 64 MiB of text";
+            Err(Box::new(FileMistake::of_file(label, "workbook_damaged", message, "split it, or hand it in as CSV")))
+        }
+    }
+}
+
 type Book<'b> = Xlsx<Cursor<&'b [u8]>>;
 
 fn opened<'b>(label: &str, bytes: &'b [u8], sheet: Option<&str>) -> Result<(Book<'b>, String), Box<FileMistake>> {

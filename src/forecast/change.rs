@@ -62,7 +62,16 @@ pub fn compare(
         rest: (&Request, &'a domain::forecast::Scenario),
     ) -> Assumptions<'a> {
         let (Request { as_of, until, .. }, scenario) = rest;
-        Assumptions { catalog, holds: &[], wallet, limits, as_of: *as_of, until: *until, scenario }
+        Assumptions {
+            notices: domain::notice::Notices::Assumed,
+            catalog,
+            holds: &[],
+            wallet,
+            limits,
+            as_of: *as_of,
+            until: *until,
+            scenario,
+        }
     }
     let mut before = Forecaster::new(given(&old, &wallet, &limits, (&request, scenario))).map_err(|_| Vec::new())?;
     let mut after = Forecaster::new(given(&new, &wallet, &limits, (&request, scenario))).map_err(|_| Vec::new())?;

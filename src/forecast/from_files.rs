@@ -142,6 +142,7 @@ fn assumed<'a>(
     (wallet, limits): (&'a Wallet, &'a Limits),
 ) -> Assumptions<'a> {
     Assumptions {
+        notices: domain::notice::Notices::Assumed,
         catalog,
         holds: &[],
         wallet,

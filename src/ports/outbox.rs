@@ -364,6 +364,21 @@ impl Delivery {
     }
 }
 
+/// A delivery that was claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its place among all deliveries.
+    pub sequence: i64,
+    /// Its event.
+    pub event: EventId,
+}
+
+impl From<&Delivery> for Taken {
+    fn from(delivery: &Delivery) -> Self {
+        Self { sequence: delivery.sequence, event: delivery.id }
+    }
+}
+
 /// What became of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -456,7 +471,7 @@ pub trait Outbox: Send + Sync {
     async fn settle_deliveries(
         &self,
         endpoint: &str,
-        settled: &[(Claimed<i64>, Outcome)],
+        settled: &[(Claimed<Taken>, Outcome)],
         at: DateTime<Utc>,
     ) -> Result<usize, StoreError>;
     /// Deliveries, the latest first, a page at a time.

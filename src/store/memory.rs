@@ -11,6 +11,7 @@ mod declines;
 mod firing;
 mod installments;
 mod ledger;
+mod notices;
 mod outbox;
 mod people;
 mod recon;
@@ -97,6 +98,7 @@ struct Book {
     recon: recon::Recons,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,
+    notices: BTreeMap<crate::ports::outbox::EventId, crate::ports::notices::NoticeRow>,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.

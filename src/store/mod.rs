@@ -26,6 +26,7 @@ mod installments;
 mod ledger;
 mod lines;
 mod memory;
+mod notices;
 mod outbox;
 mod pages;
 mod people;

@@ -16,7 +16,7 @@ use super::bulk::{Bulk, Kind, Val};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing,
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing, Taken,
 };
 use crate::ports::{Claimed, Cursor, Place, StoreError, Verdict};
 
@@ -159,14 +159,14 @@ impl DatabaseStore {
         &self,
         on: &DatabaseTransaction,
         endpoint: &str,
-        settled: &[(Claimed<i64>, Outcome)],
+        settled: &[(Claimed<Taken>, Outcome)],
         at: DateTime<Utc>,
     ) -> Result<usize, DbErr> {
         let mut rows = Bulk::new(SETTLED);
         for (claim, outcome) in settled {
             let Settled { state, tries, next_at, status, why, delivered_at } = Settled::by(outcome, at);
             rows.push(&[
-                Val::int(claim.value),
+                Val::int(claim.value.sequence),
                 Val::int(claim.fence),
                 Val::text(state.as_str()),
                 Val::int(i64::from(tries)),
@@ -180,7 +180,15 @@ impl DatabaseStore {
              http_status = COALESCE(v.d_status, http_status), why = v.d_why, delivered_at = v.d_delivered_at, \
              leased_until = NULL FROM v WHERE sequence = v.d_sequence AND fence = v.d_fence RETURNING sequence AS id";
         let done = self.ids::<i64>(on, sql, &rows).await?;
-        let gone = settled.iter().any(|(claim, outcome)| *outcome == Outcome::Gone && done.contains(&claim.value));
+        let taken = settled.iter().filter(|(claim, outcome)| {
+            matches!(outcome, Outcome::Delivered { .. }) && done.contains(&claim.value.sequence)
+        });
+        let taken: Vec<EventId> = taken.map(|(claim, _)| claim.value.event).collect();
+        if self.routes.notices.as_deref() == Some(endpoint) {
+            self.deliver_notices(on, endpoint, &taken, at).await?;
+        }
+        let gone =
+            settled.iter().any(|(claim, outcome)| *outcome == Outcome::Gone && done.contains(&claim.value.sequence));
         if gone {
             let sql = "INSERT INTO outbox_endpoint (name, disabled_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
                  SET disabled_at = excluded.disabled_at WHERE outbox_endpoint.disabled_at IS NULL";
@@ -262,7 +270,7 @@ impl Outbox for DatabaseStore {
     async fn settle_deliveries(
         &self,
         endpoint: &str,
-        settled: &[(Claimed<i64>, Outcome)],
+        settled: &[(Claimed<Taken>, Outcome)],
         at: DateTime<Utc>,
     ) -> Result<usize, StoreError> {
         let at = whole(at);

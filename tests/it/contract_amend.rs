@@ -77,6 +77,7 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
     let (catalog, limits, wallet) = (catalog(), Limits::default(), Wallet::default());
     let environment = Environment::parse("test").unwrap();
     let book = Book {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         environment: &environment,
         holds: &[],

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
-use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes};
+use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
 use autopay::ports::{Claimed, Store};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::TimeDelta;
@@ -95,7 +95,7 @@ impl Told {
     }
 
     async fn settle(&self, endpoint: &str, claim: &Claimed<Delivery>, outcome: Outcome) -> usize {
-        let claim = Claimed { value: claim.value.sequence, fence: claim.fence };
+        let claim = Claimed { value: Taken::from(&claim.value), fence: claim.fence };
         self.outbox.settle_deliveries(endpoint, &[(claim, outcome)], self.bench.now()).await.unwrap()
     }
 

@@ -109,7 +109,19 @@ impl Together {
         let (environment, limits, wallet) = (Environment::parse("test").unwrap(), Limits::default(), Wallet::new());
         let catalog = self.0.store.catalog().await.unwrap();
         let (catalog, environment, limits) = (&catalog, &environment, &limits);
-        draw(&Book { catalog, environment, holds: &[], due: &due, open: &[], limits, wallet: &wallet }, self.now())
+        draw(
+            &Book {
+                notices: domain::notice::Notices::Assumed,
+                catalog,
+                environment,
+                holds: &[],
+                due: &due,
+                open: &[],
+                limits,
+                wallet: &wallet,
+            },
+            self.now(),
+        )
     }
 
     /// What an engine would commit for these claims.

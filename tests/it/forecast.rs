@@ -219,6 +219,7 @@ async fn rehearse(plans: &[APlan], subscriptions: &[ASubscription]) -> Rehearsal
     };
     let wallet = Wallet::new();
     let given = Assumptions {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         holds: &[],
         wallet: &wallet,
@@ -341,7 +342,7 @@ fn the_quick_walk_and_the_fold_are_one() {
                 let id = row.method.as_ref().unwrap().id;
                 let usable = Wallet::from([(id, domain::wallet::Known::new(id, None))]);
                 for wallet in [Wallet::new(), usable] {
-                    let given = Assumptions {
+                    let given = Assumptions { notices: domain::notice::Notices::Assumed,
                         catalog: &catalog, holds: &[], wallet: &wallet, limits: &limits, as_of: begin(), until, scenario: &scenario,
                     };
                     let mut lines = Vec::new();

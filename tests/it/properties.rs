@@ -433,7 +433,7 @@ proptest! {
                             *sends.entry(method.id).or_default() += 1;
                             draws.entry(method.id).or_default().insert(drawn);
                         }
-                        Action::Wait { why } => spent |= why.contains("as many tries of its payment method"),
+                        Action::Wait { why, .. } => spent |= why.contains("as many tries of its payment method"),
                         _ => {}
                     }
                 }

@@ -120,7 +120,7 @@ async fn why(world: &World) -> Vec<String> {
     let mut take = |items: &[domain::agenda::Item]| {
         for item in items {
             match &item.action {
-                Action::Wait { why: text } | Action::ParkNoMethod { why: text } => why.push(text.clone()),
+                Action::Wait { why: text, .. } | Action::ParkNoMethod { why: text } => why.push(text.clone()),
                 other => why.push(other.name().to_owned()),
             }
         }

@@ -125,6 +125,8 @@ pub(crate) fn settings(limits: &Limits) -> Settings {
         settle_wait: Duration::from_millis(1),
         heartbeat: Duration::from_secs(1),
         brakes: None,
+        // The stories of notices say their own.
+        assume_notices: true,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::charge::{Charge, Limits, State};
 use crate::dunning::Stop;
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
+use crate::notice::Notices;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -32,6 +33,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 mod together;
+mod told;
 mod tries;
 
 pub use amended::LeftOut;
@@ -174,6 +176,8 @@ pub struct Book<'a> {
     pub limits: &'a Limits,
     /// What is known about the payment methods of all these.
     pub wallet: &'a Wallet,
+    /// What is known of notices to their payers.
+    pub notices: Notices<'a>,
 }
 
 /// Why a request is sent.
@@ -242,8 +246,11 @@ pub enum Action {
     Cancel,
     /// Do nothing now; the charge stays due.
     Wait {
-        /// Which hold, pause or retirement, as a sentence part.
+        /// Which hold, pause, retirement or notice, as a sentence part.
         why: String,
+        /// When time alone ends it, UTC, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
     },
     /// Set the subscription aside: its row cannot be charged safely.
     Quarantine {
@@ -253,6 +260,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Waits until something else happens.
+    pub(crate) fn wait(why: impl Into<String>) -> Self {
+        Self::Wait { why: why.into(), until: None }
+    }
+
     /// The action's name, for logs, metrics and the digest.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -346,7 +358,7 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
             let plan = book.catalog.plans.get(&open.charge.plan);
             let second = plan.and_then(|plan| second_of(plan, &open.subscription, Some(open.charge.amount)));
             if !tries.take(method.id, second) {
-                item.action = Action::Wait { why: TRIES_SPENT.to_owned() };
+                item.action = Action::wait(TRIES_SPENT);
             }
         }
         agenda.items.push(item);
@@ -463,13 +475,13 @@ fn draw_due(
             charge: planned.map(|(charge, _)| charge),
             applied: Vec::new(),
             carries: Vec::new(),
-            action: Action::Wait { why },
+            action: Action::wait(why),
         });
         return;
     }
     let before = agenda.items.len();
     match catch_up(book, plan, subscription, now, tries, &mut agenda.items) {
-        Ok(advance) => agenda.advances.push(advance),
+        Ok(advance) => agenda.advances.extend(advance),
         Err(why) => {
             agenda.items.truncate(before);
             quarantine(subscription, why, agenda);
@@ -497,7 +509,7 @@ fn quarantine(subscription: &Subscription, why: String, agenda: &mut Agenda) {
     });
 }
 
-/// Every cycle that has fallen due, oldest first, and the advance past them. Nothing is charged when anything is wrong.
+/// Every cycle that has fallen due, oldest first, and the advance past them, if it moves. Nothing is charged when anything is wrong.
 fn catch_up(
     book: &Book<'_>,
     plan: Option<&Plan>,
@@ -505,7 +517,7 @@ fn catch_up(
     now: DateTime<Utc>,
     tries: &mut Tries<'_>,
     items: &mut Vec<Item>,
-) -> Result<Advance, String> {
+) -> Result<Option<Advance>, String> {
     let plan = plan
         .ok_or_else(|| format!("plan {} does not exist: apply it, then release the subscription", subscription.plan))?;
     let mut next_cycle = subscription.next_cycle;
@@ -529,8 +541,9 @@ fn catch_up(
         resumes: subscription.status == SubscriptionStatus::Paused && status == SubscriptionStatus::Active,
     };
     let pause = amended::Pause::of(plan, subscription, now)?;
+    let mut told = told::Told::of(book, plan, subscription);
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
-        let planned = planned?;
+        let mut planned = planned?;
         let (cycle, due_at) = (planned.occurrence.index, planned.occurrence.charge_at);
         // What is due while the pause lasts, and not left out by it, is due when it ends.
         if due_at > now || (pause.lasts() && planned.left_out.is_none()) {
@@ -546,6 +559,15 @@ fn catch_up(
                 subscription.next_due_at.map(|at| at.date_naive().to_string()).unwrap_or_default(),
                 due_at.date_naive()
             ));
+        }
+        if let Err(early) = told.admits(&mut planned, now) {
+            // Those before it go first, and it is looked at again with them behind it.
+            if due.is_empty() {
+                items.push(early.item(plan, subscription, &planned));
+                return Ok(None);
+            }
+            goes_on = Some((cycle, due_at));
+            break;
         }
         missed = missed.saturating_add(u32::from(planned.left_out.is_none()));
         due.push(planned);
@@ -603,7 +625,7 @@ fn catch_up(
                     // The rest is drawn again once the outcomes are known.
                     goes_on = Some((cycle, charge.due_at));
                     let (subscription, charge) = (subscription.id.clone(), Some(charge));
-                    let action = Action::Wait { why: TRIES_SPENT.to_owned() };
+                    let action = Action::wait(TRIES_SPENT);
                     items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
                     break;
                 }
@@ -614,12 +636,12 @@ fn catch_up(
         let (subscription, charge) = (subscription.id.clone(), Some(charge));
         items.push(Item { subscription, cycle, charge, applied: planned.applied, carries: Vec::new(), action });
     }
-    Ok(match (goes_on, pause.ends_at()) {
+    Ok(Some(match (goes_on, pause.ends_at()) {
         (Some((cycle, due_at)), _) => advance(cycle, Some(due_at), pause.status()),
         // Without a further cycle it ends when its pause does: until then, tries of what is owed wait.
         (None, Some(ends_at)) => advance(next_cycle, Some(ends_at), SubscriptionStatus::Paused),
         (None, None) => advance(next_cycle, None, SubscriptionStatus::Ended),
-    })
+    }))
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -759,7 +781,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                     let attempt = charge.tries.attempt.saturating_add(1);
                     Action::Send { reason: Reason::Due, attempt, key: key(attempt), method: method.clone() }
                 }
-                (_, why) => Action::Wait { why: why.unwrap_or_else(|| WITHOUT.to_owned()) },
+                (_, why) => Action::wait(why.unwrap_or_else(|| WITHOUT.to_owned())),
             }
         }
         State::Due { doubt, .. } => match (
@@ -774,10 +796,10 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             },
         ) {
             (_, _) if over => Action::Cancel,
-            (_, Some(why)) => Action::Wait { why },
+            (_, Some(why)) => Action::wait(why),
             // It waited for a payment method and has had no attempt yet.
             (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
-                Some(why) => Action::Wait { why },
+                Some(why) => Action::wait(why),
                 None => Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() },
             },
             (Some(method), None) => Action::Send {
@@ -786,28 +808,26 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 key: key(charge.tries.attempt),
                 method: method.clone(),
             },
-            (None, None) => Action::Wait { why: WITHOUT.to_owned() },
+            (None, None) => Action::wait(WITHOUT),
         },
         State::Failing { .. } => match (&subscription.method, stopped(method)) {
             (_, _) if over => Action::Cancel,
-            (_, Some(why)) => Action::Wait { why },
+            (_, Some(why)) => Action::wait(why),
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
                 match lacks() {
-                    Some(why) => Action::Wait { why },
+                    Some(why) => Action::wait(why),
                     None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
                 }
             }
-            (None, None) => Action::Wait { why: WITHOUT.to_owned() },
+            (None, None) => Action::wait(WITHOUT),
         },
         State::Planned
         | State::Paid { recheck: None, .. }
         | State::Returned { .. }
         | State::Failed { .. }
         | State::Skipped { .. }
-        | State::Parked { .. } => {
-            Action::Wait { why: format!("a charge that is {} needs nothing", charge.state.name()) }
-        }
+        | State::Parked { .. } => Action::wait(format!("a charge that is {} needs nothing", charge.state.name())),
     };
     let (subscription, cycle) = (charge.subscription.clone(), charge.cycle);
     let charge = Some(charge.clone());
@@ -830,7 +850,7 @@ fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> 
             ask
         }
         Stage::Waiting => match (kind, held(book, Some(charge), subscription)) {
-            (OrderKind::Capture, Some(why)) => Action::Wait { why },
+            (OrderKind::Capture, Some(why)) => Action::wait(why),
             (OrderKind::Capture, None) | (OrderKind::Release, _) => {
                 let attempt = charge.tries.attempt;
                 let key = Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
@@ -883,7 +903,7 @@ impl Digest {
                     self.text(&attempt.to_string());
                     self.text(&key.to_string());
                 }
-                Action::Wait { why }
+                Action::Wait { why, .. }
                 | Action::Quarantine { why }
                 | Action::ParkNoMethod { why }
                 | Action::ParkOutOfBounds { why } => self.text(why),

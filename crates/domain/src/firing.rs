@@ -7,6 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use crate::agenda::{Cycle, Cycles, Hold, cycles, resumes_at};
 use crate::charge::{Charge, SkipWhy, State};
+use crate::notice::{Notices, charged_before, duty, lawful_on};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::{Subscription, SubscriptionStatus};
 
@@ -83,6 +84,8 @@ pub struct Standing<'a> {
     pub turns: &'a [Turn],
     /// Holds in force.
     pub holds: &'a [Hold],
+    /// What is known of notices to its payer.
+    pub notices: Notices<'a>,
 }
 
 /// A charge as recorded, and since when it is.
@@ -332,6 +335,9 @@ impl<'a> Standing<'a> {
         if let Some(why) = self.paused(span).filter(|_| !passes) {
             return Verdict::Held(why);
         }
+        if let Some(why) = self.untold(span) {
+            return Verdict::Held(why);
+        }
         if !before(span.now) {
             return Verdict::Waiting("due now".to_owned());
         }
@@ -416,6 +422,18 @@ impl<'a> Standing<'a> {
             PlanStatus::Retired => Some(format!("plan {} is retired", self.plan.id)),
             PlanStatus::Active => None,
         }
+    }
+
+    /// Why the cycle at which the subscription stands waits for a notice, if it does; those behind it wait with it.
+    fn untold(&self, span: &Span) -> Option<String> {
+        let (plan, subscription) = (self.plan, self.subscription);
+        if matches!(self.notices, Notices::Assumed) {
+            return None;
+        }
+        let cycle = cycles(plan, subscription, subscription.next_cycle).ok()?.next()?.ok()?;
+        let last = charged_before(plan, subscription, cycle.occurrence.index, self.notices.of(&subscription.id));
+        let duty = duty(plan, subscription, &cycle, last)?;
+        lawful_on((plan, subscription), &cycle, &duty, &self.notices, span.now).err().map(|early| early.why)
     }
 
     /// Why nobody took a cycle that is due.

@@ -26,6 +26,7 @@ use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, Limits};
 use crate::id::{Environment, IdError};
 use crate::money::Money;
+use crate::notice::{Notices, may_be_owed};
 use crate::plan::{Catalog, Mode, Plan, PlanStatus};
 use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::Wallet;
@@ -60,6 +61,8 @@ pub struct Assumptions<'a> {
     pub holds: &'a [Hold],
     /// What is known about payment methods.
     pub wallet: &'a Wallet,
+    /// What is known of notices to payers.
+    pub notices: Notices<'a>,
     /// How patiently the engine asks.
     pub limits: &'a Limits,
     /// The moment the book is as it is; nothing is tried before it.
@@ -240,8 +243,12 @@ impl<'a> Forecaster<'a> {
         let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
         let is_known = !given.wallet.is_empty()
             && methods.into_iter().flatten().any(|method| given.wallet.contains_key(&method.id));
-        let touched =
-            scripted || is_known || !open.is_empty() || given.holds.iter().any(|hold| hold.covers(subscription));
+        let told = !matches!(given.notices, Notices::Assumed) && may_be_owed(plan, subscription);
+        let touched = told
+            || scripted
+            || is_known
+            || !open.is_empty()
+            || given.holds.iter().any(|hold| hold.covers(subscription));
         (!touched).then_some(plan)
     }
 

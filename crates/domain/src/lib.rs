@@ -25,6 +25,7 @@ pub mod installments;
 pub mod ledger;
 pub mod mid_period;
 pub mod money;
+pub mod notice;
 pub mod plan;
 pub mod price_list;
 pub mod reckoning;

@@ -170,6 +170,15 @@ pub struct CollectSpec {
     /// `none` (the default) or `customer_and_day`: whether charges of one customer on one day become one payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consolidate: Option<String>,
+    /// `5 days`: payers are told of every charge that long before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_before: Option<String>,
+    /// Books of rules about notices that hold for the plan: `california-arl`, `mastercard-subscriptions`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notice_rules: Vec<String>,
+    /// What whoever tells payers calls the letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_template: Option<String>,
 }
 
 /// Split tender as written.
@@ -320,6 +329,12 @@ pub struct Plan {
     pub maximum: Option<Money>,
     /// Price steps that customers are told of beforehand: from when, and how many days before.
     pub notices: Vec<(NaiveDate, u16)>,
+    /// Payers are told of every charge so many days before it.
+    pub notify_before: Option<u16>,
+    /// Books of rules about notices that hold for the plan beside those that hold by rail.
+    pub notice_rules: Vec<String>,
+    /// What whoever tells payers calls the letter; named after the duty where it is absent.
+    pub notice_template: Option<String>,
     /// Where cycles end by themselves.
     pub term: Option<Term>,
     /// What becomes of cycles that were missed.
@@ -539,6 +554,10 @@ impl Plan {
         let mode = Self::mode_from(&mut r, &spec.collect);
         let split = Self::split_from(&mut r, &spec.collect, currency);
         let consolidate = Self::consolidation_from(&mut r, spec);
+        let notify_before = r.read_or("collect.notify_before", spec.collect.notify_before.as_deref(), None, |text| {
+            days("notice", text).map(Some)
+        });
+        Self::notice_rules_from(&mut r, &spec.collect);
         for (key, value) in &spec.ledger {
             r.text(&format!("ledger.{key}"), value);
         }
@@ -561,6 +580,9 @@ impl Plan {
                 minimum: minimum?,
                 maximum: maximum?,
                 notices,
+                notify_before: notify_before?,
+                notice_rules: spec.collect.notice_rules.clone(),
+                notice_template: spec.collect.notice_template.clone(),
                 term: term?,
                 catch_up: catch_up?,
                 on_start: mid_period?.0,

@@ -104,6 +104,7 @@ fn forecast(plan: &Plan, book: &[Subscription], as_of: DateTime<Utc>, until: Nai
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let scenario = Scenario::AllPay;
     let given = Assumptions {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         holds: &[],
         wallet: &wallet,

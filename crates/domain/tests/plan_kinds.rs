@@ -385,6 +385,7 @@ fn drawn(plan: &Plan, subscription: &Subscription, now: &str) -> Agenda {
     let catalog = Catalog { plans, ..Catalog::default() };
     let wallet = domain::wallet::Wallet::default();
     let book = Book {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         environment: &Environment::parse("test").unwrap(),
         holds: &[],

@@ -123,6 +123,7 @@ pub async fn live(
         quota: None,
         // A scenario is meant to deviate from what the book has planned.
         brakes: None,
+        assume_notices: true,
         settle_wait: Duration::ZERO,
         heartbeat: Duration::from_secs(1),
     };

@@ -48,6 +48,7 @@ fn taken(folder: &Path, name: &str, ids: &[&str], order: Order, most: usize) -> 
     let mut writer = Writer::begin_with(&folder.join(name), &header, order, most)?;
     let (wallet, limits, scenario) = (Wallet::new(), Limits::default(), Scenario::AllPay);
     let given = Assumptions {
+        notices: domain::notice::Notices::Assumed,
         catalog: &catalog,
         holds: &[],
         wallet: &wallet,

@@ -10,7 +10,7 @@ use domain::audit::Line;
 
 use super::{Book, MemoryStore};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing,
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing, Taken,
 };
 use crate::ports::{Claimed, Cursor, StoreError};
 use crate::store::outbox::{GONE, Settled, page, reached};
@@ -119,14 +119,14 @@ impl Outbox for MemoryStore {
     async fn settle_deliveries(
         &self,
         endpoint: &str,
-        settled: &[(Claimed<i64>, Outcome)],
+        settled: &[(Claimed<Taken>, Outcome)],
         at: DateTime<Utc>,
     ) -> Result<usize, StoreError> {
         let mut book = self.book();
         let at = whole(at);
         let mut done = 0;
         for (claim, outcome) in settled {
-            let sent = book.letters.rows.get_mut(&claim.value).filter(|sent| sent.fence == claim.fence);
+            let sent = book.letters.rows.get_mut(&claim.value.sequence).filter(|sent| sent.fence == claim.fence);
             let Some(sent) = sent else { continue };
             let after = Settled::by(outcome, at);
             sent.row.state = after.state;
@@ -137,9 +137,14 @@ impl Outbox for MemoryStore {
             sent.row.delivered_at = after.delivered_at;
             sent.leased_until = None;
             done += 1;
-            if *outcome == Outcome::Gone && !book.letters.disabled.contains_key(endpoint) {
-                book.letters.disabled.insert(endpoint.to_owned(), at);
-                book.note(Line::new(at, "autopay", "endpoint.disabled", endpoint).told(GONE));
+            let event = sent.event;
+            match outcome {
+                Outcome::Delivered { .. } => book.deliver_notice(endpoint, event, at),
+                Outcome::Gone if !book.letters.disabled.contains_key(endpoint) => {
+                    book.letters.disabled.insert(endpoint.to_owned(), at);
+                    book.note(Line::new(at, "autopay", "endpoint.disabled", endpoint).told(GONE));
+                }
+                Outcome::Gone | Outcome::Failed { .. } | Outcome::Untried => {}
             }
         }
         Ok(done)

@@ -46,6 +46,7 @@ fn drawn(state: &State, holds: &[Hold]) -> (Action, Action) {
     let environment = Environment::parse("test").unwrap();
     let (limits, wallet) = (Limits::default(), Wallet::new());
     let book = Book {
+        notices: crate::notice::Notices::Assumed,
         catalog: &catalog,
         environment: &environment,
         holds,

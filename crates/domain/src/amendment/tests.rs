@@ -122,6 +122,7 @@ fn drawn(sub: &Subscription, now: &str) -> Agenda {
     let environment = Environment::parse("test").unwrap();
     let due = [sub.clone()];
     let book = Book {
+        notices: crate::notice::Notices::Assumed,
         catalog: &catalog,
         environment: &environment,
         holds: &[],
@@ -275,7 +276,19 @@ fn a_cycle_whose_day_of_charge_was_rolled_into_the_pause_waits_for_its_end() {
         let due = [after.clone()];
         let (limits, wallet) = (&limits, &wallet);
         let (catalog, environment) = (&catalog, &environment);
-        draw(&Book { catalog, environment, holds: &[], due: &due, open: &[], limits, wallet }, at(now))
+        draw(
+            &Book {
+                notices: crate::notice::Notices::Assumed,
+                catalog,
+                environment,
+                holds: &[],
+                due: &due,
+                open: &[],
+                limits,
+                wallet,
+            },
+            at(now),
+        )
     };
     let early = draw_at("2027-02-26T14:00:00Z");
     assert_eq!((early.items.len(), early.advances[0].next_due_at), (0, Some(at("2027-02-28T06:00:00Z"))));

@@ -75,7 +75,15 @@ fn audit(standing: &Standing<'_>, recorded: &[Booked]) -> Vec<String> {
 }
 
 fn standing<'a>(plan: &'a Plan, subscription: &'a Subscription) -> Standing<'a> {
-    Standing { subscription, plan, first_cycle: 0, leased_until: None, turns: &[], holds: &[] }
+    Standing {
+        subscription,
+        plan,
+        first_cycle: 0,
+        leased_until: None,
+        turns: &[],
+        holds: &[],
+        notices: crate::notice::Notices::Assumed,
+    }
 }
 
 #[test]

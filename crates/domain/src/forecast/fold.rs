@@ -60,6 +60,9 @@ struct Fold<'f, 'a, S> {
     alive: u32,
     /// Its methods as they are known by now, once something was declined.
     known: Option<Wallet>,
+    /// A cycle whose payer is told late waits until then, and which.
+    rests_until: Option<DateTime<Utc>>,
+    told_late: Option<u32>,
     sink: &'f mut S,
 }
 
@@ -82,6 +85,8 @@ pub(super) fn walk<S: FnMut(&Entry<'_>)>(
         past,
         alive: WHOLE,
         known: None,
+        rests_until: None,
+        told_late: None,
         sink,
     };
     fold.run(open)
@@ -148,6 +153,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// When the next cycle is looked at, if it lies in the window.
     fn next_due(&self, subscription: &Subscription) -> Option<DateTime<Utc>> {
         let due = subscription.next_due_at?.max(self.given.as_of);
+        let due = self.rests_until.map_or(due, |until| due.max(until));
         let plan = self.plan?;
         match cycles(plan, subscription, subscription.next_cycle).ok()?.next() {
             Some(Ok(cycle)) => (cycle.occurrence.date <= self.given.until).then_some(due),
@@ -176,6 +182,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             open,
             limits: self.given.limits,
             wallet: self.wallet(),
+            notices: self.given.notices,
         }
     }
 
@@ -272,7 +279,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             subscription.amendments.took(&applied);
             match action {
                 // It goes on at once: what was tried before it is answered by now.
-                Action::Wait { ref why } if why == TRIES_SPENT => {}
+                Action::Wait { ref why, .. } if why == TRIES_SPENT => {}
+                // Told late: it is charged when the law lets it, and those behind it after it.
+                Action::Wait { until: Some(until), .. } if until > now => {
+                    self.rests_until = Some(until);
+                    self.told_late = Some(cycle);
+                }
                 Action::Wait { .. } => match self.stands(subscription, None, now) {
                     (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
                     (risk, _) => {
@@ -316,6 +328,9 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let mut risks = Risks::NONE;
         if cycle == 0 && plan.free_first_days > 0 {
             risks = risks.with(Risk::FreePeriodEnds);
+        }
+        if self.told_late == Some(cycle) {
+            risks = risks.with(Risk::NoticeLate);
         }
         let next = cycle.checked_add(1).and_then(|next| cycles(plan, self.original, next).ok()?.next());
         if next.is_none() {

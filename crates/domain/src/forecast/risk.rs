@@ -32,6 +32,8 @@ pub enum Risk {
     GivenUp,
     /// An earlier charge of the subscription may end in its being paused.
     MayBePaused,
+    /// The payer was not told in time: it is charged on a later day.
+    NoticeLate,
     /// Declined already; a further try is planned.
     InDunning,
     /// The first charge after a free period.
@@ -44,7 +46,7 @@ pub enum Risk {
 
 impl Risk {
     /// Every reason, in the order of weight.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Stuck,
         Self::OnHold,
         Self::Paused,
@@ -57,6 +59,7 @@ impl Risk {
         Self::NetworkRule,
         Self::GivenUp,
         Self::MayBePaused,
+        Self::NoticeLate,
         Self::InDunning,
         Self::FreePeriodEnds,
         Self::Ends,
@@ -79,6 +82,7 @@ impl Risk {
             Self::NetworkRule => "network_rule",
             Self::GivenUp => "given_up",
             Self::MayBePaused => "may_be_paused",
+            Self::NoticeLate => "notice_late",
             Self::InDunning => "in_dunning",
             Self::FreePeriodEnds => "free_period_ends",
             Self::Ends => "ends",
@@ -102,6 +106,7 @@ impl Risk {
             Self::NetworkRule => "a rule of the network forbids to try the method again",
             Self::GivenUp => "every allowed try is declined",
             Self::MayBePaused => "an earlier failure may have paused the subscription",
+            Self::NoticeLate => "notice not sent or window missed",
             Self::InDunning => "declined before, a further try is planned",
             Self::FreePeriodEnds => "first charge after a free period",
             Self::Ends => "last charge of the subscription",
@@ -115,7 +120,7 @@ impl Risk {
         Self::ALL.iter().position(|one| *one == self).unwrap_or_default()
     }
 
-    const fn bit(self) -> u16 {
+    const fn bit(self) -> u32 {
         match self {
             Self::Stuck => 0x0001,
             Self::OnHold => 0x0002,
@@ -133,6 +138,7 @@ impl Risk {
             Self::Ends => 0x2000,
             Self::MayBeDeclined => 0x4000,
             Self::NetworkRule => 0x8000,
+            Self::NoticeLate => 0x0001_0000,
         }
     }
 }
@@ -145,7 +151,7 @@ impl Serialize for Risk {
 
 /// A set of reasons.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Risks(u16);
+pub struct Risks(u32);
 
 impl Risks {
     /// No reason.

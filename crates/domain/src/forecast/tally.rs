@@ -465,7 +465,7 @@ mod tests {
                 since: AS_OF.parse().unwrap(),
                 lift: Lift::Anybody,
             }];
-            let given = Assumptions {
+            let given = Assumptions { notices: crate::notice::Notices::Assumed,
                 catalog: &catalog,
                 holds: &holds,
                 wallet: &wallet,

@@ -41,6 +41,7 @@ fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenar
     catalog.plans.insert(plan.id.clone(), plan.clone());
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = Assumptions {
+        notices: crate::notice::Notices::Assumed,
         catalog: &catalog,
         holds: &[],
         wallet: &wallet,

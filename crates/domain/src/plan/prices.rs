@@ -2,9 +2,10 @@
 
 use chrono::{Days, NaiveDate};
 
-use super::{AmountSpec, Mistake, Plan, PlanSpec, Price, Reader, civil_date, days, one_of, price};
+use super::{AmountSpec, CollectSpec, Mistake, Plan, PlanSpec, Price, Reader, civil_date, days, one_of, price};
 use crate::installments::Installments;
 use crate::money::{Currency, Money};
+use crate::notice;
 use crate::price_list::PriceList;
 use crate::term::CatchUp;
 
@@ -125,6 +126,17 @@ impl Plan {
             r.note("amount.minimum", &least.plain(), why);
         }
         (minimum, maximum)
+    }
+
+    /// Books of rules that there are, and a letter's name that can be shown.
+    pub(super) fn notice_rules_from(r: &mut Reader, collect: &CollectSpec) {
+        for name in collect.notice_rules.iter().filter(|name| !notice::names().contains(&name.as_str())) {
+            let names = notice::names().join(", ");
+            r.note("collect.notice_rules", name, format!("is not a book of rules about notices: write one of {names}"));
+        }
+        if let Some(template) = &collect.notice_template {
+            r.text("collect.notice_template", template);
+        }
     }
 
     /// Steps that are announced. Those that cannot be read are left out; the steps themselves are read elsewhere.

@@ -66,6 +66,7 @@ impl Bench {
     fn draw(&self, now: &str) -> Agenda {
         let (environment, limits) = (Environment::parse("test").unwrap(), Limits::default());
         let book = Book {
+            notices: crate::notice::Notices::Assumed,
             catalog: &self.catalog,
             environment: &environment,
             holds: &self.holds,
