@@ -9,6 +9,7 @@ pub mod captures;
 pub mod changes;
 pub mod compare;
 pub mod dispute;
+pub mod elsewhere;
 pub mod firing;
 pub mod instrument;
 pub mod people;
@@ -128,6 +129,9 @@ pub struct AttemptRecord {
     pub key: Key,
     /// The instrument.
     pub method: domain::id::PaymentMethodId,
+    /// The other instrument of a pair that pays together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<domain::id::PaymentMethodId>,
     /// `open`, `succeeded`, `declined` or `closed`.
     pub state: String,
     /// The class under which it counts as declined, or as taken back by the bank.
@@ -241,7 +245,7 @@ pub struct IntentBatch {
 #[derive(Debug, Clone)]
 pub enum Committed {
     /// Recorded. Rows that changed hands or were cancelled meanwhile are left out, with everybody who was to be charged together
-    /// with them: these are given back, to be drawn again.
+    /// with them: these are given back, to be drawn again. So is what an instrument has no try left for by now.
     Recorded {
         /// What may now be sent, in the order given.
         intents: Vec<Recorded<Intent>>,
@@ -560,6 +564,7 @@ pub trait Store:
     + captures::Captures
     + changes::ChangeStore
     + compare::CompareStore
+    + elsewhere::ElsewhereStore
     + people::PeopleStore
     + refund::RefundStore
     + together::TogetherStore

@@ -23,6 +23,8 @@ mod forecast_show;
 mod forecast_snapshot;
 mod gateways;
 mod hold;
+mod import;
+mod import_tries;
 mod imports;
 mod migrate;
 mod output;
@@ -46,6 +48,7 @@ mod upcoming;
 mod usage;
 mod version;
 mod wallet;
+mod wallet_tries;
 mod webhooks;
 
 use std::ffi::OsString;
@@ -131,6 +134,9 @@ enum Command {
     /// Subscriptions
     #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
+    /// What other systems know and this one has to: tries of payment methods
+    #[command(subcommand)]
+    Import(import::Import),
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
@@ -342,6 +348,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
         Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
+        Command::Import(command) => Box::pin(import::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,

@@ -18,6 +18,7 @@ use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::{self, Bad, Told};
 use super::pages::Walk;
+use super::rows::whole;
 use super::{DatabaseStore, rows, store_error};
 use crate::ports::{AttemptRecord, Claimed, Cursor, DueClaim, OpenCharge, StoreError};
 
@@ -132,23 +133,26 @@ impl DatabaseStore {
         }
     }
 
-    /// Gives claims back early, where nobody took them over meanwhile.
+    /// Gives claims back early, where nobody took them over meanwhile: at once, or `from` a moment on.
     pub(super) async fn give_back(
         &self,
+        on: &impl ConnectionTrait,
         due: &[(SubscriptionId, i64)],
         open: &[(ChargeId, i64)],
-    ) -> Result<(), StoreError> {
-        const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int)];
-        const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int)];
+        from: Option<DateTime<Utc>>,
+    ) -> Result<(), sea_orm::DbErr> {
+        const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int), ("r_from", Kind::Time)];
+        const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int), ("r_from", Kind::Time)];
         let give = |table: &str| {
-            format!("UPDATE {table} SET leased_until = NULL FROM v WHERE id = v.r_id AND fence = v.r_fence")
+            format!("UPDATE {table} SET leased_until = v.r_from FROM v WHERE id = v.r_id AND fence = v.r_fence")
         };
+        let from = Val::Time(from.map(whole));
         let mut rows = Bulk::new(DUE);
-        due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence)]));
-        self.run(&self.database, &give("subscription"), &rows).await.map_err(store_error)?;
+        due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence), from]));
+        self.run(on, &give("subscription"), &rows).await?;
         let mut rows = Bulk::new(OPEN);
-        open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence)]));
-        self.run(&self.database, &give("charge"), &rows).await.map_err(store_error)
+        open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence), from]));
+        self.run(on, &give("charge"), &rows).await
     }
 
     /// Ids are ordered by their bytes, whatever the collation of the database: as Rust orders them.

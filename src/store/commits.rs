@@ -54,6 +54,8 @@ const CHARGE_FACTS: &[(&str, Kind)] = &[
     ("f_attempt", Kind::Int),
     ("f_submissions", Kind::Int),
     ("f_sent_at", Kind::Time),
+    ("f_declined", Kind::Int),
+    ("f_first_failed_at", Kind::Time),
     ("f_at", Kind::Time),
 ];
 
@@ -62,6 +64,7 @@ const ATTEMPTS: &[(&str, Kind)] = &[
     ("a_number", Kind::Int),
     ("a_key", Kind::Uuid),
     ("a_method_id", Kind::Uuid),
+    ("a_second_id", Kind::Uuid),
     ("a_amount_minor", Kind::Int),
     ("a_currency", Kind::Text),
     ("a_body", Kind::Text),
@@ -127,8 +130,12 @@ impl DatabaseStore {
         if self.holds_in_force(on).await? != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
+        // Instruments are locked before subscriptions: searches of wallets, which move subscriptions, lock in that order too.
+        let within = self.within_limits(on, batch).await?;
+        let spent = within.as_ref().map_or(0, |within| within.dropped);
+        let batch = within.as_ref().map_or(batch, |within| &within.batch);
         let whole_payments = self.whole_payments(on, batch).await?;
-        let dropped = whole_payments.as_ref().map_or(0, |whole| whole.dropped);
+        let dropped = spent + whole_payments.as_ref().map_or(0, |whole| whole.dropped);
         let batch = whole_payments.as_ref().map_or(batch, |whole| &whole.batch);
         let (advanced, amended) = self.advance(on, batch).await?;
         self.set_overdrawn_aside(on, batch, &advanced).await?;
@@ -292,16 +299,18 @@ impl DatabaseStore {
                 Val::int(i64::from(charge.tries.attempt)),
                 Val::int(i64::from(charge.tries.submissions)),
                 Val::Time(charge.tries.last_sent_at.map(whole)),
+                Val::int(i64::from(charge.tries.declined)),
+                Val::Time(charge.tries.first_failed_at.map(whole)),
                 Val::time(at),
             ]);
         }
         // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's ON.
         let sql = "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, currency, \
              due_on, due_at, state, state_since, next_at, why, attempt, submissions, first_sent_at, last_sent_at, \
-             doubt, slow, asked, not_executed, declined, fence, created_at, updated_at) \
+             declined, first_failed_at, doubt, slow, asked, not_executed, fence, created_at, updated_at) \
              SELECT f_id, f_merchant_id, f_subscription_id, f_cycle, f_purpose, f_plan_id, f_plan_version, f_amount_minor, \
              f_currency, f_due_on, f_due_at, f_state, f_since, f_next_at, f_why, f_attempt, f_submissions, f_sent_at, f_sent_at, \
-             false, false, 0, 0, 0, 0, f_at, f_at FROM v WHERE true \
+             f_declined, f_first_failed_at, false, false, 0, 0, 0, f_at, f_at FROM v WHERE true \
              ON CONFLICT (subscription_id, cycle, purpose) DO NOTHING RETURNING id";
         self.ids(on, sql, &rows).await
     }
@@ -335,6 +344,7 @@ impl DatabaseStore {
                 Val::int(i64::from(intent.number)),
                 Val::uuid(intent.key.0),
                 Val::uuid(intent.method.0),
+                Val::Uuid(intent.second.map(|second| second.0)),
                 Val::int(intent.amount.minor()),
                 Val::text(intent.amount.currency().code()),
                 Val::text(&intent.body.text),
@@ -342,8 +352,8 @@ impl DatabaseStore {
                 Val::time(whole(intent.at)),
             ]);
         }
-        let sql = "INSERT INTO attempt (charge_id, number, gateway_key, method_id, amount_minor, currency, body, body_sha256, state, \
-             created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_amount_minor, a_currency, a_body, \
+        let sql = "INSERT INTO attempt (charge_id, number, gateway_key, method_id, second_method_id, amount_minor, currency, body, body_sha256, state, \
+             created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_second_id, a_amount_minor, a_currency, a_body, \
              a_body_sha256, 'open', a_at, a_at FROM v";
         self.run(on, sql, &rows).await
     }

@@ -5,11 +5,13 @@ mod brakes;
 mod captures;
 mod changes;
 mod compare;
+mod elsewhere;
 mod firing;
 mod installments;
 mod people;
 mod refunds;
 mod together;
+mod tries;
 mod wallet;
 mod webhooks;
 
@@ -20,8 +22,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
+use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
+use domain::elsewhere::TriedElsewhere;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
@@ -83,6 +87,8 @@ struct Book {
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
     attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
+    /// What other systems tried, by its id.
+    elsewhere: BTreeMap<uuid::Uuid, TriedElsewhere>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
 }
@@ -470,7 +476,9 @@ impl Store for MemoryStore {
         if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
-        let (batch, mut lost) = book.whole_payments(batch);
+        let (batch, spent) = book.within_limits(batch);
+        let (batch, broken) = book.whole_payments(batch);
+        let mut lost = spent + broken;
         let firsts = book.firsts(&batch);
         if batch.day.as_ref().is_some_and(|day| !book.count_day(day, &firsts)) {
             return Ok(Committed::DayIsFull);
@@ -528,9 +536,7 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
-            if let Some(intent) = &new.intent {
-                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
-            }
+            new.intent.iter().for_each(|intent| book.note_instruments(intent));
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -565,9 +571,7 @@ impl Store for MemoryStore {
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
-            if let Some(intent) = &moved.new_attempt {
-                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
-            }
+            moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
@@ -784,7 +788,14 @@ impl Book {
             let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
             remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
         };
-        self.attempts.get(&method).into_iter().flatten().filter_map(tried).collect()
+        let here = self.attempts.get(&method).into_iter().flatten().filter_map(tried);
+        here.chain(self.tried_elsewhere(method, since)).collect()
+    }
+
+    fn note_instruments(&mut self, intent: &Intent) {
+        for method in intent.instruments() {
+            self.attempts.entry(method).or_default().push((intent.charge, intent.number));
+        }
     }
 }
 
@@ -802,7 +813,7 @@ impl ChargeRow {
         }
     }
 
-    fn tell(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>, reason: Option<&str>) {
+    fn tell(&mut self, intent: Option<&Intent>, at: DateTime<Utc>, reason: Option<&str>) {
         let Some(intent) = intent else {
             let detail = super::commits::recorded(&self.value, reason);
             self.history.push(entry(at, "autopay", "charge.recorded", detail));
@@ -814,6 +825,7 @@ impl ChargeRow {
             number: intent.number,
             key: intent.key,
             method: intent.method,
+            second: intent.second,
             state: "open".to_owned(),
             class: None,
             payment_id: None,

@@ -17,6 +17,7 @@ mod compare;
 mod connect;
 mod damage;
 mod dispute;
+mod elsewhere;
 mod failure;
 mod firing;
 mod installments;
@@ -29,6 +30,7 @@ mod refund_rows;
 mod refunds;
 mod rows;
 mod together;
+mod tries;
 mod views;
 mod wallet;
 mod wallet_commits;
@@ -250,7 +252,7 @@ impl Store for DatabaseStore {
         self.take_open(merchant, whole(due_by), whole(lease_until), limit).await
     }
     async fn release(&self, due: &[(SubscriptionId, i64)], open: &[(ChargeId, i64)]) -> Result<(), StoreError> {
-        self.give_back(due, open).await
+        self.give_back(&self.database, due, open, None).await.map_err(store_error)
     }
     async fn peek_due(
         &self,

@@ -232,6 +232,7 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
         number: r.count("number", row.number)?,
         key: Key(row.gateway_key),
         method: PaymentMethodId(row.method_id),
+        second: row.second_method_id.map(PaymentMethodId),
         state: row.state.clone(),
         class: row.outcome_class.as_deref().and_then(DeclineClass::parse),
         payment_id: row.payment_id.clone(),

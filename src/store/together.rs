@@ -87,9 +87,16 @@ pub(super) fn whole(
         .flatten()
         .cloned()
         .collect();
-    if broken.is_empty() {
-        return None;
-    }
+    (!broken.is_empty()).then(|| without(batch, &broken, twice))
+}
+
+/// A batch without what it says of the `broken`; their claims are given back, but for those that stand at a cycle which is recorded
+/// already.
+pub(super) fn without(
+    batch: &IntentBatch,
+    broken: &BTreeSet<SubscriptionId>,
+    twice: &BTreeSet<SubscriptionId>,
+) -> Whole {
     let mut whole = Whole { batch: batch.clone(), given_back: Vec::new(), dropped: 0 };
     let before = batch.advances.len() + batch.new.len();
     whole.batch.new.retain(|new| !broken.contains(&new.charge.subscription));
@@ -107,7 +114,7 @@ pub(super) fn whole(
         })
         .collect();
     whole.dropped = before - whole.batch.advances.len() - whole.batch.new.len();
-    Some(whole)
+    whole
 }
 
 fn set_aside(advance: &Advance) -> Advance {
@@ -220,12 +227,7 @@ impl DatabaseStore {
         let ours = ids(&ours);
         let twice = ids(&recorded).intersection(&ours).cloned().collect();
         let Some(whole) = whole(batch, &ours, &twice) else { return Ok(None) };
-        let mut rows = Bulk::new(MEMBERS);
-        for (id, fence) in &whole.given_back {
-            rows.push(&[Val::text(id.as_str()), Val::int(*fence), Val::int(0)]);
-        }
-        let sql = "UPDATE subscription SET leased_until = NULL FROM v WHERE id = v.g_id AND fence = v.g_fence";
-        self.run(on, sql, &rows).await?;
+        self.give_back(on, &whole.given_back, &[], None).await?;
         Ok(Some(whole))
     }
 

@@ -134,6 +134,11 @@ pub(crate) fn secs(n: i64) -> TimeDelta {
 }
 
 impl Bench {
+    /// Over a store whose database the caller keeps.
+    pub(crate) fn over(store: Arc<dyn Store>, clock: Arc<TurnedClock>, url: &str) -> Self {
+        Self { store, clock, backend: Backend::Postgres, url: url.to_owned(), _keep: Keep::Nothing }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -308,7 +313,9 @@ fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
         charge: charge.id,
         number,
         key,
-        method: PaymentMethodId(uuid::Uuid::from_u128(7)),
+        // Nobody else's: how often it may be tried is another suite's.
+        method: PaymentMethodId(charge.id.0),
+        second: None,
         amount: charge.amount,
         body,
         at: moment,

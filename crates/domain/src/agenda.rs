@@ -19,7 +19,7 @@ use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::rules::{self, Network};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
-use crate::wallet::{Charging, Wallet, charging};
+use crate::wallet::{Charging, Known, Wallet, charging};
 use missed::Fate;
 pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
@@ -404,7 +404,8 @@ fn instrument(
 }
 
 /// The second method of a pair that pays a charge of this amount; of any amount, where none is named.
-fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) -> Option<PaymentMethodId> {
+#[must_use]
+pub fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) -> Option<PaymentMethodId> {
     let splits = amount.map_or(plan.split.is_some(), |amount| matches!(plan.parts(amount), Parts::Two(..)));
     subscription.second_method.as_ref().filter(|_| splits).map(|method| method.id)
 }
@@ -570,8 +571,10 @@ fn catch_up(
             items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
             continue;
         }
+        let charge = begun_elsewhere(book, subscription, charge);
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
-        let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
+        let spent = entries_spent(book, subscription.method.as_ref(), &charge, now);
+        let dead = spent.as_ref().or(dead.as_ref()).or(dead_second.as_ref().filter(|_| splits));
         let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
             _ if charge.amount.is_zero() => Action::SkipZero,
             (_, Some(why), _) => Action::ParkNoMethod { why: why.clone() },
@@ -617,6 +620,26 @@ fn catch_up(
         (None, Some(ends_at)) => advance(next_cycle, Some(ends_at), SubscriptionStatus::Paused),
         (None, None) => advance(next_cycle, None, SubscriptionStatus::Ended),
     })
+}
+
+/// A cycle's new charge with the tries of it that another system made: its ladder goes on where that one stood.
+fn begun_elsewhere(book: &Book<'_>, subscription: &Subscription, mut charge: Charge) -> Charge {
+    let known = subscription.method.as_ref().and_then(|method| book.wallet.get(&method.id));
+    let made = || known.iter().flat_map(|known| &known.tried).filter(|one| one.charge == charge.id).map(|one| one.at);
+    let (count, first) = (made().count(), made().min());
+    charge.tries.declined = u16::try_from(count).unwrap_or(u16::MAX);
+    charge.tries.first_failed_at = first;
+    charge
+}
+
+/// Why a bank account must not be debited for a charge once more now, in words, if it must not.
+fn entries_spent(book: &Book<'_>, method: Option<&Method>, charge: &Charge, now: DateTime<Utc>) -> Option<String> {
+    let method = method.filter(|method| method.kind == MethodKind::BankAccount)?;
+    let rule = match book.wallet.get(&method.id) {
+        Some(known) => known.forbids_entry(charge, now),
+        None => Known::new(method.id, Some(method.kind)).forbids_entry(charge, now),
+    };
+    rule.map(|rule| format!("the bank account may not be debited for this cycle again: {rule}"))
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -728,6 +751,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
     let stopped = |method| stopped(book, plan, open, (method, second), now);
+    let spent = || entries_spent(book, subscription.method.as_ref(), charge, now);
     let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
@@ -773,7 +797,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::Wait { why },
             // It waited for a payment method and has had no attempt yet.
-            (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
+            (Some(method), None) if charge.tries.attempt == 0 => match lacks().or_else(spent) {
                 Some(why) => Action::Wait { why },
                 None => Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() },
             },
@@ -790,7 +814,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, Some(why)) => Action::Wait { why },
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
-                match lacks() {
+                match lacks().or_else(spent) {
                     Some(why) => Action::Wait { why },
                     None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
                 }
