@@ -126,8 +126,8 @@ async fn known(
     Ok(known)
 }
 
-fn mistake(column: &str, code: &'static str, value: impl ToString, message: String, mend: &str) -> RowMistake {
-    RowMistake { column: column.to_owned(), code, value: value.to_string(), message, mend: mend.to_owned() }
+fn mistake(column: &str, code: &'static str, value: &str, message: String, mend: &str) -> RowMistake {
+    RowMistake { column: column.to_owned(), code, value: value.to_owned(), message, mend: mend.to_owned() }
 }
 
 /// What was recorded is not recorded otherwise: a row that says something else under the same id is refused.
@@ -182,12 +182,12 @@ async fn refuse_strangers(tries: &mut Roster<TryRow>, app: &App, merchant: Merch
         if !known_methods.contains(&new.method) {
             let message = "no subscription of the book uses this payment method".to_owned();
             let mend = "import the subscriptions first, or remove the row";
-            wrong.push(mistake("payment_method_id", "unknown_method", new.method, message, mend));
+            wrong.push(mistake("payment_method_id", "unknown_method", &new.method.to_string(), message, mend));
         }
         if let Some((id, _)) = new.cycle.as_ref().filter(|(id, _)| !known_payers.contains(id)) {
             let message = format!("there is no subscription {id}");
             let mend = "import the subscription first, or leave subscription_id and cycle empty";
-            wrong.push(mistake("subscription_id", "unknown_subscription", id, message, mend));
+            wrong.push(mistake("subscription_id", "unknown_subscription", id.as_str(), message, mend));
         }
         if !wrong.is_empty() {
             row.outcome = Err(wrong);

@@ -44,6 +44,7 @@ mod sessions;
 mod signals;
 mod subscriptions;
 mod total;
+mod twice;
 mod upcoming;
 mod usage;
 mod version;

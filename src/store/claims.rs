@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use domain::agenda::Open;
+use domain::agenda::{Open, Payer};
 use domain::charge::State;
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use domain::subscription::Subscription;
@@ -204,8 +204,12 @@ impl DatabaseStore {
         for row in &self.database.query_all_raw(query).await.map_err(store_error)? {
             attempts.add(row)?;
         }
+        let carrying = readable.iter().filter(|(_, model)| model.carried_parts > 0);
+        let carrying: Vec<ChargeId> = carrying.map(|(_, model)| ChargeId(model.id)).collect();
+        let mut payers = if carrying.is_empty() { BTreeMap::new() } else { self.read_payers(&carrying).await? };
         for (row, model) in readable {
-            match open_charge(&model, &subscriptions, &attempts) {
+            let payers = payers.remove(&ChargeId(model.id)).unwrap_or_default();
+            match open_charge(&model, &subscriptions, &attempts, payers) {
                 Ok(value) => whole.push(Claimed { value, fence: damage::fence(row) }),
                 Err(told) => bad.push(self.bad_charge(row, told)?),
             }
@@ -281,6 +285,7 @@ fn open_charge(
     model: &charge::Model,
     subscriptions: &BTreeMap<String, Result<Subscription, Told>>,
     attempts: &Attempts,
+    payers: Vec<Payer>,
 ) -> Result<OpenCharge, Told> {
     let charge = rows::charge(model)?;
     let missing = |column, why: &str| Told::new("charge", column, charge.id.to_string(), why);
@@ -295,5 +300,5 @@ fn open_charge(
         rows::body_is_intact(charge.id, attempt)?;
     }
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
-    Ok(OpenCharge { open: Open { subscription, charge, instrument }, attempt })
+    Ok(OpenCharge { open: Open { subscription, charge, payers, instrument }, attempt })
 }

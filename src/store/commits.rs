@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
@@ -532,7 +532,7 @@ impl DatabaseStore {
         for verdict in verdicts.iter().filter(|verdict| verdict.pause && applied.contains(&verdict.before.value.id.0)) {
             let charge = &verdict.before.value;
             let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
-            let note = format!("paused because charge {} failed for good", charge.id);
+            let note = failed_for_good(charge.id);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
@@ -540,6 +540,11 @@ impl DatabaseStore {
             };
             payers.insert(charge.subscription.to_string());
             for id in &payers {
+                let sql =
+                    "SELECT resume_on FROM subscription WHERE id = $1 AND status = 'paused' AND resume_on IS NOT NULL";
+                let row = on.query_one_raw(self.statement(sql, [id.as_str().into()])).await?;
+                let until = row.map(|row| row.try_get::<NaiveDate>("", "resume_on")).transpose()?;
+                let note = until.map_or_else(|| note.clone(), |until| endless(&note, until));
                 let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
                            leased_until = NULL, fence = fence + 1, updated_at = $3 \
@@ -588,6 +593,16 @@ impl DatabaseStore {
         let sql = "INSERT INTO run (kind, as_of, finished_at, agenda_hash, items) VALUES ($1, $2, $3, $4, $5)";
         self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
     }
+}
+
+/// Why a policy that ended paused a subscription.
+pub(super) fn failed_for_good(charge: ChargeId) -> String {
+    format!("paused because charge {charge} failed for good")
+}
+
+/// A pause until a day that such a pause has overtaken ends by nobody but a person: said, because somebody was told that day.
+pub(super) fn endless(note: &str, until: NaiveDate) -> String {
+    format!("{note}; its pause until {until} no longer ends by itself: resume it once the charge is dealt with")
 }
 
 /// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.

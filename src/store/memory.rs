@@ -33,6 +33,7 @@ use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
+use super::commits::{endless, failed_for_good};
 use super::installments::{OVERDRAWN, takes};
 use super::rate;
 use super::rows::whole;
@@ -172,7 +173,8 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let number = row.value.tries.attempt;
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
-    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, instrument }, attempt })
+    let payers = row.value.carried.map_or_else(Vec::new, |_| book.payers(row.value.id));
+    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, payers, instrument }, attempt })
 }
 
 fn place(at: DateTime<Utc>, id: &str) -> Place {
@@ -623,16 +625,16 @@ impl Store for MemoryStore {
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
-                let note = format!("paused because charge {} failed for good", after.id);
+                let note = failed_for_good(after.id);
                 for id in book.paying_with(after) {
                     if let Some(row) = book.subscriptions.get_mut(&id)
                         && goes_on_by_itself(&row.value)
                     {
                         row.value.status = SubscriptionStatus::Paused;
-                        row.value.amendments.resume_on = None;
+                        let until = row.value.amendments.resume_on.take();
                         row.value.next_due_at = None;
                         row.fence += 1;
-                        row.note = Some(note.clone());
+                        row.note = Some(until.map_or_else(|| note.clone(), |until| endless(&note, until)));
                         let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                         row.turns.push(Turn { at, kind: TurnKind::Stopped });
                     }

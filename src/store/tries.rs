@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
+use uuid::Uuid;
 
 use domain::attempt::Intent;
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
@@ -91,22 +92,20 @@ impl DatabaseStore {
         if wanted.is_empty() {
             return Ok(None);
         }
-        let ids: Vec<PaymentMethodId> = wanted.keys().copied().collect();
-        let mut wallet = self.lock_instruments(on, &ids).await?;
+        let ids: BTreeSet<Uuid> = wanted.keys().map(|id| id.0).collect();
+        // SQLite has one writer at a time as it is.
+        let lock = if self.is_postgres() { "ORDER BY p.id FOR NO KEY UPDATE OF p" } else { "" };
+        let mut wallet = self.methods_on(on, &ids, lock).await?;
         let unknown: Vec<_> = wanted.iter().filter(|(id, _)| !wallet.contains_key(id)).collect();
         if !unknown.is_empty() {
             self.know_instruments(on, &unknown, batch).await?;
-            wallet.extend(self.lock_instruments(on, &ids).await?);
+            wallet = self.methods_on(on, &ids, lock).await?;
         }
+        // Read once nobody else can record a try with them.
+        self.tried_on(on, &ids, &mut wallet).await?;
         let Some(within) = within(batch, &wallet) else { return Ok(None) };
         self.give_back(on, &within.due, &within.open, Some(again_from(batch))).await?;
         Ok(Some(within))
-    }
-
-    /// What is known of instruments once nobody else records a try with them. SQLite has one writer at a time as it is.
-    async fn lock_instruments(&self, on: &DatabaseTransaction, ids: &[PaymentMethodId]) -> Result<Wallet, DbErr> {
-        let lock = if self.is_postgres() { "ORDER BY p.id FOR NO KEY UPDATE OF p" } else { "" };
-        self.wallet_locked(on, ids, lock).await
     }
 
     /// Gives instruments that no import has marked a row, so that there is one to lock.

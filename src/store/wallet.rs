@@ -118,31 +118,32 @@ impl DatabaseStore {
         on: &impl ConnectionTrait,
         methods: &[PaymentMethodId],
     ) -> Result<Wallet, DbErr> {
-        self.wallet_locked(on, methods, "").await
+        let methods: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
+        let mut wallet = self.methods_on(on, &methods, "").await?;
+        self.tried_on(on, &methods, &mut wallet).await?;
+        Ok(wallet)
     }
 
-    /// As [`Self::wallet_on`]; `lock` stands behind the statement that reads the methods' rows.
-    pub(super) async fn wallet_locked(
+    /// The rows of methods, without what was tried with them; `lock` stands behind the statement that reads them.
+    pub(super) async fn methods_on(
         &self,
         on: &impl ConnectionTrait,
-        methods: &[PaymentMethodId],
+        methods: &BTreeSet<Uuid>,
         lock: &str,
     ) -> Result<Wallet, DbErr> {
         let sql = format!("SELECT {WITH_DISPUTES} FROM payment_method p JOIN v ON p.id = v.w_id {lock}");
-        let unique: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
         let mut wallet = Wallet::new();
-        for statement in ids(unique.iter().copied()).statements(self.backend(), &sql) {
+        for statement in ids(methods.iter().copied()).statements(self.backend(), &sql) {
             for row in on.query_all_raw(statement).await? {
                 let (_, known) = known_of(&row)?;
                 wallet.insert(known.id, known);
             }
         }
-        self.tried_on(on, &unique, &mut wallet).await?;
         Ok(wallet)
     }
 
     /// Adds what was tried with methods, here and elsewhere, and did not simply succeed; what was set aside on a card was approved.
-    async fn tried_on(
+    pub(super) async fn tried_on(
         &self,
         on: &impl ConnectionTrait,
         methods: &BTreeSet<Uuid>,

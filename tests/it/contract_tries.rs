@@ -105,12 +105,12 @@ async fn a_try_is_kept_once_and_never_changed(backend: Backend) {
     let card = instrument(9);
     let first = tried("T-1", card, b.now() - TimeDelta::hours(3), FUNDS);
     let other = tried("T-2", card, b.now() - TimeDelta::hours(2), Outcome::Open);
-    assert_eq!(b.store.keep_tries(&[first.clone()], "test", b.now()).await.unwrap(), 1);
+    assert_eq!(b.store.keep_tries(std::slice::from_ref(&first), "test", b.now()).await.unwrap(), 1);
     let twice = TriedElsewhere { amount: Money::new(1, Currency::USD), ..first.clone() };
     assert_eq!(b.store.keep_tries(&[twice, other.clone()], "test", b.now()).await.unwrap(), 1);
     assert_eq!(b.store.keep_tries(&[], "test", b.now()).await.unwrap(), 0);
     assert_eq!(b.store.tries_elsewhere(card, 10).await.unwrap(), [other.clone(), first.clone()], "the latest first");
-    assert_eq!(b.store.tries_elsewhere(card, 1).await.unwrap(), [other.clone()]);
+    assert_eq!(b.store.tries_elsewhere(card, 1).await.unwrap(), [other]);
     let references = ["T-1".to_owned(), "T-3".to_owned()];
     assert_eq!(b.store.tries_known(MERCHANT, &references).await.unwrap(), [first]);
     if backend == Backend::Memory {

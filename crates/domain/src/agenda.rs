@@ -132,15 +132,38 @@ impl Hold {
         }
     }
 
-    /// Does it cover a recorded charge of this subscription? By the plan it was recorded under and by the one that the
+    /// Does it cover a recorded charge of this subscription, or anybody for whom it pays as well? One payment is stopped whole: what it
+    /// collects for others cannot be sent without them. By the plan it was recorded under and by the one that the
     /// subscription is under now: whoever stops a plan means its prices or its people, and a stop too many sends nothing.
     #[must_use]
-    pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription) -> bool {
+    pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription, payers: &[Payer]) -> bool {
         match &self.scope {
             Scope::Plan(id) if *id == charge.plan => true,
-            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => self.covers(subscription),
+            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
+                self.covers(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
+            }
         }
     }
+
+    fn covers_payer(&self, payer: &Payer) -> bool {
+        match &self.scope {
+            // Their own subscription's merchant is the charge's.
+            Scope::All | Scope::Merchant(_) => false,
+            Scope::Plan(id) => *id == payer.recorded_under || payer.under.as_ref() == Some(id),
+            Scope::Subscription(id) => *id == payer.subscription,
+        }
+    }
+}
+
+/// For whom else a charge pays: a cycle of another subscription that it collects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Payer {
+    /// Whose cycle it is.
+    pub subscription: SubscriptionId,
+    /// The plan that the cycle was recorded under.
+    pub recorded_under: PlanId,
+    /// The plan that the subscription is under now; `None` where it is gone.
+    pub under: Option<PlanId>,
 }
 
 /// A charge whose moment has come, with the subscription it belongs to.
@@ -150,6 +173,8 @@ pub struct Open {
     pub charge: Charge,
     /// Its subscription as stored.
     pub subscription: Subscription,
+    /// For whom else it pays.
+    pub payers: Vec<Payer>,
     /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
     pub instrument: Option<PaymentMethodId>,
 }
@@ -352,9 +377,9 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
 }
 
 /// The hold that keeps a subscription's next cycles back, or a charge of it that is recorded, in words.
-fn held(book: &Book<'_>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
-    let covers = |hold: &&Hold| match charge {
-        Some(charge) => hold.covers_charge(charge, subscription),
+fn held(book: &Book<'_>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    let covers = |hold: &&Hold| match open {
+        Some(open) => hold.covers_charge(&open.charge, subscription, &open.payers),
         None => hold.covers(subscription),
     };
     let hold = book.holds.iter().find(covers)?;
@@ -362,8 +387,8 @@ fn held(book: &Book<'_>, charge: Option<&Charge>, subscription: &Subscription) -
 }
 
 /// A standing reason not to charge a subscription now, or a charge of it that is recorded.
-fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
-    if let Some(why) = held(book, charge, subscription) {
+fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    if let Some(why) = held(book, open, subscription) {
         return Some(why);
     }
     match subscription.status {
@@ -374,7 +399,7 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscrip
         }
         SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed; a cycle that was never recorded is not.
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if charge.is_none() => {
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if open.is_none() => {
             return Some("the subscription has ended".to_owned());
         }
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
@@ -422,7 +447,7 @@ fn stopped(
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
     };
-    waits(book, plan, Some(&open.charge), &open.subscription)
+    waits(book, plan, Some(open), &open.subscription)
         .or_else(|| stops(method))
         .or_else(|| second.and_then(|second| stops(Some(second))))
 }
@@ -553,7 +578,12 @@ fn catch_up(
             ));
         }
     }
-    let fates = missed::fates(plan, subscription, &amended::owed(&due), now)?;
+    let methods = [method, second_of(plan, subscription, None)];
+    let waited = |cycle: &Cycle| {
+        let known = methods.iter().flatten().filter_map(|method| book.wallet.get(method));
+        known.into_iter().any(|known| known.waited_at(cycle.occurrence.charge_at))
+    };
+    let fates = missed::fates(plan, subscription, &amended::owed(&due), now, waited)?;
     let fates = amended::fates(subscription, &mut due, fates);
     for (planned, fate) in due.into_iter().zip(fates) {
         let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
@@ -742,7 +772,7 @@ fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
-    let Open { charge, subscription, instrument } = open;
+    let Open { charge, subscription, instrument, .. } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     // The plan it was recorded under: the subscription may be under another one by now.
     let plan = book.catalog.plans.get(&charge.plan);
@@ -787,7 +817,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             &subscription.method,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
-                waits(book, plan, Some(charge), subscription)
+                waits(book, plan, Some(open), subscription)
                     .or_else(|| disputed(book, instrument.or(method)))
                     .or_else(|| disputed(book, second))
             } else {
@@ -850,7 +880,7 @@ fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> 
         {
             ask
         }
-        Stage::Waiting => match (kind, held(book, Some(charge), subscription)) {
+        Stage::Waiting => match (kind, held(book, Some(open), subscription)) {
             (OrderKind::Capture, Some(why)) => Action::Wait { why },
             (OrderKind::Capture, None) | (OrderKind::Release, _) => {
                 let attempt = charge.tries.attempt;

@@ -255,6 +255,14 @@ impl Known {
         rules::built_in().permit(Network::of(self.kind, brand), &self.tried, at)
     }
 
+    /// Had it to wait for its network's limit at a moment that has passed, by what was tried with it until then?
+    #[must_use]
+    pub fn waited_at(&self, at: DateTime<Utc>) -> bool {
+        let before: Vec<Tried> = self.tried.iter().filter(|one| one.at < at).copied().collect();
+        let brand = self.face.as_ref().and_then(|face| face.brand.as_deref());
+        matches!(rules::built_in().permit(Network::of(self.kind, brand), &before, at), Permit::NotBefore { .. })
+    }
+
     /// Why a bank account must not be debited for this charge once more at this moment, if a rule about the entries of one debit says so.
     ///
     /// What another system entered for the same cycle counts, and so do entries that are older than what is remembered of the

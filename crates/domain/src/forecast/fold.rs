@@ -348,6 +348,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let open = [Open {
             charge: one.charge.clone(),
             subscription: subscription.clone(),
+            // Each subscription is foretold by itself: a hold on another for which its payment collects is not foreseen.
+            payers: Vec::new(),
             instrument: subscription.method.as_ref().map(|method| method.id),
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
@@ -542,7 +544,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let covers = |hold: &Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription),
+            Some(charge) => hold.covers_charge(charge, subscription, &[]),
             None => hold.covers(subscription),
         };
         if self.given.holds.iter().any(covers) {
