@@ -136,6 +136,9 @@ pub struct AttemptRecord {
     pub state: String,
     /// The class under which it counts as declined, or as taken back by the bank.
     pub class: Option<domain::verdict::DeclineClass>,
+    /// The code beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The gateway's id of the payment, once learnt.
     pub payment_id: Option<String>,
     /// The frozen request.

@@ -1,4 +1,5 @@
-//! Tries that other systems made, beside the attempts of this one, and the second instrument of an attempt: all that networks count.
+//! Tries that other systems made, beside the attempts of this one, and the second instrument of an attempt: all that networks count. And the
+//! code under which an attempt was declined or taken back (`attempt.outcome_code`), by which banks' returns are counted.
 //!
 //! `try_elsewhere` is written and never changed: triggers hold that. Its words are those of `attempt`: `state` is `open` (nobody knows),
 //! `declined`, or `succeeded` with the class under which a bank took the money back. `charge_id` is the charge of the cycle that the try
@@ -45,6 +46,10 @@ fn tries() -> TableCreateStatement {
         .to_owned()
 }
 
+/// Of what was tried before there was this column, only the latest attempt of a charge has a code.
+const FILL: &str = "UPDATE attempt SET outcome_code = (SELECT c.decline_code FROM charge c WHERE c.id = attempt.charge_id) \
+     WHERE outcome_class IS NOT NULL AND EXISTS (SELECT 1 FROM charge c WHERE c.id = attempt.charge_id AND c.attempt = attempt.number)";
+
 const INDEXES: &[&str] = &[
     "CREATE INDEX try_elsewhere_method ON try_elsewhere (method_id, tried_at)",
     "CREATE INDEX attempt_counted_second ON attempt (second_method_id, created_at) \
@@ -68,8 +73,11 @@ const KEPT_ON_SQLITE: &[&str] = &[
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let second = Table::alter().table(col("attempt")).add_column(uuid_null(col("second_method_id"))).to_owned();
-        manager.alter_table(second).await?;
+        // SQLite adds one column at a time.
+        for column in [uuid_null(col("second_method_id")), string_null(col("outcome_code"))] {
+            manager.alter_table(Table::alter().table(col("attempt")).add_column(column).to_owned()).await?;
+        }
+        manager.get_connection().execute_unprepared(FILL).await?;
         manager.create_table(tries()).await?;
         let kept =
             if manager.get_database_backend() == DatabaseBackend::Postgres { KEPT_ON_POSTGRES } else { KEPT_ON_SQLITE };

@@ -37,6 +37,7 @@ mod price_gaps;
 mod refunds;
 mod rehearse;
 mod resolve;
+mod returns;
 mod run;
 mod schedule;
 mod serve;

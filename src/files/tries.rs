@@ -10,6 +10,7 @@ use domain::elsewhere::TriedElsewhere;
 use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::rules::Outcome;
+use domain::rules::returns::is_return_code;
 use domain::verdict::{Decline, DeclineClass};
 
 use super::csv_rows::{Record, Records};
@@ -299,10 +300,7 @@ fn class_of(code: &str) -> Option<DeclineClass> {
 
 /// A debit that a bank gave back was no declined try: its entry counts, and its "never".
 fn as_returned(became: Outcome, code: Option<&str>) -> Outcome {
-    let returned = code.is_some_and(|code| {
-        let mut letters = code.chars();
-        code.len() == 3 && letters.next() == Some('R') && letters.all(|letter| letter.is_ascii_digit())
-    });
+    let returned = code.is_some_and(is_return_code);
     match became {
         Outcome::Declined(class) if returned => Outcome::Returned(class),
         Outcome::Declined(_) | Outcome::Returned(_) | Outcome::Open => became,

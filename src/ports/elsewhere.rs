@@ -1,10 +1,11 @@
-//! Tries that other systems made with instruments of the book.
+//! Tries that other systems made with instruments of the book, and what banks returned of those made here.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{MerchantId, PaymentMethodId};
+use domain::rules::returns::Entered;
 
 use super::StoreError;
 
@@ -29,4 +30,11 @@ pub trait ElsewhereStore: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn tries_elsewhere(&self, method: PaymentMethodId, limit: u64) -> Result<Vec<TriedElsewhere>, StoreError>;
+
+    /// How many debits of bank accounts a merchant entered since a moment, and how many of them banks returned under which code. Reads
+    /// every attempt since then: for reports, not for a loop.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn entered(&self, merchant: MerchantId, since: DateTime<Utc>) -> Result<Entered, StoreError>;
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::id::ChargeId;
-use domain::rules::counted;
+use domain::rules::{counted, counted_code};
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
 
@@ -93,6 +93,7 @@ const OUTCOMES: &[(&str, Kind)] = &[
     ("a_state", Kind::Text),
     ("a_payment_id", Kind::Text),
     ("a_class", Kind::Text),
+    ("a_code", Kind::Text),
     ("a_at", Kind::Time),
 ];
 
@@ -472,11 +473,12 @@ impl DatabaseStore {
                 Val::text(state),
                 Val::Text(payment),
                 Val::Text(counted(&after.state).map(DeclineClass::as_str)),
+                Val::Text(counted_code(&after.state)),
                 Val::time(whole(at)),
             ]);
         }
         let sql = "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), \
-             outcome_class = v.a_class, updated_at = v.a_at FROM v \
+             outcome_class = v.a_class, outcome_code = v.a_code, updated_at = v.a_at FROM v \
              WHERE charge_id = v.a_charge_id AND number = v.a_number";
         self.run(on, sql, &rows).await
     }

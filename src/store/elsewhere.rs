@@ -9,6 +9,7 @@ use domain::elsewhere::TriedElsewhere;
 use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::rules::Outcome;
+use domain::rules::returns::{Entered, is_return_code};
 use domain::verdict::DeclineClass;
 use entity::try_elsewhere;
 
@@ -139,5 +140,28 @@ impl ElsewhereStore for DatabaseStore {
         let sql = "SELECT * FROM try_elsewhere WHERE method_id = $1 ORDER BY tried_at DESC, id LIMIT $2";
         let found = self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
         found.iter().map(read).collect()
+    }
+
+    async fn entered(&self, merchant: MerchantId, since: DateTime<Utc>) -> Result<Entered, StoreError> {
+        let values: [Value; 2] = [merchant.0.into(), whole(since).into()];
+        let sql = "SELECT a.outcome_code AS code, count(*) AS entries FROM attempt a JOIN charge c ON c.id = a.charge_id \
+             WHERE c.merchant_id = $1 AND a.created_at >= $2 AND a.state <> 'closed' AND EXISTS (SELECT 1 FROM payment_method p \
+             WHERE (p.id = a.method_id OR p.id = a.second_method_id) AND p.kind = 'bank_account') GROUP BY a.outcome_code";
+        let mut entered = Entered::default();
+        for row in self.database.query_all_raw(self.statement(sql, values)).await.map_err(store_error)? {
+            let code: Option<String> = row.try_get("", "code").map_err(store_error)?;
+            let entries: i64 = row.try_get("", "entries").map_err(store_error)?;
+            count_entries(&mut entered, code.as_deref(), u64::try_from(entries).unwrap_or_default());
+        }
+        Ok(entered)
+    }
+}
+
+/// Adds debits that ended under a code; only a bank's return code is a return.
+pub(super) fn count_entries(entered: &mut Entered, code: Option<&str>, entries: u64) {
+    entered.entries = entered.entries.saturating_add(entries);
+    if let Some(code) = code.filter(|code| is_return_code(code)) {
+        let count = entered.returned.entry(code.to_owned()).or_default();
+        *count = count.saturating_add(entries);
     }
 }

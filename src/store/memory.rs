@@ -29,7 +29,7 @@ use domain::elsewhere::TriedElsewhere;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::plan::Catalog;
-use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
+use domain::rules::{LOOKS_BACK, Outcome, Tried, counted, counted_code};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
@@ -622,6 +622,7 @@ impl Store for MemoryStore {
                 }
                 .to_owned();
                 attempt.class = counted(&after.state);
+                attempt.code = counted_code(&after.state).map(ToOwned::to_owned);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
@@ -830,6 +831,7 @@ impl ChargeRow {
             second: intent.second,
             state: "open".to_owned(),
             class: None,
+            code: None,
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),

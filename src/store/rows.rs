@@ -235,6 +235,7 @@ pub(super) fn attempt(row: &attempt::Model) -> Result<AttemptRecord, Told> {
         second: row.second_method_id.map(PaymentMethodId),
         state: row.state.clone(),
         class: row.outcome_class.as_deref().and_then(DeclineClass::parse),
+        code: row.outcome_code.clone(),
         payment_id: row.payment_id.clone(),
         body: Body { text: row.body.clone(), sha256: row.body_sha256.clone() },
         created_at: row.created_at,

@@ -1,8 +1,10 @@
 //! `autopay import tries`: the real binary over files of another system's tries.
 
 use rust_xlsxwriter::Workbook;
+use sandbox::{Behaviour, ReturnCode};
 
 use crate::cli_support::{Bench, roster};
+use crate::world::{Backend, World, bank, plan, subscriber};
 
 const HEAD: &str = "try_id,payment_method_id,tried_at,outcome,code,amount,currency,subscription_id,cycle\n";
 
@@ -132,4 +134,53 @@ fn a_workbook_of_tries_comes_back_as_a_workbook() {
     assert!(bytes.starts_with(b"PK"));
     bench.run(&["import", "tries", "back.xlsx", "--good-rows", "-o", "json", "-q"]).exits(9);
     bench.run(&["import", "tries", "tries.xlsx", "--report", "back.csv"]).exits(2);
+}
+
+/// The binary over the database of a world.
+fn over(world: &World, arguments: &[&str]) -> crate::said::Said {
+    let mut bench = Bench::new();
+    bench.env("AUTOPAY_DATABASE_URL", world.url());
+    tokio::task::block_in_place(|| bench.run(arguments))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn returned_debits_are_set_beside_what_the_ach_allows_and_paid_ones_say_until_when_they_may_come_back() {
+    let now = <chrono::Utc as crate::crash::WallTime>::now_of_the_test();
+    let began = (now - chrono::TimeDelta::days(6)).date_naive();
+    let Some(world) = World::begin(Backend::Sqlite, &format!("{began}T00:00:00Z"), "returns").await else { return };
+    world.apply(&[plan("gym", "1 year", "UTC", "10:00", "20.00")]).await;
+    let good = bank(Behaviour::AchSettles { days: Some(1) }, 1);
+    world.enrol(vec![subscriber("a", "gym", &began.to_string(), good)]).await;
+    world.run_until(&now.to_rfc3339()).await;
+    let said = over(&world, &["gateway", "returns", "-o", "json"]).exits(0).json();
+    let rules: Vec<&str> = said.as_array().unwrap().iter().map(|row| row["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["ach-returns-administrative", "ach-returns-overall", "ach-returns-unauthorized"]);
+    assert_eq!(
+        (&said[1]["entries"], &said[1]["returned"], &said[1]["rate_percent"]),
+        (&1.into(), &0.into(), &"0.00".into())
+    );
+    let charge = world.charges_of("a").await.remove(0);
+    let shown = over(&world, &["charges", "show", &charge.id.to_string(), "-o", "json"]).exits(0).json();
+    let domain::charge::State::Paid { at, .. } = charge.state else { panic!("{:?}", charge.state) };
+    let until = (at + chrono::TimeDelta::days(61)).format("%Y-%m-%dT%H:%M").to_string();
+    assert_eq!((&shown["finality"], &shown["final_since"]), (&"paid_returnable".into(), &serde_json::Value::Null));
+    assert!(shown["returnable_until"].as_str().unwrap().starts_with(&until), "{shown}");
+    assert!(shown["sentence"].as_str().unwrap().contains("its bank may still take it back until"), "{shown}");
+    let listed = over(&world, &["charges", "list", "-o", "json"]).exits(0).json();
+    assert_eq!(listed[0]["finality"], "paid_returnable");
+    // Another account says that it never agreed: one of two debits is far more than half a percent.
+    let stranger = bank(Behaviour::AchReturned { days: Some(1), code: ReturnCode::R10 }, 2);
+    let earlier = (now - chrono::TimeDelta::days(4)).date_naive();
+    let Some(other) = World::begin(Backend::Sqlite, &format!("{began}T00:00:00Z"), "returns").await else { return };
+    other.apply(&[plan("gym", "1 year", "UTC", "10:00", "20.00")]).await;
+    other.enrol(vec![subscriber("b", "gym", &earlier.to_string(), stranger)]).await;
+    other.run_until(&now.to_rfc3339()).await;
+    let said = over(&other, &["gateway", "returns"]).exits(10);
+    said.complains(&[
+        "100.00 % of 1 debits came back: no more than 0.5 % of debits",
+        "ach-returns-unauthorized",
+        "version 2015-09-18",
+    ]);
+    world.balance().await;
+    other.balance().await;
 }

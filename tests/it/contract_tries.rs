@@ -10,11 +10,12 @@ use domain::id::{ChargeId, PaymentMethodId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::rules::{Outcome, Permit};
 use domain::verdict::DeclineClass;
+use sandbox::Behaviour;
 use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::contract_store::{Bench, bench, due, id};
 use crate::postgres::TestDatabase;
-use crate::world::{Backend, MERCHANT, at, database_store, everywhere};
+use crate::world::{Backend, MERCHANT, at, bank, database_store, everywhere};
 
 everywhere! {
     a_try_made_elsewhere_counts_like_one_made_here;
@@ -23,6 +24,7 @@ everywhere! {
     a_batch_records_no_more_tries_of_an_instrument_than_are_left;
     both_instruments_of_a_pair_are_counted;
     a_retry_that_is_one_too_many_stays_due;
+    debits_and_their_returns_are_counted_by_code;
 }
 
 const FUNDS: Outcome = Outcome::Declined(DeclineClass::LaterFunds);
@@ -204,6 +206,37 @@ async fn a_retry_that_is_one_too_many_stays_due(backend: Backend) {
     let claim = b.claim_open(10).await.remove(0);
     let retry = autopay::ports::MovedCharge { fence: claim.fence, ..retry };
     assert_eq!(recorded(b.store.commit_intents(batch(vec![retry])).await.unwrap()).1, 0);
+}
+
+async fn debits_and_their_returns_are_counted_by_code(backend: Backend) {
+    let Some(b) = bench(backend, "returns by code").await else { return };
+    let account = bank(Behaviour::Pays, 1).unwrap();
+    let rows = ["a", "b", "c", "d"].map(|name| {
+        let mut row = due(name, b.now());
+        row.method = (name != "d").then(|| account.clone()).or(row.method);
+        row
+    });
+    b.import(&rows).await;
+    let mut batch = b.batch(&b.claim(10).await).await;
+    for (new, row) in batch.new.iter_mut().zip(&rows) {
+        new.intent.as_mut().unwrap().method = row.method.as_ref().unwrap().id;
+    }
+    let Committed::Recorded { intents, .. } = b.store.commit_intents(batch).await.unwrap() else { panic!() };
+    for (intent, code) in intents.iter().zip(["R10", "processing_error", "open", "R01"]) {
+        let (class, code, why) = (DeclineClass::LaterFunds, code.to_owned(), domain::dunning::GaveUp::LadderSpent);
+        if code != "open" {
+            let failed = State::Failed { class, code, why, at: b.now() };
+            b.become_(&intent.charge, intent.fence, failed, None).await;
+        }
+    }
+    let entered = b.store.entered(MERCHANT, b.now() - TimeDelta::days(60)).await.unwrap();
+    assert_eq!(
+        (entered.entries, entered.returned),
+        (3, std::collections::BTreeMap::from([("R10".to_owned(), 1)])),
+        "the fourth is a card, and what a gateway declines is no return"
+    );
+    let later = b.store.entered(MERCHANT, b.now() + TimeDelta::days(1)).await.unwrap();
+    assert_eq!(later, domain::rules::returns::Entered::default());
 }
 
 /// Rounds in which two replicas commit at once.

@@ -57,6 +57,10 @@ fn caps() -> Vec<Dated> {
             for rule in file["rule"].as_array().unwrap() {
                 let number = |name: &str| rule.get(name).and_then(toml::Value::as_integer);
                 let most = |name: &str| number(name).map(|most| usize::try_from(most).unwrap());
+                // Rates stop no try.
+                if rule.get("returns").is_some() {
+                    continue;
+                }
                 let cap = match (rule.get("never"), most("declines"), most("entries")) {
                     (Some(classes), None, None) => {
                         let classes = classes.as_array().unwrap().iter();

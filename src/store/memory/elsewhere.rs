@@ -7,12 +7,15 @@ use chrono::{DateTime, Utc};
 
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{MerchantId, PaymentMethodId};
+use domain::rules::returns::Entered;
 use domain::rules::{Outcome, Tried};
+use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
 
 use super::{Book, MemoryStore};
 use crate::ports::StoreError;
 use crate::ports::elsewhere::ElsewhereStore;
+use crate::store::elsewhere::count_entries;
 use crate::store::rows::whole;
 
 impl Book {
@@ -59,5 +62,21 @@ impl ElsewhereStore for MemoryStore {
         let mut found: Vec<&TriedElsewhere> = book.elsewhere.values().filter(|one| one.method == method).collect();
         found.sort_by_key(|one| (Reverse(one.at), one.id()));
         Ok(found.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    async fn entered(&self, merchant: MerchantId, since: DateTime<Utc>) -> Result<Entered, StoreError> {
+        let book = self.book();
+        let debits = |method: PaymentMethodId| {
+            book.wallet.known(method).is_some_and(|known| known.kind == Some(MethodKind::BankAccount))
+        };
+        let mut entered = Entered::default();
+        for row in book.charges.values().filter(|row| row.value.merchant == merchant) {
+            for attempt in row.attempts.iter().filter(|one| one.created_at >= since && one.state != "closed") {
+                if debits(attempt.method) || attempt.second.is_some_and(debits) {
+                    count_entries(&mut entered, attempt.code.as_deref(), 1);
+                }
+            }
+        }
+        Ok(entered)
     }
 }
