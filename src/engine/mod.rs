@@ -16,6 +16,7 @@ pub mod intake;
 mod listening;
 mod people;
 mod pipeline;
+mod postman;
 mod refunds;
 mod rests;
 mod throttle;
@@ -40,6 +41,7 @@ pub use captures::{CaptureRefused, Capturing};
 
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};
+pub use postman::{Postman, PostmanParts, Round};
 pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
 pub use rests::{NotTold, ToGive};
 pub use wallet::{SyncReport, WalletKeeper};

@@ -16,8 +16,9 @@ use domain::verdict::DeclineClass;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, installments, store_error};
+use super::{DatabaseStore, installments, outbox, store_error};
 use crate::ports::brakes::loads_of;
+use crate::ports::outbox::NewEvent;
 use crate::ports::{
     Amended, Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
 };
@@ -171,7 +172,9 @@ impl DatabaseStore {
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
+        let mut events = Vec::new();
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
+            events.extend(NewEvent::of_advance(&advance.value, at));
             if advance.value.resumes {
                 audit.push(&[
                     Val::time(at),
@@ -195,6 +198,7 @@ impl DatabaseStore {
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
         self.insert_audit(on, &audit).await?;
+        self.tell(on, &events).await?;
         if let Some(day) = &batch.day
             && !self.count_day(on, day, &loads).await?
         {
@@ -414,6 +418,8 @@ impl DatabaseStore {
         let applied = self.settle_charges(on, verdicts).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
+        self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
+            .await?;
         self.pause_subscriptions(on, verdicts, &applied).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept })
     }

@@ -8,6 +8,7 @@ mod compare;
 mod elsewhere;
 mod firing;
 mod installments;
+mod outbox;
 mod people;
 mod refunds;
 mod together;
@@ -35,10 +36,12 @@ use domain::verdict::DeclineClass;
 
 use super::commits::{endless, failed_for_good};
 use super::installments::{OVERDRAWN, takes};
+use super::outbox::of_verdicts;
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
@@ -84,6 +87,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
@@ -236,14 +240,19 @@ impl Store for MemoryStore {
             lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
+        book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift(&self, scope: &Scope, _by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        Ok(book.holds.len() < before)
+        let lifted = book.holds.len() < before;
+        if lifted {
+            book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
+        }
+        Ok(lifted)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -356,6 +365,7 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
+        book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
 
@@ -523,6 +533,8 @@ impl Store for MemoryStore {
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
+            let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
+            book.tell(&events);
             advanced.insert(advance.subscription.clone());
         }
         for new in batch.new.into_iter().filter(|new| advanced.contains(&new.charge.subscription)) {
@@ -638,9 +650,11 @@ impl Store for MemoryStore {
                         row.note = Some(until.map_or_else(|| note.clone(), |until| endless(&note, until)));
                         let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                         row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                        book.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
                     }
                 }
             }
+            book.tell(&of_verdicts([verdict]));
         }
         Ok(done)
     }

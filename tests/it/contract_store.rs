@@ -135,9 +135,13 @@ pub(crate) fn secs(n: i64) -> TimeDelta {
 }
 
 impl Bench {
-    /// Over a store whose database the caller keeps.
-    pub(crate) fn over(store: Arc<dyn Store>, clock: Arc<TurnedClock>, url: &str) -> Self {
-        Self { store, clock, backend: Backend::Postgres, url: url.to_owned(), _keep: Keep::Nothing }
+    /// A bench around a store that others hold, too.
+    pub(crate) fn around(
+        backend: Backend,
+        clock: Arc<TurnedClock>,
+        (store, keep, url): (Arc<dyn Store>, Keep, String),
+    ) -> Self {
+        Self { store, clock, backend, url, _keep: keep }
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
@@ -343,7 +347,13 @@ fn seen(what: Seen, payment: Option<&str>) -> Observation {
     }
 }
 
-fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, moment: DateTime<Utc>) -> Verdict {
+pub(crate) fn verdict(
+    before: &Charge,
+    fence: i64,
+    state: State,
+    payment: Option<&str>,
+    moment: DateTime<Utc>,
+) -> Verdict {
     let what = match state {
         State::Paid { .. } => Seen::Succeeded { amount: before.amount },
         State::Settling { slow, .. } => Seen::Accepted { settles_in_days: slow },
@@ -371,7 +381,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
     }
 }
 
-fn paid(moment: DateTime<Utc>) -> State {
+pub(crate) fn paid(moment: DateTime<Utc>) -> State {
     State::paid(moment, Money::new(7_900, Currency::USD))
 }
 

@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::contract_store::{Bench, bench, due, id};
 use crate::postgres::TestDatabase;
-use crate::world::{Backend, MERCHANT, at, bank, database_store, everywhere};
+use crate::world::{Backend, Keep, MERCHANT, at, bank, database_store, everywhere};
 
 everywhere! {
     a_try_made_elsewhere_counts_like_one_made_here;
@@ -248,7 +248,7 @@ async fn two_replicas_never_use_the_same_remaining_try_twice() {
     let clock = std::sync::Arc::new(autopay::clock::TurnedClock::new(at("2027-01-15T11:00:00Z")));
     let store = database_store(&database.url, clock.clone()).await;
     let other = database_store(&database.url, clock.clone()).await;
-    let b = Bench::over(store.clone(), clock, &database.url);
+    let b = Bench::around(Backend::Postgres, clock, (store.clone(), Keep::Nothing, database.url.clone()));
     let mut raced = 0;
     for round in 0..ROUNDS {
         // Two cards, shared by all; four tries are left of the first, three of the second.

@@ -12,6 +12,7 @@ use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus
 
 use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
+use crate::ports::outbox::EventKind;
 use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::rows::whole;
 
@@ -68,6 +69,7 @@ impl Book {
                 Err(_) => outcome.in_flight += 1,
             }
         }
+        self.tell_of(EventKind::SubscriptionCancelled, id.as_str(), at);
         Some(outcome)
     }
 }
@@ -112,6 +114,7 @@ impl Book {
             Change::Pause { .. } => {
                 row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
                 row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
+                self.tell_of(EventKind::SubscriptionPaused, amendment.subscription.as_str(), amendment.at);
             }
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));
