@@ -579,9 +579,15 @@ fn catch_up(
         }
     }
     let methods = [method, second_of(plan, subscription, None)];
-    let waited = |cycle: &Cycle| {
+    // It waited where its instrument had no try left for it and those before it, when it fell due or once others had taken theirs.
+    let waited = |older: usize, cycle: &Cycle| {
+        let at = cycle.occurrence.charge_at;
+        let moments = [Some(at), at.checked_add_signed(TimeDelta::hours(1))];
         let known = methods.iter().flatten().filter_map(|method| book.wallet.get(method));
-        known.into_iter().any(|known| known.waited_at(cycle.occurrence.charge_at))
+        known.into_iter().any(|known| {
+            let left = moments.iter().flatten().filter_map(|moment| known.left_at(*moment)).min();
+            left.is_some_and(|left| usize::from(left) <= older)
+        })
     };
     let fates = missed::fates(plan, subscription, &amended::owed(&due), now, waited)?;
     let fates = amended::fates(subscription, &mut due, fates);

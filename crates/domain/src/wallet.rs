@@ -255,12 +255,17 @@ impl Known {
         rules::built_in().permit(Network::of(self.kind, brand), &self.tried, at)
     }
 
-    /// Had it to wait for its network's limit at a moment that has passed, by what was tried with it until then?
+    /// How many tries were left of it at a moment that has passed, by what was tried with it until then; `None` without a limit.
     #[must_use]
-    pub fn waited_at(&self, at: DateTime<Utc>) -> bool {
+    pub fn left_at(&self, at: DateTime<Utc>) -> Option<u16> {
         let before: Vec<Tried> = self.tried.iter().filter(|one| one.at < at).copied().collect();
         let brand = self.face.as_ref().and_then(|face| face.brand.as_deref());
-        matches!(rules::built_in().permit(Network::of(self.kind, brand), &before, at), Permit::NotBefore { .. })
+        match rules::built_in().permit(Network::of(self.kind, brand), &before, at) {
+            Permit::Tries { left } => left,
+            Permit::NotBefore { .. } => Some(0),
+            // Nothing waits for what never comes.
+            Permit::Never { .. } => None,
+        }
     }
 
     /// Why a bank account must not be debited for this charge once more at this moment, if a rule about the entries of one debit says so.

@@ -40,7 +40,8 @@ pub(super) fn falls_on(cycle: &Cycle) -> NaiveDate {
     cycle.occurrence.date.max(cycle.occurrence.submit_on)
 }
 
-/// What becomes of each due cycle, oldest first; `waited` says of one whether it had to wait for a network's limit.
+/// What becomes of each due cycle, oldest first; `waited` says of one, and of how many older
+/// ones it stands behind, whether it had to wait for a network's limit.
 ///
 /// # Errors
 /// A sentence when the plan leaves it to a person.
@@ -49,12 +50,12 @@ pub(super) fn fates(
     subscription: &Subscription,
     due: &[Cycle],
     now: DateTime<Utc>,
-    waited: impl Fn(&Cycle) -> bool,
+    waited: impl Fn(usize, &Cycle) -> bool,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
     let newest = due.len().saturating_sub(1);
     let missed =
-        |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription) && !waited(cycle);
+        |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription) && !waited(place, cycle);
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
     let skipped = |cycle: &Cycle| {
         let rule = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());
