@@ -51,6 +51,7 @@ impl Book {
         row.note = Some(format!("cancelled by {by}{because}"));
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        let ledger = &mut self.ledger;
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
                 row.value.state,
@@ -61,6 +62,7 @@ impl Book {
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
                 Ok(charge) => {
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
+                    ledger.post(domain::ledger::step(Some(&row.value), &charge, whole(at)));
                     row.value = charge;
                     row.fence += 1;
                     row.close_attempts();
