@@ -15,6 +15,7 @@ use entity::try_elsewhere;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::Told;
+use super::lines;
 use super::rows::whole;
 use super::wallet::{became, ids};
 use super::{DatabaseStore, store_error};
@@ -105,8 +106,7 @@ impl DatabaseStore {
              t_cycle, t_at FROM v WHERE true ON CONFLICT (id) DO NOTHING RETURNING id";
         let kept = u64::try_from(self.ids::<Uuid>(on, sql, &rows).await?.len()).unwrap_or(u64::MAX);
         if kept > 0 {
-            let detail = format!("{kept} of {} tries that another system made", tries.len());
-            self.audit(on, by, "tries.imported", "tries", &detail, at).await?;
+            self.note(on, lines::tries_kept(kept, tries.len(), by, at))?;
         }
         Ok(kept)
     }

@@ -16,6 +16,7 @@ use super::{Book, MemoryStore};
 use crate::ports::StoreError;
 use crate::ports::elsewhere::ElsewhereStore;
 use crate::store::elsewhere::count_entries;
+use crate::store::lines;
 use crate::store::rows::whole;
 
 impl Book {
@@ -35,7 +36,7 @@ impl Book {
 
 #[async_trait]
 impl ElsewhereStore for MemoryStore {
-    async fn keep_tries(&self, tries: &[TriedElsewhere], _by: &str, _at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn keep_tries(&self, tries: &[TriedElsewhere], by: &str, at: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut book = self.book();
         let mut kept = 0;
         for one in tries {
@@ -43,6 +44,9 @@ impl ElsewhereStore for MemoryStore {
                 place.insert(TriedElsewhere { at: whole(one.at), ..one.clone() });
                 kept += 1;
             }
+        }
+        if kept > 0 {
+            book.note(lines::tries_kept(kept, tries.len(), by, at));
         }
         Ok(kept)
     }
