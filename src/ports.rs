@@ -12,6 +12,7 @@ pub mod changes;
 pub mod compare;
 pub mod declines;
 pub mod dispute;
+pub mod elsewhere;
 pub mod firing;
 pub mod instrument;
 pub mod ledger;
@@ -139,10 +140,16 @@ pub struct AttemptRecord {
     pub key: Key,
     /// The instrument.
     pub method: domain::id::PaymentMethodId,
+    /// The other instrument of a pair that pays together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<domain::id::PaymentMethodId>,
     /// `open`, `succeeded`, `declined` or `closed`.
     pub state: String,
     /// The class under which it counts as declined, or as taken back by the bank.
     pub class: Option<domain::verdict::DeclineClass>,
+    /// The code beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The gateway's id of the payment, once learnt.
     pub payment_id: Option<String>,
     /// The frozen request.
@@ -260,7 +267,7 @@ pub struct IntentBatch {
 #[derive(Debug, Clone)]
 pub enum Committed {
     /// Recorded. Rows that changed hands or were cancelled meanwhile are left out, with everybody who was to be charged together
-    /// with them: these are given back, to be drawn again.
+    /// with them: these are given back, to be drawn again. So is what an instrument has no try left for by now.
     Recorded {
         /// What may now be sent, in the order given.
         intents: Vec<Recorded<Intent>>,
@@ -602,6 +609,7 @@ pub trait Store:
     + changes::ChangeStore
     + compare::CompareStore
     + declines::DeclineStore
+    + elsewhere::ElsewhereStore
     + ledger::LedgerStore
     + notices::NoticeStore
     + people::PeopleStore

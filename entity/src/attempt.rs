@@ -20,6 +20,8 @@ pub struct Model {
     pub state: String,
     pub payment_id: Option<String>,
     pub outcome_class: Option<String>,
+    pub second_method_id: Option<Uuid>,
+    pub outcome_code: Option<String>,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub updated_at: chrono::DateTime<chrono::Utc>,
 }

@@ -29,5 +29,6 @@ pub mod refund_observation;
 pub mod run;
 pub mod run_day;
 pub mod subscription;
+pub mod try_elsewhere;
 pub mod wallet_customer;
 pub mod webhook_inbox;

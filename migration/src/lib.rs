@@ -17,6 +17,7 @@ mod m20261126_000012_brakes;
 mod m20261126_000013_settlements;
 mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
+mod m20261126_000018_tries_elsewhere;
 mod m20261126_000019_ladders;
 mod m20261126_000021_ledger;
 mod m20261126_000022_notices;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000019_ladders::Migration),
+            Box::new(m20261126_000018_tries_elsewhere::Migration),
             Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
             Box::new(m20261126_000022_notices::Migration),

@@ -248,7 +248,7 @@ pub(super) async fn adjust(kind: AdjustmentKind, command: Adjust, context: &Cont
         return Err(Stop::usage("--reason", "", "is empty: say in a few words what it is for"));
     }
     let how = How { reason, dry_run };
-    amend(&id, &how, context, |plan, _| {
+    let change = |plan: &Plan, _: &Subscription| {
         let read = Money::parse(&amount, plan.currency).map_err(|error| error.to_string());
         let amount = read.map_err(|why| Refused {
             whose: Whose::Value,
@@ -256,8 +256,16 @@ pub(super) async fn adjust(kind: AdjustmentKind, command: Adjust, context: &Cont
             mend: format!("write an amount in {}, such as 12.50", plan.currency),
         })?;
         Ok(Change::Adjust { kind, amount })
-    })
-    .await
+    };
+    context
+        .with_app(async |app, _| {
+            let found = app.store.subscription(&id).await?;
+            if let Some(found) = found.filter(|_| kind == AdjustmentKind::Credit) {
+                super::twice::warn_of_refunds(&found.subscription, app, context).await?;
+            }
+            amend_in(app, &id, &how, context, change).await
+        })
+        .await
 }
 
 /// Somebody else was faster.

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use domain::amendment::unused::{Rest, Standing, first_unused};
 use domain::amendment::{Change, REASON_MAX, propose};
-use domain::id::{ChargeId, SubscriptionId};
+use domain::id::{ChargeId, PlanId, SubscriptionId};
 use domain::mid_period::OnCancel;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan};
@@ -113,7 +113,8 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
             };
             let catalog = app.store.catalog().await?;
             let plan = catalog.plans.get(&found.plan);
-            match (way(plan, &found, now, no_refund), plan) {
+            let rule = ruling(&catalog, &found, app).await?;
+            match (way(rule, &found, now, no_refund), rule) {
                 (Way::WithPeriod, Some(plan)) => {
                     context.printer.say(&format!(
                         "Plan {} ends with the period (on_cancel = \"end_of_period\"); --now ends it at once, and gives nothing back.",
@@ -121,8 +122,9 @@ pub(super) async fn cancel(command: Cancel, context: &Context) -> Result<Exit, S
                     ));
                     amend_in(app, &id, &how, context, |_, _| Ok(Change::EndWithPeriod { last_on: None })).await
                 }
-                (Way::Prorated, Some(plan)) => {
-                    prorated((&catalog, plan), &found, (&how, confirm.as_deref()), app, context).await
+                (Way::Prorated, Some(rule)) => {
+                    let plans = Plans { catalog: &catalog, plan: plan.unwrap_or(rule), rule };
+                    prorated(&plans, &found, (&how, confirm.as_deref()), app, context).await
                 }
                 (Way::AtOnce | Way::Prorated | Way::WithPeriod, _) => {
                     if how.dry_run {
@@ -151,22 +153,51 @@ async fn at_once(id: &SubscriptionId, how: &How, app: &App, context: &Context) -
     Ok(Exit::Done)
 }
 
+/// The plan by whose rule a subscription is cancelled: that under which the last days of its running period were charged. A change that
+/// waits for the next cycle has changed nothing about them.
+async fn ruling<'c>(catalog: &'c Catalog, found: &Subscription, app: &App) -> Result<Option<&'c Plan>, Stop> {
+    let own = catalog.plans.get(&found.plan);
+    let Some(plan) = own else { return Ok(None) };
+    let now = app.clock.now();
+    let Ok(unused_from) = first_unused(plan, found, now) else { return Ok(own) };
+    let rests = match app.refunds.rests(plan, found, unused_from).await {
+        Ok(rests) => rests,
+        // A plan without an answer about periods has its own rule about the end.
+        Err(NotTold::NoAnswer(_)) => return Ok(own),
+        Err(NotTold::Store(error)) => return Err(error.into()),
+    };
+    let running = rests.iter().filter(|rest| rest.unused > 0).max_by_key(|rest| rest.cycle);
+    Ok(running.and_then(|rest| rest.plan.as_ref()).and_then(|id| catalog.plans.get(id)).or(own))
+}
+
+/// The plans that a cancellation is about.
+struct Plans<'c> {
+    catalog: &'c Catalog,
+    /// That of the subscription, whose calendar its periods follow.
+    plan: &'c Plan,
+    /// That by whose rule it ends.
+    rule: &'c Plan,
+}
+
 async fn prorated(
-    (catalog, plan): (&Catalog, &Plan),
+    &Plans { catalog, plan, rule }: &Plans<'_>,
     before: &Subscription,
     (how, confirm): (&How, Option<&str>),
     app: &App,
     context: &Context,
 ) -> Result<Exit, Stop> {
     let (id, now) = (&before.id, app.clock.now());
-    let rests = rests(app, plan, before, now).await?;
+    let mut rests = rests(app, plan, before, now).await?;
+    // Days that were charged under a plan that gives nothing back stay paid.
+    let gives = |id: &PlanId| catalog.plans.get(id).is_some_and(|one| one.on_cancel == Some(OnCancel::ProrateByDay));
+    rests.retain(|rest| rest.plan.as_ref().is_none_or(gives));
     let given = app.refunds.to_give(&rests).await.map_err(|(charge, why)| not_given(charge, &why))?;
     let proposed = propose(catalog, before, Change::Cancel, (&how.reason, &person()), now);
     let (ending, after) = proposed.map_err(|why| refused(id, &why))?;
     if how.dry_run {
         context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
         preview(catalog, (before, &after), None, now, context)?;
-        reckoned(plan, &rests, context);
+        reckoned(rule, &rests, context);
         say_what_stays_together(id, app, context).await?;
         left_behind(before, &rests, context);
         return Ok(Exit::Done);
@@ -179,7 +210,7 @@ async fn prorated(
     let closing = Closing { ending, refunds, successor: None };
     let cancelled = app.store.close(&closing).await?.ok_or_else(|| overtaken(id))?;
     told(id, cancelled, &given, context)?;
-    reckoned(plan, &rests, context);
+    reckoned(rule, &rests, context);
     say_what_stays_together(id, app, context).await?;
     left_behind(before, &rests, context);
     if !given.is_empty() {

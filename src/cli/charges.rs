@@ -2,10 +2,11 @@
 
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
-use domain::charge::{Charge, SkipWhy, State};
+use domain::charge::{Charge, Finality, Limits, SkipWhy, State};
 use domain::explain::explain;
-use domain::id::{ChargeId, SubscriptionId};
+use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
 use domain::money::Money;
+use domain::subscription::MethodKind;
 
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
@@ -151,6 +152,8 @@ const COLUMNS: &[Column] = &[
     Column::text("refunded"),
     Column::text("note"),
     Column::text("expires_at"),
+    Column::text("finality"),
+    Column::text("returnable_until"),
 ];
 const SHOW: &[Column] = &[
     Column::text("id"),
@@ -179,6 +182,9 @@ const SHOW: &[Column] = &[
     Column::text("refunds"),
     Column::text("collects"),
     Column::text("collected_by"),
+    Column::text("finality"),
+    Column::text("returnable_until"),
+    Column::text("final_since"),
 ];
 /// The cycles of others that a charge collects.
 const COLLECTS: &[Column] = &[
@@ -224,7 +230,7 @@ fn row(listed: &Listed<Charge>, refunded: Option<Money>) -> Vec<Cell> {
         Listed::Whole(charge) => charge,
         Listed::Damaged(row) => return damaged(row, COLUMNS),
     };
-    vec![
+    let mut row = vec![
         Cell::text(charge.id),
         Cell::text(charge.state.word()),
         Cell::text(&charge.subscription),
@@ -253,7 +259,34 @@ fn row(listed: &Listed<Charge>, refunded: Option<Money>) -> Vec<Cell> {
             | State::Skipped { .. } => Cell::Empty,
         },
         Cell::maybe(captures::set_aside(&charge.state), |hold| Cell::At(hold.expires_at)),
-    ]
+    ];
+    row.extend(finality(charge));
+    row
+}
+
+/// Whether a bank may still take back what was collected, and until when.
+fn finality(charge: &Charge) -> [Cell; 2] {
+    let finality = charge.state.finality(&Limits::default());
+    let until = finality.and_then(|finality| match finality {
+        Finality::Returnable { until } => Some(until),
+        Finality::Final => None,
+    });
+    [Cell::maybe(finality, |finality| Cell::text(finality.word())), Cell::maybe(until, Cell::At)]
+}
+
+/// Since when a bank debit is final; nothing for what its bank may still take back, and for cards.
+async fn final_since(charge: &Charge, app: &App) -> Result<Cell, Stop> {
+    let State::Paid { at, .. } = &charge.state else { return Ok(Cell::Empty) };
+    let attempts = app.store.list_attempts(charge.id).await?;
+    let made = attempts.iter().rev().find_map(|listed| match listed {
+        Listed::Whole(one) if one.state == "succeeded" => Some(one),
+        Listed::Whole(_) | Listed::Damaged(_) => None,
+    });
+    let Some(made) = made else { return Ok(Cell::Empty) };
+    let methods: Vec<PaymentMethodId> = [Some(made.method), made.second].into_iter().flatten().collect();
+    let debits = app.store.wallet(&methods).await?.values().any(|one| one.kind == Some(MethodKind::BankAccount));
+    let is_final = charge.state.finality(&Limits::default()) == Some(Finality::Final);
+    Ok(if debits && is_final { Cell::At(Limits::default().final_at(*at)) } else { Cell::Empty })
 }
 
 /// The third column of the table of state words.
@@ -332,7 +365,7 @@ fn whole(
     let refunded: i64 = refunds.iter().map(|one| one.refund.given_back().minor()).sum();
     let refunded = (refunded > 0).then(|| Money::new(refunded, charge.amount.currency()));
     let tries = &charge.tries;
-    vec![
+    let mut row = vec![
         Cell::text(charge.id),
         Cell::text(charge.state.word()),
         disputed(disputes),
@@ -359,7 +392,9 @@ fn whole(
         Cell::Rows(super::refunds::COLUMNS, refunds.iter().map(super::refunds::row).collect()),
         collects,
         collected_by,
-    ]
+    ];
+    row.extend(finality(charge));
+    row
 }
 
 pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Stop> {
@@ -380,7 +415,10 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
                         Listed::Whole(charge) => {
                             let disputes = app.disputes.disputes_of(id).await?;
                             let collected = app.store.paid_together(&[id]).await?;
-                            whole(&charge, attempts, &disputes, &app.store.refunds_of(id).await?, &collected)
+                            let refunds = app.store.refunds_of(id).await?;
+                            let mut row = whole(&charge, attempts, &disputes, &refunds, &collected);
+                            row.push(final_since(&charge, app).await?);
+                            row
                         }
                         Listed::Damaged(row) => {
                             let mut cells = damaged(&row, SHOW);

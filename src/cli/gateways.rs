@@ -38,6 +38,9 @@ pub(super) enum Gateway {
     /// Lists the rules of card networks and the ACH that limit tries, with their versions and sources; asks nobody
     #[command(after_help = "Example:\n  autopay gateway rules -o json\n\nExit codes: 0.")]
     Rules,
+    /// Shows how large a part of the bank debits came back, beside what the ACH's rules allow
+    #[command(after_help = super::returns::HELP)]
+    Returns,
 }
 
 const DECLINES: &[Column] = &[
@@ -160,6 +163,7 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
             return context.with_app(async |app, _| codes_seen(app, context).await).await;
         }
         Gateway::Rules => return rules(context),
+        Gateway::Returns => return super::returns::run(context).await,
         Gateway::Ping | Gateway::Lookup { .. } => {}
     }
     // Said before the database is opened: these settings are what the command is about.
@@ -169,6 +173,7 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
             Gateway::Codes => codes(context),
             Gateway::Declines { .. } => declines(context),
             Gateway::Rules => rules(context),
+            Gateway::Returns => Box::pin(super::returns::run(context)).await,
             Gateway::Ping => {
                 let ping = app.gateway_ping().await?;
                 let row =

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::config::{Config, plainly};
 use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, report_csv_as};
 use crate::files::workbook::{cell_name, is_workbook};
-use crate::files::{FileMistake, read_either, report_xlsx};
+use crate::files::{FileMistake, HasAmount, read_either, report_xlsx};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
@@ -34,21 +34,28 @@ const IDS_NAMED: usize = 5;
 pub(super) struct Import {
     /// Roster, as CSV or as an Excel workbook (.xlsx); - is standard input
     file: PathBuf,
+    #[command(flatten)]
+    table: Table,
+}
+
+/// How a file of rows is taken in.
+#[derive(Debug, Args)]
+pub(super) struct Table {
     /// Which sheet of a workbook [default: the first that is not hidden]
     #[arg(long, value_name = "NAME")]
-    sheet: Option<String>,
+    pub(super) sheet: Option<String>,
     /// Checks everything, as the import would, and changes nothing
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Applies nothing unless every row is good (the default)
     #[arg(long, conflicts_with = "good_rows")]
     all_or_none: bool,
     /// Applies the good rows and reports the others
     #[arg(long)]
-    good_rows: bool,
+    pub(super) good_rows: bool,
     /// Writes the same file back, CSV or workbook, with the columns row_status, error_code, error and how_to_fix
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
 const COLUMNS: &[Column] = &[
@@ -88,14 +95,13 @@ pub(super) async fn run(command: Import, context: &Context) -> Result<Exit, Stop
 }
 
 async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let label =
-        if command.file.as_os_str() == "-" { "standard input".to_owned() } else { command.file.display().to_string() };
+    let label = label(&command.file);
     let catalog = app.store.catalog().await?;
     let now = app.store.now().await?;
     let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
     let workbook = is_workbook(bytes);
-    fits(command, workbook)?;
-    let mut roster = read_either(&label, bytes, command.sheet.as_deref(), &book);
+    command.table.fits(workbook, "roster")?;
+    let mut roster = read_either(&label, bytes, command.table.sheet.as_deref(), &book);
     let known = stored(app, &roster).await?;
     let shortened = shortened(app, &roster, &known).await?;
     roster.refuse_shortened(&shortened);
@@ -109,26 +115,18 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         Vec::new()
     };
     let clean = roster.is_clean();
-    let applies = roster.file_mistakes.is_empty() && (clean || command.good_rows);
-    if let Some(path) = &command.report {
-        let report = if workbook {
-            report_xlsx(&roster, applies, now)
-                .map_err(|why| Stop::because(Exit::Failed, super::problem(why, "hand the roster in as CSV")))?
-        } else {
-            report_csv_as(&roster, applies)
-        };
-        write_report(path, &report)?;
-    }
+    let applies = roster.file_mistakes.is_empty() && (clean || command.table.good_rows);
+    command.table.hand_back(&roster, (workbook, applies), now)?;
     let ahead = foreseen(&good, &known);
     let news = ahead.added > 0 || ahead.changed > 0;
     let imported = match applies {
-        true if command.dry_run || !news => ahead,
+        true if command.table.dry_run || !news => ahead,
         true => app.store.import(&good, &person(), now).await?,
         false => Imported::default(),
     };
     let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
     let bad = roster.rows.len().saturating_sub(good.len());
-    let applied = applies && !command.dry_run;
+    let applied = applies && !command.table.dry_run;
     let row = [
         number(roster.rows.len()),
         number(good.len()),
@@ -138,33 +136,9 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
         number(imported.unchanged),
         Cell::Flag(applied),
     ];
-    let mistakes = roster.mistakes(&label);
-    let exit = match (clean, applies) {
-        (true, _) => Exit::Done,
-        (false, true) => Exit::Partly,
-        (false, false) => Exit::BadInput,
-    };
-    let named = |mistake: FileMistake| match &roster.sheet {
-        Some(sheet) => {
-            let cell = cell_name(mistake.line, mistake.column);
-            Problem::in_cell(mistake, sheet, &cell)
-        }
-        None => Problem::from(mistake),
-    };
-    let decided = match clean {
-        true => Ok(exit),
-        false => Err(Stop::Failed(exit, mistakes.into_iter().map(named).collect())),
-    };
+    let decided = decided(&roster, &label, applies);
     let printed = context.printer.record(COLUMNS, &row);
-    if let (Some(sheet), None, 1..) = (&roster.sheet, &command.sheet, roster.other_sheets) {
-        let others = counted(roster.other_sheets, "other sheet was", "other sheets were");
-        context.printer.say(&format!("Read from the sheet {sheet}; {others} not looked at (--sheet NAME)."));
-    }
-    if command.dry_run {
-        context.printer.say("DRY RUN: nothing was changed.");
-    } else if !clean && !applied {
-        context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
-    }
+    command.table.say(&roster, applied, context);
     if applies && let Some(note) = owing(&roster, &known, now) {
         context.printer.say(&note);
     }
@@ -178,23 +152,77 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     told(decided, printed)
 }
 
-/// Flags that do not go with the kind of file are refused before anything is done.
-fn fits(command: &Import, workbook: bool) -> Result<(), Stop> {
-    if let Some(sheet) = command.sheet.as_ref().filter(|_| !workbook) {
-        return Err(Stop::because(
-            Exit::Usage,
-            Problem::new("--sheet", sheet, "the roster is a text file, and has no sheets", "leave the flag out"),
-        ));
+/// What a file is called in messages.
+pub(super) fn label(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// How an import ends: well, or with every mistake of the file and its rows.
+pub(super) fn decided<T>(rows: &Roster<T>, label: &str, applies: bool) -> Result<Exit, Stop> {
+    if rows.is_clean() {
+        return Ok(Exit::Done);
     }
-    let Some(path) = &command.report else { return Ok(()) };
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let (kind, own, other) = if workbook { ("a workbook", "xlsx", "csv") } else { ("CSV", "csv", "xlsx") };
-    if ending == other {
-        let message = format!("the roster is {kind}, and its report is the same file back");
-        let mend = format!("name a file that ends in .{own}");
-        return Err(Stop::because(Exit::Usage, Problem::new("--report", path.display().to_string(), message, mend)));
+    let named = |mistake: FileMistake| match &rows.sheet {
+        Some(sheet) => {
+            let cell = cell_name(mistake.line, mistake.column);
+            Problem::in_cell(mistake, sheet, &cell)
+        }
+        None => Problem::from(mistake),
+    };
+    let exit = if applies { Exit::Partly } else { Exit::BadInput };
+    Err(Stop::Failed(exit, rows.mistakes(label).into_iter().map(named).collect()))
+}
+
+impl Table {
+    /// Flags that do not go with the kind of file are refused before anything is done; `what` is such a file.
+    pub(super) fn fits(&self, workbook: bool, what: &str) -> Result<(), Stop> {
+        if let Some(sheet) = self.sheet.as_ref().filter(|_| !workbook) {
+            let message = format!("the {what} is a text file, and has no sheets");
+            return Err(Stop::because(Exit::Usage, Problem::new("--sheet", sheet, message, "leave the flag out")));
+        }
+        let Some(path) = &self.report else { return Ok(()) };
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let (kind, own, other) = if workbook { ("a workbook", "xlsx", "csv") } else { ("CSV", "csv", "xlsx") };
+        if ending == other {
+            let message = format!("the {what} is {kind}, and its report is the same file back");
+            let mend = format!("name a file that ends in .{own}");
+            return Err(Stop::because(
+                Exit::Usage,
+                Problem::new("--report", path.display().to_string(), message, mend),
+            ));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The same file back, where it is asked for.
+    pub(super) fn hand_back<T: HasAmount>(
+        &self,
+        rows: &Roster<T>,
+        (workbook, applies): (bool, bool),
+        now: DateTime<Utc>,
+    ) -> Result<(), Stop> {
+        let Some(path) = &self.report else { return Ok(()) };
+        let report = if workbook {
+            report_xlsx(rows, applies, now)
+                .map_err(|why| Stop::because(Exit::Failed, super::problem(why, "hand the file in as CSV")))?
+        } else {
+            report_csv_as(rows, applies)
+        };
+        write_report(path, &report)
+    }
+
+    /// What was looked at, and that nothing was changed where nothing was.
+    pub(super) fn say<T>(&self, rows: &Roster<T>, applied: bool, context: &Context) {
+        if let (Some(sheet), None, 1..) = (&rows.sheet, &self.sheet, rows.other_sheets) {
+            let others = counted(rows.other_sheets, "other sheet was", "other sheets were");
+            context.printer.say(&format!("Read from the sheet {sheet}; {others} not looked at (--sheet NAME)."));
+        }
+        if self.dry_run {
+            context.printer.say("DRY RUN: nothing was changed.");
+        } else if !rows.is_clean() && !applied {
+            context.printer.say("Nothing was changed. Correct the rows, or apply the good ones with --good-rows.");
+        }
+    }
 }
 
 /// Rows that say themselves that a cycle whose moment has passed is still to be charged.

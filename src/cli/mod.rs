@@ -29,6 +29,8 @@ mod forecast_show;
 mod forecast_snapshot;
 mod gateways;
 mod hold;
+mod import;
+mod import_tries;
 mod imports;
 mod ledger;
 mod migrate;
@@ -48,6 +50,7 @@ mod recon_show;
 mod refunds;
 mod rehearse;
 mod resolve;
+mod returns;
 mod run;
 mod schedule;
 mod schedule_audit;
@@ -56,10 +59,12 @@ mod sessions;
 mod signals;
 mod subscriptions;
 mod total;
+mod twice;
 mod upcoming;
 mod usage;
 mod version;
 mod wallet;
+mod wallet_tries;
 mod webhooks;
 
 use std::ffi::OsString;
@@ -145,6 +150,9 @@ enum Command {
     /// Subscriptions
     #[command(subcommand)]
     Subscriptions(subscriptions::Subscriptions),
+    /// What other systems know and this one has to: tries of payment methods
+    #[command(subcommand)]
+    Import(import::Import),
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
@@ -385,6 +393,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Plans(command) => Box::pin(plans::run(command, context)).await,
         Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
+        Command::Import(command) => Box::pin(import::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Dunning(command) => Box::pin(dunning::run(command, context)).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,

@@ -255,6 +255,7 @@ pub(super) async fn refund(command: Refund, context: &Context) -> Result<Exit, S
             let wish = Wish { amount, from: command.from, reason: command.reason.clone() };
             let proposal =
                 app.refunds.propose(command.charge, &wish).await.map_err(|why| refused(command.charge, &why))?;
+            super::twice::warn_of_credits(&charge, app, context).await?;
             if command.dry_run {
                 context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
                 print(&proposal, context)?;

@@ -13,7 +13,7 @@ use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::signals::Signals;
 use super::subscriptions::LIMIT;
-use super::{Context, person, problem};
+use super::{Context, person, problem, wallet_tries};
 use crate::app::App;
 use crate::engine::SyncReport;
 use crate::ports::wallet::{MethodView, Whose};
@@ -47,6 +47,14 @@ pub(super) enum Wallet {
     #[command(after_help = "Example:\n  autopay wallet show 5a4db0c5-0000-8000-8000-000000000001\n\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
     Show {
+        /// The method's id at the gateway
+        id: PaymentMethodId,
+    },
+    /// Lists what was tried with a payment method and did not simply succeed, here and elsewhere, and says what networks still allow
+    #[command(after_help = "Example:\n  autopay wallet tries 5a4db0c5-0000-8000-8000-000000000001 -o csv\n\n\
+        Of the last 180 days, and whatever forbids another try for good.\n\
+        Exit codes: 0, 2 wrong usage, 5 not found, 11 database unavailable.")]
+    Tries {
         /// The method's id at the gateway
         id: PaymentMethodId,
     },
@@ -246,6 +254,7 @@ pub(super) async fn run(command: Wallet, context: &Context) -> Result<Exit, Stop
             context.config()?.need_gateway()?;
             context.with_app(async |app, _| sync(command, app, context).await).await
         }
+        Wallet::Tries { id } => context.with_app(async |app, _| wallet_tries::run(id, app, context).await).await,
         Wallet::Show { id } => {
             context
                 .with_app(async |app, _| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use domain::agenda::{Action, Advance, Agenda, Item, Reason};
+use domain::agenda::{Action, Advance, Agenda, Item, Reason, second_of};
 use domain::attempt::Intent;
 use domain::charge::{Charge, Event, Limits, Refused};
 use domain::id::{Key, SubscriptionId};
@@ -170,7 +170,9 @@ impl Desk<'_> {
         let plan =
             self.catalog.plans.get(&charge.plan).ok_or_else(|| format!("plan {} does not exist", charge.plan))?;
         let body = self.gateway.compose(charge, subscription, plan, method, key)?;
-        Ok(Intent { charge: charge.id, number, key, method: method.id, amount: charge.amount, body, at: self.at })
+        let second = second_of(plan, subscription, Some(charge.amount));
+        let (method, amount) = (method.id, charge.amount);
+        Ok(Intent { charge: charge.id, number, key, method, second, amount, body, at: self.at })
     }
 
     /// The batch for charges that ask for attention, and the questions among them.
@@ -243,6 +245,7 @@ impl Desk<'_> {
                     number,
                     key,
                     method: record.method,
+                    second: record.second,
                     amount: charge.amount,
                     body: record.body.clone(),
                     at: self.at,

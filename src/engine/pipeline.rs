@@ -372,8 +372,16 @@ impl Sender {
                 Err(_) => return Some("holds cannot be read: the database is not available"),
             }
         }
-        let covers = |hold: &Hold| hold.covers_charge(charge, subscription);
-        let held = cached.as_ref().is_some_and(|(_, holds)| holds.iter().any(covers));
+        let holds = cached.as_ref().map_or(&[][..], |(_, holds)| holds.as_slice());
+        let payers = if charge.carried.is_none() || holds.is_empty() {
+            Vec::new()
+        } else {
+            match self.engine.inner.store.payers(&[charge.id]).await {
+                Ok(mut payers) => payers.remove(&charge.id).unwrap_or_default(),
+                Err(_) => return Some("holds cannot be compared: the database is not available"),
+            }
+        };
+        let held = holds.iter().any(|hold| hold.covers_charge(charge, subscription, &payers));
         held.then_some("held before it was sent")
     }
 

@@ -179,12 +179,17 @@ impl Refunds {
         let store = self.store();
         let found = store.charge(charge).await?.ok_or(RefundRefused::NoCharge(charge))?;
         let attempts = store.attempts(charge).await?;
-        let payment = attempts.iter().rev().find_map(|attempt| attempt.payment_id.as_deref());
+        let paid = attempts.iter().rev().find(|attempt| attempt.payment_id.is_some());
+        let payment = paid.and_then(|attempt| attempt.payment_id.as_deref());
         let refunds: Vec<Refund> = store.refunds_of(charge).await?.into_iter().map(|record| record.refund).collect();
         let disputed = store.is_disputed(charge).await?;
         let ledger = Ledger { charge: &found, payment_id: payment, refunds: &refunds, disputed };
         let refund = refund::ask(&self.engine.inner.settings.environment, &ledger, wish, at)?;
         let (collected, _) = ledger.collected()?;
+        // Refused here, before anything is recorded: sent, it could only fail.
+        if !refund.whole && refund.from.is_none() && paid.is_some_and(|attempt| attempt.second.is_some()) {
+            return Err(NotRefundable::Shared.into());
+        }
         Ok(Proposal { refund, collected, left: ledger.left()? })
     }
 
@@ -716,9 +721,10 @@ impl Refunds {
         let holds = self.store().holds().await?;
         let view = self.store().subscription(&refund.subscription).await?;
         let charge = self.store().charge(refund.charge).await?;
-        let held = view
-            .zip(charge)
-            .is_none_or(|(view, charge)| holds.iter().any(|hold| hold.covers_charge(&charge, &view.subscription)));
+        let payers = self.store().payers(&[refund.charge]).await?.remove(&refund.charge).unwrap_or_default();
+        let held = view.zip(charge).is_none_or(|(view, charge)| {
+            holds.iter().any(|hold| hold.covers_charge(&charge, &view.subscription, &payers))
+        });
         Ok((!held || holds.is_empty()).then(|| holds.iter().map(|hold| hold.id).collect()))
     }
 

@@ -1,14 +1,16 @@
 //! What of the running periods is paid and not used, gathered from the book, and the refunds that come of it.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 
-use domain::amendment::unused::{Recorded, Rest, periods};
+use domain::amendment::unused::{Recorded, Rest, is_lost, periods, put_back};
 use domain::charge::{Event, Limits};
-use domain::id::ChargeId;
+use domain::id::{ChargeId, Purpose};
 use domain::money::Money;
 use domain::plan::Plan;
 use domain::refund::{Reason, Wish};
-use domain::subscription::Subscription;
+use domain::subscription::{Adjustment, Subscription};
 
 use super::{RefundRefused, Refunds};
 use crate::ports::amend::Giving;
@@ -50,6 +52,10 @@ impl Refunds {
     ) -> Result<Vec<Rest>, NotTold> {
         let store = &self.engine.inner.store;
         let adjustments = store.adjustments(&subscription.id).await?;
+        let lost = self.lost(subscription, &adjustments).await?;
+        // What an unpaid charge took of a change of plan was not settled by it.
+        let (subscription, adjustments) = put_back(subscription, &adjustments, |cycle| lost.contains(&cycle));
+        let subscription = &subscription;
         let mut rests = Vec::new();
         for period in periods(plan, subscription, unused_from).map_err(NotTold::NoAnswer)? {
             let charge = store.charge(period.charge).await?;
@@ -63,6 +69,21 @@ impl Refunds {
             rests.push(rest.map_err(NotTold::NoAnswer)?);
         }
         Ok(rests)
+    }
+
+    /// The cycles whose charges took a part of a change of plan and ended unpaid, or would end with the subscription.
+    async fn lost(&self, subscription: &Subscription, adjustments: &[Adjustment]) -> Result<BTreeSet<u32>, StoreError> {
+        let settles = |id| adjustments.iter().any(|one| one.id == id && one.settles.is_some());
+        let took = subscription.amendments.applied.iter().filter(|taken| settles(taken.adjustment));
+        let cycles: BTreeSet<u32> = took.map(|taken| taken.cycle).collect();
+        let mut lost = BTreeSet::new();
+        for cycle in cycles {
+            let id = ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle);
+            if self.engine.inner.store.charge(id).await?.is_some_and(|charge| is_lost(&charge)) {
+                lost.insert(cycle);
+            }
+        }
+        Ok(lost)
     }
 
     /// The refunds of what is paid and not used, by the rules of every refund. Changes nothing.

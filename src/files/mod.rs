@@ -6,7 +6,9 @@
 pub mod canon;
 mod csv_rows;
 pub mod document;
+mod fields;
 pub mod folder;
+mod form;
 mod kinds;
 mod migrated;
 pub mod mistake;
@@ -24,6 +26,7 @@ pub mod tables;
 mod terms;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tries;
 pub mod workbook;
 mod workbook_report;
 pub mod written;
@@ -32,14 +35,15 @@ pub use canon::{canonical, canonical_csv};
 pub use folder::{Folder, Part};
 pub use migrated::Claim;
 pub use mistake::FileMistake;
+pub use notice_sheet::{NoticeLine, NoticeRow as NoticeSheetRow, NoticeSheet, Told, read_notices, report_notices};
 pub use plans::{
     CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy, read_policy_at,
 };
-pub use notice_sheet::{NoticeLine, NoticeRow as NoticeSheetRow, NoticeSheet, Told, read_notices, report_notices};
-pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv};
+pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv, report_csv_as};
 pub use roster_stream::{RosterStream, Source, Taker};
 pub use settlement_map::SettlementMap;
 pub use settlements::read_settlements;
 pub use tables::{Beside, tables_of};
+pub use tries::{TryRow, read_tries};
 pub use workbook::{read_either, read_workbook};
-pub use workbook_report::report_xlsx;
+pub use workbook_report::{HasAmount, report_xlsx};

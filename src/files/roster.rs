@@ -4,21 +4,24 @@
 //! handed in again. Everything is checked before anything is applied, which is the caller's business.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::{Deref, DerefMut};
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use domain::agenda::{cycles, enrol};
 use domain::cadence::{AnchorDay, Unit};
 use domain::calendar::Zone;
-use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number, without_card_numbers};
+use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
 use domain::money::Money;
 use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
 use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
 use domain::terms::Terms;
 use serde::Serialize;
 
-use super::csv_rows::{MOST_FIELDS, Record, Records};
+use super::csv_rows::{Record, Records};
+use super::fields::{Columns, Fields, Paper};
+use super::form::Form;
 use super::migrated::{self, Claim, NEXT_CYCLE};
-use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
+use super::mistake::{FileMistake, HIDDEN, shown};
 use super::near::{self, nearest};
 use super::plans::not_utf8;
 use super::terms;
@@ -66,10 +69,24 @@ const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
-/// Columns in which a cell may be a date.
-const DATES: [&str; 3] = ["start_on", "end_on", "consent_at"];
-/// Columns in which a cell may be a number with decimals; in a date such a number is named as what it is.
-const FRACTIONS: [&str; 4] = ["amount", "start_on", "end_on", "consent_at"];
+const KIND_OF: &str = "add the column method_kind, with card or bank_account in each row";
+const SECOND_KIND_OF: &str = "add the column second_method_kind, with card or bank_account in each row";
+/// The form of a roster.
+pub(super) static ROSTER: Form = Form {
+    what: "a roster",
+    row: "subscription",
+    columns: &COLUMNS,
+    needed: &NEEDED,
+    example: &HEADER,
+    one_of: &[(&CUSTOMER, "no column says who the customer is")],
+    beside: &[
+        ("payment_method_id", "method_kind", KIND_OF),
+        ("second_payment_method_id", "second_method_kind", SECOND_KIND_OF),
+    ],
+    dates: &["start_on", "end_on", "consent_at"],
+    // In a date such a number is named as what it is.
+    fractions: &["amount", "start_on", "end_on", "consent_at"],
+};
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
 /// How far a consent may lie ahead of our clock: clocks differ a little.
@@ -88,18 +105,9 @@ pub struct RosterContext<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// What a roster is written on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paper {
-    /// A text file, with lines.
-    Text,
-    /// A sheet of a workbook, with rows.
-    Sheet,
-}
-
-/// A roster as read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Roster {
+/// A roster as read, or another table whose rows become values of another kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roster<T = Subscription> {
     /// The sheet it stands on; `None` for a text file.
     pub sheet: Option<String>,
     /// Other sheets of the same workbook that can be seen, and are not read.
@@ -109,12 +117,19 @@ pub struct Roster {
     /// Mistakes of the file and of its header. While there is one, no row is to be applied.
     pub file_mistakes: Vec<FileMistake>,
     /// Every row, in the order of the file.
-    pub rows: Vec<RosterRow>,
+    pub rows: Vec<RosterRow<T>>,
+}
+
+impl<T> Default for Roster<T> {
+    fn default() -> Self {
+        let (headers, file_mistakes, rows) = (Vec::new(), Vec::new(), Vec::new());
+        Self { sheet: None, other_sheets: 0, headers, file_mistakes, rows }
+    }
 }
 
 /// One row.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RosterRow {
+pub struct RosterRow<T = Subscription> {
     /// The line of the file it begins on, from 1.
     pub line: u64,
     /// Its fields as given, except that what looks like a card number is not kept.
@@ -123,8 +138,8 @@ pub struct RosterRow {
     pub places: Vec<(usize, usize)>,
     /// What the cells of a sheet held; empty for a row of text.
     pub cells: Vec<Given>,
-    /// The subscription, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
-    pub outcome: Result<Subscription, Vec<RowMistake>>,
+    /// Its value, ready to be stored, or what is wrong. The list is empty when only the file is at fault.
+    pub outcome: Result<T, Vec<RowMistake>>,
     /// What it says of the cycle that is charged next, if anything: see [`Roster::settle_claims`].
     pub claim: Option<Claim>,
 }
@@ -144,7 +159,7 @@ pub struct RowMistake {
     pub mend: String,
 }
 
-impl RosterRow {
+impl<T> RosterRow<T> {
     /// Line and column at which a field begins. Of a good row that the caller refused, as if no field needed quotation marks.
     fn place(&self, field: usize) -> (usize, usize) {
         let before = || self.fields.iter().take(field).map(|field| field.chars().count() + 1).sum::<usize>();
@@ -179,6 +194,13 @@ impl Roster {
                 mend: format!("format the column as text in the spreadsheet, and write {whole}"),
             }]);
         }
+    }
+}
+
+impl<T> Roster<T> {
+    /// A table of which only a mistake of its file is known.
+    pub(super) fn refused(mistake: FileMistake) -> Self {
+        Self { file_mistakes: vec![mistake], ..Self::default() }
     }
 
     /// Is there nothing wrong in the whole file?
@@ -224,7 +246,7 @@ impl Roster {
 pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
     let mut roster = match text_of(label, bytes) {
         Ok(text) => read_records(label, &mut Records::new(text), Paper::Text, context),
-        Err(mistake) => Roster { file_mistakes: vec![*mistake], ..Roster::default() },
+        Err(mistake) => Roster::refused(*mistake),
     };
     settle(&mut roster);
     roster
@@ -233,30 +255,46 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
 /// The records of a roster, read. Its caller [`settle`]s it.
 pub(super) fn read_records(
     label: &str,
-    records: &mut impl Iterator<Item = Record>,
+    records: &mut dyn Iterator<Item = Record>,
     paper: Paper,
     context: &RosterContext<'_>,
 ) -> Roster {
+    let attributes = terms::attributes(context.catalog);
+    let mut memo = Memo::of(context.catalog);
+    let mut earlier: HashMap<String, u64> = HashMap::new();
+    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
+    read_table(label, (records, paper), (&ROSTER, &attributes), |columns, header, record| {
+        match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
+            Ok((subscription, claim)) => (Ok(subscription), claim),
+            Err(mistakes) => (Err(mistakes), None),
+        }
+    })
+}
+
+/// The records of a table of this form, read. Its caller [`settle`]s it.
+pub(super) fn read_table<T>(
+    label: &str,
+    (records, paper): (&mut dyn Iterator<Item = Record>, Paper),
+    (form, more): (&'static Form, &BTreeSet<&str>),
+    mut read: impl FnMut(&Columns, &Record, &Record) -> (Result<T, Vec<RowMistake>>, Option<Claim>),
+) -> Roster<T> {
     let mut roster = Roster::default();
     let what = match paper {
         Paper::Text => "file",
         Paper::Sheet => "sheet",
     };
     let Some(header) = records.next() else {
-        let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
+        let mend = format!("write the header {} and a row for each {}", form.needed.join(","), form.row);
         let message = format!("the {what} is empty");
         roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", message, mend));
         return roster;
     };
-    let attributes = terms::attributes(context.catalog);
-    let go_on = check_header(label, &header, &attributes, &mut roster.file_mistakes);
+    let go_on = form.check_header(label, &header, more, &mut roster.file_mistakes);
     roster.headers = header.fields.iter().map(|name| kept(name)).collect();
     if !go_on {
         return roster;
     }
     let columns = Columns::of(&header);
-    let mut memo = Memo::of(context.catalog);
-    let mut earlier: HashMap<String, u64> = HashMap::new();
     for record in records {
         if roster.rows.len() == MOST_ROWS {
             let message = format!("the {what} has more than {MOST_ROWS} rows");
@@ -280,12 +318,7 @@ pub(super) fn read_records(
             });
             continue;
         }
-        let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
-        let read = read_row((&columns, &mut memo), (&header, &record), context, place, &mut earlier);
-        let (outcome, claim) = match read {
-            Ok((subscription, claim)) => (Ok(subscription), claim),
-            Err(mistakes) => (Err(mistakes), None),
-        };
+        let (outcome, claim) = read(&columns, &header, &record);
         let fields: Vec<String> = record.fields.iter().map(|field| kept(field)).collect();
         let shown_as = |(field, cell): (&String, &Given)| if field == HIDDEN { Given::Text } else { *cell };
         let cells = fields.iter().zip(&record.cells).map(shown_as).collect();
@@ -299,7 +332,7 @@ pub(super) fn read_records(
         });
     }
     if roster.rows.is_empty() && roster.file_mistakes.is_empty() {
-        let mend = "add a row for each subscription below the header";
+        let mend = format!("add a row for each {} below the header", form.row);
         let message = format!("the {what} has a header and no rows");
         roster.file_mistakes.push(FileMistake::of_file(label, "no_rows", message, mend));
     }
@@ -307,7 +340,7 @@ pub(super) fn read_records(
 }
 
 /// Good as they are, the rows of a file that is wrong are not to be applied.
-pub(super) fn settle(roster: &mut Roster) {
+pub(super) fn settle<T>(roster: &mut Roster<T>) {
     if !roster.file_mistakes.is_empty() {
         for row in &mut roster.rows {
             if row.outcome.is_ok() {
@@ -340,31 +373,6 @@ pub(super) struct Place {
     pub(super) paper: Paper,
     /// No consent may have been given after it.
     pub(super) consents_by: DateTime<Utc>,
-}
-
-/// Where the columns of a header stand: the first of each name.
-#[derive(Debug)]
-pub(super) struct Columns(Vec<(String, usize)>);
-
-impl Columns {
-    pub(super) fn of(header: &Record) -> Self {
-        let mut columns: Vec<(String, usize)> = Vec::new();
-        for (place, name) in header.fields.iter().enumerate() {
-            if columns.iter().all(|(known, _)| known != name) {
-                columns.push((name.clone(), place));
-            }
-        }
-        Self(columns)
-    }
-
-    /// A handful of names: going through them is quicker than hashing one.
-    pub(super) fn get(&self, column: &str) -> Option<usize> {
-        self.0.iter().find(|(name, _)| name == column).map(|(_, place)| *place)
-    }
-
-    pub(super) fn has(&self, column: &str) -> bool {
-        self.get(column).is_some()
-    }
 }
 
 /// Zones remembered: more than there are.
@@ -416,7 +424,8 @@ pub(super) fn read_row<'a>(
     place: Place,
     earlier: &mut impl Earlier,
 ) -> Result<Entered, Vec<RowMistake>> {
-    Row { columns, memo, record, place, context, spoiled: Vec::new(), mistakes: Vec::new() }.read(header, earlier)
+    let fields = Fields::new(&ROSTER, columns, record, place.paper);
+    Row { fields, memo, place, context }.read(header, earlier)
 }
 
 pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
@@ -445,144 +454,6 @@ pub(super) fn is_wide(bytes: &[u8]) -> bool {
     start.len() >= 4 && (zeros(0) * 3 > start.len() || zeros(1) * 3 > start.len())
 }
 
-/// Checks the header; `false` when the rows below it cannot be read at all.
-pub(super) fn check_header(
-    label: &str,
-    header: &Record,
-    attributes: &BTreeSet<&str>,
-    mistakes: &mut Vec<FileMistake>,
-) -> bool {
-    let line = header.line;
-    let separators = [
-        (';', "semicolon_separated", "semicolons"),
-        ('\t', "tab_separated", "tabs"),
-        ('|', "bar_separated", "vertical bars"),
-    ];
-    for (mark, code, name) in separators {
-        if header.fields.len() == 1 && header.fields.iter().any(|only| only.contains(mark)) {
-            let message = format!("the fields are separated by {name}, not by commas");
-            let mend = "save the file as CSV with commas";
-            mistakes.push(FileMistake { line, ..FileMistake::of_file(label, code, message, mend) });
-            return false;
-        }
-    }
-    if header.unclosed_quote.is_some() || header.stray_quote.is_some() {
-        let message = "a quotation mark stands where none may";
-        let mend = "write the header without quotation marks";
-        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
-        return false;
-    }
-    if header.fields.len() > MOST_FIELDS {
-        let message = format!("the header has more than {MOST_FIELDS} columns");
-        let mend = format!("write the columns {}", COLUMNS.join(", "));
-        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "too_many_columns", message, mend) });
-        return false;
-    }
-    let known = || COLUMNS.into_iter().chain(REPORT_COLUMNS).chain(attributes.iter().copied());
-    // What a column is, or is meant to be, so that it is not called missing too.
-    let mut meant: Vec<&str> = Vec::new();
-    let restyled: Vec<usize> = (0..header.fields.len()).filter(|place| restyled(header, *place).is_some()).collect();
-    if restyled.len() > 1 {
-        meant.extend(restyled.iter().filter_map(|place| self::restyled(header, *place)));
-        let names: Vec<String> = header.fields.iter().map(|name| plain_name(name)).collect();
-        let message = "the columns are not written in small letters with underscores";
-        mistakes.push(FileMistake {
-            line,
-            column: restyled.first().map_or(1, |place| column_of(header, *place)),
-            value: restyled
-                .first()
-                .and_then(|place| header.fields.get(*place))
-                .map(|name| shown(name))
-                .unwrap_or_default(),
-            ..FileMistake::of_file(label, "column_style", message, format!("write {}", names.join(",")))
-        });
-    }
-    let mut strange = Vec::new();
-    let mut recognised = restyled.len() > 1;
-    for (place, name) in header.fields.iter().enumerate() {
-        let mistake = |code: &'static str, message: String, mend: String| FileMistake {
-            path: label.to_owned(),
-            line,
-            column: column_of(header, place),
-            code,
-            value: shown(name),
-            message,
-            mend,
-        };
-        if looks_like_a_card_number(name) {
-            mistakes.push(mistake("card_number", CARD_MESSAGE.to_owned(), CARD_MEND.to_owned()));
-        } else if known().any(|column| column == name) {
-            recognised = true;
-            if header.fields.iter().take(place).any(|before| before == name) {
-                let message = format!("the column {name} stands here twice");
-                mistakes.push(mistake("duplicate_column", message, "remove one of the two".to_owned()));
-            }
-        } else if restyled.len() > 1 && restyled.contains(&place) {
-            // Said already, for all of them.
-        } else if is_personal(name) {
-            let message =
-                format!("the column {} suggests data about a person, which may not enter autopay", shown(name));
-            let mend = "remove the column; name the customer by an id".to_owned();
-            mistakes.push(mistake("personal_data", message, mend));
-        } else if name.trim().is_empty() {
-            let mend = "name the column, or remove it".to_owned();
-            strange.push(mistake("unknown_column", "a column has no name".to_owned(), mend));
-        } else {
-            let mend = match nearest(name, known()) {
-                Some(near) => {
-                    recognised = true;
-                    meant.push(near);
-                    format!("write {near}")
-                }
-                None => format!("remove the column; columns known here: {}", COLUMNS.join(", ")),
-            };
-            strange.push(mistake("unknown_column", format!("{} is not a column of a roster", shown(name)), mend));
-        }
-    }
-    if !recognised {
-        let message = "the first line names no column of a roster";
-        let mend = format!("write a header there, such as {}", HEADER.join(","));
-        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "no_header", message, mend) });
-        return false;
-    }
-    mistakes.extend(strange);
-    let stands = |column: &str| meant.contains(&column) || header.fields.iter().any(|name| name == column);
-    let mut missing = |message: String, mend: String| {
-        mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "missing_column", message, mend) });
-    };
-    for needed in NEEDED.into_iter().filter(|needed| !stands(needed)) {
-        missing(format!("the column {needed} is missing"), format!("add the column {needed}"));
-    }
-    if !CUSTOMER.into_iter().any(stands) {
-        let mend = format!("add one of {}", CUSTOMER.join(", "));
-        missing("no column says who the customer is".to_owned(), mend);
-    }
-    for (id, kind) in [("payment_method_id", "method_kind"), ("second_payment_method_id", "second_method_kind")] {
-        if stands(id) && !stands(kind) {
-            let message = format!("{id} stands here without the column {kind}");
-            missing(message, format!("add the column {kind}, with card or bank_account in each row"));
-        }
-    }
-    // Without one column that is written as it should be, the rows could only repeat what was said.
-    header.fields.iter().any(|name| known().any(|column| column == name))
-}
-
-/// A column's name as it would be written here.
-fn plain_name(name: &str) -> String {
-    name.trim().to_lowercase().replace([' ', '-'], "_")
-}
-
-/// The column that a name means which only differs from it in its letters' size, its spaces or its hyphens.
-fn restyled(header: &Record, place: usize) -> Option<&'static str> {
-    let name = header.fields.get(place)?;
-    let plain = plain_name(name);
-    COLUMNS.into_iter().chain(REPORT_COLUMNS).find(|column| *column == plain && *column != name.as_str())
-}
-
-fn column_of(header: &Record, place: usize) -> usize {
-    header.places.get(place).map_or(1, |(_, column)| *column)
-}
-
 /// A cell of the file, unless it looks like a card number.
 fn kept(field: &str) -> String {
     if looks_like_a_card_number(field) { HIDDEN.to_owned() } else { field.to_owned() }
@@ -598,95 +469,32 @@ struct Named {
 /// A subscription as its row has it enter the book.
 pub(super) type Entered = (Subscription, Option<Claim>);
 
+/// A row that is read as a subscription: its fields, and what they are read against.
 pub(super) struct Row<'r, 'a> {
-    columns: &'r Columns,
+    fields: Fields<'r>,
     pub(super) memo: &'r mut Memo<'a>,
-    record: &'r Record,
     place: Place,
     context: &'r RosterContext<'a>,
-    /// Fields that look like a card number or are too long, which was said.
-    spoiled: Vec<usize>,
-    mistakes: Vec<RowMistake>,
+}
+
+impl<'r> Deref for Row<'r, '_> {
+    type Target = Fields<'r>;
+
+    fn deref(&self) -> &Fields<'r> {
+        &self.fields
+    }
+}
+
+impl DerefMut for Row<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.fields
+    }
 }
 
 impl<'r, 'a> Row<'r, 'a> {
-    pub(super) fn note(
-        &mut self,
-        column: &str,
-        code: &'static str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
-        let place = self.columns.get(column);
-        let value = place.and_then(|place| self.record.fields.get(place)).map(|field| shown(field)).unwrap_or_default();
-        self.mistakes.push(RowMistake {
-            column: column.to_owned(),
-            code,
-            value,
-            // What a rule quotes of the field may be no more than a card number's worth of its digits.
-            message: without_card_numbers(&message.into()).into_owned(),
-            mend: without_card_numbers(&mend.into()).into_owned(),
-        });
-    }
-
-    fn whole(&mut self, code: &'static str, value: String, message: impl Into<String>, mend: impl Into<String>) {
-        self.mistakes.push(RowMistake {
-            column: String::new(),
-            code,
-            value,
-            message: message.into(),
-            mend: mend.into(),
-        });
-    }
-
-    /// A sentence of the domain about a column.
-    pub(super) fn said(&mut self, column: &str, code: &'static str, sentence: &str) {
-        let (mut message, mend) = halves(sentence);
-        if ["is ", "has ", "lies "].iter().any(|verb| message.starts_with(verb)) {
-            message = format!("{column} {message}");
-        }
-        self.note(column, code, message, mend);
-    }
-
     fn read(mut self, header: &Record, earlier: &mut impl Earlier) -> Result<Entered, Vec<RowMistake>> {
-        if self.record.fields.iter().all(|field| field.trim().is_empty()) {
-            self.whole("row_empty", String::new(), "the row is empty", "delete the row");
-            return Err(self.mistakes);
-        }
-        if let Some(place) = self.record.stray_quote {
-            let column = header.fields.get(place).cloned().unwrap_or_default();
-            let mend = "put quotation marks around the whole field and double those inside, or remove them";
-            self.note(&column, "quote_stray", "a quotation mark stands inside the field", mend);
-        }
-        let (wanted, found) = (header.fields.len(), self.record.fields.len());
-        for (place, field) in self.record.fields.iter().enumerate() {
-            let column = || header.fields.get(place).cloned().unwrap_or_default();
-            if looks_like_a_card_number(field) {
-                self.spoiled.push(place);
-                let column = column();
-                let value = HIDDEN.to_owned();
-                let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
-                self.mistakes.push(RowMistake { column, code: "card_number", value, message, mend });
-            } else if field.len() > LONGEST_FIELD {
-                self.spoiled.push(place);
-                self.note(&column(), "field_too_long", "the field is longer than 4 KiB", "shorten it");
-            }
-        }
-        if wanted != found {
-            match self.place.paper {
-                Paper::Text => {
-                    let message = format!("the row has {found} fields and the header {wanted}");
-                    let mend = "put quotation marks around fields that hold a comma, and leave no field out";
-                    self.whole("ragged_row", format!("{found} fields"), message, mend);
-                }
-                Paper::Sheet => {
-                    let beyond = self.record.fields.iter().skip(wanted).find(|field| !field.is_empty());
-                    let value = beyond.map(|field| shown(field)).unwrap_or_default();
-                    let message = "a value stands to the right of the last column that has a name";
-                    self.whole("ragged_row", value, message, "name its column in the header, or empty the cell");
-                }
-            }
-            return Err(self.mistakes);
+        if !self.stands(header) {
+            return Err(self.fields.mistakes);
         }
         let id = self.subscription_id(earlier);
         let plan = self.plan();
@@ -713,10 +521,10 @@ impl<'r, 'a> Row<'r, 'a> {
         let claimed = self.value(NEXT_CYCLE, migrated::number, "next_cycle_invalid");
         let terms = self.terms(plan);
         if !self.mistakes.is_empty() || !self.spoiled.is_empty() {
-            return Err(self.mistakes);
+            return Err(self.fields.mistakes);
         }
         let (Some(id), Some(plan), Some(start_on)) = (id, plan, start_on) else {
-            return Err(self.mistakes);
+            return Err(self.fields.mistakes);
         };
         let subscription = Subscription {
             id,
@@ -773,11 +581,11 @@ impl<'r, 'a> Row<'r, 'a> {
                         let mend =
                             "add a row to the plan's price list, or correct what the subscription says of itself";
                         self.note(first, "price_gap", sentence, mend);
-                        return Err(self.mistakes);
+                        return Err(self.fields.mistakes);
                     }
                     let mend = "correct the plan's prices, or start the subscription later";
                     self.note("plan", "no_price", sentence, mend);
-                    return Err(self.mistakes);
+                    return Err(self.fields.mistakes);
                 }
                 if says_no_more {
                     if self.memo.enrolments.len() >= MOST_ENROLMENTS {
@@ -796,115 +604,11 @@ impl<'r, 'a> Row<'r, 'a> {
             Ok((_, None)) => {
                 let mend = "write a later end_on, or remove the row";
                 self.note("end_on", "ends_before_first_charge", "the subscription ends before its first charge", mend);
-                Err(self.mistakes)
+                Err(self.fields.mistakes)
             }
             Err(sentence) => {
                 self.said("start_on", "schedule_impossible", &sentence);
-                Err(self.mistakes)
-            }
-        }
-    }
-
-    /// The field of a column, `None` where the column or the text is missing.
-    fn raw(&self, column: &str) -> Option<&'r str> {
-        let record: &'r Record = self.record;
-        let field = record.fields.get(self.columns.get(column)?)?.as_str();
-        // In a report that comes back, the apostrophe before what a spreadsheet would take for a formula is our own.
-        let field = match field.strip_prefix('\'') {
-            Some(rest) if self.columns.has("row_status") && starts_a_formula(rest) => rest,
-            Some(_) | None => field,
-        };
-        (!field.is_empty()).then_some(field)
-    }
-
-    pub(super) fn is_blank(&self, column: &str) -> bool {
-        self.raw(column).is_none()
-    }
-
-    /// The field of a column, when nothing is wrong with its characters.
-    fn field(&mut self, column: &str) -> Option<&'r str> {
-        let text = self.raw(column)?;
-        if let Some((code, message)) = self.mistyped(column) {
-            let mend = match code {
-                "cell_failed" => "mend the formula, or write the value itself",
-                _ => "format the column as text in the spreadsheet, and enter the value again",
-            };
-            self.note(column, code, message, mend);
-            return None;
-        }
-        if self.columns.get(column).is_some_and(|place| self.spoiled.contains(&place)) {
-            // Said already.
-            None
-        } else if is_spotless(text) {
-            Some(text)
-        } else if text.contains(char::is_control) {
-            let mend = "write it on one line, and look for a quotation mark that is not closed";
-            self.note(column, "line_break", "the field holds a line break or control character", mend);
-            None
-        } else if text.trim() != text {
-            self.note(
-                column,
-                "spaces_around",
-                "spaces stand before or after the value",
-                format!("write {}", shown(text.trim())),
-            );
-            None
-        } else if let Some(rest) = text.strip_prefix(['\'', '\u{2019}']) {
-            let mend = format!("write {}", shown(rest));
-            self.note(
-                column,
-                "excel_apostrophe",
-                "an apostrophe stands before the value, left there by a spreadsheet",
-                mend,
-            );
-            None
-        } else if is_scientific(text) {
-            let mend = "format the column as text in the spreadsheet, and enter the value again";
-            self.note(column, "excel_number", "a spreadsheet has turned this into a rounded number", mend);
-            None
-        } else {
-            Some(text)
-        }
-    }
-
-    /// What a spreadsheet made of a cell that is meant to be something else.
-    fn mistyped(&self, column: &str) -> Option<(&'static str, &'static str)> {
-        let place = self.columns.get(column)?;
-        match self.record.cells.get(place)? {
-            Given::Text => None,
-            Given::Failed => Some(("cell_failed", "the formula of the cell has no result")),
-            Given::Truth(_) => Some(("excel_truth", "a spreadsheet has turned this into true or false")),
-            Given::Date(_) if DATES.contains(&column) => None,
-            Given::Date(_) => Some(("excel_date", "a spreadsheet has turned this into a date")),
-            Given::Number(number) if number.fract() != 0.0 && !FRACTIONS.contains(&column) => {
-                Some(("excel_number", "a spreadsheet has turned this into a number with decimals"))
-            }
-            Given::Number(_) => None,
-        }
-    }
-
-    /// Is something wrong in one of these columns?
-    pub(super) fn has_mistake_in(&self, columns: &[&str]) -> bool {
-        self.mistakes.iter().any(|mistake| columns.contains(&mistake.column.as_str()))
-    }
-
-    pub(super) fn value<T>(
-        &mut self,
-        column: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-        code: &'static str,
-    ) -> Option<T> {
-        let text = self.field(column)?;
-        self.or_noted(column, parse(text), code)
-    }
-
-    /// What was read of a column, or what is wrong with it, which is noted.
-    fn or_noted<T>(&mut self, column: &str, read: Result<T, String>, code: &'static str) -> Option<T> {
-        match read {
-            Ok(value) => Some(value),
-            Err(sentence) => {
-                self.said(column, code, &sentence);
-                None
+                Err(self.fields.mistakes)
             }
         }
     }
@@ -1220,13 +924,6 @@ impl<'r, 'a> Row<'r, 'a> {
     }
 }
 
-/// Is a text plainly one that nothing is wrong with: letters, digits and marks of ASCII, without what a spreadsheet leaves behind?
-fn is_spotless(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
-        && !text.starts_with('\'')
-        && !(text.starts_with(|first: char| first.is_ascii_digit()) && is_scientific(text))
-}
-
 /// `a, b and c`.
 fn listed(words: &[&str]) -> String {
     match words {
@@ -1278,14 +975,6 @@ fn likely_date(text: &str) -> Option<(NaiveDate, &'static str)> {
     us.or_else(|| Some((date(year, *second, *first)?, " (read here as day/month/year)")))
 }
 
-/// `1E+05`, `1.23E+15`: what spreadsheets make of long ids.
-fn is_scientific(text: &str) -> bool {
-    let Some((number, exponent)) = text.split_once(['E', 'e']) else { return false };
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    digits(whole) && digits(fraction) && exponent.strip_prefix(['+', '-']).is_some_and(digits)
-}
-
 /// The file back, in the same order, with the columns `row_status`, `error_code`, `error` and `how_to_fix` at the end.
 ///
 /// `row_status` is `ok`, `error`, or `not_applied` for a good row of a file that is itself at fault; such a row says what that fault is.
@@ -1298,7 +987,7 @@ pub fn report_csv(roster: &Roster) -> Vec<u8> {
 
 /// [`report_csv`] for an import that applies all rows or none: with `good_rows_applied` false, good rows are `not_applied`.
 #[must_use]
-pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
+pub fn report_csv_as<T>(roster: &Roster<T>, good_rows_applied: bool) -> Vec<u8> {
     let own: Vec<usize> = roster
         .headers
         .iter()
@@ -1330,7 +1019,7 @@ pub fn report_csv_as(roster: &Roster, good_rows_applied: bool) -> Vec<u8> {
 }
 
 /// What the report says of a row: its status, and codes, messages and mends of its mistakes.
-pub(super) fn reasons(row: &RosterRow, file: Option<&FileMistake>, good_rows_applied: bool) -> [String; 4] {
+pub(super) fn reasons<T>(row: &RosterRow<T>, file: Option<&FileMistake>, good_rows_applied: bool) -> [String; 4] {
     let joined = |part: fn(&RowMistake) -> String, mistakes: &[RowMistake]| {
         mistakes.iter().map(part).collect::<Vec<_>>().join(" | ")
     };

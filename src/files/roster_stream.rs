@@ -19,12 +19,12 @@ use domain::id::looks_like_a_card_number;
 use domain::subscription::Subscription;
 
 use super::csv_rows::{Record, Records};
+use super::fields::{Columns, Paper};
 use super::migrated::{BEHIND, Claim};
 use super::mistake::{FileMistake, HIDDEN, plainly, shown};
 use super::plans::not_utf8;
 use super::roster::{
-    Columns, Earlier, MOST_ROWS, Memo, NEEDED, Paper, Place, RosterContext, RowMistake, check_header, is_wide,
-    read_row, starts_a_formula,
+    Earlier, MOST_ROWS, Memo, NEEDED, Place, ROSTER, RosterContext, RowMistake, is_wide, read_row, starts_a_formula,
 };
 use super::terms;
 
@@ -430,7 +430,7 @@ impl<'s> RosterStream<'s> {
             return Err(vec![FileMistake::of_file(label, "empty_file", "the file is empty", mend)]);
         };
         let mut mistakes = Vec::new();
-        if !check_header(label, &header, &terms::attributes(context.catalog), &mut mistakes) {
+        if !ROSTER.check_header(label, &header, &terms::attributes(context.catalog), &mut mistakes) {
             return Err(mistakes);
         }
         // A row of a roster has sixty bytes at least.

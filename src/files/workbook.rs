@@ -10,9 +10,10 @@ use domain::id::looks_like_a_card_number;
 use zip::ZipArchive;
 
 use super::csv_rows::{MOST_FIELDS, Record};
+use super::fields::Paper;
 use super::mistake::{FileMistake, shown};
 use super::near::nearest;
-use super::roster::{LARGEST_ROSTER, Paper, Roster, RosterContext, read_records, read_roster, settle};
+use super::roster::{LARGEST_ROSTER, Roster, RosterContext, read_records, read_roster, settle};
 
 /// Most bytes that a workbook may unpack to: far above a sheet of a million rows.
 const MOST_UNPACKED: u64 = 1024 * 1024 * 1024;
@@ -77,16 +78,26 @@ const SAVE_AS: &str = "save it as an Excel workbook (.xlsx), or as CSV UTF-8";
 /// 1 GiB unpacked, of which 128 MiB of shared text; a sheet's text is no longer than 64 MiB.
 #[must_use]
 pub fn read_workbook(label: &str, bytes: &[u8], sheet: Option<&str>, context: &RosterContext<'_>) -> Roster {
+    read_sheet(label, bytes, sheet, |rows| read_records(label, rows, Paper::Sheet, context))
+}
+
+/// A sheet of a workbook, the rows of which are read by `read`.
+pub(super) fn read_sheet<T>(
+    label: &str,
+    bytes: &[u8],
+    sheet: Option<&str>,
+    read: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Roster<T>,
+) -> Roster<T> {
     match opened(label, bytes, sheet) {
         Ok((mut workbook, name)) => {
-            let mut roster = rows_of(label, &mut workbook, &name, context);
+            let mut roster = rows_of(label, &mut workbook, &name, read);
             let seen = |sheet: &&calamine::Sheet| sheet.visible == SheetVisible::Visible && sheet.name != name;
             roster.other_sheets = workbook.sheets_metadata().iter().filter(seen).count();
             roster.sheet = Some(shown(&name));
             settle(&mut roster);
             roster
         }
-        Err(mistake) => Roster { file_mistakes: vec![*mistake], ..Roster::default() },
+        Err(mistake) => Roster::refused(*mistake),
     }
 }
 
@@ -218,15 +229,20 @@ fn damaged(label: &str, error: &XlsxError) -> FileMistake {
     FileMistake::of_file(label, "workbook_damaged", message, "open and save it in the spreadsheet again")
 }
 
-fn rows_of(label: &str, workbook: &mut Book<'_>, name: &str, context: &RosterContext<'_>) -> Roster {
+fn rows_of<T>(
+    label: &str,
+    workbook: &mut Book<'_>,
+    name: &str,
+    read: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Roster<T>,
+) -> Roster<T> {
     let from_1904 = workbook.has_1904_epoch();
     let cells = match workbook.worksheet_cells_reader(name) {
         Ok(cells) => cells,
-        Err(error) => return Roster { file_mistakes: vec![damaged(label, &error)], ..Roster::default() },
+        Err(error) => return Roster::refused(damaged(label, &error)),
     };
     let mut rows =
         Rows { cells, ahead: None, width: None, room: LARGEST_ROSTER, row: 0, from_1904, ended: false, stopped: None };
-    let mut roster = read_records(label, &mut rows, Paper::Sheet, context);
+    let mut roster = read(&mut rows);
     if let Some(stopped) = rows.stopped {
         let line = rows.row.max(1);
         roster.file_mistakes.retain(|mistake| !matches!(mistake.code, "empty_file" | "no_rows"));

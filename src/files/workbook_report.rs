@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::money::{Currency, Money};
+use domain::subscription::Subscription;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 
 use super::roster::{REPORT_COLUMNS, Roster, RosterRow, reasons, starts_a_formula};
@@ -34,6 +35,18 @@ impl Formats {
     }
 }
 
+/// What a row's value adds to the control totals.
+pub trait HasAmount {
+    /// The amount, if it has one.
+    fn amount(&self) -> Option<Money>;
+}
+
+impl HasAmount for Subscription {
+    fn amount(&self) -> Option<Money> {
+        self.amount
+    }
+}
+
 /// The sheet back: every row where it stood, cells of dates and numbers as such, and `row_status`, `error_code`, `error` and
 /// `how_to_fix` at the end. A second sheet holds the mistakes of the file and control totals: rows, and the amounts of the good rows.
 ///
@@ -42,11 +55,15 @@ impl Formats {
 ///
 /// # Errors
 /// A sentence when a workbook cannot hold the report.
-pub fn report_xlsx(roster: &Roster, good_rows_applied: bool, at: DateTime<Utc>) -> Result<Vec<u8>, String> {
+pub fn report_xlsx<T: HasAmount>(
+    roster: &Roster<T>,
+    good_rows_applied: bool,
+    at: DateTime<Utc>,
+) -> Result<Vec<u8>, String> {
     written(roster, good_rows_applied, at).map_err(|error| format!("a workbook cannot hold the report ({error})"))
 }
 
-fn written(roster: &Roster, good_rows_applied: bool, at: DateTime<Utc>) -> Result<Vec<u8>, XlsxError> {
+fn written<T: HasAmount>(roster: &Roster<T>, good_rows_applied: bool, at: DateTime<Utc>) -> Result<Vec<u8>, XlsxError> {
     let formats = Formats::new();
     let mut workbook = Workbook::new();
     // A fixed moment: the writer would read the clock otherwise.
@@ -63,10 +80,10 @@ fn place(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
 }
 
-fn rows(
+fn rows<T>(
     sheet: &mut Worksheet,
     name: &str,
-    roster: &Roster,
+    roster: &Roster<T>,
     good_rows_applied: bool,
     formats: &Formats,
 ) -> Result<(), XlsxError> {
@@ -104,16 +121,16 @@ fn rows(
 }
 
 /// The row, from 0, at which a row stood; below the header, which is always the first.
-fn line_of(row: &RosterRow, number: usize) -> u32 {
+fn line_of<T>(row: &RosterRow<T>, number: usize) -> u32 {
     let least = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
     u32::try_from(row.line).unwrap_or(u32::MAX).saturating_sub(1).max(least)
 }
 
-fn cell(
+fn cell<T>(
     sheet: &mut Worksheet,
     (line, column): (u32, u16),
-    roster: &Roster,
-    row: &RosterRow,
+    roster: &Roster<T>,
+    row: &RosterRow<T>,
     from: usize,
     formats: &Formats,
 ) -> Result<(), XlsxError> {
@@ -148,10 +165,15 @@ fn text(sheet: &mut Worksheet, (line, column): (u32, u16), text: &str, formats: 
     Ok(())
 }
 
-fn totals(sheet: &mut Worksheet, roster: &Roster, at: DateTime<Utc>, formats: &Formats) -> Result<(), XlsxError> {
+fn totals<T: HasAmount>(
+    sheet: &mut Worksheet,
+    roster: &Roster<T>,
+    at: DateTime<Utc>,
+    formats: &Formats,
+) -> Result<(), XlsxError> {
     let good = roster.rows.iter().filter(|row| row.outcome.is_ok()).count();
     let mut sums: BTreeMap<Currency, Option<Money>> = BTreeMap::new();
-    for amount in roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok()?.amount) {
+    for amount in roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok()?.amount()) {
         let sum = sums.entry(amount.currency()).or_insert(Some(Money::new(0, amount.currency())));
         *sum = sum.and_then(|sum| sum.checked_add(amount).ok());
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::agenda::Part;
+use domain::agenda::{Part, Payer};
 use domain::id::{ChargeId, MerchantId, PlanId};
 use domain::subscription::Customer;
 
@@ -50,4 +50,10 @@ pub trait TogetherStore {
     /// What the given charges collect for others, and by what those among them are collected that are carried: by charge,
     /// subscription and cycle.
     async fn paid_together(&self, ids: &[ChargeId]) -> Result<Vec<Collected>, StoreError>;
+
+    /// For whom else these charges pay, by charge; those that pay for nobody else are left out. One statement for any number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn payers(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<Payer>>, StoreError>;
 }

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use domain::agenda::Open;
+use domain::agenda::{Open, Payer};
 use domain::charge::State;
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use domain::subscription::Subscription;
@@ -18,6 +18,7 @@ use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::{self, Bad, Told};
 use super::pages::Walk;
+use super::rows::whole;
 use super::{DatabaseStore, rows, store_error};
 use crate::ports::{AttemptRecord, Claimed, Cursor, DueClaim, OpenCharge, StoreError};
 
@@ -132,23 +133,26 @@ impl DatabaseStore {
         }
     }
 
-    /// Gives claims back early, where nobody took them over meanwhile.
+    /// Gives claims back early, where nobody took them over meanwhile: at once, or `from` a moment on.
     pub(super) async fn give_back(
         &self,
+        on: &impl ConnectionTrait,
         due: &[(SubscriptionId, i64)],
         open: &[(ChargeId, i64)],
-    ) -> Result<(), StoreError> {
-        const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int)];
-        const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int)];
+        from: Option<DateTime<Utc>>,
+    ) -> Result<(), sea_orm::DbErr> {
+        const DUE: &[(&str, Kind)] = &[("r_id", Kind::Text), ("r_fence", Kind::Int), ("r_from", Kind::Time)];
+        const OPEN: &[(&str, Kind)] = &[("r_id", Kind::Uuid), ("r_fence", Kind::Int), ("r_from", Kind::Time)];
         let give = |table: &str| {
-            format!("UPDATE {table} SET leased_until = NULL FROM v WHERE id = v.r_id AND fence = v.r_fence")
+            format!("UPDATE {table} SET leased_until = v.r_from FROM v WHERE id = v.r_id AND fence = v.r_fence")
         };
+        let from = Val::Time(from.map(whole));
         let mut rows = Bulk::new(DUE);
-        due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence)]));
-        self.run(&self.database, &give("subscription"), &rows).await.map_err(store_error)?;
+        due.iter().for_each(|(id, fence)| rows.push(&[Val::text(id.as_str()), Val::int(*fence), from]));
+        self.run(on, &give("subscription"), &rows).await?;
         let mut rows = Bulk::new(OPEN);
-        open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence)]));
-        self.run(&self.database, &give("charge"), &rows).await.map_err(store_error)
+        open.iter().for_each(|(id, fence)| rows.push(&[Val::uuid(id.0), Val::int(*fence), from]));
+        self.run(on, &give("charge"), &rows).await
     }
 
     /// Ids are ordered by their bytes, whatever the collation of the database: as Rust orders them.
@@ -200,8 +204,12 @@ impl DatabaseStore {
         for row in &self.database.query_all_raw(query).await.map_err(store_error)? {
             attempts.add(row)?;
         }
+        let carrying = readable.iter().filter(|(_, model)| model.carried_parts > 0);
+        let carrying: Vec<ChargeId> = carrying.map(|(_, model)| ChargeId(model.id)).collect();
+        let mut payers = if carrying.is_empty() { BTreeMap::new() } else { self.read_payers(&carrying).await? };
         for (row, model) in readable {
-            match open_charge(&model, &subscriptions, &attempts) {
+            let payers = payers.remove(&ChargeId(model.id)).unwrap_or_default();
+            match open_charge(&model, &subscriptions, &attempts, payers) {
                 Ok(value) => whole.push(Claimed { value, fence: damage::fence(row) }),
                 Err(told) => bad.push(self.bad_charge(row, told)?),
             }
@@ -262,6 +270,7 @@ fn open_charge(
     model: &charge::Model,
     subscriptions: &BTreeMap<String, Result<Subscription, Told>>,
     attempts: &Attempts,
+    payers: Vec<Payer>,
 ) -> Result<OpenCharge, Told> {
     let charge = rows::charge(model)?;
     let missing = |column, why: &str| Told::new("charge", column, charge.id.to_string(), why);
@@ -276,5 +285,5 @@ fn open_charge(
         rows::body_is_intact(charge.id, attempt)?;
     }
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
-    Ok(OpenCharge { open: Open { subscription, charge, instrument }, attempt })
+    Ok(OpenCharge { open: Open { subscription, charge, payers, instrument }, attempt })
 }

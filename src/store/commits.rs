@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use domain::charge::{Charge, State};
 use domain::dunning::Stop;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::ledger::Posting;
-use domain::rules::counted;
+use domain::rules::{counted, counted_code};
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
 
@@ -58,6 +58,8 @@ const CHARGE_FACTS: &[(&str, Kind)] = &[
     ("f_attempt", Kind::Int),
     ("f_submissions", Kind::Int),
     ("f_sent_at", Kind::Time),
+    ("f_declined", Kind::Int),
+    ("f_first_failed_at", Kind::Time),
     ("f_at", Kind::Time),
 ];
 
@@ -66,6 +68,7 @@ const ATTEMPTS: &[(&str, Kind)] = &[
     ("a_number", Kind::Int),
     ("a_key", Kind::Uuid),
     ("a_method_id", Kind::Uuid),
+    ("a_second_id", Kind::Uuid),
     ("a_amount_minor", Kind::Int),
     ("a_currency", Kind::Text),
     ("a_body", Kind::Text),
@@ -83,6 +86,7 @@ const OUTCOMES: &[(&str, Kind)] = &[
     ("a_state", Kind::Text),
     ("a_payment_id", Kind::Text),
     ("a_class", Kind::Text),
+    ("a_code", Kind::Text),
     ("a_at", Kind::Time),
 ];
 
@@ -120,8 +124,12 @@ impl DatabaseStore {
         if self.holds_in_force(on).await? != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
+        // Instruments are locked before subscriptions: searches of wallets, which move subscriptions, lock in that order too.
+        let within = self.within_limits(on, batch).await?;
+        let spent = within.as_ref().map_or(0, |within| within.dropped);
+        let batch = within.as_ref().map_or(batch, |within| &within.batch);
         let whole_payments = self.whole_payments(on, batch).await?;
-        let dropped = whole_payments.as_ref().map_or(0, |whole| whole.dropped);
+        let dropped = spent + whole_payments.as_ref().map_or(0, |whole| whole.dropped);
         let batch = whole_payments.as_ref().map_or(batch, |whole| &whole.batch);
         let (advanced, amended) = self.advance(on, batch).await?;
         self.set_overdrawn_aside(on, batch, &advanced).await?;
@@ -272,16 +280,18 @@ impl DatabaseStore {
                 Val::int(i64::from(charge.tries.attempt)),
                 Val::int(i64::from(charge.tries.submissions)),
                 Val::Time(charge.tries.last_sent_at.map(whole)),
+                Val::int(i64::from(charge.tries.declined)),
+                Val::Time(charge.tries.first_failed_at.map(whole)),
                 Val::time(at),
             ]);
         }
         // `WHERE true` keeps SQLite from reading ON CONFLICT as a join's ON.
         let sql = "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, currency, \
              due_on, due_at, state, state_since, next_at, why, attempt, submissions, first_sent_at, last_sent_at, \
-             doubt, slow, asked, not_executed, declined, fence, created_at, updated_at) \
+             declined, first_failed_at, doubt, slow, asked, not_executed, fence, created_at, updated_at) \
              SELECT f_id, f_merchant_id, f_subscription_id, f_cycle, f_purpose, f_plan_id, f_plan_version, f_amount_minor, \
              f_currency, f_due_on, f_due_at, f_state, f_since, f_next_at, f_why, f_attempt, f_submissions, f_sent_at, f_sent_at, \
-             false, false, 0, 0, 0, 0, f_at, f_at FROM v WHERE true \
+             f_declined, f_first_failed_at, false, false, 0, 0, 0, f_at, f_at FROM v WHERE true \
              ON CONFLICT (subscription_id, cycle, purpose) DO NOTHING RETURNING id";
         self.ids(on, sql, &rows).await
     }
@@ -315,6 +325,7 @@ impl DatabaseStore {
                 Val::int(i64::from(intent.number)),
                 Val::uuid(intent.key.0),
                 Val::uuid(intent.method.0),
+                Val::Uuid(intent.second.map(|second| second.0)),
                 Val::int(intent.amount.minor()),
                 Val::text(intent.amount.currency().code()),
                 Val::text(&intent.body.text),
@@ -322,8 +333,8 @@ impl DatabaseStore {
                 Val::time(whole(intent.at)),
             ]);
         }
-        let sql = "INSERT INTO attempt (charge_id, number, gateway_key, method_id, amount_minor, currency, body, body_sha256, state, \
-             created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_amount_minor, a_currency, a_body, \
+        let sql = "INSERT INTO attempt (charge_id, number, gateway_key, method_id, second_method_id, amount_minor, currency, body, body_sha256, state, \
+             created_at, updated_at) SELECT a_charge_id, a_number, a_key, a_method_id, a_second_id, a_amount_minor, a_currency, a_body, \
              a_body_sha256, 'open', a_at, a_at FROM v";
         self.run(on, sql, &rows).await
     }
@@ -451,11 +462,12 @@ impl DatabaseStore {
                 Val::text(state),
                 Val::Text(payment),
                 Val::Text(counted(&after.state).map(DeclineClass::as_str)),
+                Val::Text(counted_code(&after.state)),
                 Val::time(whole(at)),
             ]);
         }
         let sql = "UPDATE attempt SET state = v.a_state, payment_id = COALESCE(v.a_payment_id, payment_id), \
-             outcome_class = v.a_class, updated_at = v.a_at FROM v \
+             outcome_class = v.a_class, outcome_code = v.a_code, updated_at = v.a_at FROM v \
              WHERE charge_id = v.a_charge_id AND number = v.a_number";
         self.run(on, sql, &rows).await
     }
@@ -513,7 +525,7 @@ impl DatabaseStore {
             let charge = &verdict.before.value;
             let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
             let because = format!("charge {} failed for good", charge.id);
-            let note = format!("paused because {because}");
+            let note = failed_for_good(charge.id);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
@@ -527,6 +539,11 @@ impl DatabaseStore {
                 continue;
             }
             for id in &payers {
+                let sql =
+                    "SELECT resume_on FROM subscription WHERE id = $1 AND status = 'paused' AND resume_on IS NOT NULL";
+                let row = on.query_one_raw(self.statement(sql, [id.as_str().into()])).await?;
+                let until = row.map(|row| row.try_get::<NaiveDate>("", "resume_on")).transpose()?;
+                let note = until.map_or_else(|| note.clone(), |until| endless(&note, until));
                 let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
                            leased_until = NULL, fence = fence + 1, updated_at = $3 \
@@ -579,6 +596,16 @@ impl DatabaseStore {
         let sql = "INSERT INTO run (kind, as_of, finished_at, agenda_hash, items) VALUES ($1, $2, $3, $4, $5)";
         self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
     }
+}
+
+/// Why a policy that ended paused a subscription.
+pub(super) fn failed_for_good(charge: ChargeId) -> String {
+    format!("paused because charge {charge} failed for good")
+}
+
+/// A pause until a day that such a pause has overtaken ends by nobody but a person: said, because somebody was told that day.
+pub(super) fn endless(note: &str, until: NaiveDate) -> String {
+    format!("{note}; its pause until {until} no longer ends by itself: resume it once the charge is dealt with")
 }
 
 /// What is told of a charge that was recorded and sends nothing.

@@ -8,6 +8,7 @@ mod captures;
 mod changes;
 mod compare;
 mod declines;
+mod elsewhere;
 mod firing;
 mod installments;
 mod ledger;
@@ -17,6 +18,7 @@ mod people;
 mod recon;
 mod refunds;
 mod together;
+mod tries;
 mod wallet;
 mod webhooks;
 
@@ -27,17 +29,20 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
+use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::dunning::Stop;
+use domain::elsewhere::TriedElsewhere;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::ledger::Subject;
 use domain::plan::Catalog;
-use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
+use domain::rules::{LOOKS_BACK, Outcome, Tried, counted, counted_code};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
+use super::commits::{endless, failed_for_good};
 use super::installments::{OVERDRAWN, takes};
 use super::outbox::of_verdicts;
 use super::rows::whole;
@@ -103,6 +108,8 @@ struct Book {
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
     attempts: BTreeMap<PaymentMethodId, Vec<(ChargeId, u16)>>,
+    /// What other systems tried, by its id.
+    elsewhere: BTreeMap<uuid::Uuid, TriedElsewhere>,
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
     /// Codes of declines that no table knows.
@@ -192,7 +199,8 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let number = row.value.tries.attempt;
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
-    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, instrument }, attempt })
+    let payers = row.value.carried.map_or_else(Vec::new, |_| book.payers(row.value.id));
+    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, payers, instrument }, attempt })
 }
 
 fn place(at: DateTime<Utc>, id: &str) -> Place {
@@ -505,7 +513,9 @@ impl Store for MemoryStore {
         if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
-        let (batch, mut lost) = book.whole_payments(batch);
+        let (batch, spent) = book.within_limits(batch);
+        let (batch, broken) = book.whole_payments(batch);
+        let mut lost = spent + broken;
         let firsts = book.firsts(&batch);
         if batch.day.as_ref().is_some_and(|day| !book.count_day(day, &firsts)) {
             return Ok(Committed::DayIsFull);
@@ -571,9 +581,7 @@ impl Store for MemoryStore {
             };
             row.decided(&new, batch.at);
             book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
-            if let Some(intent) = &new.intent {
-                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
-            }
+            new.intent.iter().for_each(|intent| book.note_instruments(intent));
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -613,9 +621,7 @@ impl Store for MemoryStore {
             }
             let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
             book.note_all(line);
-            if let Some(intent) = &moved.new_attempt {
-                book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
-            }
+            moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
@@ -670,6 +676,7 @@ impl Store for MemoryStore {
                 .to_owned();
                 attempt.class = counted(&after.state);
                 attempt.updated_at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
+                attempt.code = counted_code(&after.state).map(ToOwned::to_owned);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             book.note_all(learnt.into_iter());
@@ -679,7 +686,7 @@ impl Store for MemoryStore {
                 for id in book.paying_with(after) {
                     match stop {
                         Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
-                        Stop::Pause => book.pause(&id, &format!("paused because {because}"), at),
+                        Stop::Pause => book.pause(&id, &failed_for_good(after.id), at),
                     }
                 }
             }
@@ -839,7 +846,14 @@ impl Book {
             let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
             remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
         };
-        self.attempts.get(&method).into_iter().flatten().filter_map(tried).collect()
+        let here = self.attempts.get(&method).into_iter().flatten().filter_map(tried);
+        here.chain(self.tried_elsewhere(method, since)).collect()
+    }
+
+    fn note_instruments(&mut self, intent: &Intent) {
+        for method in intent.instruments() {
+            self.attempts.entry(method).or_default().push((intent.charge, intent.number));
+        }
     }
 }
 
@@ -857,7 +871,7 @@ impl ChargeRow {
         }
     }
 
-    fn tell(&mut self, intent: Option<&domain::attempt::Intent>, at: DateTime<Utc>, reason: Option<&str>) {
+    fn tell(&mut self, intent: Option<&Intent>, at: DateTime<Utc>, reason: Option<&str>) {
         let Some(intent) = intent else {
             let detail = super::commits::recorded(&self.value, reason);
             self.history.push(entry(at, "autopay", "charge.recorded", detail));
@@ -869,8 +883,10 @@ impl ChargeRow {
             number: intent.number,
             key: intent.key,
             method: intent.method,
+            second: intent.second,
             state: "open".to_owned(),
             class: None,
+            code: None,
             payment_id: None,
             body: intent.body.clone(),
             created_at: whole(intent.at),

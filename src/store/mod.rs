@@ -20,6 +20,7 @@ mod connect;
 mod damage;
 mod declines;
 mod dispute;
+mod elsewhere;
 mod failure;
 mod firing;
 mod installments;
@@ -38,6 +39,7 @@ mod refund_rows;
 mod refunds;
 mod rows;
 mod together;
+mod tries;
 mod views;
 mod wallet;
 mod wallet_commits;
@@ -268,7 +270,7 @@ impl Store for DatabaseStore {
         self.take_open(merchant, whole(due_by), whole(lease_until), limit).await
     }
     async fn release(&self, due: &[(SubscriptionId, i64)], open: &[(ChargeId, i64)]) -> Result<(), StoreError> {
-        self.give_back(due, open).await
+        self.give_back(&self.database, due, open, None).await.map_err(store_error)
     }
     async fn peek_due(
         &self,

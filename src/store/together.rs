@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, QueryResult};
 
-use domain::agenda::{Advance, Part};
+use domain::agenda::{Advance, Part, Payer};
 use domain::charge::{SkipWhy, State};
 use domain::id::{ChargeId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
@@ -16,6 +16,7 @@ use entity::charge_part;
 use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::{self, Bad, Told};
+use super::wallet::ids;
 use super::{DatabaseStore, store_error};
 use crate::ports::together::{Collected, KIN_MAX, Kin, TogetherStore};
 use crate::ports::{Claimed, DueClaim, IntentBatch, NewCharge, StoreError};
@@ -87,9 +88,16 @@ pub(super) fn whole(
         .flatten()
         .cloned()
         .collect();
-    if broken.is_empty() {
-        return None;
-    }
+    (!broken.is_empty()).then(|| without(batch, &broken, twice))
+}
+
+/// A batch without what it says of the `broken`; their claims are given back, but for those that stand at a cycle which is recorded
+/// already.
+pub(super) fn without(
+    batch: &IntentBatch,
+    broken: &BTreeSet<SubscriptionId>,
+    twice: &BTreeSet<SubscriptionId>,
+) -> Whole {
     let mut whole = Whole { batch: batch.clone(), given_back: Vec::new(), dropped: 0 };
     let before = batch.advances.len() + batch.new.len();
     whole.batch.new.retain(|new| !broken.contains(&new.charge.subscription));
@@ -107,7 +115,7 @@ pub(super) fn whole(
         })
         .collect();
     whole.dropped = before - whole.batch.advances.len() - whole.batch.new.len();
-    Some(whole)
+    whole
 }
 
 fn set_aside(advance: &Advance) -> Advance {
@@ -220,12 +228,7 @@ impl DatabaseStore {
         let ours = ids(&ours);
         let twice = ids(&recorded).intersection(&ours).cloned().collect();
         let Some(whole) = whole(batch, &ours, &twice) else { return Ok(None) };
-        let mut rows = Bulk::new(MEMBERS);
-        for (id, fence) in &whole.given_back {
-            rows.push(&[Val::text(id.as_str()), Val::int(*fence), Val::int(0)]);
-        }
-        let sql = "UPDATE subscription SET leased_until = NULL FROM v WHERE id = v.g_id AND fence = v.g_fence";
-        self.run(on, sql, &rows).await?;
+        self.give_back(on, &whole.given_back, &[], None).await?;
         Ok(Some(whole))
     }
 
@@ -344,6 +347,10 @@ impl TogetherStore for DatabaseStore {
         Ok(DueClaim { due, poison: bad.into_iter().map(|(_, told)| told.into()).collect() })
     }
 
+    async fn payers(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<Payer>>, StoreError> {
+        self.read_payers(charges).await
+    }
+
     async fn paid_together(&self, ids: &[ChargeId]) -> Result<Vec<Collected>, StoreError> {
         const IDS: &[(&str, Kind)] = &[("w_id", Kind::Uuid)];
         let mut rows = Bulk::new(IDS);
@@ -359,6 +366,25 @@ impl TogetherStore for DatabaseStore {
             }
         }
         Ok(all.into_values().collect())
+    }
+}
+
+impl DatabaseStore {
+    pub(super) async fn read_payers(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<Payer>>, StoreError> {
+        let rows = ids(charges.iter().map(|id| id.0));
+        let sql = "SELECT p.*, s.plan_id AS under FROM charge_part p JOIN v ON p.charge_id = v.w_id \
+             LEFT JOIN subscription s ON s.id = p.subscription_id ORDER BY p.charge_id, p.part_id";
+        let mut payers: BTreeMap<ChargeId, Vec<Payer>> = BTreeMap::new();
+        for statement in rows.statements(self.backend(), sql) {
+            for row in &self.database.query_all_raw(statement).await.map_err(store_error)? {
+                let Collected { by, part } = collected(row)?;
+                let under: Option<String> = row.try_get("", "under").map_err(store_error)?;
+                let under = under.and_then(|id| PlanId::parse(&id).ok());
+                let payer = Payer { subscription: part.subscription, recorded_under: part.plan, under };
+                payers.entry(by).or_default().push(payer);
+            }
+        }
+        Ok(payers)
     }
 }
 

@@ -94,6 +94,15 @@ pub(super) fn ids(list: impl IntoIterator<Item = Uuid>) -> Bulk {
     rows
 }
 
+/// What became of an attempt, by its words. One that cannot be read counts as one nobody knows the outcome of.
+pub(super) fn became(state: &str, class: Option<&str>) -> Outcome {
+    match (state, class.and_then(DeclineClass::parse)) {
+        ("declined", Some(class)) => Outcome::Declined(class),
+        ("succeeded", Some(class)) => Outcome::Returned(class),
+        (_, _) => Outcome::Open,
+    }
+}
+
 /// Which of the charges that waited for a payment method are looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Released<'a> {
@@ -109,21 +118,32 @@ impl DatabaseStore {
         on: &impl ConnectionTrait,
         methods: &[PaymentMethodId],
     ) -> Result<Wallet, DbErr> {
-        let sql = format!("SELECT {WITH_DISPUTES} FROM payment_method p JOIN v ON p.id = v.w_id");
-        let unique: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
+        let methods: BTreeSet<Uuid> = methods.iter().map(|method| method.0).collect();
+        let mut wallet = self.methods_on(on, &methods, "").await?;
+        self.tried_on(on, &methods, &mut wallet).await?;
+        Ok(wallet)
+    }
+
+    /// The rows of methods, without what was tried with them; `lock` stands behind the statement that reads them.
+    pub(super) async fn methods_on(
+        &self,
+        on: &impl ConnectionTrait,
+        methods: &BTreeSet<Uuid>,
+        lock: &str,
+    ) -> Result<Wallet, DbErr> {
+        let sql = format!("SELECT {WITH_DISPUTES} FROM payment_method p JOIN v ON p.id = v.w_id {lock}");
         let mut wallet = Wallet::new();
-        for statement in ids(unique.iter().copied()).statements(self.backend(), &sql) {
+        for statement in ids(methods.iter().copied()).statements(self.backend(), &sql) {
             for row in on.query_all_raw(statement).await? {
                 let (_, known) = known_of(&row)?;
                 wallet.insert(known.id, known);
             }
         }
-        self.tried_on(on, &unique, &mut wallet).await?;
         Ok(wallet)
     }
 
-    /// Adds what was tried with methods and did not simply succeed; what was set aside on a card was approved. A row that cannot be read counts as one nobody knows the outcome of.
-    async fn tried_on(
+    /// Adds what was tried with methods, here and elsewhere, and did not simply succeed; what was set aside on a card was approved.
+    pub(super) async fn tried_on(
         &self,
         on: &impl ConnectionTrait,
         methods: &BTreeSet<Uuid>,
@@ -133,20 +153,28 @@ impl DatabaseStore {
         let now = self.clock.now();
         let since = now.checked_sub_signed(LOOKS_BACK).unwrap_or(now);
         methods.iter().for_each(|id| rows.push(&[Val::uuid(*id), Val::time(whole(since))]));
-        let sql = "SELECT a.method_id, a.charge_id, a.state, a.outcome_class, a.created_at FROM attempt a JOIN v ON a.method_id = v.y_id \
-             WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never') \
-             AND NOT (a.state = 'open' AND EXISTS (SELECT 1 FROM charge c WHERE c.id = a.charge_id \
-             AND c.state IN ('authorized', 'capturing', 'releasing')))";
-        for statement in rows.statements(self.backend(), sql) {
+        // Of a pair that paid together it is not told which was declined: it counts for both.
+        let here = |instrument: &str| {
+            format!(
+                "SELECT a.{instrument} AS method_id, a.charge_id, a.state, a.outcome_class, a.created_at \
+                 FROM attempt a JOIN v ON a.{instrument} = v.y_id \
+                 WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never') \
+                 AND NOT (a.state = 'open' AND EXISTS (SELECT 1 FROM charge c WHERE c.id = a.charge_id \
+                 AND c.state IN ('authorized', 'capturing', 'releasing')))"
+            )
+        };
+        let sql = format!(
+            "{} UNION ALL {} UNION ALL SELECT t.method_id, t.charge_id, t.state, t.outcome_class, t.tried_at AS created_at \
+             FROM try_elsewhere t JOIN v ON t.method_id = v.y_id WHERE t.tried_at >= v.y_since OR t.outcome_class = 'never'",
+            here("method_id"),
+            here("second_method_id")
+        );
+        for statement in rows.statements(self.backend(), &sql) {
             for row in on.query_all_raw(statement).await? {
                 let method = PaymentMethodId(row.try_get("", "method_id")?);
                 let class: Option<String> = row.try_get("", "outcome_class")?;
                 let state: String = row.try_get("", "state")?;
-                let outcome = match (state.as_str(), class.as_deref().and_then(DeclineClass::parse)) {
-                    ("declined", Some(class)) => Outcome::Declined(class),
-                    ("succeeded", Some(class)) => Outcome::Returned(class),
-                    (_, _) => Outcome::Open,
-                };
+                let outcome = became(&state, class.as_deref());
                 let charge = ChargeId(row.try_get("", "charge_id")?);
                 let tried = Tried { at: row.try_get("", "created_at")?, charge, outcome };
                 wallet.entry(method).or_insert_with(|| Known::new(method, None)).tried.push(tried);

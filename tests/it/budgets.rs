@@ -5,18 +5,25 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::charge::State;
 use domain::dunning::{AtTheEnd, GaveUp, Policy, Step, Wait};
-use domain::id::{PolicyId, SubscriptionId};
+use domain::elsewhere::TriedElsewhere;
+use domain::id::{PaymentMethodId, PolicyId, SubscriptionId};
+use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
+use domain::rules::Outcome;
 use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, DeclineCode, ReturnCode};
 
 use crate::cli_support::Bench;
-use crate::world::{Backend, World, bank, card, everywhere, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, bank, card, everywhere, plan, subscriber};
 
 everywhere! {
     a_card_that_was_reported_stolen_is_tried_for_nobody_again;
     a_returned_debit_is_entered_three_times_and_no_more;
     no_card_is_declined_more_often_in_a_day_than_its_network_allows;
+    what_another_system_tried_with_a_card_is_not_tried_here_again;
+    a_debit_that_another_system_entered_twice_is_entered_once_more;
+    a_debit_that_another_system_entered_three_times_is_not_entered_here;
+    cycles_that_waited_for_a_limit_were_not_missed;
 }
 
 /// Plans whose policy goes on after a failure and tries on most days.
@@ -125,6 +132,94 @@ async fn no_card_is_declined_more_often_in_a_day_than_its_network_allows(backend
         assert_eq!(waits, !by_charge.contains_key(name), "{name}");
     }
     assert_eq!(world.sandbox().ledger().submissions().len(), made.len());
+    world.balance().await;
+}
+
+/// A try that another system made, perhaps of a cycle.
+fn elsewhere(
+    n: u32,
+    world: &World,
+    method: PaymentMethodId,
+    ago: TimeDelta,
+    of: Option<(&str, u32)>,
+) -> TriedElsewhere {
+    TriedElsewhere {
+        merchant: MERCHANT,
+        reference: format!("T-{n}"),
+        method,
+        at: world.now() - ago,
+        became: Outcome::Declined(DeclineClass::LaterFunds),
+        code: None,
+        amount: Money::new(2_000, Currency::USD),
+        cycle: of.map(|(id, cycle)| (SubscriptionId::parse(id).unwrap(), cycle)),
+    }
+}
+
+async fn what_another_system_tried_with_a_card_is_not_tried_here_again(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-05T09:00:00Z", "budget_elsewhere").await else { return };
+    apply(&world, vec![plan("gym", "1 month", "UTC", "10:00", "20.00")]).await;
+    let poor = || card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), 1);
+    world.enrol(["a", "b", "c"].map(|name| subscriber(name, "gym", "2027-01-05", poor())).to_vec()).await;
+    let method = poor().unwrap().id;
+    // Eight of the ten that a network allows in a day; and a year ago, which nobody counts, many more.
+    let tries = (0..8).map(|n| elsewhere(n, &world, method, TimeDelta::hours(2), None));
+    let old = (8..40).map(|n| elsewhere(n, &world, method, TimeDelta::days(365), None));
+    world.store.keep_tries(&tries.chain(old).collect::<Vec<_>>(), "test", world.now()).await.unwrap();
+    world.turn_to("2027-01-05T10:00:00Z");
+    assert_eq!(world.run().await.sent, 2);
+    assert_eq!(world.sandbox().ledger().submissions().len(), 2);
+    // Those of the other system are a day old at 07:00, and leave what one day allows to this one.
+    world.turn_to("2027-01-06T08:00:00Z");
+    world.run().await;
+    assert_eq!(world.sandbox().ledger().submissions().len(), 3);
+    world.balance().await;
+}
+
+async fn a_debit_that_another_system_entered_twice_is_entered_once_more(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-05T09:00:00Z", "budget_entered_twice").await else { return };
+    apply(&world, vec![plan("gym", "1 year", "UTC", "10:00", "20.00")]).await;
+    let returned = || bank(Behaviour::AchReturned { days: Some(1), code: ReturnCode::R01 }, 1);
+    world.enrol(vec![subscriber("a", "gym", "2027-01-05", returned())]).await;
+    let method = returned().unwrap().id;
+    let tries = [2, 1].map(|days: u32| elsewhere(days, &world, method, TimeDelta::days(days.into()), Some(("a", 0))));
+    world.store.keep_tries(&tries, "test", world.now()).await.unwrap();
+    world.run_until("2027-03-10T00:00:00Z").await;
+    let charge = world.charges_of("a").await.remove(0);
+    let State::Failed { why, .. } = &charge.state else { panic!("{:?}", charge.state) };
+    assert_eq!((*why, charge.tries.attempt, charge.tries.declined), (GaveUp::NetworkRule, 1, 3));
+    assert_eq!(charge.tries.first_failed_at, Some(tries[0].at));
+    assert_eq!(world.sandbox().ledger().submissions().len(), 1, "the third entry, and no fourth");
+    world.balance().await;
+}
+
+async fn a_debit_that_another_system_entered_three_times_is_not_entered_here(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-05T09:00:00Z", "budget_entered_thrice").await else { return };
+    apply(&world, vec![plan("gym", "1 month", "UTC", "10:00", "20.00")]).await;
+    let good = || bank(Behaviour::AchSettles { days: Some(1) }, 1);
+    world.enrol(vec![subscriber("a", "gym", "2027-01-05", good())]).await;
+    let method = good().unwrap().id;
+    let tries =
+        [30, 20, 10].map(|days: u32| elsewhere(days, &world, method, TimeDelta::days(days.into()), Some(("a", 0))));
+    world.store.keep_tries(&tries, "test", world.now()).await.unwrap();
+    world.run_until("2027-02-09T00:00:00Z").await;
+    assert_eq!(states(&world, "a").await, ["2027-01-05 held", "2027-02-05 paid"], "the next cycle is another debit");
+    assert_eq!(world.sandbox().ledger().submissions().len(), 1);
+    world.balance().await;
+}
+
+async fn cycles_that_waited_for_a_limit_were_not_missed(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "budget_not_missed").await else { return };
+    let mut daily = plan("daily", "1 day", "UTC", "10:00", "2.00");
+    daily.schedule.catch_up = Some("ask".to_owned());
+    apply(&world, vec![daily]).await;
+    let poor = || card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), 1);
+    world.enrol(vec![subscriber("a", "daily", "2027-01-05", poor())]).await;
+    // Each day's cycle is tried again on the days after it, so that the month's twenty are used up within days.
+    world.live_until("2027-02-20T00:00:00Z".parse().unwrap(), TimeDelta::hours(1)).await;
+    let made = world.sandbox().ledger().submissions().len();
+    assert!(made > 20, "it waited, and went on: {made}");
+    let row = world.store.subscription(&SubscriptionId::parse("a").unwrap()).await.unwrap().unwrap();
+    assert_eq!((row.subscription.status, row.note), (domain::subscription::SubscriptionStatus::Active, None));
     world.balance().await;
 }
 

@@ -243,3 +243,49 @@ fn a_plan_file_says_what_a_cancellation_gives_back() {
     bench.write("plans/wellness.toml", text.replace("prorate_by_day", "prorate"));
     bench.run(&["plans", "check", "plans"]).exits(6).complains(&["on_cancel", "prorate_by_day"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_with_the_next_cycle_changes_nothing_about_the_period_that_runs() {
+    let Some(world) = book("the rule of the running period").await else { return };
+    let change = |id: &str, plan: &str| {
+        autopay(&world, &["subscriptions", "change", id, "--plan", plan, "--at", "next_cycle", "-q"]).exits(0);
+    };
+    change("a", "classes");
+    change("c", "gold");
+    let charge = charge_of(&world, "a").await;
+    let dry = autopay(&world, &["subscriptions", "cancel", "a", "--dry-run"]).exits(0);
+    dry.complains(&[
+        "Plan gold gives back what is paid and not used",
+        &format!("USD 57.00 of charge {charge} goes back."),
+    ]);
+    let done = json_of(&world, &["subscriptions", "cancel", "a", "--reason", "moved away"]);
+    assert_eq!((&done["to_refund"], &done["refunds"][0]["charge"]), (&json!("57.00"), &json!(charge)), "{done}");
+    // The period of c was charged under a plan that ends with it.
+    let plain = autopay(&world, &["subscriptions", "cancel", "c"]).exits(0);
+    plain.complains(&["Plan classes ends with the period (on_cancel = \"end_of_period\")"]);
+    let at_once = json_of(&world, &["subscriptions", "cancel", "c", "--now"]);
+    assert_eq!(at_once["to_refund"], Value::Null, "gold, which would give back, has charged nothing yet");
+    world.balance().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_that_may_go_back_twice_is_said_before() {
+    let Some(world) = book("twice").await else { return };
+    json_of(&world, &["subscriptions", "change", "a", "--plan", "silver", "--now"]);
+    let charge = charge_of(&world, "a").await;
+    let refund = ["charges", "refund", &charge, "--amount", "5.00", "--reason", "a complaint"];
+    let dry = autopay(&world, &[&refund[..], &["-n"]].concat()).exits(0);
+    dry.complains(&["WARNING: credit 1 of USD 57.00 was given", "gives their money back twice"]);
+    autopay(&world, &refund).exits(0).complains(&["WARNING: credit 1"]);
+    let other = charge_of(&world, "b").await;
+    let said = autopay(&world, &["charges", "refund", &other, "--amount", "5.00", "--reason", "a complaint"]).exits(0);
+    assert!(!said.err.contains("WARNING"), "{}", said.err);
+    let credit = ["subscriptions", "credit", "b", "--amount", "5.00", "--reason", "a complaint", "-n"];
+    autopay(&world, &credit)
+        .exits(0)
+        .complains(&[&format!("WARNING: USD 5.00 of the latest charge {other} went back")]);
+    let credit = ["subscriptions", "credit", "c", "--amount", "5.00", "--reason", "a complaint", "-n"];
+    let said = autopay(&world, &credit).exits(0);
+    assert!(!said.err.contains("WARNING"), "{}", said.err);
+    world.balance().await;
+}

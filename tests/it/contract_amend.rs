@@ -99,7 +99,16 @@ pub(crate) fn drawn(b: &Bench, claims: &[Claimed<Subscription>]) -> (Agenda, Int
                 let charge = charge(Event::Send { attempt: 1 });
                 let body = Body { text: charge.amount.plain(), sha256: String::new() };
                 let (id, amount) = (charge.id, charge.amount);
-                let intent = Intent { charge: id, number: 1, key: *key, method: method.id, amount, body, at: b.now() };
+                let intent = Intent {
+                    charge: id,
+                    number: 1,
+                    key: *key,
+                    method: method.id,
+                    second: None,
+                    amount,
+                    body,
+                    at: b.now(),
+                };
                 (charge, Some(intent))
             }
             Action::SkipZero => (charge(Event::NothingToPay), None),

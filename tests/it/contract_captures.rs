@@ -97,6 +97,7 @@ impl Bench {
             number: 1,
             key,
             method: claim.value.method.as_ref().unwrap().id,
+            second: None,
             amount: charge.amount,
             body: body("create"),
             at: self.now(),

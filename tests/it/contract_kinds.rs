@@ -169,8 +169,16 @@ impl Bench {
             let key = Key::of(&Environment::parse("test").unwrap(), MERCHANT, &row.id, cycle, 1);
             let body = Body { text: "{}".to_owned(), sha256: "x".to_owned() };
             let method = row.method.as_ref().unwrap().id;
-            let intent =
-                Intent { charge: charge.id, number: 1, key, method, amount: charge.amount, body, at: self.now() };
+            let intent = Intent {
+                charge: charge.id,
+                number: 1,
+                key,
+                method,
+                second: None,
+                amount: charge.amount,
+                body,
+                at: self.now(),
+            };
             batch.new.push(NewCharge { charge, intent: Some(intent), amended: Amended::default(), carries: vec![] });
         }
         match self.store.commit_intents(batch).await.unwrap() {

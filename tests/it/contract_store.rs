@@ -64,6 +64,7 @@ contract! {
     a_charge_that_moved_on_takes_no_second_verdict_and_keeps_the_evidence;
     a_verdict_moves_the_attempt_and_keeps_the_payment_id;
     a_policy_that_ended_pauses_the_subscription_in_the_same_step;
+    a_policy_that_ends_during_a_pause_says_that_its_day_no_longer_ends_it;
     a_pause_draws_back_what_was_claimed_before_it;
     peeks_show_what_claims_take_and_page_without_loss_or_repetition;
     the_next_wake_is_the_earliest_of_all_that_can_fall_due;
@@ -317,7 +318,9 @@ fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
         charge: charge.id,
         number,
         key,
-        method: PaymentMethodId(uuid::Uuid::from_u128(7)),
+        // Nobody else's: how often it may be tried is another suite's.
+        method: PaymentMethodId(charge.id.0),
+        second: None,
         amount: charge.amount,
         body,
         at: moment,
@@ -759,6 +762,24 @@ async fn a_policy_that_ended_pauses_the_subscription_in_the_same_step(b: Bench) 
     assert_eq!((view.subscription.status, view.subscription.next_due_at), (SubscriptionStatus::Paused, None));
     assert!(view.note.unwrap().contains(&begun.charge.id.to_string()));
     assert_eq!(view.subscription.next_cycle, 1);
+}
+
+async fn a_policy_that_ends_during_a_pause_says_that_its_day_no_longer_ends_it(b: Bench) {
+    let begun = b.one("a").await;
+    let row = b.subscription("a").await;
+    let until = Some(crate::world::day("2027-03-01"));
+    let catalog = b.store.catalog().await.unwrap();
+    let pause = domain::amendment::Change::Pause { until };
+    let (pause, _) = domain::amendment::propose(&catalog, &row, pause, ("away", "ann"), b.now()).unwrap();
+    assert!(b.store.amend(&pause).await.unwrap().is_some());
+    let failed =
+        State::Failed { class: DeclineClass::Never, code: "x".to_owned(), why: GaveUp::HardDecline, at: b.now() };
+    let last = Verdict { pause: true, ..verdict(&begun.charge, begun.fence, failed, None, b.now()) };
+    assert_eq!(b.store.commit_verdicts(&[last]).await.unwrap().applied, 1);
+    let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
+    assert_eq!((view.subscription.status, view.subscription.next_due_at), (SubscriptionStatus::Paused, None));
+    assert_eq!(view.subscription.amendments.resume_on, None);
+    assert!(view.note.unwrap().contains("its pause until 2027-03-01 no longer ends by itself"));
 }
 
 async fn a_pause_draws_back_what_was_claimed_before_it(b: Bench) {

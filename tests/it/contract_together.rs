@@ -177,7 +177,16 @@ fn intent(charge: &Charge, number: u16, at: DateTime<Utc>) -> Intent {
     let text = charge.amount.plain();
     let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()));
     let method = card(Behaviour::Pays, 1).unwrap().id;
-    Intent { charge: charge.id, number, key, method, amount: charge.amount, body: Body { text, sha256 }, at }
+    Intent {
+        charge: charge.id,
+        number,
+        key,
+        method,
+        second: None,
+        amount: charge.amount,
+        body: Body { text, sha256 },
+        at,
+    }
 }
 
 fn names(claims: &[Claimed<Subscription>]) -> Vec<&str> {

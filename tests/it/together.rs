@@ -10,7 +10,7 @@ use domain::agenda::{Item, Scope, planned};
 use domain::amendment::{Change, propose};
 use domain::charge::{Charge, SkipWhy, State};
 use domain::dunning::{AtTheEnd, Policy};
-use domain::id::{PolicyId, SubscriptionId};
+use domain::id::{PlanId, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
 use domain::refund::{Reason, Wish};
@@ -42,6 +42,7 @@ everywhere! {
     a_credit_of_a_part_is_in_the_part;
     a_payment_that_cannot_be_made_leaves_nothing_to_nobody;
     whoever_is_on_hold_is_charged_later_and_alone;
+    a_hold_on_anybody_whom_a_payment_pays_for_stops_its_tries;
     a_dry_run_announces_the_payments_whatever_the_batches;
     workers_that_meet_never_split_a_payment;
 }
@@ -108,6 +109,23 @@ async fn a_decline_is_tried_again_with_the_whole_sum(backend: Backend) {
     live(&world, "2027-02-10T00:00:00Z").await;
     assert_eq!(told(&world).await, ["a/0 42.50 paid", "b/0 12.50 consolidated"]);
     assert_eq!(collected(&world), [4_250]);
+    world.balance().await;
+}
+
+async fn a_hold_on_anybody_whom_a_payment_pays_for_stops_its_tries(backend: Backend) {
+    let Some(world) = begin(backend, Behaviour::declines(1)).await else { return };
+    live(&world, "2027-01-16T00:00:00Z").await;
+    let scopes =
+        [Scope::Plan(PlanId::parse("pool").unwrap()), Scope::Subscription(SubscriptionId::parse("b").unwrap())];
+    for (scope, until) in scopes.into_iter().zip(["2027-01-25T00:00:00Z", "2027-02-05T00:00:00Z"]) {
+        world.store.hold(&scope, "the pool is closed", "test", world.now()).await.unwrap();
+        live(&world, until).await;
+        assert_eq!(told(&world).await, ["a/0 42.50 failing", "b/0 12.50 consolidated"], "{scope}");
+        assert_eq!(world.sandbox().ledger().submissions().len(), 1, "{scope}");
+        world.store.lift(&scope, "test", world.now()).await.unwrap();
+    }
+    live(&world, "2027-02-10T00:00:00Z").await;
+    assert_eq!(told(&world).await, ["a/0 42.50 paid", "b/0 12.50 consolidated"]);
     world.balance().await;
 }
 

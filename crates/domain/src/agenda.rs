@@ -19,7 +19,7 @@ use crate::notice::Notices;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
-use crate::wallet::{Charging, Wallet, charging};
+use crate::wallet::{Charging, Known, Wallet, charging};
 use dunning::after_decline;
 use missed::Fate;
 pub(crate) use tries::TRIES_SPENT;
@@ -137,15 +137,38 @@ impl Hold {
         }
     }
 
-    /// Does it cover a recorded charge of this subscription? By the plan it was recorded under and by the one that the
+    /// Does it cover a recorded charge of this subscription, or anybody for whom it pays as well? One payment is stopped whole: what it
+    /// collects for others cannot be sent without them. By the plan it was recorded under and by the one that the
     /// subscription is under now: whoever stops a plan means its prices or its people, and a stop too many sends nothing.
     #[must_use]
-    pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription) -> bool {
+    pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription, payers: &[Payer]) -> bool {
         match &self.scope {
             Scope::Plan(id) if *id == charge.plan => true,
-            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => self.covers(subscription),
+            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
+                self.covers(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
+            }
         }
     }
+
+    fn covers_payer(&self, payer: &Payer) -> bool {
+        match &self.scope {
+            // Their own subscription's merchant is the charge's.
+            Scope::All | Scope::Merchant(_) => false,
+            Scope::Plan(id) => *id == payer.recorded_under || payer.under.as_ref() == Some(id),
+            Scope::Subscription(id) => *id == payer.subscription,
+        }
+    }
+}
+
+/// For whom else a charge pays: a cycle of another subscription that it collects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Payer {
+    /// Whose cycle it is.
+    pub subscription: SubscriptionId,
+    /// The plan that the cycle was recorded under.
+    pub recorded_under: PlanId,
+    /// The plan that the subscription is under now; `None` where it is gone.
+    pub under: Option<PlanId>,
 }
 
 /// A charge whose moment has come, with the subscription it belongs to.
@@ -155,6 +178,8 @@ pub struct Open {
     pub charge: Charge,
     /// Its subscription as stored.
     pub subscription: Subscription,
+    /// For whom else it pays.
+    pub payers: Vec<Payer>,
     /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
     pub instrument: Option<PaymentMethodId>,
 }
@@ -367,9 +392,9 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
 }
 
 /// The hold that keeps a subscription's next cycles back, or a charge of it that is recorded, in words.
-fn held(book: &Book<'_>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
-    let covers = |hold: &&Hold| match charge {
-        Some(charge) => hold.covers_charge(charge, subscription),
+fn held(book: &Book<'_>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    let covers = |hold: &&Hold| match open {
+        Some(open) => hold.covers_charge(&open.charge, subscription, &open.payers),
         None => hold.covers(subscription),
     };
     let hold = book.holds.iter().find(covers)?;
@@ -377,8 +402,8 @@ fn held(book: &Book<'_>, charge: Option<&Charge>, subscription: &Subscription) -
 }
 
 /// A standing reason not to charge a subscription now, or a charge of it that is recorded.
-fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscription: &Subscription) -> Option<String> {
-    if let Some(why) = held(book, charge, subscription) {
+fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    if let Some(why) = held(book, open, subscription) {
         return Some(why);
     }
     match subscription.status {
@@ -389,7 +414,7 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscrip
         }
         SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed; a cycle that was never recorded is not.
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if charge.is_none() => {
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if open.is_none() => {
             return Some("the subscription has ended".to_owned());
         }
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
@@ -419,7 +444,8 @@ fn instrument(
 }
 
 /// The second method of a pair that pays a charge of this amount; of any amount, where none is named.
-fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) -> Option<PaymentMethodId> {
+#[must_use]
+pub fn second_of(plan: &Plan, subscription: &Subscription, amount: Option<Money>) -> Option<PaymentMethodId> {
     let splits = amount.map_or(plan.split.is_some(), |amount| matches!(plan.parts(amount), Parts::Two(..)));
     subscription.second_method.as_ref().filter(|_| splits).map(|method| method.id)
 }
@@ -436,7 +462,7 @@ fn stopped(
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
     };
-    waits(book, plan, Some(&open.charge), &open.subscription)
+    waits(book, plan, Some(open), &open.subscription)
         .or_else(|| stops(method))
         .or_else(|| second.and_then(|second| stops(Some(second))))
 }
@@ -577,7 +603,18 @@ fn catch_up(
             ));
         }
     }
-    let fates = missed::fates(plan, subscription, &amended::owed(&due), now)?;
+    let methods = [method, second_of(plan, subscription, None)];
+    // It waited where its instrument had no try left for it and those before it, when it fell due or once others had taken theirs.
+    let waited = |older: usize, cycle: &Cycle| {
+        let at = cycle.occurrence.charge_at;
+        let moments = [Some(at), at.checked_add_signed(TimeDelta::hours(1))];
+        let known = methods.iter().flatten().filter_map(|method| book.wallet.get(method));
+        known.into_iter().any(|known| {
+            let left = moments.iter().flatten().filter_map(|moment| known.left_at(*moment)).min();
+            left.is_some_and(|left| usize::from(left) <= older)
+        })
+    };
+    let fates = missed::fates(plan, subscription, &amended::owed(&due), now, waited)?;
     let fates = amended::fates(subscription, &mut due, fates);
     for (planned, fate) in due.into_iter().zip(fates) {
         let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
@@ -595,8 +632,10 @@ fn catch_up(
             items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
             continue;
         }
+        let charge = begun_elsewhere(book, subscription, charge);
         let splits = matches!(plan.parts(charge.amount), Parts::Two(..));
-        let dead = dead.as_ref().or(dead_second.as_ref().filter(|_| splits));
+        let spent = entries_spent(book, subscription.method.as_ref(), &charge, now);
+        let dead = spent.as_ref().or(dead.as_ref()).or(dead_second.as_ref().filter(|_| splits));
         let action = match (&subscription.method, dead, plan.lacks(subscription, charge.amount)) {
             _ if charge.amount.is_zero() => Action::SkipZero,
             (_, Some(why), _) => Action::ParkNoMethod { why: why.clone() },
@@ -642,6 +681,26 @@ fn catch_up(
         (None, Some(ends_at)) => advance(next_cycle, Some(ends_at), SubscriptionStatus::Paused),
         (None, None) => advance(next_cycle, None, SubscriptionStatus::Ended),
     }))
+}
+
+/// A cycle's new charge with the tries of it that another system made: its ladder goes on where that one stood.
+fn begun_elsewhere(book: &Book<'_>, subscription: &Subscription, mut charge: Charge) -> Charge {
+    let known = subscription.method.as_ref().and_then(|method| book.wallet.get(&method.id));
+    let made = || known.iter().flat_map(|known| &known.tried).filter(|one| one.charge == charge.id).map(|one| one.at);
+    let (count, first) = (made().count(), made().min());
+    charge.tries.declined = u16::try_from(count).unwrap_or(u16::MAX);
+    charge.tries.first_failed_at = first;
+    charge
+}
+
+/// Why a bank account must not be debited for a charge once more now, in words, if it must not.
+fn entries_spent(book: &Book<'_>, method: Option<&Method>, charge: &Charge, now: DateTime<Utc>) -> Option<String> {
+    let method = method.filter(|method| method.kind == MethodKind::BankAccount)?;
+    let rule = match book.wallet.get(&method.id) {
+        Some(known) => known.forbids_entry(charge, now),
+        None => Known::new(method.id, Some(method.kind)).forbids_entry(charge, now),
+    };
+    rule.map(|rule| format!("the bank account may not be debited for this cycle again: {rule}"))
 }
 
 /// A charge as it would be recorded, and whether its price can be charged.
@@ -744,7 +803,7 @@ fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
 }
 
 fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
-    let Open { charge, subscription, instrument } = open;
+    let Open { charge, subscription, instrument, .. } = open;
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     // The plan it was recorded under: the subscription may be under another one by now.
     let plan = book.catalog.plans.get(&charge.plan);
@@ -753,6 +812,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
     let stopped = |method| stopped(book, plan, open, (method, second), now);
+    let spent = || entries_spent(book, subscription.method.as_ref(), charge, now);
     let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
@@ -788,7 +848,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             &subscription.method,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
-                waits(book, plan, Some(charge), subscription)
+                waits(book, plan, Some(open), subscription)
                     .or_else(|| disputed(book, instrument.or(method)))
                     .or_else(|| disputed(book, second))
             } else {
@@ -798,7 +858,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => Action::wait(why),
             // It waited for a payment method and has had no attempt yet.
-            (Some(method), None) if charge.tries.attempt == 0 => match lacks() {
+            (Some(method), None) if charge.tries.attempt == 0 => match lacks().or_else(spent) {
                 Some(why) => Action::wait(why),
                 None => Action::Send { reason: Reason::Due, attempt: 1, key: key(1), method: method.clone() },
             },
@@ -815,7 +875,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (_, Some(why)) => Action::wait(why),
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
-                match lacks() {
+                match lacks().or_else(spent) {
                     Some(why) => Action::wait(why),
                     None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
                 }
@@ -849,7 +909,7 @@ fn draw_order(book: &Book<'_>, open: &Open, now: DateTime<Utc>, ask: Action) -> 
         {
             ask
         }
-        Stage::Waiting => match (kind, held(book, Some(charge), subscription)) {
+        Stage::Waiting => match (kind, held(book, Some(open), subscription)) {
             (OrderKind::Capture, Some(why)) => Action::wait(why),
             (OrderKind::Capture, None) | (OrderKind::Release, _) => {
                 let attempt = charge.tries.attempt;

@@ -26,10 +26,19 @@ pub struct Intent {
     pub key: Key,
     /// The instrument.
     pub method: PaymentMethodId,
+    /// The other instrument of a pair that pays together: what is tried with one of them is tried with both.
+    pub second: Option<PaymentMethodId>,
     /// What is asked for.
     pub amount: Money,
     /// The request.
     pub body: Body,
     /// When it was recorded, UTC.
     pub at: DateTime<Utc>,
+}
+
+impl Intent {
+    /// Every instrument it tries.
+    pub fn instruments(&self) -> impl Iterator<Item = PaymentMethodId> + use<> {
+        [Some(self.method), self.second.filter(|second| *second != self.method)].into_iter().flatten()
+    }
 }

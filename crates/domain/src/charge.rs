@@ -41,6 +41,12 @@ impl Limits {
         self.window.checked_div(4).unwrap_or(self.quiesce)
     }
 
+    /// Until when a bank may take back what was paid at `paid_at`: the last look at it. A success is final from then on.
+    #[must_use]
+    pub fn final_at(&self, paid_at: DateTime<Utc>) -> DateTime<Utc> {
+        self.return_looks.iter().max().map_or(paid_at, |offset| after(paid_at, *offset))
+    }
+
     /// The next look at a bank debit that was paid at `paid_at`; `None` when its bank has had its time.
     fn look_after_payment(&self, paid_at: DateTime<Utc>, at: DateTime<Utc>) -> Option<Recheck> {
         let moments = self.return_looks.iter().map(|offset| after(paid_at, *offset));
@@ -199,6 +205,30 @@ pub struct Recheck {
     /// It was a bank debit: without any news too, the gateway is asked until the bank has had its time
     /// ([`Limits::return_looks`]).
     pub returnable: bool,
+}
+
+/// Whether what was collected may still be taken back by a bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "finality")]
+pub enum Finality {
+    /// It may, until this instant, UTC.
+    Returnable {
+        /// The last look at it.
+        until: DateTime<Utc>,
+    },
+    /// It may not.
+    Final,
+}
+
+impl Finality {
+    /// The word people see.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Returnable { .. } => "paid_returnable",
+            Self::Final => "paid_final",
+        }
+    }
 }
 
 /// Where a charge stands. Each state carries what belongs to it and nothing else.
@@ -402,6 +432,31 @@ impl State {
             Self::Planned
             | Self::Paid { recheck: None, .. }
             | Self::Returned { .. }
+            | Self::Failed { .. }
+            | Self::Skipped { .. }
+            | Self::Parked { .. } => None,
+        }
+    }
+
+    /// Is what was collected final? `None` where nothing was. A bank debit may be taken back until its bank has had its time; whatever
+    /// else is paid is final at once, but for disputes and refunds, which are not the charge's own.
+    #[must_use]
+    pub fn finality(&self, limits: &Limits) -> Option<Finality> {
+        match self {
+            Self::Paid { at, recheck: Some(Recheck { returnable: true, .. }), .. } => {
+                Some(Finality::Returnable { until: limits.final_at(*at) })
+            }
+            Self::Paid { .. } => Some(Finality::Final),
+            Self::Planned
+            | Self::Due { .. }
+            | Self::Sending { .. }
+            | Self::Unknown { .. }
+            | Self::Settling { .. }
+            | Self::Authorized { .. }
+            | Self::Capturing { .. }
+            | Self::Releasing { .. }
+            | Self::Returned { .. }
+            | Self::Failing { .. }
             | Self::Failed { .. }
             | Self::Skipped { .. }
             | Self::Parked { .. } => None,
@@ -1326,7 +1381,8 @@ impl Charge {
                 match recheck {
                     None => format!("{part}."),
                     Some(recheck) if recheck.returnable => format!(
-                        "{part}; its bank may still take it back, and we ask the gateway at {}.",
+                        "{part}; its bank may still take it back until {}, and we ask the gateway at {}.",
+                        day(&Limits::default().final_at(*at)),
                         day(&recheck.next_at)
                     ),
                     Some(recheck) => format!(

@@ -412,7 +412,7 @@ impl<'a> Standing<'a> {
         }
         let in_time = |hold: &&Hold| latest.is_none_or(|latest| latest >= hold.since);
         let covers = |hold: &&Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription),
+            Some(charge) => hold.covers_charge(charge, subscription, &[]),
             None => hold.covers(subscription),
         };
         if let Some(hold) = self.holds.iter().filter(covers).find(in_time) {

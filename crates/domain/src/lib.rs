@@ -16,6 +16,7 @@ pub mod change;
 pub mod charge;
 pub mod dispute;
 pub mod dunning;
+pub mod elsewhere;
 pub mod explain;
 pub mod firing;
 pub mod forecast;

@@ -102,6 +102,15 @@ pub enum Limit {
         /// In hours.
         within_hours: u32,
     },
+    /// So large a part of all entries of a merchant that banks returned under one of these codes.
+    Returns {
+        /// Which codes; none stands for every one.
+        codes: Vec<String>,
+        /// In hundredths of a percent of the entries; more is too many.
+        most_basis_points: u16,
+        /// In hours, from when an entry was made.
+        within_hours: u32,
+    },
     /// So many entries for one charge, the first included, within a time from that first one.
     Entries {
         /// How many.
@@ -174,6 +183,26 @@ pub fn counted(state: &State) -> Option<DeclineClass> {
         State::Failing { class, code, .. }
         | State::Failed { class, code, .. }
         | State::Returned { class, code, .. } => by_bank(*class, code),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => None,
+    }
+}
+
+/// The code beside the class of [`counted`].
+#[must_use]
+pub fn counted_code(state: &State) -> Option<&str> {
+    counted(state)?;
+    match state {
+        State::Failing { code, .. } | State::Failed { code, .. } | State::Returned { code, .. } => Some(code),
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -287,13 +316,16 @@ impl RuleBook {
             if rule.until.is_some_and(|until| until < from) {
                 mistakes.push(RuleError::Backwards { id: id.clone(), from });
             }
-            if let Limit::Declines { most, within_hours } | Limit::Entries { most, within_hours } = &rule.limit {
-                if TimeDelta::hours(i64::from(*within_hours)) > LOOKS_BACK {
-                    mistakes.push(RuleError::TooLong { id: id.clone(), from });
-                }
-                if *most == 0 {
-                    mistakes.push(RuleError::Nothing { id, from });
-                }
+            let (within_hours, most) = match &rule.limit {
+                Limit::Never { .. } => continue,
+                Limit::Declines { most, within_hours } | Limit::Entries { most, within_hours } => (within_hours, most),
+                Limit::Returns { most_basis_points, within_hours, .. } => (within_hours, most_basis_points),
+            };
+            if TimeDelta::hours(i64::from(*within_hours)) > LOOKS_BACK {
+                mistakes.push(RuleError::TooLong { id: id.clone(), from });
+            }
+            if *most == 0 {
+                mistakes.push(RuleError::Nothing { id, from });
             }
         }
         for (before, rule) in rules.iter().zip(rules.iter().skip(1)) {
@@ -360,7 +392,7 @@ impl RuleBook {
                         left = Some(left.map_or(more, |left| left.min(more)));
                     }
                 }
-                Limit::Entries { .. } => {}
+                Limit::Entries { .. } | Limit::Returns { .. } => {}
             }
         }
         match not_before {
@@ -385,13 +417,14 @@ impl RuleBook {
                     let within = TimeDelta::hours(i64::from(*within_hours));
                     entries >= *most || next_at.signed_duration_since(first_at) > within
                 }
-                Limit::Never { .. } | Limit::Declines { .. } => false,
+                Limit::Never { .. } | Limit::Declines { .. } | Limit::Returns { .. } => false,
             },
         )
     }
 }
 
 mod files;
+pub mod returns;
 
 pub use files::{Unreadable, built_in, read};
 

@@ -4,6 +4,7 @@
 //! valid. What the wallet said last, and news since then, decide; [`settle`] takes a search in, and nothing else can make a
 //! method charged that was not, or move a subscription to another one.
 
+mod left;
 mod search;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,12 @@ use std::fmt;
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 
+use crate::charge::Charge;
 use crate::id::PaymentMethodId;
-use crate::rules::{self, Network, Permit, Tried};
+use crate::rules::{self, Network, Permit, Rule, Tried};
 use crate::subscription::MethodKind;
 
+pub use left::TriesLeft;
 pub use search::{Listed, Repoint, RepointWhy, Search, Settled, ask_again, ask_next, settle};
 
 /// How long a method that is gone waits for a replacement before its subscriptions count as without a method.
@@ -250,6 +253,34 @@ impl Known {
     pub fn permit(&self, at: DateTime<Utc>) -> Permit {
         let brand = self.face.as_ref().and_then(|face| face.brand.as_deref());
         rules::built_in().permit(Network::of(self.kind, brand), &self.tried, at)
+    }
+
+    /// How many tries were left of it at a moment that has passed, by what was tried with it until then; `None` without a limit.
+    #[must_use]
+    pub fn left_at(&self, at: DateTime<Utc>) -> Option<u16> {
+        let before: Vec<Tried> = self.tried.iter().filter(|one| one.at < at).copied().collect();
+        let brand = self.face.as_ref().and_then(|face| face.brand.as_deref());
+        match rules::built_in().permit(Network::of(self.kind, brand), &before, at) {
+            Permit::Tries { left } => left,
+            Permit::NotBefore { .. } => Some(0),
+            // Nothing waits for what never comes.
+            Permit::Never { .. } => None,
+        }
+    }
+
+    /// Why a bank account must not be debited for this charge once more at this moment, if a rule about the entries of one debit says so.
+    ///
+    /// What another system entered for the same cycle counts, and so do entries that are older than what is remembered of the
+    /// instrument: the charge itself knows of those.
+    #[must_use]
+    pub fn forbids_entry(&self, charge: &Charge, at: DateTime<Utc>) -> Option<&'static Rule> {
+        let networks = Network::of(Some(MethodKind::BankAccount), None);
+        let made = || self.tried.iter().filter(|one| one.charge == charge.id);
+        let entries = u16::try_from(made().count()).unwrap_or(u16::MAX).max(charge.tries.declined);
+        let dates = made().map(|one| one.at).chain(charge.tries.first_failed_at);
+        // Of two dates of the first entry the earlier one counts.
+        let first = dates.fold(charge.due_at, DateTime::min);
+        rules::built_in().forbids_entry(networks, entries, first, at).filter(|_| entries > 0)
     }
 
     /// News: it is gone. Only stopping needs no proof, so it counts from now on, until a search shows the method.

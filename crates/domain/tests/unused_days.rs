@@ -10,7 +10,7 @@
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use domain::agenda::{cycles, planned};
 use domain::amendment::succession::{Succession, Wanted, succeed};
-use domain::amendment::unused::{Recorded, Rest, Standing, first_unused, periods, settle};
+use domain::amendment::unused::{Recorded, Rest, Standing, first_unused, is_lost, periods, put_back, settle};
 use domain::amendment::{Change, Refused, Settlement, Whose, propose};
 use domain::charge::{Charge, SkipWhy, State};
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
@@ -20,6 +20,7 @@ use domain::subscription::{
     Adjustment, AdjustmentKind, Amendments, Applied, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
 };
 use domain::terms::Terms;
+use domain::verdict::DeclineClass;
 use proptest::prelude::*;
 
 fn day(text: &str) -> NaiveDate {
@@ -519,6 +520,44 @@ fn what_waits_of_an_older_change_of_plan_goes_back_from_the_charge_it_came_of() 
     let told: Vec<_> = rests.iter().map(|rest| (rest.cycle, rest.unused, rest.to_refund().minor())).collect();
     assert_eq!(told, [(0, 0, 6_200), (1, 21, 0)], "of what no money was collected for none goes back");
     assert!(settle((&bronze, &gold), &sub, &rests[..1], unused_from).unwrap_err().message.contains("nothing is left"));
+}
+
+#[test]
+fn what_an_unpaid_charge_took_of_a_change_of_plan_waits_again() {
+    let (gold, bronze) =
+        (plan_of("gold", "1 month", Some(1), "free", 9_000), plan_of("bronze", "1 month", Some(1), "free", 1_000));
+    let (began, today) = (day("2027-04-03"), day("2027-05-10"));
+    let before = standing_at(&gold, day("2027-04-01"), None, began);
+    let settled = settle((&gold, &bronze), &before, &rests((&gold, &gold), &before, &[], began), day("2027-04-04"));
+    let mut made = adjustments(&settled.unwrap(), 1);
+    // Both were swept into May's charge, beside others that leave 13.00 to collect.
+    let mut sub = Subscription { plan: bronze.id.clone(), ..standing_at(&bronze, day("2027-04-01"), None, today) };
+    for one in &mut made {
+        one.left = usd(0);
+        let (adjustment, kind, amount) = (one.id, one.kind, one.amount);
+        sub.amendments.applied.push(Applied { adjustment, kind, cycle: 1, amount, reason: String::new() });
+    }
+    let mut may = planned(&bronze, &sub, 1).unwrap().unwrap().0;
+    let told = |charge: &Charge| {
+        let (sub, made) = put_back(&sub, &made, |cycle| cycle == 1 && is_lost(charge));
+        let unused_from = first_unused(&bronze, &sub, noon(today)).unwrap();
+        let of = |period: &domain::amendment::unused::Period| {
+            let april = paid(&gold, &before, 0);
+            let charge = if period.cycle == 0 { &april } else { charge };
+            let recorded = Recorded { charge, given_back: usd(0), disputed: false };
+            let rest = Rest::of(&bronze, &sub, period, unused_from, Some(recorded), &made).unwrap();
+            (rest.cycle, rest.to_refund().minor())
+        };
+        periods(&bronze, &sub, unused_from).unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let (class, code) = (DeclineClass::LaterFunds, "insufficient_funds".to_owned());
+    may.state = State::Failing { class, code, next_at: noon(today) };
+    assert_eq!(told(&may), [(0, 7_200), (1, 0)], "81.00 for April's days under gold, less 9.00 under bronze");
+    // What is with the gateway may still be paid, with the credit in it; what was paid has it.
+    may.state = State::Unknown { since: noon(today), asked: 1, next_at: noon(today) };
+    assert_eq!(told(&may), [(1, 0)]);
+    may.state = State::paid(noon(today), usd(1_300));
+    assert!(told(&may).iter().all(|(cycle, _)| *cycle == 1));
 }
 
 fn succession(sub: &Subscription, wanted: &Wanted, rests: &[Rest], today: NaiveDate) -> Result<Succession, Refused> {

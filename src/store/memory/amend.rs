@@ -98,13 +98,14 @@ impl Book {
         {
             let before = standing(&row.value);
             row.value.status = SubscriptionStatus::Paused;
-            row.value.amendments.resume_on = None;
+            let until = row.value.amendments.resume_on.take();
             row.value.next_due_at = None;
             row.fence += 1;
-            row.note = Some(note.to_owned());
+            let note = until.map_or_else(|| note.to_owned(), |until| endless(note, until));
+            row.note = Some(note.clone());
             row.turns.push(Turn { at: whole(at), kind: TurnKind::Stopped });
             let facts = (before, standing(&row.value));
-            self.note(lines::paused(id.as_str(), note, facts, at));
+            self.note(lines::paused(id.as_str(), &note, facts, at));
         }
     }
 

@@ -1,10 +1,11 @@
 //! Charges that are collected together, in the map.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use domain::agenda::{Part, Payer};
 use domain::charge::Charge;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::subscription::Subscription;
@@ -54,6 +55,17 @@ impl Book {
         (found.batch, found.dropped)
     }
 
+    /// For whom else a charge pays.
+    pub(super) fn payers(&self, charge: ChargeId) -> Vec<Payer> {
+        let parts = self.parts.iter().filter(|one| one.by == charge).map(|one| &one.part);
+        let payer = |part: &Part| Payer {
+            subscription: part.subscription.clone(),
+            recorded_under: part.plan.clone(),
+            under: self.subscriptions.get(&part.subscription).map(|row| row.value.plan.clone()),
+        };
+        parts.map(payer).collect()
+    }
+
     /// Whose cycles a charge pays for.
     pub(super) fn paying_with(&self, charge: &Charge) -> BTreeSet<SubscriptionId> {
         let parts = self.parts.iter().filter(|one| one.by == charge.id).map(|one| one.part.subscription.clone());
@@ -81,6 +93,12 @@ impl TogetherStore for MemoryStore {
         let rows = found.iter().filter_map(|id| book.subscriptions.get(id));
         let due = rows.map(|row| Claimed { value: row.value.clone(), fence: row.fence }).collect();
         Ok(DueClaim { due, poison: Vec::new() })
+    }
+
+    async fn payers(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<Payer>>, StoreError> {
+        let book = self.book();
+        let found = charges.iter().map(|id| (*id, book.payers(*id)));
+        Ok(found.filter(|(_, payers)| !payers.is_empty()).collect())
     }
 
     async fn paid_together(&self, ids: &[ChargeId]) -> Result<Vec<Collected>, StoreError> {

@@ -67,7 +67,7 @@ impl MethodRow {
 }
 
 impl WalletBook {
-    fn known(&self, id: PaymentMethodId) -> Option<Known> {
+    pub(super) fn known(&self, id: PaymentMethodId) -> Option<Known> {
         let mut known = self.methods.get(&id)?.known.clone();
         known.disputed = self.disputes.iter().any(|((method, _), state)| *method == id && *state == Dispute::Open);
         Some(known)

@@ -1,7 +1,8 @@
 //! Missed cycles: which of those that are due are charged after a downtime, by the plan's rule.
 //!
 //! A cycle was missed when its day lies before today, in the payer's zone, while a later cycle of the subscription is due too. One
-//! that is merely late is not: it is charged whatever the rule says. Cycles that a person or a pause left out are not asked about.
+//! that is merely late is not: it is charged whatever the rule says. Nor was one that had to wait for a network's limit when
+//! it fell due: nobody forgot it. Cycles that a person or a pause left out are not asked about.
 
 use chrono::{DateTime, NaiveDate, Utc};
 
@@ -39,7 +40,8 @@ pub(super) fn falls_on(cycle: &Cycle) -> NaiveDate {
     cycle.occurrence.date.max(cycle.occurrence.submit_on)
 }
 
-/// What becomes of each due cycle, oldest first.
+/// What becomes of each due cycle, oldest first; `waited` says of one, and of how many older
+/// ones it stands behind, whether it had to wait for a network's limit.
 ///
 /// # Errors
 /// A sentence when the plan leaves it to a person.
@@ -48,10 +50,12 @@ pub(super) fn fates(
     subscription: &Subscription,
     due: &[Cycle],
     now: DateTime<Utc>,
+    waited: impl Fn(usize, &Cycle) -> bool,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
     let newest = due.len().saturating_sub(1);
-    let missed = |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription);
+    let missed =
+        |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription) && !waited(place, cycle);
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
     let skipped = |cycle: &Cycle| {
         let rule = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());

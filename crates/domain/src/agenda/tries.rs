@@ -9,7 +9,7 @@ use super::Book;
 use super::together::{Shared, fits};
 use crate::id::PaymentMethodId;
 use crate::money::Money;
-use crate::rules::{self, Network, Permit};
+use crate::wallet::TriesLeft;
 
 /// Why a try waits that is one too many beside those drawn before it.
 pub(crate) const TRIES_SPENT: &str =
@@ -17,31 +17,19 @@ pub(crate) const TRIES_SPENT: &str =
 
 /// Tries drawn so far, by instrument.
 pub(super) struct Tries<'a> {
-    book: &'a Book<'a>,
-    now: DateTime<Utc>,
-    left: BTreeMap<PaymentMethodId, Option<u16>>,
+    left: TriesLeft<'a>,
     /// What a try that is taken already collects, of cycles that are charged together.
     together: BTreeMap<Shared, (usize, Money)>,
 }
 
 impl<'a> Tries<'a> {
-    pub(super) const fn new(book: &'a Book<'a>, now: DateTime<Utc>) -> Self {
-        Self { book, now, left: BTreeMap::new(), together: BTreeMap::new() }
+    pub(super) const fn new(book: &Book<'a>, now: DateTime<Utc>) -> Self {
+        Self { left: TriesLeft::new(book.wallet, now), together: BTreeMap::new() }
     }
 
     /// Takes one try of each of the methods of a charge, if all of them have one left.
     pub(super) fn take(&mut self, first: PaymentMethodId, second: Option<PaymentMethodId>) -> bool {
-        let second = second.filter(|second| *second != first);
-        let methods = || [Some(first), second].into_iter().flatten();
-        if !methods().all(|method| self.left(method).is_none_or(|left| left > 0)) {
-            return false;
-        }
-        for method in methods() {
-            if let Some(left) = self.left.get_mut(&method) {
-                *left = left.map(|left| left.saturating_sub(1));
-            }
-        }
-        true
+        self.left.take([Some(first), second.filter(|second| *second != first)].into_iter().flatten())
     }
 
     /// Takes part in a try that others of the same customer and day have taken, or takes one for them all.
@@ -55,21 +43,5 @@ impl<'a> Tries<'a> {
         }
         self.together.insert(with, joined.unwrap_or((1, amount)));
         true
-    }
-
-    fn left(&mut self, method: PaymentMethodId) -> Option<u16> {
-        let (book, now) = (self.book, self.now);
-        let ask = || {
-            let permit = match book.wallet.get(&method) {
-                Some(known) => known.permit(now),
-                None => rules::built_in().permit(Network::of(None, None), &[], now),
-            };
-            match permit {
-                Permit::Tries { left } => left,
-                // Whoever asks has been told so already, by the standing of the method.
-                Permit::NotBefore { .. } | Permit::Never { .. } => Some(0),
-            }
-        };
-        *self.left.entry(method).or_insert_with(ask)
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::rules::{Refused, no_answer, standing};
 use super::{Ground, Settlement};
-use crate::charge::{Charge, SkipWhy, State};
+use crate::charge::{Charge, ParkWhy, SkipWhy, State};
 use crate::id::{ChargeId, PlanId, Purpose};
 use crate::mid_period::OnStart;
 use crate::money::Money;
@@ -106,6 +106,59 @@ pub struct Rest {
     pub left: Money,
     /// A dispute about the charge is open: its money may go back yet.
     pub disputed: bool,
+}
+
+/// A subscription and its credits and charges as they stand where what some cycles took of them was not paid and never will be: that
+/// waits again. `is_lost` says of a cycle whether its charge ended unpaid, or would with the subscription.
+#[must_use]
+pub fn put_back(
+    subscription: &Subscription,
+    adjustments: &[Adjustment],
+    is_lost: impl Fn(u32) -> bool,
+) -> (Subscription, Vec<Adjustment>) {
+    let lost = |one: &Adjustment| {
+        let taken = subscription.amendments.applied.iter().filter(|taken| taken.adjustment == one.id);
+        taken.filter(|taken| is_lost(taken.cycle)).fold(0_i64, |sum, taken| sum.saturating_add(taken.amount.minor()))
+    };
+    let waits = |one: &Adjustment| {
+        let left = one.left.minor().saturating_add(lost(one)).min(one.amount.minor());
+        Adjustment { left: Money::new(left, one.amount.currency()), ..one.clone() }
+    };
+    let adjustments: Vec<Adjustment> = adjustments.iter().map(waits).collect();
+    let mut subscription = subscription.clone();
+    subscription.amendments.open = adjustments.iter().filter(|one| one.left.is_positive()).cloned().collect();
+    (subscription, adjustments)
+}
+
+/// Has a charge ended unpaid, or does it with its cancelled subscription? What may have moved money, and what runs on, has not.
+#[must_use]
+pub const fn is_lost(charge: &Charge) -> bool {
+    match &charge.state {
+        State::Failing { .. } | State::Due { doubt: false, .. } => charge.carried.is_none(),
+        State::Failed { .. } | State::Returned { .. } => true,
+        State::Skipped { why, .. } => match why {
+            SkipWhy::Cancelled | SkipWhy::HoldExpired => true,
+            SkipWhy::ZeroAmount | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused | SkipWhy::Consolidated => false,
+        },
+        State::Parked { why, .. } => match why {
+            ParkWhy::Rejected
+            | ParkWhy::NoMethod
+            | ParkWhy::Damaged
+            | ParkWhy::WrongMethod
+            | ParkWhy::HoldExpired
+            | ParkWhy::OutOfBounds => true,
+            ParkWhy::OutcomeUnknown | ParkWhy::Mismatch | ParkWhy::DamagedInDoubt => false,
+        },
+        State::Planned
+        | State::Due { doubt: true, .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. } => false,
+    }
 }
 
 /// The first day that is not used when something ends or changes now: the day after today, in the payer's zone.

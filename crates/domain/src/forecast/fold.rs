@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe};
+use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe, second_of};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
 use crate::dunning::Stop;
@@ -193,6 +193,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// A try was declined: the rules of networks count it.
     fn count(&mut self, subscription: &Subscription, charge: &Charge, class: DeclineClass, now: DateTime<Utc>) {
         let Some(method) = &subscription.method else { return };
+        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
         let given = self.given.wallet;
         let original = self.original;
         let known = self.known.get_or_insert_with(|| {
@@ -202,7 +203,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             };
             methods.map(|method| (method.id, known(method))).collect()
         });
-        if let Some(known) = known.get_mut(&method.id) {
+        for instrument in [Some(method.id), second.filter(|second| *second != method.id)].into_iter().flatten() {
+            let Some(known) = known.get_mut(&instrument) else { continue };
             known.tried.retain(|one| {
                 now.signed_duration_since(one.at) <= LOOKS_BACK || one.outcome == Became::Declined(DeclineClass::Never)
             });
@@ -368,6 +370,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let open = [Open {
             charge: one.charge.clone(),
             subscription: subscription.clone(),
+            // Each subscription is foretold by itself: a hold on another for which its payment collects is not foreseen.
+            payers: Vec::new(),
             instrument: subscription.method.as_ref().map(|method| method.id),
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
@@ -565,7 +569,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let covers = |hold: &Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription),
+            Some(charge) => hold.covers_charge(charge, subscription, &[]),
             None => hold.covers(subscription),
         };
         if self.given.holds.iter().any(covers) {

@@ -69,6 +69,11 @@ pub enum NotRefundable {
         /// The charge's currency.
         currency: crate::money::Currency,
     },
+    /// A part of what two methods paid together, and nothing says whose.
+    #[error(
+        "two methods shared the payment, and the gateway distributes nothing: refund all of it, or name the method whose part goes back with --from"
+    )]
+    Shared,
     /// Too many refunds of one charge.
     #[error("the charge has {NUMBER_MAX} refunds already: give the rest back by other means")]
     TooMany,

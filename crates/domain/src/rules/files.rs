@@ -53,6 +53,8 @@ struct RuleSpec {
     never: Option<Vec<DeclineClass>>,
     declines: Option<u16>,
     entries: Option<u16>,
+    returns: Option<Vec<String>>,
+    most_basis_points: Option<u16>,
     within_hours: Option<u32>,
     says: String,
     source: String,
@@ -72,13 +74,17 @@ pub fn read(path: &str, text: &str) -> Result<Vec<Rule>, Unreadable> {
     };
     let from = date(file.from)?;
     let rule = |spec: RuleSpec| {
-        let limit = match (spec.never, spec.declines, spec.entries, spec.within_hours) {
-            (Some(classes), None, None, None) if !classes.is_empty() => Limit::Never { classes },
-            (None, Some(most), None, Some(within_hours)) => Limit::Declines { most, within_hours },
-            (None, None, Some(most), Some(within_hours)) => Limit::Entries { most, within_hours },
-            (_, _, _, _) => {
+        let returns = spec.returns.zip(spec.most_basis_points);
+        let limit = match (spec.never, spec.declines, spec.entries, returns, spec.within_hours) {
+            (Some(classes), None, None, None, None) if !classes.is_empty() => Limit::Never { classes },
+            (None, Some(most), None, None, Some(within_hours)) => Limit::Declines { most, within_hours },
+            (None, None, Some(most), None, Some(within_hours)) => Limit::Entries { most, within_hours },
+            (None, None, None, Some((codes, most_basis_points)), Some(within_hours)) => {
+                Limit::Returns { codes, most_basis_points, within_hours }
+            }
+            (_, _, _, _, _) => {
                 return Err(unreadable(format!(
-                    "rule {} needs `never`, or one of `declines` and `entries` with `within_hours`",
+                    "rule {} needs `never`, or one of `declines`, `entries` and `returns` with `most_basis_points`, with `within_hours`",
                     spec.id
                 )));
             }

@@ -57,7 +57,7 @@ fn every_file_of_the_folder_is_read_and_none_contradicts_another() {
         rules.extend(read);
     }
     assert_eq!(RuleBook::new(rules).unwrap(), *built_in());
-    assert_eq!(built_in().rules().len(), 12);
+    assert_eq!(built_in().rules().len(), 15);
 }
 
 #[test]
@@ -87,6 +87,7 @@ fn files_that_say_too_little_or_too_much_are_refused() {
         ("never = [\"never\"]", "never = [\"seldom\"]", "unknown variant"),
         ("never = [\"never\"]", "declines = 3", "needs"),
         ("never = [\"never\"]", "declines = 3\nentries = 3\nwithin_hours = 1", "needs"),
+        ("never = [\"never\"]", "returns = []\nwithin_hours = 1", "needs"),
         ("says = \"a\"", "says = \" \"", "does not say"),
         ("says = \"a\"", "says = \"a\"\nmore = 1", "unknown field"),
     ] {
@@ -153,6 +154,26 @@ fn a_debit_is_entered_three_times_within_180_days() {
     assert!(!forbids(2, "2027-07-03T12:00:00Z"), "the 180th day");
     assert!(forbids(2, "2027-07-03T12:00:01Z"));
     assert!(built_in().forbids_entry(VISA, 9, first, at("2027-01-20T12:00:00Z")).is_none());
+}
+
+#[test]
+fn rates_of_returns_are_exact_at_their_limits() {
+    let now = at("2027-01-15T00:00:00Z");
+    let exceeded = |entries: u64, code: &str, count: u64| {
+        let entered = returns::Entered { entries, returned: [(code.to_owned(), count)].into() };
+        let rates = built_in().about_returns(now).filter_map(|(rule, _)| returns::Rate::of(rule, &entered));
+        let found = rates.filter(|rate| rate.exceeded).map(|rate| (rate.rule.id.clone(), rate.basis_points));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(exceeded(1_000, "R10", 5), [], "0.5 % is not more than 0.5 %");
+    assert_eq!(exceeded(999, "R10", 5), [("ach-returns-unauthorized".to_owned(), 51)], "shown rounded up");
+    assert_eq!(exceeded(1_000, "R03", 30), []);
+    assert_eq!(exceeded(1_000, "R03", 31), [("ach-returns-administrative".to_owned(), 310)]);
+    assert_eq!(exceeded(1_000, "R01", 150), []);
+    assert_eq!(exceeded(1_000, "R01", 151), [("ach-returns-overall".to_owned(), 1_510)]);
+    assert_eq!(exceeded(0, "R01", 0), []);
+    let since: Vec<_> = built_in().about_returns(now).map(|(_, since)| since).collect();
+    assert_eq!(since, [at("2026-11-16T00:00:00Z"); 3], "60 days of origination");
 }
 
 #[test]
