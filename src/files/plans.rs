@@ -532,9 +532,11 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec 
     sheet.known(&tab, COLLECT, &[], ELSEWHERE);
     sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
     // A notice of some hours is owed the day before.
-    let notify_before = sheet.wait(&tab, "notify_before", Need::Optional).map(|wait| match wait {
-        Wait::Days(days) => format!("{days} days"),
-        Wait::Hours(hours) => format!("{} days", hours.div_ceil(24)),
+    let notify_before = sheet.wait(&tab, "notify_before", Need::Optional).and_then(|wait| match wait {
+        Wait::Days(days) => Some(format!("{days} days")),
+        Wait::Hours(hours) => Some(format!("{} days", hours.div_ceil(24))),
+        // Words of policies only.
+        Wait::BusinessDays(_) | Wait::NextPayday => None,
     });
     CollectSpec {
         dunning: sheet.text(&tab, "dunning", Need::Optional),

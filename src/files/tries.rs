@@ -210,7 +210,7 @@ impl Row<'_> {
             (None, Some(code), Some(class)) => Some(Said::Became(as_returned(Outcome::Declined(class), Some(code)))),
             (None, Some(code), None) => {
                 let message = format!("{} is not a code that is known here", shown(code));
-                let mend = match nearest(code, Decline::table().iter().map(|(code, _)| *code)) {
+                let mend = match nearest(code, Decline::table().iter().map(|row| row.code)) {
                     Some(near) => format!("write {near}, or say in the column outcome what it means"),
                     None => "say in the column outcome what it means, for example unclassified".to_owned(),
                 };

@@ -157,7 +157,7 @@ pub(super) fn imported(rows: usize, by: &str, at: DateTime<Utc>) -> Line {
 
 /// A hold that a person or a brake set.
 pub(super) fn tries_kept(kept: u64, of: usize, by: &str, at: DateTime<Utc>) -> Line {
-    Line::new(at, by, "tries.imported", "tries").told(format!("{kept} of {of} tries that another system made"))
+    Line::new(at, by, "tries.imported", "tries").told(&format!("{kept} of {of} tries that another system made"))
 }
 
 pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {

@@ -42,7 +42,7 @@ use domain::rules::{LOOKS_BACK, Outcome, Tried, counted, counted_code};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
-use super::commits::{endless, failed_for_good};
+use super::commits::failed_for_good;
 use super::installments::{OVERDRAWN, takes};
 use super::outbox::of_verdicts;
 use super::rows::whole;

@@ -224,7 +224,7 @@ impl RefundStore for DatabaseStore {
 }
 
 impl DatabaseStore {
-    fn for_update(&self) -> &'static str {
+    pub(super) fn for_update(&self) -> &'static str {
         // SQLite's writing transactions exclude each other from their begin on.
         if self.is_postgres() { "FOR UPDATE" } else { "" }
     }

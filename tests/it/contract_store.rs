@@ -19,7 +19,7 @@ use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
 use domain::authorization::{Authorization, Order, Stage};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Recheck, SkipWhy, State};
-use domain::dunning::{GaveUp, Policy};
+use domain::dunning::{GaveUp, Policy, Stop};
 use domain::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Catalog, Plan, PlanSpec};
@@ -774,7 +774,7 @@ async fn a_policy_that_ends_during_a_pause_says_that_its_day_no_longer_ends_it(b
     assert!(b.store.amend(&pause).await.unwrap().is_some());
     let failed =
         State::Failed { class: DeclineClass::Never, code: "x".to_owned(), why: GaveUp::HardDecline, at: b.now() };
-    let last = Verdict { pause: true, ..verdict(&begun.charge, begun.fence, failed, None, b.now()) };
+    let last = Verdict { stop: Some(Stop::Pause), ..verdict(&begun.charge, begun.fence, failed, None, b.now()) };
     assert_eq!(b.store.commit_verdicts(&[last]).await.unwrap().applied, 1);
     let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
     assert_eq!((view.subscription.status, view.subscription.next_due_at), (SubscriptionStatus::Paused, None));

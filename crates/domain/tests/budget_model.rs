@@ -19,6 +19,7 @@ use domain::dunning::{AtTheEnd, Policy, Step, Wait};
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{ChargeId, Environment, MerchantId, PaymentMethodId, PlanId, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
+use domain::notice::Notices;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::rules::{Outcome, Permit, Tried};
 use domain::subscription::{Amendments, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -184,7 +185,7 @@ fn catalog() -> Catalog {
         give_up_after_days: 300,
         not_past_next_due: false,
         at_the_end: AtTheEnd::KeepSubscription,
-        steps: steps.map(|after| Step { after, classes: classes.clone() }).collect(),
+        steps: steps.map(|after| Step { after, classes: classes.clone(), method: None }).collect(),
         ..Policy::standard().unwrap()
     };
     let spec = serde_json::json!({
@@ -306,7 +307,19 @@ impl Life {
             })
             .collect();
         let Self { catalog, environment, limits, .. } = self;
-        draw(&Book { catalog, environment, holds: &[], due: &due, open: &open, limits, wallet }, self.now)
+        draw(
+            &Book {
+                catalog,
+                environment,
+                holds: &[],
+                due: &due,
+                open: &open,
+                limits,
+                wallet,
+                notices: Notices::Assumed,
+            },
+            self.now,
+        )
     }
 
     fn try_now(&mut self, charge: Charge, attempt: u16, method: &Method) {

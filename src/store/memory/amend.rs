@@ -14,6 +14,7 @@ use super::{Book, ChargeRow, MemoryStore, entry, goes_on_by_itself, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::{Cancelled, NewCharge, StoreError};
+use crate::store::commits::endless;
 use crate::store::lines;
 use crate::store::rows::whole;
 
