@@ -155,11 +155,13 @@ pub(super) fn imported(rows: usize, by: &str, at: DateTime<Utc>) -> Line {
     Line::new(at, by, "subscriptions.imported", "subscriptions").told(&format!("{rows} rows"))
 }
 
-/// A hold that a person or a brake set.
+/// An import of tries that another system made.
 pub(super) fn tries_kept(kept: u64, of: usize, by: &str, at: DateTime<Utc>) -> Line {
-    Line::new(at, by, "tries.imported", "tries").told(&format!("{kept} of {of} tries that another system made"))
+    let detail = format!("{kept} of {of} tries that another system made");
+    Line::new(at, by, "tries.imported", "tries").told(&detail)
 }
 
+/// A hold that a person or a brake set.
 pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
     let line = Line::new(at, by, "hold.on", scope).told(reason).because(reason);
     line.moved(None, Some(fact("state", "in_force")))
