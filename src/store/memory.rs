@@ -1,6 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
 mod amend;
+mod audit;
 mod brakes;
 mod captures;
 mod changes;
@@ -36,18 +37,20 @@ use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
 use super::outbox::of_verdicts;
-use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
+use super::{lines, rate};
+use crate::ports::audit::Standing;
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
-    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume,
-    Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Amended, Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor,
+    DueClaim, Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded,
+    Resume, Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict,
+    VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -74,6 +77,7 @@ struct ChargeRow {
 struct Book {
     catalog: Catalog,
     changes: changes::Changes,
+    chain: audit::Chain,
     holds: Vec<Hold>,
     holds_ever: i64,
     days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
@@ -145,6 +149,10 @@ impl Book {
 fn goes_on_by_itself(row: &Subscription) -> bool {
     row.status == SubscriptionStatus::Active
         || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
+}
+
+fn standing(row: &Subscription) -> Option<String> {
+    Some(Standing::of(row).facts())
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -240,16 +248,18 @@ impl Store for MemoryStore {
             lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
+        book.note(lines::held(&scope.to_string(), (reason, by), at));
         book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, _by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
         let lifted = book.holds.len() < before;
         if lifted {
+            book.note(lines::lifted(&scope.to_string(), by, at));
             book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         }
         Ok(lifted)
@@ -291,6 +301,7 @@ impl Store for MemoryStore {
         }
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
+        book.note(lines::imported(rows.len(), by, at));
         Ok(imported)
     }
 
@@ -341,7 +352,7 @@ impl Store for MemoryStore {
         &self,
         id: &SubscriptionId,
         from: &Resume,
-        _by: &str,
+        by: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut book = self.book();
@@ -350,6 +361,7 @@ impl Store for MemoryStore {
                 && row.value.next_cycle == from.from_cycle
         });
         let Some(row) = row else { return Ok(false) };
+        let before = standing(&row.value);
         let GoesOn { next_cycle, next_due_at, paused } = from.goes_on;
         let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: next_cycle };
         row.turns.push(Turn { at: whole(at), kind });
@@ -365,6 +377,8 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
+        let facts = (before, standing(&row.value));
+        book.note(lines::resumed(id, by, (from.from_cycle, next_cycle), facts, at));
         book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
@@ -495,6 +509,7 @@ impl Store for MemoryStore {
         }
         let mut intents = Vec::new();
         let mut advanced = BTreeSet::new();
+        let mut moving_on = Vec::new();
         let mut posted = BTreeSet::new();
         let billed = recorded_in_ledger(&batch.new, whole(batch.at));
         let takes = takes(&batch.new);
@@ -514,6 +529,7 @@ impl Store for MemoryStore {
                 row.note = Some(OVERDRAWN.to_owned());
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
                 row.leased_until = None;
+                book.note(lines::overdrawn(advance.subscription.as_str(), batch.at));
                 lost += 1;
                 continue;
             }
@@ -533,6 +549,7 @@ impl Store for MemoryStore {
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
+            moving_on.push(advance);
             let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
             book.tell(&events);
             advanced.insert(advance.subscription.clone());
@@ -550,6 +567,7 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
+            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
             if let Some(intent) = &new.intent {
                 book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
@@ -590,11 +608,16 @@ impl Store for MemoryStore {
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
+            let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
+            book.note_all(line);
             if let Some(intent) = &moved.new_attempt {
                 book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
+        }
+        for advance in moving_on {
+            book.note_all(lines::advanced(advance, batch.at));
         }
         Ok(Committed::Recorded { intents, lost })
     }
@@ -622,6 +645,7 @@ impl Store for MemoryStore {
             }
             let Some(after) = after else { continue };
             done.applied += 1;
+            let learnt = lines::learnt(verdict);
             book.ledger.post(verdict.posts());
             row.value = after.clone();
             row.leased_until = None;
@@ -644,12 +668,14 @@ impl Store for MemoryStore {
                 attempt.class = counted(&after.state);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
+            book.note_all(learnt.into_iter());
             if verdict.pause {
                 let note = format!("paused because charge {} failed for good", after.id);
                 for id in book.paying_with(after) {
                     if let Some(row) = book.subscriptions.get_mut(&id)
                         && goes_on_by_itself(&row.value)
                     {
+                        let before = standing(&row.value);
                         row.value.status = SubscriptionStatus::Paused;
                         row.value.amendments.resume_on = None;
                         row.value.next_due_at = None;
@@ -657,6 +683,8 @@ impl Store for MemoryStore {
                         row.note = Some(note.clone());
                         let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
                         row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                        let facts = (before, standing(&row.value));
+                        book.note(lines::paused(id.as_str(), &note, facts, at));
                         book.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
                     }
                 }

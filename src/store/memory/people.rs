@@ -10,6 +10,7 @@ use super::{MemoryStore, entry, open_charge};
 use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 #[async_trait]
@@ -33,6 +34,9 @@ impl PeopleStore for MemoryStore {
             row.history.push(entry(whole(now), &note.by, note.action, note.detail.clone()));
         }
         let row = row.clone();
+        if let Some(note) = note {
+            book.note(lines::asked(note, id, Some(&row.value), now));
+        }
         Ok(open_charge(&book, &row).map(|value| Claimed { value, fence: row.fence }))
     }
 
@@ -58,6 +62,7 @@ impl PeopleStore for MemoryStore {
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
         book.post_step(&before.value, after, after.due_at);
+        book.note(lines::judged(note, &before.value, after, at));
         book.tell(&events);
         Ok(true)
     }
