@@ -93,7 +93,7 @@ async fn whatever_is_open_is_named_and_a_second_person_may_waive_it(backend: Bac
     b.import(&[waits]).await;
     let until = at("2027-02-01T05:00:00Z");
     let ids: Vec<String> = charges.iter().map(|charge| charge.id.to_string()).collect();
-    let mut unknown = vec![ids[1].clone(), ids[3].clone()];
+    let mut unknown = [ids[1].clone(), ids[3].clone()];
     // All fell due at one instant: by id.
     unknown.sort_by_key(|id| charges.iter().find(|charge| charge.id.to_string() == *id).unwrap().id);
     let expected = [

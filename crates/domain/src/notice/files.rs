@@ -94,7 +94,8 @@ mod tests {
         let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/notices")).unwrap();
         let mut found: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let mut built: Vec<String> = FILES.iter().map(|(name, _)| format!("{name}.toml")).collect();
-        (found.sort(), built.sort());
+        found.sort();
+        built.sort();
         assert_eq!(found, built);
     }
 

@@ -230,7 +230,16 @@ impl Stage {
     fn says(&self, now: &str) -> Vec<String> {
         let say = |action: &Action| match action {
             Action::Wait { why, until } => format!("wait: {why} until {until:?}"),
-            other => other.name().to_owned(),
+            Action::Send { .. }
+            | Action::Ask { .. }
+            | Action::SkipZero
+            | Action::Skip(_)
+            | Action::ParkOutOfBounds { .. }
+            | Action::ParkNoMethod { .. }
+            | Action::ParkWrongMethod
+            | Action::Settle { .. }
+            | Action::Cancel
+            | Action::Quarantine { .. } => action.name().to_owned(),
         };
         self.draw(now).items.iter().map(|item| format!("{} {}", item.cycle, say(&item.action))).collect()
     }
