@@ -10,10 +10,12 @@ pub mod captures;
 pub mod changes;
 pub mod compare;
 pub mod dispute;
+pub mod figures;
 pub mod firing;
 pub mod instrument;
 pub mod outbox;
 pub mod people;
+pub mod prove;
 pub mod refund;
 pub mod together;
 pub mod wallet;
@@ -563,7 +565,9 @@ pub trait Store:
     + captures::Captures
     + changes::ChangeStore
     + compare::CompareStore
+    + figures::FiguresStore
     + people::PeopleStore
+    + prove::ProofStore
     + refund::RefundStore
     + together::TogetherStore
     + wallet::WalletStore
@@ -588,7 +592,11 @@ pub trait Store:
     /// Sets a hold; a hold of the same scope already in force is returned as it is.
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError>;
     /// Lifts the hold of a scope; `false` when there was none.
-    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.lift_because(scope, "", by, at).await
+    }
+    /// As [`Store::lift`], with a reason for the audit.
+    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Adds or updates subscriptions, all or none. An update never moves cycle, due date or plan rhythm.
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError>;
@@ -618,8 +626,24 @@ pub trait Store:
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
     /// Lets a paused or quarantined subscription go on; `false` when it is neither, or moved meanwhile.
-    async fn resume(&self, id: &SubscriptionId, from: &Resume, by: &str, at: DateTime<Utc>)
-    -> Result<bool, StoreError>;
+    async fn resume(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.resume_because(id, from, "", by, at).await
+    }
+    /// As [`Store::resume`], with a reason for the audit.
+    async fn resume_because(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
 
     /// Takes up to `limit` due subscriptions until `lease_until`, oldest first. One multi-row statement.
     async fn claim_due(

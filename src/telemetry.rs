@@ -172,6 +172,10 @@ pub mod name {
     pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
     /// Events that wait to be delivered.
     pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
+    /// Rows that break the proof of completeness.
+    pub const COMPLETENESS_CULPRITS: &str = "autopay_completeness_culprits";
+    /// When the proof of completeness last held.
+    pub const COMPLETENESS_LAST_SUCCESS: &str = "autopay_completeness_last_success_timestamp_seconds";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -241,6 +245,16 @@ pub const METRICS: &[Metric] = &[
         help: "Warnings that what is set aside for a charge goes back within a day.",
     },
     Metric { name: name::BRAKES, kind: Kind::Counter, help: "Runs stopped by a brake, by brake." },
+    Metric {
+        name: name::COMPLETENESS_CULPRITS,
+        kind: Kind::Gauge,
+        help: "Rows that broke the last daily proof of completeness.",
+    },
+    Metric {
+        name: name::COMPLETENESS_LAST_SUCCESS,
+        kind: Kind::Gauge,
+        help: "When the daily proof of completeness last held.",
+    },
     Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,

@@ -14,6 +14,9 @@ mod charges;
 mod decide;
 mod disputes;
 mod doctor;
+mod dunning;
+mod dunning_chart;
+mod dunning_stats;
 mod events;
 pub mod exit;
 mod forecast;
@@ -39,6 +42,7 @@ mod resolve;
 mod run;
 mod schedule;
 mod schedule_audit;
+mod schedule_prove;
 mod serve;
 mod sessions;
 mod signals;
@@ -148,6 +152,9 @@ enum Command {
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
+    /// Failed payments and what became of them
+    #[command(subcommand)]
+    Dunning(dunning::Dunning),
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
@@ -355,6 +362,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Dunning(command) => Box::pin(dunning::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         // Handed over before any of this.

@@ -19,6 +19,7 @@ mod connect;
 mod damage;
 mod dispute;
 mod failure;
+mod figures;
 mod firing;
 mod installments;
 mod lines;
@@ -26,6 +27,7 @@ mod memory;
 mod outbox;
 mod pages;
 mod people;
+mod prove;
 mod rate;
 mod reading;
 mod refund_rows;
@@ -207,8 +209,8 @@ impl Store for DatabaseStore {
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
         self.set_hold(scope, reason, by, whole(at)).await
     }
-    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.lift_hold(scope, by, whole(at)).await
+    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.lift_hold(scope, (reason, by), whole(at)).await
     }
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         self.import_subscriptions(rows, by, whole(at)).await
@@ -233,14 +235,15 @@ impl Store for DatabaseStore {
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
         self.cancel_subscription(id, ("", by), whole(at)).await
     }
-    async fn resume(
+    async fn resume_because(
         &self,
         id: &SubscriptionId,
         from: &Resume,
+        reason: &str,
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        self.resume_subscription(id, from, by, whole(at)).await
+        self.resume_subscription(id, from, (reason, by), whole(at)).await
     }
     async fn claim_due(
         &self,
