@@ -13,9 +13,11 @@ pub mod dispute;
 pub mod figures;
 pub mod firing;
 pub mod instrument;
+pub mod ledger;
 pub mod outbox;
 pub mod people;
 pub mod prove;
+pub mod recon;
 pub mod refund;
 pub mod together;
 pub mod wallet;
@@ -36,6 +38,7 @@ use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
 use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
+use domain::ledger::Posting;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
@@ -211,6 +214,12 @@ impl MovedCharge {
             None => self.again.as_ref(),
         }
     }
+
+    /// What moving on posts: it was owed as long as it waited.
+    #[must_use]
+    pub fn posts(&self, at: DateTime<Utc>) -> Vec<Posting> {
+        domain::ledger::charge(domain::ledger::waits(&self.charge), &self.charge, self.charge.id, at)
+    }
 }
 
 /// Where a paused or quarantined subscription goes on.
@@ -331,6 +340,16 @@ pub struct Verdict {
     pub observations: Vec<Observed>,
     /// The subscription is to be paused: its policy ended.
     pub pause: bool,
+}
+
+impl Verdict {
+    /// What it posts where it moves its charge.
+    #[must_use]
+    pub fn posts(&self) -> Vec<Posting> {
+        let Some(after) = &self.after else { return Vec::new() };
+        let at = self.observations.last().map_or(after.due_at, |seen| seen.at);
+        domain::ledger::step(Some(&self.before.value), after, at)
+    }
 }
 
 /// What became of verdicts.
@@ -566,8 +585,10 @@ pub trait Store:
     + changes::ChangeStore
     + compare::CompareStore
     + figures::FiguresStore
+    + ledger::LedgerStore
     + people::PeopleStore
     + prove::ProofStore
+    + recon::ReconStore
     + refund::RefundStore
     + together::TogetherStore
     + wallet::WalletStore

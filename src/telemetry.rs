@@ -176,6 +176,8 @@ pub mod name {
     pub const COMPLETENESS_CULPRITS: &str = "autopay_completeness_culprits";
     /// When the proof of completeness last held.
     pub const COMPLETENESS_LAST_SUCCESS: &str = "autopay_completeness_last_success_timestamp_seconds";
+    /// Differences between book, gateway and files that nobody decided about.
+    pub const RECONCILIATION_UNMATCHED: &str = "autopay_reconciliation_unmatched";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -256,6 +258,11 @@ pub const METRICS: &[Metric] = &[
         help: "When the daily proof of completeness last held.",
     },
     Metric {
+        name: name::RECONCILIATION_UNMATCHED,
+        kind: Kind::Gauge,
+        help: "Differences between book, gateway and settlement files that nobody decided about yet.",
+    },
+    Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,
         help: "Log lines dropped because their reader was too slow.",
@@ -281,7 +288,13 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
-    for gauge in [name::OUTCOME_UNKNOWN, name::REFUND_OUTCOME_UNKNOWN, name::CHARGES_DUE, name::HOLD_ACTIVE] {
+    for gauge in [
+        name::OUTCOME_UNKNOWN,
+        name::REFUND_OUTCOME_UNKNOWN,
+        name::CHARGES_DUE,
+        name::HOLD_ACTIVE,
+        name::RECONCILIATION_UNMATCHED,
+    ] {
         metrics::gauge!(gauge).set(0.0);
     }
     metrics::counter!(name::QUARANTINED).absolute(0);

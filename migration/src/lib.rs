@@ -17,7 +17,9 @@ mod m20261126_000012_brakes;
 mod m20261126_000013_settlements;
 mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
+mod m20261126_000021_ledger;
 mod m20261126_000022_outbox;
+mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 
 /// Every migration, oldest first.
@@ -43,7 +45,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000013_settlements::Migration),
             Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
+            Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
+            Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
         ]
     }

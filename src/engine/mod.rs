@@ -22,6 +22,7 @@ mod pipeline;
 mod postman;
 mod prove;
 mod prover;
+pub mod recon;
 mod refunds;
 mod rests;
 mod throttle;

@@ -13,6 +13,7 @@ use domain::agenda::{GoesOn, Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
+use domain::ledger::{self, Posting};
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, Subscription};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
@@ -444,14 +445,20 @@ impl DatabaseStore {
         }
         outcome.skipped = ended.len();
         let mut skipped = Bulk::new(CHARGE_STATE);
-        for (before, charge) in ended {
-            skipped.push(&charge_state(&charge, at));
-            self.note(on, lines::ended(before, &charge, by, at))?;
+        for (before, charge) in &ended {
+            skipped.push(&charge_state(charge, at));
+            self.note(on, lines::ended(before.clone(), charge, by, at))?;
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')"
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked') \
+             RETURNING id"
         );
-        self.run(on, &sql, &skipped).await?;
+        let moved = self.ids::<uuid::Uuid>(on, &sql, &skipped).await?;
+        let posted: Vec<Posting> =
+            (ended.iter().map(|(_, charge)| charge).filter(|charge| moved.contains(&charge.id.0)))
+                .flat_map(|charge| ledger::charge(ledger::waits(charge), charge, charge.id, at))
+                .collect();
+        self.post(on, &posted).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";

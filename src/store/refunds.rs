@@ -347,6 +347,7 @@ impl DatabaseStore {
             let sql = "UPDATE refund_total SET taken_minor = taken_minor + $2 WHERE charge_id = $1";
             on.execute_raw(self.statement(sql, [after.charge.0.into(), change.into()])).await?;
         }
+        self.post_refund(on, before, after, whole(*at)).await?;
         if after.state.name() != before.state.name() || note.is_some() {
             self.note(on, lines::refund((Some(before), after), (by, note.as_deref()), *at))?;
         }

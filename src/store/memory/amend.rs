@@ -65,6 +65,7 @@ impl Book {
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut ended = Vec::new();
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        let ledger = &mut self.ledger;
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
                 row.value.state,
@@ -76,6 +77,7 @@ impl Book {
                 Ok(charge) => {
                     ended.push(lines::ended(facts_of_charge(&row.value), &charge, by, at));
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
+                    ledger.post(domain::ledger::step(Some(&row.value), &charge, whole(at)));
                     row.value = charge;
                     row.fence += 1;
                     row.close_attempts();

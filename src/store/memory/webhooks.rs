@@ -294,6 +294,7 @@ impl Disputes for MemoryStore {
             book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
             book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
+        book.post_dispute(id, at);
         Ok(Some(contested))
     }
 
