@@ -13,12 +13,14 @@ pub mod compare;
 pub mod declines;
 pub mod dispute;
 pub mod elsewhere;
+pub mod figures;
 pub mod firing;
 pub mod instrument;
 pub mod ledger;
 pub mod notices;
 pub mod outbox;
 pub mod people;
+pub mod prove;
 pub mod recon;
 pub mod refund;
 pub mod together;
@@ -610,9 +612,11 @@ pub trait Store:
     + compare::CompareStore
     + declines::DeclineStore
     + elsewhere::ElsewhereStore
+    + figures::FiguresStore
     + ledger::LedgerStore
     + notices::NoticeStore
     + people::PeopleStore
+    + prove::ProofStore
     + recon::ReconStore
     + refund::RefundStore
     + together::TogetherStore
@@ -638,7 +642,11 @@ pub trait Store:
     /// Sets a hold; a hold of the same scope already in force is returned as it is.
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError>;
     /// Lifts the hold of a scope; `false` when there was none.
-    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.lift_because(scope, "", by, at).await
+    }
+    /// As [`Store::lift`], with a reason for the audit.
+    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Adds or updates subscriptions, all or none. An update never moves cycle, due date or plan rhythm.
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError>;
@@ -668,8 +676,24 @@ pub trait Store:
     /// Cancels: no further cycle falls due; what waits for a retry ends; what is in flight runs on.
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError>;
     /// Lets a paused or quarantined subscription go on; `false` when it is neither, or moved meanwhile.
-    async fn resume(&self, id: &SubscriptionId, from: &Resume, by: &str, at: DateTime<Utc>)
-    -> Result<bool, StoreError>;
+    async fn resume(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.resume_because(id, from, "", by, at).await
+    }
+    /// As [`Store::resume`], with a reason for the audit.
+    async fn resume_because(
+        &self,
+        id: &SubscriptionId,
+        from: &Resume,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
 
     /// Takes up to `limit` due subscriptions until `lease_until`, oldest first. One multi-row statement.
     async fn claim_due(

@@ -177,6 +177,10 @@ pub mod name {
     pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
     /// Notices to payers that were asked for.
     pub const NOTICES_ASKED: &str = "autopay_notices_asked_total";
+    /// Rows that break the proof of completeness.
+    pub const COMPLETENESS_CULPRITS: &str = "autopay_completeness_culprits";
+    /// When the proof of completeness last held.
+    pub const COMPLETENESS_LAST_SUCCESS: &str = "autopay_completeness_last_success_timestamp_seconds";
     /// Differences between book, gateway and files that nobody decided about.
     pub const RECONCILIATION_UNMATCHED: &str = "autopay_reconciliation_unmatched";
     /// Log lines that nobody read in time.
@@ -254,6 +258,16 @@ pub const METRICS: &[Metric] = &[
         help: "Warnings that what is set aside for a charge goes back within a day.",
     },
     Metric { name: name::BRAKES, kind: Kind::Counter, help: "Runs stopped by a brake, by brake." },
+    Metric {
+        name: name::COMPLETENESS_CULPRITS,
+        kind: Kind::Gauge,
+        help: "Rows that broke the last daily proof of completeness.",
+    },
+    Metric {
+        name: name::COMPLETENESS_LAST_SUCCESS,
+        kind: Kind::Gauge,
+        help: "When the daily proof of completeness last held.",
+    },
     Metric {
         name: name::RECONCILIATION_UNMATCHED,
         kind: Kind::Gauge,

@@ -27,12 +27,15 @@ pub(super) enum Hold {
         reason: String,
     },
     /// Lifts the hold of a scope; what waited is charged at the next pass. A hold that a brake set takes two people
-    #[command(after_help = "Example:\n  autopay hold off --scope all\n\n\
+    #[command(after_help = "Example:\n  autopay hold off --scope all --reason \"gateway mended\"\n\n\
         Exit codes: 0, 2 wrong usage, 5 there is no such hold, 8 a second person has to say so too, 11 database unavailable.")]
     Off {
         /// all, merchant:ID, plan:ID or subscription:ID
         #[arg(long)]
         scope: Scope,
+        /// Why, as a sentence part; kept in the audit
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
     },
     /// Lists the holds in force
     #[command(after_help = "Example:\n  autopay hold show -o json\n\nExit codes: 0, 11 database unavailable.")]
@@ -132,33 +135,36 @@ pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> 
                         context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
                     }
                 }
-                Hold::Off { scope } => match app.store.release_brake(&scope, &person(), at).await? {
-                    Release::Lifted { first } => {
-                        context
-                            .printer
-                            .say(&format!("The hold on {scope} is lifted: {first} and {} said so.", person()));
-                    }
-                    release @ (Release::AsksASecond | Release::SamePerson) => {
-                        let message = match release {
-                            Release::SamePerson => "was set by a brake, and you said already that it may be lifted",
-                            _ => "was set by a brake: your word is recorded, and it takes two people",
-                        };
-                        let mend = "another person repeats the command, under a name of their own (AUTOPAY_USER)";
-                        let place = format!("hold on {scope}");
-                        return Err(Stop::because(Exit::Waiting, Problem::new(place, "", message, mend)));
-                    }
-                    Release::NotInForce => {
-                        if !app.store.lift(&scope, &person(), at).await? {
-                            let place = format!("hold on {scope}");
-                            let mend = "`autopay hold show` lists those in force";
-                            return Err(Stop::because(
-                                Exit::NotFound,
-                                Problem::new(place, "", "is not in force", mend),
-                            ));
+                Hold::Off { scope, reason } => {
+                    let reason = reason.unwrap_or_default();
+                    match app.store.release_brake_because(&scope, &reason, &person(), at).await? {
+                        Release::Lifted { first } => {
+                            context
+                                .printer
+                                .say(&format!("The hold on {scope} is lifted: {first} and {} said so.", person()));
                         }
-                        context.printer.say(&format!("The hold on {scope} is lifted."));
+                        release @ (Release::AsksASecond | Release::SamePerson) => {
+                            let message = match release {
+                                Release::SamePerson => "was set by a brake, and you said already that it may be lifted",
+                                _ => "was set by a brake: your word is recorded, and it takes two people",
+                            };
+                            let mend = "another person repeats the command, under a name of their own (AUTOPAY_USER)";
+                            let place = format!("hold on {scope}");
+                            return Err(Stop::because(Exit::Waiting, Problem::new(place, "", message, mend)));
+                        }
+                        Release::NotInForce => {
+                            if !app.store.lift_because(&scope, &reason, &person(), at).await? {
+                                let place = format!("hold on {scope}");
+                                let mend = "`autopay hold show` lists those in force";
+                                return Err(Stop::because(
+                                    Exit::NotFound,
+                                    Problem::new(place, "", "is not in force", mend),
+                                ));
+                            }
+                            context.printer.say(&format!("The hold on {scope} is lifted."));
+                        }
                     }
-                },
+                }
                 Hold::Show => {
                     let rows: Vec<Vec<Cell>> = app.store.holds().await?.iter().map(row).collect();
                     context.printer.rows(COLUMNS, &rows)?;

@@ -17,6 +17,8 @@ mod disputes;
 mod doctor;
 mod dunning;
 mod dunning_policy;
+mod dunning_chart;
+mod dunning_stats;
 mod events;
 pub mod exit;
 mod export;
@@ -54,6 +56,7 @@ mod returns;
 mod run;
 mod schedule;
 mod schedule_audit;
+mod schedule_prove;
 mod serve;
 mod sessions;
 mod signals;
@@ -183,6 +186,9 @@ enum Command {
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
+    /// Failed payments and what became of them
+    #[command(subcommand)]
+    Dunning(dunning::Dunning),
     /// Reconciliation: the book against the gateway, to the cent
     #[command(subcommand)]
     Recon(recon::Recon),

@@ -1,4 +1,4 @@
-//! `autopay schedule`: the calendar, without a database; and the audit, over one.
+//! `autopay schedule`: the calendar, without a database; and the audit and the proof, over one.
 
 use chrono::{NaiveDate, NaiveTime};
 use clap::{Args, Subcommand};
@@ -32,6 +32,15 @@ pub(super) enum Schedule {
         Exit codes: 0 everything fired, or waits for a reason, 2 wrong usage, 10 cycles were missed or rows are odd, \
         11 database unavailable.")]
     Audit(super::schedule_audit::Audit),
+    /// Is every cent somewhere? Expected = charged + failed + held + skipped + open + waiting, by plan, and who is to blame where not
+    #[command(after_help = "Examples:\n  \
+        autopay schedule prove --from 2027-01-01 --until 2027-01-31\n  \
+        autopay schedule prove --from 2027-01-01 --until 2027-01-31 -o csv --out culprits.csv\n\n\
+        What is expected is worked out again from rhythm, plan versions, terms and amendments; where the money is, from the charges as \
+        they are recorded. There is a row for each charge, cycle or subscription that breaks the proof; in CSV the sums by plan are left \
+        out. Nothing is changed.\n\n\
+        Exit codes: 0 the proof holds, 2 wrong usage, 10 it does not, and the culprits are named, 11 database unavailable.")]
+    Prove(super::schedule_prove::Prove),
     /// What falls due next over the whole book, by time
     #[command(after_help = "Example:\n  autopay schedule next --count 50 -o csv\n\n\
         Read from the book as it is; nothing is changed. Retries of charges that are under way are listed by charges list --state failing.\n\
@@ -124,6 +133,7 @@ pub(super) async fn run(command: Schedule, context: &Context) -> Result<Exit, St
     match command {
         Schedule::Preview(command) => preview(&command, context),
         Schedule::Audit(command) => super::schedule_audit::run(&command, context).await,
+        Schedule::Prove(command) => super::schedule_prove::run(&command, context).await,
         Schedule::Next(command) => super::upcoming::next(&command, context).await,
     }
 }

@@ -97,6 +97,11 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let ended = tokio::select! {
         opened = opening => match opened {
             Ok((app, _sole)) => {
+                tasks.spawn(engine::prove_daily(
+                    Arc::clone(&app.store),
+                    Arc::clone(&app.clock),
+                    stop_claiming.clone(),
+                ));
                 tasks.spawn(engine::hang_out_audit(
                     Arc::clone(&app.store),
                     Arc::clone(&app.clock),

@@ -70,6 +70,9 @@ pub(super) enum Subscriptions {
         /// Charges the cycles that passed meanwhile
         #[arg(long, conflicts_with = "from_today")]
         with_missed: bool,
+        /// Why, on one line; kept in the audit
+        #[arg(long, value_name = "TEXT", value_parser = super::hold::reason)]
+        reason: Option<String>,
     },
     /// Ends a subscription, at once or with the service period that runs now
     #[command(after_help = cancel::CANCEL_HELP)]
@@ -252,7 +255,8 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                 })
                 .await
         }
-        Subscriptions::Resume { id, from_today, with_missed } => {
+        Subscriptions::Resume { id, from_today, with_missed, reason } => {
+            let reason = reason.unwrap_or_default();
             context
                 .with_app(async |app, _| {
                     let found =
@@ -285,7 +289,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                     }
                     let owed_until = (!from_today).then_some(now);
                     let from = crate::ports::Resume { from_cycle: row.next_cycle, goes_on, owed_until };
-                    if !app.store.resume(&id, &from, &person(), now).await? {
+                    if !app.store.resume_because(&id, &from, &reason, &person(), now).await? {
                         let why = format!("subscription {id} is {}", row.status.as_str());
                         return Err(Stop::because(
                             Exit::Conflict,

@@ -540,6 +540,6 @@ fn count(items: &[Item], report: &mut RunReport) {
     clippy::as_conversions,
     reason = "a gauge is a float; seconds since 1970 fit exactly"
 )]
-fn seconds(at: DateTime<Utc>) -> f64 {
+pub(super) fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp() as f64
 }

@@ -280,6 +280,6 @@ fn failed(error: StoreError) -> Result<Decision, StoreError> {
     clippy::as_conversions,
     reason = "a gauge is a float; counts stay far below 2^53"
 )]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }

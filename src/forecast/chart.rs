@@ -29,7 +29,7 @@ fn name(line: &Line) -> String {
 }
 
 /// A share of a length, rounded down.
-fn share(of: u64, part: Money, whole: i64) -> u64 {
+pub(crate) fn share(of: u64, part: Money, whole: i64) -> u64 {
     let part = u128::from(part.minor().max(0).unsigned_abs());
     let whole = u128::from(whole.max(1).unsigned_abs());
     u64::try_from(part * u128::from(of) / whole).unwrap_or(of)
@@ -69,7 +69,8 @@ pub fn bars(forecast: &Forecast) -> String {
     text
 }
 
-fn escaped(text: &str) -> String {
+/// Text as XML has it.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

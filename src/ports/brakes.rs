@@ -224,5 +224,15 @@ pub trait BrakeStore {
         at: DateTime<Utc>,
     ) -> Result<Hold, StoreError>;
     /// One of the two people that it takes to lift a brake's stop says so, with an audit row.
-    async fn release_brake(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<Release, StoreError>;
+    async fn release_brake(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<Release, StoreError> {
+        self.release_brake_because(scope, "", by, at).await
+    }
+    /// As [`BrakeStore::release_brake`], with a reason for the audit.
+    async fn release_brake_because(
+        &self,
+        scope: &Scope,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Release, StoreError>;
 }

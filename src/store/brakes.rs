@@ -116,10 +116,16 @@ impl BrakeStore for DatabaseStore {
         self.set_hold_of(&Scope::Merchant(merchant), (reason, ACTOR), Some(brake), whole(at)).await
     }
 
-    async fn release_brake(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<Release, StoreError> {
+    async fn release_brake_because(
+        &self,
+        scope: &Scope,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Release, StoreError> {
         let word = scope.to_string();
         let (word, at) = (&word, whole(at));
-        self.transaction(&move |on, _| Box::pin(self.release_within(on, word, by, at))).await
+        self.transaction(&move |on, _| Box::pin(self.release_within(on, word, (reason, by), at))).await
     }
 }
 
@@ -169,7 +175,7 @@ impl DatabaseStore {
         &self,
         on: &DatabaseTransaction,
         scope: &str,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Release, DbErr> {
         let lock = if self.is_postgres() { "FOR UPDATE" } else { "" };
@@ -188,7 +194,7 @@ impl DatabaseStore {
             }
         };
         on.execute_raw(self.statement(sql, values)).await?;
-        self.note(on, lines::release(scope, by, first.as_deref(), at))?;
+        self.note(on, lines::release(scope, (reason, by), first.as_deref(), at))?;
         Ok(first.map_or(Release::AsksASecond, |first| Release::Lifted { first }))
     }
 }

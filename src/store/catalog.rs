@@ -250,7 +250,12 @@ impl DatabaseStore {
         })
     }
 
-    pub(super) async fn lift_hold(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub(super) async fn lift_hold(
+        &self,
+        scope: &Scope,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let word = scope.to_string();
         let word = &word;
         self.transaction(&move |transaction, _| {
@@ -260,7 +265,7 @@ impl DatabaseStore {
                            WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
                 let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if lifted {
-                    self.note(transaction, lines::lifted(word, by, at))?;
+                    self.note(transaction, lines::lifted(word, (reason, by), at))?;
                 }
                 Ok(lifted)
             })
@@ -350,7 +355,7 @@ impl DatabaseStore {
         &self,
         id: &SubscriptionId,
         from: &Resume,
-        by: &str,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         self.transaction(&move |transaction, _| {
@@ -373,7 +378,10 @@ impl DatabaseStore {
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
                     let after = self.standing(transaction, id.as_str()).await?;
-                    self.note(transaction, lines::resumed(id, by, (from.from_cycle, next_cycle), (before, after), at))?;
+                    self.note(
+                        transaction,
+                        lines::resumed(id, (reason, by), (from.from_cycle, next_cycle), (before, after), at),
+                    )?;
                 }
                 Ok(resumed)
             })

@@ -122,9 +122,15 @@ pub(super) fn cancelled(
 }
 
 /// A subscription that a person lets go on, from the cycle it stood at to the one it goes on with.
-pub(super) fn resumed(id: &SubscriptionId, by: &str, cycles: (u32, u32), facts: Facts, at: DateTime<Utc>) -> Line {
+pub(super) fn resumed(
+    id: &SubscriptionId,
+    (reason, by): (&str, &str),
+    cycles: (u32, u32),
+    facts: Facts,
+    at: DateTime<Utc>,
+) -> Line {
     let detail = super::firing::resume_detail(cycles.0, cycles.1);
-    with(facts, Line::new(at, by, "subscription.resumed", id.as_str()).told(&detail))
+    with(facts, Line::new(at, by, "subscription.resumed", id.as_str()).told(&detail).because(reason))
 }
 
 /// A change that a person made to a subscription.
@@ -168,16 +174,19 @@ pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -
 }
 
 /// A hold that was lifted by one person.
-pub(super) fn lifted(scope: &str, by: &str, at: DateTime<Utc>) -> Line {
-    with(states("in_force", "lifted"), Line::new(at, by, "hold.off", scope))
+pub(super) fn lifted(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
+    with(states("in_force", "lifted"), Line::new(at, by, "hold.off", scope).told(reason).because(reason))
 }
 
 /// The first or the second word that a brake's hold may be lifted.
-pub(super) fn release(scope: &str, by: &str, first: Option<&str>, at: DateTime<Utc>) -> Line {
+pub(super) fn release(scope: &str, (reason, by): (&str, &str), first: Option<&str>, at: DateTime<Utc>) -> Line {
     match first {
-        None => with(states("in_force", "release_asked"), Line::new(at, by, "hold.release_asked", scope)),
+        None => with(
+            states("in_force", "release_asked"),
+            Line::new(at, by, "hold.release_asked", scope).told(reason).because(reason),
+        ),
         Some(first) => {
-            let line = Line::new(at, by, "hold.off", scope).told(&format!("first asked by {first}"));
+            let line = Line::new(at, by, "hold.off", scope).told(&format!("first asked by {first}")).because(reason);
             with(states("release_asked", "lifted"), line)
         }
     }

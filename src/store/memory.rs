@@ -9,12 +9,14 @@ mod changes;
 mod compare;
 mod declines;
 mod elsewhere;
+mod figures;
 mod firing;
 mod installments;
 mod ledger;
 mod notices;
 mod outbox;
 mod people;
+mod prove;
 mod recon;
 mod refunds;
 mod together;
@@ -266,13 +268,13 @@ impl Store for MemoryStore {
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
         let lifted = book.holds.len() < before;
         if lifted {
-            book.note(lines::lifted(&scope.to_string(), by, at));
+            book.note(lines::lifted(&scope.to_string(), (reason, by), at));
         }
         Ok(lifted)
     }
@@ -360,10 +362,11 @@ impl Store for MemoryStore {
         Ok(self.book().cancel(id, ("", by), at))
     }
 
-    async fn resume(
+    async fn resume_because(
         &self,
         id: &SubscriptionId,
         from: &Resume,
+        reason: &str,
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
@@ -390,7 +393,7 @@ impl Store for MemoryStore {
         row.fence += 1;
         row.note = None;
         let facts = (before, standing(&row.value));
-        book.note(lines::resumed(id, by, (from.from_cycle, next_cycle), facts, at));
+        book.note(lines::resumed(id, (reason, by), (from.from_cycle, next_cycle), facts, at));
         Ok(true)
     }
 

@@ -22,6 +22,7 @@ mod declines;
 mod dispute;
 mod elsewhere;
 mod failure;
+mod figures;
 mod firing;
 mod installments;
 mod ledger;
@@ -31,6 +32,7 @@ mod notices;
 mod outbox;
 mod pages;
 mod people;
+mod prove;
 mod rate;
 mod reading;
 mod recon;
@@ -215,8 +217,8 @@ impl Store for DatabaseStore {
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
         self.set_hold(scope, reason, by, whole(at)).await
     }
-    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.lift_hold(scope, by, whole(at)).await
+    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.lift_hold(scope, (reason, by), whole(at)).await
     }
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         self.import_subscriptions(rows, by, whole(at)).await
@@ -241,14 +243,15 @@ impl Store for DatabaseStore {
     async fn cancel(&self, id: &SubscriptionId, by: &str, at: DateTime<Utc>) -> Result<Option<Cancelled>, StoreError> {
         self.cancel_subscription(id, ("", by), whole(at)).await
     }
-    async fn resume(
+    async fn resume_because(
         &self,
         id: &SubscriptionId,
         from: &Resume,
+        reason: &str,
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        self.resume_subscription(id, from, by, whole(at)).await
+        self.resume_subscription(id, from, (reason, by), whole(at)).await
     }
     async fn claim_due(
         &self,

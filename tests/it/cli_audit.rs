@@ -15,7 +15,7 @@ use crate::cli_support::{Bench, Said};
 use crate::world::{Backend, World, at, card, day, plan, subscriber};
 
 /// Changes rows behind autopay's back.
-async fn vandalize(world: &World, sql: &str, values: Vec<Value>) {
+pub(crate) async fn vandalize(world: &World, sql: &str, values: Vec<Value>) {
     let mut options = ConnectOptions::new(world.url());
     options.max_connections(1).sqlx_logging(false);
     let database = Database::connect(options).await.unwrap();
@@ -25,7 +25,7 @@ async fn vandalize(world: &World, sql: &str, values: Vec<Value>) {
 }
 
 /// The real binary over the world's database.
-fn autopay(world: &World, arguments: &[&str]) -> Said {
+pub(crate) fn autopay(world: &World, arguments: &[&str]) -> Said {
     let mut bench = Bench::new();
     bench.env("AUTOPAY_DATABASE_URL", world.url());
     tokio::task::block_in_place(|| bench.run(arguments))
@@ -59,7 +59,7 @@ fn counts(said: &Said, plan: &str) -> Vec<u64> {
 }
 
 /// Monthly subscriptions on the 10th, one weekly, one that never pays; the world stands on 10 January 2025.
-async fn begun(backend: Backend, test: &str) -> Option<World> {
+pub(crate) async fn begun(backend: Backend, test: &str) -> Option<World> {
     let world = World::begin(backend, "2025-01-08T00:00:00Z", test).await?;
     world
         .apply(&[plan("gold", "1 month", "UTC", "11:00", "79.00"), plan("weekly", "1 week", "UTC", "05:00", "9.00")])
@@ -75,7 +75,7 @@ async fn begun(backend: Backend, test: &str) -> Option<World> {
     Some(world)
 }
 
-async fn live_until(world: &World, moment: &str) {
+pub(crate) async fn live_until(world: &World, moment: &str) {
     world.live_until(at(moment), TimeDelta::minutes(30)).await;
 }
 
@@ -201,7 +201,7 @@ async fn damaged_rows_hide_no_neighbour(backend: Backend) {
     assert_eq!(found[2], "d/4 missed charge_gone");
 }
 
-async fn wish(world: &World, name: &str, change: Change) {
+pub(crate) async fn wish(world: &World, name: &str, change: Change) {
     let id = SubscriptionId::parse(name).unwrap();
     let row = world.store.subscription(&id).await.unwrap().unwrap().subscription;
     let catalog = world.store.catalog().await.unwrap();

@@ -127,7 +127,13 @@ impl BrakeStore for MemoryStore {
         Ok(hold)
     }
 
-    async fn release_brake(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<Release, StoreError> {
+    async fn release_brake_because(
+        &self,
+        scope: &Scope,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Release, StoreError> {
         let mut book = self.book();
         let book = &mut *book;
         let found = book.holds.iter_mut().find(|hold| hold.scope == *scope);
@@ -135,7 +141,7 @@ impl BrakeStore for MemoryStore {
         let id = *id;
         let Some(before) = first.clone() else {
             *first = Some(by.to_owned());
-            book.note(lines::release(&scope.to_string(), by, None, at));
+            book.note(lines::release(&scope.to_string(), (reason, by), None, at));
             return Ok(Release::AsksASecond);
         };
         if before == by {
@@ -145,7 +151,7 @@ impl BrakeStore for MemoryStore {
         if let Some(braked) = book.braked.iter_mut().find(|braked| braked.hold == id) {
             braked.lifted_at = Some(whole(at));
         }
-        book.note(lines::release(&scope.to_string(), by, Some(&before), at));
+        book.note(lines::release(&scope.to_string(), (reason, by), Some(&before), at));
         Ok(Release::Lifted { first: before })
     }
 }

@@ -73,6 +73,11 @@ impl WalletBook {
         Some(known)
     }
 
+    /// What a method is, if that is known.
+    pub(super) fn kind(&self, id: PaymentMethodId) -> Option<MethodKind> {
+        self.methods.get(&id)?.known.kind
+    }
+
     /// Makes the methods of subscriptions known and their customers due to be asked about.
     pub(super) fn mark<'a>(&mut self, rows: impl Iterator<Item = &'a Subscription>, at: DateTime<Utc>) {
         for row in rows {
