@@ -16,8 +16,8 @@ mod decide;
 mod disputes;
 mod doctor;
 mod dunning;
-mod dunning_policy;
 mod dunning_chart;
+mod dunning_policy;
 mod dunning_stats;
 mod events;
 pub mod exit;
@@ -186,9 +186,6 @@ enum Command {
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
-    /// Failed payments and what became of them
-    #[command(subcommand)]
-    Dunning(dunning::Dunning),
     /// Reconciliation: the book against the gateway, to the cent
     #[command(subcommand)]
     Recon(recon::Recon),
