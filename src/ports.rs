@@ -6,6 +6,7 @@
 pub mod amend;
 pub mod brakes;
 pub mod captures;
+pub mod cases;
 pub mod changes;
 pub mod compare;
 pub mod dispute;
@@ -35,7 +36,7 @@ use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
-use domain::verdict::Seen;
+use domain::verdict::{DeclineClass, Seen};
 
 /// Reads the time and waits for it. The only door to the wall clock.
 #[async_trait]
@@ -477,6 +478,12 @@ pub struct ChargeFilter {
     pub until: Option<NaiveDate>,
     /// Only those with money set aside that goes back by this moment, UTC.
     pub expiring_by: Option<DateTime<Utc>>,
+    /// Only those recorded under this plan.
+    pub plan: Option<PlanId>,
+    /// Only those whose tries were declined.
+    pub cases: Option<cases::Cases>,
+    /// Only those whose latest decline was of this class.
+    pub class: Option<DeclineClass>,
 }
 
 /// A line of a charge's history.
@@ -558,6 +565,7 @@ pub trait Store:
     amend::AmendStore
     + brakes::BrakeStore
     + captures::Captures
+    + cases::CaseStore
     + changes::ChangeStore
     + compare::CompareStore
     + people::PeopleStore

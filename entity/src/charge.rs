@@ -48,6 +48,15 @@ pub struct Model {
     pub collected_minor: Option<i64>,
     pub carried_parts: i32,
     pub carried_minor: i64,
+    pub case_number: i32,
+    pub case_opened_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub case_class: Option<String>,
+    pub case_code: Option<String>,
+    pub case_ends_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub case_end_action: Option<String>,
+    pub ladder_since: Option<chrono::DateTime<chrono::Utc>>,
+    pub ladder_declined: i32,
+    pub by_hand: bool,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -17,6 +17,7 @@ mod m20261126_000012_brakes;
 mod m20261126_000013_settlements;
 mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
+mod m20261126_000020_cases;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000013_settlements::Migration),
             Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
+            Box::new(m20261126_000020_cases::Migration),
         ]
     }
 }

@@ -14,7 +14,10 @@ mod charges;
 mod decide;
 mod disputes;
 mod doctor;
+mod dunning;
+mod dunning_cases;
 pub mod exit;
+mod filter;
 mod forecast;
 mod forecast_change;
 mod forecast_compare;
@@ -35,6 +38,8 @@ mod price_gaps;
 mod refunds;
 mod rehearse;
 mod resolve;
+mod retry;
+mod rulings;
 mod run;
 mod schedule;
 mod serve;
@@ -47,6 +52,7 @@ mod usage;
 mod version;
 mod wallet;
 mod webhooks;
+mod write_off;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -134,6 +140,9 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
+    /// Cases: charges whose tries were declined, what comes next and when it ends
+    #[command(subcommand)]
+    Dunning(dunning::Dunning),
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
@@ -343,6 +352,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Changes(command) => Box::pin(changes::run(command, context)).await,
         Command::Subscriptions(command) => Box::pin(subscriptions::run(command, context)).await,
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
+        Command::Dunning(command) => dunning::run(command, context).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,

@@ -6,6 +6,7 @@
 
 mod brakes;
 mod captures;
+mod cases;
 pub mod changes;
 pub mod compare;
 mod decide;
@@ -37,6 +38,7 @@ use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
 pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
+pub use cases::RulingRefused;
 
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};

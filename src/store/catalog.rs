@@ -19,6 +19,7 @@ use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
 use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
+use super::cases::ended_with;
 use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
@@ -431,6 +432,9 @@ impl DatabaseStore {
         outcome.skipped = ended.len();
         let (mut skipped, mut audit) = (Bulk::new(CHARGE_STATE), Bulk::new(AUDIT));
         for charge in &ended {
+            if let Some((object, event, detail)) = ended_with(charge) {
+                audit.push(&[Val::time(at), Val::text(by), Val::text(event), Val::text(&object), Val::text(&detail)]);
+            }
             skipped.push(&charge_state(charge, at));
             let (object, sentence) = (charge.id.to_string(), charge.sentence());
             audit.push(&[

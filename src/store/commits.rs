@@ -9,12 +9,14 @@ use uuid::Uuid;
 
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
+use domain::dunning::GaveUp;
 use domain::id::ChargeId;
 use domain::rules::counted;
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
 
 use super::bulk::{Bulk, Kind, Val};
+use super::cases::{customer_is_gone, ended_with, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, store_error};
 use crate::ports::brakes::loads_of;
@@ -186,6 +188,17 @@ impl DatabaseStore {
         let ended = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
+        for ended in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none()) {
+            if let Some((object, event, detail)) = ended_with(&ended.charge) {
+                audit.push(&[
+                    Val::time(at),
+                    Val::text(ENGINE),
+                    Val::text(event),
+                    Val::text(&object),
+                    Val::text(&detail),
+                ]);
+            }
+        }
         self.insert_audit(on, &audit).await?;
         if let Some(day) = &batch.day
             && !self.count_day(on, day, &loads).await?
@@ -322,7 +335,8 @@ impl DatabaseStore {
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
-             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0)))) RETURNING id"
+             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
+             OR (s.status = 'paused' AND v.c_by_hand)))) RETURNING id"
         );
         self.ids(on, &sql, &rows).await
     }
@@ -400,20 +414,31 @@ impl DatabaseStore {
         on: &DatabaseTransaction,
         verdicts: &[Verdict],
     ) -> Result<VerdictsCommitted, DbErr> {
-        let applied = self.settle_charges(on, verdicts).await?;
+        let applied = self.settle_charges_at(on, verdicts, None).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
-        self.pause_subscriptions(on, verdicts, &applied).await?;
+        let moved = verdicts.iter().filter_map(|verdict| {
+            let after = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0))?;
+            Some((&verdict.before.value, after, learnt_at(verdict, None)))
+        });
+        self.tell_cases(on, moved, ENGINE).await?;
+        self.pause_subscriptions(on, verdicts, &applied, None).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept })
     }
 
     /// The fenced compare-and-set: a charge moves only from the state and under the claim its verdict was drawn from.
-    async fn settle_charges(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<BTreeSet<Uuid>, DbErr> {
+    /// What was decided rather than learnt has its own moment.
+    pub(super) async fn settle_charges_at(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        decided_at: Option<DateTime<Utc>>,
+    ) -> Result<BTreeSet<Uuid>, DbErr> {
         let columns: &'static [(&str, Kind)] = verdict_columns();
         let mut rows = Bulk::new(columns);
         for verdict in verdicts {
             let Some(after) = &verdict.after else { continue };
-            let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
+            let at = learnt_at(verdict, decided_at);
             let mut values = charge_state(after, at);
             values.extend([
                 Val::uuid(after.id.0),
@@ -512,22 +537,29 @@ impl DatabaseStore {
         Ok(kept)
     }
 
-    /// A policy that ended pauses its subscription, in the same transaction as the failure that ended it.
-    async fn pause_subscriptions(
+    /// A policy that ended pauses its subscription, in the same transaction as the failure that ended it; a customer who has died, every
+    /// subscription of theirs.
+    pub(super) async fn pause_subscriptions(
         &self,
         on: &DatabaseTransaction,
         verdicts: &[Verdict],
         applied: &BTreeSet<Uuid>,
+        decided_at: Option<DateTime<Utc>>,
     ) -> Result<(), DbErr> {
         for verdict in verdicts.iter().filter(|verdict| verdict.pause && applied.contains(&verdict.before.value.id.0)) {
-            let charge = &verdict.before.value;
-            let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
-            let note = format!("paused because charge {} failed for good", charge.id);
+            let charge = verdict.after.as_ref().unwrap_or(&verdict.before.value);
+            let at = learnt_at(verdict, decided_at);
+            let note = pause_note(charge);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
                 None => BTreeSet::new(),
             };
+            if customer_is_gone(charge) {
+                let theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
+                self.end_cases(on, &theirs, GaveUp::CustomerGone, at).await?;
+                payers.extend(theirs);
+            }
             payers.insert(charge.subscription.to_string());
             for id in &payers {
                 let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
@@ -578,6 +610,12 @@ impl DatabaseStore {
         let sql = "INSERT INTO run (kind, as_of, finished_at, agenda_hash, items) VALUES ($1, $2, $3, $4, $5)";
         self.database.execute_raw(self.statement(sql, values)).await.map(drop).map_err(store_error)
     }
+}
+
+/// When a verdict was learnt, or decided.
+fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
+    whole(decided_at.unwrap_or(learnt))
 }
 
 /// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.

@@ -3,6 +3,7 @@
 mod amend;
 mod brakes;
 mod captures;
+mod cases;
 mod changes;
 mod compare;
 mod firing;
@@ -60,6 +61,8 @@ struct ChargeRow {
     leased_until: Option<DateTime<Utc>>,
     attempts: Vec<AttemptRecord>,
     history: Vec<TimelineEntry>,
+    /// What was told of its cases.
+    cases: Vec<TimelineEntry>,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +136,11 @@ impl Book {
 fn goes_on_by_itself(row: &Subscription) -> bool {
     row.status == SubscriptionStatus::Active
         || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
+}
+
+/// When a verdict was learnt.
+fn learnt_at(verdict: &Verdict) -> DateTime<Utc> {
+    whole(verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at))
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -526,6 +534,7 @@ impl Store for MemoryStore {
                 leased_until: None,
                 attempts: Vec::new(),
                 history: Vec::new(),
+                cases: Vec::new(),
             };
             row.decided(&new, batch.at);
             if let Some(intent) = &new.intent {
@@ -543,7 +552,11 @@ impl Store for MemoryStore {
             let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
                 let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                !sends || runs_on || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
+                let by_hand = moved.charge.is_by_hand() && row.value.status == SubscriptionStatus::Paused;
+                !sends
+                    || runs_on
+                    || by_hand
+                    || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
             });
             let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
                 allowed
@@ -555,7 +568,7 @@ impl Store for MemoryStore {
                 continue;
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
-            row.value = moved.charge.clone();
+            row.become_(moved.charge.clone(), "autopay", batch.at);
             row.leased_until = None;
             if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
@@ -597,7 +610,7 @@ impl Store for MemoryStore {
             }
             let Some(after) = after else { continue };
             done.applied += 1;
-            row.value = after.clone();
+            row.become_(after.clone(), "autopay", learnt_at(verdict));
             row.leased_until = None;
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());
             if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
@@ -619,20 +632,7 @@ impl Store for MemoryStore {
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
             if verdict.pause {
-                let note = format!("paused because charge {} failed for good", after.id);
-                for id in book.paying_with(after) {
-                    if let Some(row) = book.subscriptions.get_mut(&id)
-                        && goes_on_by_itself(&row.value)
-                    {
-                        row.value.status = SubscriptionStatus::Paused;
-                        row.value.amendments.resume_on = None;
-                        row.value.next_due_at = None;
-                        row.fence += 1;
-                        row.note = Some(note.clone());
-                        let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-                        row.turns.push(Turn { at, kind: TurnKind::Stopped });
-                    }
-                }
+                book.pause_with(after, learnt_at(verdict));
             }
         }
         Ok(done)
@@ -688,6 +688,7 @@ impl Store for MemoryStore {
                     matches!(&charge.state, State::Authorized { hold, .. } | State::Capturing { hold, .. }
                         if hold.expires_at <= by)
                 })
+                && cases::wanted(filter, charge)
                 && filter.from.is_none_or(|from| charge.due_on >= from)
                 && filter.until.is_none_or(|until| charge.due_on <= until)
                 && after.as_ref().is_none_or(|(at, id)| (charge.due_at, charge.id.0.to_string()) > (*at, id.clone()))
@@ -789,6 +790,14 @@ impl Book {
 }
 
 impl ChargeRow {
+    /// The charge moves, and what that means for its case is told.
+    fn become_(&mut self, after: Charge, by: &str, at: DateTime<Utc>) {
+        if let Some((_, event, detail)) = super::cases::told(&self.value, &after) {
+            self.cases.push(entry(at, by, event, detail));
+        }
+        self.value = after;
+    }
+
     fn close_attempts(&mut self) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
             attempt.state = "closed".to_owned();

@@ -8,6 +8,7 @@ mod amend;
 mod brakes;
 mod bulk;
 mod captures;
+mod cases;
 mod catalog;
 mod changes;
 mod claims;

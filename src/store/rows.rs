@@ -7,7 +7,8 @@ use domain::authorization::{Authorization, Order, Stage};
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
 use domain::charge::{Carried, Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
-use domain::dunning::GaveUp;
+use domain::dunning::{AtTheEnd, GaveUp};
+use domain::episode::Episode;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::{Amendments, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -152,9 +153,29 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             last_sent_at: row.last_sent_at,
             declined: r.count("declined", row.declined)?,
             first_failed_at: row.first_failed_at,
+            episode: episode(&r, row)?,
         },
         state: state(&r, row)?,
     })
+}
+
+/// The case of a charge: all of its columns say something, or its number is 0.
+fn episode(r: &Row<'_>, row: &charge::Model) -> Result<Option<Episode>, Told> {
+    let number = r.count("case_number", row.case_number)?;
+    if number == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Episode {
+        number,
+        opened_at: r.there("case_opened_at", row.case_opened_at)?,
+        class: r.word("case_class", row.case_class.as_deref().and_then(DeclineClass::parse))?,
+        code: r.there("case_code", row.case_code.clone())?,
+        ends_at: r.there("case_ends_at", row.case_ends_at)?,
+        end_action: r.word("case_end_action", row.case_end_action.as_deref().and_then(AtTheEnd::parse))?,
+        ladder_since: r.there("ladder_since", row.ladder_since)?,
+        ladder_declined: r.count("ladder_declined", row.ladder_declined)?,
+        by_hand: row.by_hand,
+    }))
 }
 
 fn carried(r: &Row<'_>, row: &charge::Model) -> Result<Option<Carried>, Told> {
@@ -296,6 +317,15 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_stage", Kind::Text),
     ("c_order_sent", Kind::Int),
     ("c_collected_minor", Kind::Int),
+    ("c_case_number", Kind::Int),
+    ("c_case_opened_at", Kind::Time),
+    ("c_case_class", Kind::Text),
+    ("c_case_code", Kind::Text),
+    ("c_case_ends_at", Kind::Time),
+    ("c_case_end_action", Kind::Text),
+    ("c_ladder_since", Kind::Time),
+    ("c_ladder_declined", Kind::Int),
+    ("c_by_hand", Kind::Bool),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -305,7 +335,10 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      first_sent_at = v.c_first_sent_at, last_sent_at = v.c_last_sent_at, declined = v.c_declined, \
      first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at, \
      held_minor = v.c_held_minor, held_until = v.c_held_until, take_minor = v.c_take_minor, stage = v.c_stage, \
-     order_sent = v.c_order_sent, collected_minor = v.c_collected_minor";
+     order_sent = v.c_order_sent, collected_minor = v.c_collected_minor, case_number = v.c_case_number, \
+     case_opened_at = v.c_case_opened_at, case_class = v.c_case_class, case_code = v.c_case_code, case_ends_at = v.c_case_ends_at, \
+     case_end_action = v.c_case_end_action, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
+     by_hand = v.c_by_hand";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -344,6 +377,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         (since, doubt, asked) = (order.since, order.doubt, order.asked);
     }
     let tries = &charge.tries;
+    let case = tries.episode.as_ref();
     vec![
         Val::uuid(charge.id.0),
         Val::text(stored_word(&charge.state)),
@@ -370,6 +404,15 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Text(under.map(|order| order.stage.as_str())),
         Val::Int(under.map(|order| i64::from(order.sent))),
         Val::Int(collected),
+        count(case.map_or(0, |case| case.number)),
+        Val::Time(case.map(|case| whole(case.opened_at))),
+        Val::Text(case.map(|case| case.class.as_str())),
+        Val::Text(case.map(|case| case.code.as_str())),
+        Val::Time(case.map(|case| whole(case.ends_at))),
+        Val::Text(case.map(|case| case.end_action.as_str())),
+        Val::Time(case.map(|case| whole(case.ladder_since))),
+        count(case.map_or(0, |case| case.ladder_declined)),
+        Val::Bool(case.is_some_and(|case| case.by_hand)),
     ]
 }
 

@@ -19,7 +19,8 @@ use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
 use domain::authorization::{Authorization, Order, Stage};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Recheck, SkipWhy, State};
-use domain::dunning::{GaveUp, Policy};
+use domain::dunning::{AtTheEnd, GaveUp, Policy};
+use domain::episode::Episode;
 use domain::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Catalog, Plan, PlanSpec};
@@ -298,7 +299,7 @@ fn advance(row: &Subscription, next_due_at: Option<DateTime<Utc>>) -> Advance {
     }
 }
 
-fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
+pub(crate) fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
     let key =
         Key::of(&Environment::parse("test").unwrap(), charge.merchant, &charge.subscription, charge.cycle, number);
     let text = format!("{{\"amount\":{}}}", charge.amount.minor());
@@ -335,6 +336,25 @@ fn seen(what: Seen, payment: Option<&str>) -> Observation {
     }
 }
 
+/// The charge in another state; one that fails is a case, or the database refuses it.
+pub(crate) fn in_state(charge: &Charge, state: State, moment: DateTime<Utc>) -> Charge {
+    let mut after = Charge { state, ..charge.clone() };
+    if let State::Failing { class, code, next_at } = &after.state {
+        after.tries.episode = Some(Episode {
+            number: 1,
+            opened_at: moment,
+            class: *class,
+            code: code.clone(),
+            ends_at: *next_at,
+            end_action: AtTheEnd::PauseSubscription,
+            ladder_since: moment,
+            ladder_declined: 1,
+            by_hand: false,
+        });
+    }
+    after
+}
+
 fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, moment: DateTime<Utc>) -> Verdict {
     let what = match state {
         State::Paid { .. } => Seen::Succeeded { amount: before.amount },
@@ -356,7 +376,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
     let observed = Observed { at: moment, observation: seen(what, payment), to_state: Some(state.name()) };
     Verdict {
         before: Claimed { value: before.clone(), fence },
-        after: Some(Charge { state, ..before.clone() }),
+        after: Some(in_state(before, state, moment)),
         attempt: before.tries.attempt,
         observations: vec![observed],
         pause: false,

@@ -13,6 +13,7 @@ use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::calendar::Zone;
 use crate::charge::order;
 use crate::charge::{Charge, Limits, State};
+use crate::dunning::GaveUp;
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
@@ -25,7 +26,9 @@ pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
+mod by_hand;
 mod cycles;
+mod ends;
 mod missed;
 #[cfg(test)]
 mod tests;
@@ -34,6 +37,7 @@ mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
+pub use by_hand::{NotNow, try_now};
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
@@ -237,6 +241,13 @@ pub enum Action {
     },
     /// Record that the charge ends with its cancelled subscription.
     Cancel,
+    /// Record that trying ends: there is nothing to try it with, and there will be nothing in time.
+    GiveUp {
+        /// Why.
+        why: GaveUp,
+        /// What stands in the way, as a sentence part; names the rule of a network with its version and source.
+        because: String,
+    },
     /// Do nothing now; the charge stays due.
     Wait {
         /// Which hold, pause or retirement, as a sentence part.
@@ -264,6 +275,7 @@ impl Action {
             Self::Settle { order: OrderKind::Capture, .. } => "capture",
             Self::Settle { order: OrderKind::Release, .. } => "release",
             Self::Cancel => "cancel",
+            Self::GiveUp { .. } => "give_up",
             Self::Wait { .. } => "wait",
             Self::Quarantine { .. } => "quarantine",
         }
@@ -368,6 +380,8 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscrip
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
+        // Whoever wants a charge tried now says so of this charge; the pause is about those to come.
+        SubscriptionStatus::Paused if charge.is_some_and(Charge::is_by_hand) => {}
         SubscriptionStatus::Paused => {
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));
@@ -787,15 +801,15 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         },
         State::Failing { .. } => match (&subscription.method, stopped(method)) {
             (_, _) if over => Action::Cancel,
-            (_, Some(why)) => Action::Wait { why },
+            (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
                 match lacks() {
-                    Some(why) => Action::Wait { why },
+                    Some(why) => ends::or_wait(book, plan, open, (None, None), now, why),
                     None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
                 }
             }
-            (None, None) => Action::Wait { why: WITHOUT.to_owned() },
+            (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
         },
         State::Planned
         | State::Paid { recheck: None, .. }
@@ -893,6 +907,10 @@ impl Digest {
                     self.text(left_out.why.as_str());
                     self.text(&left_out.reason);
                 }
+                Action::GiveUp { why, because } => {
+                    self.text(why.as_str());
+                    self.text(because);
+                }
                 Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {}
             }
             for taken in &item.applied {
@@ -971,6 +989,13 @@ fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
         || methods.any(|method| method.kind == MethodKind::BankAccount)
 }
 
+/// How many entries a bank would have seen of a charge that was just declined, and when the first of them was: of two dates of it the earlier
+/// one counts.
+fn entries_of(charge: &Charge, at: DateTime<Utc>) -> (u16, DateTime<Utc>) {
+    let first = charge.tries.first_failed_at.unwrap_or(at);
+    (charge.tries.declined.saturating_add(1), first.min(charge.due_at))
+}
+
 /// Does "cancelled" mean here that what was set aside went back?
 const fn went_back(state: &State, sets_aside: bool) -> bool {
     match state {
@@ -1003,7 +1028,7 @@ pub fn observe(
     limits: &Limits,
 ) -> Result<Learnt, crate::charge::Refused> {
     use crate::charge::Event;
-    use crate::dunning::{AtTheEnd, GaveUp, Next};
+    use crate::dunning::{AtTheEnd, Next};
     use crate::verdict::Seen;
     let plan = catalog.plans.get(&charge.plan);
     let policy = plan.and_then(|plan| catalog.policy(&plan.dunning));
@@ -1021,6 +1046,7 @@ pub fn observe(
     };
     let too_little = order::too_little();
     let mut rule = None;
+    let mut bound = None;
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -1036,13 +1062,12 @@ pub fn observe(
         Seen::Declined(decline) => {
             let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
             let decline = if gave_it_back { &too_little } else { decline };
-            let declined = charge.tries.declined.saturating_add(1);
-            let first = charge.tries.first_failed_at.unwrap_or(at);
+            let (on_ladder, since) = charge.ladder(at);
             let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
             // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
             let next = match (&policy, zone) {
                 (Some(policy), Some(zone)) => policy
-                    .after_decline(decline.class, declined, first, zone, at)
+                    .after_decline(decline.class, on_ladder, since, zone, at)
                     .unwrap_or(Next::GiveUp(GaveUp::LadderSpent)),
                 (None, _) | (_, None) => Next::GiveUp(GaveUp::LadderSpent),
             };
@@ -1054,14 +1079,21 @@ pub fn observe(
             };
             let next = if overtaken { Next::GiveUp(GaveUp::NextCycleDue) } else { next };
             let forbidden = match next {
-                // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
+                // Cards have no rule about the tries of one charge.
                 Next::RetryAt(retry) if debits_a_bank(subscription, &charge) => {
                     let networks = Network::of(Some(MethodKind::BankAccount), None);
-                    rules::built_in().forbids_entry(networks, declined, first.min(charge.due_at), retry)
+                    let (entries, first) = entries_of(&charge, at);
+                    rules::built_in().forbids_entry(networks, entries, first, retry)
                 }
                 Next::RetryAt(_) | Next::GiveUp(_) => None,
             };
-            let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
+            let next = match (next, GaveUp::of_code(&decline.code)) {
+                _ if forbidden.is_some() => Next::GiveUp(GaveUp::NetworkRule),
+                (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
+                (Next::RetryAt(_) | Next::GiveUp(_), _) => next,
+            };
+            let ends_at = policy.as_ref().zip(zone).and_then(|(policy, zone)| policy.ends_at(since, zone).ok());
+            bound = policy.as_ref().map(|policy| (ends_at.unwrap_or(at), policy.at_the_end));
             rule = forbidden.map(ToString::to_string);
             Event::Declined { decline: decline.clone(), next }
         }
@@ -1074,8 +1106,27 @@ pub fn observe(
         Seen::Silent => Event::Silent,
         Seen::Mismatch => Event::Mismatch,
     };
-    let charge = charge.step(event, at, limits)?;
-    let pause = matches!(charge.state, State::Failed { .. })
-        && policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription);
+    let mut charge = charge.step(event, at, limits)?;
+    if let (Some((ends_at, end_action)), Some(episode)) = (bound, &mut charge.tries.episode) {
+        episode.bound(ends_at, end_action, charge.state.next_at());
+    }
+    // Whoever has died is charged for nothing more, whatever a policy says.
+    let pause = match &charge.state {
+        State::Failed { why: GaveUp::CustomerGone, .. } => true,
+        State::Failed { .. } => policy.is_some_and(|policy| policy.at_the_end == AtTheEnd::PauseSubscription),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Returned { .. }
+        | State::Failing { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    };
     Ok(Learnt { charge, pause, rule })
 }

@@ -391,8 +391,10 @@ impl RuleBook {
     }
 }
 
+mod budget;
 mod files;
 
+pub use budget::Budget;
 pub use files::{Unreadable, built_in, read};
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Book {
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
                 Ok(charge) => {
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
-                    row.value = charge;
+                    row.become_(charge, by, whole(at));
                     row.fence += 1;
                     row.close_attempts();
                     outcome.skipped += 1;

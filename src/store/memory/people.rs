@@ -48,7 +48,7 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
-        row.value = after.clone();
+        row.become_(after.clone(), "autopay", whole(at));
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
         if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == after.tries.attempt) {

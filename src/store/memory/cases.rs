@@ -1,0 +1,109 @@
+//! Cases in the map.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use domain::case::{NextStep, Standing, case};
+use domain::charge::{Charge, Event, Limits, Ruling, State};
+use domain::dunning::GaveUp;
+use domain::firing::{Turn, TurnKind};
+use domain::id::{ChargeId, SubscriptionId};
+
+use super::{Book, MemoryStore, entry, goes_on_by_itself};
+use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
+use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
+use crate::store::cases::{customer_is_gone, pause_note};
+use crate::store::rows::whole;
+
+/// Does a charge belong to the cases that a list asks for?
+pub(super) fn wanted(filter: &ChargeFilter, charge: &Charge) -> bool {
+    let case = case(charge);
+    filter.plan.as_ref().is_none_or(|plan| charge.plan == *plan)
+        && filter.class.is_none_or(|class| case.as_ref().is_some_and(|case| case.class == class))
+        && filter.cases.is_none_or(|which| {
+            case.is_some_and(|case| match which {
+                Cases::Open => case.is_open(),
+                Cases::Ended => !case.is_open(),
+                Cases::All => true,
+            })
+        })
+}
+
+impl Book {
+    /// Pauses the subscription of a charge that failed for good, and everybody it was to pay for; of a customer who has died, every
+    /// subscription, and what waits for another try ends.
+    pub(super) fn pause_with(&mut self, charge: &Charge, at: DateTime<Utc>) {
+        let note = pause_note(charge);
+        let mut payers = self.paying_with(charge);
+        if customer_is_gone(charge)
+            && let Some(whose) = self.subscriptions.get(&charge.subscription).map(|row| row.value.customer.clone())
+        {
+            let theirs = self.subscriptions.values().filter(|row| row.value.customer == whose);
+            let theirs: BTreeSet<SubscriptionId> = theirs.map(|row| row.value.id.clone()).collect();
+            self.end_cases(&theirs, GaveUp::CustomerGone, at);
+            payers.extend(theirs);
+        }
+        for id in payers {
+            if let Some(row) = self.subscriptions.get_mut(&id)
+                && goes_on_by_itself(&row.value)
+            {
+                row.value.status = domain::subscription::SubscriptionStatus::Paused;
+                row.value.amendments.resume_on = None;
+                row.value.next_due_at = None;
+                row.fence += 1;
+                row.note = Some(note.clone());
+                row.turns.push(Turn { at, kind: TurnKind::Stopped });
+            }
+        }
+    }
+
+    fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, at: DateTime<Utc>) {
+        for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
+            let ended = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
+            if let (State::Failing { .. }, Ok(after)) = (&row.value.state, ended) {
+                row.become_(after, "autopay", at);
+                row.fence += 1;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl CaseStore for MemoryStore {
+    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let Ruled { before, after, note, pause } = ruled;
+        let at = whole(at);
+        let mut book = self.book();
+        let row = book.charges.get_mut(&after.id);
+        let row = row.filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
+        let Some(row) = row else { return Ok(false) };
+        row.become_(after.clone(), &note.by, at);
+        row.leased_until = None;
+        row.history.push(entry(at, &note.by, note.action, note.detail.clone()));
+        if *pause {
+            book.pause_with(after, at);
+        }
+        Ok(true)
+    }
+
+    async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
+        Ok(self.book().charges.get(&id).map(|row| row.cases.clone()).unwrap_or_default())
+    }
+
+    async fn case_counts(&self) -> Result<CaseCounts, StoreError> {
+        let mut counts = CaseCounts::default();
+        for row in self.book().charges.values() {
+            match case(&row.value).map(|case| case.standing) {
+                Some(Standing::Open { next_step: NextStep::Retry, .. }) => counts.retrying += 1,
+                Some(Standing::Open { next_step: NextStep::Person, .. }) => counts.person += 1,
+                Some(Standing::Open { next_step: NextStep::Send | NextStep::Ask | NextStep::Capture, .. }) => {
+                    counts.under_way += 1;
+                }
+                Some(Standing::Ended { .. }) | None => {}
+            }
+        }
+        Ok(counts)
+    }
+}
