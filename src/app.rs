@@ -13,14 +13,17 @@ use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
-use crate::config::{Config, GatewayConfig, WebhooksConfig};
+use crate::config::{Config, EventsConfig, GatewayConfig, WebhooksConfig};
+use crate::courier::{EndpointSettings, HttpCourier, Reach};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
 use crate::engine::{
-    Answered, BrakeLimits, Engine, EngineError, PersonRefused, RefundListener, Refunds, Settings, WalletKeeper,
+    Answered, BrakeLimits, Engine, EngineError, PersonRefused, Postman, PostmanParts, RefundListener, Refunds,
+    Settings, WalletKeeper,
 };
 use crate::gateway::{CcgDoorman, CcgGateway};
 use crate::ports::dispute::Disputes;
 use crate::ports::instrument::InstrumentEar;
+use crate::ports::outbox::{Outbox, Routes};
 use crate::ports::people::CancelReason;
 use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::webhooks::{Doorman, Inbox};
@@ -70,6 +73,8 @@ pub struct App {
     pub inbox: Arc<dyn Inbox>,
     /// What cardholders contest.
     pub disputes: Arc<dyn Disputes>,
+    /// What is told to the merchant's own systems.
+    pub outbox: Arc<dyn Outbox>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The engine.
@@ -143,7 +148,7 @@ impl App {
     pub async fn open_unmigrated(config: &Config) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let pool = open(&database_url(config)?, Pool::engine(config.database.pool)).await?;
-        let database = DatabaseStore::new(pool, clock.clone());
+        let database = DatabaseStore::new(pool, clock.clone()).telling(routes(config));
         let store: Arc<dyn Store> = Arc::new(database.clone());
         let gateway = match config.gateway() {
             Some(settings) => {
@@ -180,7 +185,8 @@ impl App {
         };
         let refunds = Refunds::new(engine.clone(), port);
         let (inbox, disputes) = (Arc::new(database.clone()), Arc::new(database.clone()));
-        Ok(Self { store, inbox, disputes, clock, engine, refunds, database, gateway })
+        let outbox = Arc::new(database.clone());
+        Ok(Self { store, inbox, disputes, outbox, clock, engine, refunds, database, gateway })
     }
 
     /// The intake of what a door keeps.
@@ -202,6 +208,29 @@ impl App {
             bell,
             heartbeat: settings.heartbeat,
         })
+    }
+
+    /// Who takes events to the endpoints; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] when a secret is none, or an address is one that nothing is sent to.
+    pub fn postman(&self, config: &Config) -> Result<Option<Postman>, AppError> {
+        let Some(EventsConfig { endpoints, loopback, .. }) = &config.events else { return Ok(None) };
+        let names = endpoints.iter().map(|one| one.name.clone()).collect();
+        let endpoints: Vec<EndpointSettings> = endpoints
+            .iter()
+            .map(|one| EndpointSettings { name: one.name.clone(), url: one.url.clone(), secrets: one.secrets.clone() })
+            .collect();
+        let reach = if *loopback { Reach::PublicAndLoopback } else { Reach::Public };
+        let courier = HttpCourier::new(&endpoints, reach).map_err(AppError::Config)?;
+        Ok(Some(Postman::new(PostmanParts {
+            outbox: Arc::clone(&self.outbox),
+            store: Arc::clone(&self.store),
+            courier: Arc::new(courier),
+            clock: Arc::clone(&self.clock),
+            endpoints: names,
+            heartbeat: self.engine.settings().heartbeat,
+        })))
     }
 
     /// Takes the right to charge; held until the value is dropped.
@@ -293,6 +322,13 @@ impl App {
 fn database_url(config: &Config) -> Result<DatabaseUrl, AppError> {
     use secrecy::ExposeSecret as _;
     DatabaseUrl::parse(config.database.url.expose_secret()).map_err(AppError::Config)
+}
+
+/// Who is told of events.
+fn routes(config: &Config) -> Routes {
+    let Some(events) = &config.events else { return Routes::default() };
+    let endpoints = events.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    Routes { endpoints, notices: Some(events.notices_to.clone()) }
 }
 
 fn client(config: &Config, settings: &GatewayConfig) -> Result<ccg::Client, AppError> {

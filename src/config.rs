@@ -3,6 +3,8 @@
 //! Not allowed here: naming any other room but the domain and the ports' plain values. Sources in rising order: built-in defaults, the file,
 //! `AUTOPAY_*` variables, flags. Every mistake of every source is named in one pass, and none of them repeats a secret.
 
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,6 +19,8 @@ use domain::id::{Environment, MerchantId, looks_like_a_card_number, without_card
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use toml_edit::{Document, Item, TableLike, Value};
+
+pub use events::{EventEndpoint, EventsConfig};
 
 use crate::ports::Quota;
 
@@ -265,6 +269,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// How deliveries are verified; `None` when none are taken.
     pub webhooks: Option<WebhooksConfig>,
+    /// Who is told of events; `None` when nobody is.
+    pub events: Option<EventsConfig>,
     /// What it logs.
     pub log: LogConfig,
     merchant: MerchantId,
@@ -411,6 +417,9 @@ const SETTINGS: &[Setting] = &[
     text("http.listen"),
     text("http.metrics_listen"),
     Setting { key: "webhooks.public_key_files", kind: Kind::List, secret: false },
+    Setting { key: "events.endpoints", kind: Kind::List, secret: false },
+    Setting { key: "events.secret_files", kind: Kind::List, secret: false },
+    text("events.notices_to"),
     number("changes.two_approvals_above"),
     text("log.level"),
     text("log.format"),
@@ -418,6 +427,7 @@ const SETTINGS: &[Setting] = &[
     number("testing.quiesce_seconds"),
     Setting { key: "testing.ladder_seconds", kind: Kind::List, secret: false },
     number("testing.window_seconds"),
+    text("testing.events_to_loopback"),
 ];
 
 /// Variables that are no settings but belong to autopay.
@@ -923,6 +933,7 @@ impl Layers {
         let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
+        let events = events::events(&mut r, production);
         let approvals = approvals(&mut r, production);
         let log = log(&mut r);
         let limits = limits(&mut r, production);
@@ -945,6 +956,7 @@ impl Layers {
                 brakes,
                 http,
                 webhooks,
+                events,
                 log,
                 merchant,
                 quota: Quota { per_second, burst },

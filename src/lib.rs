@@ -5,7 +5,7 @@
 //! - [`app`]: the one place where everything meets.
 //! - [`cli`], [`api`]: what people and clusters talk to.
 //! - [`engine`]: the loops. They speak to the ports and the domain only.
-//! - [`store`], [`gateway`]: the adapters behind the ports. Neither knows the other.
+//! - [`store`], [`gateway`], [`courier`]: the adapters behind the ports. None knows another.
 //! - [`forecast`]: what a book will bring, from files or from a book that was read; no store, no gateway.
 //! - [`files`]: plan files and rosters in, domain values or every mistake out.
 //! - [`ports`]: what the world must offer.
@@ -16,6 +16,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courier;
 pub mod engine;
 pub mod files;
 pub mod forecast;

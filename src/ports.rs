@@ -12,6 +12,7 @@ pub mod compare;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
+pub mod outbox;
 pub mod people;
 pub mod refund;
 pub mod together;

@@ -51,8 +51,10 @@ pub const FIELDS: &[&str] = &[
     "due_at",
     "duration_ms",
     "elapsed_ms",
+    "endpoint",
     "error",
     "event",
+    "event_id",
     "exit",
     "failed",
     "failing",
@@ -166,6 +168,10 @@ pub mod name {
     pub const AUTHORIZATIONS_EXPIRING: &str = "autopay_authorizations_expiring_total";
     /// Cases that go on.
     pub const DUNNING_CASES: &str = "autopay_dunning_cases";
+    /// Deliveries of events to endpoints.
+    pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
+    /// Events that wait to be delivered.
+    pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -222,6 +228,12 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Deliveries that are kept and wait to be looked at.",
     },
+    Metric {
+        name: name::EVENT_DELIVERIES,
+        kind: Kind::Counter,
+        help: "Deliveries of events to endpoints of the merchant, by endpoint and outcome.",
+    },
+    Metric { name: name::EVENT_BACKLOG, kind: Kind::Gauge, help: "Events that wait to be delivered, by endpoint." },
     Metric { name: name::WALLET_SEARCHES, kind: Kind::Counter, help: "Searches of customers' wallets, by outcome." },
     Metric {
         name: name::WALLET_REPOINTED,

@@ -16,6 +16,7 @@ pub mod dunning_policy_version;
 pub mod gateway_rate;
 pub mod hold;
 pub mod observation;
+pub mod outbox_event;
 pub mod payment_method;
 pub mod plan_version;
 pub mod refund;

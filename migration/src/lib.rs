@@ -18,6 +18,7 @@ mod m20261126_000013_settlements;
 mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 mod m20261126_000020_cases;
+mod m20261126_000022_outbox;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000020_cases::Migration),
+            Box::new(m20261126_000022_outbox::Migration),
         ]
     }
 }

@@ -16,6 +16,7 @@ mod disputes;
 mod doctor;
 mod dunning;
 mod dunning_cases;
+mod events;
 pub mod exit;
 mod filter;
 mod forecast;
@@ -149,6 +150,9 @@ enum Command {
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
+    /// What is told to your own systems: deliveries of events, and the endpoints they go to
+    #[command(subcommand)]
+    Events(events::Events),
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
@@ -355,6 +359,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Dunning(command) => dunning::run(command, context).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
+        Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,

@@ -103,6 +103,18 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                     let stop = stop_claiming.clone();
                     tasks.spawn(async move { intake.serve(stop).await });
                 }
+                match app.postman(config) {
+                    Ok(Some(postman)) => {
+                        let stop = stop_claiming.clone();
+                        tasks.spawn(async move { postman.serve(stop).await });
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        finish_answering(&health, &stop_answering, &tasks).await;
+                        app.close().await;
+                        return Err(error.into());
+                    }
+                }
                 health.started(Arc::clone(&app.store));
                 tracing::info!(event = "started", listen = %address, version = env!("CARGO_PKG_VERSION"), role = person(), "autopay serves");
                 let ended = Box::pin(work(&app, &health, &stop_claiming, signals)).await;

@@ -17,6 +17,7 @@ pub mod intake;
 mod listening;
 mod people;
 mod pipeline;
+mod postman;
 mod refunds;
 mod rests;
 mod throttle;
@@ -42,6 +43,7 @@ pub use cases::RulingRefused;
 
 pub use listening::RefundListener;
 pub use people::{Answered, PersonRefused};
+pub use postman::{Postman, PostmanParts, Round};
 pub use refunds::{Finding, FindingRefused, Proposal, RefundRefused, RefundReport, Refunds};
 pub use rests::{NotTold, ToGive};
 pub use wallet::{SyncReport, WalletKeeper};

@@ -16,6 +16,7 @@ use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::cases::{CaseCounts, CaseStore, Ruled};
+use crate::ports::outbox::NewEvent;
 use crate::ports::{StoreError, TimelineEntry, Verdict};
 
 /// Who tells of a case where no person moved it.
@@ -120,8 +121,12 @@ impl DatabaseStore {
         if applied.is_empty() {
             return Ok(false);
         }
+        // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
+        let sql = "UPDATE charge SET fence = fence + 1 WHERE id = $1";
+        on.execute_raw(self.statement(sql, [after.id.0.into()])).await?;
         self.audit(on, &note.by, note.action, &after.id.to_string(), &note.detail, at).await?;
         self.tell_cases(on, [(&before.value, after, at)].into_iter(), &note.by).await?;
+        self.tell(on, &NewEvent::of_charge(&before.value, after, at)).await?;
         self.pause_subscriptions(on, verdicts, &applied, Some(at)).await?;
         Ok(true)
     }
@@ -179,6 +184,8 @@ impl DatabaseStore {
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'failing'"
         );
         self.run(on, &sql, &rows).await?;
-        self.tell_cases(on, steps.iter().map(|(before, after)| (before, after, at)), ENGINE).await
+        self.tell_cases(on, steps.iter().map(|(before, after)| (before, after, at)), ENGINE).await?;
+        let told = steps.iter().flat_map(|(before, after)| NewEvent::of_charge(before, after, at));
+        self.tell(on, &told.collect::<Vec<_>>()).await
     }
 }

@@ -26,6 +26,7 @@ use super::wallet::{Marked, Released};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::brakes::Brake;
 use crate::ports::changes::Sources;
+use crate::ports::outbox::NewEvent;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -450,6 +451,8 @@ impl DatabaseStore {
         );
         self.run(on, &sql, &skipped).await?;
         self.insert_audit(on, &audit).await?;
+        let told: Vec<NewEvent> = ended.iter().filter_map(|charge| NewEvent::of_case_end(charge, at)).collect();
+        self.tell(on, &told).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";

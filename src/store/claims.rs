@@ -235,7 +235,8 @@ impl DatabaseStore {
     ) -> Result<(), sea_orm::DbErr> {
         let values: [Value; 5] = [at.into(), actor.into(), action.into(), object.into(), detail.into()];
         let sql = "INSERT INTO audit (at, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)";
-        on.execute_raw(self.statement(sql, values)).await.map(drop)
+        on.execute_raw(self.statement(sql, values)).await?;
+        self.tell_of_action(on, action, object, at).await
     }
 }
 

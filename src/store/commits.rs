@@ -18,8 +18,9 @@ use domain::verdict::DeclineClass;
 use super::bulk::{Bulk, Kind, Val};
 use super::cases::{customer_is_gone, ended_with, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, installments, store_error};
+use super::{DatabaseStore, installments, outbox, store_error};
 use crate::ports::brakes::loads_of;
+use crate::ports::outbox::NewEvent;
 use crate::ports::{
     Amended, Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
 };
@@ -165,7 +166,9 @@ impl DatabaseStore {
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
+        let mut events = Vec::new();
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
+            events.extend(NewEvent::of_advance(&advance.value, at));
             if advance.value.resumes {
                 audit.push(&[
                     Val::time(at),
@@ -197,9 +200,11 @@ impl DatabaseStore {
                     Val::text(&object),
                     Val::text(&detail),
                 ]);
+                events.extend(NewEvent::of_case_end(&ended.charge, at));
             }
         }
         self.insert_audit(on, &audit).await?;
+        self.tell(on, &events).await?;
         if let Some(day) = &batch.day
             && !self.count_day(on, day, &loads).await?
         {
@@ -336,7 +341,7 @@ impl DatabaseStore {
             "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
              AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
-             OR (s.status = 'paused' AND v.c_by_hand)))) RETURNING id"
+             OR (s.status = 'paused' AND (v.c_by_hand OR v.c_case_number > 1))))) RETURNING id"
         );
         self.ids(on, &sql, &rows).await
     }
@@ -422,6 +427,8 @@ impl DatabaseStore {
             Some((&verdict.before.value, after, learnt_at(verdict, None)))
         });
         self.tell_cases(on, moved, ENGINE).await?;
+        self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
+            .await?;
         self.pause_subscriptions(on, verdicts, &applied, None).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept })
     }

@@ -8,6 +8,7 @@ mod changes;
 mod compare;
 mod firing;
 mod installments;
+mod outbox;
 mod people;
 mod refunds;
 mod together;
@@ -31,10 +32,12 @@ use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
+use super::outbox::of_verdicts;
 use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
@@ -82,6 +85,7 @@ struct Book {
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
     orders: Vec<crate::ports::captures::OrderRecord>,
+    letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.
     parts: Vec<crate::ports::together::Collected>,
     /// Which attempts were made with which method.
@@ -236,14 +240,19 @@ impl Store for MemoryStore {
             lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
+        book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift(&self, scope: &Scope, _by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        Ok(book.holds.len() < before)
+        let lifted = book.holds.len() < before;
+        if lifted {
+            book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
+        }
+        Ok(lifted)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -356,6 +365,7 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
+        book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
 
@@ -521,6 +531,8 @@ impl Store for MemoryStore {
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
+            let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
+            book.tell(&events);
             advanced.insert(advance.subscription.clone());
         }
         for new in batch.new.into_iter().filter(|new| advanced.contains(&new.charge.subscription)) {
@@ -552,7 +564,7 @@ impl Store for MemoryStore {
             let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
                 let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                let by_hand = moved.charge.is_by_hand() && row.value.status == SubscriptionStatus::Paused;
+                let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
                 !sends
                     || runs_on
                     || by_hand
@@ -573,6 +585,7 @@ impl Store for MemoryStore {
             if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
             }
+            let told = NewEvent::of_case_end(&moved.charge, whole(batch.at)).filter(|_| !sends);
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
@@ -581,6 +594,7 @@ impl Store for MemoryStore {
             if let Some(intent) = &moved.new_attempt {
                 book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
+            book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
@@ -634,6 +648,7 @@ impl Store for MemoryStore {
             if verdict.pause {
                 book.pause_with(after, learnt_at(verdict));
             }
+            book.tell(&of_verdicts([verdict]));
         }
         Ok(done)
     }

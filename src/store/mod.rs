@@ -22,6 +22,7 @@ mod failure;
 mod firing;
 mod installments;
 mod memory;
+mod outbox;
 mod pages;
 mod people;
 mod rate;
@@ -65,6 +66,7 @@ pub use reading::open_to_read;
 pub(crate) use rows::whole;
 
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::outbox::Routes;
 use crate::ports::{
     Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
     Imported, IntentBatch, Listed, OpenCharge, Page, Pressure, Quota, Resume, Slice, Store, StoreError,
@@ -89,13 +91,15 @@ type Work<'w, T> = dyn for<'t> Fn(&'t DatabaseTransaction, Outlives<'t, 'w>) -> 
 pub struct DatabaseStore {
     database: DatabaseConnection,
     clock: Arc<dyn Clock>,
+    /// Who is told of what happens; nobody unless said.
+    routes: Arc<Routes>,
 }
 
 impl DatabaseStore {
     /// A store over an open pool. `clock` is the time where the database has none of its own to offer.
     #[must_use]
-    pub const fn new(database: DatabaseConnection, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock }
+    pub fn new(database: DatabaseConnection, clock: Arc<dyn Clock>) -> Self {
+        Self { database, clock, routes: Arc::default() }
     }
 
     /// The pool, for closing it and for tests.

@@ -135,6 +135,15 @@ pub(crate) fn secs(n: i64) -> TimeDelta {
 }
 
 impl Bench {
+    /// A bench around a store that others hold, too.
+    pub(crate) fn around(
+        backend: Backend,
+        clock: Arc<TurnedClock>,
+        (store, keep, url): (Arc<dyn Store>, Keep, String),
+    ) -> Self {
+        Self { store, clock, backend, url, _keep: keep }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -355,7 +364,13 @@ pub(crate) fn in_state(charge: &Charge, state: State, moment: DateTime<Utc>) -> 
     after
 }
 
-fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, moment: DateTime<Utc>) -> Verdict {
+pub(crate) fn verdict(
+    before: &Charge,
+    fence: i64,
+    state: State,
+    payment: Option<&str>,
+    moment: DateTime<Utc>,
+) -> Verdict {
     let what = match state {
         State::Paid { .. } => Seen::Succeeded { amount: before.amount },
         State::Settling { slow, .. } => Seen::Accepted { settles_in_days: slow },
@@ -383,7 +398,7 @@ fn verdict(before: &Charge, fence: i64, state: State, payment: Option<&str>, mom
     }
 }
 
-fn paid(moment: DateTime<Utc>) -> State {
+pub(crate) fn paid(moment: DateTime<Utc>) -> State {
     State::paid(moment, Money::new(7_900, Currency::USD))
 }
 

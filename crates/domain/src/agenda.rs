@@ -380,8 +380,7 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, charge: Option<&Charge>, subscrip
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
-        // Whoever wants a charge tried now says so of this charge; the pause is about those to come.
-        SubscriptionStatus::Paused if charge.is_some_and(Charge::is_by_hand) => {}
+        SubscriptionStatus::Paused if charge.is_some_and(Charge::outlasts_a_pause) => {}
         SubscriptionStatus::Paused => {
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));

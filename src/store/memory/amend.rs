@@ -12,6 +12,7 @@ use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus
 
 use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::rows::whole;
 
@@ -50,6 +51,7 @@ impl Book {
         row.note = Some(format!("cancelled by {by}{because}"));
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        let mut told = Vec::new();
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
                 row.value.state,
@@ -60,6 +62,7 @@ impl Book {
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
                 Ok(charge) => {
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
+                    told.extend(NewEvent::of_case_end(&charge, whole(at)));
                     row.become_(charge, by, whole(at));
                     row.fence += 1;
                     row.close_attempts();
@@ -68,6 +71,8 @@ impl Book {
                 Err(_) => outcome.in_flight += 1,
             }
         }
+        self.tell(&told);
+        self.tell_of(EventKind::SubscriptionCancelled, id.as_str(), at);
         Some(outcome)
     }
 }
@@ -112,6 +117,7 @@ impl Book {
             Change::Pause { .. } => {
                 row.note = Some(format!("{} (by {})", amendment.sentence(), amendment.by));
                 row.turns.push(Turn { at: amendment.at, kind: TurnKind::Stopped });
+                self.tell_of(EventKind::SubscriptionPaused, amendment.subscription.as_str(), amendment.at);
             }
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));

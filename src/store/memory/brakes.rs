@@ -10,6 +10,7 @@ use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
+use crate::ports::outbox::EventKind;
 use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
@@ -122,6 +123,7 @@ impl BrakeStore for MemoryStore {
         };
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());
+        book.tell_of(EventKind::HoldOn, &hold.scope.to_string(), at);
         Ok(hold)
     }
 
@@ -142,6 +144,7 @@ impl BrakeStore for MemoryStore {
         if let Some(braked) = book.braked.iter_mut().find(|braked| braked.hold == id) {
             braked.lifted_at = Some(whole(at));
         }
+        book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         Ok(Release::Lifted { first: before })
     }
 }

@@ -13,6 +13,7 @@ use domain::id::{ChargeId, SubscriptionId};
 
 use super::{Book, MemoryStore, entry, goes_on_by_itself};
 use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
+use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
 use crate::store::cases::{customer_is_gone, pause_note};
 use crate::store::rows::whole;
@@ -55,18 +56,22 @@ impl Book {
                 row.fence += 1;
                 row.note = Some(note.clone());
                 row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                self.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
             }
         }
     }
 
     fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, at: DateTime<Utc>) {
+        let mut told = Vec::new();
         for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
             let ended = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
             if let (State::Failing { .. }, Ok(after)) = (&row.value.state, ended) {
+                told.extend(NewEvent::of_charge(&row.value, &after, at));
                 row.become_(after, "autopay", at);
                 row.fence += 1;
             }
         }
+        self.tell(&told);
     }
 }
 
@@ -81,7 +86,10 @@ impl CaseStore for MemoryStore {
         let Some(row) = row else { return Ok(false) };
         row.become_(after.clone(), &note.by, at);
         row.leased_until = None;
+        // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
+        row.fence += 1;
         row.history.push(entry(at, &note.by, note.action, note.detail.clone()));
+        book.tell(&NewEvent::of_charge(&before.value, after, at));
         if *pause {
             book.pause_with(after, at);
         }

@@ -10,6 +10,7 @@ use domain::plan::Plan;
 
 use super::{Book, MemoryStore};
 use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
+use crate::ports::outbox::EventKind;
 use crate::ports::{Applied, CatalogChange, StoreError};
 use crate::store::changes::{Item, digest, items, items_of};
 use crate::store::rows::whole;
@@ -161,6 +162,7 @@ impl ChangeStore for MemoryStore {
             approvals: Vec::new(),
         };
         book.changes.sets.insert(id, set);
+        book.tell_of(EventKind::ChangeSetProposed, &id.to_string(), at);
         Ok(id)
     }
 
@@ -196,6 +198,7 @@ impl ChangeStore for MemoryStore {
         };
         let sha256 = set.sha256.clone();
         set.approvals.push(Approval { by: by.to_owned(), at: whole(at), comment: comment.to_owned(), sha256 });
+        book.tell_of(EventKind::ChangeSetApproved, &id.to_string(), at);
         Ok(Outcome::Done(()))
     }
 
@@ -233,6 +236,7 @@ impl ChangeStore for MemoryStore {
         if let Some(set) = book.changes.sets.get_mut(&id) {
             set.settle(Standing::Applied, by, "", whole(at));
         }
+        book.tell_of(EventKind::ChangeSetApplied, &id.to_string(), at);
         Ok(Outcome::Done((applied, book.changes.live)))
     }
 }

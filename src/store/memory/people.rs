@@ -7,6 +7,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::{MemoryStore, entry, open_charge};
+use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
 use crate::store::rows::whole;
@@ -48,6 +49,7 @@ impl PeopleStore for MemoryStore {
             .get_mut(&after.id)
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
+        let events = NewEvent::of_charge(&before.value, after, whole(at));
         row.become_(after.clone(), "autopay", whole(at));
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
@@ -55,6 +57,7 @@ impl PeopleStore for MemoryStore {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
+        book.tell(&events);
         Ok(true)
     }
 }

@@ -11,6 +11,7 @@ use domain::money::Money;
 use domain::refund::{Refund, State};
 
 use super::{Book, MemoryStore, entry};
+use crate::ports::outbox::EventKind;
 use crate::ports::refund::{
     Begun, Kept, RefundCursor, RefundFilter, RefundIntent, RefundRecord, RefundStore, RefundVerdict, Sendable,
 };
@@ -85,6 +86,9 @@ fn note(book: &mut Book, refund: &Refund, at: DateTime<Utc>, by: &str, action: &
     }
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
+    }
+    if let Some(kind) = EventKind::of_action(action) {
+        book.tell_of(kind, &refund.charge.to_string(), at);
     }
 }
 

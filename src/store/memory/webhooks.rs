@@ -10,6 +10,7 @@ use domain::id::{ChargeId, MerchantId};
 
 use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::dispute::{Contested, DisputeEvent, DisputeLine, DisputeView, Disputes};
+use crate::ports::outbox::EventKind;
 use crate::ports::webhooks::{
     Arrived, Decision, INBOX_MAX, Inbox, InboxId, InboxItem, InboxRow, InboxState, IntakeBatch, IntakeDone, Kept,
     NewsKind, Replayed, Subject,
@@ -286,6 +287,7 @@ impl Disputes for MemoryStore {
                 let detail = format!("dispute {id} {}", standing.as_str());
                 row.history.push(entry(at, "autopay", "charge.disputed", detail));
             }
+            book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
         Ok(Some(contested))
     }

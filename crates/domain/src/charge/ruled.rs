@@ -145,4 +145,11 @@ impl Charge {
     pub fn is_by_hand(&self) -> bool {
         self.tries.episode.as_ref().is_some_and(|episode| episode.by_hand)
     }
+
+    /// Is it tried although its subscription is paused? A pause is about what is to come; whoever orders a try, or takes up what had failed
+    /// when the pause began, speaks of this charge.
+    #[must_use]
+    pub fn outlasts_a_pause(&self) -> bool {
+        self.tries.episode.as_ref().is_some_and(|episode| episode.by_hand || episode.number > 1)
+    }
 }

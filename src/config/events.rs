@@ -1,0 +1,200 @@
+//! Where events go: endpoints by name, with the secrets they are signed with.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use secrecy::SecretString;
+
+use super::{HIDDEN, Reader, address, is_loopback, read_small};
+
+/// Most endpoints, and most secrets of one of them: an event is one row for each endpoint.
+const ENDPOINTS_MAX: usize = 8;
+const SECRETS_MAX: usize = 3;
+
+/// An endpoint that events are delivered to.
+#[derive(Debug, Clone)]
+pub struct EventEndpoint {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// What is signed with: one secret, or several during a rotation.
+    pub secrets: Vec<SecretString>,
+}
+
+/// Who is told of events.
+#[derive(Debug, Clone)]
+pub struct EventsConfig {
+    /// The endpoints.
+    pub endpoints: Vec<EventEndpoint>,
+    /// The one that sends notices to people.
+    pub notices_to: String,
+    /// May they be on this machine? Never in production.
+    pub loopback: bool,
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() <= 40 && name.bytes().all(plain)
+}
+
+/// The pairs of a list of `NAME=VALUE`.
+fn pairs(r: &mut Reader, key: &'static str, example: &str) -> Vec<(String, String)> {
+    let Some(said) = r.said(key) else { return Vec::new() };
+    // An address may carry what is nobody's business.
+    let origin = r.origin(key);
+    r.show(key, said.clone(), &origin);
+    let mut found = Vec::new();
+    for part in said.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some((name, value)) if is_name(name.trim()) && !value.trim().is_empty() => {
+                found.push((name.trim().to_owned(), value.trim().to_owned()));
+            }
+            Some(_) | None => {
+                let why = format!(
+                    "is not a name and a value, the name in lower-case letters, digits and hyphens: write it like [\"{example}\"]"
+                );
+                r.refuse(key, HIDDEN, &why);
+            }
+        }
+    }
+    found
+}
+
+fn secret(r: &mut Reader, key: &'static str, path: &str) -> Option<SecretString> {
+    match read_small(Path::new(path)) {
+        Ok(text) if ["whsec_", "whsk_"].iter().any(|start| text.trim().starts_with(start)) => {
+            Some(SecretString::from(text.trim().to_owned()))
+        }
+        Ok(_) => {
+            r.refuse(key, path, "names a file that holds no secret of Standard Webhooks: write whsec_ and base64 of 24 to 64 random bytes into it, or whsk_ and base64 of an ed25519 private key");
+            None
+        }
+        Err(why) => {
+            let why = format!("cannot be read ({why}): name a readable file that holds the secret and nothing else");
+            r.refuse(key, path, &why);
+            None
+        }
+    }
+}
+
+/// Who is told of events; `None` when nobody is.
+pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
+    let loopback = loopback(r, production);
+    let urls = pairs(r, "events.endpoints", "billing=https://hooks.example.org/autopay");
+    let files = pairs(r, "events.secret_files", "billing=/run/secrets/autopay-events");
+    let notices_to = r.optional("events.notices_to");
+    let mut endpoints: Vec<EventEndpoint> = Vec::new();
+    for (name, url) in urls {
+        if endpoints.iter().any(|known| known.name == name) || endpoints.len() == ENDPOINTS_MAX {
+            let why = format!("names an endpoint twice, or more than {ENDPOINTS_MAX}: keep each once");
+            r.refuse("events.endpoints", &name, &why);
+            continue;
+        }
+        let fits = address(&url).and_then(|address| {
+            if address.https || (loopback && is_loopback(&address.host)) {
+                Ok(())
+            } else {
+                Err("is not https: write https://HOST/PATH".to_owned())
+            }
+        });
+        if let Err(why) = fits {
+            r.refuse("events.endpoints", &name, &why);
+        }
+        endpoints.push(EventEndpoint { name, url, secrets: Vec::new() });
+    }
+    for (name, path) in files {
+        let Some(place) = endpoints.iter().position(|known| known.name == name) else {
+            let why = "is not among events.endpoints: write the name of one of them";
+            r.refuse("events.secret_files", &name, why);
+            continue;
+        };
+        let secret = secret(r, "events.secret_files", &path);
+        if let (Some(secret), Some(endpoint)) = (secret, endpoints.get_mut(place)) {
+            endpoint.secrets.push(secret);
+        }
+    }
+    let unsigned: BTreeSet<String> = endpoints
+        .iter()
+        .filter(|known| known.secrets.is_empty() || known.secrets.len() > SECRETS_MAX)
+        .map(|known| known.name.clone())
+        .collect();
+    for name in unsigned {
+        let why = format!(
+            "has no secret to sign with, or more than {SECRETS_MAX}: name its file in events.secret_files, two during a rotation"
+        );
+        r.refuse("events.endpoints", &name, &why);
+    }
+    let first = endpoints.first().map(|known| known.name.clone());
+    let notices_to = match (notices_to, first) {
+        (Some(name), _) if !endpoints.iter().any(|known| known.name == name) => {
+            r.refuse("events.notices_to", &name, "is not among events.endpoints: write the name of one of them");
+            return None;
+        }
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => return None,
+    };
+    Some(EventsConfig { endpoints, notices_to, loopback })
+}
+
+/// Whether endpoints may be on this machine: for tests and rehearsals.
+fn loopback(r: &mut Reader, production: bool) -> bool {
+    let key = "testing.events_to_loopback";
+    let Some(text) = r.optional(key) else { return false };
+    if production {
+        r.refuse(key, &text, "lets events go to this machine, and this is production: remove it");
+        return false;
+    }
+    match text.as_str() {
+        "on" => true,
+        "off" => false,
+        _ => {
+            r.refuse(key, &text, "is neither: write on or off");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    fn mistakes(settings: &[(&str, &str)]) -> Vec<String> {
+        Config::of(settings).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_endpoint_has_a_name_an_address_and_a_secret_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+        let files = format!("billing={},billing={}", path.display(), path.display());
+        let settings = [
+            ("events.endpoints", "billing=https://hooks.example.org/a,books=https://books.example.org/"),
+            ("events.secret_files", files.as_str()),
+        ];
+        let wrong = mistakes(&settings);
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].contains("books") && wrong[0].contains("no secret"), "{wrong:?}");
+        let config = Config::of(&[("events.endpoints", "billing=https://hooks.example.org/a"), settings[1]]).unwrap();
+        let events = config.events.as_ref().unwrap();
+        assert_eq!((events.endpoints.len(), events.endpoints[0].secrets.len()), (1, 2));
+        assert_eq!((events.notices_to.as_str(), events.loopback), ("billing", false));
+        assert!(!format!("{config:?}").contains("MfKQ9r8"), "a secret is shown");
+        assert!(Config::of(&[]).unwrap().events.is_none());
+    }
+
+    #[test]
+    fn every_mistake_about_endpoints_is_named_at_once() {
+        let wrong = mistakes(&[
+            (
+                "events.endpoints",
+                "Billing=https://a.example.org/,plain,near=http://127.0.0.1:1/,far=http://far.example.org/",
+            ),
+            ("events.secret_files", "nobody=/nowhere,near=/nowhere"),
+            ("events.notices_to", "nobody"),
+            ("testing.events_to_loopback", "perhaps"),
+        ]);
+        assert_eq!(wrong.len(), 10, "{wrong:#?}");
+    }
+}

@@ -1,0 +1,250 @@
+//! The postman: takes events from the outbox to the merchant's own systems, and tries again along a ladder.
+//!
+//! It takes no input. Each endpoint has a round of its own, so that a dead receiver keeps nothing from another one, and nothing at all
+//! from a charge: what it does not take waits in the outbox. A delivery that is not settled, because the process died, is made
+//! again with the same id when its lease has run out: receivers hear twice rather than never.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::outbox::{Answer, Courier, Delivery, Outbox, Outcome};
+use crate::ports::{Claimed, Clock, Store, StoreError};
+
+/// Deliveries claimed and settled at once: most of what is in memory for an endpoint.
+const BATCH: u32 = 32;
+/// Deliveries to one endpoint at the same time.
+const AT_ONCE: usize = 8;
+/// How long a batch is ours: each delivery of it may run into its time limit.
+const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// When a delivery that failed is tried again, in seconds after each try: over three days in all, as Standard Webhooks suggests.
+const LADDER: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// How long a receiver that took nothing of a whole batch is left alone.
+const SILENCE_PAUSE: Duration = Duration::from_secs(30);
+/// How long deliveries that were made are remembered.
+const REMEMBERED: TimeDelta = TimeDelta::days(90);
+/// Of these, how many are forgotten at once.
+const FORGET: u32 = 1_000;
+
+/// What a round did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Round {
+    /// Taken by the receiver.
+    pub delivered: u64,
+    /// Not taken; tried again later.
+    pub failed: u64,
+    /// Not taken, and given up.
+    pub given_up: u64,
+    /// The receiver wants nothing any more.
+    pub gone: bool,
+    /// The receiver took nothing of a whole batch: the rest waits.
+    pub silent: bool,
+}
+
+/// What the postman works with.
+pub struct PostmanParts {
+    /// The outbox.
+    pub outbox: Arc<dyn Outbox>,
+    /// For its time, by which deliveries are due.
+    pub store: Arc<dyn Store>,
+    /// Who carries.
+    pub courier: Arc<dyn Courier>,
+    /// For waiting.
+    pub clock: Arc<dyn Clock>,
+    /// To whom, by name.
+    pub endpoints: Vec<String>,
+    /// How long a round sleeps when nothing is due.
+    pub heartbeat: Duration,
+}
+
+/// The postman: one per process.
+pub struct Postman {
+    parts: PostmanParts,
+}
+
+impl std::fmt::Debug for Postman {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postman").field("endpoints", &self.parts.endpoints).finish_non_exhaustive()
+    }
+}
+
+impl Postman {
+    /// A postman over these parts.
+    #[must_use]
+    pub fn new(parts: PostmanParts) -> Self {
+        Self { parts }
+    }
+
+    /// Until `stop`: a round for each endpoint, whenever something is due for it. Trouble never ends it.
+    pub async fn serve(&self, stop: CancellationToken) {
+        let rounds = self.parts.endpoints.iter().map(|endpoint| self.rounds(endpoint, &stop));
+        join_all(rounds).await;
+    }
+
+    async fn rounds(&self, endpoint: &str, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let wait = match self.round(endpoint, stop).await {
+                Ok(round) if round.silent => SILENCE_PAUSE,
+                Ok(_) => self.parts.heartbeat,
+                Err(error) => {
+                    tracing::error!(event = "postman_failed", endpoint, error = %error, "events wait in the outbox");
+                    self.parts.heartbeat
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.parts.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Everything that is due for an endpoint now, in batches.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was claimed is delivered again when its lease has run out.
+    pub async fn round(&self, endpoint: &str, stop: &CancellationToken) -> Result<Round, StoreError> {
+        let PostmanParts { outbox, store, .. } = &self.parts;
+        let mut round = Round::default();
+        while !stop.is_cancelled() && !round.silent && !round.gone {
+            let now = store.now().await?;
+            let lease = now.checked_add_signed(LEASE).unwrap_or(now);
+            let claimed = outbox.claim_deliveries(endpoint, now, lease, BATCH).await?;
+            if claimed.is_empty() {
+                break;
+            }
+            let carried: Vec<_> = futures_util::stream::iter(claimed)
+                .map(|delivery| self.carry(endpoint, delivery, now, stop))
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            let at = store.now().await?;
+            outbox.settle_deliveries(endpoint, &carried, at).await?;
+            count(&mut round, endpoint, &carried);
+        }
+        let now = store.now().await?;
+        let before = now.checked_sub_signed(REMEMBERED).unwrap_or(now);
+        outbox.forget_delivered(before, FORGET).await?;
+        metrics::gauge!("autopay_event_backlog", "endpoint" => endpoint.to_owned())
+            .set(float(outbox.standing(endpoint).await?.waiting));
+        Ok(round)
+    }
+
+    async fn carry(
+        &self,
+        endpoint: &str,
+        delivery: Claimed<Delivery>,
+        now: DateTime<Utc>,
+        stop: &CancellationToken,
+    ) -> (Claimed<i64>, Outcome) {
+        let Claimed { value: delivery, fence } = delivery;
+        let claim = Claimed { value: delivery.sequence, fence };
+        if stop.is_cancelled() {
+            return (claim, Outcome::Untried);
+        }
+        let answer = self.parts.courier.deliver(endpoint, delivery.id, &delivery.body(), now).await;
+        let outcome = match answer {
+            Answer::Accepted(status) => Outcome::Delivered { status },
+            Answer::Gone => Outcome::Gone,
+            Answer::Refused { status, why } => Outcome::Failed { status, why, next_at: next_try(&delivery, now) },
+        };
+        if let Outcome::Failed { why, next_at: None, .. } = &outcome {
+            let event_id = delivery.id.to_string();
+            tracing::error!(
+                event = "event_given_up",
+                endpoint,
+                event_id,
+                kind = delivery.kind,
+                why,
+                "an event was not delivered; `autopay events resend` tries again"
+            );
+        }
+        (claim, outcome)
+    }
+}
+
+/// When a delivery that was tried once more in vain is tried again; `None` at the end of the ladder.
+fn next_try(delivery: &Delivery, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let wait = LADDER.get(usize::try_from(delivery.tries).ok()?)?;
+    now.checked_add_signed(TimeDelta::seconds(*wait))
+}
+
+fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<i64>, Outcome)]) {
+    let mut taken = 0_u64;
+    for (_, outcome) in carried {
+        let word = match outcome {
+            Outcome::Delivered { .. } => {
+                taken += 1;
+                "delivered"
+            }
+            Outcome::Failed { next_at: Some(_), .. } => {
+                round.failed += 1;
+                "failed"
+            }
+            Outcome::Failed { next_at: None, .. } => {
+                round.given_up += 1;
+                "given_up"
+            }
+            Outcome::Gone => {
+                round.gone = true;
+                "gone"
+            }
+            Outcome::Untried => continue,
+        };
+        metrics::counter!("autopay_event_deliveries_total", "endpoint" => endpoint.to_owned(), "outcome" => word)
+            .increment(1);
+    }
+    round.delivered += taken;
+    round.silent = taken == 0 && !carried.is_empty();
+    if round.gone {
+        tracing::error!(
+            event = "endpoint_gone",
+            endpoint,
+            "the endpoint answered 410 and is told nothing more; `autopay events enable` ends that"
+        );
+    } else if round.silent {
+        tracing::warn!(
+            event = "receiver_silent",
+            endpoint,
+            failed = round.failed,
+            "the endpoint takes no events; they wait"
+        );
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "a gauge is a float; counts stay far below 2^53"
+)]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_tried_ten_times_over_more_than_three_days() {
+        let mut now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut delivery = Delivery {
+            sequence: 1,
+            id: crate::ports::outbox::EventId(uuid::Uuid::nil()),
+            kind: "charge.paid".to_owned(),
+            object: "ch_1".to_owned(),
+            data: "{}".to_owned(),
+            at: now,
+            tries: 0,
+        };
+        while let Some(next) = next_try(&delivery, now) {
+            (now, delivery.tries) = (next, delivery.tries + 1);
+        }
+        assert_eq!(delivery.tries + 1, 10);
+        assert_eq!(now - DateTime::<Utc>::UNIX_EPOCH, TimeDelta::seconds(272_105));
+    }
+}

@@ -1,0 +1,233 @@
+//! The outbox in the map.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value as Json;
+
+use super::{Book, MemoryStore};
+use crate::ports::outbox::{
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, EventKind, NewEvent, Outbox, Outcome, Routes,
+    Standing,
+};
+use crate::ports::{Claimed, Cursor, StoreError};
+use crate::store::outbox::{Settled, page, reached};
+use crate::store::rows::whole;
+
+/// One delivery.
+#[derive(Debug, Clone)]
+struct Sent {
+    event: EventId,
+    row: DeliveryRow,
+    data: String,
+    fence: i64,
+    leased_until: Option<DateTime<Utc>>,
+}
+
+/// What the map keeps of the outbox.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    routes: Routes,
+    rows: BTreeMap<i64, Sent>,
+    known: BTreeSet<(EventId, String)>,
+    ever: i64,
+    disabled: BTreeMap<String, DateTime<Utc>>,
+}
+
+impl Book {
+    /// Writes events for everybody who is told of them.
+    pub(super) fn tell(&mut self, events: &[NewEvent]) {
+        let letters = &mut self.letters;
+        for event in events {
+            let to: Vec<String> = letters.routes.of(event.kind).map(ToOwned::to_owned).collect();
+            for endpoint in to {
+                let was_told = event.after.is_none_or(|after| letters.known.contains(&(after, endpoint.clone())));
+                if !was_told || !letters.known.insert((event.id, endpoint.clone())) {
+                    continue;
+                }
+                letters.ever += 1;
+                let row = DeliveryRow {
+                    id: event.id.to_string(),
+                    kind: event.kind.as_str().to_owned(),
+                    object: event.object.clone(),
+                    endpoint,
+                    sequence: letters.ever,
+                    state: DeliveryState::Waiting,
+                    tries: 0,
+                    next_at: Some(whole(event.at)),
+                    http_status: None,
+                    why: None,
+                    at: whole(event.at),
+                    delivered_at: None,
+                };
+                let data = Json::Object(event.data.clone()).to_string();
+                let sent = Sent { event: event.id, row, data, fence: 0, leased_until: None };
+                letters.rows.insert(letters.ever, sent);
+            }
+        }
+    }
+
+    /// The event of a decision about an object.
+    pub(super) fn tell_of(&mut self, kind: EventKind, object: &str, at: DateTime<Utc>) {
+        self.tell(&[NewEvent::of(kind, object, whole(at))]);
+    }
+}
+
+impl MemoryStore {
+    /// The same store, telling events to these endpoints.
+    #[must_use]
+    pub fn telling(self, routes: Routes) -> Self {
+        self.book().letters.routes = routes;
+        self
+    }
+}
+
+#[async_trait]
+impl Outbox for MemoryStore {
+    async fn claim_deliveries(
+        &self,
+        endpoint: &str,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<Claimed<Delivery>>, StoreError> {
+        let mut book = self.book();
+        if book.letters.disabled.contains_key(endpoint) {
+            return Ok(Vec::new());
+        }
+        let is_due = |sent: &&mut Sent| {
+            sent.row.endpoint == endpoint
+                && sent.row.next_at.is_some_and(|next| next <= now)
+                && sent.leased_until.is_none_or(|until| until <= now)
+        };
+        let mut due: Vec<&mut Sent> = book.letters.rows.values_mut().filter(is_due).collect();
+        due.sort_by_key(|sent| (sent.row.next_at, sent.row.sequence));
+        let taken = due.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|sent| {
+            sent.fence += 1;
+            sent.leased_until = Some(lease_until);
+            let value = Delivery {
+                sequence: sent.row.sequence,
+                id: sent.event,
+                kind: sent.row.kind.clone(),
+                object: sent.row.object.clone(),
+                data: sent.data.clone(),
+                at: sent.row.at,
+                tries: sent.row.tries,
+            };
+            Claimed { value, fence: sent.fence }
+        });
+        Ok(taken.collect())
+    }
+
+    async fn settle_deliveries(
+        &self,
+        endpoint: &str,
+        settled: &[(Claimed<i64>, Outcome)],
+        at: DateTime<Utc>,
+    ) -> Result<usize, StoreError> {
+        let mut book = self.book();
+        let at = whole(at);
+        let mut done = 0;
+        for (claim, outcome) in settled {
+            let sent = book.letters.rows.get_mut(&claim.value).filter(|sent| sent.fence == claim.fence);
+            let Some(sent) = sent else { continue };
+            let after = Settled::by(outcome, at);
+            sent.row.state = after.state;
+            sent.row.tries = sent.row.tries.saturating_add(after.tries);
+            sent.row.next_at = after.next_at;
+            sent.row.http_status = after.status.or(sent.row.http_status);
+            sent.row.why = after.why.map(ToOwned::to_owned);
+            sent.row.delivered_at = after.delivered_at;
+            sent.leased_until = None;
+            done += 1;
+            if *outcome == Outcome::Gone {
+                book.letters.disabled.entry(endpoint.to_owned()).or_insert(at);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: &Cursor,
+        limit: u64,
+    ) -> Result<(Vec<DeliveryRow>, Cursor), StoreError> {
+        let below = reached(after)?;
+        let book = self.book();
+        let wanted = |row: &&DeliveryRow| {
+            filter.state.is_none_or(|state| row.state == state)
+                && filter.endpoint.as_ref().is_none_or(|endpoint| row.endpoint == *endpoint)
+                && filter.kind.as_ref().is_none_or(|kind| row.kind == *kind)
+                && below.is_none_or(|below| row.sequence < below)
+        };
+        let most = usize::try_from(limit.saturating_add(1)).unwrap_or(usize::MAX);
+        let rows = book.letters.rows.values().rev().map(|sent| &sent.row).filter(wanted).take(most);
+        page(rows.cloned().collect(), limit)
+    }
+
+    async fn resend(
+        &self,
+        id: EventId,
+        endpoint: Option<&str>,
+        _by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let mut book = self.book();
+        let mut done = 0;
+        let meant = |sent: &&mut Sent| sent.event == id && endpoint.is_none_or(|name| sent.row.endpoint == name);
+        for sent in book.letters.rows.values_mut().filter(meant) {
+            (sent.row.state, sent.row.tries, sent.row.next_at) = (DeliveryState::Waiting, 0, Some(whole(at)));
+            (sent.row.why, sent.row.delivered_at, sent.leased_until) = (None, None, None);
+            sent.fence += 1;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    async fn endpoints_of(&self, id: EventId, endpoint: Option<&str>) -> Result<u64, StoreError> {
+        let book = self.book();
+        let meant = |sent: &&Sent| sent.event == id && endpoint.is_none_or(|name| sent.row.endpoint == name);
+        Ok(u64::try_from(book.letters.rows.values().filter(meant).count()).unwrap_or(u64::MAX))
+    }
+
+    async fn standing(&self, endpoint: &str) -> Result<Standing, StoreError> {
+        let book = self.book();
+        let mut standing =
+            Standing { disabled_at: book.letters.disabled.get(endpoint).copied(), ..Standing::default() };
+        for sent in book.letters.rows.values().filter(|sent| sent.row.endpoint == endpoint) {
+            match sent.row.state {
+                DeliveryState::Waiting => {
+                    standing.waiting += 1;
+                    standing.oldest_at = Some(standing.oldest_at.map_or(sent.row.at, |oldest| oldest.min(sent.row.at)));
+                }
+                DeliveryState::GivenUp => standing.given_up += 1,
+                DeliveryState::Delivered => {}
+            }
+        }
+        Ok(standing)
+    }
+
+    async fn enable_endpoint(&self, endpoint: &str, _by: &str, _at: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.book().letters.disabled.remove(endpoint).is_some())
+    }
+
+    async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
+        let mut book = self.book();
+        let mut old: Vec<(DateTime<Utc>, i64)> = book
+            .letters
+            .rows
+            .values()
+            .filter_map(|sent| sent.row.delivered_at.filter(|at| *at <= before).map(|at| (at, sent.row.sequence)))
+            .collect();
+        old.sort_unstable();
+        old.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        for (_, sequence) in &old {
+            if let Some(sent) = book.letters.rows.remove(sequence) {
+                book.letters.known.remove(&(sent.event, sent.row.endpoint));
+            }
+        }
+        Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,357 @@
+//! The contract of the outbox: one suite, told of the map, of SQLite and of PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use autopay::clock::TurnedClock;
+use autopay::ports::cases::Ruled;
+use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes};
+use autopay::ports::people::PersonsNote;
+use autopay::ports::{Claimed, Store};
+use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
+use chrono::TimeDelta;
+use domain::agenda::Scope;
+use domain::charge::{Event, Limits, Ruling, State};
+use domain::dunning::GaveUp;
+use domain::verdict::DeclineClass;
+
+use crate::contract_store::{Bench, id, paid, secs, verdict};
+use crate::postgres::TestDatabase;
+use crate::world::{Backend, Keep, MERCHANT, at, everywhere};
+
+everywhere! {
+    an_event_is_one_row_for_each_endpoint_written_with_what_it_tells;
+    the_life_of_a_charge_is_told_once_each;
+    what_is_kept_back_from_the_charge_is_not_told;
+    a_case_is_told_when_it_begins_goes_on_and_ends;
+    people_and_pauses_are_told;
+    a_delivery_is_leased_and_an_old_fence_settles_nothing;
+    what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
+    an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it;
+    a_list_goes_on_where_it_stopped;
+    nobody_is_told_of_what_nobody_wants_to_hear;
+}
+
+/// A store that tells these endpoints, with its outbox; `None` where PostgreSQL is not to be had.
+pub(crate) async fn telling(
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    routes: Routes,
+    test: &str,
+) -> Option<(Arc<dyn Store>, Arc<dyn Outbox>, Keep, String)> {
+    let (keep, url) = match backend {
+        Backend::Memory => {
+            let store = Arc::new(MemoryStore::new(clock).telling(routes));
+            return Some((store.clone(), store, Keep::Nothing, String::new()));
+        }
+        Backend::Sqlite => {
+            let folder = tempfile::tempdir().unwrap();
+            let url = format!("sqlite:{}", folder.path().join("autopay.db").display());
+            (Keep::Folder(folder), url)
+        }
+        Backend::Postgres => {
+            let database = TestDatabase::create(test).await?;
+            let url = database.url.clone();
+            (Keep::Database(database), url)
+        }
+    };
+    let parsed = DatabaseUrl::parse(&url).unwrap();
+    migrate(&parsed).await.unwrap();
+    let store = DatabaseStore::new(open(&parsed, Pool::engine(4)).await.unwrap(), clock).telling(routes);
+    let store = Arc::new(store);
+    Some((store.clone(), store, keep, url))
+}
+
+/// Endpoints of these names; the first of them sends notices.
+pub(crate) fn routes(names: &[&str]) -> Routes {
+    let endpoints: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    Routes { notices: endpoints.first().cloned(), endpoints }
+}
+
+struct Told {
+    bench: Bench,
+    outbox: Arc<dyn Outbox>,
+}
+
+impl Told {
+    async fn begin(backend: Backend, names: &[&str], test: &str) -> Option<Self> {
+        let clock = Arc::new(TurnedClock::new(at("2027-01-15T12:00:00Z")));
+        let (store, outbox, keep, url) = telling(backend, clock.clone(), routes(names), test).await?;
+        Some(Self { bench: Bench::around(backend, clock, (store, keep, url)), outbox })
+    }
+
+    /// Everything that is told, the oldest first.
+    async fn rows(&self) -> Vec<DeliveryRow> {
+        let (mut rows, next) = self.outbox.deliveries(&DeliveryFilter::default(), &None, 1_000).await.unwrap();
+        assert_eq!(next, None);
+        rows.reverse();
+        rows
+    }
+
+    async fn kinds(&self) -> Vec<String> {
+        self.rows().await.into_iter().map(|row| row.kind).collect()
+    }
+
+    async fn claim(&self, endpoint: &str, limit: u32) -> Vec<Claimed<Delivery>> {
+        let now = self.bench.now();
+        self.outbox.claim_deliveries(endpoint, now, now + secs(90), limit).await.unwrap()
+    }
+
+    async fn settle(&self, endpoint: &str, claim: &Claimed<Delivery>, outcome: Outcome) -> usize {
+        let claim = Claimed { value: claim.value.sequence, fence: claim.fence };
+        self.outbox.settle_deliveries(endpoint, &[(claim, outcome)], self.bench.now()).await.unwrap()
+    }
+
+    /// So many holds set, each an event of its own.
+    async fn holds(&self, count: u32) {
+        for n in 0..count {
+            let scope = Scope::Subscription(id(&format!("s{n}")));
+            self.bench.store.hold(&scope, "why", "ann", self.bench.now()).await.unwrap();
+            self.bench.clock.advance(TimeDelta::milliseconds(1));
+        }
+    }
+}
+
+async fn an_event_is_one_row_for_each_endpoint_written_with_what_it_tells(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing", "books"], "events beside their change").await else { return };
+    let scope = Scope::Subscription(id("a"));
+    t.bench.store.hold(&scope, "why", "ann", t.bench.now()).await.unwrap();
+    // Set already: nothing happened, nothing is told.
+    t.bench.store.hold(&scope, "why", "bob", t.bench.now()).await.unwrap();
+    t.bench.clock.advance(secs(1));
+    assert!(t.bench.store.lift(&scope, "ann", t.bench.now()).await.unwrap());
+    assert!(!t.bench.store.lift(&scope, "ann", t.bench.now()).await.unwrap());
+    let rows = t.rows().await;
+    let told: Vec<(&str, &str, &str)> =
+        rows.iter().map(|row| (row.kind.as_str(), row.object.as_str(), row.endpoint.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("hold.on", "subscription:a", "billing"),
+            ("hold.on", "subscription:a", "books"),
+            ("hold.off", "subscription:a", "billing"),
+            ("hold.off", "subscription:a", "books"),
+        ]
+    );
+    assert_eq!(rows[0].id, rows[1].id, "it is one event, whoever hears of it");
+    assert_ne!(rows[0].id, rows[2].id);
+    assert!(rows.is_sorted_by(|one, next| one.sequence < next.sequence));
+    assert!(
+        rows.iter().all(|row| row.state == DeliveryState::Waiting && row.next_at == Some(row.at) && row.tries == 0)
+    );
+}
+
+async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "a charge's events").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let unknown = State::Unknown { since: now, asked: 0, next_at: now };
+    let verdict_of = |state, before: &domain::charge::Charge| verdict(before, one.fence, state, Some("p-1"), now);
+    let first = verdict_of(unknown, &one.charge);
+    b.store.commit_verdicts(std::slice::from_ref(&first)).await.unwrap();
+    // The same again finds the charge moved on.
+    b.store.commit_verdicts(std::slice::from_ref(&first)).await.unwrap();
+    let stands = b.charge(one.charge.id).await;
+    b.store.commit_verdicts(&[verdict_of(paid(now), &stands)]).await.unwrap();
+    let stands = b.charge(one.charge.id).await;
+    let back = State::Returned { class: DeclineClass::LaterFunds, code: "R01".to_owned(), paid_at: now, at: now };
+    b.store.commit_verdicts(&[verdict_of(back, &stands)]).await.unwrap();
+    assert_eq!(
+        t.kinds().await,
+        ["charge.outcome_unknown", "charge.outcome_resolved", "charge.paid", "charge.returned"]
+    );
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    assert_eq!(bodies[2]["type"], "charge.paid");
+    assert_eq!(bodies[2]["timestamp"], "2027-01-15T12:00:00.000000Z");
+    let mut data = bodies[2]["data"].as_object().unwrap().clone();
+    let sequences: Vec<i64> = bodies.iter().map(|body| body["data"]["sequence"].as_i64().unwrap()).collect();
+    assert!(sequences.is_sorted_by(|one, next| one < next));
+    data.remove("sequence");
+    let expected = serde_json::json!({
+        "id": one.charge.id.to_string(), "subscription": "a", "cycle": one.charge.cycle, "attempt": 1
+    });
+    assert_eq!(serde_json::Value::Object(data), expected, "ids and nothing else");
+}
+
+async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "evidence is no event").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let next_at = now + TimeDelta::days(1);
+    let failing = State::Failing { class: DeclineClass::LaterFunds, code: "51".to_owned(), next_at };
+    let stale = verdict(&one.charge, one.fence + 1, failing.clone(), None, now);
+    assert_eq!(b.store.commit_verdicts(&[stale]).await.unwrap().applied, 0);
+    assert_eq!(t.kinds().await, Vec::<String>::new());
+    b.store.commit_verdicts(&[verdict(&one.charge, one.fence, failing, None, now)]).await.unwrap();
+    // The question was never open: nothing is resolved.
+    assert_eq!(t.kinds().await, ["charge.failing", "dunning.case.opened"]);
+}
+
+async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "events of a case").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let next_at = now + TimeDelta::days(1);
+    let failing = State::Failing { class: DeclineClass::LaterFunds, code: "51".to_owned(), next_at };
+    b.store.commit_verdicts(&[verdict(&one.charge, one.fence, failing, None, now)]).await.unwrap();
+    let put_off = Ruling::PutOff { until: now + TimeDelta::days(5) };
+    for ruling in [put_off, Ruling::GiveUp { why: GaveUp::Stopped }, Ruling::TryNow] {
+        let taken = b.store.take_charge(one.charge.id, b.now(), b.now() + secs(90), None).await.unwrap().unwrap();
+        let before = Claimed { value: taken.value.open.charge, fence: taken.fence };
+        let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &Limits::default()).unwrap();
+        let note = PersonsNote { by: "ann".to_owned(), action: "dunning.ruled", detail: "by lot".to_owned() };
+        let ruled = Ruled { before, after, note, pause: false };
+        assert!(b.store.rule(&ruled, b.now()).await.unwrap());
+        assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "and is told once");
+    }
+    b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
+    let expected = [
+        "charge.failing",
+        "dunning.case.opened",
+        "dunning.case.step",
+        "charge.failed",
+        "dunning.case.ended",
+        "dunning.case.opened",
+        "dunning.case.ended",
+        "subscription.cancelled",
+    ];
+    assert_eq!(t.kinds().await, expected);
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let opened = &bodies[1]["data"];
+    assert_eq!((&opened["case"], &opened["class"]), (&1.into(), &"later_funds".into()));
+    assert_eq!((&opened["next_step"], &opened["end_action"]), (&"retry".into(), &"pause_subscription".into()));
+    assert_eq!(opened["next_step_at"], "2027-01-16T12:00:00.000000Z");
+    assert_eq!((&bodies[4]["data"]["why"], &bodies[6]["data"]["why"]), (&"stopped".into(), &"cancelled".into()));
+    assert_eq!((&bodies[6]["data"]["case"], &bodies[6]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
+}
+
+async fn people_and_pauses_are_told(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "people's events").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let failed = State::Failed { class: DeclineClass::Never, code: "04".to_owned(), why: GaveUp::LadderSpent, at: now };
+    let mut verdict = verdict(&one.charge, one.fence, failed, None, now);
+    verdict.pause = true;
+    b.store.commit_verdicts(&[verdict]).await.unwrap();
+    b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
+    let told: BTreeSet<(String, String)> = t.rows().await.into_iter().map(|row| (row.kind, row.object)).collect();
+    let expected = [
+        ("charge.failed", one.charge.id.to_string()),
+        ("subscription.paused", "a".to_owned()),
+        ("subscription.cancelled", "a".to_owned()),
+    ];
+    assert_eq!(told, expected.into_iter().map(|(kind, object)| (kind.to_owned(), object)).collect());
+}
+
+async fn a_delivery_is_leased_and_an_old_fence_settles_nothing(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing", "books"], "leases of events").await else { return };
+    t.holds(3).await;
+    let first = t.claim("billing", 2).await;
+    assert_eq!(first.len(), 2);
+    assert!(first[0].value.sequence < first[1].value.sequence, "the oldest first");
+    let rest = t.claim("billing", 10).await;
+    assert_eq!(rest.len(), 1, "what is leased is left alone");
+    assert_eq!(t.claim("billing", 10).await, []);
+    assert_eq!(t.claim("books", 10).await.len(), 3, "each endpoint has deliveries of its own");
+    // The process died: when the lease has run out it is delivered again, under the same id.
+    t.bench.clock.advance(secs(91));
+    let again = t.claim("billing", 10).await;
+    assert_eq!(again.len(), 3);
+    assert_eq!((again[0].value.id, again[0].value.body()), (first[0].value.id, first[0].value.body()));
+    assert_eq!(t.settle("billing", &first[0], Outcome::Delivered { status: 200 }).await, 0, "the lease was lost");
+    assert_eq!(t.settle("billing", &again[0], Outcome::Delivered { status: 204 }).await, 1);
+    assert_eq!(
+        t.settle("billing", &again[0], Outcome::Untried).await,
+        1,
+        "the fence still stands until the next claim"
+    );
+    let row = t.rows().await.into_iter().find(|row| row.sequence == again[0].value.sequence).unwrap();
+    assert_eq!((row.tries, row.http_status), (1, Some(204)));
+}
+
+async fn what_failed_waits_for_its_time_and_what_was_given_up_for_a_person(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "failures of deliveries").await else { return };
+    t.holds(1).await;
+    let next_at = t.bench.now() + secs(300);
+    let failed = |next_at| Outcome::Failed { status: Some(503), why: "busy".to_owned(), next_at };
+    let claim = t.claim("billing", 1).await.remove(0);
+    assert_eq!(t.settle("billing", &claim, failed(Some(next_at))).await, 1);
+    assert_eq!(t.claim("billing", 1).await, [], "its time has not come");
+    t.bench.clock.advance(secs(300));
+    let claim = t.claim("billing", 1).await.remove(0);
+    assert_eq!(claim.value.tries, 1);
+    assert_eq!(t.settle("billing", &claim, failed(None)).await, 1);
+    let row = t.rows().await.remove(0);
+    assert_eq!((row.state, row.tries, row.next_at), (DeliveryState::GivenUp, 2, None));
+    assert_eq!((row.http_status, row.why.as_deref()), (Some(503), Some("busy")));
+    t.bench.clock.advance(TimeDelta::days(400));
+    assert_eq!(t.claim("billing", 1).await, []);
+    // It is kept, and counted, and a person has it delivered.
+    let standing = t.outbox.standing("billing").await.unwrap();
+    assert_eq!((standing.waiting, standing.given_up), (0, 1));
+    let event = row.id.parse().unwrap();
+    assert_eq!(t.outbox.resend(event, Some("books"), "ann", t.bench.now()).await.unwrap(), 0);
+    assert_eq!(t.outbox.endpoints_of(event, None).await.unwrap(), 1);
+    assert_eq!(t.outbox.resend(event, None, "ann", t.bench.now()).await.unwrap(), 1);
+    let claim = t.claim("billing", 1).await.remove(0);
+    assert_eq!((claim.value.id, claim.value.tries), (event, 0));
+    assert_eq!(t.settle("billing", &claim, Outcome::Delivered { status: 200 }).await, 1);
+    // What was delivered is forgotten one day, and nothing else is.
+    let now = t.bench.now();
+    t.holds(1).await;
+    t.bench.store.hold(&Scope::All, "why", "ann", now).await.unwrap();
+    assert_eq!(t.outbox.forget_delivered(now - secs(1), 10).await.unwrap(), 0);
+    assert_eq!(t.outbox.forget_delivered(now, 10).await.unwrap(), 1);
+    assert_eq!(t.kinds().await, ["hold.on"]);
+}
+
+async fn an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing", "books"], "a gone endpoint").await else { return };
+    t.holds(2).await;
+    let claim = t.claim("billing", 1).await.remove(0);
+    assert_eq!(t.settle("billing", &claim, Outcome::Gone).await, 1);
+    assert_eq!(t.claim("billing", 10).await, []);
+    assert_eq!(t.claim("books", 10).await.len(), 2, "its neighbour goes on");
+    let standing = t.outbox.standing("billing").await.unwrap();
+    assert_eq!((standing.waiting, standing.disabled_at), (2, Some(t.bench.now())));
+    assert!(t.outbox.enable_endpoint("billing", "ann", t.bench.now()).await.unwrap());
+    assert!(!t.outbox.enable_endpoint("billing", "ann", t.bench.now()).await.unwrap());
+    let ids: BTreeSet<String> = t.claim("billing", 10).await.iter().map(|one| one.value.id.to_string()).collect();
+    assert_eq!(ids.len(), 2, "nothing was lost meanwhile");
+}
+
+async fn a_list_goes_on_where_it_stopped(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing", "books"], "pages of events").await else { return };
+    t.holds(5).await;
+    let filter = DeliveryFilter { endpoint: Some("books".to_owned()), ..DeliveryFilter::default() };
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let (page, next) = t.outbox.deliveries(&filter, &after, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        seen.extend(page.into_iter().map(|row| row.object));
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["s4", "s3", "s2", "s1", "s0"].map(|name| format!("subscription:{name}")));
+    let none = DeliveryFilter { state: Some(DeliveryState::Delivered), ..DeliveryFilter::default() };
+    assert_eq!(t.outbox.deliveries(&none, &None, 2).await.unwrap(), (Vec::new(), None));
+    let none = DeliveryFilter { kind: Some("charge.paid".to_owned()), ..DeliveryFilter::default() };
+    assert_eq!(t.outbox.deliveries(&none, &None, 2).await.unwrap().0, []);
+}
+
+async fn nobody_is_told_of_what_nobody_wants_to_hear(backend: Backend) {
+    let Some(t) = Told::begin(backend, &[], "no endpoints").await else { return };
+    let one = t.bench.one("a").await;
+    let now = t.bench.now();
+    t.bench.store.commit_verdicts(&[verdict(&one.charge, one.fence, paid(now), Some("p"), now)]).await.unwrap();
+    t.holds(1).await;
+    assert_eq!(t.rows().await, []);
+    assert_eq!(t.bench.store.holds().await.unwrap().len(), 1);
+    let due = t.bench.store.next_wake(MERCHANT).await.unwrap();
+    assert!(due.is_some(), "the book goes on");
+}
