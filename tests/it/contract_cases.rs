@@ -291,7 +291,8 @@ async fn cases_are_listed_by_plan_and_class_and_whether_they_go_on(backend: Back
     let cases = |which| ChargeFilter { cases: Some(which), ..ChargeFilter::default() };
     let mut open = vec![first.subscription.to_string(), second.subscription.to_string()];
     let mut found = list(cases(Cases::Open)).await;
-    (open.sort(), found.sort());
+    open.sort();
+    found.sort();
     assert_eq!(found, open);
     assert_eq!(list(cases(Cases::Ended)).await, ["c"]);
     assert_eq!(list(cases(Cases::All)).await.len(), 3);

@@ -217,6 +217,7 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
         "subscription.cancelled",
     ];
     assert_eq!(t.kinds().await, expected);
+    b.clock.advance(secs(2));
     let bodies: Vec<serde_json::Value> =
         t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
     let opened = &bodies[1]["data"];

@@ -94,16 +94,13 @@ impl Scene {
     /// What is drawn at the retry, and at the case's end.
     fn both(&self) -> (&'static str, Option<GaveUp>) {
         let first = self.action(RETRY).name();
-        match self.action(END) {
-            Action::GiveUp { why, because } => {
-                assert!(!because.is_empty());
-                (first, Some(why))
-            }
-            other => {
-                assert_eq!(first, other.name());
-                (first, None)
-            }
+        let last = self.action(END);
+        if let Action::GiveUp { why, because } = last {
+            assert!(!because.is_empty());
+            return (first, Some(why));
         }
+        assert_eq!(first, last.name());
+        (first, None)
     }
 }
 
