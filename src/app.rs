@@ -16,6 +16,7 @@ use crate::clock::WallClock;
 use crate::config::{Config, EventsConfig, GatewayConfig, WebhooksConfig};
 use crate::courier::{EndpointSettings, HttpCourier, Reach};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
+use crate::engine::recon::Reconciler;
 use crate::engine::{
     Answered, BrakeLimits, Engine, EngineError, PersonRefused, Postman, PostmanParts, RefundListener, Refunds,
     Settings, WalletKeeper,
@@ -231,6 +232,12 @@ impl App {
             endpoints: names,
             heartbeat: self.engine.settings().heartbeat,
         })))
+    }
+
+    /// Who compares the book with the gateway.
+    #[must_use]
+    pub fn reconciler(&self) -> Reconciler {
+        Reconciler::new(self.refunds.clone())
     }
 
     /// Takes the right to charge; held until the value is dropped.

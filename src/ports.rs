@@ -12,8 +12,10 @@ pub mod compare;
 pub mod dispute;
 pub mod firing;
 pub mod instrument;
+pub mod ledger;
 pub mod outbox;
 pub mod people;
+pub mod recon;
 pub mod refund;
 pub mod together;
 pub mod wallet;
@@ -34,6 +36,7 @@ use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
 use domain::dunning::Policy;
 use domain::id::{ChargeId, Key, MerchantId, PlanId, SubscriptionId};
+use domain::ledger::Posting;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
@@ -209,6 +212,12 @@ impl MovedCharge {
             None => self.again.as_ref(),
         }
     }
+
+    /// What moving on posts: it was owed as long as it waited.
+    #[must_use]
+    pub fn posts(&self, at: DateTime<Utc>) -> Vec<Posting> {
+        domain::ledger::charge(domain::ledger::waits(&self.charge), &self.charge, self.charge.id, at)
+    }
 }
 
 /// Where a paused or quarantined subscription goes on.
@@ -329,6 +338,16 @@ pub struct Verdict {
     pub observations: Vec<Observed>,
     /// The subscription is to be paused: its policy ended.
     pub pause: bool,
+}
+
+impl Verdict {
+    /// What it posts where it moves its charge.
+    #[must_use]
+    pub fn posts(&self) -> Vec<Posting> {
+        let Some(after) = &self.after else { return Vec::new() };
+        let at = self.observations.last().map_or(after.due_at, |seen| seen.at);
+        domain::ledger::step(Some(&self.before.value), after, at)
+    }
 }
 
 /// What became of verdicts.
@@ -569,7 +588,9 @@ pub trait Store:
     + cases::CaseStore
     + changes::ChangeStore
     + compare::CompareStore
+    + ledger::LedgerStore
     + people::PeopleStore
+    + recon::ReconStore
     + refund::RefundStore
     + together::TogetherStore
     + wallet::WalletStore

@@ -172,6 +172,8 @@ pub mod name {
     pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
     /// Events that wait to be delivered.
     pub const EVENT_BACKLOG: &str = "autopay_event_backlog";
+    /// Differences between book, gateway and files that nobody decided about.
+    pub const RECONCILIATION_UNMATCHED: &str = "autopay_reconciliation_unmatched";
     /// Log lines that nobody read in time.
     pub const LOG_LINES_DROPPED: &str = "autopay_log_lines_dropped_total";
 }
@@ -247,6 +249,11 @@ pub const METRICS: &[Metric] = &[
     },
     Metric { name: name::BRAKES, kind: Kind::Counter, help: "Runs stopped by a brake, by brake." },
     Metric {
+        name: name::RECONCILIATION_UNMATCHED,
+        kind: Kind::Gauge,
+        help: "Differences between book, gateway and settlement files that nobody decided about yet.",
+    },
+    Metric {
         name: name::LOG_LINES_DROPPED,
         kind: Kind::Counter,
         help: "Log lines dropped because their reader was too slow.",
@@ -272,7 +279,13 @@ pub fn install_metrics(tz_version: &'static str) -> Result<PrometheusHandle, Str
             Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
-    for gauge in [name::OUTCOME_UNKNOWN, name::REFUND_OUTCOME_UNKNOWN, name::CHARGES_DUE, name::HOLD_ACTIVE] {
+    for gauge in [
+        name::OUTCOME_UNKNOWN,
+        name::REFUND_OUTCOME_UNKNOWN,
+        name::CHARGES_DUE,
+        name::HOLD_ACTIVE,
+        name::RECONCILIATION_UNMATCHED,
+    ] {
         metrics::gauge!(gauge).set(0.0);
     }
     metrics::counter!(name::QUARANTINED).absolute(0);

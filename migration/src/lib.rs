@@ -18,7 +18,9 @@ mod m20261126_000013_settlements;
 mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 mod m20261126_000020_cases;
+mod m20261126_000021_ledger;
 mod m20261126_000022_outbox;
+mod m20261126_000023_reconciliation;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -44,7 +46,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000014_consolidation::Migration),
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000020_cases::Migration),
+            Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
+            Box::new(m20261126_000023_reconciliation::Migration),
         ]
     }
 }

@@ -28,6 +28,7 @@ mod forecast_snapshot;
 mod gateways;
 mod hold;
 mod imports;
+mod ledger;
 mod migrate;
 mod output;
 mod plan_changes;
@@ -36,6 +37,9 @@ mod plan_files;
 mod plan_told;
 mod plans;
 mod price_gaps;
+mod recon;
+mod recon_file;
+mod recon_show;
 mod refunds;
 mod rehearse;
 mod resolve;
@@ -147,6 +151,9 @@ enum Command {
     /// Payments that cardholders contest
     #[command(subcommand)]
     Disputes(disputes::Disputes),
+    /// The ledger: billed, collected, returned, refunded, disputed and written off, in double entry
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// What the gateway delivered
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
@@ -156,6 +163,9 @@ enum Command {
     /// Refunds of charges
     #[command(subcommand)]
     Refunds(refunds::Refunds),
+    /// Reconciliation: the book against the gateway, to the cent
+    #[command(subcommand)]
+    Recon(recon::Recon),
     /// Hosted pages of the gateway
     #[command(subcommand)]
     Session(sessions::Session),
@@ -358,9 +368,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         Command::Charges(command) => Box::pin(charges::run(command, context)).await,
         Command::Dunning(command) => dunning::run(command, context).await,
         Command::Disputes(command) => Box::pin(disputes::run(command, context)).await,
+        Command::Ledger(command) => Box::pin(ledger::run(command, context)).await,
         Command::Webhooks(command) => Box::pin(webhooks::run(command, context)).await,
         Command::Events(command) => Box::pin(events::run(command, context)).await,
         Command::Refunds(command) => Box::pin(refunds::run(command, context)).await,
+        Command::Recon(command) => Box::pin(recon::run(command, context)).await,
         Command::Session(command) => Box::pin(sessions::run(command, context)).await,
         Command::Forecast(command) => Box::pin(forecast::run(*command, context)).await,
         // Handed over before any of this.

@@ -176,6 +176,9 @@ async fn work(
     let wallet = app.wallet_keeper()?;
     let keeping = stop_claiming.clone();
     let keeper = tokio::spawn(async move { wallet.keep(keeping).await });
+    let reconciler = app.reconciler();
+    let reconciling = stop_claiming.clone();
+    let comparing = tokio::spawn(async move { reconciler.serve(reconciling).await });
     let mut engine = Box::pin(async {
         let (charges, refunds) = (app.engine.serve(stop_claiming.clone()), app.refunds.serve(stop_claiming.clone()));
         // A bell that cannot be hung ends the charges' loop at once: then refunds are no longer sent either.
@@ -203,6 +206,9 @@ async fn work(
     stop_claiming.cancel();
     if let Err(error) = keeper.await {
         tracing::error!(event = "wallet_failed", error = %error, "the wallet's keeper ended early; the next start goes on");
+    }
+    if let Err(error) = comparing.await {
+        tracing::error!(event = "recon_failed", error = %error, "the reconciler ended early; the next start goes on");
     }
     ended?;
     tracing::info!(event = "stopped", "everything under way is finished");

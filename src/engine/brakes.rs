@@ -315,7 +315,7 @@ impl Engine {
 fn is_open(brake: Brake, known: &RunDay) -> bool {
     let same = |other: &Brake| match brake {
         Brake::Count | Brake::Sum | Brake::Largest => matches!(other, Brake::Count | Brake::Sum | Brake::Largest),
-        Brake::Customer | Brake::Declines => *other == brake,
+        Brake::Customer | Brake::Declines | Brake::Doubled => *other == brake,
     };
     known.released.iter().any(same)
 }

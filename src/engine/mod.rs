@@ -18,6 +18,7 @@ mod listening;
 mod people;
 mod pipeline;
 mod postman;
+pub mod recon;
 mod refunds;
 mod rests;
 mod throttle;

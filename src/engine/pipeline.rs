@@ -377,27 +377,10 @@ impl Sender {
     }
 
     async fn feel(&self, answer: &Observation) {
-        let throttle = &self.engine.inner.throttle;
-        match &answer.seen {
-            Seen::NotExecuted { why: NotExecuted::RateLimited, retry_after } => {
-                throttle.blocked(retry_after.unwrap_or(Duration::from_secs(1))).await;
-            }
-            Seen::Silent => {
-                self.tell_trouble(answer);
-                throttle.felt(true).await;
-            }
-            Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => {
-                self.tell_trouble(answer);
-                throttle.felt(true).await;
-            }
-            Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Authorized { .. } => {
-                throttle.felt(false).await;
-            }
-            Seen::NotExecuted { why: NotExecuted::Unauthorized, .. }
-            | Seen::Rejected
-            | Seen::Absent
-            | Seen::Mismatch => {}
+        if matches!(answer.seen, Seen::Silent | Seen::NotExecuted { why: NotExecuted::NothingSent, .. }) {
+            self.tell_trouble(answer);
         }
+        self.engine.inner.throttle.heard(&answer.seen).await;
     }
 
     /// Says that the gateway does not answer, now and then and not for each request.

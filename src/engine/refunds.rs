@@ -301,6 +301,23 @@ impl Refunds {
         Ok(found)
     }
 
+    /// One question about a refund, which changes nothing.
+    pub(super) async fn question(&self, refund: &Refund, id: &str) -> RefundObservation {
+        let answer = self.gateway.ask_refund(refund, id).await;
+        self.feel(&answer).await;
+        answer
+    }
+
+    /// Takes an answer through the refund's one door; `None` when it could only be kept as evidence.
+    pub(super) async fn learn_of(
+        &self,
+        before: Claimed<Refund>,
+        answer: RefundObservation,
+    ) -> Result<Option<Refund>, StoreError> {
+        let at = self.engine.now();
+        Ok(self.keep(before, answer, at).await?.map(|kept| kept.value))
+    }
+
     /// Keeps what a person found out, after the gateway was asked where there is an id to ask by.
     ///
     /// # Errors
@@ -579,10 +596,8 @@ impl Refunds {
         if stop.is_cancelled() || self.engine.inner.throttle.permit().await.is_err() {
             return Ok(None);
         }
-        let answer = self.gateway.ask_refund(&before.value, &id).await;
-        self.feel(&answer).await;
-        let at = self.engine.now();
-        Ok(self.keep(before, answer, at).await?.map(|kept| kept.value))
+        let answer = self.question(&before.value, &id).await;
+        self.learn_of(before, answer).await
     }
 
     /// Commits what an answer makes of a refund. Whoever moved it meanwhile (an event named its id, a lease ran out) is read

@@ -8,6 +8,7 @@ use governor::{DefaultDirectRateLimiter, Quota as Spacing, RateLimiter};
 use tokio::sync::Mutex;
 
 use domain::id::MerchantId;
+use domain::verdict::{NotExecuted, Seen};
 
 use crate::ports::{Clock, Pressure, Quota, Slice, Store, StoreError};
 
@@ -136,6 +137,23 @@ impl Throttle {
             *reported = Some(Instant::now());
         }
         self.report(if failing { Pressure::Failing } else { Pressure::Healthy }).await;
+    }
+
+    /// What an answer says about the rate.
+    pub(super) async fn heard(&self, seen: &Seen) {
+        match seen {
+            Seen::NotExecuted { why: NotExecuted::RateLimited, retry_after } => {
+                self.blocked(retry_after.unwrap_or(Duration::from_secs(1))).await;
+            }
+            Seen::Silent | Seen::NotExecuted { why: NotExecuted::NothingSent, .. } => self.felt(true).await,
+            Seen::Succeeded { .. } | Seen::Declined(_) | Seen::Accepted { .. } | Seen::Authorized { .. } => {
+                self.felt(false).await;
+            }
+            Seen::NotExecuted { why: NotExecuted::Unauthorized, .. }
+            | Seen::Rejected
+            | Seen::Absent
+            | Seen::Mismatch => {}
+        }
     }
 
     async fn report(&self, pressure: Pressure) {

@@ -25,11 +25,13 @@ pub enum Brake {
     Customer,
     /// The first slice was declined more often than is believable.
     Declines,
+    /// The gateway charged one key twice.
+    Doubled,
 }
 
 impl Brake {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Count, Self::Sum, Self::Largest, Self::Customer, Self::Declines];
+    pub const ALL: [Self; 6] = [Self::Count, Self::Sum, Self::Largest, Self::Customer, Self::Declines, Self::Doubled];
 
     /// The word in the database.
     #[must_use]
@@ -40,6 +42,7 @@ impl Brake {
             Self::Largest => "largest",
             Self::Customer => "customer",
             Self::Declines => "declines",
+            Self::Doubled => "doubled",
         }
     }
 

@@ -124,6 +124,7 @@ impl DatabaseStore {
         // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
         let sql = "UPDATE charge SET fence = fence + 1 WHERE id = $1";
         on.execute_raw(self.statement(sql, [after.id.0.into()])).await?;
+        self.post(on, &domain::ledger::ruled(&before.value, after, at)).await?;
         self.audit(on, &note.by, note.action, &after.id.to_string(), &note.detail, at).await?;
         self.tell_cases(on, [(&before.value, after, at)].into_iter(), &note.by).await?;
         self.tell(on, &NewEvent::of_charge(&before.value, after, at)).await?;

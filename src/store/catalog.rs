@@ -13,6 +13,7 @@ use domain::agenda::{GoesOn, Hold, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
+use domain::ledger::{self, Posting};
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, Subscription};
 use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
@@ -447,9 +448,14 @@ impl DatabaseStore {
             ]);
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked')"
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked') \
+             RETURNING id"
         );
-        self.run(on, &sql, &skipped).await?;
+        let moved = self.ids::<uuid::Uuid>(on, &sql, &skipped).await?;
+        let posted: Vec<Posting> = (ended.iter().filter(|charge| moved.contains(&charge.id.0)))
+            .flat_map(|charge| ledger::charge(ledger::waits(charge), charge, charge.id, at))
+            .collect();
+        self.post(on, &posted).await?;
         self.insert_audit(on, &audit).await?;
         let told: Vec<NewEvent> = ended.iter().filter_map(|charge| NewEvent::of_case_end(charge, at)).collect();
         self.tell(on, &told).await?;

@@ -11,6 +11,7 @@ use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dunning::GaveUp;
 use domain::id::ChargeId;
+use domain::ledger::Posting;
 use domain::rules::counted;
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
@@ -20,6 +21,7 @@ use super::cases::{customer_is_gone, ended_with, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, outbox, store_error};
 use crate::ports::brakes::loads_of;
+use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
 use crate::ports::{
     Amended, Committed, IntentBatch, MovedCharge, NewCharge, Observed, Recorded, StoreError, Verdict, VerdictsCommitted,
@@ -154,12 +156,14 @@ impl DatabaseStore {
         self.recount(on, amended.iter().map(String::as_str)).await?;
         self.record_parts(on, &new, at).await?;
         let loads = loads_of(new.iter().copied());
+        let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
             note(&mut audit, (&new.charge, new.intent.as_ref()), &new.amended, at);
             intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
+            posted.extend(moved.posts(at));
             attempts.extend(&moved.new_attempt);
             let intent = moved.sends();
             note(&mut audit, (&moved.charge, intent), &Amended::default(), at);
@@ -191,6 +195,7 @@ impl DatabaseStore {
         let ended = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
+        self.post(on, &posted).await?;
         for ended in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none()) {
             if let Some((object, event, detail)) = ended_with(&ended.charge) {
                 audit.push(&[
@@ -420,6 +425,9 @@ impl DatabaseStore {
         verdicts: &[Verdict],
     ) -> Result<VerdictsCommitted, DbErr> {
         let applied = self.settle_charges_at(on, verdicts, None).await?;
+        let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
+        let posted: Vec<Posting> = applying.flat_map(Verdict::posts).collect();
+        self.post(on, &posted).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter_map(|verdict| {

@@ -134,6 +134,7 @@ impl DatabaseStore {
                    currency = COALESCE(dispute.currency, excluded.currency), \
                    reason = COALESCE(dispute.reason, excluded.reason)";
         on.execute_raw(self.statement(sql, values)).await?;
+        self.post_dispute(on, id, at).await?;
         let values: [Value; 6] = [
             id.0.into(),
             delivery.0.into(),

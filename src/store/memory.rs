@@ -8,8 +8,10 @@ mod changes;
 mod compare;
 mod firing;
 mod installments;
+mod ledger;
 mod outbox;
 mod people;
+mod recon;
 mod refunds;
 mod together;
 mod wallet;
@@ -26,6 +28,7 @@ use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
+use domain::ledger::Subject;
 use domain::plan::Catalog;
 use domain::rules::{LOOKS_BACK, Outcome, Tried, counted};
 use domain::subscription::{Subscription, SubscriptionStatus};
@@ -37,6 +40,7 @@ use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
 use crate::ports::firing::{DueBetween, Life};
+use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
@@ -84,6 +88,8 @@ struct Book {
     disputes: BTreeMap<DisputeId, webhooks::Disputed>,
     wallet: wallet::WalletBook,
     refunds: refunds::Refunds,
+    ledger: ledger::Ledger,
+    recon: recon::Recons,
     orders: Vec<crate::ports::captures::OrderRecord>,
     letters: outbox::Letters,
     /// Which charge collects which cycle of another subscription.
@@ -484,7 +490,7 @@ impl Store for MemoryStore {
     }
 
     async fn commit_intents(&self, batch: IntentBatch) -> Result<Committed, StoreError> {
-        let mut book = self.book();
+        let book = &mut *self.book();
         if book.holds.iter().map(|hold| hold.id).collect::<Vec<_>>() != batch.holds_seen {
             return Ok(Committed::HoldsChanged);
         }
@@ -495,6 +501,8 @@ impl Store for MemoryStore {
         }
         let mut intents = Vec::new();
         let mut advanced = BTreeSet::new();
+        let mut posted = BTreeSet::new();
+        let billed = recorded_in_ledger(&batch.new, whole(batch.at));
         let takes = takes(&batch.new);
         for Claimed { value: advance, fence } in &batch.advances {
             let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
@@ -556,10 +564,12 @@ impl Store for MemoryStore {
                 amend::take(&mut row.value, &new);
             }
             let by = new.charge.id;
+            posted.insert(Subject::Charge(by));
             book.parts.extend(new.carries.into_iter().map(|part| Collected { by, part }));
             intents.extend(new.intent.map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
             book.charges.insert(new.charge.id, row);
         }
+        book.ledger.post(billed.into_iter().filter(|entry| posted.contains(&entry.subject)));
         for moved in batch.moved {
             let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
@@ -581,6 +591,7 @@ impl Store for MemoryStore {
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
             row.become_(moved.charge.clone(), "autopay", batch.at);
+            book.ledger.post(moved.posts(whole(batch.at)));
             row.leased_until = None;
             if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
@@ -602,7 +613,7 @@ impl Store for MemoryStore {
     }
 
     async fn commit_verdicts(&self, verdicts: &[Verdict]) -> Result<VerdictsCommitted, StoreError> {
-        let mut book = self.book();
+        let book = &mut *self.book();
         let mut done = VerdictsCommitted::default();
         for verdict in verdicts {
             let before = &verdict.before;
@@ -624,6 +635,7 @@ impl Store for MemoryStore {
             }
             let Some(after) = after else { continue };
             done.applied += 1;
+            book.ledger.post(verdict.posts());
             row.become_(after.clone(), "autopay", learnt_at(verdict));
             row.leased_until = None;
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());

@@ -346,6 +346,7 @@ impl DatabaseStore {
             let sql = "UPDATE refund_total SET taken_minor = taken_minor + $2 WHERE charge_id = $1";
             on.execute_raw(self.statement(sql, [after.charge.0.into(), change.into()])).await?;
         }
+        self.post_refund(on, before, after, whole(*at)).await?;
         if after.state.name() != before.state.name() || note.is_some() {
             let action = format!("refund.{}", after.state.name());
             let detail = audit_detail(after, note.as_deref());

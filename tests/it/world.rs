@@ -408,6 +408,7 @@ impl World {
                 );
             }
         }
+        assert_eq!(self.store.differences(10).await.unwrap(), [], "the ledger says otherwise than the book");
         // Never more is taken than was set aside, and no capture changes its mind.
         let mut asked: BTreeMap<(String, String), String> = BTreeMap::new();
         for call in ledger.calls() {

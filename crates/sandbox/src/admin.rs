@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -22,6 +22,7 @@ use crate::ledger::LedgerView;
 use crate::method::Behaviour;
 use crate::problem::{self, Problem};
 use crate::request::object;
+use crate::settlement::SettlementFaults;
 use crate::switches::{Idempotency, TokenPath};
 
 /// A token for client credentials, sent as a form.
@@ -181,6 +182,29 @@ pub(crate) async fn rate(State(app): State<Arc<App>>, Query(query): Query<RateQu
         (ledger.max_in_window(second), ledger.check_rate(query.rate, query.burst))
     };
     problem::json(200, &json!({ "max_in_one_second": most, "violation": violation }))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SettlementQuery {
+    from: NaiveDate,
+    until: NaiveDate,
+    #[serde(default)]
+    drop: f64,
+    #[serde(default)]
+    double: f64,
+    #[serde(default)]
+    alter: f64,
+    #[serde(default)]
+    seed: u64,
+}
+
+/// The settlement file of some days, as CSV: `?from=2027-01-01&until=2027-01-31[&drop=0.01&double=0.01&alter=0.01&seed=7]`.
+#[utoipa::path(get, path = "/sandbox/settlement", tag = "sandbox",
+    responses((status = 200, description = "Done"), (status = 400, description = "INVALID_REQUEST")))]
+pub(crate) async fn settlement(State(app): State<Arc<App>>, Query(query): Query<SettlementQuery>) -> Response {
+    let SettlementQuery { from, until, drop, double, alter, seed } = query;
+    let text = LedgerView(app).settlement_file(from, until, &SettlementFaults { drop, double, alter, seed });
+    ([(header::CONTENT_TYPE, "text/csv")], text).into_response()
 }
 
 /// What goes wrong, and how often.

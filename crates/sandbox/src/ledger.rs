@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use crate::lock;
 use crate::movements::{CallRecord, DisputeRecord, Hold, Movement, RefundRecord};
 use crate::payment::{Payment, Status};
 use crate::rate::{Violation, check_rate, max_in_window};
+use crate::settlement::SettlementFaults;
 use crate::webhooks::Delivery;
 
 /// A submission: a well-formed, authorized `POST /v2/payments`, whatever became of it.
@@ -320,6 +321,27 @@ impl LedgerView {
             captured.extend(payment.taken(now).map(|taken| (payment.facts.id, taken)));
         });
         captured
+    }
+
+    /// The settlement file of the days from `from` to `until`, both included, as CSV: this ledger's movements with fees, and the
+    /// mistakes that are asked for.
+    #[must_use]
+    pub fn settlement_file(&self, from: NaiveDate, until: NaiveDate, faults: &SettlementFaults) -> String {
+        crate::settlement::file(self, from, until, faults)
+    }
+
+    /// Why the bank took a payment back; empty where it did not.
+    pub(crate) fn return_code(&self, payment: Option<Uuid>) -> String {
+        let now = self.now();
+        let mut code = String::new();
+        self.each_payment(|known| {
+            if Some(known.facts.id) == payment
+                && let Some((_, returned)) = known.returned_late(now)
+            {
+                code = returned.code().to_owned();
+            }
+        });
+        code
     }
 
     /// Every movement of money, in the order of time.

@@ -57,6 +57,7 @@ mod resource;
 mod routes;
 mod server;
 mod sessions;
+mod settlement;
 mod steering;
 mod switches;
 mod timeline;
@@ -81,6 +82,7 @@ pub use refund::RefundStatus;
 pub use routes::openapi;
 pub use server::{NotPossible, Sandbox, start};
 pub use sessions::SessionOutcome;
+pub use settlement::SettlementFaults;
 pub use switches::{
     AchSettlement, AllocationCount, AllocationError, BankAccounts, CancelledEvent, ConsentShape, DefaultFlag,
     DescriptionLimit, FailureStatus, Idempotency, LateReturn, ManufacturerCards, MetadataSpelling, MinimumAmount,

@@ -72,6 +72,7 @@ fn own() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(admin::disputes))
         .routes(routes!(admin::deliveries))
         .routes(routes!(admin::rate))
+        .routes(routes!(admin::settlement))
         .routes(routes!(admin::faults, admin::set_faults))
         .routes(routes!(admin::next_fault))
         .routes(routes!(admin::set_idempotency))

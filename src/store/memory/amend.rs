@@ -52,6 +52,7 @@ impl Book {
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         let mut told = Vec::new();
+        let ledger = &mut self.ledger;
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
                 row.value.state,
@@ -63,6 +64,7 @@ impl Book {
                 Ok(charge) => {
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
                     told.extend(NewEvent::of_case_end(&charge, whole(at)));
+                    ledger.post(domain::ledger::step(Some(&row.value), &charge, whole(at)));
                     row.become_(charge, by, whole(at));
                     row.fence += 1;
                     row.close_attempts();

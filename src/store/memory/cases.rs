@@ -89,6 +89,7 @@ impl CaseStore for MemoryStore {
         // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
         row.fence += 1;
         row.history.push(entry(at, &note.by, note.action, note.detail.clone()));
+        book.ledger.post(domain::ledger::ruled(&before.value, after, at));
         book.tell(&NewEvent::of_charge(&before.value, after, at));
         if *pause {
             book.pause_with(after, at);

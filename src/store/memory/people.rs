@@ -57,6 +57,7 @@ impl PeopleStore for MemoryStore {
             attempt.state = if paid { "succeeded" } else { "declined" }.to_owned();
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
+        book.post_step(&before.value, after, after.due_at);
         book.tell(&events);
         Ok(true)
     }

@@ -39,6 +39,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    /// Every refund, by id.
+    pub(super) fn records(&self) -> impl Iterator<Item = &RefundRecord> {
+        self.rows.values().map(|row| &row.record)
+    }
+
     pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
         self.disputes.iter().any(|(disputed, _)| *disputed == charge)
     }
@@ -46,6 +51,14 @@ impl Refunds {
     /// What is known to have gone back of a charge, minor units.
     pub(super) fn given_back(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.given_back().minor()).sum()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Refund> {
+        self.rows.values().map(|row| &row.record.refund)
+    }
+
+    pub(super) fn one(&self, id: RefundId) -> Option<&Refund> {
+        self.rows.get(&id).map(|row| &row.record.refund)
     }
 
     pub(super) fn taken(&self, charge: ChargeId) -> i64 {
@@ -299,6 +312,9 @@ impl RefundStore for MemoryStore {
                 format!("{} (evidence only)", seen.event.name())
             };
             row.history.push(entry(whole(*at), "gateway", &event, seen.asked.as_str().to_owned()));
+        }
+        if let Some(after) = after {
+            book.post_refund(after.id, whole(*at));
         }
         if let Some(after) = after
             && (to != before.state.name() || said.is_some())

@@ -289,6 +289,7 @@ impl Disputes for MemoryStore {
             }
             book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
+        book.post_dispute(id, at);
         Ok(Some(contested))
     }
 

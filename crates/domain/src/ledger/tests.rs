@@ -1,0 +1,217 @@
+#![expect(clippy::arithmetic_side_effects, reason = "tests count in small numbers")]
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::charge::{Carried, ParkWhy, Tries};
+use crate::dunning::GaveUp;
+use crate::id::{MerchantId, Purpose, SubscriptionId};
+use crate::money::Currency;
+use crate::verdict::DeclineClass;
+
+fn at(hours: i64) -> DateTime<Utc> {
+    "2027-01-15T11:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::hours(hours)
+}
+
+fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::USD)
+}
+
+fn charged(state: State) -> Charge {
+    Charge {
+        id: ChargeId(Uuid::from_u128(7)),
+        merchant: MerchantId(Uuid::from_u128(1)),
+        subscription: SubscriptionId::parse("s").unwrap(),
+        cycle: 0,
+        purpose: Purpose::Cycle,
+        plan: PlanId::parse("gold").unwrap(),
+        plan_version: 3,
+        amount: usd(7_900),
+        carried: None,
+        due_on: NaiveDate::from_ymd_opt(2027, 1, 15).unwrap(),
+        due_at: at(0),
+        tries: Tries { attempt: 2, ..Tries::default() },
+        state,
+    }
+}
+
+fn sending() -> State {
+    State::Sending { since: at(1), lease_until: at(2), doubt: false }
+}
+
+fn returned() -> State {
+    State::Returned { class: DeclineClass::Never, code: "R01".into(), paid_at: at(3), at: at(9) }
+}
+
+fn failed() -> State {
+    State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(4) }
+}
+
+fn skipped(why: SkipWhy) -> State {
+    State::Skipped { why, at: at(5) }
+}
+
+/// Every state that a charge is stored in, with each reason to skip one.
+fn states() -> Vec<State> {
+    let mut all = vec![
+        State::Due { next_at: at(1), doubt: false },
+        sending(),
+        State::Unknown { since: at(1), asked: 0, next_at: at(2) },
+        State::Settling { since: at(1), asked: 0, next_at: at(2), slow: false },
+        State::paid(at(3), usd(7_900)),
+        State::paid(at(3), usd(2_000)),
+        returned(),
+        State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(8) },
+        failed(),
+        State::Parked { why: ParkWhy::OutcomeUnknown, since: at(3) },
+    ];
+    all.extend(SkipWhy::ALL.map(skipped));
+    all
+}
+
+fn told(entries: &[Posting]) -> Vec<String> {
+    entries.iter().map(|e| format!("{} {} {} {}", e.posted.as_str(), e.number, e.amount.plain(), e.at)).collect()
+}
+
+/// Where entries leave the ledger.
+fn level(entries: &[Posting]) -> Level {
+    let mut level = Level::default();
+    for entry in entries {
+        let minor = entry.amount.minor();
+        match entry.posted {
+            Posted::Billed => level.owed += minor,
+            Posted::Reversed => level.owed -= minor,
+            Posted::Collected => level.in_hand += minor,
+            Posted::Returned => level.in_hand -= minor,
+            Posted::Refunded
+            | Posted::Disputed
+            | Posted::DisputeWon
+            | Posted::DisputeLost
+            | Posted::WrittenOff
+            | Posted::WriteOffUndone
+            | Posted::Fee => panic!("a charge posts no {:?}", entry.posted),
+        }
+    }
+    level
+}
+
+#[test]
+fn a_cycle_is_billed_when_it_falls_due_collected_when_it_is_paid_and_owed_again_when_it_went_back() {
+    let recorded = charged(sending());
+    assert_eq!(told(&step(None, &recorded, at(1))), ["billed 0 79.00 2027-01-15 11:00:00 UTC"]);
+    assert_eq!(told(&step(None, &recorded, at(-1))), ["billed 0 79.00 2027-01-15 10:00:00 UTC"], "recorded early");
+    let paid = charged(State::paid(at(3), usd(7_900)));
+    assert_eq!(told(&step(Some(&recorded), &paid, at(4))), ["collected 2 79.00 2027-01-15 14:00:00 UTC"]);
+    assert_eq!(told(&step(Some(&paid), &charged(returned()), at(9))), ["returned 2 79.00 2027-01-15 20:00:00 UTC"]);
+    assert_eq!(step(Some(&recorded), &charged(failed()), at(4)), [], "what failed is owed until it is written off");
+}
+
+#[test]
+fn what_is_skipped_is_reversed_if_it_was_billed_and_never_billed_otherwise() {
+    let cancelled = charged(skipped(SkipWhy::Cancelled));
+    assert_eq!(told(&step(Some(&charged(sending())), &cancelled, at(6))), ["reversed 0 79.00 2027-01-15 16:00:00 UTC"]);
+    assert_eq!(step(None, &cancelled, at(6)), []);
+}
+
+#[test]
+fn of_a_part_capture_only_what_was_captured_is_collected_and_the_rest_is_reversed() {
+    let paid = charged(State::paid(at(3), usd(2_000)));
+    let entries = told(&step(Some(&charged(sending())), &paid, at(3)));
+    assert_eq!(entries, ["reversed 0 59.00 2027-01-15 14:00:00 UTC", "collected 2 20.00 2027-01-15 14:00:00 UTC"]);
+    // What the bank takes of it is what was captured.
+    let back = charge(Level { owed: 2_000, in_hand: 2_000 }, &charged(returned()), paid.id, at(9));
+    assert_eq!(told(&back), ["returned 2 20.00 2027-01-15 20:00:00 UTC"]);
+}
+
+#[test]
+fn a_payment_for_several_bills_its_own_cycle_and_collects_all_of_them() {
+    let carries = |state| Charge { carried: Some(Carried { parts: 1, amount: usd(3_000) }), ..charged(state) };
+    let lead = carries(sending());
+    assert_eq!(told(&step(None, &lead, at(1)))[0], "billed 0 49.00 2027-01-15 11:00:00 UTC");
+    let mut part = charged(skipped(SkipWhy::Consolidated));
+    (part.id, part.amount, part.plan) = (ChargeId(Uuid::from_u128(8)), usd(3_000), PlanId::parse("pool").unwrap());
+    let of_part = charge(Level::default(), &part, lead.id, at(1));
+    assert_eq!((of_part[0].charge, of_part[0].plan.as_str(), of_part[0].amount), (lead.id, "pool", usd(3_000)));
+    let paid = step(Some(&lead), &carries(State::paid(at(3), usd(7_900))), at(3));
+    assert_eq!(told(&paid), ["collected 2 79.00 2027-01-15 14:00:00 UTC"]);
+    assert_eq!(written_off(&carries(failed()), at(9)).unwrap().amount, usd(7_900), "all of the payment is given up");
+}
+
+#[test]
+fn a_debt_is_written_off_once_it_is_owed_and_not_otherwise() {
+    let entry = written_off(&charged(failed()), at(9)).unwrap();
+    assert_eq!((entry.debit(), entry.credit(), entry.amount), (Account::BadDebt, Account::Receivable, usd(7_900)));
+    assert_eq!(written_off(&charged(State::paid(at(3), usd(7_900))), at(9)), None);
+    assert_eq!(written_off(&charged(skipped(SkipWhy::Person)), at(9)), None);
+}
+
+fn contest(standing: Standing, amount: Option<i64>) -> Contest {
+    let charge = ChargeId(Uuid::from_u128(7));
+    let plan = (PlanId::parse("gold").unwrap(), 3);
+    Contest { id: DisputeId::of(charge, "d"), charge, plan, standing, amount: amount.map(usd), there: usd(6_000) }
+}
+
+#[test]
+fn a_dispute_withdraws_what_it_names_or_all_that_is_there_and_gives_it_back_or_loses_it() {
+    let none = Withdrawn::default();
+    assert_eq!(
+        told(&dispute(none, &contest(Standing::Open, None), at(1)))[0],
+        "disputed 0 60.00 2027-01-15 12:00:00 UTC"
+    );
+    let open = Withdrawn { withdrawn: 6_000, lost: 0, entries: 1 };
+    assert_eq!(dispute(open, &contest(Standing::Closed, None), at(2)), [], "nothing new is told");
+    let named = told(&dispute(open, &contest(Standing::UnderReview, Some(4_000)), at(2)));
+    assert_eq!(named, ["dispute_won 1 20.00 2027-01-15 13:00:00 UTC"], "the amount was told late");
+    assert_eq!(
+        told(&dispute(open, &contest(Standing::Won, None), at(2))),
+        ["dispute_won 1 60.00 2027-01-15 13:00:00 UTC"]
+    );
+    assert_eq!(
+        told(&dispute(open, &contest(Standing::Lost, None), at(2))),
+        ["dispute_lost 1 60.00 2027-01-15 13:00:00 UTC"]
+    );
+    assert_eq!(dispute(none, &contest(Standing::Won, None), at(2)), [], "it was won before anybody heard of it");
+    let lost = Withdrawn { withdrawn: 6_000, lost: 6_000, entries: 2 };
+    assert_eq!(dispute(lost, &contest(Standing::Lost, Some(4_000)), at(3)), [], "what is lost stays lost");
+}
+
+#[test]
+fn no_entry_moves_nothing_or_less_and_its_accounts_are_two() {
+    let subject = (Subject::Charge(ChargeId(Uuid::from_u128(7))), Posted::Billed, 0);
+    for minor in [0, -1, i64::MIN] {
+        let entry = Posting::new(subject, ChargeId(Uuid::nil()), (PlanId::parse("p").unwrap(), 1), usd(minor), at(0));
+        assert_eq!(entry, Err(NotAnEntry::NotPositive));
+    }
+    for posted in Posted::ALL {
+        assert_ne!(posted.accounts().0, posted.accounts().1);
+        assert_eq!(Posted::parse(posted.as_str()), Some(posted));
+    }
+    Account::ALL.into_iter().for_each(|account| assert_eq!(Account::parse(account.as_str()), Some(account)));
+}
+
+proptest! {
+    /// Whatever a charge lives through, what was posted is where it stands; and what mends finds nothing to mend.
+    #[test]
+    fn the_ledger_stands_where_the_charge_does(steps in prop::collection::vec(0..17_usize, 1..6)) {
+        let states = states();
+        let mut posted: Vec<Posting> = Vec::new();
+        let mut before: Option<Charge> = None;
+        for state in steps {
+            let after = charged(states[state].clone());
+            posted.extend(charge(level(&posted), &after, after.id, at(9)));
+            let stands = level(&posted);
+            prop_assert_eq!(stands, Level::of(&after, stands));
+            prop_assert_eq!(charge(stands, &after, after.id, at(9)), []);
+            if let Some(before) = before.replace(after.clone()) {
+                // Without a part capture in between, the two states alone say the same.
+                let whole = |charge: &Charge| !matches!(&charge.state, State::Paid { collected, .. } if collected.minor() < 7_900);
+                if whole(&before) && whole(&after) && Level::of(&before, Level::default()).owed == stands.owed {
+                    let moved = level(&step(Some(&before), &after, at(9))).in_hand;
+                    prop_assert_eq!(Level::of(&before, Level::default()).in_hand + moved, stands.in_hand);
+                }
+            }
+        }
+    }
+}

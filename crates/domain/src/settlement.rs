@@ -1,0 +1,168 @@
+//! Rows of settlement files: what a gateway or a bank reports of money that moved. A report, never an answer: nothing moves by it.
+
+use chrono::NaiveDate;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::money::Money;
+
+/// What a row tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// A payment was collected.
+    Payment,
+    /// A refund gave money back.
+    Refund,
+    /// The bank took a payment back.
+    Return,
+    /// A dispute withdrew a payment.
+    Dispute,
+    /// A dispute was won, and its money came back.
+    DisputeWon,
+    /// A fee that belongs to no single payment.
+    Fee,
+}
+
+impl RowKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [Self::Payment, Self::Refund, Self::Return, Self::Dispute, Self::DisputeWon, Self::Fee];
+
+    /// The word in files, in the database and for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payment => "payment",
+            Self::Refund => "refund",
+            Self::Return => "return",
+            Self::Dispute => "dispute",
+            Self::DisputeWon => "dispute_won",
+            Self::Fee => "fee",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Does its money come to the merchant?
+    #[must_use]
+    pub const fn comes_in(self) -> bool {
+        match self {
+            Self::Payment | Self::DisputeWon => true,
+            Self::Refund | Self::Return | Self::Dispute | Self::Fee => false,
+        }
+    }
+}
+
+/// One row. Amounts are without a sign; the kind says which way the money went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SettlementRow {
+    /// Where it stands in its file, from 1.
+    pub line: u64,
+    /// What it tells of.
+    pub kind: RowKind,
+    /// The gateway's id of the payment, refund or dispute, or the trace number of a bank's entry.
+    pub gateway_id: Option<String>,
+    /// The `merchantTransactionId` it names: a key of ours, unless somebody else collected.
+    pub key: Option<String>,
+    /// What moved, before fees.
+    pub gross: Money,
+    /// What was kept of it.
+    pub fee: Money,
+    /// What was paid out or drawn, without a sign.
+    pub net: Money,
+    /// The civil day of settlement.
+    pub settled_on: NaiveDate,
+    /// A return or decline code: `R01`.
+    pub code: Option<String>,
+    /// Which of several rows of its file that say the very same, from 1.
+    pub occurrence: u32,
+}
+
+/// Namespace of row identities. Changing it would let every file in again.
+const ROW_NAMESPACE: Uuid = Uuid::from_u128(0x3d1b_8c40_6a52_5f7e_9b3c_70d2_41ae_c023);
+
+impl SettlementRow {
+    /// What the row says, without its line and file: files that overlap hold the same rows. Pure and injective.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let parts = [
+            self.kind.as_str().to_owned(),
+            text(&self.gateway_id),
+            text(&self.key),
+            self.gross.minor().to_string(),
+            self.fee.minor().to_string(),
+            self.gross.currency().code().to_owned(),
+            self.settled_on.to_string(),
+            text(&self.code),
+            self.occurrence.to_string(),
+        ];
+        // Lengths in front, so that no two lists of parts read alike.
+        let name: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+        Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()).to_string()
+    }
+
+    /// What moved: positive to the merchant, in minor units.
+    #[must_use]
+    pub const fn moved(&self) -> i64 {
+        let minor = self.gross.minor();
+        if self.kind.comes_in() { minor } else { minor.saturating_neg() }
+    }
+
+    /// Does the bank say that it was debited twice?
+    #[must_use]
+    pub fn is_double_entry(&self) -> bool {
+        self.kind == RowKind::Return && self.code.as_deref() == Some("R24")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Currency;
+
+    fn row() -> SettlementRow {
+        let money = |minor| Money::new(minor, Currency::USD);
+        SettlementRow {
+            line: 2,
+            kind: RowKind::Payment,
+            gateway_id: Some("a".to_owned()),
+            key: None,
+            gross: money(7_900),
+            fee: money(30),
+            net: money(7_870),
+            settled_on: NaiveDate::from_ymd_opt(2027, 1, 17).unwrap(),
+            code: None,
+            occurrence: 1,
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_in_every_file_and_differs_from_every_other() {
+        let base = row();
+        assert_eq!(SettlementRow { line: 99, ..row() }.identity(), base.identity());
+        let others = [
+            SettlementRow { kind: RowKind::Refund, ..row() },
+            SettlementRow { gateway_id: None, key: Some("a".to_owned()), ..row() },
+            SettlementRow { gross: Money::new(7_901, Currency::USD), ..row() },
+            SettlementRow { code: Some("R01".to_owned()), ..row() },
+            SettlementRow { occurrence: 2, ..row() },
+        ];
+        for other in others {
+            assert_ne!(other.identity(), base.identity(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn money_goes_the_way_its_kind_says() {
+        for kind in RowKind::ALL {
+            assert_eq!(RowKind::parse(kind.as_str()), Some(kind));
+            assert_eq!(SettlementRow { kind, ..row() }.moved() > 0, kind.comes_in());
+        }
+        assert!(SettlementRow { kind: RowKind::Return, code: Some("R24".to_owned()), ..row() }.is_double_entry());
+    }
+}

@@ -1,0 +1,418 @@
+//! Settlement files: rows of money that moved, as CSV, in the documented layout or by a map; and plain lists of ACH returns.
+//!
+//! Every mistake of a file is named at once, and a file with one is not read at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+use domain::id::looks_like_a_card_number;
+use domain::money::{Currency, Money};
+use domain::settlement::{RowKind, SettlementRow};
+
+use super::csv_rows::{Record, Records};
+use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
+use super::near::nearest;
+use super::roster::text_of;
+use super::settlement_map::{Dates, SettlementMap};
+use super::workbook::is_workbook;
+
+/// Most mistakes that are listed.
+const MISTAKES_MAX: usize = 1_000;
+/// Longest id and code, in characters (contract §3.3: a key has at most 50).
+const ID_MAX: usize = 64;
+/// A code of the ACH for why a bank took a debit back.
+const RETURN_CODE: &str = "R01";
+
+/// Reads a settlement file, or a plain list of returns: one whose header has `return_code` and no `type`. At most 64 MiB.
+///
+/// # Errors
+/// Every mistake, at most 1,000.
+pub fn read_settlements(
+    label: &str,
+    bytes: &[u8],
+    map: Option<&SettlementMap>,
+) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
+    if is_workbook(bytes) {
+        let mend = "save the sheet as CSV (in a spreadsheet: \"CSV UTF-8\")";
+        return Err(vec![FileMistake::of_file(label, "workbook", "this is a workbook, not a CSV file", mend)]);
+    }
+    let text = text_of(label, bytes).map_err(|mistake| vec![*mistake])?;
+    let mut records = Records::new(text);
+    let Some(header) = records.next() else {
+        let mend = "the first line names the columns: type,gateway_id,key,gross,fee,net,currency,settled_on,code";
+        return Err(vec![FileMistake::of_file(label, "empty", "the file is empty", mend)]);
+    };
+    let returns = map.is_none() && of_returns(&header);
+    let own = if returns { SettlementMap::of_returns() } else { map.cloned().unwrap_or_default() };
+    let mut reading = Reading { label, map: &own, returns, places: BTreeMap::new(), mistakes: Vec::new() };
+    reading.header(&header);
+    let mut rows = Vec::new();
+    if reading.mistakes.is_empty() {
+        let mut said: BTreeMap<String, u32> = BTreeMap::new();
+        for record in records {
+            let Some(mut row) = reading.row(&record, header.fields.len()) else { continue };
+            // Rows that say the very same are two movements, or one that was reported twice: somebody will ask.
+            let times = said.entry(row.identity()).or_insert(0);
+            *times = times.saturating_add(1);
+            row.occurrence = *times;
+            rows.push(row);
+        }
+    }
+    if reading.mistakes.is_empty() { Ok(rows) } else { Err(reading.mistakes) }
+}
+
+fn of_returns(header: &Record) -> bool {
+    let has = |name: &str| header.fields.iter().any(|field| field.trim() == name);
+    has("return_code") && !has("type")
+}
+
+struct Reading<'t> {
+    label: &'t str,
+    map: &'t SettlementMap,
+    returns: bool,
+    /// The field of each of our columns.
+    places: BTreeMap<&'static str, usize>,
+    mistakes: Vec<FileMistake>,
+}
+
+impl Reading<'_> {
+    fn wrong(
+        &mut self,
+        (line, column): (usize, usize),
+        code: &'static str,
+        value: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            let (path, value) = (self.label.to_owned(), shown(value));
+            let (message, mend) = (message.into(), mend.into());
+            self.mistakes.push(FileMistake { path, line, column, code, value, message, mend });
+        }
+    }
+
+    fn header(&mut self, header: &Record) {
+        let mut seen = BTreeSet::new();
+        for (place, field) in header.fields.iter().enumerate() {
+            let (name, at) = (field.trim(), header.places.get(place).copied().unwrap_or((1, 1)));
+            if !seen.insert(name) {
+                self.wrong(at, "column_twice", name, "this column stands here twice", "name each column once");
+            }
+            if is_personal(name) {
+                self.wrong(
+                    at,
+                    "personal_data",
+                    name,
+                    "this column looks like data about a person",
+                    "leave it out of the file",
+                );
+            }
+            let ours = self.map.columns.iter().find(|(_, theirs)| *theirs == name).map(|(ours, _)| *ours);
+            if let Some(ours) = ours {
+                self.places.insert(ours, place);
+            }
+        }
+        let mut needed = vec!["gross", "settled_on"];
+        needed.extend(if self.returns { ["code"].as_slice() } else { &["type"] });
+        if self.map.currency.is_none() {
+            needed.push("currency");
+        }
+        let missing: Vec<&str> = needed.into_iter().filter(|name| !self.places.contains_key(name)).collect();
+        for ours in missing {
+            let theirs = self.map.columns.get(ours).cloned().unwrap_or_else(|| ours.to_owned());
+            let near = nearest(&theirs, header.fields.iter().map(|field| field.trim()));
+            let mend = near.map_or_else(
+                || "add it, or say in a map which column it is (--map)".to_owned(),
+                |near| format!("is it the column {}? then say so in a map (--map)", shown(near)),
+            );
+            self.wrong((header.line, 1), "column_missing", &theirs, "this column is missing", mend);
+        }
+        if !["gateway_id", "key"].iter().any(|name| self.places.contains_key(name)) {
+            let message = "no column names the payment";
+            self.wrong((header.line, 1), "column_missing", "gateway_id", message, "add gateway_id or key, or both");
+        }
+    }
+
+    fn row(&mut self, record: &Record, width: usize) -> Option<SettlementRow> {
+        let before = self.mistakes.len();
+        self.shape(record, width);
+        if self.mistakes.len() > before {
+            return None;
+        }
+        let kind = self.kind(record);
+        let currency = self.currency(record);
+        let gross = currency.and_then(|currency| self.amount(record, "gross", currency));
+        let fee = currency.and_then(|currency| self.amount_or(record, "fee", currency, Some(Money::new(0, currency))));
+        let settled_on = self.day(record);
+        let (gateway_id, key) = (self.id(record, "gateway_id"), self.id(record, "key"));
+        let code = self.id(record, "code");
+        if kind.is_some_and(|kind| kind != RowKind::Fee) && gateway_id.is_none() && key.is_none() {
+            let message = "nothing says which payment this row is about";
+            self.wrong((record.line, 1), "id_missing", "", message, "write the gateway's id, or our key");
+        }
+        if kind == Some(RowKind::Return) && code.is_none() {
+            let mend = format!("write the bank's code, such as {RETURN_CODE}");
+            self.wrong(self.at(record, "code"), "code_missing", "", "a return has no code", mend);
+        }
+        let (kind, gross, fee, settled_on) = (kind?, gross?, fee?, settled_on?);
+        let expected = if kind.comes_in() {
+            gross.minor().checked_sub(fee.minor())
+        } else {
+            gross.minor().checked_add(fee.minor())
+        };
+        let computed = Money::new(expected.unwrap_or(i64::MAX), gross.currency());
+        let net = self.amount_or(record, "net", gross.currency(), Some(computed))?;
+        if net.minor().unsigned_abs() != computed.minor().unsigned_abs() {
+            let message = format!("gross and fee come to {}, not to this", computed.plain());
+            self.wrong(self.at(record, "net"), "net_differs", &net.plain(), message, "correct one of the three");
+        }
+        if self.mistakes.len() > before {
+            return None;
+        }
+        let line = u64::try_from(record.line).unwrap_or(u64::MAX);
+        // Codes are compared: the bank's are in capitals.
+        let code = code.map(|code| if code.starts_with(['r']) { code.to_uppercase() } else { code });
+        Some(SettlementRow { line, kind, gateway_id, key, gross, fee, net, settled_on, code, occurrence: 0 })
+    }
+
+    fn shape(&mut self, record: &Record, width: usize) {
+        let at = |place: usize| record.places.get(place).copied().unwrap_or((record.line, 1));
+        if let Some(place) = record.unclosed_quote {
+            self.wrong(at(place), "quote", "", "a quotation mark is not closed", "close it, or leave it out");
+        } else if let Some(place) = record.stray_quote {
+            self.wrong(
+                at(place),
+                "quote",
+                "",
+                "a quotation mark stands in the middle of a field",
+                "put the whole field in quotation marks",
+            );
+        } else if record.fields.len() != width {
+            let message = format!("this line has {} fields, the header has {width}", record.fields.len());
+            self.wrong((record.line, 1), "fields", "", message, "write one field for each column");
+        }
+        for (place, field) in record.fields.iter().enumerate() {
+            if looks_like_a_card_number(field) {
+                self.wrong(at(place), "card_number", HIDDEN, CARD_MESSAGE, CARD_MEND);
+            }
+        }
+    }
+
+    fn cell<'r>(&self, record: &'r Record, name: &str) -> &'r str {
+        let place = self.places.get(name);
+        place.and_then(|place| record.fields.get(*place)).map_or("", |field| field.trim())
+    }
+
+    fn at(&self, record: &Record, name: &str) -> (usize, usize) {
+        self.places.get(name).and_then(|place| record.places.get(*place)).copied().unwrap_or((record.line, 1))
+    }
+
+    fn kind(&mut self, record: &Record) -> Option<RowKind> {
+        if self.returns {
+            return Some(RowKind::Return);
+        }
+        let word = self.cell(record, "type");
+        let mapped = self.map.types.get(&word.to_lowercase()).copied();
+        let found = mapped.or_else(|| RowKind::parse(word));
+        if found.is_none() {
+            let words = RowKind::ALL.map(RowKind::as_str);
+            let mend = match nearest(word, words) {
+                Some(near) => format!("did you mean {near}? other words belong into [types] of a map"),
+                None => format!("write one of {}, or name the word in [types] of a map", words.join(", ")),
+            };
+            self.wrong(self.at(record, "type"), "row_type", word, "there is no such kind of row", mend);
+        }
+        found
+    }
+
+    fn currency(&mut self, record: &Record) -> Option<Currency> {
+        let word = self.cell(record, "currency");
+        if word.is_empty()
+            && let Some(currency) = self.map.currency
+        {
+            return Some(currency);
+        }
+        match Currency::parse(word) {
+            Ok(currency) => Some(currency),
+            Err(error) => {
+                let (message, mend) = halves(&error.to_string());
+                self.wrong(self.at(record, "currency"), "currency", word, message, mend);
+                None
+            }
+        }
+    }
+
+    fn amount(&mut self, record: &Record, name: &'static str, currency: Currency) -> Option<Money> {
+        self.amount_or(record, name, currency, None)
+    }
+
+    /// An amount without its sign: the kind of the row says which way it went.
+    fn amount_or(
+        &mut self,
+        record: &Record,
+        name: &'static str,
+        currency: Currency,
+        absent: Option<Money>,
+    ) -> Option<Money> {
+        let written = self.cell(record, name);
+        if written.is_empty() && absent.is_some() {
+            return absent;
+        }
+        let text = written.strip_prefix('-').unwrap_or(written);
+        let at = self.at(record, name);
+        if self.map.minor {
+            let whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let minor = text.parse::<i64>().ok().filter(|_| whole);
+            if minor.is_none() {
+                self.wrong(at, "amount", written, "this is not a whole number of minor units", "write 7900 for 79.00");
+            }
+            return minor.map(|minor| Money::new(minor, currency));
+        }
+        match Money::parse(text, currency) {
+            Ok(money) => Some(money),
+            Err(error) => {
+                let (message, mend) = halves(&error.to_string());
+                self.wrong(at, "amount", written, message, mend);
+                None
+            }
+        }
+    }
+
+    fn day(&mut self, record: &Record) -> Option<NaiveDate> {
+        let written = self.cell(record, "settled_on");
+        let day = read_day(written, self.map.dates);
+        if day.is_none() {
+            let mend = format!("write it as {}", self.map.dates.as_str());
+            self.wrong(self.at(record, "settled_on"), "date", written, "this is not a day", mend);
+        }
+        day
+    }
+
+    fn id(&mut self, record: &Record, name: &'static str) -> Option<String> {
+        let text = self.cell(record, name);
+        if text.is_empty() {
+            return None;
+        }
+        if text.chars().count() > ID_MAX || text.chars().any(|ch| ch.is_control() || ch.is_whitespace()) {
+            let mend = format!("write at most {ID_MAX} characters without spaces");
+            self.wrong(self.at(record, name), "id", text, "this is no id or code", mend);
+            return None;
+        }
+        Some(text.to_owned())
+    }
+}
+
+fn read_day(text: &str, dates: Dates) -> Option<NaiveDate> {
+    let (mark, order) = match dates {
+        Dates::Iso => ('-', [0, 1, 2]),
+        Dates::American => ('/', [2, 0, 1]),
+        Dates::European => ('.', [2, 1, 0]),
+    };
+    let parts: Vec<&str> = text.split(mark).collect();
+    let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.len() != 3 || !parts.iter().all(digits) {
+        return None;
+    }
+    let part = |place: usize| order.get(place).and_then(|place| parts.get(*place)).copied();
+    let (year, month, day) = (part(0)?, part(1)?, part(2)?);
+    if year.len() != 4 {
+        return None;
+    }
+    NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
+
+    fn read(text: &str) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
+        read_settlements("jan.csv", text.as_bytes(), None)
+    }
+
+    fn codes(read: Result<Vec<SettlementRow>, Vec<FileMistake>>) -> Vec<(usize, usize, &'static str)> {
+        read.unwrap_err().into_iter().map(|mistake| (mistake.line, mistake.column, mistake.code)).collect()
+    }
+
+    #[test]
+    fn the_documented_layout_is_read_with_signs_or_without() {
+        let text = format!(
+            "{HEADER}payment,p-1,k-1,79.00,0.30,78.70,USD,2027-01-17,\nrefund,r-1,,-10.00,,-10.00,USD,2027-01-18,\nfee,,,5.00,,,USD,2027-01-31,\n"
+        );
+        let rows = read(&text).unwrap();
+        let told: Vec<(RowKind, i64, i64)> = rows.iter().map(|row| (row.kind, row.moved(), row.net.minor())).collect();
+        assert_eq!(
+            told,
+            [(RowKind::Payment, 7_900, 7_870), (RowKind::Refund, -1_000, 1_000), (RowKind::Fee, -500, 500)]
+        );
+        assert_eq!((rows[0].key.as_deref(), rows[0].line), (Some("k-1"), 2));
+    }
+
+    #[test]
+    fn plain_lists_of_returns_are_known_by_their_header() {
+        let rows =
+            read("entry_id,key,return_code,amount,returned_on\n091000012345678,k-1,r01,79.00,2027-01-19\n").unwrap();
+        assert_eq!((rows[0].kind, rows[0].code.as_deref(), rows[0].moved()), (RowKind::Return, Some("R01"), -7_900));
+        assert_eq!(rows[0].gross.currency(), Currency::USD);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_with_its_place() {
+        let text = format!(
+            "{HEADER}paymnt,p-1,,79.00,,,USD,2027-01-17,\npayment,,,79.0000,,,usd,17.01.2027,\nreturn,p-1,,79.00,,,USD,2027-01-17,\n\
+             payment,p-1,,79.00,0.30,79.00,USD,2027-01-17,\npayment,p-1,,79.00\npayment,4242424242424242,,1.00,,,USD,2027-01-17,\n"
+        );
+        assert_eq!(
+            codes(read(&text)),
+            [
+                (2, 1, "row_type"),
+                (3, 24, "currency"),
+                (3, 28, "date"),
+                (3, 1, "id_missing"),
+                (4, 33, "code_missing"),
+                (5, 24, "net_differs"),
+                (6, 1, "fields"),
+                (7, 9, "card_number"),
+            ]
+        );
+        assert!(!read(&text).unwrap_err().iter().any(|mistake| mistake.value.contains("4242")));
+    }
+
+    #[test]
+    fn a_header_that_lacks_columns_is_refused_before_its_rows() {
+        assert_eq!(codes(read("type,gros,settled_on\nx,y,z\n")).len(), 3);
+        assert_eq!(codes(read("")), [(1, 1, "empty")]);
+        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None)), [(1, 1, "workbook")]);
+    }
+
+    #[test]
+    fn a_map_names_columns_words_and_formats() {
+        let map = "schema = \"autopay.settlement-map/1\"\n[columns]\ntype = \"Kind\"\ngateway_id = \"id\"\ngross = \"Cents\"\nsettled_on = \"Day\"\n\
+                   [types]\nCharge = \"payment\"\n[format]\namounts = \"minor\"\ndates = \"MM/DD/YYYY\"\ncurrency = \"USD\"\n";
+        let map = SettlementMap::read("map.toml", map).unwrap();
+        let text = "id,Kind,Cents,Day,Other\np-1,charge,7900,01/17/2027,x\n";
+        let rows = read_settlements("jan.csv", text.as_bytes(), Some(&map)).unwrap();
+        assert_eq!((rows[0].moved(), rows[0].settled_on), (7_900, NaiveDate::from_ymd_opt(2027, 1, 17).unwrap()));
+    }
+
+    #[test]
+    fn every_mistake_of_a_map_is_named_at_once() {
+        let map = "schema = \"x\"\n[columns]\ntyp = \"a\"\ngross = 1\n[types]\na = \"b\"\n[format]\ndates = \"x\"\nwhat = \"x\"\n";
+        let mistakes = SettlementMap::read("map.toml", map).unwrap_err();
+        let told: Vec<(usize, &str)> = mistakes.iter().map(|one| (one.line, one.code)).collect();
+        assert_eq!(
+            told,
+            [(1, "schema"), (3, "unknown_key"), (4, "not_text"), (6, "row_type"), (8, "dates"), (9, "unknown_key")]
+        );
+    }
+
+    #[test]
+    fn rows_that_say_the_same_are_told_apart_within_a_file_and_not_between_files() {
+        let line = "payment,p-1,k-1,79.00,,,USD,2027-01-17,\n";
+        let rows = read(&format!("{HEADER}{line}{line}")).unwrap();
+        assert_ne!(rows[0].identity(), rows[1].identity());
+        let other = read(&format!("{HEADER}payment,p-0,k-0,1.00,,,USD,2027-01-16,\n{line}")).unwrap();
+        assert_eq!(other[1].identity(), rows[0].identity());
+    }
+}

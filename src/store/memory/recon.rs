@@ -1,0 +1,343 @@
+//! Reconciliations in the map. Every method is one critical section, hence one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use domain::charge::{Charge, State};
+use domain::id::{ChargeId, MerchantId};
+use domain::recon::Standing;
+use domain::settlement::SettlementRow;
+
+use super::{MemoryStore, entry, page};
+use crate::ports::recon::{
+    BegunRun, Compared, Exception, ExceptionFilter, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run, Span,
+    Stage, Sums,
+};
+use crate::ports::refund::RefundRecord;
+use crate::ports::webhooks::Subject;
+use crate::ports::{AttemptRecord, Claimed, Cursor, Page, Place, StoreError};
+use crate::store::brakes::{ACTOR, bounds};
+use crate::store::recon::{LOOKED_AGAIN, first_stage};
+use crate::store::rows::whole;
+
+#[derive(Debug, Clone)]
+struct Row {
+    run: Run,
+    sums: Sums,
+    daily_on: Option<NaiveDate>,
+    fence: i64,
+    leased_until: Option<DateTime<Utc>>,
+}
+
+/// Runs and exceptions of the book.
+#[derive(Debug, Default)]
+pub(super) struct Recons {
+    runs: BTreeMap<i64, Row>,
+    exceptions: BTreeMap<i64, (MerchantId, Exception)>,
+    rows: BTreeMap<(MerchantId, String), KeptRow>,
+}
+
+impl Recons {
+    fn whole(&self, row: &Row) -> (Run, Sums) {
+        let mut sums = row.sums.clone();
+        for (_, exception) in self.exceptions.values().filter(|(_, one)| one.run == row.run.id) {
+            let sides = exception.finding.sides;
+            let sum = sums.entry(sides.currency).or_default();
+            sum.listed = sum.listed.saturating_add(sides.difference());
+        }
+        (row.run.clone(), sums)
+    }
+
+    fn begun_before(&self, new: &NewRun) -> Option<&Row> {
+        let same = |row: &&Row| {
+            let run = &row.run;
+            run.merchant == new.merchant
+                && match (&new.file, new.daily) {
+                    (Some(file), _) => run.file.as_ref().is_some_and(|had| had.sha256 == file.sha256),
+                    (None, true) => row.daily_on == Some(new.span.until),
+                    (None, false) => {
+                        run.ended_at.is_none()
+                            && row.daily_on.is_none()
+                            && run.file.is_none()
+                            && (run.span, run.finals) == (new.span, new.finals)
+                    }
+                }
+        };
+        self.runs.values().rev().find(same)
+    }
+
+    fn found(&mut self, page: &Compared) {
+        for (_, one) in self.exceptions.values_mut().filter(|(merchant, _)| *merchant == page.merchant) {
+            let again = page.subjects.contains(&one.finding.subject);
+            if again && one.standing == Standing::Open && one.run < page.run.value {
+                one.standing = Standing::Solved;
+                one.decided = Some((ACTOR.to_owned(), whole(page.at)));
+                one.note = Some(LOOKED_AGAIN.to_owned());
+            }
+        }
+        for finding in &page.findings {
+            let decided = self.exceptions.values().rev().find(|(merchant, one)| {
+                *merchant == page.merchant
+                    && matches!(one.standing, Standing::Matched | Standing::Waived)
+                    && (&one.finding.subject, one.finding.kind) == (&finding.subject, finding.kind)
+                    && (one.finding.sides.ours, one.finding.sides.theirs) == (finding.sides.ours, finding.sides.theirs)
+            });
+            let decided = decided.map(|(_, one)| (one.standing, one.decided.clone(), one.note.clone()));
+            let (standing, decided, note) = decided.unwrap_or((Standing::Open, None, None));
+            let same = self.exceptions.values_mut().find(|(_, one)| {
+                one.run == page.run.value
+                    && (&one.finding.subject, one.finding.kind) == (&finding.subject, finding.kind)
+            });
+            if let Some((_, one)) = same {
+                let sides = &mut one.finding.sides;
+                sides.ours = sides.ours.saturating_add(finding.sides.ours);
+                sides.theirs = sides.theirs.saturating_add(finding.sides.theirs);
+                continue;
+            }
+            let id = self.exceptions.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
+            let (run, finding, found_at) = (page.run.value, finding.clone(), whole(page.at));
+            let exception = Exception { id, run, finding, standing, found_at, decided, note };
+            self.exceptions.insert(id, (page.merchant, exception));
+        }
+    }
+}
+
+/// Is somebody still to move it on? Paid ones that are only looked at again count as final.
+fn is_open(state: &State) -> bool {
+    match state {
+        State::Paid { .. } => false,
+        State::Parked { .. } => true,
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Returned { .. }
+        | State::Failing { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. } => state.next_at().is_some(),
+    }
+}
+
+#[async_trait]
+impl ReconStore for MemoryStore {
+    async fn begin_recon(&self, new: &NewRun) -> Result<BegunRun, StoreError> {
+        let mut book = self.book();
+        if let Some(row) = book.recon.begun_before(new) {
+            let run = row.run.clone();
+            return Ok(if run.ended_at.is_some() { BegunRun::Before(run) } else { BegunRun::GoesOn(run) });
+        }
+        let id = book.recon.runs.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
+        let run = Run {
+            id,
+            merchant: new.merchant,
+            source: new.source,
+            span: new.span,
+            finals: new.finals,
+            by: new.by.clone(),
+            started_at: whole(new.at),
+            ended_at: None,
+            stage: first_stage(new),
+            place: None,
+            asked: 0,
+            moved: 0,
+            file: new.file.clone(),
+        };
+        let daily_on = new.daily.then_some(new.span.until);
+        let row = Row { run: run.clone(), sums: Sums::new(), daily_on, fence: 0, leased_until: None };
+        book.recon.runs.insert(id, row);
+        Ok(BegunRun::New(run))
+    }
+
+    async fn claim_recon(
+        &self,
+        id: i64,
+        now: DateTime<Utc>,
+        lease_until: DateTime<Utc>,
+    ) -> Result<Option<Claimed<Run>>, StoreError> {
+        let mut book = self.book();
+        let row = book.recon.runs.get_mut(&id);
+        let free = |row: &&mut Row| row.run.ended_at.is_none() && row.leased_until.is_none_or(|until| until <= now);
+        let Some(row) = row.filter(free) else { return Ok(None) };
+        row.fence += 1;
+        row.leased_until = Some(lease_until);
+        Ok(Some(Claimed { value: row.run.clone(), fence: row.fence }))
+    }
+
+    async fn recon(&self, id: i64) -> Result<Option<(Run, Sums)>, StoreError> {
+        let book = self.book();
+        Ok(book.recon.runs.get(&id).map(|row| book.recon.whole(row)))
+    }
+
+    async fn recons(&self, merchant: MerchantId, skip: u64, limit: u64) -> Result<Vec<(Run, Sums)>, StoreError> {
+        let book = self.book();
+        let [skip, limit] = [skip, limit].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let mine = book.recon.runs.values().rev().filter(|row| row.run.merchant == merchant);
+        Ok(mine.skip(skip).take(limit).map(|row| book.recon.whole(row)).collect())
+    }
+
+    async fn keep_compared(&self, page: &Compared) -> Result<bool, StoreError> {
+        let mut book = self.book();
+        let row = book.recon.runs.get_mut(&page.run.value);
+        let Some(row) = row.filter(|row| row.fence == page.run.fence && row.run.ended_at.is_none()) else {
+            return Ok(false);
+        };
+        let done = page.stage == Stage::Done;
+        (row.run.stage, row.run.place) = (page.stage, page.place.clone());
+        row.run.asked = row.run.asked.saturating_add(page.asked);
+        row.run.moved = row.run.moved.saturating_add(page.moved);
+        row.run.ended_at = done.then_some(whole(page.at));
+        row.leased_until = (!done).then_some(page.lease_until);
+        for (currency, (ours, theirs)) in &page.sums {
+            let sum = row.sums.entry(*currency).or_default();
+            sum.ours = sum.ours.saturating_add(*ours);
+            sum.theirs = sum.theirs.saturating_add(*theirs);
+        }
+        book.recon.found(page);
+        for kept in &page.rows {
+            let known = book.recon.rows.entry((page.merchant, kept.row.identity()));
+            known.or_insert_with(|| kept.clone());
+        }
+        Ok(true)
+    }
+
+    async fn charges_beside(
+        &self,
+        merchant: MerchantId,
+        span: Span,
+        finals: bool,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<Page<Charge>, StoreError> {
+        let book = self.book();
+        let tried = |row: &super::ChargeRow| {
+            row.attempts
+                .iter()
+                .any(|attempt| attempt.created_at >= bounds(span.from).0 && attempt.created_at < bounds(span.until).1)
+        };
+        let wanted = book.charges.values().filter(|row| {
+            row.value.merchant == merchant
+                && !(span.from..=span.until).contains(&row.value.due_on)
+                && (is_open(&row.value.state) || (finals && tried(row)))
+                && after.as_ref().is_none_or(|after| row.value.id.to_string() > after.0)
+        });
+        Ok(page(wanted.map(|row| row.value.clone()), limit.into(), |charge| Place(charge.id.to_string())))
+    }
+
+    async fn refunds_beside(
+        &self,
+        merchant: MerchantId,
+        span: Span,
+        finals: bool,
+        after: &Cursor,
+        limit: u32,
+    ) -> Result<Page<RefundRecord>, StoreError> {
+        let book = self.book();
+        let recorded = |record: &RefundRecord| {
+            let at = record.refund.recorded_at;
+            at >= bounds(span.from).0 && at < bounds(span.until).1
+        };
+        let wanted = book.refunds.records().filter(|record| {
+            let refund = &record.refund;
+            let open = refund.state.next_at().is_some() || matches!(refund.state, domain::refund::State::Parked { .. });
+            refund.merchant == merchant
+                && (open || (finals && recorded(record)))
+                && after.as_ref().is_none_or(|after| refund.id.to_string() > after.0)
+        });
+        Ok(page(wanted.cloned(), limit.into(), |record| Place(record.refund.id.to_string())))
+    }
+
+    async fn rows_known(&self, merchant: MerchantId, identities: &[String]) -> Result<BTreeSet<String>, StoreError> {
+        let book = self.book();
+        let known = |identity: &&String| book.recon.rows.contains_key(&(merchant, (*identity).clone()));
+        Ok(identities.iter().filter(known).cloned().collect())
+    }
+
+    async fn named(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError> {
+        let book = self.book();
+        let named = |subject: &Subject| {
+            let by_key = |key| subject.key == Some(key);
+            let by_id = |id: Option<&String>| subject.payment_id.is_some() && subject.payment_id.as_ref() == id;
+            let mine = || book.charges.values().filter(|row| row.value.merchant == merchant);
+            let of = |fits: &dyn Fn(&AttemptRecord) -> bool| {
+                mine().find(|row| row.attempts.iter().any(fits)).map(|row| row.value.id)
+            };
+            let charge =
+                of(&|attempt| by_key(attempt.key)).or_else(|| of(&|attempt| by_id(attempt.payment_id.as_ref())));
+            let refund = book.refunds.records().map(|record| &record.refund).find(|refund| {
+                refund.merchant == merchant && (by_key(refund.key) || by_id(refund.gateway_id.as_ref()))
+            });
+            Named { charge, refund: refund.map(|refund| refund.id) }
+        };
+        Ok(subjects.iter().map(named).collect())
+    }
+
+    async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError> {
+        let book = self.book();
+        let mut rows: BTreeMap<ChargeId, Vec<SettlementRow>> = BTreeMap::new();
+        for kept in book.recon.rows.values() {
+            if let Some(charge) = kept.charge.filter(|charge| charges.contains(charge)) {
+                rows.entry(charge).or_default().push(kept.row.clone());
+            }
+        }
+        for of_charge in rows.values_mut() {
+            of_charge.sort_by_key(|row| row.line);
+        }
+        Ok(rows)
+    }
+
+    async fn exceptions(
+        &self,
+        merchant: MerchantId,
+        filter: &ExceptionFilter,
+        skip: u64,
+        limit: u64,
+    ) -> Result<Vec<Exception>, StoreError> {
+        let book = self.book();
+        let [skip, limit] = [skip, limit].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let wanted = |(of, one): &&(MerchantId, Exception)| {
+            *of == merchant
+                && filter.run.is_none_or(|run| one.run == run)
+                && (filter.standings.is_empty() || filter.standings.contains(&one.standing))
+                && (filter.kinds.is_empty() || filter.kinds.contains(&one.finding.kind))
+        };
+        let found = book.recon.exceptions.values().rev().filter(wanted);
+        Ok(found.skip(skip).take(limit).map(|(_, one)| one.clone()).collect())
+    }
+
+    async fn exceptions_open(&self, merchant: MerchantId) -> Result<u64, StoreError> {
+        let book = self.book();
+        let open = |(of, one): &&(MerchantId, Exception)| *of == merchant && one.standing == Standing::Open;
+        Ok(u64::try_from(book.recon.exceptions.values().filter(open).count()).unwrap_or(u64::MAX))
+    }
+
+    async fn rule(&self, merchant: MerchantId, exception: i64, ruling: &Ruling) -> Result<Ruled, StoreError> {
+        let mut book = self.book();
+        let book = &mut *book;
+        let found = book.recon.exceptions.get_mut(&exception).filter(|(of, _)| *of == merchant);
+        let Some((_, one)) = found else { return Ok(Ruled::NotFound) };
+        if one.standing != Standing::Open {
+            return Ok(Ruled::Decided(one.standing));
+        }
+        let began = book.recon.runs.get(&one.run).is_some_and(|row| row.run.by == ruling.by);
+        if ruling.standing == Standing::Waived && began {
+            return Ok(Ruled::SamePerson);
+        }
+        one.standing = ruling.standing;
+        one.decided = Some((ruling.by.clone(), whole(ruling.at)));
+        one.note = Some(ruling.reason.clone());
+        one.finding.charge = ruling.charge.or(one.finding.charge);
+        if let Some(row) = ruling.charge.and_then(|charge| book.charges.get_mut(&charge)) {
+            let (kind, subject) = (one.finding.kind.as_str(), &one.finding.subject);
+            let detail = format!("exception {exception} {kind} {subject}: {}", ruling.reason);
+            let action = format!("recon.{}", ruling.standing.as_str());
+            row.history.push(entry(whole(ruling.at), &ruling.by, &action, detail));
+        }
+        Ok(Ruled::Kept)
+    }
+}

@@ -1,0 +1,179 @@
+//! Journeys of settlement files: the sandbox's own ledger as a file, whole and damaged, against the book.
+
+use autopay::engine::recon::WantedFile;
+use autopay::files::read_settlements;
+use autopay::ports::recon::{BegunRun, Exception, ExceptionFilter, FileName, Run, Span, Sums};
+use domain::charge::State;
+use domain::money::Currency;
+use domain::recon::Kind;
+use domain::settlement::SettlementRow;
+use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
+use tokio_util::sync::CancellationToken;
+
+use crate::recon::reconciler;
+use crate::world::{Backend, MERCHANT, World, bank, card, day, everywhere, plan, subscriber};
+
+everywhere! {
+    a_file_of_the_gateways_own_ledger_has_no_difference_and_is_compared_once;
+    files_that_overlap_meet_each_row_once;
+    a_return_takes_the_same_path_by_answer_poll_event_and_file;
+    a_return_that_only_a_report_tells_of_changes_no_charge;
+    rows_that_stand_twice_are_missing_or_are_altered_are_each_named;
+    a_bank_that_says_it_was_debited_twice_is_an_alarm;
+    a_payment_without_a_key_of_ours_is_in_the_file_only;
+}
+
+const HEADER: &str = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
+
+fn rows(text: &str) -> Vec<SettlementRow> {
+    read_settlements("file.csv", text.as_bytes(), None).unwrap()
+}
+
+fn wanted(text: &str, complete: bool) -> WantedFile {
+    let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()));
+    let span = complete.then(|| Span { from: day("2027-01-15"), until: day("2027-01-15") });
+    WantedFile { file: FileName { name: "file.csv".to_owned(), sha256 }, span, complete, by: "ann".to_owned() }
+}
+
+async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<Exception>) {
+    let (reconciler, rows) = (reconciler(world), rows(text));
+    let begun = reconciler.begin_file(&wanted(text, complete), &rows).await.unwrap();
+    let BegunRun::New(run) = begun else { panic!("{begun:?}") };
+    let (run, sums) = reconciler.carry_on_file(run.id, &rows, &CancellationToken::new()).await.unwrap();
+    for sum in sums.values() {
+        assert_eq!(sum.residue(), 0);
+    }
+    let filter = ExceptionFilter { run: Some(run.id), ..ExceptionFilter::default() };
+    let mut found = world.store.exceptions(MERCHANT, &filter, 0, 1_000).await.unwrap();
+    found.reverse();
+    (run, sums, found)
+}
+
+fn kinds(found: &[Exception]) -> Vec<Kind> {
+    found.iter().map(|one| one.finding.kind).collect()
+}
+
+fn file(world: &World, faults: &SettlementFaults) -> String {
+    world.sandbox().ledger().settlement_file(day("2027-01-01"), day("2027-03-31"), faults)
+}
+
+/// Two cards and a bank account, paid.
+async fn paid(backend: Backend, test: &str, late: LateReturn) -> Option<World> {
+    let world = World::begin(backend, "2027-01-15T10:00:00Z", test).await?;
+    let mut switches = world.sandbox().switches();
+    switches.late_return = late;
+    world.sandbox().set_switches(switches);
+    world.apply(&[plan("gold", "1 month", "America/New_York", "06:00", "79.00")]).await;
+    let ach = Behaviour::AchSettles { days: Some(1) };
+    let methods = [card(Behaviour::Pays, 1), card(Behaviour::Pays, 2), bank(ach, 3)];
+    let rows =
+        methods.into_iter().zip(1..).map(|(method, n)| subscriber(&format!("sub-{n}"), "gold", "2027-01-15", method));
+    world.enrol(rows.collect()).await;
+    world.run_until("2027-01-18T12:00:00Z").await;
+    for n in 1..=3 {
+        assert_eq!(world.charges_of(&format!("sub-{n}")).await[0].state.word(), "paid");
+    }
+    Some(world)
+}
+
+async fn payment_of(world: &World, id: &str) -> (String, String) {
+    let charge = world.charges_of(id).await[0].id;
+    let attempt = world.store.attempts(charge).await.unwrap().remove(0);
+    (attempt.payment_id.unwrap(), attempt.key.to_string())
+}
+
+async fn a_file_of_the_gateways_own_ledger_has_no_difference_and_is_compared_once(backend: Backend) {
+    let Some(world) = paid(backend, "a whole file", LateReturn::Failed).await else { return };
+    let text = file(&world, &SettlementFaults::default());
+    let (run, sums, found) = compare(&world, &text, true).await;
+    assert_eq!(found, []);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs, run.asked), (23_700, 23_700, 0));
+    let rows = rows(&text);
+    let again = reconciler(&world).begin_file(&wanted(&text, true), &rows).await.unwrap();
+    assert!(matches!(again, BegunRun::Before(before) if before.id == run.id), "the same bytes are a no-op");
+    world.balance().await;
+}
+
+async fn files_that_overlap_meet_each_row_once(backend: Backend) {
+    let Some(world) = paid(backend, "files overlap", LateReturn::Failed).await else { return };
+    let text = file(&world, &SettlementFaults::default());
+    let (first, _) = text.rsplit_once("payment,").unwrap();
+    let (_, sums, found) = compare(&world, first, false).await;
+    assert_eq!((sums[&Currency::USD].theirs, kinds(&found)), (15_800, vec![]));
+    let (_, sums, found) = compare(&world, &text, false).await;
+    assert_eq!((sums[&Currency::USD].theirs, kinds(&found)), (7_900, vec![]), "only the row that is new");
+}
+
+async fn a_return_takes_the_same_path_by_answer_poll_event_and_file(backend: Backend) {
+    let Some(world) = paid(backend, "returned by a file", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-3").await;
+    world.sandbox().return_payment(payment.parse().unwrap(), ReturnCode::R01).unwrap();
+    // A plain list of returns of the bank, with our key alone.
+    let text = format!("entry_id,key,return_code,amount,returned_on\n,{key},R01,79.00,2027-01-18\n");
+    let (run, sums, found) = compare(&world, &text, false).await;
+    assert_eq!((kinds(&found), run.moved), (vec![], 1), "asked, answered and agreed");
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (-7_900, -7_900));
+    let charge = &world.charges_of("sub-3").await[0];
+    assert!(matches!(&charge.state, State::Returned { code, .. } if code == "R01"), "{:?}", charge.state);
+    let told = world.store.timeline(charge.id).await.unwrap();
+    let last = told.last().unwrap();
+    assert_eq!((last.actor.as_str(), last.event.as_str()), ("gateway", "declined → returned"), "{told:?}");
+    // The whole ledger agrees afterwards, the return row of the gateway's own file included.
+    let (_, _, found) = compare(&world, &file(&world, &SettlementFaults::default()), true).await;
+    assert_eq!(
+        kinds(&found),
+        [Kind::Returned],
+        "the bank's row and the gateway's tell of one return: a person matches one"
+    );
+}
+
+async fn a_return_that_only_a_report_tells_of_changes_no_charge(backend: Backend) {
+    let Some(world) = paid(backend, "returned by a report", LateReturn::Report).await else { return };
+    let (payment, _) = payment_of(&world, "sub-3").await;
+    world.sandbox().return_payment(payment.parse().unwrap(), ReturnCode::R10).unwrap();
+    let (run, sums, found) = compare(&world, &file(&world, &SettlementFaults::default()), true).await;
+    assert_eq!(kinds(&found), [Kind::Returned]);
+    assert_eq!((found[0].finding.sides.ours, found[0].finding.sides.theirs), (0, -7_900));
+    assert!(found[0].finding.evidence.contains("R10"), "{}", found[0].finding.evidence);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (23_700, 15_800));
+    assert_eq!((run.moved, world.charges_of("sub-3").await[0].state.word()), (0, "paid"), "a file moves nothing");
+}
+
+async fn rows_that_stand_twice_are_missing_or_are_altered_are_each_named(backend: Backend) {
+    let Some(world) = paid(backend, "a damaged file", LateReturn::Failed).await else { return };
+    let whole = file(&world, &SettlementFaults::default());
+    let twice = file(&world, &SettlementFaults { double: 1.0, ..SettlementFaults::default() });
+    let (_, sums, found) = compare(&world, &twice, true).await;
+    assert_eq!(kinds(&found), [Kind::RepeatedRow; 3]);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (23_700, 47_400));
+    let Some(world) = paid(backend, "a file with a row missing", LateReturn::Failed).await else { return };
+    let (missing, _) = whole.rsplit_once("payment,").unwrap();
+    let (_, sums, found) = compare(&world, missing, true).await;
+    assert_eq!(kinds(&found), [Kind::NotInFile]);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (23_700, 15_800));
+    let Some(world) = paid(backend, "a file with amounts altered", LateReturn::Failed).await else { return };
+    let altered = file(&world, &SettlementFaults { alter: 1.0, ..SettlementFaults::default() });
+    let (_, sums, found) = compare(&world, &altered, false).await;
+    assert_eq!(kinds(&found), [Kind::AmountDiffers; 3]);
+    assert_eq!(sums[&Currency::USD].theirs - sums[&Currency::USD].ours, 3);
+}
+
+async fn a_bank_that_says_it_was_debited_twice_is_an_alarm(backend: Backend) {
+    let Some(world) = paid(backend, "debited twice", LateReturn::Failed).await else { return };
+    let (_, key) = payment_of(&world, "sub-3").await;
+    let text = format!("entry_id,key,return_code,amount,returned_on\n091000012345678,{key},R24,79.00,2027-01-18\n");
+    let (_, _, found) = compare(&world, &text, false).await;
+    assert_eq!(kinds(&found), [Kind::DoubleEntry]);
+    assert_eq!(found[0].finding.sides.difference(), -7_900);
+    assert_eq!(world.charges_of("sub-3").await[0].state.word(), "paid", "the gateway does not say so");
+}
+
+async fn a_payment_without_a_key_of_ours_is_in_the_file_only(backend: Backend) {
+    let Some(world) = paid(backend, "in the file only", LateReturn::Failed).await else { return };
+    let text = format!(
+        "{HEADER}payment,p-1,counter-17,12.00,0.50,11.50,USD,2027-01-16,\nrefund,r-1,,3.00,,,USD,2027-01-16,\nfee,,,5.00,,,USD,2027-01-31,\n"
+    );
+    let (run, sums, found) = compare(&world, &text, false).await;
+    assert_eq!(kinds(&found), [Kind::OnlyInFile, Kind::OnlyInFile]);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs, run.asked), (0, 900, 0));
+}
