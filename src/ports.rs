@@ -4,6 +4,7 @@
 //! (tests/it/contract_*).
 
 pub mod amend;
+pub mod audit;
 pub mod brakes;
 pub mod captures;
 pub mod cases;
@@ -583,6 +584,7 @@ pub enum Pressure {
 #[async_trait]
 pub trait Store:
     amend::AmendStore
+    + audit::AuditStore
     + brakes::BrakeStore
     + captures::Captures
     + cases::CaseStore

@@ -1,4 +1,4 @@
-//! Who did what to which object, and why. Append-only.
+//! Who did what to which object, and why. Append-only, each line sealed under the one before; triggers hold both.
 
 use sea_orm::entity::prelude::*;
 
@@ -14,6 +14,10 @@ pub struct Model {
     pub action: String,
     pub object: String,
     pub detail: String,
+    pub reason: Option<String>,
+    pub before_facts: Option<String>,
+    pub after_facts: Option<String>,
+    pub seal: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

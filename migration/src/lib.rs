@@ -21,6 +21,7 @@ mod m20261126_000020_cases;
 mod m20261126_000021_ledger;
 mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
+mod m20261126_000024_audit_chain;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
             Box::new(m20261126_000023_reconciliation::Migration),
+            Box::new(m20261126_000024_audit_chain::Migration),
         ]
     }
 }

@@ -1,561 +1,267 @@
-//! `autopay schedule audit`: what should have fired by plans and subscriptions, and what the book shows.
-//!
-//! Two ordered streams are merged, cycles as the rhythm gives them and charges as they are recorded, so that the book's size does not
-//! matter. Reads only.
+//! `autopay audit`: who did what, and whether the record of it is whole. Reads only.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use clap::Args;
-use domain::agenda::{Cycle, Hold, enrol};
-use domain::firing::{Booked, Missed, Odd, Span, Standing, Verdict};
-use domain::id::{ChargeId, PlanId, Purpose, SubscriptionId};
-use domain::plan::{Catalog, Plan};
-use domain::subscription::Subscription;
-use domain::wallet::{Charging, charging};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use clap::{Args, Subcommand};
+use domain::audit::{Head, Link, Range, Verified, moment};
 
 use super::Context;
-use super::exit::{Exit, Stop};
-use super::output::{Cell, Column, Listing, counted};
+use super::exit::{Exit, Problem, Stop};
+use super::forecast::progress;
+use super::output::{Cell, Column, Format, counted};
 use super::schedule::date;
+use super::subscriptions::LIMIT;
 use crate::app::App;
-use crate::ports::firing::{DueBetween, Life};
-use crate::ports::{Cursor, Damaged, Listed, StoreError, SubscriptionFilter};
+use crate::engine::verify_audit;
+use crate::ports::Listed;
+use crate::ports::audit::AuditFilter;
 
-/// Subscriptions and charges read at once.
-const PAGE: u64 = 500;
-/// Rows printed at once.
-const ROWS_AT_ONCE: usize = 500;
-/// What stands in the place of a plan where a row cannot be read.
-const UNREADABLE: &str = "(unreadable)";
+/// Lines read at once.
+const PAGE: u64 = 1_000;
+/// Longest file of an anchor.
+const ANCHOR_MAX: u64 = 4_096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Lists who did what to which object, why, and how it stood before and afterwards, oldest first
+    #[command(after_help = "Examples:\n  autopay audit list --object ch_0f8d… -o csv\n  \
+        autopay audit list --actor m.ortiz --from 2027-01-01 --until 2027-01-31 --all\n  \
+        autopay audit list --action subscription --limit 50\n\n\
+        Dates are days of UTC, both included. --action takes a whole action (hold.on) or its first part (hold).\n\
+        -o json, jsonl and csv carry the seals: with all lines as jsonl, the chain can be computed again without autopay \
+        (docs/operating.md).\nExit codes: 0, 2 wrong usage, 10 a line cannot be read, 11 database unavailable.")]
+    List(List),
+    /// Computes the chain again: was a line changed, left out, put in or moved?
+    #[command(
+        after_help = "Examples:\n  autopay audit verify\n  autopay audit verify --anchor anchor-2027-01-31.json\n\n\
+        Each line is sealed under the one before it, and a head names the last. Whoever can write the whole database could write all \
+        of it anew; an anchor that is kept elsewhere shows even that. Nothing is changed.\n\
+        Exit codes: 0 the chain is whole, 2 wrong usage, 6 the anchor cannot be read, 10 it is broken, 11 database unavailable."
+    )]
+    Verify(Verify),
+    /// Prints where the chain ends, to be kept where nobody can change it
+    #[command(after_help = "Example:\n  autopay audit anchor -o json --out anchor-2027-01-31.json\n\n\
+        autopay serve writes the same into its log every hour (event audit_anchor).\n\
+        Exit codes: 0, 10 there is no head, 11 database unavailable.")]
+    Anchor,
+}
 
 #[derive(Debug, Args)]
-pub(super) struct Audit {
-    /// First due date
+pub(super) struct List {
+    /// Only lines about this object: a charge, subscription, plan, change set, payment method or scope
+    #[arg(long, value_name = "ID")]
+    object: Option<String>,
+    /// Only lines of this person; autopay and gateway are the machines
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// Only this action, or all that begin with this word
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only lines of this day of UTC or later
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
-    from: NaiveDate,
-    /// First due date after those: for January 2027 this is 2027-02-01
+    from: Option<NaiveDate>,
+    /// Only lines of this day of UTC or earlier
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
-    to: NaiveDate,
-    /// Minutes a cycle may take to be recorded: later is late, and not at all is missed
-    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
-    grace: u32,
-    /// A row also for each cycle that was late or skipped, is held or waits
+    until: Option<NaiveDate>,
+    /// How many
+    #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
+    limit: u64,
+    /// All of them
     #[arg(long)]
-    details: bool,
+    all: bool,
 }
 
-const ROWS: &[Column] = &[
-    Column::text("plan"),
-    Column::text("subscription"),
-    Column::number("cycle"),
-    Column::text("due_on"),
-    Column::text("due_at"),
-    Column::text("verdict"),
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// A file of autopay audit anchor -o json: the chain must hold the line it names
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+}
+
+const FOR_PEOPLE: &[Column] = &[
+    Column::number("id"),
+    Column::text("at"),
+    Column::text("actor"),
+    Column::text("action"),
+    Column::text("object"),
+    Column::text("detail"),
     Column::text("reason"),
-    Column::text("charge"),
-    Column::text("note"),
+    Column::text("before"),
+    Column::text("after"),
 ];
-const COUNTS: &[Column] = &[
-    Column::text("plan"),
-    Column::number("expected"),
-    Column::number("done"),
-    Column::number("done_late"),
-    Column::number("skipped"),
-    Column::number("held"),
-    Column::number("waiting"),
-    Column::number("missed"),
-    Column::number("odd"),
+const WITH_SEALS: &[Column] = &[
+    Column::number("id"),
+    Column::text("at"),
+    Column::text("actor"),
+    Column::text("action"),
+    Column::text("object"),
+    Column::text("detail"),
+    Column::text("reason"),
+    Column::text("before"),
+    Column::text("after"),
+    Column::text("seal"),
 ];
+const ANCHOR: &[Column] =
+    &[Column::text("chain"), Column::number("last_id"), Column::text("seal"), Column::text("read_at")];
+const VERIFIED: &[Column] = &[
+    Column::text("whole"),
+    Column::number("lines"),
+    Column::text("chain"),
+    Column::number("last_id"),
+    Column::text("seal"),
+    Column::number("broken"),
+    Column::text("breaks"),
+    Column::text("sound"),
+];
+const BREAKS: &[Column] = &[Column::text("what")];
+const SOUND: &[Column] = &[Column::number("from"), Column::number("to")];
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    expected: u64,
-    done: u64,
-    late: u64,
-    skipped: u64,
-    held: u64,
-    waiting: u64,
-    missed: u64,
-    odd: u64,
+fn number(id: i64) -> Cell {
+    Cell::Number(id.unsigned_abs())
 }
 
-impl Counts {
-    fn cells(&self, plan: &str) -> Vec<Cell> {
-        let Self { expected, done, late, skipped, held, waiting, missed, odd } = *self;
-        let numbers = [expected, done, late, skipped, held, waiting, missed, odd];
-        std::iter::once(Cell::text(plan)).chain(numbers.map(Cell::Number)).collect()
+fn row(link: Link, seals: bool) -> Vec<Cell> {
+    let Link { id, line, seal } = link;
+    let mut cells = vec![
+        number(id),
+        Cell::Text(moment(line.at)),
+        Cell::Text(line.actor),
+        Cell::Text(line.action),
+        Cell::Text(line.object),
+        Cell::Text(line.detail),
+        Cell::maybe(line.reason, Cell::Text),
+        Cell::maybe(line.before, Cell::Text),
+        Cell::maybe(line.after, Cell::Text),
+    ];
+    if seals {
+        cells.push(Cell::text(seal));
     }
-
-    fn add(&mut self, other: &Self) {
-        self.expected += other.expected;
-        self.done += other.done;
-        self.late += other.late;
-        self.skipped += other.skipped;
-        self.held += other.held;
-        self.waiting += other.waiting;
-        self.missed += other.missed;
-        self.odd += other.odd;
-    }
+    cells
 }
 
-/// The charges of the span and a little around it, in order, a page at a time.
-struct Charges<'a> {
-    app: &'a App,
-    due: DueBetween,
-    ahead: VecDeque<Listed<Booked>>,
-    after: Cursor,
-    ended: bool,
+fn start_of(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc()
 }
 
-impl Charges<'_> {
-    async fn peek(&mut self) -> Result<Option<&Listed<Booked>>, StoreError> {
-        while self.ahead.is_empty() && !self.ended {
-            let page = self.app.store.recorded(self.due, &self.after, PAGE).await?;
-            self.ended = page.next.is_none();
-            self.after = page.next;
-            self.ahead.extend(page.rows);
+pub(super) async fn run(command: Audit, context: &Context) -> Result<Exit, Stop> {
+    match command {
+        Audit::List(command) => context.with_app(async |app, _| list(&command, app, context).await).await,
+        Audit::Verify(command) => {
+            let anchor = command.anchor.as_deref().map(read_anchor).transpose()?;
+            context.with_app(async |app, _| verify(anchor, app, context).await).await
         }
-        Ok(self.ahead.front())
-    }
-}
-
-/// The audit under way.
-struct Auditor<'a> {
-    app: &'a App,
-    span: Span,
-    details: bool,
-    catalog: Catalog,
-    holds: Vec<Hold>,
-    charges: Charges<'a>,
-    counts: BTreeMap<String, Counts>,
-    /// Subscriptions whose rows cannot be read: their charges are nobody's fault.
-    unreadable: BTreeSet<String>,
-    /// Rows that are still to be printed: together they make a table.
-    rows: Vec<Vec<Cell>>,
-    listing: Listing,
-}
-
-/// A row about a cycle.
-struct Row<'r> {
-    plan: &'r str,
-    subscription: &'r str,
-    cycle: Option<u32>,
-    due: Option<(NaiveDate, DateTime<Utc>)>,
-    verdict: &'static str,
-    reason: &'static str,
-    charge: Option<ChargeId>,
-    note: String,
-}
-
-impl Row<'_> {
-    fn cells(self) -> Vec<Cell> {
-        vec![
-            Cell::text(self.plan),
-            Cell::text(self.subscription),
-            Cell::maybe(self.cycle, |cycle| Cell::Number(cycle.into())),
-            Cell::maybe(self.due, |(on, _)| Cell::On(on)),
-            Cell::maybe(self.due, |(_, at)| Cell::At(at)),
-            Cell::text(self.verdict),
-            Cell::text(self.reason),
-            Cell::maybe(self.charge, Cell::text),
-            Cell::Text(self.note),
-        ]
+        Audit::Anchor => context.with_app(async |app, _| anchor(app, context).await).await,
     }
 }
 
-/// A verdict with the word of its reason and a sentence about it.
-struct Said {
-    verdict: Verdict,
-    reason: &'static str,
-    note: String,
-}
-
-fn why(odd: Odd) -> &'static str {
-    match odd {
-        Odd::BeforeFirst => "the subscription entered the book with a later cycle",
-        Odd::BeyondEnd => "the subscription had ended or was cancelled before",
-        Odd::OtherDate => "the plan gives this cycle another date than its charge has",
-        Odd::NotAdvanced => "the cycle is charged, and the subscription still stands at it",
-        Odd::LeftOut => "a person left this cycle out, and it was charged",
+async fn list(command: &List, app: &App, context: &Context) -> Result<Exit, Stop> {
+    if let (Some(from), Some(until)) = (command.from, command.until)
+        && until < from
+    {
+        return Err(Stop::usage("--until", until, "is before --from: write the last day that you mean"));
     }
-}
-
-impl<'a> Auditor<'a> {
-    fn print(&mut self, row: Row<'_>) -> Result<(), Stop> {
-        self.rows.push(row.cells());
-        if self.rows.len() < ROWS_AT_ONCE {
-            return Ok(());
-        }
-        self.listing.page(&std::mem::take(&mut self.rows))
-    }
-
-    fn damaged(&mut self, plan: &str, row: Damaged) -> Result<(), Stop> {
-        self.counts.entry(plan.to_owned()).or_default().odd += 1;
-        let Damaged { table, id, why, .. } = row;
-        let (subscription, note) =
-            if table == "subscription" { (id, why) } else { (String::new(), format!("{id}: {why}")) };
-        self.print(Row {
-            plan,
-            subscription: &subscription,
-            cycle: None,
-            due: None,
-            verdict: "odd",
-            reason: "unreadable",
-            charge: None,
-            note,
-        })
-    }
-
-    /// The next charge, if it belongs to `id`; those of subscriptions before it belong to nobody.
-    async fn charge_of(&mut self, id: &SubscriptionId) -> Result<Option<u32>, Stop> {
-        loop {
-            let found = match self.charges.peek().await? {
-                None => return Ok(None),
-                Some(Listed::Whole(booked)) => {
-                    let order = booked.charge.subscription.as_str().cmp(id.as_str());
-                    match order {
-                        std::cmp::Ordering::Equal => return Ok(Some(booked.charge.cycle)),
-                        std::cmp::Ordering::Greater => return Ok(None),
-                        std::cmp::Ordering::Less => self.charges.ahead.pop_front(),
-                    }
-                }
-                Some(Listed::Damaged(_)) => self.charges.ahead.pop_front(),
-            };
-            self.nobodys(found)?;
-        }
-    }
-
-    fn nobodys(&mut self, found: Option<Listed<Booked>>) -> Result<(), Stop> {
-        match found {
-            Some(Listed::Damaged(row)) => self.damaged(UNREADABLE, row),
-            Some(Listed::Whole(booked)) => {
-                let charge = booked.charge;
-                let inside = self.span.from <= charge.due_on && charge.due_on < self.span.until;
-                if !inside || self.unreadable.contains(charge.subscription.as_str()) {
-                    return Ok(());
-                }
-                self.counts.entry(charge.plan.to_string()).or_default().odd += 1;
-                self.print(Row {
-                    plan: charge.plan.as_str(),
-                    subscription: charge.subscription.as_str(),
-                    cycle: Some(charge.cycle),
-                    due: Some((charge.due_on, charge.due_at)),
-                    verdict: "odd",
-                    reason: "no_subscription",
-                    charge: Some(charge.id),
-                    note: "a charge is recorded, and its subscription is not in the book".to_owned(),
-                })
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn take(&mut self) -> Option<Booked> {
-        self.charges.ahead.pop_front().and_then(Listed::whole)
-    }
-
-    async fn subscription(&mut self, subscription: &Subscription, life: Option<&Life>) -> Result<(), Stop> {
-        let catalog = std::mem::take(&mut self.catalog);
-        let holds = std::mem::take(&mut self.holds);
-        let done = self.merged(subscription, life, catalog.plans.get(&subscription.plan), &holds).await;
-        (self.catalog, self.holds) = (catalog, holds);
-        done
-    }
-
-    async fn merged(
-        &mut self,
-        subscription: &Subscription,
-        life: Option<&Life>,
-        plan: Option<&Plan>,
-        holds: &[Hold],
-    ) -> Result<(), Stop> {
-        let without = |why: String| (subscription.plan.clone(), why);
-        let stood = match (plan, life) {
-            (None, _) => Err(without(format!("plan {} does not exist", subscription.plan))),
-            (Some(_), None) => Err(without("its row changed while it was read".to_owned())),
-            (Some(plan), Some(life)) => match life.first_cycle {
-                Some(first) => Ok((plan, life, first)),
-                None => {
-                    enrol(plan, subscription, life.created_at).map(|(first, _)| (plan, life, first)).map_err(without)
-                }
-            },
-        };
-        let (plan, life, first_cycle) = match stood {
-            Ok(stood) => stood,
-            Err((plan, why)) => return self.unanswerable(&plan, subscription, why).await,
-        };
-        let standing =
-            Standing { subscription, plan, first_cycle, leased_until: life.leased_until, turns: &life.turns, holds };
-        let span = self.span;
-        let mut walk = match standing.cycles(&span) {
-            Ok(walk) => walk,
-            Err(why) => return self.unanswerable(&subscription.plan, subscription, why).await,
-        };
-        let mut cycle = walk.next();
-        loop {
-            let recorded = self.charge_of(&subscription.id).await?;
-            let step = match cycle {
-                Some(Err(why)) => return self.unanswerable(&subscription.plan, subscription, why).await,
-                Some(Ok(cycle)) => Some(cycle),
-                None => None,
-            };
-            match (step, recorded) {
-                (None, None) => return Ok(()),
-                (Some(expected), found) if found.is_none_or(|found| found >= expected.occurrence.index) => {
-                    let same = found == Some(expected.occurrence.index);
-                    let booked = if same { self.take() } else { None };
-                    if let Some(verdict) = standing.judge(&span, &expected, booked.as_ref()) {
-                        let said = self.said(&standing, &expected, verdict).await?;
-                        self.count(subscription, &expected, said)?;
-                    }
-                    cycle = walk.next();
-                }
-                (step, Some(_)) => {
-                    if let Some(booked) = self.take()
-                        && let Some(odd) = standing.unexpected(&span, &booked)
-                    {
-                        self.odd(&booked, odd)?;
-                    }
-                    cycle = step.map(Ok);
-                }
-                (Some(_), None) => return Ok(()),
-            }
-        }
-    }
-
-    /// A subscription of which nothing can be expected: its charges are passed over, and it is told.
-    async fn unanswerable(&mut self, plan: &PlanId, subscription: &Subscription, why: String) -> Result<(), Stop> {
-        while self.charge_of(&subscription.id).await?.is_some() {
-            self.charges.ahead.pop_front();
-        }
-        self.counts.entry(plan.to_string()).or_default().odd += 1;
-        self.print(Row {
-            plan: plan.as_str(),
-            subscription: subscription.id.as_str(),
-            cycle: None,
-            due: None,
-            verdict: "odd",
-            reason: "no_answer",
-            charge: None,
-            note: why,
-        })
-    }
-
-    fn odd(&mut self, booked: &Booked, odd: Odd) -> Result<(), Stop> {
-        let charge = &booked.charge;
-        self.counts.entry(charge.plan.to_string()).or_default().odd += 1;
-        self.print(Row {
-            plan: charge.plan.as_str(),
-            subscription: charge.subscription.as_str(),
-            cycle: Some(charge.cycle),
-            due: Some((charge.due_on, charge.due_at)),
-            verdict: "odd",
-            reason: odd.as_str(),
-            charge: Some(charge.id),
-            note: why(odd).to_owned(),
-        })
-    }
-
-    /// The verdict in words. What seems missed is looked up once more by its id, and asked why.
-    async fn said(&self, standing: &Standing<'_>, cycle: &Cycle, verdict: Verdict) -> Result<Said, Stop> {
-        let said = |verdict, reason, note: &str| Said { verdict, reason, note: note.to_owned() };
-        let missed = match verdict {
-            Verdict::Done => return Ok(said(Verdict::Done, "", "")),
-            Verdict::Late => return Ok(said(Verdict::Late, "", "recorded after the time it may take")),
-            Verdict::Odd(odd) => return Ok(said(Verdict::Odd(odd), odd.as_str(), why(odd))),
-            Verdict::Skipped(why) => {
-                return Ok(Said { verdict: Verdict::Skipped(String::new()), reason: "", note: why });
-            }
-            Verdict::Held(why) => return Ok(Said { verdict: Verdict::Held(String::new()), reason: "", note: why }),
-            Verdict::Waiting(why) => {
-                return Ok(Said { verdict: Verdict::Waiting(String::new()), reason: "", note: why });
-            }
-            Verdict::Missed(missed) => missed,
-        };
-        let subscription = standing.subscription;
-        let (index, due_at) = (cycle.occurrence.index, cycle.occurrence.charge_at);
-        let id = ChargeId::of(subscription.merchant, &subscription.id, index, Purpose::Cycle);
-        match self.app.store.charge(id).await {
-            Ok(Some(_)) if missed == Missed::NotSent => {}
-            Ok(None) => {}
-            // A row that says by now that it is of another cycle is no record of this one.
-            Ok(Some(charge)) if (&charge.subscription, charge.cycle) != (&subscription.id, index) => {}
-            Ok(Some(charge)) if charge.due_on == cycle.occurrence.date => {
-                // Recorded while this was read.
-                return Ok(said(Verdict::Late, "", "recorded while the audit ran"));
-            }
-            Ok(Some(_)) => return Ok(said(Verdict::Odd(Odd::OtherDate), Odd::OtherDate.as_str(), why(Odd::OtherDate))),
-            Err(StoreError::Inconsistent { .. }) => {
-                return Ok(said(Verdict::Held(String::new()), "", "its charge cannot be read, see the row about it"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let told = |reason, note: String| Ok(Said { verdict: Verdict::Missed(missed), reason, note });
-        match missed {
-            Missed::PassedOver => {
-                let was = !self.app.store.timeline(id).await?.is_empty();
-                if was {
-                    let note = "its charge was recorded, and the row is gone: restore it from a backup".to_owned();
-                    return told("charge_gone", note);
-                }
-                let next = subscription.next_cycle;
-                told(
-                    missed.as_str(),
-                    format!("the subscription stands at cycle {next}, and this one was never charged"),
-                )
-            }
-            Missed::Leased => {
-                let until = standing.leased_until.map(|at| at.to_rfc3339()).unwrap_or_default();
-                told(
-                    missed.as_str(),
-                    format!("the subscription is claimed until {until}, and no run claims for so long"),
-                )
-            }
-            Missed::Unscheduled => {
-                let stored = match subscription.next_due_at {
-                    Some(at) => format!("falls due on {} by its row", at.to_rfc3339()),
-                    None => "never falls due by its row".to_owned(),
-                };
-                told(missed.as_str(), format!("the subscription {stored}, and on {} by its plan", due_at.to_rfc3339()))
-            }
-            Missed::NotTaken | Missed::NotSent => match self.stopped(standing).await? {
-                Some(why) => Ok(Said { verdict: Verdict::Held(String::new()), reason: "", note: why }),
-                None if missed == Missed::NotSent => {
-                    told(missed.as_str(), "recorded, and no run has sent it: is a scheduler running?".to_owned())
-                }
-                None => told(missed.as_str(), "due, and no run has taken it: is a scheduler running?".to_owned()),
-            },
-        }
-    }
-
-    /// Why the subscription's methods cannot be charged now, where that makes its cycles wait.
-    async fn stopped(&self, standing: &Standing<'_>) -> Result<Option<String>, Stop> {
-        let subscription = standing.subscription;
-        let methods: Vec<_> =
-            [&subscription.method, &subscription.second_method].into_iter().flatten().map(|method| method.id).collect();
-        if methods.is_empty() {
-            return Ok(None);
-        }
-        let wallet = self.app.store.wallet(&methods).await?;
-        let zone = subscription.zone.as_ref().unwrap_or(&standing.plan.zone);
-        let now = self.span.now;
-        let today = zone.civil(now).map_or_else(|_| now.date_naive(), |civil| civil.date);
-        Ok(methods.into_iter().find_map(|method| match charging(&wallet, method, today, now) {
-            Charging::NotNow(why) => Some(why),
-            Charging::Yes | Charging::NoMethod(_) => None,
-        }))
-    }
-
-    fn count(&mut self, subscription: &Subscription, cycle: &Cycle, said: Said) -> Result<(), Stop> {
-        let counts = self.counts.entry(subscription.plan.to_string()).or_default();
-        counts.expected += 1;
-        let (count, verdict, told) = match said.verdict {
-            Verdict::Done => (&mut counts.done, "done", false),
-            Verdict::Late => (&mut counts.late, "done_late", self.details),
-            Verdict::Skipped(_) => (&mut counts.skipped, "skipped", self.details),
-            Verdict::Held(_) => (&mut counts.held, "held", self.details),
-            Verdict::Waiting(_) => (&mut counts.waiting, "waiting", self.details),
-            Verdict::Missed(_) => (&mut counts.missed, "missed", true),
-            Verdict::Odd(_) => (&mut counts.odd, "odd", true),
-        };
-        *count += 1;
-        if !told {
-            return Ok(());
-        }
-        let index = cycle.occurrence.index;
-        self.print(Row {
-            plan: subscription.plan.as_str(),
-            subscription: subscription.id.as_str(),
-            cycle: Some(index),
-            due: Some((cycle.occurrence.date, cycle.occurrence.charge_at)),
-            verdict,
-            reason: said.reason,
-            charge: Some(ChargeId::of(subscription.merchant, &subscription.id, index, Purpose::Cycle)),
-            note: said.note,
-        })
-    }
-
-    async fn book(&mut self) -> Result<(), Stop> {
-        let app: &'a App = self.app;
-        let mut after: Cursor = None;
-        loop {
-            let page = app.store.list_subscriptions(&SubscriptionFilter::default(), &after, PAGE).await?;
-            let ids: Vec<SubscriptionId> = page
-                .rows
-                .iter()
-                .filter_map(|row| match row {
-                    Listed::Whole(view) => Some(view.subscription.id.clone()),
-                    Listed::Damaged(_) => None,
-                })
-                .collect();
-            let lives: BTreeMap<SubscriptionId, Life> =
-                app.store.lives(&ids).await?.into_iter().map(|life| (life.id.clone(), life)).collect();
-            for row in page.rows {
-                match row {
-                    Listed::Whole(view) => {
-                        self.subscription(&view.subscription, lives.get(&view.subscription.id)).await?;
-                    }
-                    Listed::Damaged(row) => {
-                        self.unreadable.insert(row.id.clone());
-                        self.damaged(UNREADABLE, row)?;
-                    }
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        while self.charges.peek().await?.is_some() {
-            let found = self.charges.ahead.pop_front();
-            self.nobodys(found)?;
-        }
-        Ok(())
-    }
-}
-
-pub(super) async fn run(command: &Audit, context: &Context) -> Result<Exit, Stop> {
-    if command.to <= command.from {
-        return Err(Stop::usage("--to", command.to, "is not after --from: write the first date after those you mean"));
-    }
-    context.with_app(async |app, _| audit(command, app, context).await).await
-}
-
-async fn audit(command: &Audit, app: &App, context: &Context) -> Result<Exit, Stop> {
-    let now = app.store.now().await?;
-    let grace = TimeDelta::minutes(command.grace.into());
-    let span = Span { from: command.from, until: command.to, now, grace };
-    let (from, until) = span.widened();
-    let due = DueBetween { from, until };
-    let mut auditor = Auditor {
-        app,
-        span,
-        details: command.details,
-        catalog: app.store.catalog().await?,
-        holds: app.store.holds().await?,
-        charges: Charges { app, due, ahead: VecDeque::new(), after: None, ended: false },
-        counts: BTreeMap::new(),
-        unreadable: BTreeSet::new(),
-        rows: Vec::new(),
-        listing: context.printer.list_within("rows", ROWS)?,
+    let filter = AuditFilter {
+        object: command.object.clone(),
+        actor: command.actor.clone(),
+        action: command.action.clone(),
+        from: command.from.map(start_of),
+        until: command.until.and_then(|until| until.checked_add_days(Days::new(1))).map(start_of),
     };
-    auditor.book().await?;
-    if !auditor.rows.is_empty() {
-        auditor.listing.page(&auditor.rows)?;
+    let seals = context.printer.format != Format::Table;
+    let columns = if seals { WITH_SEALS } else { FOR_PEOPLE };
+    let mut listing = context.printer.list(columns)?;
+    let (mut after, mut left) = (None, if command.all { u64::MAX } else { command.limit });
+    let mut damaged = Vec::new();
+    loop {
+        let page = app.store.audit_lines(&filter, &after, PAGE.min(left)).await?;
+        left = left.saturating_sub(u64::try_from(page.rows.len()).unwrap_or(u64::MAX));
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for line in page.rows {
+            match line {
+                Listed::Whole(link) => rows.push(row(link, seals)),
+                Listed::Damaged(line) => damaged.push(line.why),
+            }
+        }
+        listing.page(&rows)?;
+        after = page.next;
+        if after.is_none() || left == 0 {
+            break;
+        }
     }
-    let mut total = Counts::default();
-    let mut rows: Vec<Vec<Cell>> = Vec::new();
-    for (plan, counts) in &auditor.counts {
-        total.add(counts);
-        rows.push(counts.cells(plan));
+    listing.finish()?;
+    if after.is_some() {
+        context.printer.say("There are more: --all lists every line.");
     }
-    rows.push(total.cells("all plans"));
-    auditor.listing.finish_with_list("plans", COUNTS, &rows)?;
-    let expected = counted(usize::try_from(total.expected).unwrap_or(usize::MAX), "cycle", "cycles");
-    context.printer.say(&format!(
-        "{expected} expected: {} done, {} done late, {} skipped by rule, {} held, {} waiting, {} missed; {} odd. Nothing was changed.",
-        total.done, total.late, total.skipped, total.held, total.waiting, total.missed, total.odd
-    ));
-    Ok(if total.missed > 0 || total.odd > 0 { Exit::Discrepancy } else { Exit::Done })
+    damaged.iter().for_each(|why| context.printer.say(why));
+    Ok(if damaged.is_empty() { Exit::Done } else { Exit::Discrepancy })
+}
+
+async fn anchor(app: &App, context: &Context) -> Result<Exit, Stop> {
+    let now = app.store.now().await?;
+    let Some(Head { chain, last_id, seal }) = app.store.audit_head().await? else {
+        let mend = "restore it from a backup; `autopay audit verify` says what the lines themselves show";
+        return Err(Stop::because(
+            Exit::Discrepancy,
+            Problem::new("audit_head", "", "is missing or cannot be read", mend),
+        ));
+    };
+    context.printer.record(ANCHOR, &[Cell::Text(chain), number(last_id), Cell::text(seal), Cell::At(now)])?;
+    Ok(Exit::Done)
+}
+
+/// The anchor of a file, as [`anchor`] prints it in JSON.
+fn read_anchor(path: &Path) -> Result<Head, Stop> {
+    let place = path.display().to_string();
+    let refused = |message: String| {
+        let mend = "name a file that was written by autopay audit anchor -o json";
+        Stop::because(Exit::BadInput, Problem::new(&place, "", message, mend))
+    };
+    let read = std::fs::metadata(path).and_then(|found| {
+        let long = found.len() > ANCHOR_MAX;
+        if long { Ok(None) } else { std::fs::read_to_string(path).map(Some) }
+    });
+    let text = read.map_err(|error| refused(format!("cannot be read: {}", crate::config::plainly(&error))))?;
+    let text = text.ok_or_else(|| refused("is too long for an anchor".to_owned()))?;
+    serde_json::from_str(&text).map_err(|error| refused(format!("is no anchor: {error}")))
+}
+
+async fn verify(anchor: Option<Head>, app: &App, context: &Context) -> Result<Exit, Stop> {
+    let anchored = anchor.as_ref().map(|anchor| anchor.last_id);
+    let bar = progress(None, context);
+    let seen = |read, of| {
+        bar.set_length(of);
+        bar.set_position(read);
+    };
+    let verified = verify_audit(&*app.store, anchor, seen).await?;
+    bar.finish_and_clear();
+    let Verified { lines, head, broken, breaks, sound } = &verified;
+    let (chain, last) = (head.as_ref().map(|head| head.chain.clone()), head.as_ref());
+    let breaks_rows = breaks.iter().map(|one| vec![Cell::text(one)]).collect();
+    let ranges = sound.iter().map(|Range { from, to }| vec![number(*from), number(*to)]).collect();
+    context.printer.record(
+        VERIFIED,
+        &[
+            Cell::Flag(verified.is_whole()),
+            Cell::Number(*lines),
+            Cell::maybe(chain, Cell::Text),
+            Cell::maybe(last, |head| number(head.last_id)),
+            Cell::maybe(last, |head| Cell::text(head.seal)),
+            Cell::Number(*broken),
+            Cell::Rows(BREAKS, breaks_rows),
+            Cell::Rows(SOUND, ranges),
+        ],
+    )?;
+    let read = counted(usize::try_from(*lines).unwrap_or(usize::MAX), "line", "lines");
+    let Some(first) = breaks.first() else {
+        let held = anchored.map(|id| format!(", and holds the anchor's line {id}")).unwrap_or_default();
+        context.printer.say(&format!("The audit is whole: {read} follow from one another{held}."));
+        return Ok(Exit::Done);
+    };
+    let places = counted(usize::try_from(*broken).unwrap_or(usize::MAX), "place", "places");
+    context.printer.say(&format!("The audit is broken at {places} of {read}, first: {first}."));
+    for Range { from, to } in sound {
+        context.printer.say(&format!("Lines {from} to {to} follow from one another."));
+    }
+    Ok(Exit::Discrepancy)
 }

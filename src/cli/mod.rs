@@ -47,6 +47,7 @@ mod retry;
 mod rulings;
 mod run;
 mod schedule;
+mod schedule_audit;
 mod serve;
 mod sessions;
 mod signals;
@@ -178,6 +179,9 @@ enum Command {
     /// The calendar: dates of a rhythm, what falls due next, and whether everything fired
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Who did what, when and why; and whether the record of it is whole
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// The database schema
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -378,6 +382,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Stop> {
         // Handed over before any of this.
         Command::Rehearse(_) => Ok(Exit::Done),
         Command::Schedule(command) => Box::pin(schedule::run(command, context)).await,
+        Command::Audit(command) => Box::pin(audit::run(command, context)).await,
         Command::Migrate(command) => Box::pin(migrate::run(command, context)).await,
         Command::Gateway(command) => Box::pin(gateways::run(command, context)).await,
         Command::Wallet(command) => Box::pin(wallet::run(command, context)).await,

@@ -31,7 +31,7 @@ pub(super) enum Schedule {
         missed and each charge that fits no cycle; in CSV the counts by plan are left out. Nothing is changed.\n\n\
         Exit codes: 0 everything fired, or waits for a reason, 2 wrong usage, 10 cycles were missed or rows are odd, \
         11 database unavailable.")]
-    Audit(super::audit::Audit),
+    Audit(super::schedule_audit::Audit),
     /// What falls due next over the whole book, by time
     #[command(after_help = "Example:\n  autopay schedule next --count 50 -o csv\n\n\
         Read from the book as it is; nothing is changed. Retries of charges that are under way are listed by charges list --state failing.\n\
@@ -123,7 +123,7 @@ const COLUMNS: &[Column] =
 pub(super) async fn run(command: Schedule, context: &Context) -> Result<Exit, Stop> {
     match command {
         Schedule::Preview(command) => preview(&command, context),
-        Schedule::Audit(command) => super::audit::run(&command, context).await,
+        Schedule::Audit(command) => super::schedule_audit::run(&command, context).await,
         Schedule::Next(command) => super::upcoming::next(&command, context).await,
     }
 }

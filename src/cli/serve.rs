@@ -18,6 +18,7 @@ use crate::api::{self, Bound, Health};
 use crate::app::{self, App, AppError, SoleDispatcher};
 use crate::clock::WallClock;
 use crate::config::{Config, WebhooksConfig, plainly};
+use crate::engine;
 use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
 
@@ -96,6 +97,11 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
     let ended = tokio::select! {
         opened = opening => match opened {
             Ok((app, _sole)) => {
+                tasks.spawn(engine::hang_out_audit(
+                    Arc::clone(&app.store),
+                    Arc::clone(&app.clock),
+                    stop_answering.clone(),
+                ));
                 tasks.spawn(gauges(Arc::clone(&app.store), Arc::clone(&app.clock), stop_answering.clone()));
                 if let Some(door) = &door {
                     door.opened(Arc::clone(&app.inbox));

@@ -4,6 +4,7 @@
 //! domain does. Tasks take no input; they find their work in the store, on a signal or by the clock, so the happy path and
 //! recovery after a crash are one path.
 
+mod audit;
 mod brakes;
 mod captures;
 mod cases;
@@ -38,6 +39,7 @@ use domain::id::{Environment, MerchantId};
 
 use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 
+pub use audit::{hang_out as hang_out_audit, verify as verify_audit};
 pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
 pub use cases::RulingRefused;

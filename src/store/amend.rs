@@ -12,17 +12,16 @@ use sea_orm::{
     QueryOrder as _, QueryResult, QueryTrait as _, Value,
 };
 
-use domain::amendment::{Amendment, Change, Settlement, adjusted};
+use domain::amendment::{Amendment, Change, Settlement};
 use domain::id::{PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::{Adjustment, AdjustmentKind, Applied, Override, Ruling, Settles, Subscription};
 use entity::{adjustment, adjustment_use, cycle_override};
 
 use super::bulk::{Bulk, Kind, Val};
-use super::catalog::ended_in_words;
 use super::damage::{self, Told};
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::amend::{AmendStore, Closing};
 use crate::ports::{Cancelled, Claimed, NewCharge, StoreError, SubscriptionView};
 
@@ -320,6 +319,7 @@ impl DatabaseStore {
              fence = fence + 1, updated_at = $7{extra} \
              WHERE id = $1 AND amend_revision = $2 AND next_cycle = $3 AND status = $4 AND plan_id = $5"
         );
+        let before = self.standing(on, id).await?;
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(None);
         }
@@ -329,14 +329,20 @@ impl DatabaseStore {
             }
         }
         let number = self.write_change(on, it).await?;
-        let mut sentence = it.sentence();
-        let mut cancelled = Cancelled { skipped: 0, in_flight: 0 };
-        if it.change == Change::Cancel {
-            cancelled = self.end_charges(on, &it.subscription, &it.by, at).await?;
-            let because = if it.reason.is_empty() { String::new() } else { format!(": {}", it.reason) };
-            sentence = format!("{}{because}", ended_in_words(&cancelled));
-        }
-        self.audit(on, &it.by, it.change.action(), id, &sentence, at).await?;
+        let ended = match it.change {
+            Change::Cancel => Some(self.end_charges(on, &it.subscription, &it.by, at).await?),
+            Change::Pause { .. }
+            | Change::Skip { .. }
+            | Change::Move { .. }
+            | Change::Clear { .. }
+            | Change::EndWithPeriod { .. }
+            | Change::KeepOn
+            | Change::Plan { .. }
+            | Change::PlanNow { .. }
+            | Change::Adjust { .. } => None,
+        };
+        self.note(on, lines::amended(it, ended.as_ref(), (before, self.standing(on, id).await?)))?;
+        let cancelled = ended.unwrap_or(Cancelled { skipped: 0, in_flight: 0 });
         let numbers = self.write_settled(on, id, it.change.settled(), (&it.by, at)).await?;
         self.recount(on, std::iter::once(id)).await?;
         Ok(Some((numbers.first().copied().unwrap_or(number), cancelled)))
@@ -353,7 +359,7 @@ impl DatabaseStore {
         let mut numbers = Vec::new();
         for one in settled {
             numbers.push(self.write_adjustment(on, id, one, (by, at)).await?);
-            self.audit(on, by, adjusted(one.kind), id, &one.in_words(), at).await?;
+            self.note(on, lines::settled(id, one, by, at))?;
         }
         Ok(numbers)
     }

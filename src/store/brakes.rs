@@ -12,7 +12,7 @@ use domain::money::Currency;
 use entity::{hold, run_day};
 
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::StoreError;
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Load, Loads, Release, RunDay};
 
@@ -180,22 +180,15 @@ impl DatabaseStore {
             return Ok(Release::NotInForce);
         };
         let (id, first) = (row.try_get::<i64>("", "id")?, row.try_get::<Option<String>>("", "release_asked_by")?);
-        let (sql, values, told): (_, Vec<Value>, _) = match &first {
+        let (sql, values): (_, Vec<Value>) = match &first {
             Some(first) if first == by => return Ok(Release::SamePerson),
-            None => (
-                "UPDATE hold SET release_asked_by = $2 WHERE id = $1",
-                vec![id.into(), by.into()],
-                "hold.release_asked",
-            ),
-            Some(_) => (
-                "UPDATE hold SET lifted_at = $3, lifted_by = $2 WHERE id = $1",
-                vec![id.into(), by.into(), at.into()],
-                "hold.off",
-            ),
+            None => ("UPDATE hold SET release_asked_by = $2 WHERE id = $1", vec![id.into(), by.into()]),
+            Some(_) => {
+                ("UPDATE hold SET lifted_at = $3, lifted_by = $2 WHERE id = $1", vec![id.into(), by.into(), at.into()])
+            }
         };
         on.execute_raw(self.statement(sql, values)).await?;
-        let detail = first.as_ref().map(|first| format!("first asked by {first}")).unwrap_or_default();
-        self.audit(on, by, told, scope, &detail, at).await?;
+        self.note(on, lines::release(scope, by, first.as_deref(), at))?;
         Ok(first.map_or(Release::AsksASecond, |first| Release::Lifted { first }))
     }
 }

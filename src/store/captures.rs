@@ -15,7 +15,7 @@ use domain::money::{Currency, Money};
 use entity::authorization_order;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::commits::AUDIT;
+use super::lines::{self, ENGINE};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, damage, store_error};
 use crate::ports::captures::{Begun, Captures, OrderRecord, OrdersBegun};
@@ -114,7 +114,7 @@ impl DatabaseStore {
         let mut rows = Bulk::new(ORDERS);
         push(&mut rows, order);
         self.insert_orders(on, &rows).await?;
-        self.audit(on, &order.by, action(order.kind), &order.charge.to_string(), &told(order, 0), at).await?;
+        self.note(on, lines::ordered(order, after, (&order.by, 0), at))?;
         Ok(true)
     }
 
@@ -140,19 +140,16 @@ impl DatabaseStore {
              AND stage = 'waiting' RETURNING id"
         );
         let moved = self.ids::<uuid::Uuid>(on, &sql, &rows).await?;
-        let (mut orders, mut audit) = (Bulk::new(ORDERS), Bulk::new(AUDIT));
+        let mut orders = Bulk::new(ORDERS);
         let mut recorded = Vec::with_capacity(moved.len());
         for one in begun.iter().filter(|one| moved.contains(&one.charge.id.0)) {
             let order = &one.placed.order;
             push(&mut orders, order);
             let sent = one.charge.state.ordered().map_or(0, |(_, _, order)| order.sent);
-            let (object, detail) = (order.charge.to_string(), told(order, sent));
-            let action = Val::text(action(order.kind));
-            audit.push(&[Val::time(at), Val::text("autopay"), action, Val::text(&object), Val::text(&detail)]);
+            self.note(on, lines::ordered(order, &one.charge, (ENGINE, sent), at))?;
             recorded.push(Recorded::by_commit(one.placed.clone(), one.charge.clone(), one.fence));
         }
         self.insert_orders(on, &orders).await?;
-        self.insert_audit(on, &audit).await?;
         Ok(OrdersBegun::Recorded(recorded))
     }
 }

@@ -6,46 +6,19 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 
-use domain::case::{News, case, news};
 use domain::charge::{Charge, Event, Limits, Ruling, State};
 use domain::dunning::GaveUp;
 use domain::id::ChargeId;
 
-use super::bulk::{Bulk, Val};
-use super::commits::AUDIT;
+use super::bulk::Bulk;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
-use super::{DatabaseStore, damage, store_error};
+use super::{DatabaseStore, damage, lines, store_error};
 use crate::ports::cases::{CaseCounts, CaseStore, Ruled};
 use crate::ports::outbox::NewEvent;
 use crate::ports::{StoreError, TimelineEntry, Verdict};
 
-/// Who tells of a case where no person moved it.
-const ENGINE: &str = "autopay";
-
 /// Open cases, in the words of the index over them; a charge that fails is one, whatever its row lacks.
 pub(super) const OPEN: &str = "(case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')";
-
-/// What the audit calls a case: its charge and its number.
-pub(super) fn object(charge: &Charge, number: u16) -> String {
-    format!("{}/{number}", charge.id)
-}
-
-/// What is told of a step of a charge, if it began a case or ended one: object, event, detail.
-pub(super) fn told(before: &Charge, after: &Charge) -> Option<(String, &'static str, String)> {
-    let news = news(before, after)?;
-    match news {
-        News::Opened(_) | News::Ended(_) => Some((object(after, news.case().number), news.name(), news.detail())),
-        // The charge's own history tells its steps.
-        News::Step(_) => None,
-    }
-}
-
-/// What is told of a case that ended with its charge, which had been waiting.
-pub(super) fn ended_with(after: &Charge) -> Option<(String, &'static str, String)> {
-    let case = case(after).filter(|case| !case.is_open())?;
-    let news = News::Ended(case);
-    Some((object(after, news.case().number), news.name(), news.detail()))
-}
 
 /// Did the bank say that the customer has died?
 pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
@@ -125,27 +98,11 @@ impl DatabaseStore {
         let sql = "UPDATE charge SET fence = fence + 1 WHERE id = $1";
         on.execute_raw(self.statement(sql, [after.id.0.into()])).await?;
         self.post(on, &domain::ledger::ruled(&before.value, after, at)).await?;
-        self.audit(on, &note.by, note.action, &after.id.to_string(), &note.detail, at).await?;
-        self.tell_cases(on, [(&before.value, after, at)].into_iter(), &note.by).await?;
+        self.note(on, lines::judged(note, &before.value, after, at))?;
+        self.note_all(on, lines::case(&before.value, after, &note.by, at).into_iter())?;
         self.tell(on, &NewEvent::of_charge(&before.value, after, at)).await?;
         self.pause_subscriptions(on, verdicts, &applied, Some(at)).await?;
         Ok(true)
-    }
-
-    /// Tells of the cases that began or ended with these steps, in the transaction that records the steps.
-    pub(super) async fn tell_cases<'c>(
-        &self,
-        on: &DatabaseTransaction,
-        steps: impl Iterator<Item = (&'c Charge, &'c Charge, DateTime<Utc>)> + Send,
-        by: &str,
-    ) -> Result<(), DbErr> {
-        let mut audit = Bulk::new(AUDIT);
-        for (before, after, at) in steps {
-            if let Some((object, event, detail)) = told(before, after) {
-                audit.push(&[Val::time(at), Val::text(by), Val::text(event), Val::text(&object), Val::text(&detail)]);
-            }
-        }
-        self.insert_audit(on, &audit).await
     }
 
     /// Every subscription of the customer of this one.
@@ -185,7 +142,7 @@ impl DatabaseStore {
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'failing'"
         );
         self.run(on, &sql, &rows).await?;
-        self.tell_cases(on, steps.iter().map(|(before, after)| (before, after, at)), ENGINE).await?;
+        self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, lines::ENGINE, at)))?;
         let told = steps.iter().flat_map(|(before, after)| NewEvent::of_charge(before, after, at));
         self.tell(on, &told.collect::<Vec<_>>()).await
     }

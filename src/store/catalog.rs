@@ -20,11 +20,10 @@ use entity::{charge, dunning_policy_version, hold, plan_version, subscription};
 
 use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
-use super::cases::ended_with;
-use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Marked, Released};
-use super::{DatabaseStore, damage, store_error};
+use super::{DatabaseStore, damage, lines, store_error};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::brakes::Brake;
 use crate::ports::changes::Sources;
 use crate::ports::outbox::NewEvent;
@@ -234,7 +233,7 @@ impl DatabaseStore {
                            ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
-                    self.audit(transaction, by, "hold.on", word, reason, at).await?;
+                    self.note(transaction, lines::held(word, (reason, by), at))?;
                 }
                 Ok(())
             })
@@ -256,7 +255,7 @@ impl DatabaseStore {
                            WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
                 let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if lifted {
-                    self.audit(transaction, by, "hold.off", word, "", at).await?;
+                    self.note(transaction, lines::lifted(word, by, at))?;
                 }
                 Ok(lifted)
             })
@@ -291,13 +290,12 @@ impl DatabaseStore {
              second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms"
         );
         let totals = self.totals_of(rows).await?;
-        let detail = format!("{} rows", rows.len());
         let mut marked = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
             marked.extend(self::marked(row)?);
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, totals, detail, marked, imported) = (&batches, &totals, &detail, &marked, &imported);
+        let (batches, totals, marked, imported) = (&batches, &totals, &marked, &imported);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
@@ -306,7 +304,7 @@ impl DatabaseStore {
                 self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
-                self.audit(transaction, by, "subscriptions.imported", "subscriptions", detail, at).await
+                self.note(transaction, lines::imported(rows.len(), by, at))
             })
         })
         .await?;
@@ -366,10 +364,11 @@ impl DatabaseStore {
                            resume_on = CASE WHEN $7 THEN resume_on ELSE NULL END, next_cycle = $3, next_due_at = $4, \
                            leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
+                let before = self.standing(transaction, id.as_str()).await?;
                 let resumed = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
                 if resumed {
-                    let detail = super::firing::resume_detail(from.from_cycle, next_cycle);
-                    self.audit(transaction, by, "subscription.resumed", id.as_str(), &detail, at).await?;
+                    let after = self.standing(transaction, id.as_str()).await?;
+                    self.note(transaction, lines::resumed(id, by, (from.from_cycle, next_cycle), (before, after), at))?;
                 }
                 Ok(resumed)
             })
@@ -398,14 +397,15 @@ impl DatabaseStore {
         let values: [Value; 3] = [id.as_str().into(), at.into(), format!("cancelled by {by}{because}").into()];
         let sql = "UPDATE subscription SET status = 'cancelled', note = $3, next_due_at = NULL, resume_on = NULL, leased_until = NULL, \
                    fence = fence + 1, updated_at = $2 WHERE id = $1 AND status <> 'cancelled'";
+        let before = self.standing(on, id.as_str()).await?;
         let done = on.execute_raw(self.statement(sql, values)).await?;
         if done.rows_affected() == 0 && self.count_on(on, std::slice::from_ref(id)).await? == 0 {
             return Ok(None);
         }
         let outcome = self.end_charges(on, id, by, at).await?;
         if done.rows_affected() > 0 {
-            let detail = format!("{}{because}", ended_in_words(&outcome));
-            self.audit(on, by, "subscription.cancelled", id.as_str(), &detail, at).await?;
+            let facts = (before, self.standing(on, id.as_str()).await?);
+            self.note(on, lines::cancelled(id, (reason, by), &outcome, facts, at))?;
         }
         Ok(Some(outcome))
     }
@@ -426,38 +426,34 @@ impl DatabaseStore {
         let mut ended = Vec::new();
         for row in &on.query_all_raw(open).await? {
             // What cannot be read may be in flight: it is left to whoever mends it.
-            match damage::charge(row).map(|charge| charge.step(Event::Cancel, at, &Limits::default())) {
-                Ok(Ok(charge)) => ended.push(charge),
-                Ok(Err(_)) | Err(_) => outcome.in_flight += 1,
+            let Ok(charge) = damage::charge(row) else {
+                outcome.in_flight += 1;
+                continue;
+            };
+            let before = facts_of_charge(&charge);
+            match charge.step(Event::Cancel, at, &Limits::default()) {
+                Ok(charge) => ended.push((before, charge)),
+                Err(_) => outcome.in_flight += 1,
             }
         }
         outcome.skipped = ended.len();
-        let (mut skipped, mut audit) = (Bulk::new(CHARGE_STATE), Bulk::new(AUDIT));
-        for charge in &ended {
-            if let Some((object, event, detail)) = ended_with(charge) {
-                audit.push(&[Val::time(at), Val::text(by), Val::text(event), Val::text(&object), Val::text(&detail)]);
-            }
+        let mut skipped = Bulk::new(CHARGE_STATE);
+        for (before, charge) in &ended {
             skipped.push(&charge_state(charge, at));
-            let (object, sentence) = (charge.id.to_string(), charge.sentence());
-            audit.push(&[
-                Val::time(at),
-                Val::text(by),
-                Val::text("charge.cancelled"),
-                Val::text(&object),
-                Val::text(&sentence),
-            ]);
+            self.note(on, lines::ended(before.clone(), charge, by, at))?;
+            self.note_all(on, lines::case_ended(charge, by, at).into_iter())?;
         }
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked') \
              RETURNING id"
         );
         let moved = self.ids::<uuid::Uuid>(on, &sql, &skipped).await?;
-        let posted: Vec<Posting> = (ended.iter().filter(|charge| moved.contains(&charge.id.0)))
-            .flat_map(|charge| ledger::charge(ledger::waits(charge), charge, charge.id, at))
-            .collect();
+        let posted: Vec<Posting> =
+            (ended.iter().map(|(_, charge)| charge).filter(|charge| moved.contains(&charge.id.0)))
+                .flat_map(|charge| ledger::charge(ledger::waits(charge), charge, charge.id, at))
+                .collect();
         self.post(on, &posted).await?;
-        self.insert_audit(on, &audit).await?;
-        let told: Vec<NewEvent> = ended.iter().filter_map(|charge| NewEvent::of_case_end(charge, at)).collect();
+        let told: Vec<NewEvent> = ended.iter().filter_map(|(_, charge)| NewEvent::of_case_end(charge, at)).collect();
         self.tell(on, &told).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \

@@ -18,7 +18,7 @@ use domain::id::{PlanId, PolicyId};
 use entity::{approval, change_set, dunning_policy_version, plan_version};
 
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
 use crate::ports::{Applied, CatalogChange, StoreError};
 
@@ -287,7 +287,7 @@ impl DatabaseStore {
             on.execute_raw(self.statement(sql, values)).await?;
             let through = set.map(|set| format!(" by {set}")).unwrap_or_default();
             let detail = format!("version {next} {digest}{through}");
-            self.audit(on, by, &format!("{}.applied", item.object.kind()), &id, &detail, at).await?;
+            self.note(on, lines::version(item.object.kind(), &id, (next.into(), &detail), by, at))?;
             applied.changed.push((id, u32::try_from(next).unwrap_or_default()));
         }
         if !applied.changed.is_empty() {
@@ -447,7 +447,8 @@ impl ChangeStore for DatabaseStore {
                 let row = row.ok_or_else(|| DbErr::RecordNotFound("change_set".to_owned()))?;
                 let id = ChangeSetId(row.try_get("", "id")?);
                 let detail = format!("sha256 {sha256}; {}", proposal.reason);
-                self.audit(on, &proposal.author, "change_set.proposed", &id.to_string(), &detail, at).await?;
+                let who = (proposal.author.as_str(), detail.as_str(), proposal.reason.as_str());
+                self.note(on, lines::change_set(id, "proposed", who, (None, "open"), at))?;
                 Ok(id)
             })
         })
@@ -510,7 +511,7 @@ impl ChangeStore for DatabaseStore {
                 let values: [Value; 5] = [id.0.into(), by.into(), set.sha256.clone().into(), comment.into(), at.into()];
                 on.execute_raw(self.statement(sql, values)).await?;
                 let detail = format!("sha256 {}; {comment}", set.sha256);
-                self.audit(on, by, "change_set.approved", &id.to_string(), &detail, at).await?;
+                self.note(on, lines::change_set(id, "approved", (by, &detail, comment), (Some("open"), "open"), at))?;
                 Ok(Ok(Outcome::Done(())))
             })
         })
@@ -532,8 +533,8 @@ impl ChangeStore for DatabaseStore {
                     return Ok(ended);
                 }
                 self.settle(on, id, as_what, [by, why], at).await?;
-                let action = format!("change_set.{}", as_what.as_str());
-                self.audit(on, by, &action, &id.to_string(), why, at).await?;
+                let standing = as_what.as_str();
+                self.note(on, lines::change_set(id, standing, (by, why, why), (Some("open"), standing), at))?;
                 Ok(Ok(Outcome::Done(())))
             })
         })
@@ -564,7 +565,8 @@ impl ChangeStore for DatabaseStore {
                 let live = self.versions_on(on).await?.live;
                 self.settle(on, id, Standing::Applied, [by, ""], at).await?;
                 let detail = told(&set, &applied, live, needed);
-                self.audit(on, by, "change_set.applied", &id.to_string(), &detail, at).await?;
+                let who = (by, detail.as_str(), set.reason.as_str());
+                self.note(on, lines::change_set(id, "applied", who, (Some("open"), "applied"), at))?;
                 Ok(Ok(Outcome::Done((applied, live))))
             })
         })

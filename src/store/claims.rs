@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryResult, QueryTrait as _, Value,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryResult, QueryTrait as _, Value,
 };
 use uuid::Uuid;
 
@@ -221,22 +221,6 @@ impl DatabaseStore {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         })
-    }
-
-    /// One audit row.
-    pub(super) async fn audit(
-        &self,
-        on: &impl ConnectionTrait,
-        actor: &str,
-        action: &str,
-        object: &str,
-        detail: &str,
-        at: DateTime<Utc>,
-    ) -> Result<(), sea_orm::DbErr> {
-        let values: [Value; 5] = [at.into(), actor.into(), action.into(), object.into(), detail.into()];
-        let sql = "INSERT INTO audit (at, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)";
-        on.execute_raw(self.statement(sql, values)).await?;
-        self.tell_of_action(on, action, object, at).await
     }
 }
 

@@ -4,11 +4,11 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 
 use domain::amendment::Ground;
 
-use super::DatabaseStore;
 use super::bulk::Bulk;
 use super::catalog::{INSERT, entering, marked};
 use super::rows::whole;
 use super::wallet::Marked;
+use super::{DatabaseStore, lines};
 use crate::ports::amend::{Closing, Giving, Successor};
 use crate::ports::{Cancelled, StoreError};
 
@@ -70,11 +70,8 @@ impl DatabaseStore {
             return Ok(false);
         }
         self.mark_methods(on, &follows.methods, at).await?;
-        let detail = format!(
-            "follows {} under plan {} from {} on",
-            ending.subscription, subscription.plan, subscription.start_on
-        );
-        self.audit(on, &ending.by, "subscription.enrolled", id, &detail, at).await?;
+        let line = lines::enrolled(ending, subscription, self.standing(on, id).await?);
+        self.note(on, line)?;
         self.write_settled(on, id, settled, (&ending.by, at)).await?;
         // What it begins with is read only of subscriptions that were ever changed.
         let values: [Value; 2] = [id.into(), i64::from(subscription.amendments.revision).into()];

@@ -17,9 +17,9 @@ use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::cases::{customer_is_gone, ended_with, pause_note};
+use super::cases::{customer_is_gone, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, installments, outbox, store_error};
+use super::{DatabaseStore, installments, lines, outbox, store_error};
 use crate::ports::brakes::loads_of;
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
@@ -73,17 +73,6 @@ const ATTEMPTS: &[(&str, Kind)] = &[
     ("a_body_sha256", Kind::Text),
     ("a_at", Kind::Time),
 ];
-
-pub(super) const AUDIT: &[(&str, Kind)] = &[
-    ("o_at", Kind::Time),
-    ("o_actor", Kind::Text),
-    ("o_action", Kind::Text),
-    ("o_object", Kind::Text),
-    ("o_detail", Kind::Text),
-];
-
-/// Who decides in the engine's own name.
-const ENGINE: &str = "autopay";
 
 const MOVED: &[(&str, Kind)] = &[("m_id", Kind::Uuid), ("m_fence", Kind::Int), ("m_sends", Kind::Bool)];
 
@@ -146,7 +135,6 @@ impl DatabaseStore {
         let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
         let lost = lost + dropped;
         let mut attempts: Vec<&Intent> = Vec::with_capacity(new.len() + moved.len());
-        let mut audit = Bulk::new(AUDIT);
         let mut intents = Vec::with_capacity(new.len() + moved.len());
         let at = whole(batch.at);
         let new: Vec<&NewCharge> = new.into_iter().filter(|new| inserted.contains(&new.charge.id.0)).collect();
@@ -159,56 +147,31 @@ impl DatabaseStore {
         let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
-            note(&mut audit, (&new.charge, new.intent.as_ref()), &new.amended, at);
+            self.note_all(on, lines::decided((&new.charge, new.intent.as_ref()), &new.amended, at))?;
             intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
             posted.extend(moved.posts(at));
             attempts.extend(&moved.new_attempt);
             let intent = moved.sends();
-            note(&mut audit, (&moved.charge, intent), &Amended::default(), at);
+            self.note_all(on, lines::decided((&moved.charge, intent), &Amended::default(), at))?;
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
         let mut events = Vec::new();
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
             events.extend(NewEvent::of_advance(&advance.value, at));
-            if advance.value.resumes {
-                audit.push(&[
-                    Val::time(at),
-                    Val::text(ENGINE),
-                    Val::text("subscription.resumed"),
-                    Val::text(advance.value.subscription.as_str()),
-                    Val::text(super::firing::PAUSE_OVER),
-                ]);
-            }
-            if let Some(why) = &advance.value.note {
-                audit.push(&[
-                    Val::time(at),
-                    Val::text(ENGINE),
-                    Val::text("subscription.quarantined"),
-                    Val::text(advance.value.subscription.as_str()),
-                    Val::text(why),
-                ]);
-            }
+            self.note_all(on, lines::advanced(&advance.value, at))?;
         }
         let ended = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
         self.post(on, &posted).await?;
-        for ended in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none()) {
-            if let Some((object, event, detail)) = ended_with(&ended.charge) {
-                audit.push(&[
-                    Val::time(at),
-                    Val::text(ENGINE),
-                    Val::text(event),
-                    Val::text(&object),
-                    Val::text(&detail),
-                ]);
-                events.extend(NewEvent::of_case_end(&ended.charge, at));
-            }
+        let over = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
+        for ended in over {
+            self.note_all(on, lines::case_ended(&ended.charge, lines::ENGINE, at).into_iter())?;
+            events.extend(NewEvent::of_case_end(&ended.charge, at));
         }
-        self.insert_audit(on, &audit).await?;
         self.tell(on, &events).await?;
         if let Some(day) = &batch.day
             && !self.count_day(on, day, &loads).await?
@@ -406,12 +369,6 @@ impl DatabaseStore {
         self.run(on, sql, &rows).await
     }
 
-    /// Rows of [`AUDIT`].
-    pub(super) async fn insert_audit(&self, on: &DatabaseTransaction, rows: &Bulk) -> Result<(), DbErr> {
-        let sql = "INSERT INTO audit (at, actor, action, object, detail) SELECT o_at, o_actor, o_action, o_object, o_detail FROM v";
-        self.run(on, sql, rows).await
-    }
-
     pub(super) async fn record_verdicts(&self, verdicts: &[Verdict]) -> Result<VerdictsCommitted, StoreError> {
         if verdicts.is_empty() {
             return Ok(VerdictsCommitted::default());
@@ -430,11 +387,13 @@ impl DatabaseStore {
         self.post(on, &posted).await?;
         self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
+        let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
+        self.note_all(on, moved.filter_map(lines::learnt))?;
         let moved = verdicts.iter().filter_map(|verdict| {
             let after = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0))?;
-            Some((&verdict.before.value, after, learnt_at(verdict, None)))
+            lines::case(&verdict.before.value, after, lines::ENGINE, learnt_at(verdict, None))
         });
-        self.tell_cases(on, moved, ENGINE).await?;
+        self.note_all(on, moved)?;
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
         self.pause_subscriptions(on, verdicts, &applied, None).await?;
@@ -581,8 +540,10 @@ impl DatabaseStore {
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
                            leased_until = NULL, fence = fence + 1, updated_at = $3 \
                            WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
+                let before = self.standing(on, id).await?;
                 on.execute_raw(self.statement(sql, values)).await?;
-                self.audit(on, "autopay", "subscription.paused", id, &note, at).await?;
+                let after = self.standing(on, id).await?;
+                self.note(on, lines::paused(id, &note, (before, after), at))?;
             }
         }
         Ok(())
@@ -631,26 +592,6 @@ impl DatabaseStore {
 fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
     let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
     whole(decided_at.unwrap_or(learnt))
-}
-
-/// The audit row of a decision: who decided is always autopay here; what, about which charge, under which key.
-fn note(audit: &mut Bulk, (charge, intent): (&Charge, Option<&Intent>), amended: &Amended, at: DateTime<Utc>) {
-    let (action, detail) = match intent {
-        Some(intent) => (
-            "charge.intent",
-            format!(
-                "attempt {} submission {} key {} of {}",
-                intent.number, charge.tries.submissions, intent.key, charge.amount
-            ),
-        ),
-        None => ("charge.recorded", recorded(charge, amended.reason.as_deref())),
-    };
-    let object = charge.id.to_string();
-    audit.push(&[Val::time(at), Val::text(ENGINE), Val::text(action), Val::text(&object), Val::text(&detail)]);
-    if let Some(detail) = adjusted(amended) {
-        let action = Val::text("charge.adjusted");
-        audit.push(&[Val::time(at), Val::text(ENGINE), action, Val::text(&object), Val::text(&detail)]);
-    }
 }
 
 /// What is told of a charge that was recorded and sends nothing.

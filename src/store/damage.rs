@@ -16,8 +16,7 @@ use domain::charge::{Charge, ParkWhy};
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
 use entity::{attempt, charge, subscription};
 
-use super::bulk::{Bulk, Val};
-use super::commits::AUDIT;
+use super::lines::ENGINE;
 use super::{DatabaseStore, rows, store_error};
 use crate::ports::{AttemptRecord, Poison, StoreError, SubscriptionView};
 
@@ -254,9 +253,7 @@ impl DatabaseStore {
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let mut audit = Bulk::new(AUDIT);
-        audit.push(&[Val::time(at), Val::text("autopay"), Val::text(action), Val::text(&row.name), Val::text(&why)]);
-        self.insert_audit(on, &audit).await?;
+        self.audit(on, ENGINE, action, &row.name, &why, at).await?;
         Ok(true)
     }
 

@@ -13,7 +13,7 @@ use domain::id::{ChargeId, MerchantId, PaymentMethodId};
 use entity::{charge, dispute, dispute_event};
 
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::StoreError;
 use crate::ports::dispute::{Contested, DisputeEvent, DisputeLine, DisputeView, Disputes};
 use crate::ports::webhooks::InboxId;
@@ -146,8 +146,7 @@ impl DatabaseStore {
         let sql = "INSERT INTO dispute_event (dispute_id, inbox_id, name, status, standing, at) VALUES ($1, $2, $3, $4, $5, $6) \
                    ON CONFLICT (dispute_id, inbox_id) DO NOTHING";
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
-            let detail = format!("dispute {id} {}", event.standing.as_str());
-            self.audit(on, "autopay", "charge.disputed", &charge.to_string(), &detail, at).await?;
+            self.note(on, lines::disputed(charge, &id.to_string(), event.standing.as_str(), at))?;
         }
         dispute::Entity::find_by_id(id.0).one(on).await
     }

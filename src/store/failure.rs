@@ -29,6 +29,8 @@ pub(super) fn store_error(error: DbErr) -> StoreError {
         },
         DbErr::Migration(why) => StoreError::Refused(why.clone()),
         DbErr::Type(why) => StoreError::Refused(format!("a column has an unexpected type: {why}")),
+        // What this room says itself, in words of its own.
+        DbErr::Custom(why) => StoreError::Refused(why.clone()),
         DbErr::RecordNotFound(_) => StoreError::Refused("a row that was just there is gone".to_owned()),
         other => StoreError::Refused(kind(other)),
     }

@@ -13,9 +13,8 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::commits::AUDIT;
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::{IntentBatch, NewCharge, StoreError};
 
 const TOTALS: &[(&str, Kind)] = &[("t_id", Kind::Text), ("t_total", Kind::Int)];
@@ -134,18 +133,10 @@ impl DatabaseStore {
              AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \
              AND EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.x_id \
              AND t.taken_minor + v.x_takes > t.total_minor) RETURNING id";
-        let mut audit = Bulk::new(AUDIT);
         for id in self.ids::<String>(on, sql, &rows).await? {
-            let action = Val::text("subscription.quarantined");
-            audit.push(&[
-                Val::time(whole(batch.at)),
-                Val::text("autopay"),
-                action,
-                Val::text(&id),
-                Val::text(OVERDRAWN),
-            ]);
+            self.note(on, lines::overdrawn(&id, batch.at))?;
         }
-        self.insert_audit(on, &audit).await
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The same port in a map: for property tests and rehearsals. Every method is one critical section, hence one transaction.
 
 mod amend;
+mod audit;
 mod brakes;
 mod captures;
 mod cases;
@@ -36,18 +37,20 @@ use domain::verdict::DeclineClass;
 
 use super::installments::{OVERDRAWN, takes};
 use super::outbox::of_verdicts;
-use super::rate;
 use super::rows::whole;
 use super::wallet::Released;
+use super::{lines, rate};
+use crate::ports::audit::Standing;
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::together::Collected;
 use crate::ports::webhooks::InboxId;
 use crate::ports::{
-    Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor, DueClaim,
-    Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded, Resume,
-    Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict, VerdictsCommitted,
+    Amended, Applied, AttemptRecord, Cancelled, CatalogChange, ChargeFilter, Claimed, Clock, Committed, Cursor,
+    DueClaim, Imported, IntentBatch, Listed, NewCharge, Observed, OpenCharge, Page, Place, Pressure, Quota, Recorded,
+    Resume, Slice, Store, StoreError, SubscriptionFilter, SubscriptionView, TimelineEntry, Totals, Verdict,
+    VerdictsCommitted,
 };
 
 #[derive(Debug, Clone)]
@@ -68,14 +71,13 @@ struct ChargeRow {
     leased_until: Option<DateTime<Utc>>,
     attempts: Vec<AttemptRecord>,
     history: Vec<TimelineEntry>,
-    /// What was told of its cases.
-    cases: Vec<TimelineEntry>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
     catalog: Catalog,
     changes: changes::Changes,
+    chain: audit::Chain,
     holds: Vec<Hold>,
     holds_ever: i64,
     days: BTreeMap<(MerchantId, NaiveDate), brakes::Day>,
@@ -151,6 +153,10 @@ fn goes_on_by_itself(row: &Subscription) -> bool {
 /// When a verdict was learnt.
 fn learnt_at(verdict: &Verdict) -> DateTime<Utc> {
     whole(verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at))
+}
+
+fn standing(row: &Subscription) -> Option<String> {
+    Some(Standing::of(row).facts())
 }
 
 fn entry(at: DateTime<Utc>, actor: &str, event: &str, detail: String) -> TimelineEntry {
@@ -246,16 +252,18 @@ impl Store for MemoryStore {
             lift: Lift::Anybody,
         };
         book.holds.push(hold.clone());
+        book.note(lines::held(&scope.to_string(), (reason, by), at));
         book.tell_of(EventKind::HoldOn, &scope.to_string(), at);
         Ok(hold)
     }
 
-    async fn lift(&self, scope: &Scope, _by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
         let before = book.holds.len();
         book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
         let lifted = book.holds.len() < before;
         if lifted {
+            book.note(lines::lifted(&scope.to_string(), by, at));
             book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         }
         Ok(lifted)
@@ -297,6 +305,7 @@ impl Store for MemoryStore {
         }
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
+        book.note(lines::imported(rows.len(), by, at));
         Ok(imported)
     }
 
@@ -347,7 +356,7 @@ impl Store for MemoryStore {
         &self,
         id: &SubscriptionId,
         from: &Resume,
-        _by: &str,
+        by: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let mut book = self.book();
@@ -356,6 +365,7 @@ impl Store for MemoryStore {
                 && row.value.next_cycle == from.from_cycle
         });
         let Some(row) = row else { return Ok(false) };
+        let before = standing(&row.value);
         let GoesOn { next_cycle, next_due_at, paused } = from.goes_on;
         let kind = TurnKind::Resumed { stood_at: Some(row.value.next_cycle), goes_on: next_cycle };
         row.turns.push(Turn { at: whole(at), kind });
@@ -371,6 +381,8 @@ impl Store for MemoryStore {
         row.leased_until = None;
         row.fence += 1;
         row.note = None;
+        let facts = (before, standing(&row.value));
+        book.note(lines::resumed(id, by, (from.from_cycle, next_cycle), facts, at));
         book.tell_of(EventKind::SubscriptionResumed, id.as_str(), at);
         Ok(true)
     }
@@ -501,6 +513,7 @@ impl Store for MemoryStore {
         }
         let mut intents = Vec::new();
         let mut advanced = BTreeSet::new();
+        let mut moving_on = Vec::new();
         let mut posted = BTreeSet::new();
         let billed = recorded_in_ledger(&batch.new, whole(batch.at));
         let takes = takes(&batch.new);
@@ -520,6 +533,7 @@ impl Store for MemoryStore {
                 row.note = Some(OVERDRAWN.to_owned());
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
                 row.leased_until = None;
+                book.note(lines::overdrawn(advance.subscription.as_str(), batch.at));
                 lost += 1;
                 continue;
             }
@@ -539,6 +553,7 @@ impl Store for MemoryStore {
                 row.turns.push(Turn { at: whole(batch.at), kind: TurnKind::Stopped });
             }
             row.leased_until = None;
+            moving_on.push(advance);
             let events: Vec<NewEvent> = NewEvent::of_advance(advance, whole(batch.at)).collect();
             book.tell(&events);
             advanced.insert(advance.subscription.clone());
@@ -554,9 +569,9 @@ impl Store for MemoryStore {
                 leased_until: None,
                 attempts: Vec::new(),
                 history: Vec::new(),
-                cases: Vec::new(),
             };
             row.decided(&new, batch.at);
+            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
             if let Some(intent) = &new.intent {
                 book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
@@ -590,24 +605,31 @@ impl Store for MemoryStore {
                 continue;
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
-            row.become_(moved.charge.clone(), "autopay", batch.at);
+            row.value = moved.charge.clone();
             book.ledger.post(moved.posts(whole(batch.at)));
             row.leased_until = None;
             if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
             }
             let told = NewEvent::of_case_end(&moved.charge, whole(batch.at)).filter(|_| !sends);
+            let ended = lines::case_ended(&moved.charge, lines::ENGINE, batch.at).filter(|_| !sends);
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
+            let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
+            book.note_all(line);
             if let Some(intent) = &moved.new_attempt {
                 book.attempts.entry(intent.method).or_default().push((intent.charge, intent.number));
             }
+            book.note_all(ended.into_iter());
             book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
+        }
+        for advance in moving_on {
+            book.note_all(lines::advanced(advance, batch.at));
         }
         Ok(Committed::Recorded { intents, lost })
     }
@@ -635,8 +657,10 @@ impl Store for MemoryStore {
             }
             let Some(after) = after else { continue };
             done.applied += 1;
+            let learnt = lines::learnt(verdict);
             book.ledger.post(verdict.posts());
-            row.become_(after.clone(), "autopay", learnt_at(verdict));
+            let case = lines::case(&row.value, after, lines::ENGINE, learnt_at(verdict));
+            row.value = after.clone();
             row.leased_until = None;
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());
             if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == verdict.attempt) {
@@ -657,6 +681,7 @@ impl Store for MemoryStore {
                 attempt.class = counted(&after.state);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
+            book.note_all(learnt.into_iter().chain(case));
             if verdict.pause {
                 book.pause_with(after, learnt_at(verdict));
             }
@@ -817,14 +842,6 @@ impl Book {
 }
 
 impl ChargeRow {
-    /// The charge moves, and what that means for its case is told.
-    fn become_(&mut self, after: Charge, by: &str, at: DateTime<Utc>) {
-        if let Some((_, event, detail)) = super::cases::told(&self.value, &after) {
-            self.cases.push(entry(at, by, event, detail));
-        }
-        self.value = after;
-    }
-
     fn close_attempts(&mut self) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.state == "open") {
             attempt.state = "closed".to_owned();

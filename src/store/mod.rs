@@ -5,6 +5,7 @@
 //! gateway: no method here takes a gateway.
 
 mod amend;
+mod audit;
 mod brakes;
 mod bulk;
 mod captures;
@@ -22,6 +23,7 @@ mod failure;
 mod firing;
 mod installments;
 mod ledger;
+mod lines;
 mod memory;
 mod outbox;
 mod pages;
@@ -143,9 +145,15 @@ impl DatabaseStore {
         loop {
             let done = async {
                 let transaction = self.database.begin_with_options(connect::immediate()).await?;
-                match work(&transaction, Outlives(PhantomData)).await {
-                    Ok(value) if stands(&value) => transaction.commit().await.map(|()| value),
-                    Ok(value) => transaction.rollback().await.map(|()| value),
+                let (worked, noted) = audit::noting(work(&transaction, Outlives(PhantomData))).await;
+                let worked = match worked {
+                    Ok(value) if stands(&value) => self.write_down(&transaction, noted).await.map(|()| (value, true)),
+                    Ok(value) => Ok((value, false)),
+                    Err(error) => Err(error),
+                };
+                match worked {
+                    Ok((value, true)) => transaction.commit().await.map(|()| value),
+                    Ok((value, false)) => transaction.rollback().await.map(|()| value),
                     Err(error) => {
                         // The first error is the one that counts; a failed rollback drops the connection.
                         transaction.rollback().await.or(Ok::<(), sea_orm::DbErr>(()))?;

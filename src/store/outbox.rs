@@ -8,6 +8,7 @@ use sea_orm::{
 };
 use serde_json::Value as Json;
 
+use domain::audit::Line;
 use domain::charge::State;
 use entity::outbox_event;
 
@@ -146,18 +147,14 @@ impl DatabaseStore {
         self.run(on, sql, &rows).await
     }
 
-    /// The event of a decision that is written to the audit, where one is told.
-    pub(super) async fn tell_of_action(
-        &self,
-        on: &impl ConnectionTrait,
-        action: &str,
-        object: &str,
-        at: DateTime<Utc>,
-    ) -> Result<(), DbErr> {
-        match EventKind::of_action(action).filter(|_| !self.routes.is_empty()) {
-            Some(kind) => self.tell(on, &[NewEvent::of(kind, object, at)]).await,
-            None => Ok(()),
+    /// The events of what is written to the audit, where any are told.
+    pub(super) async fn tell_of_lines(&self, on: &DatabaseTransaction, lines: &[Line]) -> Result<(), DbErr> {
+        if self.routes.is_empty() {
+            return Ok(());
         }
+        let event = |line: &Line| Some(NewEvent::of(EventKind::of_action(&line.action)?, &line.object, line.at));
+        let events: Vec<NewEvent> = lines.iter().filter_map(event).collect();
+        self.tell(on, &events).await
     }
 
     async fn settle_deliveries_within(

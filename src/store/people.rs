@@ -7,8 +7,8 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, QueryResult, Val
 use domain::charge::Charge;
 use domain::id::ChargeId;
 
-use super::DatabaseStore;
 use super::rows::whole;
+use super::{DatabaseStore, damage, lines};
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError, Verdict};
 
@@ -48,8 +48,7 @@ impl PeopleStore for DatabaseStore {
                 if self.verdicts(on, std::slice::from_ref(&verdict)).await?.applied == 0 {
                     return Ok(false);
                 }
-                let object = verdict.before.value.id.to_string();
-                self.audit(on, &note.by, note.action, &object, &note.detail, whole(at)).await?;
+                self.note(on, lines::judged(note, &before.value, after, at))?;
                 Ok(true)
             })
         })
@@ -70,7 +69,7 @@ impl DatabaseStore {
         let values: [Value; 3] = [id.0.into(), now.into(), lease_until.into()];
         let Some(row) = on.query_one_raw(self.statement(sql, values)).await? else { return Ok(None) };
         if let Some(note) = note {
-            self.audit(on, &note.by, note.action, &id.to_string(), &note.detail, now).await?;
+            self.note(on, lines::asked(note, id, damage::charge(&row).ok().as_ref(), now))?;
         }
         Ok(Some(row))
     }

@@ -17,6 +17,7 @@ use domain::money::{Currency, Money};
 use domain::refund::Refund;
 use entity::{audit, refund, refund_observation};
 
+use super::lines::{self, ENGINE};
 use super::refund_rows::{self, record};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
@@ -289,8 +290,8 @@ impl DatabaseStore {
             refund.from.map(|method| method.0).into(),
         ];
         on.execute_raw(self.statement(sql, values)).await?;
-        let detail = audit_detail(refund, Some(&format!("reason: {}", refund.reason)));
-        self.audit(on, by, "refund.recorded", &refund.charge.to_string(), &detail, at).await?;
+        let reason = format!("reason: {}", refund.reason);
+        self.note(on, lines::refund((None, refund), (by, Some(&reason)), at))?;
         Ok(true)
     }
 
@@ -313,8 +314,8 @@ impl DatabaseStore {
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(Begun::Lost);
         }
-        let detail = audit_detail(after, Some(&format!("key {}", after.key)));
-        self.audit(on, "autopay", "refund.sending", &after.charge.to_string(), &detail, whole(*at)).await?;
+        let key = format!("key {}", after.key);
+        self.note(on, lines::refund((Some(&before.value), after), (ENGINE, Some(&key)), *at))?;
         let sendable = Sendable::by_commit(after.clone(), body.clone(), before.fence.saturating_add(1));
         Ok(Begun::Committed(Box::new(sendable)))
     }
@@ -348,9 +349,7 @@ impl DatabaseStore {
         }
         self.post_refund(on, before, after, whole(*at)).await?;
         if after.state.name() != before.state.name() || note.is_some() {
-            let action = format!("refund.{}", after.state.name());
-            let detail = audit_detail(after, note.as_deref());
-            self.audit(on, by, &action, &after.charge.to_string(), &detail, whole(*at)).await?;
+            self.note(on, lines::refund((Some(before), after), (by, note.as_deref()), *at))?;
         }
         self.insert_refund_evidence(on, verdict, after.state.name(), true).await?;
         Ok(Kept::Applied(fence.saturating_add(1)))

@@ -9,6 +9,7 @@ use domain::money::Currency;
 use entity::{audit, observation};
 
 use super::damage::{self, Told};
+use super::lines::LEARNT;
 use super::{DatabaseStore, store_error};
 use crate::ports::{AttemptRecord, Damaged, Listed, StoreError, TimelineEntry, Totals};
 
@@ -35,7 +36,10 @@ impl DatabaseStore {
     }
 
     pub(super) async fn read_timeline(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
-        let sql = self.statement("SELECT * FROM audit WHERE object = $1 ORDER BY id", [id.to_string().into()]);
+        let sql = self.statement(
+            "SELECT * FROM audit WHERE object = $1 AND action <> $2 ORDER BY id",
+            [id.to_string().into(), LEARNT.into()],
+        );
         let decided = self.database.query_all_raw(sql).await.map_err(store_error)?;
         let sql = self.statement("SELECT * FROM observation WHERE charge_id = $1 ORDER BY id", [id.0.into()]);
         let seen = self.database.query_all_raw(sql).await.map_err(store_error)?;

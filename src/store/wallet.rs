@@ -17,7 +17,7 @@ use entity::{payment_method, wallet_customer};
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::whole;
-use super::{DatabaseStore, store_error};
+use super::{DatabaseStore, lines, store_error};
 use crate::ports::wallet::{
     CustomerWallet, MethodView, WalletCommitted, WalletStore, WalletSummary, WalletVerdict, Whose,
 };
@@ -350,7 +350,7 @@ impl WalletStore for DatabaseStore {
                 let values: [Value; 2] = [method.0.into(), at.into()];
                 let released = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected();
                 if released > 0 {
-                    self.audit(transaction, by, "method.released", &method.to_string(), reason, at).await?;
+                    self.note(transaction, lines::method_released(method, reason, by, at))?;
                 }
                 Ok(released)
             })

@@ -13,11 +13,11 @@ use domain::subscription::MethodKind;
 use domain::wallet::{Charging, Expiry, GRACE, Known, Repoint};
 use entity::charge;
 
-use super::DatabaseStore;
 use super::bulk::{Bulk, Kind, Val};
-use super::commits::AUDIT;
 use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::wallet::{Released, ids};
+use super::{DatabaseStore, lines};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::wallet::{WalletCommitted, WalletOutcome, WalletVerdict};
 
 /// Who moves subscriptions to a replacement.
@@ -178,16 +178,14 @@ impl DatabaseStore {
             "SELECT s.id, s.method_id FROM subscription s JOIN v ON s.method_id = v.r_from \
              WHERE s.second_method_id IS NULL OR s.second_method_id <> v.r_to{lock}"
         );
-        let mut audit = Bulk::new(AUDIT);
         let mut users = Bulk::new(USERS);
         let mut moved = 0;
         for statement in rows.statements(self.backend(), &sql) {
             for row in on.query_all_raw(statement).await? {
                 let (id, from): (String, Uuid) = (row.try_get("", "id")?, row.try_get("", "method_id")?);
                 let Some((repoint, at)) = repoints.get(&PaymentMethodId(from)) else { continue };
-                let detail = format!("payment method {from} → {}: {}", repoint.to, repoint.why.in_words());
-                let action = Val::text("subscription.repointed");
-                audit.push(&[Val::time(*at), Val::text(ENGINE), action, Val::text(&id), Val::text(&detail)]);
+                let methods = (PaymentMethodId(from), repoint.to);
+                self.note(on, lines::repointed(&id, methods, repoint.why.in_words(), *at))?;
                 users.push(&[Val::text(&id)]);
                 moved += 1;
             }
@@ -198,7 +196,6 @@ impl DatabaseStore {
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL FROM v \
              WHERE subscription_id = v.x_id AND state IN ('due', 'failing')";
         self.run(on, sql, &users).await?;
-        self.insert_audit(on, &audit).await?;
         Ok(moved)
     }
 
@@ -245,25 +242,26 @@ impl DatabaseStore {
         let wallet = self.wallet_on(on, &methods).await?;
         let today = at.date_naive();
         let usable = |method: &PaymentMethodId| domain::wallet::charging(&wallet, *method, today, at) == Charging::Yes;
-        let released: Vec<Charge> = found
+        let released: Vec<(String, Charge)> = found
             .values()
             .filter(|(_, methods)| methods.iter().all(usable))
-            .filter_map(|(model, _)| rows::charge(model).ok()?.step(Event::MethodFound, at, &Limits::default()).ok())
+            .filter_map(|(model, _)| {
+                let waiting = rows::charge(model).ok()?;
+                let before = facts_of_charge(&waiting);
+                Some((before, waiting.step(Event::MethodFound, at, &Limits::default()).ok()?))
+            })
             .collect();
         let mut due = Bulk::new(CHARGE_STATE);
-        released.iter().for_each(|charge| due.push(&charge_state(charge, at)));
+        released.iter().for_each(|(_, charge)| due.push(&charge_state(charge, at)));
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v \
              WHERE id = v.c_id AND state = 'parked' AND why IN ('no_method', 'wrong_method')"
         );
         self.run(on, &sql, &due).await?;
-        let mut audit = Bulk::new(AUDIT);
-        for charge in &released {
-            let (object, detail) = (charge.id.to_string(), "the subscription has a payment method now");
-            let action = Val::text("charge.method_found");
-            audit.push(&[Val::time(at), Val::text(by), action, Val::text(&object), Val::text(detail)]);
+        let count = u64::try_from(released.len()).unwrap_or(u64::MAX);
+        for (before, charge) in released {
+            self.note(on, lines::method_found(before, &charge, by, at))?;
         }
-        self.insert_audit(on, &audit).await?;
-        Ok(u64::try_from(released.len()).unwrap_or(u64::MAX))
+        Ok(count)
     }
 }

@@ -8,13 +8,10 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 use domain::id::PaymentMethodId;
 use domain::wallet::GRACE;
 
-use super::DatabaseStore;
 use super::rows::whole;
+use super::{DatabaseStore, lines};
 use crate::ports::StoreError;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
-
-/// Who tells.
-const GATEWAY: &str = "gateway";
 
 #[async_trait]
 impl InstrumentEar for DatabaseStore {
@@ -84,8 +81,7 @@ impl DatabaseStore {
                 if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
                     self.note_or_begin(on, *method, "dispute_ended", at).await?;
                     self.ask_owner(on, *method, at).await?;
-                    let (object, detail) = (method.to_string(), format!("dispute ended: {dispute}"));
-                    self.audit(on, GATEWAY, "method.news", &object, &detail, at).await?;
+                    self.note(on, lines::method_news(*method, &format!("dispute ended: {dispute}"), at))?;
                 }
             }
         }
@@ -147,6 +143,6 @@ impl DatabaseStore {
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE state IN ('due', 'failing') \
              AND subscription_id IN (SELECT id FROM subscription WHERE method_id = $1 OR second_method_id = $1)";
         on.execute_raw(self.statement(sql, values)).await?;
-        self.audit(on, GATEWAY, "method.news", &method.to_string(), news, at).await
+        self.note(on, lines::method_news(method, news, at))
     }
 }

@@ -16,9 +16,8 @@ use domain::id::MerchantId;
 use entity::{attempt, webhook_inbox};
 
 use super::bulk::{Bulk, Kind, Val};
-use super::commits::AUDIT;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
-use super::{DatabaseStore, damage, store_error};
+use super::{DatabaseStore, damage, lines, store_error};
 use crate::ports::webhooks::{
     Arrived, Decision, INBOX_MAX, Inbox, InboxId, InboxItem, InboxRow, InboxState, IntakeBatch, IntakeDone, Kept,
     NewsKind, Replayed, Subject,
@@ -241,7 +240,7 @@ impl Inbox for DatabaseStore {
                 let sql = "UPDATE webhook_inbox SET state = 'new', why = NULL, next_at = $2, handled_at = NULL, tries = 0, \
                            leased_until = NULL, fence = fence + 1 WHERE id = $1 AND body IS NOT NULL";
                 if transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
-                    self.audit(transaction, by, "webhook.replayed", &id.to_string(), "", at).await?;
+                    self.note(transaction, lines::replayed(&id.to_string(), by, at))?;
                     return Ok(Replayed::Yes);
                 }
                 let known = self.statement("SELECT 1 AS known FROM webhook_inbox WHERE id = $1", [id.0.into()]);
@@ -418,13 +417,9 @@ impl DatabaseStore {
              AND state = v.m_before AND (leased_until IS NULL OR leased_until <= v.m_now) RETURNING id"
         );
         let applied = self.ids(on, &sql, &moved).await?;
-        let mut audit = Bulk::new(AUDIT);
         for row in hinted.values().filter(|row| applied.contains(&row.charge.id.0)) {
-            let (object, detail) = (row.charge.id.to_string(), format!("delivery {}", row.by));
-            let action = Val::text("charge.hint");
-            audit.push(&[Val::time(at), Val::text("autopay"), action, Val::text(&object), Val::text(&detail)]);
+            self.note(on, lines::hinted(row.charge.id, &row.by.to_string(), at))?;
         }
-        self.insert_audit(on, &audit).await?;
         Ok(applied)
     }
 }

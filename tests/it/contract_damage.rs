@@ -397,6 +397,7 @@ async fn a_damaged_line_of_a_timeline_is_told_in_its_place() {
         assert_eq!(columns("observation", [lines[1].detail.as_str()]), [column]);
         database.execute_unprepared("UPDATE observation SET seen = 'succeeded', http_status = 202").await.unwrap();
     }
+    database.execute_unprepared("DROP TRIGGER audit_kept").await.unwrap();
     database.execute_unprepared("UPDATE audit SET detail = x'00ff'").await.unwrap();
     let lines = b.store.timeline(begun.charge.id).await.unwrap();
     assert_eq!(lines.iter().map(|line| line.event.as_str()).collect::<Vec<_>>(), ["unreadable", "unreadable"]);

@@ -15,11 +15,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use autopay::clock::TurnedClock;
+use autopay::ports::audit::AuditFilter;
 use autopay::ports::{ChargeFilter, Store};
 use chrono::{SubsecRound as _, Utc};
+use domain::audit::Link;
+use domain::charge::Charge;
 use domain::id::Key;
 use sandbox::{Behaviour, DeclineCode, Faults, Idempotency, Options, Sandbox};
 
+use crate::contract_audit::{lines, whole};
 use crate::postgres::TestDatabase;
 use crate::world::{MERCHANT, card, database_store, plan, subscriber};
 
@@ -288,7 +292,42 @@ pub(crate) async fn agree(store: &Arc<dyn Store>, sandbox: &Sandbox, obligations
     }
     assert_eq!(collected, ledger.total_collected("USD"), "the cents disagree");
     assert!(submitted.keys().all(|key| keys.contains(key)), "the gateway knows a key that the book does not");
+    audited(store, &charges).await;
     assert_eq!(ledger.keys_with_changed_bodies(), Vec::<String>::new());
+}
+
+/// The audit is whole, and tells of every submission that was recorded and every step that was learnt: no change without its line, no
+/// line without its change, wherever the kills fell.
+async fn audited(store: &Arc<dyn Store>, charges: &[Charge]) {
+    whole(&**store).await;
+    let mut intents: BTreeMap<String, u64> = BTreeMap::new();
+    let mut stands: BTreeMap<String, String> = BTreeMap::new();
+    for Link { line, .. } in
+        lines(&**store, &AuditFilter { action: Some("charge".into()), ..AuditFilter::default() }).await
+    {
+        match line.action.as_str() {
+            "charge.intent" => *intents.entry(line.object.clone()).or_default() += 1,
+            "charge.learnt" => {
+                assert_eq!(
+                    line.before.as_ref().map(|facts| state(facts)),
+                    stands.get(&line.object).cloned(),
+                    "{line:?}"
+                );
+            }
+            other => panic!("{other}"),
+        }
+        stands.insert(line.object.clone(), state(line.after.as_ref().unwrap()));
+    }
+    for charge in charges {
+        let object = charge.id.to_string();
+        assert_eq!(intents.get(&object), Some(&u64::from(charge.tries.submissions)), "{charge:?}");
+        assert_eq!(stands.get(&object).map(String::as_str), Some(charge.state.name()), "{charge:?}");
+    }
+}
+
+fn state(facts: &str) -> String {
+    let facts: serde_json::Value = serde_json::from_str(facts).unwrap();
+    facts["state"].as_str().unwrap().to_owned()
 }
 
 const READINGS: [Idempotency; 3] =

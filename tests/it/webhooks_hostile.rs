@@ -105,7 +105,8 @@ async fn dump(url: &str) -> Vec<String> {
     {
         let columns = Statement::from_string(
             database.get_database_backend(),
-            format!("SELECT name FROM pragma_table_info('{table}')"),
+            // Seals begin with the random name of the database's own chain.
+            format!("SELECT name FROM pragma_table_info('{table}') WHERE name <> 'seal'"),
         );
         let names: Vec<String> =
             database.query_all_raw(columns).await.unwrap().iter().map(|row| row.try_get("", "name").unwrap()).collect();

@@ -8,6 +8,7 @@
 pub mod agenda;
 pub mod amendment;
 pub mod attempt;
+pub mod audit;
 pub mod authorization;
 pub mod cadence;
 pub mod calendar;

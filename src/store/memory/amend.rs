@@ -10,10 +10,12 @@ use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
-use super::{Book, ChargeRow, MemoryStore, entry};
+use super::{Book, ChargeRow, MemoryStore, entry, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::{Cancelled, NewCharge, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// Takes from a subscription's adjustments what a new charge uses of them.
@@ -34,13 +36,24 @@ fn used(applied: &[Applied], id: i64) -> i64 {
 }
 
 impl Book {
-    /// Cancels a subscription: what waits ends, what is in flight runs on.
+    /// Cancels a subscription that a person wants cancelled.
     pub(super) fn cancel(
         &mut self,
         id: &SubscriptionId,
         (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Option<Cancelled> {
+        let before = self.subscriptions.get(id)?.value.clone();
+        let outcome = self.end(id, (reason, by), at)?;
+        if before.status != SubscriptionStatus::Cancelled {
+            let facts = (standing(&before), self.subscriptions.get(id).and_then(|row| standing(&row.value)));
+            self.note(lines::cancelled(id, (reason, by), &outcome, facts, at));
+        }
+        Some(outcome)
+    }
+
+    /// Ends a subscription: what waits ends with it, what is in flight runs on.
+    fn end(&mut self, id: &SubscriptionId, (reason, by): (&str, &str), at: DateTime<Utc>) -> Option<Cancelled> {
         let row = self.subscriptions.get_mut(id)?;
         let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         row.value.status = SubscriptionStatus::Cancelled;
@@ -50,6 +63,7 @@ impl Book {
         row.fence += 1;
         row.note = Some(format!("cancelled by {by}{because}"));
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
+        let mut ended = Vec::new();
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
         let mut told = Vec::new();
         let ledger = &mut self.ledger;
@@ -62,10 +76,12 @@ impl Book {
             }
             match row.value.clone().step(Event::Cancel, whole(at), &Limits::default()) {
                 Ok(charge) => {
+                    ended.push(lines::ended(facts_of_charge(&row.value), &charge, by, at));
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
                     told.extend(NewEvent::of_case_end(&charge, whole(at)));
                     ledger.post(domain::ledger::step(Some(&row.value), &charge, whole(at)));
-                    row.become_(charge, by, whole(at));
+                    ended.extend(lines::case_ended(&charge, by, at));
+                    row.value = charge;
                     row.fence += 1;
                     row.close_attempts();
                     outcome.skipped += 1;
@@ -73,6 +89,7 @@ impl Book {
                 Err(_) => outcome.in_flight += 1,
             }
         }
+        self.note_all(ended.into_iter());
         self.tell(&told);
         self.tell_of(EventKind::SubscriptionCancelled, id.as_str(), at);
         Some(outcome)
@@ -108,6 +125,7 @@ impl Book {
         let number = if adjusts { self.next_adjustment() } else { 0 };
         let mut cancelled = Cancelled { skipped: 0, in_flight: 0 };
         let Some(row) = self.subscriptions.get_mut(&amendment.subscription) else { return (number, cancelled) };
+        let before = standing(&row.value);
         amendment.apply(&mut row.value, number);
         if adjusts {
             let made = row.value.amendments.open.iter().filter(|one| one.id >= number);
@@ -123,7 +141,7 @@ impl Book {
             }
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));
-                cancelled = self.cancel(&id, why, amendment.at).unwrap_or(cancelled);
+                cancelled = self.end(&id, why, amendment.at).unwrap_or(cancelled);
             }
             Change::Skip { .. }
             | Change::Move { .. }
@@ -134,7 +152,15 @@ impl Book {
             | Change::PlanNow { .. }
             | Change::Adjust { .. } => {}
         }
+        let after = self.subscriptions.get(&amendment.subscription).and_then(|row| standing(&row.value));
+        let ended = (amendment.change == Change::Cancel).then_some(&cancelled);
+        self.note(lines::amended(&amendment, ended, (before, after)));
+        self.note_settled(amendment.subscription.as_str(), amendment.change.settled(), &amendment);
         (number, cancelled)
+    }
+
+    fn note_settled(&mut self, id: &str, settled: &[Settlement], amendment: &Amendment) {
+        self.note_all(settled.iter().map(|one| lines::settled(id, one, &amendment.by, amendment.at)));
     }
 
     /// All of a closing, or nothing of it: everything is looked at before the first write.
@@ -162,13 +188,15 @@ impl Book {
         for Giving { refund, .. } in refunds {
             self.record_refund(refund, &ending.by);
         }
-        if let Some(Successor { subscription, .. }) = successor {
+        if let Some(Successor { subscription, settled }) = successor {
             let mut row = subscription.clone();
             let first = self.next_adjustment();
             for (id, one) in (first..).zip(&mut row.amendments.open) {
                 (one.id, one.at) = (id, whole(one.at));
             }
             self.enter(&row, ending.at);
+            self.note(lines::enrolled(ending, &row, standing(&row)));
+            self.note_settled(row.id.as_str(), settled, ending);
         }
         Some(cancelled)
     }

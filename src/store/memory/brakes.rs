@@ -14,6 +14,7 @@ use crate::ports::outbox::EventKind;
 use crate::ports::{Claimed, IntentBatch, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// A day, and the brakes that were lifted, with when.
@@ -123,6 +124,7 @@ impl BrakeStore for MemoryStore {
         };
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());
+        book.note(lines::held(&hold.scope.to_string(), (reason, ACTOR), at));
         book.tell_of(EventKind::HoldOn, &hold.scope.to_string(), at);
         Ok(hold)
     }
@@ -135,6 +137,7 @@ impl BrakeStore for MemoryStore {
         let id = *id;
         let Some(before) = first.clone() else {
             *first = Some(by.to_owned());
+            book.note(lines::release(&scope.to_string(), by, None, at));
             return Ok(Release::AsksASecond);
         };
         if before == by {
@@ -144,6 +147,7 @@ impl BrakeStore for MemoryStore {
         if let Some(braked) = book.braked.iter_mut().find(|braked| braked.hold == id) {
             braked.lifted_at = Some(whole(at));
         }
+        book.note(lines::release(&scope.to_string(), by, Some(&before), at));
         book.tell_of(EventKind::HoldOff, &scope.to_string(), at);
         Ok(Release::Lifted { first: before })
     }

@@ -7,6 +7,7 @@ use domain::charge::{Charge, State};
 use domain::id::ChargeId;
 
 use super::super::captures::{action, told};
+use super::super::lines::{self, ENGINE};
 use super::super::rows::whole;
 use super::{Book, MemoryStore, entry, open_charge};
 use crate::ports::captures::{Begun, Captures, OrderRecord, OrdersBegun};
@@ -35,6 +36,7 @@ impl Captures for MemoryStore {
         row.fence += 1;
         row.leased_until = None;
         row.history.push(entry(order.at, &order.by, action(order.kind), told(order, 0)));
+        book.note(lines::ordered(order, after, (&order.by, 0), order.at));
         keep(&mut book, order);
         Ok(true)
     }
@@ -78,6 +80,7 @@ impl Captures for MemoryStore {
             let order = &one.placed.order;
             let sent = one.charge.state.ordered().map_or(0, |(_, _, order)| order.sent);
             row.history.push(entry(at, "autopay", action(order.kind), told(order, sent)));
+            book.note(lines::ordered(order, &one.charge, (ENGINE, sent), at));
             recorded.push(Recorded::by_commit(one.placed.clone(), one.charge.clone(), one.fence));
             keep(&mut book, order);
         }

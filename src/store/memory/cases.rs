@@ -11,11 +11,12 @@ use domain::dunning::GaveUp;
 use domain::firing::{Turn, TurnKind};
 use domain::id::{ChargeId, SubscriptionId};
 
-use super::{Book, MemoryStore, entry, goes_on_by_itself};
+use super::{Book, MemoryStore, entry, goes_on_by_itself, standing};
 use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
 use crate::ports::outbox::{EventKind, NewEvent};
 use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
 use crate::store::cases::{customer_is_gone, pause_note};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// Does a charge belong to the cases that a list asks for?
@@ -50,27 +51,32 @@ impl Book {
             if let Some(row) = self.subscriptions.get_mut(&id)
                 && goes_on_by_itself(&row.value)
             {
+                let before = standing(&row.value);
                 row.value.status = domain::subscription::SubscriptionStatus::Paused;
                 row.value.amendments.resume_on = None;
                 row.value.next_due_at = None;
                 row.fence += 1;
                 row.note = Some(note.clone());
                 row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                let facts = (before, standing(&row.value));
+                self.note(lines::paused(id.as_str(), &note, facts, at));
                 self.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
             }
         }
     }
 
     fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, at: DateTime<Utc>) {
-        let mut told = Vec::new();
+        let (mut told, mut ended) = (Vec::new(), Vec::new());
         for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
             let ended = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
             if let (State::Failing { .. }, Ok(after)) = (&row.value.state, ended) {
                 told.extend(NewEvent::of_charge(&row.value, &after, at));
-                row.become_(after, "autopay", at);
+                ended.extend(lines::case_ended(&after, lines::ENGINE, at));
+                row.value = after;
                 row.fence += 1;
             }
         }
+        self.note_all(ended.into_iter());
         self.tell(&told);
     }
 }
@@ -84,11 +90,13 @@ impl CaseStore for MemoryStore {
         let row = book.charges.get_mut(&after.id);
         let row = row.filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
-        row.become_(after.clone(), &note.by, at);
+        row.value = after.clone();
         row.leased_until = None;
         // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
         row.fence += 1;
         row.history.push(entry(at, &note.by, note.action, note.detail.clone()));
+        let case = lines::case(&before.value, after, &note.by, at);
+        book.note_all(std::iter::once(lines::judged(note, &before.value, after, at)).chain(case));
         book.ledger.post(domain::ledger::ruled(&before.value, after, at));
         book.tell(&NewEvent::of_charge(&before.value, after, at));
         if *pause {
@@ -98,7 +106,10 @@ impl CaseStore for MemoryStore {
     }
 
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
-        Ok(self.book().charges.get(&id).map(|row| row.cases.clone()).unwrap_or_default())
+        let book = self.book();
+        let object = format!("{id}/");
+        let told = book.chain.lines().filter(|line| line.object.starts_with(&object));
+        Ok(told.map(|line| entry(line.at, &line.actor, &line.action, line.detail.clone())).collect())
     }
 
     async fn case_counts(&self) -> Result<CaseCounts, StoreError> {

@@ -12,7 +12,8 @@ use super::{Book, MemoryStore};
 use crate::ports::changes::{ChangeSet, ChangeStore, Content, Meaning, Outcome, Proposal, Sources, VersionRecord};
 use crate::ports::outbox::EventKind;
 use crate::ports::{Applied, CatalogChange, StoreError};
-use crate::store::changes::{Item, digest, items, items_of};
+use crate::store::changes::{Item, digest, items, items_of, told};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 /// What the map keeps of changes.
@@ -87,16 +88,20 @@ fn put(
             }
         }
         applied.changed.push((item.object.id().to_owned(), version));
+        let (kind, id, digest) = (item.object.kind(), item.object.id().to_owned(), digest(&item.spec));
+        let through = set.map(|set| format!(" by {set}")).unwrap_or_default();
+        let detail = format!("version {version} {digest}{through}");
         records.push(VersionRecord {
             object: item.object,
             version,
             meaning,
-            sha256: digest(&item.spec),
+            sha256: digest,
             source: item.source,
             at,
             by: by.to_owned(),
             change_set: set,
         });
+        book.note(lines::version(kind, &id, (version.into(), &detail), by, at));
     }
     if !applied.changed.is_empty() {
         book.changes.live = book.changes.live.saturating_add(1);
@@ -161,7 +166,10 @@ impl ChangeStore for MemoryStore {
             settled_why: None,
             approvals: Vec::new(),
         };
+        let detail = format!("sha256 {}; {}", set.sha256, set.reason);
         book.changes.sets.insert(id, set);
+        let who = (proposal.author.as_str(), detail.as_str(), proposal.reason.as_str());
+        book.note(lines::change_set(id, "proposed", who, (None, "open"), at));
         book.tell_of(EventKind::ChangeSetProposed, &id.to_string(), at);
         Ok(id)
     }
@@ -197,7 +205,9 @@ impl ChangeStore for MemoryStore {
             Err(refused) => return Ok(refused),
         };
         let sha256 = set.sha256.clone();
+        let detail = format!("sha256 {sha256}; {comment}");
         set.approvals.push(Approval { by: by.to_owned(), at: whole(at), comment: comment.to_owned(), sha256 });
+        book.note(lines::change_set(id, "approved", (by, &detail, comment), (Some("open"), "open"), at));
         book.tell_of(EventKind::ChangeSetApproved, &id.to_string(), at);
         Ok(Outcome::Done(()))
     }
@@ -215,6 +225,8 @@ impl ChangeStore for MemoryStore {
             Ok(set) => set.settle(as_what, by, why, whole(at)),
             Err(refused) => return Ok(refused),
         }
+        let standing = as_what.as_str();
+        book.note(lines::change_set(id, standing, (by, why, why), (Some("open"), standing), at));
         Ok(Outcome::Done(()))
     }
 
@@ -227,8 +239,8 @@ impl ChangeStore for MemoryStore {
     ) -> Result<Outcome<(Applied, i64)>, StoreError> {
         let mut book = self.book();
         let live = book.changes.in_force();
-        let items = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
-            Ok(set) => items_of(&set.content)?,
+        let (items, set) = match book.changes.judged(id, |facts| facts.may_apply(&live, needed)) {
+            Ok(set) => (items_of(&set.content)?, set.clone()),
             Err(Outcome::Refused(refusal)) => return Ok(Outcome::Refused(refusal)),
             Err(Outcome::Unknown | Outcome::Done(())) => return Ok(Outcome::Unknown),
         };
@@ -236,6 +248,9 @@ impl ChangeStore for MemoryStore {
         if let Some(set) = book.changes.sets.get_mut(&id) {
             set.settle(Standing::Applied, by, "", whole(at));
         }
+        let detail = told(&set, &applied, book.changes.live, needed);
+        let who = (by, detail.as_str(), set.reason.as_str());
+        book.note(lines::change_set(id, "applied", who, (Some("open"), "applied"), at));
         book.tell_of(EventKind::ChangeSetApplied, &id.to_string(), at);
         Ok(Outcome::Done((applied, book.changes.live)))
     }

@@ -10,6 +10,7 @@ use super::{MemoryStore, entry, open_charge};
 use crate::ports::outbox::NewEvent;
 use crate::ports::people::{PeopleStore, PersonsNote};
 use crate::ports::{Claimed, OpenCharge, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 
 #[async_trait]
@@ -33,6 +34,9 @@ impl PeopleStore for MemoryStore {
             row.history.push(entry(whole(now), &note.by, note.action, note.detail.clone()));
         }
         let row = row.clone();
+        if let Some(note) = note {
+            book.note(lines::asked(note, id, Some(&row.value), now));
+        }
         Ok(open_charge(&book, &row).map(|value| Claimed { value, fence: row.fence }))
     }
 
@@ -50,7 +54,7 @@ impl PeopleStore for MemoryStore {
             .filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
         let Some(row) = row else { return Ok(false) };
         let events = NewEvent::of_charge(&before.value, after, whole(at));
-        row.become_(after.clone(), "autopay", whole(at));
+        row.value = after.clone();
         row.leased_until = None;
         let paid = matches!(after.state, State::Paid { .. });
         if let Some(attempt) = row.attempts.iter_mut().find(|attempt| attempt.number == after.tries.attempt) {
@@ -58,6 +62,8 @@ impl PeopleStore for MemoryStore {
         }
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
         book.post_step(&before.value, after, after.due_at);
+        book.note(lines::judged(note, &before.value, after, at));
+        book.note_all(lines::case(&before.value, after, lines::ENGINE, at).into_iter());
         book.tell(&events);
         Ok(true)
     }

@@ -16,7 +16,7 @@ use crate::ports::refund::{
     Begun, Kept, RefundCursor, RefundFilter, RefundIntent, RefundRecord, RefundStore, RefundVerdict, Sendable,
 };
 use crate::ports::{Claimed, StoreError, TimelineEntry};
-use crate::store::refunds::audit_detail;
+use crate::store::lines::{self, ENGINE};
 use crate::store::rows::whole;
 
 /// A refund, its claim and its history.
@@ -91,16 +91,25 @@ fn kept(mut refund: Refund) -> Refund {
     refund
 }
 
-/// A decision's line, in the charge's history and in the refund's.
-fn note(book: &mut Book, refund: &Refund, at: DateTime<Utc>, by: &str, action: &str, said: Option<&str>) {
-    let line = entry(whole(at), by, action, audit_detail(refund, said));
+/// A decision's line, in the charge's history, in the refund's and in the audit.
+fn note(
+    book: &mut Book,
+    (before, refund): (Option<&Refund>, &Refund),
+    at: DateTime<Utc>,
+    by: &str,
+    said: Option<&str>,
+) {
+    let told = lines::refund((before, refund), (by, said), at);
+    let line = entry(whole(at), by, &told.action, told.detail.clone());
+    let kind = EventKind::of_action(&told.action);
+    book.note(told);
     if let Some(row) = book.charges.get_mut(&refund.charge) {
         row.history.push(line.clone());
     }
     if let Some(row) = book.refunds.rows.get_mut(&refund.id) {
         row.history.push(line);
     }
-    if let Some(kind) = EventKind::of_action(action) {
+    if let Some(kind) = kind {
         book.tell_of(kind, &refund.charge.to_string(), at);
     }
 }
@@ -119,7 +128,7 @@ impl Book {
         let record = RefundRecord { refund: kept(refund.clone()), recorded_by: by.to_owned(), body: None, version: 0 };
         self.refunds.rows.insert(refund.id, Row { record, leased_until: None, history: Vec::new() });
         let said = format!("reason: {}", refund.reason);
-        note(self, refund, refund.recorded_at, by, "refund.recorded", Some(&said));
+        note(self, (None, refund), refund.recorded_at, by, Some(&said));
     }
 }
 
@@ -277,7 +286,7 @@ impl RefundStore for MemoryStore {
         row.record.version += 1;
         row.leased_until = None;
         let sendable = Sendable::by_commit(after.clone(), body.clone(), row.record.version);
-        note(&mut book, after, *at, "autopay", "refund.sending", Some(&format!("key {}", after.key)));
+        note(&mut book, (Some(&before.value), after), *at, ENGINE, Some(&format!("key {}", after.key)));
         Ok(Begun::Committed(Box::new(sendable)))
     }
 
@@ -319,7 +328,7 @@ impl RefundStore for MemoryStore {
         if let Some(after) = after
             && (to != before.state.name() || said.is_some())
         {
-            note(&mut book, after, *at, by, &format!("refund.{to}"), said.as_deref());
+            note(&mut book, (Some(before), after), *at, by, said.as_deref());
         }
         Ok(kept_as)
     }

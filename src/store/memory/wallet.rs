@@ -12,11 +12,13 @@ use domain::subscription::{Customer, MethodKind, Subscription, SubscriptionStatu
 use domain::wallet::{Charging, Known, Repoint, Wallet};
 
 use super::{Book, MemoryStore, entry};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
 use crate::ports::wallet::{
     CustomerWallet, MethodView, WalletCommitted, WalletOutcome, WalletStore, WalletSummary, WalletVerdict, Whose,
 };
 use crate::ports::{Claimed, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 use crate::store::wallet::{Released, customer_id};
 
@@ -135,7 +137,7 @@ impl WalletBook {
 
 impl Book {
     /// Decisions under way that would use a method lose their claims.
-    fn stop_using(&mut self, method: PaymentMethodId) {
+    fn stop_using(&mut self, method: PaymentMethodId, news: &str, at: DateTime<Utc>) {
         let mut users = BTreeSet::new();
         for row in self.subscriptions.values_mut() {
             if [&row.value.method, &row.value.second_method].into_iter().flatten().any(|used| used.id == method) {
@@ -145,6 +147,7 @@ impl Book {
             }
         }
         self.free_waiting(&users);
+        self.note(lines::method_news(method, news, at));
     }
 
     fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
@@ -158,7 +161,7 @@ impl Book {
 
     /// Charges that wait for a payment method fall due where their subscription has one that can be charged.
     pub(super) fn release_charges(&mut self, which: Released<'_>, by: &str, at: DateTime<Utc>) -> u64 {
-        let mut released = 0;
+        let mut released = Vec::new();
         for row in self.charges.values_mut() {
             let State::Parked { why, .. } = &row.value.state else { continue };
             let Some(subscription) = self.subscriptions.get(&row.value.subscription) else { continue };
@@ -182,17 +185,19 @@ impl Book {
                 continue;
             }
             if let Ok(due) = row.value.clone().step(Event::MethodFound, at, &Limits::default()) {
+                released.push(lines::method_found(facts_of_charge(&row.value), &due, by, at));
                 row.value = due;
                 row.fence += 1;
                 let detail = "the subscription has a payment method now".to_owned();
                 row.history.push(entry(at, by, "charge.method_found", detail));
-                released += 1;
             }
         }
-        released
+        let count = u64::try_from(released.len()).unwrap_or(u64::MAX);
+        self.note_all(released.into_iter());
+        count
     }
 
-    fn repoint(&mut self, repoint: &Repoint) -> u64 {
+    fn repoint(&mut self, repoint: &Repoint, at: DateTime<Utc>) -> u64 {
         let mut users = BTreeSet::new();
         for row in self.subscriptions.values_mut() {
             // A pair never becomes the same method twice: it waits for a person.
@@ -207,6 +212,8 @@ impl Book {
             }
         }
         self.free_waiting(&users);
+        let methods = (repoint.from, repoint.to);
+        self.note_all(users.iter().map(|id| lines::repointed(id.as_str(), methods, repoint.why.in_words(), at)));
         u64::try_from(users.len()).unwrap_or(u64::MAX)
     }
 
@@ -247,7 +254,7 @@ impl InstrumentEar for MemoryStore {
                 if row.known != before {
                     wallet.note(*method, "deleted", at);
                     wallet.ask_owner(*method, at);
-                    book.stop_using(*method);
+                    book.stop_using(*method, "deleted", at);
                 }
             }
             InstrumentNews::Replaced { deleted, by } if deleted != by => {
@@ -257,7 +264,7 @@ impl InstrumentEar for MemoryStore {
                 if row.known != before {
                     wallet.note(*deleted, "replaced", at);
                     wallet.ask_owner(*deleted, at);
-                    book.stop_using(*deleted);
+                    book.stop_using(*deleted, &format!("replaced by {by}"), at);
                 }
             }
             InstrumentNews::Replaced { deleted, .. } => wallet.ask_owner(*deleted, at),
@@ -267,13 +274,14 @@ impl InstrumentEar for MemoryStore {
                     place.insert(Dispute::Open);
                     wallet.note(*method, "disputed", at);
                     wallet.ask_owner(*method, at);
-                    book.stop_using(*method);
+                    book.stop_using(*method, &format!("disputed: {dispute}"), at);
                 }
             }
             InstrumentNews::DisputeEnded { method, dispute } => {
                 if wallet.disputes.insert((*method, dispute.clone()), Dispute::Ended) != Some(Dispute::Ended) {
                     wallet.note(*method, "dispute_ended", at);
                     wallet.ask_owner(*method, at);
+                    book.note(lines::method_news(*method, &format!("dispute ended: {dispute}"), at));
                 }
             }
         }
@@ -418,7 +426,7 @@ impl WalletStore for MemoryStore {
                         }
                     }
                     for repoint in &settled.repoints {
-                        done.repointed += book.repoint(repoint);
+                        done.repointed += book.repoint(repoint, at);
                     }
                 }
             }
@@ -481,9 +489,9 @@ impl WalletStore for MemoryStore {
     async fn release_disputes(
         &self,
         method: PaymentMethodId,
-        _reason: &str,
-        _by: &str,
-        _at: DateTime<Utc>,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let mut book = self.book();
         let mut released = 0;
@@ -492,6 +500,9 @@ impl WalletStore for MemoryStore {
                 *state = Dispute::Released;
                 released += 1;
             }
+        }
+        if released > 0 {
+            book.note(lines::method_released(method, reason, by, at));
         }
         Ok(released)
     }

@@ -16,6 +16,7 @@ use crate::ports::webhooks::{
     NewsKind, Replayed, Subject,
 };
 use crate::ports::{Claimed, StoreError};
+use crate::store::lines;
 use crate::store::rows::whole;
 use crate::store::webhooks::{ASKED, EMPTIED, End, Hinted, LATER, NOT_OURS, hint};
 
@@ -72,6 +73,8 @@ fn ask(
             row.fence += 1;
             if asked.insert(row.value.id) {
                 row.history.push(entry(at, "autopay", "charge.hint", format!("delivery {id}")));
+                let line = lines::hinted(row.value.id, &id.to_string(), at);
+                book.note(line);
             }
             End::of(InboxState::Done, ASKED)
         }
@@ -220,7 +223,7 @@ impl Inbox for MemoryStore {
         Ok(rows.into_iter().skip(count(skip)).take(count(limit)).collect())
     }
 
-    async fn replay(&self, id: InboxId, _by: &str, at: DateTime<Utc>) -> Result<Replayed, StoreError> {
+    async fn replay(&self, id: InboxId, by: &str, at: DateTime<Utc>) -> Result<Replayed, StoreError> {
         let mut book = self.book();
         let Some(one) = book.inbox.get_mut(&id) else { return Ok(Replayed::NotFound) };
         if !one.row.has_body {
@@ -229,6 +232,7 @@ impl Inbox for MemoryStore {
         (one.row.state, one.row.why, one.row.next_at) = (InboxState::New, None, Some(whole(at)));
         (one.row.handled_at, one.row.tries, one.leased_until) = (None, 0, None);
         one.fence += 1;
+        book.note(lines::replayed(&id.to_string(), by, at));
         Ok(Replayed::Yes)
     }
 }
@@ -287,6 +291,7 @@ impl Disputes for MemoryStore {
                 let detail = format!("dispute {id} {}", standing.as_str());
                 row.history.push(entry(at, "autopay", "charge.disputed", detail));
             }
+            book.note(lines::disputed(charge, &id.to_string(), standing.as_str(), at));
             book.tell_of(EventKind::ChargeDisputed, &charge.to_string(), at);
         }
         book.post_dispute(id, at);

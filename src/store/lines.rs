@@ -1,0 +1,290 @@
+//! What the audit is told of each change: the same lines from every store. Pure; whoever makes the change keeps the line.
+
+use chrono::{DateTime, Utc};
+
+use domain::agenda::Advance;
+use domain::amendment::{Amendment, Settlement, adjusted};
+use domain::attempt::Intent;
+use domain::audit::Line;
+use domain::case::{News, news};
+use domain::change::ChangeSetId;
+use domain::charge::Charge;
+use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
+use domain::refund::Refund;
+use domain::subscription::Subscription;
+
+use super::captures::{action, told};
+use super::catalog::ended_in_words;
+use super::commits;
+use super::installments::OVERDRAWN;
+use super::refunds::audit_detail;
+use crate::ports::audit::{fact, facts_of_charge};
+use crate::ports::captures::OrderRecord;
+use crate::ports::people::PersonsNote;
+use crate::ports::{Amended, Cancelled, Verdict};
+
+/// Who decides in autopay's own name.
+pub(super) const ENGINE: &str = "autopay";
+
+/// Who tells of what people did at the gateway.
+const GATEWAY: &str = "gateway";
+
+/// What was learnt from the gateway. A charge's history tells it by its observations.
+pub(super) const LEARNT: &str = "charge.learnt";
+
+/// How an object stood before, and stands afterwards.
+pub(super) type Facts = (Option<String>, Option<String>);
+
+fn states(was: &str, is: &str) -> Facts {
+    (Some(fact("state", was)), Some(fact("state", is)))
+}
+
+fn with((before, after): Facts, line: Line) -> Line {
+    line.moved(before, after)
+}
+
+/// A decision: who decided is always autopay; what, about which charge, under which key.
+pub(super) fn decided(
+    (charge, intent): (&Charge, Option<&Intent>),
+    amended: &Amended,
+    at: DateTime<Utc>,
+) -> impl Iterator<Item = Line> + use<> {
+    let (action, detail) = match intent {
+        Some(intent) => (
+            "charge.intent",
+            format!(
+                "attempt {} submission {} key {} of {}",
+                intent.number, charge.tries.submissions, intent.key, charge.amount
+            ),
+        ),
+        None => ("charge.recorded", commits::recorded(charge, amended.reason.as_deref())),
+    };
+    let object = charge.id.to_string();
+    let line = Line::new(at, ENGINE, action, &object).told(&detail).moved(None, Some(facts_of_charge(charge)));
+    let line = line.because(amended.reason.as_deref().unwrap_or_default());
+    let taken = commits::adjusted(amended);
+    std::iter::once(line).chain(taken.map(|detail| Line::new(at, ENGINE, "charge.adjusted", &object).told(&detail)))
+}
+
+/// What was learnt about a charge, if it moved. A person's decision has a line of its own.
+pub(super) fn learnt(verdict: &Verdict) -> Option<Line> {
+    let (after, last) = (verdict.after.as_ref()?, verdict.observations.last()?);
+    let line = Line::new(last.at, GATEWAY, LEARNT, &after.id.to_string());
+    let told = format!("attempt {}: {}", verdict.attempt, last.observation.seen.as_str());
+    Some(line.told(&told).moved(Some(facts_of_charge(&verdict.before.value)), Some(facts_of_charge(after))))
+}
+
+/// A subscription that moves on: most have no line.
+pub(super) fn advanced(advance: &Advance, at: DateTime<Utc>) -> impl Iterator<Item = Line> + use<> {
+    let object = advance.subscription.as_str();
+    let line = |action: &str, told: &str, status: &str| {
+        Line::new(at, ENGINE, action, object).told(told).moved(None, Some(fact("status", status)))
+    };
+    let resumed = advance.resumes.then(|| line("subscription.resumed", super::firing::PAUSE_OVER, "active"));
+    let set_aside = advance.note.as_ref().map(|why| line("subscription.quarantined", why, "quarantined"));
+    resumed.into_iter().chain(set_aside)
+}
+
+/// A subscription that is set aside because its next charges would overdraw its total.
+pub(super) fn overdrawn(id: &str, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, ENGINE, "subscription.quarantined", id).told(OVERDRAWN);
+    line.moved(None, Some(fact("status", "quarantined")))
+}
+
+/// A subscription whose policy ended.
+pub(super) fn paused(id: &str, note: &str, facts: Facts, at: DateTime<Utc>) -> Line {
+    with(facts, Line::new(at, ENGINE, "subscription.paused", id).told(note))
+}
+
+/// A charge that ended with its subscription.
+pub(super) fn ended(before: String, charge: &Charge, by: &str, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, by, "charge.cancelled", &charge.id.to_string()).told(&charge.sentence());
+    line.moved(Some(before), Some(facts_of_charge(charge)))
+}
+
+/// What the case of a charge tells of a step: its beginning or its end. What lies between, the charge's own lines tell.
+pub(super) fn case(before: &Charge, after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    case_line(&news(before, after)?, after, by, at)
+}
+
+/// The end of a case whose charge ended while it waited.
+pub(super) fn case_ended(after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    let ended = domain::case::case(after).filter(|case| !case.is_open())?;
+    case_line(&News::Ended(ended), after, by, at)
+}
+
+fn case_line(news: &News, after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    let stands = match news {
+        News::Opened(_) => "open",
+        News::Ended(_) => "ended",
+        News::Step(_) => return None,
+    };
+    // A case is named by its charge and its number.
+    let object = format!("{}/{}", after.id, news.case().number);
+    Some(Line::new(at, by, news.name(), &object).told(&news.detail()).moved(None, Some(fact("case", stands))))
+}
+
+/// A subscription that a person cancelled.
+pub(super) fn cancelled(
+    id: &SubscriptionId,
+    (reason, by): (&str, &str),
+    outcome: &Cancelled,
+    facts: Facts,
+    at: DateTime<Utc>,
+) -> Line {
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let detail = format!("{}{because}", ended_in_words(outcome));
+    with(facts, Line::new(at, by, "subscription.cancelled", id.as_str()).told(&detail).because(reason))
+}
+
+/// A subscription that a person lets go on, from the cycle it stood at to the one it goes on with.
+pub(super) fn resumed(id: &SubscriptionId, by: &str, cycles: (u32, u32), facts: Facts, at: DateTime<Utc>) -> Line {
+    let detail = super::firing::resume_detail(cycles.0, cycles.1);
+    with(facts, Line::new(at, by, "subscription.resumed", id.as_str()).told(&detail))
+}
+
+/// A change that a person made to a subscription.
+pub(super) fn amended(it: &Amendment, cancelled: Option<&Cancelled>, facts: Facts) -> Line {
+    let because = if it.reason.is_empty() { String::new() } else { format!(": {}", it.reason) };
+    let sentence = cancelled.map_or_else(|| it.sentence(), |ended| format!("{}{because}", ended_in_words(ended)));
+    let line = Line::new(it.at, &it.by, it.change.action(), it.subscription.as_str()).told(&sentence);
+    with(facts, line.because(&it.reason))
+}
+
+/// A credit or charge that came of a change.
+pub(super) fn settled(id: &str, one: &Settlement, by: &str, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, by, adjusted(one.kind), id).told(&one.in_words()).because(&one.reason);
+    line.moved(None, Some(fact("amount", &one.amount.to_string())))
+}
+
+/// A subscription that follows another under a new plan.
+pub(super) fn enrolled(ending: &Amendment, new: &Subscription, after: Option<String>) -> Line {
+    let detail = format!("follows {} under plan {} from {} on", ending.subscription, new.plan, new.start_on);
+    Line::new(ending.at, &ending.by, "subscription.enrolled", new.id.as_str())
+        .told(&detail)
+        .because(&ending.reason)
+        .moved(None, after)
+}
+
+/// An import.
+pub(super) fn imported(rows: usize, by: &str, at: DateTime<Utc>) -> Line {
+    Line::new(at, by, "subscriptions.imported", "subscriptions").told(&format!("{rows} rows"))
+}
+
+/// A hold that a person or a brake set.
+pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, by, "hold.on", scope).told(reason).because(reason);
+    line.moved(None, Some(fact("state", "in_force")))
+}
+
+/// A hold that was lifted by one person.
+pub(super) fn lifted(scope: &str, by: &str, at: DateTime<Utc>) -> Line {
+    with(states("in_force", "lifted"), Line::new(at, by, "hold.off", scope))
+}
+
+/// The first or the second word that a brake's hold may be lifted.
+pub(super) fn release(scope: &str, by: &str, first: Option<&str>, at: DateTime<Utc>) -> Line {
+    match first {
+        None => with(states("in_force", "release_asked"), Line::new(at, by, "hold.release_asked", scope)),
+        Some(first) => {
+            let line = Line::new(at, by, "hold.off", scope).told(&format!("first asked by {first}"));
+            with(states("release_asked", "lifted"), line)
+        }
+    }
+}
+
+/// An order about money that is set aside; `charge` as it stands with it.
+pub(super) fn ordered(order: &OrderRecord, charge: &Charge, (by, sent): (&str, u16), at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, by, action(order.kind), &order.charge.to_string()).told(&told(order, sent));
+    line.moved(None, Some(facts_of_charge(charge)))
+}
+
+/// A step of a refund.
+pub(super) fn refund(
+    (before, after): (Option<&Refund>, &Refund),
+    (by, note): (&str, Option<&str>),
+    at: DateTime<Utc>,
+) -> Line {
+    let stands = |refund: &Refund| fact("refund", refund.state.name());
+    Line::new(at, by, &format!("refund.{}", after.state.name()), &after.charge.to_string())
+        .told(&audit_detail(after, note))
+        .because(if before.is_none() { after.reason.as_str() } else { "" })
+        .moved(before.map(stands), Some(stands(after)))
+}
+
+/// A version of a plan or policy that came into force.
+pub(super) fn version(kind: &str, id: &str, (number, detail): (i64, &str), by: &str, at: DateTime<Utc>) -> Line {
+    let version = |number: i64| fact("version", &number.to_string());
+    let before = number.checked_sub(1).filter(|before| *before > 0).map(version);
+    Line::new(at, by, &format!("{kind}.applied"), id).told(detail).moved(before, Some(version(number)))
+}
+
+/// A step of a change set.
+pub(super) fn change_set(
+    id: ChangeSetId,
+    action: &str,
+    (by, detail, reason): (&str, &str, &str),
+    states: (Option<&str>, &str),
+    at: DateTime<Utc>,
+) -> Line {
+    let line = Line::new(at, by, &format!("change_set.{action}"), &id.to_string()).told(detail).because(reason);
+    line.moved(states.0.map(|was| fact("state", was)), Some(fact("state", states.1)))
+}
+
+/// What a person did to a charge.
+pub(super) fn judged(note: &PersonsNote, before: &Charge, after: &Charge, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, &note.by, note.action, &after.id.to_string()).told(&note.detail).because(&note.detail);
+    line.moved(Some(facts_of_charge(before)), Some(facts_of_charge(after)))
+}
+
+/// What a person is about to ask of the gateway about a charge, which moves when it answers.
+pub(super) fn asked(note: &PersonsNote, id: ChargeId, charge: Option<&Charge>, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, &note.by, note.action, &id.to_string()).told(&note.detail).because(&note.detail);
+    line.moved(charge.map(facts_of_charge), charge.map(facts_of_charge))
+}
+
+/// A charge that waited for a payment method.
+pub(super) fn method_found(before: String, charge: &Charge, by: &str, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, by, "charge.method_found", &charge.id.to_string());
+    line.told("the subscription has a payment method now").moved(Some(before), Some(facts_of_charge(charge)))
+}
+
+/// A subscription whose method was replaced.
+pub(super) fn repointed(
+    id: &str,
+    (from, to): (PaymentMethodId, PaymentMethodId),
+    why: &str,
+    at: DateTime<Utc>,
+) -> Line {
+    let method = |id: PaymentMethodId| Some(fact("method", &id.0.to_string()));
+    let detail = format!("payment method {} → {to}: {why}", from.0);
+    Line::new(at, ENGINE, "subscription.repointed", id).told(&detail).moved(method(from), method(to))
+}
+
+/// What the gateway tells of a method.
+pub(super) fn method_news(id: PaymentMethodId, news: &str, at: DateTime<Utc>) -> Line {
+    Line::new(at, GATEWAY, "method.news", &id.to_string()).told(news)
+}
+
+/// A delivery of the gateway that a person has handled anew.
+pub(super) fn replayed(id: &str, by: &str, at: DateTime<Utc>) -> Line {
+    Line::new(at, by, "webhook.replayed", id)
+}
+
+/// A charge that is asked about because of a delivery.
+pub(super) fn hinted(id: ChargeId, delivery: &str, at: DateTime<Utc>) -> Line {
+    Line::new(at, ENGINE, "charge.hint", &id.to_string()).told(&format!("delivery {delivery}"))
+}
+
+/// What a delivery tells of a dispute.
+pub(super) fn disputed(charge: ChargeId, dispute: &str, standing: &str, at: DateTime<Utc>) -> Line {
+    let line = Line::new(at, ENGINE, "charge.disputed", &charge.to_string());
+    line.told(&format!("dispute {dispute} {standing}")).moved(None, Some(fact("dispute", standing)))
+}
+
+/// A method whose disputes a person set aside.
+pub(super) fn method_released(id: PaymentMethodId, reason: &str, by: &str, at: DateTime<Utc>) -> Line {
+    let stands = |state: &str| Some(fact("disputes", state));
+    let line = Line::new(at, by, "method.released", &id.to_string()).told(reason).because(reason);
+    line.moved(stands("open"), stands("released"))
+}
