@@ -8,6 +8,7 @@ pub mod audit;
 pub mod books;
 pub mod brakes;
 pub mod captures;
+pub mod cases;
 pub mod changes;
 pub mod compare;
 pub mod declines;
@@ -46,7 +47,7 @@ use domain::ledger::Posting;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Applied as Taken, Method, Subscription, SubscriptionStatus};
-use domain::verdict::Seen;
+use domain::verdict::{DeclineClass, Seen};
 
 /// Reads the time and waits for it. The only door to the wall clock.
 #[async_trait]
@@ -525,6 +526,12 @@ pub struct ChargeFilter {
     pub until: Option<NaiveDate>,
     /// Only those with money set aside that goes back by this moment, UTC.
     pub expiring_by: Option<DateTime<Utc>>,
+    /// Only those recorded under this plan.
+    pub plan: Option<PlanId>,
+    /// Only those whose tries were declined.
+    pub cases: Option<cases::Cases>,
+    /// Only those whose latest decline was of this class.
+    pub class: Option<DeclineClass>,
 }
 
 /// A line of a charge's history.
@@ -608,6 +615,7 @@ pub trait Store:
     + books::BookStore
     + brakes::BrakeStore
     + captures::Captures
+    + cases::CaseStore
     + changes::ChangeStore
     + compare::CompareStore
     + declines::DeclineStore

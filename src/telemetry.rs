@@ -171,6 +171,8 @@ pub mod name {
     pub const WALLET_REPOINTED: &str = "autopay_wallet_repointed_total";
     /// Money set aside that goes back within a day.
     pub const AUTHORIZATIONS_EXPIRING: &str = "autopay_authorizations_expiring_total";
+    /// Cases that go on.
+    pub const DUNNING_CASES: &str = "autopay_dunning_cases";
     /// Deliveries of events to endpoints.
     pub const EVENT_DELIVERIES: &str = "autopay_event_deliveries_total";
     /// Events that wait to be delivered.
@@ -216,6 +218,11 @@ pub const METRICS: &[Metric] = &[
         name: name::REFUND_OUTCOME_UNKNOWN,
         kind: Kind::Gauge,
         help: "Refunds whose outcome is not known now: a person must look.",
+    },
+    Metric {
+        name: name::DUNNING_CASES,
+        kind: Kind::Gauge,
+        help: "Cases of dunning that go on, by what comes next: retrying, under_way, person; without_next_step is always 0, or a row was changed by other hands.",
     },
     Metric { name: name::HOLD_ACTIVE, kind: Kind::Gauge, help: "Holds in force." },
     Metric {

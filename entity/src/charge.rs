@@ -51,6 +51,15 @@ pub struct Model {
     pub policy_id: Option<String>,
     pub policy_version: Option<i32>,
     pub policy_step: Option<i32>,
+    pub case_number: i32,
+    pub case_opened_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub case_class: Option<String>,
+    pub case_code: Option<String>,
+    pub case_ends_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub case_end_action: Option<String>,
+    pub ladder_since: Option<chrono::DateTime<chrono::Utc>>,
+    pub ladder_declined: i32,
+    pub by_hand: bool,
 }
 
 /// No relations: the store joins by hand, in batches.

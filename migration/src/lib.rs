@@ -19,6 +19,7 @@ mod m20261126_000014_consolidation;
 mod m20261126_000017_budgets;
 mod m20261126_000018_tries_elsewhere;
 mod m20261126_000019_ladders;
+mod m20261126_000020_cases;
 mod m20261126_000021_ledger;
 mod m20261126_000022_notices;
 mod m20261126_000022_outbox;
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000017_budgets::Migration),
             Box::new(m20261126_000019_ladders::Migration),
             Box::new(m20261126_000018_tries_elsewhere::Migration),
+            Box::new(m20261126_000020_cases::Migration),
             Box::new(m20261126_000021_ledger::Migration),
             Box::new(m20261126_000022_outbox::Migration),
             Box::new(m20261126_000022_notices::Migration),

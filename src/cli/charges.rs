@@ -101,6 +101,12 @@ pub(super) enum Charges {
         Exit codes: 0 known now, 2 wrong usage, 5 not found, 7 not in a state for that, or the gateway says otherwise, \
         9 autopay still asks on its own, 11 database or gateway unavailable, 12 outcome unknown.")]
     Resolve(super::resolve::Resolve),
+    /// Tries a charge that is failing or has failed once more, now
+    #[command(after_help = super::retry::HELP)]
+    Retry(super::retry::Retry),
+    /// Gives up the debt of a charge that could not be collected
+    #[command(after_help = super::write_off::HELP)]
+    WriteOff(super::write_off::WriteOff),
 }
 
 #[derive(Debug, Args)]
@@ -405,6 +411,8 @@ pub(super) async fn run(command: Charges, context: &Context) -> Result<Exit, Sto
         Charges::Cancel(command) => super::resolve::cancel(command, context).await,
         Charges::Decide(command) => super::decide::decide(command, context).await,
         Charges::Resolve(command) => super::resolve::resolve(command, context).await,
+        Charges::Retry(command) => super::retry::run(&command, context).await,
+        Charges::WriteOff(command) => super::write_off::run(&command, context).await,
         Charges::Capture(command) => captures::run(command, context).await,
         Charges::Show { id } => {
             context
@@ -475,7 +483,8 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
     context
         .with_app(async |app, _| {
             let expiring_by = if expiring { Some(captures::in_a_day(app.store.now().await?)) } else { None };
-            let filter = ChargeFilter { words: states, id: None, subscription, from, until, expiring_by };
+            let filter =
+                ChargeFilter { words: states, subscription, from, until, expiring_by, ..ChargeFilter::default() };
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after: Cursor = None;

@@ -16,12 +16,14 @@ mod decide;
 mod disputes;
 mod doctor;
 mod dunning;
+mod dunning_cases;
 mod dunning_chart;
 mod dunning_policy;
 mod dunning_stats;
 mod events;
 pub mod exit;
 mod export;
+mod filter;
 mod forecast;
 mod forecast_change;
 mod forecast_compare;
@@ -53,6 +55,8 @@ mod refunds;
 mod rehearse;
 mod resolve;
 mod returns;
+mod retry;
+mod rulings;
 mod run;
 mod schedule;
 mod schedule_audit;
@@ -69,6 +73,7 @@ mod version;
 mod wallet;
 mod wallet_tries;
 mod webhooks;
+mod write_off;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -159,7 +164,7 @@ enum Command {
     /// Charges: one obligation each
     #[command(subcommand)]
     Charges(charges::Charges),
-    /// Charges that were declined: by which policy they are tried again
+    /// Charges that were declined: what comes next and when it ends, by which policy, and the figures
     #[command(subcommand)]
     Dunning(dunning::Dunning),
     /// Payments that cardholders contest

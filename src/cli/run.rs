@@ -100,6 +100,7 @@ fn row(item: &Item) -> Vec<Cell> {
         Action::Skip(left_out) => {
             (Cell::text(left_out.why.as_str()), Cell::Empty, Cell::Empty, Cell::text(&left_out.reason))
         }
+        Action::GiveUp { why, because } => (Cell::text(why.as_str()), Cell::Empty, Cell::Empty, Cell::text(because)),
         Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {
             (Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty)
         }
@@ -142,6 +143,7 @@ const fn settled(action: &Action) -> Option<Money> {
         | Action::ParkNoMethod { .. }
         | Action::ParkWrongMethod
         | Action::Cancel
+        | Action::GiveUp { .. }
         | Action::Wait { .. }
         | Action::Quarantine { .. } => None,
     }

@@ -289,6 +289,24 @@ async fn gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: Cancellation
             metrics::gauge!(name::OUTCOME_UNKNOWN).set(float(count("outcome_unknown")));
             metrics::gauge!(name::CHARGES_DUE).set(float(count("due")));
         }
+        if let Ok(cases) = store.case_counts().await {
+            let states = [
+                ("retrying", cases.retrying),
+                ("under_way", cases.under_way),
+                ("person", cases.person),
+                ("without_next_step", cases.without_next_step),
+            ];
+            for (state, count) in states {
+                metrics::gauge!(name::DUNNING_CASES, "state" => state).set(float(count));
+            }
+            if cases.without_next_step > 0 {
+                tracing::error!(
+                    event = "case_without_next_step",
+                    count = cases.without_next_step,
+                    "a row was changed by other hands: a charge fails and nothing comes next"
+                );
+            }
+        }
         if let Ok(open) = store.refunds_open().await {
             let unknown = open.get("outcome_unknown").copied().unwrap_or(0);
             metrics::gauge!(name::REFUND_OUTCOME_UNKNOWN).set(float(unknown));

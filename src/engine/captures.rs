@@ -185,6 +185,7 @@ impl Engine {
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Cancel
+                | Action::GiveUp { .. }
                 | Action::Wait { .. }
                 | Action::Quarantine { .. } => None,
             })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use domain::agenda::{Action, Advance, Agenda, Item, Reason, second_of};
 use domain::attempt::Intent;
-use domain::charge::{Charge, Event, Limits, Refused};
+use domain::charge::{Charge, Event, Limits, Refused, Ruling};
 use domain::id::{Key, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Method, Subscription, SubscriptionStatus};
@@ -36,6 +36,22 @@ pub(super) struct Drafted {
     pub(super) quiet: Quiet,
     /// Claims of which nothing is recorded: they were to be charged together with one whose payment cannot be made.
     pub(super) left: Vec<(SubscriptionId, i64)>,
+}
+
+/// What becomes of charges that ask for attention.
+pub(super) struct Opened {
+    pub(super) batch: IntentBatch,
+    pub(super) asks: Vec<Ask>,
+    pub(super) ends: Vec<Ending>,
+    pub(super) quiet: Quiet,
+}
+
+/// A charge that is not tried any more.
+pub(super) struct Ending {
+    pub(super) before: Claimed<Charge>,
+    pub(super) after: Charge,
+    /// What stands in the way.
+    pub(super) because: String,
 }
 
 /// A charge to ask about.
@@ -155,7 +171,11 @@ impl Desk<'_> {
                 quiet.waiting += 1;
                 Ok(None)
             }
-            Action::Quarantine { .. } | Action::Ask { .. } | Action::Settle { .. } | Action::Cancel => Ok(None),
+            Action::Quarantine { .. }
+            | Action::Ask { .. }
+            | Action::Settle { .. }
+            | Action::Cancel
+            | Action::GiveUp { .. } => Ok(None),
         }
     }
 
@@ -176,14 +196,9 @@ impl Desk<'_> {
     }
 
     /// The batch for charges that ask for attention, and the questions among them.
-    pub(super) fn open(
-        &self,
-        claims: &[Claimed<OpenCharge>],
-        agenda: &Agenda,
-        holds_seen: Vec<i64>,
-    ) -> (IntentBatch, Vec<Ask>, Quiet) {
+    pub(super) fn open(&self, claims: &[Claimed<OpenCharge>], agenda: &Agenda, holds_seen: Vec<i64>) -> Opened {
         let mut quiet = Quiet::default();
-        let mut asks = Vec::new();
+        let (mut asks, mut ends) = (Vec::new(), Vec::new());
         // What is tried again was forecast, and counted, when its first attempt was.
         let (advances, new, moved, day) = (Vec::new(), Vec::new(), Vec::new(), None);
         let mut batch = IntentBatch { at: self.at, holds_seen, advances, new, moved, day };
@@ -207,6 +222,16 @@ impl Desk<'_> {
                 }
                 // Recorded beside this batch: an order has an amount and a body, and no attempt of its own.
                 Action::Settle { .. } => {}
+                Action::GiveUp { why, because } => {
+                    let given_up = Event::Ruled(Ruling::GiveUp { why: *why });
+                    match charge.clone().step(given_up, self.at, self.limits) {
+                        Ok(after) => {
+                            let before = Claimed { value: charge.clone(), fence: claim.fence };
+                            ends.push(Ending { before, after, because: because.clone() });
+                        }
+                        Err(refused) => refusal(charge, &refused.to_string()),
+                    }
+                }
                 Action::SkipZero
                 | Action::ParkOutOfBounds { .. }
                 | Action::Skip(_)
@@ -217,7 +242,7 @@ impl Desk<'_> {
                 }
             }
         }
-        (batch, asks, quiet)
+        Opened { batch, asks, ends, quiet }
     }
 
     fn move_on(
@@ -229,8 +254,13 @@ impl Desk<'_> {
         method: &Method,
     ) -> Result<MovedCharge, String> {
         let OpenCharge { open, attempt } = &claim.value;
-        let charge = open.charge.clone().step(Event::Send { attempt: number }, self.at, self.limits);
-        let charge = charge.map_err(|refused: Refused| refused.to_string())?;
+        let said = |refused: Refused| refused.to_string();
+        let mut charge = open.charge.clone();
+        // Another method has a ladder of its own; what the networks count, they count all the same.
+        if reason == Reason::Retry && open.instrument.is_some_and(|last| last != method.id) {
+            charge = charge.step(Event::Ruled(Ruling::NewMethod), self.at, self.limits).map_err(said)?;
+        }
+        let charge = charge.step(Event::Send { attempt: number }, self.at, self.limits).map_err(said)?;
         let fence = claim.fence;
         match reason {
             Reason::Due | Reason::Retry => {

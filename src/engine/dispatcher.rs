@@ -19,7 +19,7 @@ use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
 use super::brakes::{self, Weighed};
-use super::decide::{Desk, Drafted, Quiet};
+use super::decide::{Desk, Drafted, Opened, Quiet};
 use super::heartbeat::Heartbeat;
 use super::pipeline::{Job, Pipeline, Shared};
 use super::{Engine, EngineError, RunReport};
@@ -399,11 +399,11 @@ impl Engine {
         let open: Vec<Open> = claims.iter().map(|claim| claim.value.open.clone()).collect();
         let mut redraws = 0;
         let mut orders = Vec::new();
-        let (agenda, intents, asks, quiet) = loop {
+        let (agenda, intents, asks, ends, quiet) = loop {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&[], &open).await?;
             let agenda = self.draw((&shared.catalog, &Told::new()), &holds, &wallet, &[], &open, as_of);
-            let (batch, asks, quiet) = self.desk(&shared).open(claims, &agenda, ids(&holds));
+            let Opened { batch, asks, ends, quiet } = self.desk(&shared).open(claims, &agenda, ids(&holds));
             if !self.begin_orders(claims, &agenda, &ids(&holds), &mut orders).await? {
                 redraws += 1;
                 if redraws > REDRAWS_MAX {
@@ -412,7 +412,7 @@ impl Engine {
                 continue;
             }
             match self.commit(batch, report).await? {
-                Some(intents) => break (agenda, intents, asks, quiet),
+                Some(intents) => break (agenda, intents, asks, ends, quiet),
                 None if redraws < REDRAWS_MAX => redraws += 1,
                 None => return Ok(Agenda::default()),
             }
@@ -429,6 +429,7 @@ impl Engine {
             let Some(subscription) = subscriptions.get(&order.charge.id).cloned() else { continue };
             pipeline.put(Job::Settle(Box::new(order), Box::new(subscription), committed), shared.clone()).await;
         }
+        report.failed += self.give_up(ends).await?;
         for ask in asks {
             pipeline.put(Job::Ask(Box::new(ask)), shared.clone()).await;
         }
@@ -526,6 +527,7 @@ fn count(items: &[Item], report: &mut RunReport) {
             Action::Send { .. } | Action::Settle { .. } => report.sent += 1,
             Action::Ask { .. } => report.unknown += 1,
             Action::SkipZero | Action::Skip(_) | Action::Cancel => report.skipped += 1,
+            Action::GiveUp { .. } => report.failed += 1,
             Action::ParkNoMethod { .. } | Action::ParkWrongMethod | Action::ParkOutOfBounds { .. } => {
                 report.parked += 1;
             }

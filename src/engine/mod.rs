@@ -7,6 +7,7 @@
 mod audit;
 mod brakes;
 mod captures;
+mod cases;
 pub mod changes;
 pub mod compare;
 mod decide;
@@ -50,6 +51,7 @@ pub use captures::{CaptureRefused, Capturing};
 pub use figures::cases as dunning_cases;
 pub use prove::{Culprit, Proof, prove};
 pub use prover::prove_daily;
+pub use cases::RulingRefused;
 
 pub use listening::RefundListener;
 pub use notifier::{Asked, Notifier};

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use domain::agenda::Advance;
 use domain::audit::Line;
+use domain::case::{News, NextStep, Standing as Case, case, news};
 use domain::charge::{Charge, ParkWhy, State};
 use domain::subscription::SubscriptionStatus;
 
@@ -34,6 +35,9 @@ pub enum EventKind {
     ChargeOutcomeResolved,
     ChargeRefunded,
     ChargeDisputed,
+    DunningCaseOpened,
+    DunningCaseStep,
+    DunningCaseEnded,
     SubscriptionPaused,
     SubscriptionResumed,
     SubscriptionCancelled,
@@ -48,7 +52,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::ChargePaid,
         Self::ChargeFailing,
         Self::ChargeFailed,
@@ -57,6 +61,9 @@ impl EventKind {
         Self::ChargeOutcomeResolved,
         Self::ChargeRefunded,
         Self::ChargeDisputed,
+        Self::DunningCaseOpened,
+        Self::DunningCaseStep,
+        Self::DunningCaseEnded,
         Self::SubscriptionPaused,
         Self::SubscriptionResumed,
         Self::SubscriptionCancelled,
@@ -81,6 +88,9 @@ impl EventKind {
             Self::ChargeOutcomeResolved => "charge.outcome_resolved",
             Self::ChargeRefunded => "charge.refunded",
             Self::ChargeDisputed => "charge.disputed",
+            Self::DunningCaseOpened => "dunning.case.opened",
+            Self::DunningCaseStep => "dunning.case.step",
+            Self::DunningCaseEnded => "dunning.case.ended",
             Self::SubscriptionPaused => "subscription.paused",
             Self::SubscriptionResumed => "subscription.resumed",
             Self::SubscriptionCancelled => "subscription.cancelled",
@@ -245,7 +255,48 @@ impl NewEvent {
         let resolved = (in_question(&before.state) && !in_question(&after.state))
             .then(|| event(EventKind::ChargeOutcomeResolved, Some(id(EventKind::ChargeOutcomeUnknown))));
         let told = EventKind::of_state(&after.state).filter(|kind| EventKind::of_state(&before.state) != Some(*kind));
-        resolved.into_iter().chain(told.map(|kind| event(kind, None))).collect()
+        let case = Self::of_case(news(before, after), after, at);
+        resolved.into_iter().chain(told.map(|kind| event(kind, None))).chain(case).collect()
+    }
+
+    /// What a case tells: each of its beginnings and ends once, and each further try that is planned in it.
+    fn of_case(news: Option<News>, charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
+        let news = news?;
+        let case = news.case();
+        let (kind, which) = match &news {
+            News::Opened(case) => (EventKind::DunningCaseOpened, case.number.to_string()),
+            News::Ended(case) => (EventKind::DunningCaseEnded, case.number.to_string()),
+            // What is sent and asked meanwhile is the charge's to tell.
+            News::Step(case) => match case.standing {
+                Case::Open { next_step: NextStep::Retry, next_step_at } => {
+                    (EventKind::DunningCaseStep, format!("{}/{}", case.number, next_step_at.timestamp_micros()))
+                }
+                Case::Open { .. } | Case::Ended { .. } => return None,
+            },
+        };
+        let mut data = Map::new();
+        data.insert("subscription".to_owned(), json!(charge.subscription.as_str()));
+        data.insert("case".to_owned(), json!(case.number));
+        data.insert("class".to_owned(), json!(case.class.as_str()));
+        let instant = |at: DateTime<Utc>| json!(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+        match case.standing {
+            Case::Open { next_step, next_step_at } => {
+                data.insert("next_step".to_owned(), json!(next_step.as_str()));
+                data.insert("next_step_at".to_owned(), instant(next_step_at));
+                data.insert("ends_at".to_owned(), instant(case.ends_at));
+                data.insert("end_action".to_owned(), json!(case.end_action.as_str()));
+            }
+            Case::Ended { why, .. } => drop(data.insert("why".to_owned(), json!(why.as_str()))),
+        }
+        let object = charge.id.to_string();
+        Some(Self { id: EventId::of(kind, &object, &which), kind, object, data, at, after: None })
+    }
+
+    /// What is told of a case that ended with its charge, which had been waiting.
+    #[must_use]
+    pub fn of_case_end(charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
+        let case = case(charge).filter(|case| !case.is_open())?;
+        Self::of_case(Some(News::Ended(case)), charge, at)
     }
 }
 

@@ -26,6 +26,7 @@ use super::{DatabaseStore, damage, lines, store_error};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::brakes::Brake;
 use crate::ports::changes::Sources;
+use crate::ports::outbox::NewEvent;
 use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreError, SubscriptionView};
 
 /// Rows of one import statement.
@@ -454,6 +455,7 @@ impl DatabaseStore {
         for (before, charge) in &ended {
             skipped.push(&charge_state(charge, at));
             self.note(on, lines::ended(before.clone(), charge, by, at))?;
+            self.note_all(on, lines::case_ended(charge, by, at).into_iter())?;
         }
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state IN ('due', 'failing', 'parked') \
@@ -465,6 +467,8 @@ impl DatabaseStore {
                 .flat_map(|charge| ledger::charge(ledger::waits(charge), charge, charge.id, at))
                 .collect();
         self.post(on, &posted).await?;
+        let told: Vec<NewEvent> = ended.iter().filter_map(|(_, charge)| NewEvent::of_case_end(charge, at)).collect();
+        self.tell(on, &told).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
                    (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
-use domain::dunning::Stop;
+use domain::dunning::{GaveUp, Stop};
 use domain::id::{ChargeId, SubscriptionId};
 use domain::ledger::Posting;
 use domain::rules::{counted, counted_code};
@@ -17,6 +17,7 @@ use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
 
 use super::bulk::{Bulk, Kind, Val};
+use super::cases::{customer_is_gone, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, lines, outbox, store_error};
 use crate::ports::brakes::loads_of;
@@ -174,6 +175,11 @@ impl DatabaseStore {
         self.close_attempts(on, ended.map(|row| row.charge.id), at).await?;
         self.insert_attempts(on, &attempts).await?;
         self.post(on, &posted).await?;
+        let over = batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0) && row.sends().is_none());
+        for ended in over {
+            self.note_all(on, lines::case_ended(&ended.charge, lines::ENGINE, at).into_iter())?;
+            events.extend(NewEvent::of_case_end(&ended.charge, at));
+        }
         self.tell(on, &events).await?;
         if let Some(day) = &batch.day
             && !self.count_day(on, day, &loads).await?
@@ -312,7 +318,8 @@ impl DatabaseStore {
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
-             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0)))) RETURNING id"
+             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
+             OR (s.status = 'paused' AND (v.c_by_hand OR v.c_case_number > 1))))) RETURNING id"
         );
         self.ids(on, &sql, &rows).await
     }
@@ -385,7 +392,7 @@ impl DatabaseStore {
         on: &DatabaseTransaction,
         verdicts: &[Verdict],
     ) -> Result<VerdictsCommitted, DbErr> {
-        let applied = self.settle_charges(on, verdicts).await?;
+        let applied = self.settle_charges_at(on, verdicts, None).await?;
         let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         let posted: Vec<Posting> = applying.flat_map(Verdict::posts).collect();
         self.post(on, &posted).await?;
@@ -400,20 +407,31 @@ impl DatabaseStore {
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         self.note_all(on, moved.filter_map(lines::learnt))?;
+        let moved = verdicts.iter().filter_map(|verdict| {
+            let after = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0))?;
+            lines::case(&verdict.before.value, after, lines::ENGINE, learnt_at(verdict, None))
+        });
+        self.note_all(on, moved)?;
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
-        self.stop_subscriptions(on, verdicts, &applied).await?;
+        self.stop_subscriptions(on, verdicts, &applied, None).await?;
         let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
 
     /// The fenced compare-and-set: a charge moves only from the state and under the claim its verdict was drawn from.
-    async fn settle_charges(&self, on: &DatabaseTransaction, verdicts: &[Verdict]) -> Result<BTreeSet<Uuid>, DbErr> {
+    /// What was decided rather than learnt has its own moment.
+    pub(super) async fn settle_charges_at(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        decided_at: Option<DateTime<Utc>>,
+    ) -> Result<BTreeSet<Uuid>, DbErr> {
         let columns: &'static [(&str, Kind)] = verdict_columns();
         let mut rows = Bulk::new(columns);
         for verdict in verdicts {
             let Some(after) = &verdict.after else { continue };
-            let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
+            let at = learnt_at(verdict, decided_at);
             let mut values = charge_state(after, at);
             values.extend([
                 Val::uuid(after.id.0),
@@ -513,24 +531,31 @@ impl DatabaseStore {
         Ok(kept)
     }
 
-    /// A policy that ended pauses or cancels its subscription, in the same transaction as the failure that ended it.
-    async fn stop_subscriptions(
+    /// A policy that ended pauses or cancels its subscription, in the same transaction as the failure that ended it; a customer who has
+    /// died, every subscription of theirs.
+    pub(super) async fn stop_subscriptions(
         &self,
         on: &DatabaseTransaction,
         verdicts: &[Verdict],
         applied: &BTreeSet<Uuid>,
+        decided_at: Option<DateTime<Utc>>,
     ) -> Result<(), DbErr> {
         for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
             let Some(stop) = verdict.stop else { continue };
-            let charge = &verdict.before.value;
-            let at = whole(verdict.observations.last().map_or(charge.due_at, |seen| seen.at));
+            let charge = verdict.after.as_ref().unwrap_or(&verdict.before.value);
+            let at = learnt_at(verdict, decided_at);
             let because = format!("charge {} failed for good", charge.id);
-            let note = failed_for_good(charge.id);
+            let note = pause_note(charge);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
                 None => BTreeSet::new(),
             };
+            if customer_is_gone(charge) {
+                let theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
+                self.end_cases(on, &theirs, GaveUp::CustomerGone, at).await?;
+                payers.extend(theirs);
+            }
             payers.insert(charge.subscription.to_string());
             if stop == Stop::Cancel {
                 for id in payers.iter().filter_map(|id| SubscriptionId::parse(id).ok()) {
@@ -598,14 +623,15 @@ impl DatabaseStore {
     }
 }
 
-/// Why a policy that ended paused a subscription.
-pub(super) fn failed_for_good(charge: ChargeId) -> String {
-    format!("paused because charge {charge} failed for good")
-}
-
 /// A pause until a day that such a pause has overtaken ends by nobody but a person: said, because somebody was told that day.
 pub(super) fn endless(note: &str, until: NaiveDate) -> String {
     format!("{note}; its pause until {until} no longer ends by itself: resume it once the charge is dealt with")
+}
+
+/// When a verdict was learnt, or decided.
+fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
+    whole(decided_at.unwrap_or(learnt))
 }
 
 /// What is told of a charge that was recorded and sends nothing.

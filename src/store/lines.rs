@@ -6,6 +6,7 @@ use domain::agenda::Advance;
 use domain::amendment::{Amendment, Settlement, adjusted};
 use domain::attempt::Intent;
 use domain::audit::Line;
+use domain::case::{News, news};
 use domain::change::ChangeSetId;
 use domain::charge::Charge;
 use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
@@ -106,6 +107,28 @@ pub(super) fn paused(id: &str, note: &str, facts: Facts, at: DateTime<Utc>) -> L
 pub(super) fn ended(before: String, charge: &Charge, by: &str, at: DateTime<Utc>) -> Line {
     let line = Line::new(at, by, "charge.cancelled", &charge.id.to_string()).told(&charge.sentence());
     line.moved(Some(before), Some(facts_of_charge(charge)))
+}
+
+/// What the case of a charge tells of a step: its beginning or its end. What lies between, the charge's own lines tell.
+pub(super) fn case(before: &Charge, after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    case_line(&news(before, after)?, after, by, at)
+}
+
+/// The end of a case whose charge ended while it waited.
+pub(super) fn case_ended(after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    let ended = domain::case::case(after).filter(|case| !case.is_open())?;
+    case_line(&News::Ended(ended), after, by, at)
+}
+
+fn case_line(news: &News, after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
+    let stands = match news {
+        News::Opened(_) => "open",
+        News::Ended(_) => "ended",
+        News::Step(_) => return None,
+    };
+    // A case is named by its charge and its number.
+    let object = format!("{}/{}", after.id, news.case().number);
+    Some(Line::new(at, by, news.name(), &object).told(&news.detail()).moved(None, Some(fact("case", stands))))
 }
 
 /// A subscription that a person cancelled.

@@ -5,6 +5,7 @@ mod audit;
 mod books;
 mod brakes;
 mod captures;
+mod cases;
 mod changes;
 mod compare;
 mod declines;
@@ -164,6 +165,11 @@ impl Book {
 fn goes_on_by_itself(row: &Subscription) -> bool {
     row.status == SubscriptionStatus::Active
         || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
+}
+
+/// When a verdict was learnt.
+fn learnt_at(verdict: &Verdict) -> DateTime<Utc> {
+    whole(verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at))
 }
 
 fn standing(row: &Subscription) -> Option<String> {
@@ -599,7 +605,11 @@ impl Store for MemoryStore {
             let sends = moved.sends().is_some();
             let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
                 let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                !sends || runs_on || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
+                let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
+                !sends
+                    || runs_on
+                    || by_hand
+                    || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
             });
             let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
                 allowed
@@ -617,6 +627,8 @@ impl Store for MemoryStore {
             if !sends || (never_ran && moved.new_attempt.is_some()) {
                 row.close_attempts();
             }
+            let told = NewEvent::of_case_end(&moved.charge, whole(batch.at)).filter(|_| !sends);
+            let ended = lines::case_ended(&moved.charge, lines::ENGINE, batch.at).filter(|_| !sends);
             if moved.again.is_some() {
                 row.history.push(entry(batch.at, "autopay", "charge.intent", "same key again".to_owned()));
             } else {
@@ -625,6 +637,8 @@ impl Store for MemoryStore {
             let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
             book.note_all(line);
             moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
+            book.note_all(ended.into_iter());
+            book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
@@ -659,6 +673,7 @@ impl Store for MemoryStore {
             done.applied += 1;
             let learnt = lines::learnt(verdict);
             book.ledger.post(verdict.posts());
+            let case = lines::case(&row.value, after, lines::ENGINE, learnt_at(verdict));
             row.value = after.clone();
             row.leased_until = None;
             let payment = verdict.observations.iter().rev().find_map(|seen| seen.observation.payment_id.clone());
@@ -682,16 +697,10 @@ impl Store for MemoryStore {
                 attempt.code = counted_code(&after.state).map(ToOwned::to_owned);
                 attempt.payment_id = payment.or(attempt.payment_id.take());
             }
-            book.note_all(learnt.into_iter());
+            book.note_all(learnt.into_iter().chain(case));
             if let Some(stop) = verdict.stop {
-                let because = format!("charge {} failed for good", after.id);
-                let at = whole(verdict.observations.last().map_or(after.due_at, |seen| seen.at));
-                for id in book.paying_with(after) {
-                    match stop {
-                        Stop::Cancel => drop(book.cancel(&id, (&because, "autopay"), at)),
-                        Stop::Pause => book.pause(&id, &failed_for_good(after.id), at),
-                    }
-                }
+                book.stop_with(stop, after, learnt_at(verdict));
+            }
             }
             if verdict.ends_doubt() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
@@ -753,6 +762,7 @@ impl Store for MemoryStore {
                     matches!(&charge.state, State::Authorized { hold, .. } | State::Capturing { hold, .. }
                         if hold.expires_at <= by)
                 })
+                && cases::wanted(filter, charge)
                 && filter.from.is_none_or(|from| charge.due_on >= from)
                 && filter.until.is_none_or(|until| charge.due_on <= until)
                 && after.as_ref().is_none_or(|(at, id)| (charge.due_at, charge.id.0.to_string()) > (*at, id.clone()))

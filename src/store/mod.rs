@@ -10,6 +10,7 @@ mod books;
 mod brakes;
 mod bulk;
 mod captures;
+mod cases;
 mod catalog;
 mod changes;
 mod claims;

@@ -7,8 +7,10 @@
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
 
 use super::amend::{Amended, Which};
+use super::cases::OPEN;
 use super::damage::{self, Told};
 use super::{DatabaseStore, store_error};
+use crate::ports::cases::Cases;
 use crate::ports::{
     ChargeFilter, Cursor, Damaged, Listed, Page, Place, StoreError, SubscriptionFilter, SubscriptionView,
 };
@@ -267,6 +269,20 @@ impl DatabaseStore {
         if let Some(by) = filter.expiring_by {
             wanted.parts.push("state IN ('authorized', 'capturing')".to_owned());
             wanted.add("held_until <=", by.into());
+        }
+        if let Some(plan) = &filter.plan {
+            wanted.add("plan_id =", plan.as_str().into());
+        }
+        if let Some(class) = filter.class {
+            wanted.add("case_class =", class.as_str().into());
+        }
+        match filter.cases {
+            None => {}
+            Some(Cases::Open) => wanted.parts.push(OPEN.to_owned()),
+            Some(Cases::Ended) => {
+                wanted.parts.push("case_number > 0 AND state IN ('paid', 'failed', 'skipped')".to_owned());
+            }
+            Some(Cases::All) => wanted.parts.push("case_number > 0".to_owned()),
         }
         let walk = wanted.of("charge", &[("due_at", Key::Time), ("id", Key::Uuid)]);
         self.page(&walk, after, limit, |_, row| damage::charge(row).map_err(|told| damaged_charge(row, &told))).await

@@ -7,7 +7,8 @@ use domain::authorization::{Authorization, Order, Stage};
 use domain::cadence::AnchorDay;
 use domain::calendar::Zone;
 use domain::charge::{Carried, Charge, ParkWhy, Recheck, SkipWhy, State, Tries};
-use domain::dunning::{GaveUp, Ladder};
+use domain::dunning::{AtTheEnd, GaveUp, Ladder};
+use domain::episode::Episode;
 use domain::id::{ChargeId, Key, MerchantId, PaymentMethodId, PlanId, PolicyId, Purpose, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::{Amendments, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -153,6 +154,7 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             declined: r.count("declined", row.declined)?,
             first_failed_at: row.first_failed_at,
             ladder: ladder(&r, row)?,
+            episode: episode(&r, row)?,
         },
         state: state(&r, row)?,
     })
@@ -164,6 +166,25 @@ fn ladder(r: &Row<'_>, row: &charge::Model) -> Result<Option<Ladder>, Told> {
         policy: r.read("policy_id", PolicyId::parse(policy), "a policy's id")?,
         version: r.number("policy_version", r.there("policy_version", row.policy_version)?)?,
         step: r.count("policy_step", r.there("policy_step", row.policy_step)?)?,
+    }))
+}
+
+/// The case of a charge: all of its columns say something, or its number is 0.
+fn episode(r: &Row<'_>, row: &charge::Model) -> Result<Option<Episode>, Told> {
+    let number = r.count("case_number", row.case_number)?;
+    if number == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Episode {
+        number,
+        opened_at: r.there("case_opened_at", row.case_opened_at)?,
+        class: r.word("case_class", row.case_class.as_deref().and_then(DeclineClass::parse))?,
+        code: r.there("case_code", row.case_code.clone())?,
+        ends_at: r.there("case_ends_at", row.case_ends_at)?,
+        end_action: r.word("case_end_action", row.case_end_action.as_deref().and_then(AtTheEnd::parse))?,
+        ladder_since: r.there("ladder_since", row.ladder_since)?,
+        ladder_declined: r.count("ladder_declined", row.ladder_declined)?,
+        by_hand: row.by_hand,
     }))
 }
 
@@ -312,6 +333,15 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_policy_id", Kind::Text),
     ("c_policy_version", Kind::Int),
     ("c_policy_step", Kind::Int),
+    ("c_case_number", Kind::Int),
+    ("c_case_opened_at", Kind::Time),
+    ("c_case_class", Kind::Text),
+    ("c_case_code", Kind::Text),
+    ("c_case_ends_at", Kind::Time),
+    ("c_case_end_action", Kind::Text),
+    ("c_ladder_since", Kind::Time),
+    ("c_ladder_declined", Kind::Int),
+    ("c_by_hand", Kind::Bool),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -322,7 +352,10 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      first_failed_at = v.c_first_failed_at, returned_at = v.c_returned_at, leased_until = NULL, updated_at = v.c_at, \
      held_minor = v.c_held_minor, held_until = v.c_held_until, take_minor = v.c_take_minor, stage = v.c_stage, \
      order_sent = v.c_order_sent, collected_minor = v.c_collected_minor, \
-     policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step";
+     policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step, case_number = v.c_case_number, \
+     case_opened_at = v.c_case_opened_at, case_class = v.c_case_class, case_code = v.c_case_code, case_ends_at = v.c_case_ends_at, \
+     case_end_action = v.c_case_end_action, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
+     by_hand = v.c_by_hand";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -362,6 +395,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
     }
     let tries = &charge.tries;
     let ladder = tries.ladder.as_ref();
+    let case = tries.episode.as_ref();
     vec![
         Val::uuid(charge.id.0),
         Val::text(stored_word(&charge.state)),
@@ -391,6 +425,15 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Text(ladder.map(|ladder| ladder.policy.as_str())),
         Val::Int(ladder.map(|ladder| i64::from(ladder.version))),
         Val::Int(ladder.map(|ladder| i64::from(ladder.step))),
+        count(case.map_or(0, |case| case.number)),
+        Val::Time(case.map(|case| whole(case.opened_at))),
+        Val::Text(case.map(|case| case.class.as_str())),
+        Val::Text(case.map(|case| case.code.as_str())),
+        Val::Time(case.map(|case| whole(case.ends_at))),
+        Val::Text(case.map(|case| case.end_action.as_str())),
+        Val::Time(case.map(|case| whole(case.ladder_since))),
+        count(case.map_or(0, |case| case.ladder_declined)),
+        Val::Bool(case.is_some_and(|case| case.by_hand)),
     ]
 }
 

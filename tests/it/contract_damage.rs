@@ -56,6 +56,16 @@ const SUBSCRIPTION_ON_SQLITE: &[Damage] = &[
     ("updated_at = x'00ff'", "updated_at"),
 ];
 
+/// What fails is a case, or PostgreSQL takes no such row at all.
+macro_rules! of_a_case {
+    ($rest:literal) => {
+        concat!(
+            "case_number = 1, case_opened_at = due_at, case_code = 'x', case_ends_at = due_at, ladder_since = due_at, ",
+            $rest
+        )
+    };
+}
+
 const CHARGE: &[Damage] = &[
     ("subscription_id = ''", "subscription_id"),
     ("subscription_id = 'nobody'", "subscription_id"),
@@ -70,8 +80,25 @@ const CHARGE: &[Damage] = &[
     ("declined = -1", "declined"),
     ("asked = -1", "asked"),
     ("next_at = NULL", "next_at"),
-    ("state = 'failing', decline_class = 'odd', decline_code = 'x'", "decline_class"),
-    ("state = 'failing', decline_class = 'contact', decline_code = NULL", "decline_code"),
+    (
+        of_a_case!(
+            "case_class = 'contact', case_end_action = 'keep_subscription', state = 'failing', decline_class = 'odd', decline_code = 'x'"
+        ),
+        "decline_class",
+    ),
+    (
+        of_a_case!(
+            "case_class = 'contact', case_end_action = 'keep_subscription', state = 'failing', decline_class = 'contact', \
+             decline_code = NULL"
+        ),
+        "decline_code",
+    ),
+    (of_a_case!("case_class = 'odd', case_end_action = 'keep_subscription'"), "case_class"),
+    (of_a_case!("case_class = 'contact', case_end_action = 'shout'"), "case_end_action"),
+    (
+        of_a_case!("case_class = 'contact', case_end_action = 'keep_subscription', ladder_declined = -1"),
+        "ladder_declined",
+    ),
 ];
 
 const CHARGE_ON_SQLITE: &[Damage] = &[
@@ -100,6 +127,9 @@ const CHARGE_ON_SQLITE: &[Damage] = &[
     ("first_failed_at = 'garbage'", "first_failed_at"),
     ("created_at = 'garbage'", "created_at"),
     ("updated_at = 'garbage'", "updated_at"),
+    ("case_opened_at = 'garbage'", "case_opened_at"),
+    ("case_ends_at = x'00ff'", "case_ends_at"),
+    ("by_hand = 'abc'", "by_hand"),
 ];
 
 fn damages(b: &Bench, everywhere: &[Damage], on_sqlite: &[Damage]) -> Vec<Damage> {

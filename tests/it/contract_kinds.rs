@@ -29,6 +29,7 @@ use sea_orm::{
     Set, TransactionTrait as _,
 };
 
+use crate::contract_store::in_state;
 use crate::world::{Backend, Keep, MERCHANT, at, card, fresh_store, plan, subscriber};
 
 const START: &str = "2027-01-15T11:00:00Z";
@@ -188,8 +189,7 @@ impl Bench {
     }
 
     async fn become_(&self, before: &Charge, fence: i64, state: State) -> Charge {
-        let mut after = before.clone();
-        after.state = state;
+        let after = in_state(before, state, self.now());
         let verdict = Verdict {
             before: Claimed { value: before.clone(), fence },
             after: Some(after.clone()),

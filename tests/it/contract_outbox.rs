@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
+use autopay::ports::cases::Ruled;
 use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
+use autopay::ports::people::PersonsNote;
 use autopay::ports::{Claimed, Store};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::TimeDelta;
 use domain::agenda::Scope;
-use domain::charge::State;
+use domain::charge::{Event, Limits, Ruling, State};
 use domain::dunning::GaveUp;
 use domain::verdict::DeclineClass;
 
@@ -21,6 +23,7 @@ everywhere! {
     an_event_is_one_row_for_each_endpoint_written_with_what_it_tells;
     the_life_of_a_charge_is_told_once_each;
     what_is_kept_back_from_the_charge_is_not_told;
+    a_case_is_told_when_it_begins_goes_on_and_ends;
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
@@ -182,7 +185,47 @@ async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {
     assert_eq!(t.kinds().await, Vec::<String>::new());
     b.store.commit_verdicts(&[verdict(&one.charge, one.fence, failing, None, now)]).await.unwrap();
     // The question was never open: nothing is resolved.
-    assert_eq!(t.kinds().await, ["charge.failing"]);
+    assert_eq!(t.kinds().await, ["charge.failing", "dunning.case.opened"]);
+}
+
+async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "events of a case").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let next_at = now + TimeDelta::days(1);
+    let failing = State::Failing { class: DeclineClass::LaterFunds, code: "51".to_owned(), next_at };
+    b.store.commit_verdicts(&[verdict(&one.charge, one.fence, failing, None, now)]).await.unwrap();
+    let put_off = Ruling::PutOff { until: now + TimeDelta::days(5) };
+    for ruling in [put_off, Ruling::GiveUp { why: GaveUp::Stopped }, Ruling::TryNow] {
+        let taken = b.store.take_charge(one.charge.id, b.now(), b.now() + secs(90), None).await.unwrap().unwrap();
+        let before = Claimed { value: taken.value.open.charge, fence: taken.fence };
+        let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &Limits::default()).unwrap();
+        let note = PersonsNote { by: "ann".to_owned(), action: "dunning.ruled", detail: "by lot".to_owned() };
+        let ruled = Ruled { before, after, note, pause: false };
+        assert!(b.store.rule(&ruled, b.now()).await.unwrap());
+        assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "and is told once");
+    }
+    b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
+    let expected = [
+        "charge.failing",
+        "dunning.case.opened",
+        "dunning.case.step",
+        "charge.failed",
+        "dunning.case.ended",
+        "dunning.case.opened",
+        "dunning.case.ended",
+        "subscription.cancelled",
+    ];
+    assert_eq!(t.kinds().await, expected);
+    b.clock.advance(secs(2));
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let opened = &bodies[1]["data"];
+    assert_eq!((&opened["case"], &opened["class"]), (&1.into(), &"later_funds".into()));
+    assert_eq!((&opened["next_step"], &opened["end_action"]), (&"retry".into(), &"pause_subscription".into()));
+    assert_eq!(opened["next_step_at"], "2027-01-16T12:00:00.000000Z");
+    assert_eq!((&bodies[4]["data"]["why"], &bodies[6]["data"]["why"]), (&"stopped".into(), &"cancelled".into()));
+    assert_eq!((&bodies[6]["data"]["case"], &bodies[6]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
 }
 
 async fn people_and_pauses_are_told(backend: Backend) {

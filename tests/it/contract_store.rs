@@ -19,7 +19,8 @@ use domain::agenda::{Advance, Scope, planned};
 use domain::attempt::{Body, Intent};
 use domain::authorization::{Authorization, Order, Stage};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Recheck, SkipWhy, State};
-use domain::dunning::{GaveUp, Policy, Stop};
+use domain::dunning::{AtTheEnd, GaveUp, Policy, Stop};
+use domain::episode::Episode;
 use domain::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Catalog, Plan, PlanSpec};
@@ -308,7 +309,7 @@ fn advance(row: &Subscription, next_due_at: Option<DateTime<Utc>>) -> Advance {
     }
 }
 
-fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
+pub(crate) fn intent(charge: &Charge, number: u16, moment: DateTime<Utc>) -> Intent {
     let key =
         Key::of(&Environment::parse("test").unwrap(), charge.merchant, &charge.subscription, charge.cycle, number);
     let text = format!("{{\"amount\":{}}}", charge.amount.minor());
@@ -347,6 +348,25 @@ fn seen(what: Seen, payment: Option<&str>) -> Observation {
     }
 }
 
+/// The charge in another state; one that fails is a case, or the database refuses it.
+pub(crate) fn in_state(charge: &Charge, state: State, moment: DateTime<Utc>) -> Charge {
+    let mut after = Charge { state, ..charge.clone() };
+    if let State::Failing { class, code, next_at } = &after.state {
+        after.tries.episode = Some(Episode {
+            number: 1,
+            opened_at: moment,
+            class: *class,
+            code: code.clone(),
+            ends_at: *next_at,
+            end_action: AtTheEnd::PauseSubscription,
+            ladder_since: moment,
+            ladder_declined: 1,
+            by_hand: false,
+        });
+    }
+    after
+}
+
 pub(crate) fn verdict(
     before: &Charge,
     fence: i64,
@@ -374,7 +394,7 @@ pub(crate) fn verdict(
     let observed = Observed { at: moment, observation: seen(what, payment), to_state: Some(state.name()) };
     Verdict {
         before: Claimed { value: before.clone(), fence },
-        after: Some(Charge { state, ..before.clone() }),
+        after: Some(in_state(before, state, moment)),
         attempt: before.tries.attempt,
         observations: vec![observed],
         stop: None,

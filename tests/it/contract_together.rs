@@ -22,7 +22,7 @@ use domain::wallet::Wallet;
 use sandbox::Behaviour;
 use sea_orm::ConnectionTrait as _;
 
-use crate::contract_store::{Bench, bench};
+use crate::contract_store::{Bench, bench, in_state};
 use crate::world::{Backend, MERCHANT, card, plan, subscriber};
 
 macro_rules! contract {
@@ -382,7 +382,7 @@ async fn a_payment_of_a_cancelled_subscription_runs_on_for_the_others(backend: B
     let state = State::Failing { class: DeclineClass::LaterFunds, code: "51".to_owned(), next_at: b.now() };
     let verdict = Verdict {
         before: Claimed { value: lead.clone(), fence: 0 },
-        after: Some(Charge { state, ..lead.clone() }),
+        after: Some(in_state(&lead, state, b.now())),
         attempt: 1,
         observations: vec![],
         stop: None,

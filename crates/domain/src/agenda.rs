@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::charge::order;
 use crate::charge::{Charge, Limits, State};
-use crate::dunning::Stop;
+use crate::dunning::{GaveUp, Next, Stop};
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
 use crate::notice::Notices;
@@ -26,8 +26,10 @@ pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
+mod by_hand;
 mod cycles;
 mod dunning;
+mod ends;
 mod missed;
 mod replay;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
+pub use by_hand::{NotNow, try_now};
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
@@ -269,6 +272,13 @@ pub enum Action {
     },
     /// Record that the charge ends with its cancelled subscription.
     Cancel,
+    /// Record that trying ends: there is nothing to try it with, and there will be nothing in time.
+    GiveUp {
+        /// Why.
+        why: GaveUp,
+        /// What stands in the way, as a sentence part; names the rule of a network with its version and source.
+        because: String,
+    },
     /// Do nothing now; the charge stays due.
     Wait {
         /// Which hold, pause, retirement or notice, as a sentence part.
@@ -304,6 +314,7 @@ impl Action {
             Self::Settle { order: OrderKind::Capture, .. } => "capture",
             Self::Settle { order: OrderKind::Release, .. } => "release",
             Self::Cancel => "cancel",
+            Self::GiveUp { .. } => "give_up",
             Self::Wait { .. } => "wait",
             Self::Quarantine { .. } => "quarantine",
         }
@@ -408,6 +419,7 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
+        SubscriptionStatus::Paused if charge.is_some_and(Charge::outlasts_a_pause) => {}
         SubscriptionStatus::Paused => {
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));
@@ -872,15 +884,18 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         },
         State::Failing { .. } => match (&subscription.method, stopped(method)) {
             (_, _) if over => Action::Cancel,
-            (_, Some(why)) => Action::wait(why),
+            (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
             (Some(method), None) => {
                 let attempt = charge.tries.attempt.saturating_add(1);
-                match lacks().or_else(spent) {
-                    Some(why) => Action::wait(why),
-                    None => Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() },
+                match (lacks(), spent()) {
+                    (Some(why), _) => ends::or_wait(book, plan, open, (None, None), now, why),
+                    (None, Some(rule)) => ends::by_rule_or_wait(open, now, rule),
+                    (None, None) => {
+                        Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+                    }
                 }
             }
-            (None, None) => Action::wait(WITHOUT),
+            (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
         },
         State::Planned
         | State::Paid { recheck: None, .. }
@@ -976,6 +991,10 @@ impl Digest {
                     self.text(left_out.why.as_str());
                     self.text(&left_out.reason);
                 }
+                Action::GiveUp { why, because } => {
+                    self.text(why.as_str());
+                    self.text(because);
+                }
                 Action::SkipZero | Action::ParkWrongMethod | Action::Cancel => {}
             }
             for taken in &item.applied {
@@ -1040,6 +1059,13 @@ fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
         || methods.any(|method| method.kind == MethodKind::BankAccount)
 }
 
+/// How many entries a bank would have seen of a charge that was just declined, and when the first of them was: of two dates of it the earlier
+/// one counts.
+fn entries_of(charge: &Charge, at: DateTime<Utc>) -> (u16, DateTime<Utc>) {
+    let first = charge.tries.first_failed_at.unwrap_or(at);
+    (charge.tries.declined.saturating_add(1), first.min(charge.due_at))
+}
+
 /// Does "cancelled" mean here that what was set aside went back?
 const fn went_back(state: &State, sets_aside: bool) -> bool {
     match state {
@@ -1087,7 +1113,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
-    let (mut rule, mut ladder) = (None, None);
+    let (mut rule, mut ladder, mut bound) = (None, None, None);
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -1104,9 +1130,13 @@ pub fn observe(
             let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
             let decline = if gave_it_back { &too_little } else { decline };
             let ruled = after_decline(catalog, subscription, plan, &charge, decline, at);
-            let next = ruled.next;
+            let next = match (ruled.next, GaveUp::of_code(&decline.code)) {
+                (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
+                (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
+            };
             rule = ruled.rule;
             ladder = ruled.ladder;
+            bound = ruled.bound;
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1119,7 +1149,12 @@ pub fn observe(
         Seen::Mismatch => Event::Mismatch,
     };
     let mut charge = charge.step(event, at, limits)?;
+    if let (Some((ends_at, end_action)), Some(episode)) = (bound, &mut charge.tries.episode) {
+        episode.bound(ends_at, end_action, charge.state.next_at());
+    }
     let is_over = match &charge.state {
+        // Whoever has died is charged for nothing more, whatever a policy says.
+        State::Failed { why: GaveUp::CustomerGone, .. } => return Ok(Learnt { charge, stop: Some(Stop::Pause), rule }),
         State::Failed { .. } => true,
         State::Failing { .. } => false,
         // What was learnt of it started no ladder, or came too late for one.

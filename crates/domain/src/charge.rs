@@ -4,6 +4,7 @@
 //! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
 
 pub(crate) mod order;
+mod ruled;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,12 @@ use thiserror::Error;
 
 use crate::authorization::{Authorization, Order, OrderKind, WhenItExpires};
 use crate::dunning::{GaveUp, Ladder, Next};
+use crate::episode::Episode;
 use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::verdict::{Decline, DeclineClass};
+
+pub use ruled::Ruling;
 
 /// How patiently we ask, and how often we dare to send again. Defaults are the design's; tests shorten them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +102,8 @@ pub enum SkipWhy {
     Paused,
     /// Another charge of the same customer and day carries its amount, and is collected for it.
     Consolidated,
+    /// A person gave the debt up after it could not be collected.
+    WrittenOff,
 }
 
 impl SkipWhy {
@@ -112,11 +118,12 @@ impl SkipWhy {
             Self::Person => "person",
             Self::Paused => "paused",
             Self::Consolidated => "consolidated",
+            Self::WrittenOff => "written_off",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ZeroAmount,
         Self::Cancelled,
         Self::HoldExpired,
@@ -124,6 +131,7 @@ impl SkipWhy {
         Self::Person,
         Self::Paused,
         Self::Consolidated,
+        Self::WrittenOff,
     ];
 
     /// Reads the stored word.
@@ -492,6 +500,9 @@ pub struct Tries {
     /// The policy version in force then, and how far up its ladder the charge is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ladder: Option<Ladder>,
+    /// The episode of dunning it is in, or was in last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episode: Option<Episode>,
 }
 
 impl Tries {
@@ -642,6 +653,8 @@ pub enum Event {
         /// Which of the two.
         why: SkipWhy,
     },
+    /// Something is decided about a charge whose tries were declined.
+    Ruled(Ruling),
 }
 
 impl Event {
@@ -674,6 +687,7 @@ impl Event {
             Self::Capture { .. } => "capture",
             Self::SendOrder => "send_order",
             Self::Skip { .. } => "skip",
+            Self::Ruled(ruling) => ruling.name(),
         }
     }
 }
@@ -783,6 +797,14 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("releasing", "absent", &["releasing", "parked"]),
     ("releasing", "silent", &["releasing", "parked"]),
     ("releasing", "mismatch", &["parked"]),
+    ("failing", "try_now", &["failing"]),
+    ("failed", "try_now", &["failing"]),
+    ("failing", "put_off", &["failing"]),
+    ("failing", "give_up", &["failed"]),
+    ("failing", "new_method", &["failing"]),
+    ("failing", "write_off", &["skipped"]),
+    ("failed", "write_off", &["skipped"]),
+    ("parked", "write_off", &["skipped"]),
 ];
 
 /// Why an event was refused.
@@ -842,6 +864,10 @@ impl Charge {
         if event == Event::Cancel && self.carried.is_some() {
             return Err(self.refused(&event, Why::CarriesOthers));
         }
+        if let Event::Ruled(ruling) = event {
+            self.state = self.ruled(ruling, at)?;
+            return Ok(self);
+        }
         self.state = match self.state.clone() {
             State::Planned => self.leave_planned(&event, at, limits)?,
             State::Due { doubt, .. } => self.leave_due(&event, at, doubt, limits)?,
@@ -889,7 +915,8 @@ impl Charge {
                 | Event::Authorized { .. }
                 | Event::Released { .. }
                 | Event::Capture { .. }
-                | Event::SendOrder => return Err(self.refused(&event, Why::NothingAsked)),
+                | Event::SendOrder
+                | Event::Ruled(_) => return Err(self.refused(&event, Why::NothingAsked)),
             },
             State::Parked { why, .. } => self.leave_parked(event, at, why, limits)?,
             State::Paid { at: paid_at, collected, recheck } => {
@@ -929,7 +956,8 @@ impl Charge {
             | Event::Authorized { .. }
             | Event::Released { .. }
             | Event::Capture { .. }
-            | Event::SendOrder => Err(self.refused(event, Why::NothingAsked)),
+            | Event::SendOrder
+            | Event::Ruled(_) => Err(self.refused(event, Why::NothingAsked)),
         }
     }
 
@@ -979,6 +1007,7 @@ impl Charge {
             | Event::Released { .. }
             | Event::Capture { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::WrongMethod => Err(self.refused(event, Why::NothingAsked)),
         }
     }
@@ -1028,6 +1057,7 @@ impl Charge {
             | Event::WrongMethod
             | Event::Capture { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::AskAgain
             | Event::Hint { .. } => Err(self.refused(&event, Why::InFlight)),
         }
@@ -1084,6 +1114,7 @@ impl Charge {
             | Event::WrongMethod
             | Event::Capture { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -1126,6 +1157,7 @@ impl Charge {
             | Event::WrongMethod
             | Event::Capture { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::AskAgain => Err(self.refused(&event, Why::InFlight)),
         }
     }
@@ -1199,6 +1231,7 @@ impl Charge {
                 | Event::Released { .. }
                 | Event::Capture { .. }
                 | Event::SendOrder
+                | Event::Ruled(_)
                 | Event::Hint { unpaid: false }),
                 Some(_) | None,
             ) => Err(self.refused(&event, Why::Final)),
@@ -1279,6 +1312,7 @@ impl Charge {
             | Event::Released { .. }
             | Event::Capture { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::WrongMethod => Err(self.refused(&event, Why::NeedsAPerson)),
         }
     }
@@ -1309,6 +1343,15 @@ impl Charge {
         self.tries.declined = self.tries.declined.saturating_add(1);
         self.tries.first_failed_at.get_or_insert(at);
         let Decline { class, code } = decline;
+        let next_at = match next {
+            Next::RetryAt(next_at) => next_at,
+            Next::GiveUp(_) => at,
+        };
+        let episode = self.tries.episode.get_or_insert_with(|| Episode::opened((class, &code), at, next_at));
+        if episode.ladder_declined == 0 && !episode.by_hand {
+            episode.ladder_since = at;
+        }
+        episode.declined(class, &code, next_at);
         match next {
             Next::RetryAt(next_at) => State::Failing { class, code, next_at },
             Next::GiveUp(why) => State::Failed { class, code, why, at },
@@ -1332,6 +1375,16 @@ impl Charge {
         at.signed_duration_since(last) >= limits.quiesce
             && at.signed_duration_since(first) <= limits.window
             && self.tries.spent() < limits.submissions
+    }
+
+    /// Which decline of its ladder the next one is, and since when the ladder counts. A try that a person ordered is none of them.
+    pub(crate) fn ladder(&self, at: DateTime<Utc>) -> (u16, DateTime<Utc>) {
+        match &self.tries.episode {
+            Some(episode) if episode.by_hand => (episode.ladder_declined, episode.ladder_since),
+            Some(episode) if episode.ladder_declined == 0 => (1, at),
+            Some(episode) => (episode.ladder_declined.saturating_add(1), episode.ladder_since),
+            None => (self.tries.declined.saturating_add(1), self.tries.first_failed_at.unwrap_or(at)),
+        }
     }
 
     /// What its own cycle costs: the amount without what it carries for others.
@@ -1411,6 +1464,12 @@ impl Charge {
                     GaveUp::NetworkRule => "the rules of the network allow no further try",
                     GaveUp::MustAct => "somebody must act before another try",
                     GaveUp::Person => "a person found that it was not paid",
+                    GaveUp::MandateRevoked => "the customer revoked the mandate",
+                    GaveUp::Unauthorized => "the account's owner says that it was not authorized",
+                    GaveUp::CustomerGone => "the bank says that the customer has died",
+                    GaveUp::Stopped => "a person stopped it",
+                    GaveUp::NoMethod => "there was no payment method to try it with until its end",
+                    GaveUp::Disputed => "a payment made with its method stayed disputed until its end",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
@@ -1427,6 +1486,7 @@ impl Charge {
                 "Skipped: a person decided that it is not charged.".to_owned()
             }
             State::Skipped { why: SkipWhy::Paused, .. } => "Skipped: the subscription was paused.".to_owned(),
+            State::Skipped { why: SkipWhy::WrittenOff, .. } => "Written off: a person gave the debt up.".to_owned(),
             State::Skipped { why: SkipWhy::Consolidated, .. } => {
                 "Collected together with another charge of the same customer and day.".to_owned()
             }
@@ -1531,6 +1591,7 @@ mod tests {
                 declined: 1,
                 first_failed_at: Some(at(-1000)),
                 ladder: None,
+                episode: None,
             },
             state,
         }
@@ -1619,6 +1680,11 @@ mod tests {
             Event::Capture { amount: dollars(1) },
             Event::Capture { amount: dollars(7_901) },
             Event::SendOrder,
+            Event::Ruled(Ruling::TryNow),
+            Event::Ruled(Ruling::WriteOff),
+            Event::Ruled(Ruling::PutOff { until: at(5_000) }),
+            Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
+            Event::Ruled(Ruling::NewMethod),
         ]
     }
 
@@ -1658,6 +1724,11 @@ mod tests {
         for state in states().into_iter().filter(last) {
             for event in events() {
                 if matches!((&state, &event), (State::Paid { .. }, Event::Hint { unpaid: true })) {
+                    continue;
+                }
+                // A person may take up what failed, or give it up.
+                let person = matches!(event, Event::Ruled(Ruling::TryNow | Ruling::WriteOff));
+                if matches!(state, State::Failed { .. }) && person {
                     continue;
                 }
                 let refused = charge(state.clone()).step(event, at(1), &Limits::default()).unwrap_err();

@@ -418,6 +418,18 @@ pub enum GaveUp {
     Person,
     /// The gateway's answer allows no further try before somebody has acted: the customer, or an operator.
     MustAct,
+    /// The customer took the authorization back, for this merchant (Visa R1 and R3, Mastercard advice 21, ACH R07).
+    MandateRevoked,
+    /// The owner of the account says that nobody authorized it (ACH R05, R10, R29, R51).
+    Unauthorized,
+    /// The bank says that the customer, or whom they acted for, has died (ACH R14, R15).
+    CustomerGone,
+    /// A person stopped it.
+    Stopped,
+    /// There was nothing to try it with when the time for trying ended.
+    NoMethod,
+    /// A payment made with its method was disputed, and still was when the time for trying ended.
+    Disputed,
 }
 
 impl GaveUp {
@@ -433,23 +445,53 @@ impl GaveUp {
             Self::NetworkRule => "network_rule",
             Self::Person => "person",
             Self::MustAct => "must_act",
+            Self::MandateRevoked => "mandate_revoked",
+            Self::Unauthorized => "unauthorized",
+            Self::CustomerGone => "customer_gone",
+            Self::Stopped => "stopped",
+            Self::NoMethod => "no_method",
+            Self::Disputed => "disputed",
         }
     }
+
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 13] = [
+        Self::HardDecline,
+        Self::NewMethodNeeded,
+        Self::TriesSpent,
+        Self::LadderSpent,
+        Self::NextCycleDue,
+        Self::NetworkRule,
+        Self::Person,
+        Self::MandateRevoked,
+        Self::Unauthorized,
+        Self::CustomerGone,
+        Self::Stopped,
+        Self::NoMethod,
+        Self::Disputed,
+    ];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::HardDecline,
-            Self::NewMethodNeeded,
-            Self::TriesSpent,
-            Self::LadderSpent,
-            Self::NextCycleDue,
-            Self::NetworkRule,
-            Self::Person,
-            Self::MustAct,
-        ]
-        .into_iter()
-        .find(|why| why.as_str() == text)
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
+    }
+
+    /// Why a decline that forbids every further try ends trying: who said so, where the code tells (billing-rules.md §1.2, §1.3, §1.5).
+    /// Of several codes of one answer, the first that tells.
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        code.split('+').find_map(|part| match part {
+            "R07"
+            | "R1"
+            | "R3"
+            | "MAC21"
+            | "21"
+            | "revocation_of_authorization"
+            | "revocation_of_all_authorizations" => Some(Self::MandateRevoked),
+            "R05" | "R10" | "R29" | "R51" => Some(Self::Unauthorized),
+            "R14" | "R15" => Some(Self::CustomerGone),
+            _ => None,
+        })
     }
 }

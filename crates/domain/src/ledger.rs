@@ -315,7 +315,8 @@ impl Level {
         match &charge.state {
             State::Planned => Self::default(),
             State::Skipped { why, .. } => match why {
-                SkipWhy::Consolidated => Self { owed: own, in_hand: 0 },
+                // What is given up stays billed, and an entry of its own closes it.
+                SkipWhy::Consolidated | SkipWhy::WrittenOff => Self { owed: own, in_hand: 0 },
                 SkipWhy::ZeroAmount
                 | SkipWhy::Cancelled
                 | SkipWhy::HoldExpired
@@ -477,6 +478,14 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<P
         }
     }
     entries
+}
+
+/// What a ruling about a charge posts: its step, and what is given up of it.
+#[must_use]
+pub fn ruled(before: &Charge, after: &Charge, at: DateTime<Utc>) -> Vec<Posting> {
+    let given_up = matches!(after.state, State::Skipped { why: SkipWhy::WrittenOff, .. });
+    let closed = given_up.then(|| written_off(before, at)).flatten();
+    step(Some(before), after, at).into_iter().chain(closed).collect()
 }
 
 /// What giving up a charge's debt posts; `None` where nothing of it is owed.

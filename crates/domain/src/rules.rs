@@ -423,9 +423,11 @@ impl RuleBook {
     }
 }
 
+mod budget;
 mod files;
 pub mod returns;
 
+pub use budget::Budget;
 pub use files::{Unreadable, built_in, read};
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ fn not_charged(left_out: &LeftOut) -> String {
         SkipWhy::Cancelled => "cancelled",
         SkipWhy::HoldExpired => "what was set aside went back",
         SkipWhy::Consolidated => "collected with another charge of the same day",
+        SkipWhy::WrittenOff => "written off",
     };
     if reason.is_empty() { format!("not charged: {rule}") } else { format!("not charged: {rule}: {reason}") }
 }

@@ -13,6 +13,7 @@ use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus
 use super::{Book, ChargeRow, MemoryStore, entry, goes_on_by_itself, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::audit::facts_of_charge;
+use crate::ports::outbox::NewEvent;
 use crate::ports::{Cancelled, NewCharge, StoreError};
 use crate::store::commits::endless;
 use crate::store::lines;
@@ -65,6 +66,7 @@ impl Book {
         row.turns.push(Turn { at: whole(at), kind: TurnKind::Cancelled });
         let mut ended = Vec::new();
         let mut outcome = Cancelled { skipped: 0, in_flight: 0 };
+        let mut told = Vec::new();
         let ledger = &mut self.ledger;
         for row in self.charges.values_mut().filter(|row| row.value.subscription == *id) {
             if matches!(
@@ -77,7 +79,9 @@ impl Book {
                 Ok(charge) => {
                     ended.push(lines::ended(facts_of_charge(&row.value), &charge, by, at));
                     row.history.push(entry(whole(at), by, "charge.cancelled", charge.sentence()));
+                    told.extend(NewEvent::of_case_end(&charge, whole(at)));
                     ledger.post(domain::ledger::step(Some(&row.value), &charge, whole(at)));
+                    ended.extend(lines::case_ended(&charge, by, at));
                     row.value = charge;
                     row.fence += 1;
                     row.close_attempts();
@@ -87,6 +91,7 @@ impl Book {
             }
         }
         self.note_all(ended.into_iter());
+        self.tell(&told);
         Some(outcome)
     }
 }

@@ -17,6 +17,13 @@ pub(super) struct Chain {
     links: Vec<Link>,
 }
 
+impl Chain {
+    /// Every line, oldest first.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.links.iter().map(|link| &link.line)
+    }
+}
+
 impl Default for Chain {
     fn default() -> Self {
         Self { head: Head::empty("memory"), links: Vec::new() }

@@ -63,6 +63,7 @@ impl PeopleStore for MemoryStore {
         row.history.push(entry(whole(at), &note.by, note.action, note.detail.clone()));
         book.post_step(&before.value, after, after.due_at);
         book.note(lines::judged(note, &before.value, after, at));
+        book.note_all(lines::case(&before.value, after, lines::ENGINE, at).into_iter());
         book.tell(&events);
         Ok(true)
     }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use super::{cycles, debits_a_bank};
 use crate::calendar::{CalendarError, Zone};
 use crate::charge::Charge;
-use crate::dunning::{CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::dunning::{AtTheEnd, CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
 use crate::holidays::HolidayCalendar;
 use crate::plan::{Catalog, Plan};
 use crate::rules::{self, Network};
@@ -24,6 +24,8 @@ pub(super) struct Ruled {
     pub(super) rule: Option<String>,
     /// The policy version that decided, and how far up its ladder the charge is now.
     pub(super) ladder: Option<Ladder>,
+    /// When trying ends at the latest by that policy, UTC, and what happens then.
+    pub(super) bound: Option<(DateTime<Utc>, AtTheEnd)>,
 }
 
 /// The policy that decides about a charge: the version it failed under first, else the one in force.
@@ -49,17 +51,21 @@ pub(super) fn after_decline(
     let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
     // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
     let (Some((ladder, policy)), Some(zone)) = (of(catalog, plan, charge), zone) else {
-        return Ruled { next: Next::GiveUp(GaveUp::LadderSpent), rule: None, ladder: None };
+        return Ruled { next: Next::GiveUp(GaveUp::LadderSpent), rule: None, ladder: None, bound: None };
     };
     let by_bank = debits_a_bank(subscription, charge);
+    // What a person ordered is no step of the ladder: the step that was planned comes still. Rules of networks count every decline.
+    let (on_ladder, since) = charge.ladder(at);
+    let step = if charge.is_by_hand() { ladder.step.saturating_sub(1) } else { ladder.step };
+    let declines = charge.tries.declined.saturating_add(1);
     let declined = Declined {
         charge: charge.id,
         class: decline.class,
         code: &decline.code,
         method: if by_bank { MethodKind::BankAccount } else { MethodKind::Card },
-        declined: charge.tries.declined.saturating_add(1),
-        first_failed_at: charge.tries.first_failed_at.unwrap_or(at),
-        step: ladder.step,
+        declined: on_ladder,
+        first_failed_at: since,
+        step,
     };
     let ahead = Ahead { plan, subscription, zone, cycle: charge.cycle };
     let around = Surroundings {
@@ -78,13 +84,15 @@ pub(super) fn after_decline(
         // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
         Next::RetryAt(retry) if by_bank => {
             let networks = Network::of(Some(MethodKind::BankAccount), None);
-            let first = declined.first_failed_at.min(charge.due_at);
-            rules::built_in().forbids_entry(networks, declined.declined, first, retry)
+            let first = charge.tries.first_failed_at.unwrap_or(at).min(charge.due_at);
+            rules::built_in().forbids_entry(networks, declines, first, retry)
         }
         Next::RetryAt(_) | Next::GiveUp(_) => None,
     };
     let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
-    Ruled { next, rule: forbidden.map(ToString::to_string), ladder: Some(Ladder { step, ..ladder }) }
+    let ends_at = policy.ends_at(since, charge.id, zone).unwrap_or(at);
+    let bound = Some((ends_at, policy.at_the_end));
+    Ruled { next, rule: forbidden.map(ToString::to_string), ladder: Some(Ladder { step, ..ladder }), bound }
 }
 
 /// The cycles of a subscription after one of them.

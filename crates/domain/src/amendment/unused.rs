@@ -250,7 +250,13 @@ const fn standing_of(charge: &Charge) -> Standing {
         State::Paid { .. } if charge.carried.is_some() => Standing::Together,
         State::Paid { .. } | State::Skipped { why: SkipWhy::ZeroAmount, .. } => Standing::Paid,
         State::Skipped {
-            why: why @ (SkipWhy::Cancelled | SkipWhy::HoldExpired | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused),
+            why:
+                why @ (SkipWhy::Cancelled
+                | SkipWhy::HoldExpired
+                | SkipWhy::Missed
+                | SkipWhy::Person
+                | SkipWhy::Paused
+                | SkipWhy::WrittenOff),
             ..
         } => Standing::LeftOut { why: *why },
         State::Planned

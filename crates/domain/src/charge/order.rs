@@ -10,6 +10,7 @@ use super::{
     Charge, Event, Limits, ParkWhy, Refused, SHORTEST_PAUSE, SkipWhy, State, Why, after, asked_again, backoff, rung,
 };
 use crate::authorization::{Authorization, ORDER_SENT_MAX, Order, OrderKind, REAUTHORIZED_MAX, Stage, WhenItExpires};
+use crate::episode::Episode;
 use crate::money::Money;
 use crate::verdict::{DeclineClass, HOLD_EXPIRED};
 
@@ -39,13 +40,15 @@ impl Charge {
     }
 
     /// The gateway gave the money back, and the plan says what that means for the cycle.
-    pub(super) fn given_back(&self, then: WhenItExpires, at: DateTime<Utc>) -> State {
+    pub(super) fn given_back(&mut self, then: WhenItExpires, at: DateTime<Utc>) -> State {
         match then {
-            WhenItExpires::Reauthorize if self.tries.attempt < REAUTHORIZED_MAX => State::Failing {
-                class: DeclineClass::Unclassified,
-                code: HOLD_EXPIRED.to_owned(),
-                next_at: after(at, SHORTEST_PAUSE),
-            },
+            WhenItExpires::Reauthorize if self.tries.attempt < REAUTHORIZED_MAX => {
+                let (class, next_at) = (DeclineClass::Unclassified, after(at, SHORTEST_PAUSE));
+                let opened = || Episode::opened((class, HOLD_EXPIRED), at, next_at);
+                let episode = self.tries.episode.get_or_insert_with(opened);
+                episode.ends_at = episode.ends_at.max(next_at);
+                State::Failing { class, code: HOLD_EXPIRED.to_owned(), next_at }
+            }
             WhenItExpires::Skip => State::Skipped { why: SkipWhy::HoldExpired, at },
             WhenItExpires::Reauthorize | WhenItExpires::Park => State::Parked { why: ParkWhy::HoldExpired, since: at },
         }
@@ -88,6 +91,7 @@ impl Charge {
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Send { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::LeaseRanOut
             | Event::AskAgain
             | Event::NothingToPay
@@ -158,6 +162,7 @@ impl Charge {
             }
             event @ (Event::Send { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::LeaseRanOut
             | Event::Declined { .. }
             | Event::Authorized { .. }
@@ -203,6 +208,7 @@ impl Charge {
             Event::Released { .. } => Err(self.refused(&event, Why::NothingAsked)),
             event @ (Event::Send { .. }
             | Event::SendOrder
+            | Event::Ruled(_)
             | Event::LeaseRanOut
             | Event::Declined { .. }
             | Event::Authorized { .. }
@@ -319,6 +325,7 @@ impl Charge {
             (
                 event @ (Event::Send { .. }
                 | Event::SendOrder
+                | Event::Ruled(_)
                 | Event::LeaseRanOut
                 | Event::Succeeded { .. }
                 | Event::AskAgain

@@ -109,6 +109,14 @@ impl Policy {
         date.checked_add_days(Days::new(u64::from(self.give_up_after_days))).ok_or(CalendarError::Year { date })
     }
 
+    /// When trying ends at the latest, UTC, of a charge whose first failure was at `first`.
+    ///
+    /// # Errors
+    /// When the date leaves the calendar's range.
+    pub fn ends_at(&self, first: DateTime<Utc>, charge: ChargeId, zone: &Zone) -> Result<DateTime<Utc>, CalendarError> {
+        self.try_on(self.last_on(first, zone)?, charge, zone)
+    }
+
     /// A try of the charge on a day: at the policy's local hour, spread by the charge's id.
     pub(crate) fn try_on(
         &self,

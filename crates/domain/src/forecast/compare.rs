@@ -445,7 +445,12 @@ fn owed(difference: &mut Difference, here: &Foreseen, charge: &Charge, whose: &W
     let rest = match skip {
         // What a rule or a person left out has no price to compare.
         Some(
-            why @ (SkipWhy::Cancelled | SkipWhy::HoldExpired | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused),
+            why @ (SkipWhy::Cancelled
+            | SkipWhy::HoldExpired
+            | SkipWhy::Missed
+            | SkipWhy::Person
+            | SkipWhy::Paused
+            | SkipWhy::WrittenOff),
         ) => {
             difference.part(skipped(why), foreseen, currency);
             return;
@@ -514,6 +519,8 @@ const fn skipped(why: SkipWhy) -> Reason {
         SkipWhy::Person => Reason::SkippedByPerson,
         SkipWhy::Paused => Reason::Paused,
         SkipWhy::Consolidated => Reason::Consolidated,
+        // Given up because it could not be collected.
+        SkipWhy::WrittenOff => Reason::Declined,
     }
 }
 

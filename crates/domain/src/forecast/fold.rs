@@ -10,7 +10,7 @@ use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
 use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe, second_of};
 use crate::calendar::Zone;
-use crate::charge::{Charge, Event, ParkWhy, SkipWhy, State};
+use crate::charge::{Charge, Event, ParkWhy, Ruling, SkipWhy, State};
 use crate::dunning::Stop;
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
@@ -310,6 +310,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 | Action::ParkNoMethod { .. }
                 | Action::ParkWrongMethod
                 | Action::Settle { .. }
+                | Action::GiveUp { .. }
                 | Action::Cancel => {
                     let Some(mut one) = self.planned(charge, cycle, now) else { continue };
                     one.adjusted = Applied::net(&applied);
@@ -376,7 +377,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
         match action {
-            Some(Action::Wait { .. }) | None => match self.stands(subscription, Some(&one.charge), now) {
+            Some(Action::Wait { .. }) | None => match self.waits_for(subscription, &one.charge, now) {
                 (risk, Some(until)) if until > now => {
                     one.risks = one.risks.with(risk);
                     one.waits_until = Some(until);
@@ -407,6 +408,13 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::ParkOutOfBounds { .. } => (Event::OutOfBounds, Some(Risk::Stuck)),
             Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
             Action::Cancel => (Event::Cancel, None),
+            Action::GiveUp { why, .. } => {
+                let ends = one.charge.tries.episode.as_ref().map(|episode| episode.end_action);
+                if ends == Some(AtTheEnd::PauseSubscription) && subscription.status == SubscriptionStatus::Active {
+                    subscription.status = SubscriptionStatus::Paused;
+                }
+                (Event::Ruled(Ruling::GiveUp { why: *why }), Some(Risk::GivenUp))
+            }
             // In flight on the moment of the forecast: the answer comes now.
             Action::Ask { .. } => return self.answer(subscription, one, now),
             Action::Settle { .. } | Action::Wait { .. } | Action::Quarantine { .. } => {
@@ -426,7 +434,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         }
         if one.charge.amount.is_zero() {
             one.word = "skipped";
-        } else if !is_sent {
+        } else if !is_sent && !matches!(one.charge.state, State::Failed { .. }) {
             one.word = "held";
         }
         if is_sent { self.answer(subscription, one, now) } else { Stands::Over(Box::new(one)) }
@@ -586,6 +594,22 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
         let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
         found.unwrap_or((if subscription.method.is_none() { Risk::NoMethod } else { Risk::Stuck }, None))
+    }
+
+    /// As [`Self::stands`], of a charge under way: where only its method stands in the way, trying ends with its case.
+    fn waits_for(
+        &self,
+        subscription: &Subscription,
+        charge: &Charge,
+        now: DateTime<Utc>,
+    ) -> (Risk, Option<DateTime<Utc>>) {
+        let (risk, until) = self.stands(subscription, Some(charge), now);
+        let by_method =
+            matches!(risk, Risk::NoMethod | Risk::NetworkRule | Risk::CardExpires | Risk::MethodGone | Risk::Disputed);
+        let failing = matches!(charge.state, State::Failing { .. });
+        let ends_at = charge.tries.episode.as_ref().map(|episode| episode.ends_at);
+        let ends_at = ends_at.filter(|_| by_method && failing);
+        (risk, until.map_or(ends_at, |until| Some(ends_at.map_or(until, |ends_at| ends_at.min(until)))))
     }
 
     fn no_method(&self, subscription: &Subscription, now: DateTime<Utc>) -> Risk {

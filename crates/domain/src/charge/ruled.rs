@@ -1,0 +1,158 @@
+//! What becomes of a charge whose tries were declined, beside the tries themselves: what a person decides, and where trying ends without a
+//! decline.
+
+use chrono::{DateTime, Utc};
+
+use super::{Charge, Event, ParkWhy, Refused, SkipWhy, State, Why};
+use crate::dunning::GaveUp;
+use crate::episode::Episode;
+use crate::verdict::DeclineClass;
+
+/// What is decided about a charge that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    /// A person wants it tried now. It uses no step of the ladder, and every limit of the networks holds.
+    TryNow,
+    /// A person gives the debt up.
+    WriteOff,
+    /// A person puts the next try off.
+    PutOff {
+        /// Until when, UTC.
+        until: DateTime<Utc>,
+    },
+    /// Trying ends.
+    GiveUp {
+        /// Why.
+        why: GaveUp,
+    },
+    /// The next attempt is made with another payment method than the last one.
+    NewMethod,
+}
+
+impl Ruling {
+    /// Its name in [`super::ARROWS`] and in refusals.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::TryNow => "try_now",
+            Self::WriteOff => "write_off",
+            Self::PutOff { .. } => "put_off",
+            Self::GiveUp { .. } => "give_up",
+            Self::NewMethod => "new_method",
+        }
+    }
+}
+
+impl Charge {
+    /// Carries a ruling out.
+    pub(super) fn ruled(&mut self, ruling: Ruling, at: DateTime<Utc>) -> Result<State, Refused> {
+        let refused = |why| Err(self.refused(&Event::Ruled(ruling), why));
+        match (&self.state, ruling) {
+            (State::Failing { class, code, .. }, Ruling::TryNow) => {
+                let state = State::Failing { class: *class, code: code.clone(), next_at: at };
+                self.by_hand(false, at);
+                Ok(state)
+            }
+            (State::Failed { class, code, .. }, Ruling::TryNow) => {
+                let state = State::Failing { class: *class, code: code.clone(), next_at: at };
+                self.by_hand(true, at);
+                Ok(state)
+            }
+            (State::Failing { class, code, next_at }, Ruling::PutOff { until }) => {
+                let next_at = (*next_at).max(until);
+                let state = State::Failing { class: *class, code: code.clone(), next_at };
+                if let Some(episode) = &mut self.tries.episode {
+                    episode.ends_at = episode.ends_at.max(next_at);
+                }
+                Ok(state)
+            }
+            (State::Failing { class, code, .. }, Ruling::GiveUp { why }) => {
+                Ok(State::Failed { class: *class, code: code.clone(), why, at })
+            }
+            (State::Failing { .. }, Ruling::NewMethod) => {
+                if let Some(episode) = &mut self.tries.episode {
+                    episode.afresh(at);
+                }
+                if let Some(ladder) = &mut self.tries.ladder {
+                    ladder.step = 0;
+                }
+                Ok(self.state.clone())
+            }
+            // What others owe with it is owed still.
+            (_, Ruling::WriteOff) if self.carried.is_some() => refused(Why::CarriesOthers),
+            (
+                State::Failing { .. }
+                | State::Failed { .. }
+                | State::Parked {
+                    why:
+                        ParkWhy::Rejected
+                        | ParkWhy::NoMethod
+                        | ParkWhy::Damaged
+                        | ParkWhy::WrongMethod
+                        | ParkWhy::HoldExpired
+                        | ParkWhy::OutOfBounds,
+                    ..
+                },
+                Ruling::WriteOff,
+            ) => Ok(State::Skipped { why: SkipWhy::WrittenOff, at }),
+            (State::Parked { .. }, _) => refused(Why::NeedsAPerson),
+            (
+                State::Due { doubt: true, .. }
+                | State::Sending { .. }
+                | State::Unknown { .. }
+                | State::Settling { .. }
+                | State::Authorized { .. }
+                | State::Capturing { .. }
+                | State::Releasing { .. },
+                _,
+            ) => refused(Why::InFlight),
+            (State::Planned | State::Due { doubt: false, .. }, _) => refused(Why::NothingAsked),
+            (State::Paid { .. } | State::Returned { .. } | State::Skipped { .. }, _) => refused(Why::Final),
+            (State::Failed { .. }, Ruling::PutOff { .. } | Ruling::GiveUp { .. } | Ruling::NewMethod) => {
+                refused(Why::Final)
+            }
+        }
+    }
+
+    /// The next try is a person's; `again` where trying had ended.
+    fn by_hand(&mut self, again: bool, at: DateTime<Utc>) {
+        let said = match &self.state {
+            State::Failing { class, code, .. } | State::Failed { class, code, .. } => (*class, code.as_str()),
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
+            | State::Paid { .. }
+            | State::Returned { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => (DeclineClass::Unclassified, ""),
+        };
+        match &mut self.tries.episode {
+            Some(episode) if again => {
+                episode.again(at);
+                (episode.class, episode.code) = (said.0, said.1.to_owned());
+                episode.by_hand = true;
+            }
+            Some(episode) => episode.by_hand = true,
+            // A charge that a person found unpaid was never declined: its first episode begins here.
+            none => *none = Some(Episode { by_hand: true, ..Episode::opened(said, at, at) }),
+        }
+    }
+
+    /// Does a person's word stand behind the try that waits or is under way?
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        self.tries.episode.as_ref().is_some_and(|episode| episode.by_hand)
+    }
+
+    /// Is it tried although its subscription is paused? A pause is about what is to come; whoever orders a try, or takes up what had failed
+    /// when the pause began, speaks of this charge.
+    #[must_use]
+    pub fn outlasts_a_pause(&self) -> bool {
+        self.tries.episode.as_ref().is_some_and(|episode| episode.by_hand || episode.number > 1)
+    }
+}

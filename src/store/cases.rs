@@ -1,0 +1,149 @@
+//! Cases in the database: rulings about charges that failed, and the one telling of each beginning and end.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
+
+use domain::charge::{Charge, Event, Limits, Ruling, State};
+use domain::dunning::GaveUp;
+use domain::id::ChargeId;
+
+use super::bulk::Bulk;
+use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
+use super::{DatabaseStore, damage, lines, store_error};
+use crate::ports::cases::{CaseCounts, CaseStore, Ruled};
+use crate::ports::outbox::NewEvent;
+use crate::ports::{StoreError, TimelineEntry, Verdict};
+
+/// Open cases, in the words of the index over them; a charge that fails is one, whatever its row lacks.
+pub(super) const OPEN: &str = "(case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')";
+
+/// Did the bank say that the customer has died?
+pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
+    matches!(charge.state, State::Failed { why: GaveUp::CustomerGone, .. })
+}
+
+/// Why a charge's subscriptions are paused with it.
+pub(super) fn pause_note(charge: &Charge) -> String {
+    if customer_is_gone(charge) {
+        format!("paused because the bank says that the customer has died (charge {})", charge.id)
+    } else {
+        format!("paused because charge {} failed for good", charge.id)
+    }
+}
+
+#[async_trait]
+impl CaseStore for DatabaseStore {
+    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let at = whole(at);
+        self.transaction(&move |on, _| Box::pin(self.rule_within(on, ruled, at))).await
+    }
+
+    async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
+        let object = format!("{id}/");
+        let values: [Value; 2] = [object.clone().into(), format!("{object}~").into()];
+        let sql = "SELECT at, actor, action, detail FROM audit WHERE object > $1 AND object < $2 ORDER BY id";
+        let found = self.database().query_all_raw(self.statement(sql, values)).await.map_err(store_error)?;
+        let entry = |row: &sea_orm::QueryResult| {
+            Ok(TimelineEntry {
+                at: row.try_get("", "at")?,
+                actor: row.try_get("", "actor")?,
+                event: row.try_get("", "action")?,
+                detail: row.try_get("", "detail")?,
+            })
+        };
+        found.iter().map(entry).collect::<Result<_, DbErr>>().map_err(store_error)
+    }
+
+    async fn case_counts(&self) -> Result<CaseCounts, StoreError> {
+        let sql = format!(
+            "SELECT CASE WHEN state = 'parked' THEN 'person' WHEN next_at IS NULL OR case_number = 0 THEN 'without' \
+             WHEN state = 'failing' THEN 'retrying' ELSE 'under_way' END AS what, count(*) AS n FROM charge \
+             WHERE {OPEN} GROUP BY 1"
+        );
+        let found = self.database().query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
+        let mut counts = CaseCounts::default();
+        for row in &found {
+            let what: String = row.try_get("", "what").map_err(store_error)?;
+            let n = u64::try_from(row.try_get::<i64>("", "n").map_err(store_error)?).unwrap_or(0);
+            match what.as_str() {
+                "person" => counts.person += n,
+                "retrying" => counts.retrying += n,
+                "under_way" => counts.under_way += n,
+                _ => counts.without_next_step += n,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl DatabaseStore {
+    async fn rule_within(&self, on: &DatabaseTransaction, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, DbErr> {
+        let Ruled { before, after, note, pause } = ruled;
+        let verdict = Verdict {
+            before: before.clone(),
+            after: Some(after.clone()),
+            attempt: after.tries.attempt,
+            observations: Vec::new(),
+            pause: *pause,
+        };
+        let verdicts = std::slice::from_ref(&verdict);
+        let applied = self.settle_charges_at(on, verdicts, Some(at)).await?;
+        if applied.is_empty() {
+            return Ok(false);
+        }
+        // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
+        let sql = "UPDATE charge SET fence = fence + 1 WHERE id = $1";
+        on.execute_raw(self.statement(sql, [after.id.0.into()])).await?;
+        self.post(on, &domain::ledger::ruled(&before.value, after, at)).await?;
+        self.note(on, lines::judged(note, &before.value, after, at))?;
+        self.note_all(on, lines::case(&before.value, after, &note.by, at).into_iter())?;
+        self.tell(on, &NewEvent::of_charge(&before.value, after, at)).await?;
+        self.pause_subscriptions(on, verdicts, &applied, Some(at)).await?;
+        Ok(true)
+    }
+
+    /// Every subscription of the customer of this one.
+    pub(super) async fn all_of_the_person(
+        &self,
+        on: &DatabaseTransaction,
+        subscription: &str,
+    ) -> Result<BTreeSet<String>, DbErr> {
+        let sql = "SELECT other.subscription_id AS id FROM subscription_customer one \
+                   JOIN subscription_customer other ON other.merchant_id = one.merchant_id \
+                   AND other.customer_key = one.customer_key WHERE one.subscription_id = $1";
+        let found = on.query_all_raw(self.statement(sql, [subscription.into()])).await?;
+        found.iter().map(|row| row.try_get("", "id")).collect()
+    }
+
+    /// Ends the cases of these subscriptions that wait for another try.
+    pub(super) async fn end_cases(
+        &self,
+        on: &DatabaseTransaction,
+        subscriptions: &BTreeSet<String>,
+        why: GaveUp,
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        let mut steps = Vec::new();
+        for id in subscriptions {
+            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND state = 'failing'";
+            for row in on.query_all_raw(self.statement(sql, [id.as_str().into()])).await? {
+                // What cannot be read is left to whoever mends it.
+                let Ok(before) = damage::charge(&row) else { continue };
+                let ended = before.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
+                steps.extend(ended.ok().map(|after| (before, after)));
+            }
+        }
+        let mut rows = Bulk::new(CHARGE_STATE);
+        steps.iter().for_each(|(_, after)| rows.push(&charge_state(after, at)));
+        let sql = format!(
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'failing'"
+        );
+        self.run(on, &sql, &rows).await?;
+        self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, lines::ENGINE, at)))?;
+        let told = steps.iter().flat_map(|(before, after)| NewEvent::of_charge(before, after, at));
+        self.tell(on, &told.collect::<Vec<_>>()).await
+    }
+}

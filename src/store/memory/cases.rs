@@ -1,0 +1,129 @@
+//! Cases in the map.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use domain::case::{NextStep, Standing, case};
+use domain::charge::{Charge, Event, Limits, Ruling, State};
+use domain::dunning::GaveUp;
+use domain::firing::{Turn, TurnKind};
+use domain::id::{ChargeId, SubscriptionId};
+
+use super::{Book, MemoryStore, entry, goes_on_by_itself, standing};
+use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
+use crate::ports::outbox::{EventKind, NewEvent};
+use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
+use crate::store::cases::{customer_is_gone, pause_note};
+use crate::store::lines;
+use crate::store::rows::whole;
+
+/// Does a charge belong to the cases that a list asks for?
+pub(super) fn wanted(filter: &ChargeFilter, charge: &Charge) -> bool {
+    let case = case(charge);
+    filter.plan.as_ref().is_none_or(|plan| charge.plan == *plan)
+        && filter.class.is_none_or(|class| case.as_ref().is_some_and(|case| case.class == class))
+        && filter.cases.is_none_or(|which| {
+            case.is_some_and(|case| match which {
+                Cases::Open => case.is_open(),
+                Cases::Ended => !case.is_open(),
+                Cases::All => true,
+            })
+        })
+}
+
+impl Book {
+    /// Pauses the subscription of a charge that failed for good, and everybody it was to pay for; of a customer who has died, every
+    /// subscription, and what waits for another try ends.
+    pub(super) fn pause_with(&mut self, charge: &Charge, at: DateTime<Utc>) {
+        let note = pause_note(charge);
+        let mut payers = self.paying_with(charge);
+        if customer_is_gone(charge)
+            && let Some(whose) = self.subscriptions.get(&charge.subscription).map(|row| row.value.customer.clone())
+        {
+            let theirs = self.subscriptions.values().filter(|row| row.value.customer == whose);
+            let theirs: BTreeSet<SubscriptionId> = theirs.map(|row| row.value.id.clone()).collect();
+            self.end_cases(&theirs, GaveUp::CustomerGone, at);
+            payers.extend(theirs);
+        }
+        for id in payers {
+            if let Some(row) = self.subscriptions.get_mut(&id)
+                && goes_on_by_itself(&row.value)
+            {
+                let before = standing(&row.value);
+                row.value.status = domain::subscription::SubscriptionStatus::Paused;
+                row.value.amendments.resume_on = None;
+                row.value.next_due_at = None;
+                row.fence += 1;
+                row.note = Some(note.clone());
+                row.turns.push(Turn { at, kind: TurnKind::Stopped });
+                let facts = (before, standing(&row.value));
+                self.note(lines::paused(id.as_str(), &note, facts, at));
+                self.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
+            }
+        }
+    }
+
+    fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, at: DateTime<Utc>) {
+        let (mut told, mut ended) = (Vec::new(), Vec::new());
+        for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
+            let ended = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
+            if let (State::Failing { .. }, Ok(after)) = (&row.value.state, ended) {
+                told.extend(NewEvent::of_charge(&row.value, &after, at));
+                ended.extend(lines::case_ended(&after, lines::ENGINE, at));
+                row.value = after;
+                row.fence += 1;
+            }
+        }
+        self.note_all(ended.into_iter());
+        self.tell(&told);
+    }
+}
+
+#[async_trait]
+impl CaseStore for MemoryStore {
+    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let Ruled { before, after, note, pause } = ruled;
+        let at = whole(at);
+        let mut book = self.book();
+        let row = book.charges.get_mut(&after.id);
+        let row = row.filter(|row| row.fence == before.fence && row.value.state.name() == before.value.state.name());
+        let Some(row) = row else { return Ok(false) };
+        row.value = after.clone();
+        row.leased_until = None;
+        // A ruling may leave the state what it was: the claim is used up, so that it is not carried out twice.
+        row.fence += 1;
+        row.history.push(entry(at, &note.by, note.action, note.detail.clone()));
+        let case = lines::case(&before.value, after, &note.by, at);
+        book.note_all(std::iter::once(lines::judged(note, &before.value, after, at)).chain(case));
+        book.ledger.post(domain::ledger::ruled(&before.value, after, at));
+        book.tell(&NewEvent::of_charge(&before.value, after, at));
+        if *pause {
+            book.pause_with(after, at);
+        }
+        Ok(true)
+    }
+
+    async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
+        let book = self.book();
+        let object = format!("{id}/");
+        let told = book.chain.lines().filter(|line| line.object.starts_with(&object));
+        Ok(told.map(|line| entry(line.at, &line.actor, &line.action, line.detail.clone())).collect())
+    }
+
+    async fn case_counts(&self) -> Result<CaseCounts, StoreError> {
+        let mut counts = CaseCounts::default();
+        for row in self.book().charges.values() {
+            match case(&row.value).map(|case| case.standing) {
+                Some(Standing::Open { next_step: NextStep::Retry, .. }) => counts.retrying += 1,
+                Some(Standing::Open { next_step: NextStep::Person, .. }) => counts.person += 1,
+                Some(Standing::Open { next_step: NextStep::Send | NextStep::Ask | NextStep::Capture, .. }) => {
+                    counts.under_way += 1;
+                }
+                Some(Standing::Ended { .. }) | None => {}
+            }
+        }
+        Ok(counts)
+    }
+}
