@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use domain::agenda::{Book, NotNow, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
-use domain::dunning::{AtTheEnd, GaveUp};
+use domain::dunning::{GaveUp, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
+use domain::notice::Notices;
 
 use super::decide::Ending;
 use super::{Engine, EngineError};
@@ -150,7 +151,7 @@ impl Engine {
         };
         let ruled = Ruled {
             before: Claimed { value: before.clone(), fence },
-            pause: pauses(&after),
+            stop: stops(&after),
             after: after.clone(),
             note: note.clone(),
         };
@@ -177,6 +178,7 @@ impl Engine {
             open: &[],
             limits: &self.inner.settings.limits,
             wallet: &wallet,
+            notices: Notices::Assumed,
         };
         try_now(&book, open, self.now()).map_err(|why| match why {
             NotNow::Refused(why) => refused(&open.charge, why),
@@ -189,7 +191,7 @@ impl Engine {
         let mut ended = 0;
         for Ending { before, after, because } in endings {
             let note = PersonsNote { by: "autopay".to_owned(), action: "charge.given_up", detail: because };
-            let ruled = Ruled { pause: pauses(&after), before, after, note };
+            let ruled = Ruled { stop: stops(&after), before, after, note };
             let at: DateTime<Utc> = self.now();
             if self.inner.store.rule(&ruled, at).await? {
                 ended += 1;
@@ -205,12 +207,11 @@ impl Engine {
     }
 }
 
-/// Does the end of this charge pause its subscription? What a person writes off does not.
-fn pauses(after: &Charge) -> bool {
-    let ends = after.tries.episode.as_ref().map(|episode| episode.end_action);
+/// What the end of this charge does to its subscription. What a person writes off does nothing.
+fn stops(after: &Charge) -> Option<Stop> {
     match &after.state {
-        State::Failed { why: GaveUp::CustomerGone, .. } => true,
-        State::Failed { .. } => ends == Some(AtTheEnd::PauseSubscription),
+        State::Failed { why: GaveUp::CustomerGone, .. } => Some(Stop::Pause),
+        State::Failed { .. } => after.tries.episode.as_ref().and_then(|episode| episode.end_action.stops()),
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -223,6 +224,6 @@ fn pauses(after: &Charge) -> bool {
         | State::Returned { .. }
         | State::Failing { .. }
         | State::Skipped { .. }
-        | State::Parked { .. } => false,
+        | State::Parked { .. } => None,
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use domain::charge::Charge;
+use domain::dunning::Stop;
 use domain::id::ChargeId;
 
 use super::people::PersonsNote;
@@ -19,8 +20,8 @@ pub struct Ruled {
     pub after: Charge,
     /// Who decided it, and why.
     pub note: PersonsNote,
-    /// Its subscription, and everybody it was to pay for, is paused with it.
-    pub pause: bool,
+    /// What becomes of its subscription with it, and of everybody it was to pay for.
+    pub stop: Option<Stop>,
 }
 
 /// Which cases a list shows.

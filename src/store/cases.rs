@@ -81,13 +81,13 @@ impl CaseStore for DatabaseStore {
 
 impl DatabaseStore {
     async fn rule_within(&self, on: &DatabaseTransaction, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, DbErr> {
-        let Ruled { before, after, note, pause } = ruled;
+        let Ruled { before, after, note, stop } = ruled;
         let verdict = Verdict {
             before: before.clone(),
             after: Some(after.clone()),
             attempt: after.tries.attempt,
             observations: Vec::new(),
-            pause: *pause,
+            stop: *stop,
         };
         let verdicts = std::slice::from_ref(&verdict);
         let applied = self.settle_charges_at(on, verdicts, Some(at)).await?;
@@ -101,7 +101,7 @@ impl DatabaseStore {
         self.note(on, lines::judged(note, &before.value, after, at))?;
         self.note_all(on, lines::case(&before.value, after, &note.by, at).into_iter())?;
         self.tell(on, &NewEvent::of_charge(&before.value, after, at)).await?;
-        self.pause_subscriptions(on, verdicts, &applied, Some(at)).await?;
+        self.stop_subscriptions(on, verdicts, &applied, Some(at)).await?;
         Ok(true)
     }
 

@@ -77,7 +77,7 @@ async fn take(b: &Bench, charge: ChargeId) -> Claimed<Charge> {
 async fn rule(b: &Bench, charge: ChargeId, ruling: Ruling) -> Charge {
     let before = take(b, charge).await;
     let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &limits()).unwrap();
-    let ruled = Ruled { before, after, note: note(), pause: false };
+    let ruled = Ruled { before, after, note: note(), stop: None };
     assert!(b.store.rule(&ruled, b.now()).await.unwrap());
     b.charge(charge).await
 }
@@ -160,7 +160,7 @@ async fn a_ruling_needs_the_claim_and_touches_no_attempt(backend: Backend) {
     let charge = failing(&b, "a").await;
     let before = take(&b, charge.id).await;
     let written_off = before.value.clone().step(Event::Ruled(Ruling::WriteOff), b.now(), &limits()).unwrap();
-    let mut ruled = Ruled { before, after: written_off, note: note(), pause: false };
+    let mut ruled = Ruled { before, after: written_off, note: note(), stop: None };
     ruled.before.fence -= 1;
     assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "an old claim changes nothing");
     assert_eq!(b.charge(charge.id).await.state.word(), "failing");
@@ -207,7 +207,7 @@ async fn a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_al
     let before = take(&b, charge.id).await;
     let stopped = Ruling::GiveUp { why: GaveUp::Stopped };
     let after = before.value.clone().step(Event::Ruled(stopped), b.now(), &limits()).unwrap();
-    let ruled = Ruled { before, after, note: note(), pause: true };
+    let ruled = Ruled { before, after, note: note(), stop: Some(Stop::Pause) };
     assert!(b.store.rule(&ruled, b.now()).await.unwrap());
     let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
     assert_eq!(view.subscription.status, SubscriptionStatus::Paused);
@@ -311,7 +311,7 @@ async fn cases_are_counted_by_what_comes_next(backend: Backend) {
     rule(&b, ended.id, Ruling::WriteOff).await;
     let taken = take(&b, charge.id).await;
     let parked = Charge { state: State::Parked { why: ParkWhy::Rejected, since: b.now() }, ..taken.value.clone() };
-    let verdict = Verdict { before: taken, after: Some(parked), attempt: 1, observations: Vec::new(), pause: false };
+    let verdict = Verdict { before: taken, after: Some(parked), attempt: 1, observations: Vec::new(), stop: None };
     assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
     let counts = CaseCounts { retrying: 1, person: 1, ..CaseCounts::default() };
     assert_eq!(b.store.case_counts().await.unwrap(), counts);

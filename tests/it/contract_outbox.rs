@@ -201,7 +201,7 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
         let before = Claimed { value: taken.value.open.charge, fence: taken.fence };
         let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &Limits::default()).unwrap();
         let note = PersonsNote { by: "ann".to_owned(), action: "dunning.ruled", detail: "by lot".to_owned() };
-        let ruled = Ruled { before, after, note, pause: false };
+        let ruled = Ruled { before, after, note, stop: None };
         assert!(b.store.rule(&ruled, b.now()).await.unwrap());
         assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "and is told once");
     }

@@ -7,13 +7,12 @@ use chrono::{DateTime, Utc};
 
 use domain::case::{NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, Ruling, State};
-use domain::dunning::GaveUp;
-use domain::firing::{Turn, TurnKind};
+use domain::dunning::{GaveUp, Stop};
 use domain::id::{ChargeId, SubscriptionId};
 
-use super::{Book, MemoryStore, entry, goes_on_by_itself, standing};
+use super::{Book, MemoryStore, entry};
 use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
-use crate::ports::outbox::{EventKind, NewEvent};
+use crate::ports::outbox::NewEvent;
 use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
 use crate::store::cases::{customer_is_gone, pause_note};
 use crate::store::lines;
@@ -34,10 +33,9 @@ pub(super) fn wanted(filter: &ChargeFilter, charge: &Charge) -> bool {
 }
 
 impl Book {
-    /// Pauses the subscription of a charge that failed for good, and everybody it was to pay for; of a customer who has died, every
-    /// subscription, and what waits for another try ends.
-    pub(super) fn pause_with(&mut self, charge: &Charge, at: DateTime<Utc>) {
-        let note = pause_note(charge);
+    /// Pauses or cancels the subscription of a charge that failed for good, and everybody it was to pay for; of a customer who has died,
+    /// every subscription, and what waits for another try ends.
+    pub(super) fn stop_with(&mut self, stop: Stop, charge: &Charge, at: DateTime<Utc>) {
         let mut payers = self.paying_with(charge);
         if customer_is_gone(charge)
             && let Some(whose) = self.subscriptions.get(&charge.subscription).map(|row| row.value.customer.clone())
@@ -47,20 +45,11 @@ impl Book {
             self.end_cases(&theirs, GaveUp::CustomerGone, at);
             payers.extend(theirs);
         }
+        let because = format!("charge {} failed for good", charge.id);
         for id in payers {
-            if let Some(row) = self.subscriptions.get_mut(&id)
-                && goes_on_by_itself(&row.value)
-            {
-                let before = standing(&row.value);
-                row.value.status = domain::subscription::SubscriptionStatus::Paused;
-                row.value.amendments.resume_on = None;
-                row.value.next_due_at = None;
-                row.fence += 1;
-                row.note = Some(note.clone());
-                row.turns.push(Turn { at, kind: TurnKind::Stopped });
-                let facts = (before, standing(&row.value));
-                self.note(lines::paused(id.as_str(), &note, facts, at));
-                self.tell_of(EventKind::SubscriptionPaused, id.as_str(), at);
+            match stop {
+                Stop::Cancel => drop(self.cancel(&id, (&because, "autopay"), at)),
+                Stop::Pause => self.pause(&id, &pause_note(charge), at),
             }
         }
     }
@@ -84,7 +73,7 @@ impl Book {
 #[async_trait]
 impl CaseStore for MemoryStore {
     async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        let Ruled { before, after, note, pause } = ruled;
+        let Ruled { before, after, note, stop } = ruled;
         let at = whole(at);
         let mut book = self.book();
         let row = book.charges.get_mut(&after.id);
@@ -99,8 +88,8 @@ impl CaseStore for MemoryStore {
         book.note_all(std::iter::once(lines::judged(note, &before.value, after, at)).chain(case));
         book.ledger.post(domain::ledger::ruled(&before.value, after, at));
         book.tell(&NewEvent::of_charge(&before.value, after, at));
-        if *pause {
-            book.pause_with(after, at);
+        if let Some(stop) = *stop {
+            book.stop_with(stop, after, at);
         }
         Ok(true)
     }
