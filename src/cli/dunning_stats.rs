@@ -92,7 +92,7 @@ pub(super) struct DunningStats {
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Says what each number means
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["from", "until", "by", "group", "rows", "svg"])]
     definitions: bool,
 }
 

@@ -367,11 +367,11 @@ mod tests {
             codes(read(&text)),
             [
                 (2, 1, "row_type"),
-                (3, 24, "currency"),
-                (3, 28, "date"),
+                (3, 21, "currency"),
+                (3, 25, "date"),
                 (3, 1, "id_missing"),
-                (4, 33, "code_missing"),
-                (5, 24, "net_differs"),
+                (4, 36, "code_missing"),
+                (5, 25, "net_differs"),
                 (6, 1, "fields"),
                 (7, 9, "card_number"),
             ]

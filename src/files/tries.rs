@@ -359,19 +359,19 @@ mod tests {
             told(&text),
             [
                 (2, 1, "missing_value"),
-                (2, 46, "missing_value"),
                 (2, 2, "payment_method_id_invalid"),
                 (2, 4, "tried_at_invalid"),
                 (2, 25, "outcome_invalid"),
                 (2, 39, "currency_invalid"),
-                (3, 42, "tried_at_invalid"),
-                (3, 63, "code_unknown"),
+                (2, 45, "missing_value"),
+                (3, 41, "tried_at_invalid"),
+                (3, 62, "code_unknown"),
                 (4, 1, "duplicate_id"),
-                (4, 63, "outcome_contradicts_code"),
-                (5, 66, "amount_invalid"),
-                (5, 64, "missing_value"),
-                (5, 76, "missing_value"),
-                (6, 63, "outcome_contradicts_code"),
+                (4, 62, "outcome_contradicts_code"),
+                (5, 62, "missing_value"),
+                (5, 64, "amount_invalid"),
+                (5, 74, "missing_value"),
+                (6, 62, "outcome_contradicts_code"),
             ]
         );
     }

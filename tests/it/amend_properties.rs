@@ -287,7 +287,8 @@ impl Play {
         if lost == 0 && !batch.advances.is_empty() {
             self.models.get_mut(&name).unwrap().record(drawn_at);
         } else {
-            assert_eq!(lost, batch.advances.len());
+            // Where an instrument has no tries left, each charge that is left out counts beside its subscription.
+            assert!(lost >= batch.advances.len(), "{lost} of {} lost", batch.advances.len());
         }
     }
 
