@@ -110,7 +110,8 @@ impl Engine {
             let Some(view) = view else { return Err(RulingRefused::NoCharge(id)) };
             let attempts = self.inner.store.attempts(id).await?;
             let instrument = attempts.last().map(|attempt| attempt.method);
-            let open = domain::agenda::Open { charge, subscription: view.subscription, instrument };
+            let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
+            let open = domain::agenda::Open { charge, subscription: view.subscription, payers, instrument };
             return self.may_be_tried(&open).await;
         }
         let at = self.now();
@@ -155,7 +156,7 @@ impl Engine {
             after: after.clone(),
             note: note.clone(),
         };
-        if !self.inner.store.rule(&ruled, at).await? {
+        if !self.inner.store.rule_on_charge(&ruled, at).await? {
             return Err(RulingRefused::Busy);
         }
         tracing::info!(event = "charge_ruled", charge_id = %after.id, state = after.state.name(), why = ruling.name(), "a person decided");
@@ -193,7 +194,7 @@ impl Engine {
             let note = PersonsNote { by: "autopay".to_owned(), action: "charge.given_up", detail: because };
             let ruled = Ruled { stop: stops(&after), before, after, note };
             let at: DateTime<Utc> = self.now();
-            if self.inner.store.rule(&ruled, at).await? {
+            if self.inner.store.rule_on_charge(&ruled, at).await? {
                 ended += 1;
                 tracing::info!(
                     event = "charge_given_up",

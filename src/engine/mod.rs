@@ -48,10 +48,10 @@ use crate::ports::{Clock, Gateway, Quota, Store, StoreError};
 pub use audit::{hang_out as hang_out_audit, verify as verify_audit};
 pub use brakes::BrakeLimits;
 pub use captures::{CaptureRefused, Capturing};
+pub use cases::RulingRefused;
 pub use figures::cases as dunning_cases;
 pub use prove::{Culprit, Proof, prove};
 pub use prover::prove_daily;
-pub use cases::RulingRefused;
 
 pub use listening::RefundListener;
 pub use notifier::{Asked, Notifier};

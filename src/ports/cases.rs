@@ -54,7 +54,7 @@ pub trait CaseStore: Send + Sync {
     /// Moves a charge by a ruling, by fenced compare-and-set, with the audit rows of the ruling and of the case, and with what the
     /// end of a policy does to the subscription: one transaction. What was tried stays as it was: no attempt is touched. `false` when the charge
     /// moved meanwhile.
-    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    async fn rule_on_charge(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError>;
     /// What was told of the cases of a charge, oldest first: each began once and ended once.
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError>;
     /// How many cases go on. Stands on an index over those alone.

@@ -36,9 +36,9 @@ pub(super) fn pause_note(charge: &Charge) -> String {
 
 #[async_trait]
 impl CaseStore for DatabaseStore {
-    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn rule_on_charge(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let at = whole(at);
-        self.transaction(&move |on, _| Box::pin(self.rule_within(on, ruled, at))).await
+        self.transaction(&move |on, _| Box::pin(self.rule_on_charge_within(on, ruled, at))).await
     }
 
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
@@ -80,7 +80,12 @@ impl CaseStore for DatabaseStore {
 }
 
 impl DatabaseStore {
-    async fn rule_within(&self, on: &DatabaseTransaction, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, DbErr> {
+    async fn rule_on_charge_within(
+        &self,
+        on: &DatabaseTransaction,
+        ruled: &Ruled,
+        at: DateTime<Utc>,
+    ) -> Result<bool, DbErr> {
         let Ruled { before, after, note, stop } = ruled;
         let verdict = Verdict {
             before: before.clone(),

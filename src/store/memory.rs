@@ -35,7 +35,7 @@ use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
-use domain::dunning::Stop;
+
 use domain::elsewhere::TriedElsewhere;
 use domain::firing::{Booked, Turn, TurnKind};
 use domain::id::{ChargeId, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
@@ -45,7 +45,6 @@ use domain::rules::{LOOKS_BACK, Outcome, Tried, counted, counted_code};
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 
-use super::commits::failed_for_good;
 use super::installments::{OVERDRAWN, takes};
 use super::outbox::of_verdicts;
 use super::rows::whole;
@@ -700,7 +699,6 @@ impl Store for MemoryStore {
             book.note_all(learnt.into_iter().chain(case));
             if let Some(stop) = verdict.stop {
                 book.stop_with(stop, after, learnt_at(verdict));
-            }
             }
             if verdict.ends_doubt() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);

@@ -78,7 +78,7 @@ async fn rule(b: &Bench, charge: ChargeId, ruling: Ruling) -> Charge {
     let before = take(b, charge).await;
     let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &limits()).unwrap();
     let ruled = Ruled { before, after, note: note(), stop: None };
-    assert!(b.store.rule(&ruled, b.now()).await.unwrap());
+    assert!(b.store.rule_on_charge(&ruled, b.now()).await.unwrap());
     b.charge(charge).await
 }
 
@@ -162,11 +162,11 @@ async fn a_ruling_needs_the_claim_and_touches_no_attempt(backend: Backend) {
     let written_off = before.value.clone().step(Event::Ruled(Ruling::WriteOff), b.now(), &limits()).unwrap();
     let mut ruled = Ruled { before, after: written_off, note: note(), stop: None };
     ruled.before.fence -= 1;
-    assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "an old claim changes nothing");
+    assert!(!b.store.rule_on_charge(&ruled, b.now()).await.unwrap(), "an old claim changes nothing");
     assert_eq!(b.charge(charge.id).await.state.word(), "failing");
     ruled.before.fence += 1;
-    assert!(b.store.rule(&ruled, b.now()).await.unwrap());
-    assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "what was ruled is not ruled again");
+    assert!(b.store.rule_on_charge(&ruled, b.now()).await.unwrap());
+    assert!(!b.store.rule_on_charge(&ruled, b.now()).await.unwrap(), "what was ruled is not ruled again");
     let now = b.charge(charge.id).await;
     assert!(now.sentence().starts_with("Written off"), "{}", now.sentence());
     // The networks go on counting what was declined.
@@ -208,7 +208,7 @@ async fn a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_al
     let stopped = Ruling::GiveUp { why: GaveUp::Stopped };
     let after = before.value.clone().step(Event::Ruled(stopped), b.now(), &limits()).unwrap();
     let ruled = Ruled { before, after, note: note(), stop: Some(Stop::Pause) };
-    assert!(b.store.rule(&ruled, b.now()).await.unwrap());
+    assert!(b.store.rule_on_charge(&ruled, b.now()).await.unwrap());
     let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
     assert_eq!(view.subscription.status, SubscriptionStatus::Paused);
     rule(&b, charge.id, Ruling::TryNow).await;

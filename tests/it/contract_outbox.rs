@@ -202,8 +202,8 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
         let after = before.value.clone().step(Event::Ruled(ruling), b.now(), &Limits::default()).unwrap();
         let note = PersonsNote { by: "ann".to_owned(), action: "dunning.ruled", detail: "by lot".to_owned() };
         let ruled = Ruled { before, after, note, stop: None };
-        assert!(b.store.rule(&ruled, b.now()).await.unwrap());
-        assert!(!b.store.rule(&ruled, b.now()).await.unwrap(), "and is told once");
+        assert!(b.store.rule_on_charge(&ruled, b.now()).await.unwrap());
+        assert!(!b.store.rule_on_charge(&ruled, b.now()).await.unwrap(), "and is told once");
     }
     b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
     let expected = [

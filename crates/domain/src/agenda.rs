@@ -419,7 +419,7 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription
     }
     match subscription.status {
         SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused if charge.is_some_and(Charge::outlasts_a_pause) => {}
+        SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => {}
         SubscriptionStatus::Paused => {
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));
@@ -1057,13 +1057,6 @@ fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
     let mut methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
     matches!(charge.state, State::Settling { slow: true, .. })
         || methods.any(|method| method.kind == MethodKind::BankAccount)
-}
-
-/// How many entries a bank would have seen of a charge that was just declined, and when the first of them was: of two dates of it the earlier
-/// one counts.
-fn entries_of(charge: &Charge, at: DateTime<Utc>) -> (u16, DateTime<Utc>) {
-    let first = charge.tries.first_failed_at.unwrap_or(at);
-    (charge.tries.declined.saturating_add(1), first.min(charge.due_at))
 }
 
 /// Does "cancelled" mean here that what was set aside went back?

@@ -72,7 +72,7 @@ impl Book {
 
 #[async_trait]
 impl CaseStore for MemoryStore {
-    async fn rule(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn rule_on_charge(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let Ruled { before, after, note, stop } = ruled;
         let at = whole(at);
         let mut book = self.book();

@@ -29,7 +29,7 @@ pub fn try_now(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Result<Charg
             return Err(NotNow::Because(format!("its bank may not be asked again for it: {rule}")));
         }
     }
-    let ordered = Open { charge, subscription: open.subscription.clone(), instrument: open.instrument };
+    let ordered = Open { charge, ..open.clone() };
     match draw_open(book, &ordered, now).action {
         Action::Send { .. } => Ok(ordered.charge),
         Action::Wait { why, .. } | Action::GiveUp { because: why, .. } => Err(NotNow::Because(why)),

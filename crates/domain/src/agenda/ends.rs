@@ -19,7 +19,7 @@ pub(super) fn or_wait(
     now: DateTime<Utc>,
     why: String,
 ) -> Action {
-    if waits(book, plan, Some(&open.charge), &open.subscription).is_some() {
+    if waits(book, plan, Some(open), &open.subscription).is_some() {
         return Action::wait(why);
     }
     let methods = [method, second];

@@ -137,7 +137,7 @@ pub const fn is_lost(charge: &Charge) -> bool {
         State::Failing { .. } | State::Due { doubt: false, .. } => charge.carried.is_none(),
         State::Failed { .. } | State::Returned { .. } => true,
         State::Skipped { why, .. } => match why {
-            SkipWhy::Cancelled | SkipWhy::HoldExpired => true,
+            SkipWhy::Cancelled | SkipWhy::HoldExpired | SkipWhy::WrittenOff => true,
             SkipWhy::ZeroAmount | SkipWhy::Missed | SkipWhy::Person | SkipWhy::Paused | SkipWhy::Consolidated => false,
         },
         State::Parked { why, .. } => match why {

@@ -409,9 +409,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
             Action::Cancel => (Event::Cancel, None),
             Action::GiveUp { why, .. } => {
-                let ends = one.charge.tries.episode.as_ref().map(|episode| episode.end_action);
-                if ends == Some(AtTheEnd::PauseSubscription) && subscription.status == SubscriptionStatus::Active {
-                    subscription.status = SubscriptionStatus::Paused;
+                let ends = one.charge.tries.episode.as_ref().and_then(|episode| episode.end_action.stops());
+                if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
+                    subscription.status = match stop {
+                        Stop::Pause => SubscriptionStatus::Paused,
+                        Stop::Cancel => SubscriptionStatus::Cancelled,
+                    };
                 }
                 (Event::Ruled(Ruling::GiveUp { why: *why }), Some(Risk::GivenUp))
             }

@@ -39,7 +39,7 @@ impl RuleBook {
         let of = |rule: &'a Rule| match &rule.limit {
             Limit::Never { classes } => {
                 let hit = |one: &&Tried| one.outcome.class().is_some_and(|class| classes.contains(&class));
-                Budget { rule, used: counted(tried.iter().filter(hit).count().min(1)), most: 1 }
+                Some(Budget { rule, used: counted(tried.iter().filter(hit).count().min(1)), most: 1 })
             }
             Limit::Declines { most, within_hours } => {
                 let within = TimeDelta::hours(i64::from(*within_hours));
@@ -47,10 +47,12 @@ impl RuleBook {
                     Outcome::Returned(_) => false,
                     Outcome::Open | Outcome::Declined(_) => at.signed_duration_since(one.at) < within,
                 };
-                Budget { rule, used: counted(tried.iter().filter(counts).count()), most: *most }
+                Some(Budget { rule, used: counted(tried.iter().filter(counts).count()), most: *most })
             }
-            Limit::Entries { most, .. } => Budget { rule, used: entries, most: *most },
+            Limit::Entries { most, .. } => Some(Budget { rule, used: entries, most: *most }),
+            // A rate over everything that was debited is nobody's budget.
+            Limit::Returns { .. } => None,
         };
-        self.in_force(networks, at).map(of).collect()
+        self.in_force(networks, at).filter_map(of).collect()
     }
 }
