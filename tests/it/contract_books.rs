@@ -10,7 +10,7 @@ use domain::money::{Currency, Money};
 use domain::verdict::DeclineClass;
 use sea_orm::ConnectionTrait as _;
 
-use crate::contract_store::{Bench, bench, due};
+use crate::contract_store::{Bench, bench, due, id};
 use crate::world::{Backend, at, everywhere};
 
 everywhere! {
