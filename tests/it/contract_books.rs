@@ -10,7 +10,7 @@ use domain::money::{Currency, Money};
 use domain::verdict::DeclineClass;
 use sea_orm::ConnectionTrait as _;
 
-use crate::contract_store::{Bench, bench, due};
+use crate::contract_store::{Bench, bench, due, id};
 use crate::world::{Backend, at, everywhere};
 
 everywhere! {
@@ -67,6 +67,9 @@ async fn a_month_is_closed_once_in_order_and_by_the_days_of_one_zone(backend: Ba
     let [january] = &books.periods[..] else { panic!("{books:?}") };
     assert_eq!((january.entries, january.digest.as_deref()), (Some(2), Some("abc")), "a seal stays");
     assert_eq!((january.closed_by.as_str(), january.until_at), ("ann", february));
+    // Its February is due, and nobody has recorded it.
+    assert!(matches!(close(&b, "2027-02", "ann").await, Closed::Blocked(_)));
+    b.store.cancel(&id("s0"), "ann", b.now()).await.unwrap();
     assert_eq!(close(&b, "2027-02", "ann").await, Closed::Yes);
 }
 

@@ -210,7 +210,7 @@ async fn a_retry_that_is_one_too_many_stays_due(backend: Backend) {
 
 async fn debits_and_their_returns_are_counted_by_code(backend: Backend) {
     let Some(b) = bench(backend, "returns by code").await else { return };
-    let account = bank(Behaviour::Pays, 1).unwrap();
+    let account = bank(Behaviour::Pays, 2).unwrap();
     let rows = ["a", "b", "c", "d"].map(|name| {
         let mut row = due(name, b.now());
         row.method = (name != "d").then(|| account.clone()).or(row.method);
