@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use domain::agenda::Scope;
 use domain::case::{Ended, NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Ruling, State};
-use domain::dunning::{AtTheEnd, GaveUp, Next};
+use domain::dunning::{AtTheEnd, GaveUp, Next, Stop};
 use domain::id::ChargeId;
 use domain::subscription::SubscriptionStatus;
 use domain::verdict::{Decline, DeclineClass};
@@ -48,13 +48,13 @@ fn note() -> PersonsNote {
 /// What a decline makes of a charge that is being sent, committed.
 async fn decline(b: &Bench, before: &Charge, fence: i64, event: Event) -> Charge {
     let after = before.clone().step(event, b.now(), &limits()).unwrap();
-    let pause = matches!(after.state, State::Failed { why: GaveUp::CustomerGone, .. });
+    let stop = matches!(after.state, State::Failed { why: GaveUp::CustomerGone, .. }).then_some(Stop::Pause);
     let verdict = Verdict {
         before: Claimed { value: before.clone(), fence },
         after: Some(after),
         attempt: before.tries.attempt,
         observations: Vec::new(),
-        pause,
+        stop,
     };
     // Told twice: the second time it finds that it was told.
     let told = [verdict.clone(), verdict];

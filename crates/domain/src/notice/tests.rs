@@ -239,6 +239,7 @@ impl Stage {
             | Action::ParkWrongMethod
             | Action::Settle { .. }
             | Action::Cancel
+            | Action::GiveUp { .. }
             | Action::Quarantine { .. } => action.name().to_owned(),
         };
         self.draw(now).items.iter().map(|item| format!("{} {}", item.cycle, say(&item.action))).collect()
