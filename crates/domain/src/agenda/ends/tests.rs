@@ -4,7 +4,7 @@ use super::*;
 use crate::agenda::{Hold, Lift, draw};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, Limits, State};
-use crate::dunning::{AtTheEnd, Next, Policy};
+use crate::dunning::AtTheEnd;
 use crate::id::{ChargeId, Environment};
 use crate::money::{Currency, Money};
 use crate::plan::{AmountSpec, Catalog, PlanSpec, PlanStatus, ScheduleSpec};
@@ -18,11 +18,11 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// The first decline, at which the standard policy's 22 days begin.
+/// The first decline, at which the standard policy's 24 days begin.
 const DECLINED: &str = "2027-02-01T08:00:05Z";
 /// The policy's first retry, and its end.
 const RETRY: &str = "2027-02-04T09:00:00Z";
-const END: &str = "2027-02-23T09:00:00Z";
+const END: &str = "2027-02-25T09:00:00Z";
 
 struct Scene {
     catalog: Catalog,
@@ -198,8 +198,6 @@ fn each_decline_that_ends_trying_says_why() {
 
 #[test]
 fn a_ladder_is_spent_once_and_a_try_by_hand_is_none_of_its_steps() {
-    let policy = Policy::standard().unwrap();
-    let zone = Zone::parse("UTC").unwrap();
     let Scene { catalog, open, .. } = scene();
     let limits = Limits::default();
     let mut charge = open.charge;
