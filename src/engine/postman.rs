@@ -204,8 +204,9 @@ fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<Taken>, Outcome)
     round.delivered += taken;
     // Who answers is not silent: that one event is refused says nothing of the next.
     let unheard = |outcome: &Outcome| match outcome {
-        Outcome::Failed { status, .. } => status.is_none_or(|status| status >= 500 || status == 429),
-        Outcome::Delivered { .. } | Outcome::Gone | Outcome::Untried => false,
+        Outcome::Failed { status, .. } => status.is_none_or(|status| !(400..500).contains(&status) || status == 429),
+        Outcome::Gone => true,
+        Outcome::Delivered { .. } | Outcome::Untried => false,
     };
     round.silent = !carried.is_empty() && carried.iter().all(|(_, outcome)| unheard(outcome));
     if round.gone {
