@@ -54,7 +54,7 @@ const IN_HAND: &str =
     "CASE WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) ELSE 0 END";
 
 /// What a charge's own cycle is owed by its own row; what the bank took back, as far as it was owed before.
-const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why = 'consolidated' THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
+const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why IN ('consolidated', 'written_off') THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
      WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) - c.carried_minor \
      WHEN c.returned_at IS NOT NULL AND COALESCE(l.owed, 0) > 0 THEN l.owed ELSE c.amount_minor - c.carried_minor END";
 

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use autopay::clock::WallClock;
+use autopay::ports::Clock as _;
+use chrono::TimeDelta;
 use sandbox::{Behaviour, DeclineCode, Faults, Sandbox};
 use serde_json::Value;
 
@@ -11,16 +14,15 @@ use crate::cli_support::{Bench, PLAN};
 /// One charge of each method, due by now, and one run over them.
 async fn sent(methods: &[(&str, Behaviour)]) -> (Bench, Sandbox) {
     let (bench, sandbox) = with_sandbox().await;
-    let daily = PLAN
-        .replace("1 month", "1 day")
-        .replace("06:00:00", "00:00:00")
-        .replace("America/Chicago", "Pacific/Kiritimati");
-    bench.write("plans/wellness.toml", daily);
+    // Where a day begins first, so that what starts today is due by now.
+    let monthly = PLAN.replace("06:00:00", "00:00:00").replace("America/Chicago", "Pacific/Kiritimati");
+    let today = (WallClock.now() + TimeDelta::hours(14)).date_naive();
+    bench.write("plans/wellness.toml", monthly);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     let mut text = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on\n".to_owned();
     for (n, (name, behaviour)) in (1..).zip(methods) {
         let method = sandbox::method_id(*behaviour, n);
-        text.push_str(&format!("{name},wellness,{method},card,C-{n},2026-01-01\n"));
+        text.push_str(&format!("{name},wellness,{method},card,C-{n},{today}\n"));
     }
     bench.write("roster.csv", text);
     bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);

@@ -1,13 +1,16 @@
 //! Journeys of cases: tries by hand, other methods, and what ends them.
 
 use autopay::engine::RulingRefused;
+use autopay::ports::CatalogChange;
 use autopay::ports::people::PersonsNote;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::case::{Ended, Standing, case};
 use domain::charge::{Charge, Ruling, SkipWhy, State};
-use domain::dunning::GaveUp;
-use domain::id::{ChargeId, PaymentMethodId, SubscriptionId};
+use domain::dunning::{GaveUp, Policy, Step, Wait};
+use domain::id::{ChargeId, PaymentMethodId, PolicyId, SubscriptionId};
+use domain::plan::Plan;
 use domain::subscription::Method;
+use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, DeclineCode, Faults, ReturnCode};
 
 use crate::world::{Backend, World, bank, card, everywhere, plan, subscriber};
@@ -27,10 +30,27 @@ fn poor(n: u64) -> Option<Method> {
     card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), n)
 }
 
+/// Tries for want of funds on days 3, 8, 15 and 22, whatever the built-in policy says.
+fn policy() -> Policy {
+    let step = |days| Step { after: Wait::Days(days), classes: vec![DeclineClass::LaterFunds], method: None };
+    Policy {
+        id: PolicyId::parse("steady").unwrap(),
+        give_up_after_days: 22,
+        not_past_next_due: false,
+        paydays: None,
+        steps: [3, 8, 15, 22].map(step).into(),
+        ..Policy::standard().unwrap()
+    }
+}
+
 /// A book of yearly plans, so that one charge of each subscription is all that happens.
 async fn begin(backend: Backend, name: &str, methods: Vec<(&str, Option<Method>)>) -> Option<World> {
     let world = World::begin(backend, "2027-01-04T00:00:00Z", name).await?;
-    world.apply(&[plan("gold", "1 year", "UTC", "10:00", "79.00")]).await;
+    let mut spec = plan("gold", "1 year", "UTC", "10:00", "79.00");
+    spec.collect.dunning = Some("steady".to_owned());
+    let plan = Plan::from_spec(&spec, 0).unwrap();
+    let change = CatalogChange { plans: vec![(spec, plan)], policies: vec![policy()] };
+    world.store.apply(&change, "test", world.now()).await.unwrap();
     let rows = methods.into_iter().map(|(name, method)| subscriber(name, "gold", "2027-01-05", method));
     world.enrol(rows.collect()).await;
     world.run_until("2027-01-05T12:00:00Z").await;
