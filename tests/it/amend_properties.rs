@@ -9,13 +9,14 @@ use domain::amendment::{Amendment, Change, propose};
 use domain::charge::{SkipWhy, State};
 use domain::id::PlanId;
 use domain::money::{Currency, Money};
-use domain::subscription::{AdjustmentKind, SubscriptionStatus};
+use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
+use sandbox::Behaviour;
 
 use crate::contract_amend::{catalog, drawn};
 use crate::contract_store::{Bench, bench, due, id};
-use crate::world::{Backend, MERCHANT, day};
+use crate::world::{Backend, MERCHANT, bank, day};
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -132,12 +133,10 @@ impl Model {
         self.falls_on(cycle).and_hms_opt(hour, 0, 0).unwrap().and_utc()
     }
 
-    /// Everything that is due is recorded, as of a moment; of charges ten at once, as many as the strictest network allows of an
-    /// instrument before their outcomes are known.
+    /// Everything that is due is recorded, as of a moment.
     fn record(&mut self, now: DateTime<Utc>) {
         let ends = self.until.map(|day| day.and_hms_opt(0, 0, 0).unwrap().and_utc());
         let lasts = ends.is_some_and(|ends| ends > now);
-        let mut tries = 10;
         while self.due(self.next) <= now {
             let cycle = self.next;
             let outcome = if self.skipped.contains_key(&cycle) {
@@ -147,16 +146,7 @@ impl Model {
             } else if lasts {
                 return;
             } else {
-                let mut tried = self.clone();
-                let outcome = tried.price(cycle);
-                if let Outcome::Charged(_) = outcome {
-                    if tries == 0 {
-                        break;
-                    }
-                    tries -= 1;
-                }
-                *self = tried;
-                outcome
+                self.price(cycle)
             };
             assert_eq!(self.recorded.insert(cycle, outcome), None, "cycle {cycle} was recorded before");
             self.next += 1;
@@ -366,7 +356,9 @@ impl Play {
 
 async fn play(backend: Backend, deeds: Vec<Deed>) {
     let Some(b) = bench(backend, "amendments").await else { return };
-    b.import(&NAMES.map(|name| due(name, b.now()))).await;
+    // Bank accounts: no network counts how many cycles are debited at once, so that only changes and claims are played.
+    let row = |name| Subscription { method: bank(Behaviour::Pays, 7), ..due(name, b.now()) };
+    b.import(&NAMES.map(row)).await;
     let models = NAMES.map(|name| (name.to_owned(), Model::new())).into();
     let mut play = Play { b, models, batches: Vec::new(), later: Vec::new() };
     for deed in deeds {
