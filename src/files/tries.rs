@@ -218,7 +218,8 @@ impl Row<'_> {
                 None
             }
             (None, None, _) => {
-                if !self.fields.has_mistake_in(&["outcome", "code"]) {
+                let said_of_the_header = !self.fields.columns.has("outcome") && !self.fields.columns.has("code");
+                if !said_of_the_header && !self.fields.has_mistake_in(&["outcome", "code"]) {
                     let column = if self.fields.columns.has("outcome") { "outcome" } else { "code" };
                     let mend = format!("write a code, or one of {}", words().join(", "));
                     self.fields.note(column, "missing_value", "nothing says what became of the try", mend);
