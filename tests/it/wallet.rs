@@ -364,23 +364,25 @@ async fn a_dispute_stops_the_retries_until_it_ends(backend: Backend) {
     world.sandbox().set_method(id(1), Behaviour::Pays);
     hear(&world, disputed(false)).await;
     keep(&world).await;
-    // The retry of 18 January and the cycle of 15 February: nothing is sent.
-    for moment in ["2027-01-18T14:00:00Z", "2027-02-15T11:00:00Z"] {
+    // The retry of 18 January waits, as long as the policy has time: nothing is sent.
+    for moment in ["2027-01-18T14:00:00Z", "2027-02-01T11:00:00Z"] {
         world.turn_to(moment);
         keep(&world).await;
         world.run().await;
         assert_eq!((submissions(&world), standing(&world, 1).await), (1, "disputed"));
     }
-    assert!(why(&world).await.iter().all(|why| why.contains("disputed")), "both wait");
+    assert!(why(&world).await.iter().all(|why| why.contains("disputed")), "it waits");
     hear(&world, disputed(true)).await;
     // The opening comes once more, late: it stays closed.
     hear(&world, disputed(false)).await;
-    assert_eq!(world.run().await.paid, 2);
+    assert_eq!(world.run().await.paid, 1);
+    world.turn_to("2027-02-15T11:00:00Z");
+    assert_eq!(world.run().await.paid, 1);
     told_with(
         &world,
         &[
             &lines(DECLINED),
-            &paid_at("02-15 11:00:00", 2),
+            &paid_at("02-01 11:00:00", 2),
             &lines(["2027-02-15 79.00 paid"]),
             &paid_at("02-15 11:00:00", 1),
         ],
