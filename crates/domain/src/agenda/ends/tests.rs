@@ -20,8 +20,8 @@ fn at(text: &str) -> DateTime<Utc> {
 
 /// The first decline, at which the standard policy's 24 days begin.
 const DECLINED: &str = "2027-02-01T08:00:05Z";
-/// The policy's first retry, and its end.
-const RETRY: &str = "2027-02-04T09:00:00Z";
+/// The policy's first retry, on the payday after three days, and its end.
+const RETRY: &str = "2027-02-05T09:00:00Z";
 const END: &str = "2027-02-25T09:00:00Z";
 
 struct Scene {
