@@ -292,8 +292,24 @@ impl<L: Listener> Walk<'_, L> {
         })
     }
 
-    fn take(&mut self) -> Option<Booked> {
-        self.charges.ahead.pop_front().and_then(Listed::whole)
+    /// The next charge. Of several rows of one cycle, the one with the cycle's own id comes first, whatever their order in the book.
+    async fn take(&mut self) -> Result<Option<Booked>, StoreError> {
+        let Some(first) = self.charges.ahead.pop_front().and_then(Listed::whole) else { return Ok(None) };
+        let mut doubles = Vec::new();
+        let mut taken = first;
+        while !has_its_own_id(&taken) {
+            let again = |next: &Booked| {
+                next.charge.subscription == taken.charge.subscription && next.charge.cycle == taken.charge.cycle
+            };
+            let next = match self.charges.peek().await? {
+                Some(Listed::Whole(next)) if again(next) => self.charges.ahead.pop_front().and_then(Listed::whole),
+                Some(Listed::Whole(_) | Listed::Damaged(_)) | None => None,
+            };
+            let Some(next) = next else { break };
+            doubles.push(std::mem::replace(&mut taken, next));
+        }
+        doubles.into_iter().rev().for_each(|double| self.charges.ahead.push_front(Listed::Whole(double)));
+        Ok(Some(taken))
     }
 
     async fn merged(
@@ -344,7 +360,7 @@ impl<L: Listener> Walk<'_, L> {
                 (None, None) => return self.listener.passed(&standing),
                 (Some(expected), found) if found.is_none_or(|found| found >= expected.occurrence.index) => {
                     let same = found == Some(expected.occurrence.index);
-                    let booked = if same { self.take() } else { None };
+                    let booked = if same { self.take().await? } else { None };
                     if let Some(verdict) = standing.judge(&span, &expected, booked.as_ref()) {
                         let said = said(self.store, &span, &standing, &expected, verdict).await?;
                         self.of_cycle(subscription, &expected, said, booked.as_ref())?;
@@ -353,7 +369,7 @@ impl<L: Listener> Walk<'_, L> {
                     cycle = walk.next();
                 }
                 (step, Some(_)) => {
-                    if let Some(booked) = self.take() {
+                    if let Some(booked) = self.take().await? {
                         let again = last_taken == Some(booked.charge.cycle);
                         let odd = standing.unexpected(&span, &booked);
                         let said = odd.map(|odd| if again { DOUBLED } else { (odd.as_str(), why(odd)) });
@@ -412,8 +428,14 @@ impl<L: Listener> Walk<'_, L> {
     }
 }
 
+/// Is the row's id the one that is worked out of its cycle?
+fn has_its_own_id(booked: &Booked) -> bool {
+    let charge = &booked.charge;
+    charge.id == ChargeId::of(charge.merchant, &charge.subscription, charge.cycle, charge.purpose)
+}
+
 /// A second charge of one cycle.
-const DOUBLED: (&str, &str) = ("doubled", "another charge of the same cycle is recorded before it");
+const DOUBLED: (&str, &str) = ("doubled", "another charge of the same cycle is recorded beside it");
 
 /// The verdict in words. What seems missed is looked up once more by its id, and asked why.
 async fn said(

@@ -54,7 +54,8 @@ impl DatabaseStore {
     ) -> Result<Page<Booked>, StoreError> {
         let walk = Walk {
             table: "charge",
-            keys: &[("subscription_id", Key::Text), ("cycle", Key::Number)],
+            // With the id, so that a second row of a cycle is passed over by no page.
+            keys: &[("subscription_id", Key::Text), ("cycle", Key::Number), ("id", Key::Uuid)],
             wanted: "due_on >= $1 AND due_on <= $2 AND purpose = $3".to_owned(),
             values: vec![due.from.into(), due.until.into(), Purpose::Cycle.as_str().into()],
         };

@@ -75,8 +75,9 @@ pub(crate) async fn begun(backend: Backend, test: &str) -> Option<World> {
     Some(world)
 }
 
+/// What falls due is met to the minute; only what is held is looked at every six hours.
 pub(crate) async fn live_until(world: &World, moment: &str) {
-    world.live_until(at(moment), TimeDelta::minutes(30)).await;
+    world.live_until(at(moment), TimeDelta::hours(6)).await;
 }
 
 /// Nothing is wrong with a book that lived through an outage, a hold, a pause and a cancellation, and nothing is said to be.
