@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::calendar::Zone;
+use domain::change::same_person;
 use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, Problem, Stop};
@@ -280,8 +281,11 @@ async fn close(command: &Close, app: &App, context: &Context) -> Result<Exit, St
         ));
     }
     let found = blockers(&named, app).await?;
-    let open: Vec<Blocker> =
-        found.iter().filter(|one| one.waived_by.as_ref().is_none_or(|waived_by| *waived_by == by)).cloned().collect();
+    let open: Vec<Blocker> = found
+        .iter()
+        .filter(|one| one.waived_by.as_ref().is_none_or(|other| same_person(other, &by)))
+        .cloned()
+        .collect();
     let is_closed = named.books.closed_until.is_some_and(|closed| closed >= until);
     if command.dry_run || (!open.is_empty() && !is_closed) {
         let rows: Vec<Vec<Cell>> = found.iter().map(blocked).collect();

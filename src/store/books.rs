@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
+use domain::change::same_person;
 use domain::id::{ChargeId, RefundId};
 use domain::money::{Currency, Money};
 
@@ -275,7 +276,7 @@ impl DatabaseStore {
             Some(closed) if closed != from => return Ok(Closed::NotNext(closed)),
             Some(_) | None => {}
         }
-        let open = |found: &Blocker| found.waived_by.as_ref().is_none_or(|waived_by| waived_by == by);
+        let open = |found: &Blocker| found.waived_by.as_ref().is_none_or(|waived_by| same_person(waived_by, by));
         let blockers = self.find_blockers(on, month, until, u64::MAX).await?;
         let blocked: Vec<Blocker> = blockers.into_iter().filter(open).collect();
         if !blocked.is_empty() {
@@ -321,7 +322,7 @@ impl DatabaseStore {
             self.audit(on, by, "period.reopen_asked", month, reason, at).await?;
             return Ok(Reopened::AsksASecond);
         };
-        if first == by {
+        if same_person(&first, by) {
             return Ok(Reopened::SamePerson);
         }
         let sql = "UPDATE ledger_period SET reopened_at = $2, reopened_by = $3 WHERE id = $1";

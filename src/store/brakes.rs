@@ -7,6 +7,7 @@ use sea_orm::{
 };
 
 use domain::agenda::{Hold, Scope};
+use domain::change::same_person;
 use domain::id::MerchantId;
 use domain::money::Currency;
 use entity::{hold, run_day};
@@ -187,7 +188,7 @@ impl DatabaseStore {
         };
         let (id, first) = (row.try_get::<i64>("", "id")?, row.try_get::<Option<String>>("", "release_asked_by")?);
         let (sql, values): (_, Vec<Value>) = match &first {
-            Some(first) if first == by => return Ok(Release::SamePerson),
+            Some(first) if same_person(first, by) => return Ok(Release::SamePerson),
             None => ("UPDATE hold SET release_asked_by = $2 WHERE id = $1", vec![id.into(), by.into()]),
             Some(_) => {
                 ("UPDATE hold SET lifted_at = $3, lifted_by = $2 WHERE id = $1", vec![id.into(), by.into(), at.into()])

@@ -9,6 +9,7 @@ use sea_orm::{
     FromQueryResult as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Value,
 };
 
+use domain::change::same_person;
 use domain::charge::Charge;
 use domain::id::{ChargeId, MerchantId, RefundId};
 use domain::money::Currency;
@@ -526,7 +527,7 @@ impl DatabaseStore {
             return Ok(Ruled::Decided(standing));
         }
         let run = recon_run::Entity::find_by_id(row.run_id).one(on).await?;
-        if ruling.standing == Standing::Waived && run.is_some_and(|run| run.started_by == ruling.by) {
+        if ruling.standing == Standing::Waived && run.is_some_and(|run| same_person(&run.started_by, &ruling.by)) {
             return Ok(Ruled::SamePerson);
         }
         let values: [Value; 6] = [

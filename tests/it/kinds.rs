@@ -193,6 +193,31 @@ async fn an_amount_out_of_bounds_is_charged_or_not_by_a_persons_word() {
     world.balance().await;
 }
 
+/// 40.00 a month; a one-off 70.00 that a person added goes with the first cycle, beyond the maximum, and with no other.
+#[tokio::test]
+async fn what_was_added_beyond_the_bounds_waits_with_its_cycle_and_is_taken_once() {
+    let world = World::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "bounds and additions").await.unwrap();
+    let mut seats = plan("seats", "1 month", "America/New_York", "06:00", "20.00");
+    seats.amount.maximum = Some("100.00".to_owned());
+    world.apply(&[seats]).await;
+    let mut row = subscriber("a", "seats", "2027-01-15", card(Behaviour::Pays, 1));
+    row.terms.quantity = Some(2);
+    world.enrol(vec![row]).await;
+    let amount = Money::new(7_000, Currency::USD);
+    wish(&world, "a", Change::Adjust { kind: AdjustmentKind::Charge, amount }).await;
+    world.run_until("2027-02-16T00:00:00Z").await;
+    assert_eq!(charged(&world, "a").await, ["2027-01-15 110.00 held", "2027-02-15 40.00 paid"]);
+    let held = world.charges_of("a").await.remove(0).id;
+    let note = PersonsNote { by: "ann".to_owned(), action: "charge.decided", detail: "as agreed".to_owned() };
+    world.engine.decide(held, true, &note).await.unwrap();
+    world.run_until("2027-03-16T00:00:00Z").await;
+    assert_eq!(
+        charged(&world, "a").await,
+        ["2027-01-15 110.00 paid", "2027-02-15 40.00 paid", "2027-03-15 40.00 paid"]
+    );
+    world.balance().await;
+}
+
 /// 600.01 in six parts, of which the last is a cent larger.
 fn six_parts(id: &str, catch_up: &str) -> PlanSpec {
     let mut spec = plan(id, "1 month", "America/New_York", "06:00", "1.00");

@@ -627,7 +627,7 @@ fn catch_up(
         })
     };
     let fates = missed::fates(plan, subscription, &amended::owed(&due), now, waited)?;
-    let fates = amended::fates(subscription, &mut due, fates);
+    let fates = amended::fates(plan, subscription, &mut due, fates);
     for (planned, fate) in due.into_iter().zip(fates) {
         let (cycle, charge) = (planned.occurrence.index, planned.charge(plan, subscription));
         next_cycle = cycle.saturating_add(1);
@@ -641,7 +641,7 @@ fn catch_up(
         };
         if let Some(action) = kept_back {
             let (subscription, charge) = (subscription.id.clone(), Some(charge));
-            items.push(Item { subscription, cycle, charge, applied: Vec::new(), carries: Vec::new(), action });
+            items.push(Item { subscription, cycle, charge, applied: planned.applied, carries: Vec::new(), action });
             continue;
         }
         let charge = begun_elsewhere(book, subscription, charge);

@@ -184,16 +184,20 @@ impl Plan {
         if let Err(why) = chargeable(reckoned) {
             return (reckoned, Err(NotCharged::NoPrice(why)));
         }
-        // Nothing to pay is not too little to pay.
-        let below = self.minimum.filter(|least| !reckoned.is_zero() && reckoned.minor() < least.minor());
-        let above = self.maximum.filter(|most| reckoned.minor() > most.minor());
+        (reckoned, self.within_bounds(reckoned).map_err(NotCharged::OutOfBounds))
+    }
+
+    /// Does an amount lie within the plan's minimum and maximum? Nothing to pay is not too little to pay.
+    ///
+    /// # Errors
+    /// A sentence naming the bound.
+    pub(crate) fn within_bounds(&self, amount: Money) -> Result<(), String> {
+        let below = self.minimum.filter(|least| !amount.is_zero() && amount.minor() < least.minor());
+        let above = self.maximum.filter(|most| amount.minor() > most.minor());
         let bound = below.map(|least| ("below", "minimum", least)).or(above.map(|most| ("above", "maximum", most)));
         match bound {
-            None => (reckoned, Ok(())),
-            Some((side, name, bound)) => {
-                let why = format!("{reckoned} is {side} {bound}, the {name} of plan {}", self.id);
-                (reckoned, Err(NotCharged::OutOfBounds(why)))
-            }
+            None => Ok(()),
+            Some((side, name, bound)) => Err(format!("{amount} is {side} {bound}, the {name} of plan {}", self.id)),
         }
     }
 

@@ -17,7 +17,9 @@ use domain::mid_period::{MidPeriodSpec, OnCancel};
 use domain::money::{Currency, Money};
 use domain::plan::{AmountSpec, Catalog, Plan, PlanSpec, ScheduleSpec, SplitSpec};
 use domain::price_list::PriceRowSpec;
-use domain::subscription::{Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{
+    Adjustment, AdjustmentKind, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
+};
 use domain::terms::Terms;
 use proptest::prelude::*;
 
@@ -486,6 +488,41 @@ fn an_amount_outside_the_bounds_sets_that_cycle_aside_and_no_other() {
     );
     bounded.amount.minimum = some("600.00");
     assert_eq!(fields(&bounded), ["amount.minimum"]);
+}
+
+#[test]
+fn what_is_swept_into_a_cycle_counts_for_the_bounds_and_waits_with_it() {
+    let mut bounded = spec("79.00");
+    (bounded.amount.minimum, bounded.amount.maximum) = (some("10.00"), some("100.00"));
+    let bounded = plan(&bounded);
+    let swept = |kind, minor| {
+        let mut sub = subscription("2027-01-01");
+        let amount = Money::new(minor, Currency::USD);
+        sub.amendments.open = vec![Adjustment {
+            id: 1,
+            kind,
+            amount,
+            left: amount,
+            settles: None,
+            reason: "a word".to_owned(),
+            by: "ann".to_owned(),
+            at: at("2026-12-01T00:00:00Z"),
+        }];
+        let agenda = drawn(&bounded, &sub, "2027-01-01T13:00:00Z");
+        let item = agenda.items[0].clone();
+        let told = match item.action {
+            Action::ParkOutOfBounds { why } => why,
+            other => other.name().to_owned(),
+        };
+        (told, item.charge.unwrap().amount.minor(), item.applied.len())
+    };
+    let held = |amount: &str, bound: &str| format!("USD {amount} is {bound} of plan p");
+    let (charge, credit) = (AdjustmentKind::Charge, AdjustmentKind::Credit);
+    assert_eq!(swept(charge, 2_100), ("send".to_owned(), 10_000, 1));
+    assert_eq!(swept(charge, 2_101), (held("100.01", "above USD 100.00, the maximum"), 10_001, 1));
+    assert_eq!(swept(credit, 6_900), ("send".to_owned(), 1_000, 1));
+    assert_eq!(swept(credit, 6_901), (held("9.99", "below USD 10.00, the minimum"), 999, 1));
+    assert_eq!(swept(credit, 7_900), ("skip_zero".to_owned(), 0, 1), "nothing is not too little");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use domain::change::same_person;
 use domain::charge::{ParkWhy, State};
 use domain::money::Money;
 use domain::refund::State as RefundState;
@@ -148,7 +149,7 @@ impl BookStore for MemoryStore {
             Some(_) | None => {}
         }
         let mut blocked = book.blockers(month, *until);
-        blocked.retain(|found| found.waived_by.as_ref().is_none_or(|waived_by| waived_by == by));
+        blocked.retain(|found| found.waived_by.as_ref().is_none_or(|waived_by| same_person(waived_by, by)));
         if !blocked.is_empty() {
             return Ok(Closed::Blocked(blocked));
         }
@@ -197,7 +198,7 @@ impl BookStore for MemoryStore {
             period.reopen_asked_by = Some(by.to_owned());
             return Ok(Reopened::AsksASecond);
         };
-        if first == by {
+        if same_person(&first, by) {
             return Ok(Reopened::SamePerson);
         }
         (period.reopened_at, period.reopened_by) = (Some(whole(at)), Some(by.to_owned()));

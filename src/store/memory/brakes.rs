@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{Advance, Hold, Lift, Scope};
+use domain::change::same_person;
 use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
@@ -144,7 +145,7 @@ impl BrakeStore for MemoryStore {
             book.note(lines::release(&scope.to_string(), (reason, by), None, at));
             return Ok(Release::AsksASecond);
         };
-        if before == by {
+        if same_person(&before, by) {
             return Ok(Release::SamePerson);
         }
         book.holds.retain(|hold| hold.id != id);

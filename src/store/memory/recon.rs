@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use domain::change::same_person;
 use domain::charge::{Charge, State};
 use domain::id::{ChargeId, MerchantId};
 use domain::recon::Standing;
@@ -329,7 +330,7 @@ impl ReconStore for MemoryStore {
         if one.standing != Standing::Open {
             return Ok(Ruled::Decided(one.standing));
         }
-        let began = book.recon.runs.get(&one.run).is_some_and(|row| row.run.by == ruling.by);
+        let began = book.recon.runs.get(&one.run).is_some_and(|row| same_person(&row.run.by, &ruling.by));
         if ruling.standing == Standing::Waived && began {
             return Ok(Ruled::SamePerson);
         }

@@ -11,7 +11,7 @@ use crate::cadence::Schedule;
 use crate::charge::SkipWhy;
 use crate::money::Money;
 use crate::plan::{Plan, chargeable};
-use crate::subscription::{Adjustment, Amendments, Ruling, Subscription, SubscriptionStatus};
+use crate::subscription::{Adjustment, Amendments, Ruling, Subscription, SubscriptionStatus, Swept};
 
 /// Why a cycle is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +28,7 @@ pub struct LeftOut {
 /// A sentence when a moved cycle has no such day.
 pub(super) fn amend(
     mut cycle: Cycle,
+    plan: &Plan,
     schedule: &Schedule,
     subscription: &Subscription,
     open: &mut Vec<Adjustment>,
@@ -66,8 +67,17 @@ pub(super) fn amend(
     } else {
         Amendments::sweep(open, index, cycle.amount, |sum| chargeable(sum).is_ok())
     };
-    (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
+    take(plan, &mut cycle, swept);
     Ok(cycle)
+}
+
+/// Gives a cycle whose price can be charged what it takes of adjustments; the plan's bounds are for what is charged in the end.
+fn take(plan: &Plan, cycle: &mut Cycle, swept: Swept) {
+    (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
+    if !cycle.applied.is_empty() {
+        cycle.price = plan.within_bounds(cycle.amount);
+        cycle.out_of_bounds = cycle.price.is_err();
+    }
 }
 
 /// The due cycles that nobody left out: a rule about missed ones concerns them alone.
@@ -80,7 +90,7 @@ pub(super) fn owed(due: &[Cycle]) -> Cow<'_, [Cycle]> {
 
 /// What becomes of each due cycle, given what becomes of those that are [`owed`]. What a cycle that is not charged would have taken
 /// of adjustments goes to those after it.
-pub(super) fn fates(subscription: &Subscription, due: &mut [Cycle], owed: Vec<Fate>) -> Vec<Fate> {
+pub(super) fn fates(plan: &Plan, subscription: &Subscription, due: &mut [Cycle], owed: Vec<Fate>) -> Vec<Fate> {
     let mut owed = owed.into_iter();
     let fate = |cycle: &Cycle| match &cycle.left_out {
         Some(left_out) => Some(Fate::LeftOut(left_out.clone())),
@@ -92,11 +102,15 @@ pub(super) fn fates(subscription: &Subscription, due: &mut [Cycle], owed: Vec<Fa
     }
     let mut open = subscription.amendments.open.clone();
     for (cycle, fate) in due.iter_mut().zip(&fates) {
+        if !cycle.applied.is_empty() {
+            // Only what could be charged alone took any.
+            (cycle.price, cycle.out_of_bounds) = (Ok(()), false);
+        }
         (cycle.amount, cycle.applied) = (cycle.price_alone(), Vec::new());
         if *fate == Fate::Charged && cycle.price.is_ok() {
             let index = cycle.occurrence.index;
             let swept = Amendments::sweep(&mut open, index, cycle.amount, |sum| chargeable(sum).is_ok());
-            (cycle.amount, cycle.applied) = (swept.amount, swept.applied);
+            take(plan, cycle, swept);
         }
     }
     fates

@@ -218,7 +218,7 @@ impl Cycles<'_> {
             return Ok(Some(cycle));
         }
         let price = cycle.amount;
-        let mut cycle = amended::amend(cycle, &self.schedule, self.subscription, &mut self.open)?;
+        let mut cycle = amended::amend(cycle, self.plan, &self.schedule, self.subscription, &mut self.open)?;
         if let Some(left_out) = cycle.left_out.as_mut().filter(|_| self.plan.is_in_parts()) {
             left_out.reason = part_left_out(&left_out.reason, price);
         }
