@@ -262,7 +262,7 @@ pub(super) fn read_records(
     let attributes = terms::attributes(context.catalog);
     let mut memo = Memo::of(context.catalog);
     let mut earlier: HashMap<String, u64> = HashMap::new();
-    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
+    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false };
     read_table(label, (records, paper), (&ROSTER, &attributes), |columns, header, record| {
         match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
             Ok((subscription, claim)) => (Ok(subscription), claim),
@@ -373,6 +373,13 @@ pub(super) struct Place {
     pub(super) paper: Paper,
     /// No consent may have been given after it.
     pub(super) consents_by: DateTime<Utc>,
+    /// Is a subscription taken whose last charge has passed? A forecast has nothing to add for it; an import wants to know why it is there.
+    pub(super) finished: bool,
+}
+
+/// Does the subscription have any cycle at all, however long ago?
+fn has_cycles(plan: &Plan, subscription: &Subscription) -> bool {
+    cycles(plan, subscription, 0).is_ok_and(|mut cycles| matches!(cycles.next(), Some(Ok(_))))
 }
 
 /// Zones remembered: more than there are.
@@ -568,6 +575,12 @@ impl<'r, 'a> Row<'r, 'a> {
             (subscription.next_cycle, subscription.next_due_at) = (*cycle, Some(*due_at));
             return Ok((subscription, None));
         }
+        if let Some(first) = plan.chosen_rows().first().map(|(due, _)| *due).filter(|first| *first < subscription.start_on) {
+            let message = format!("the plan's first row falls due on {first}, before the subscription starts");
+            let mend = format!("write {first} or an earlier day, or give the subscription rows of its own");
+            self.note("start_on", "rows_before_start", message, mend);
+            return Err(self.fields.mistakes);
+        }
         match enrol(plan, &subscription, self.context.now) {
             Ok((cycle, Some(due_at))) => {
                 subscription.next_cycle = cycle;
@@ -597,6 +610,11 @@ impl<'r, 'a> Row<'r, 'a> {
             }
             // The rest was paid by other means: nothing is left to collect, which is no mistake.
             Ok((cycle, None)) if subscription.terms.paid_elsewhere.is_some() && subscription.end_on.is_none() => {
+                subscription.next_cycle = cycle;
+                subscription.status = SubscriptionStatus::Ended;
+                Ok((subscription, None))
+            }
+            Ok((cycle, None)) if self.place.finished && has_cycles(plan, &subscription) => {
                 subscription.next_cycle = cycle;
                 subscription.status = SubscriptionStatus::Ended;
                 Ok((subscription, None))

@@ -353,7 +353,7 @@ impl<'s> Rules<'s> {
         memo: &mut Memo<'s>,
         prints: &mut Vec<u64>,
     ) -> Result<Subscription, Vec<FileMistake>> {
-        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC };
+        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC, finished: true };
         match read_row((&self.columns, memo), (&self.header, record), &self.context, place, prints) {
             // No book knows it: what its row says of its next cycle holds, or is wrong, or was true on an earlier day.
             Ok((_, Some(Claim { wrong: Some(wrong), .. }))) if wrong.code != BEHIND => {

@@ -455,7 +455,7 @@ impl GaveUp {
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HardDecline,
         Self::NewMethodNeeded,
         Self::TriesSpent,
@@ -463,6 +463,7 @@ impl GaveUp {
         Self::NextCycleDue,
         Self::NetworkRule,
         Self::Person,
+        Self::MustAct,
         Self::MandateRevoked,
         Self::Unauthorized,
         Self::CustomerGone,

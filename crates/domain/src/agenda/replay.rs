@@ -206,6 +206,7 @@ impl<'a> Climber<'a> {
         let mut charge = charge.clone();
         charge.tries.declined = 0;
         charge.tries.first_failed_at = None;
+        charge.tries.episode = None;
         charge.tries.ladder = ladder.map(|ladder| Ladder { step: 0, ..ladder.clone() });
         let plan = catalog.plans.get(&charge.plan);
         charge.tries.ladder = of(catalog, plan, &charge).map(|(ladder, _)| ladder);
