@@ -25,6 +25,9 @@ const PAGE: u64 = 500;
 /// What stands in the place of a plan where a row cannot be read.
 pub const UNREADABLE: &str = "(unreadable)";
 
+/// The reason of a charge that belongs to no subscription.
+pub const NO_SUBSCRIPTION: &str = "no_subscription";
+
 /// What the book shows of a cycle or a row, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
@@ -264,7 +267,7 @@ impl<L: Listener> Walk<'_, L> {
                     return Ok(());
                 }
                 let note = "a charge is recorded, and its subscription is not in the book";
-                self.of_charge(&booked, None, ("no_subscription", note))
+                self.of_charge(&booked, None, (NO_SUBSCRIPTION, note))
             }
             None => Ok(()),
         }

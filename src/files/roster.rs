@@ -575,7 +575,9 @@ impl<'r, 'a> Row<'r, 'a> {
             (subscription.next_cycle, subscription.next_due_at) = (*cycle, Some(*due_at));
             return Ok((subscription, None));
         }
-        if let Some(first) = plan.chosen_rows().first().map(|(due, _)| *due).filter(|first| *first < subscription.start_on) {
+        if let Some(first) =
+            plan.chosen_rows().first().map(|(due, _)| *due).filter(|first| *first < subscription.start_on)
+        {
             let message = format!("the plan's first row falls due on {first}, before the subscription starts");
             let mend = format!("write {first} or an earlier day, or give the subscription rows of its own");
             self.note("start_on", "rows_before_start", message, mend);

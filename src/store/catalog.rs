@@ -302,11 +302,13 @@ impl DatabaseStore {
         );
         let totals = self.totals_of(rows).await?;
         let mut marked = Vec::new();
+        let mut told = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
             marked.extend(self::marked(row)?);
+            told.push(lines::entered(row, before.get(&row.id), by, at));
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, totals, marked, imported) = (&batches, &totals, &marked, &imported);
+        let (batches, totals, marked, imported, told) = (&batches, &totals, &marked, &imported, &told);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
@@ -315,7 +317,8 @@ impl DatabaseStore {
                 self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
-                self.note(transaction, lines::imported(rows.len(), by, at))
+                self.note(transaction, lines::imported(rows.len(), by, at))?;
+                self.note_all(transaction, told.iter().cloned())
             })
         })
         .await?;

@@ -19,7 +19,7 @@ use super::commits;
 use super::installments::OVERDRAWN;
 use super::refunds::audit_detail;
 use super::rows::whole;
-use crate::ports::audit::{fact, facts_of_charge};
+use crate::ports::audit::{fact, facts_of_charge, facts_of_terms};
 use crate::ports::captures::OrderRecord;
 use crate::ports::changes::{ChangeSet, Planned};
 use crate::ports::people::PersonsNote;
@@ -182,6 +182,16 @@ pub(super) fn enrolled(ending: &Amendment, new: &Subscription, after: Option<Str
 /// An import.
 pub(super) fn imported(rows: usize, by: &str, at: DateTime<Utc>) -> Line {
     Line::new(at, by, "subscriptions.imported", "subscriptions").told(&format!("{rows} rows"))
+}
+
+/// A subscription that an import brought into the book, or whose terms of payment it changed.
+pub(super) fn entered(row: &Subscription, before: Option<&Subscription>, by: &str, at: DateTime<Utc>) -> Line {
+    let detail = match before {
+        Some(_) => "terms of payment changed by an import".to_owned(),
+        None => format!("imported under plan {} from {} on", row.plan, row.start_on),
+    };
+    let line = Line::new(at, by, "subscription.imported", row.id.as_str()).told(&detail);
+    line.moved(before.map(facts_of_terms), Some(facts_of_terms(row)))
 }
 
 /// An import of tries that another system made.

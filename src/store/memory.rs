@@ -289,10 +289,12 @@ impl Store for MemoryStore {
         let book = &mut *book;
         book.keeps_totals(rows)?;
         let mut imported = Imported::default();
+        book.note(lines::imported(rows.len(), by, at));
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
                 None => {
                     book.enter(row, at);
+                    book.note(lines::entered(row, None, by, at));
                     imported.added += 1;
                 }
                 Some(old) => {
@@ -309,9 +311,11 @@ impl Store for MemoryStore {
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
+                        let told = lines::entered(row, Some(&old.value), by, at);
                         let value = &mut old.value;
                         (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
                             terms(row);
+                        book.note(told);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
@@ -320,7 +324,6 @@ impl Store for MemoryStore {
         }
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
-        book.note(lines::imported(rows.len(), by, at));
         Ok(imported)
     }
 

@@ -31,6 +31,15 @@ impl ProofStore for DatabaseStore {
         }
         Ok(found)
     }
+
+    async fn lost_subscriptions(&self, limit: u64) -> Result<Vec<String>, StoreError> {
+        // A trigger writes whose each subscription is; nothing takes that away.
+        let sql = "SELECT k.subscription_id AS id FROM subscription_customer k \
+                   WHERE NOT EXISTS (SELECT 1 FROM subscription s WHERE s.id = k.subscription_id) ORDER BY 1 LIMIT $1";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.database.query_all_raw(self.statement(sql, [limit.into()])).await.map_err(store_error)?;
+        rows.iter().map(|row| row.try_get("", "id").map_err(store_error)).collect()
+    }
 }
 
 fn evidence(row: &QueryResult) -> Result<Evidence, StoreError> {

@@ -66,7 +66,9 @@ async fn each_command_that_changes_something_leaves_exactly_its_lines() {
     tell("ann", &["plans", "apply", "plans"], &["ann plan.applied daily", "ann plan.applied wellness"]);
     tell("ann", &["plans", "apply", "plans"], &[]);
     tell("ann", &["subscriptions", "import", "roster.csv", "--dry-run"], &[]);
-    tell("ann", &["subscriptions", "import", "roster.csv"], &["ann subscriptions.imported subscriptions"]);
+    let each =
+        ["ann subscriptions.imported subscriptions", "ann subscription.imported a", "ann subscription.imported d"];
+    tell("ann", &["subscriptions", "import", "roster.csv"], &each);
     let sub = |verb: &'static str, more: &[&'static str]| -> Vec<&'static str> {
         [&["subscriptions", verb, "a", "--reason", "as agreed"], more].concat()
     };

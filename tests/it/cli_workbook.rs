@@ -388,7 +388,8 @@ fn uncomputed(book: &[u8]) -> Vec<u8> {
 fn a_formula_without_a_result_is_no_empty_cell() {
     let bench = bench();
     let ends = || Put::Formula("=DATE(2099,3,1)", "0");
-    let row = [Text("sub-1"), Text("wellness"), Text(CARD), Text("card"), Text("C-1"), Date(2099, 1, 31), ends(), Nothing];
+    let row =
+        [Text("sub-1"), Text("wellness"), Text(CARD), Text("card"), Text("C-1"), Date(2099, 1, 31), ends(), Nothing];
     bench.write("ends.xlsx", uncomputed(&workbook(&[row])));
     let said = bench.run(&["subscriptions", "import", "ends.xlsx"]).exits(6);
     said.complains(&["G2", "cell_failed", "=DATE(2099,3,1)", "mend the formula, or write the value itself"]);
