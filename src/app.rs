@@ -31,7 +31,10 @@ use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, open_to_read, schema_status};
 
-pub use crate::gateway::{CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes};
+pub use crate::gateway::{
+    CodeClass, CodeOrigin, CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes,
+    declines as decline_codes,
+};
 pub use crate::store::{SchemaStatus, SoleDispatcher};
 
 /// Why the application could not be built or asked.
