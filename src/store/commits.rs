@@ -21,6 +21,7 @@ use super::cases::{customer_is_gone, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, lines, outbox, store_error};
 use crate::ports::brakes::loads_of;
+use crate::ports::declines::change_notices;
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
 use crate::ports::{
@@ -415,6 +416,11 @@ impl DatabaseStore {
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
         self.stop_subscriptions(on, verdicts, &applied, None).await?;
+        for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
+            for notice in change_notices(verdict) {
+                self.hear_of_change(on, &notice).await?;
+            }
+        }
         let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }

@@ -327,9 +327,9 @@ pub(super) fn disputed(charge: ChargeId, dispute: &str, standing: &str, at: Date
     line.told(&format!("dispute {dispute} {standing}")).moved(None, Some(fact("dispute", standing)))
 }
 
-/// A method whose disputes a person set aside.
-pub(super) fn method_released(id: PaymentMethodId, reason: &str, by: &str, at: DateTime<Utc>) -> Line {
-    let stands = |state: &str| Some(fact("disputes", state));
+/// A method of which a person set aside what stopped it: its disputes, or its bank's notice of change.
+pub(super) fn method_released(id: PaymentMethodId, (what, reason): (&str, &str), by: &str, at: DateTime<Utc>) -> Line {
+    let stands = |state: &str| Some(fact(what, state));
     let line = Line::new(at, by, "method.released", &id.to_string()).told(reason).because(reason);
     line.moved(stands("open"), stands("released"))
 }

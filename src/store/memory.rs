@@ -51,6 +51,7 @@ use super::rows::whole;
 use super::wallet::Released;
 use super::{lines, rate};
 use crate::ports::audit::Standing;
+use crate::ports::declines::{CodeSeen, change_notices};
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
@@ -115,7 +116,7 @@ struct Book {
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
     /// Codes of declines that no table knows.
-    codes_seen: Vec<crate::ports::declines::CodeSeen>,
+    codes_seen: Vec<CodeSeen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -705,6 +706,9 @@ impl Store for MemoryStore {
                 book.post_disputes(after.id, whole(at));
             }
             book.tell(&of_verdicts([verdict]));
+            for notice in change_notices(verdict) {
+                book.hear_of_change(&notice);
+            }
         }
         done.new_codes = book.note_codes(verdicts);
         Ok(done)

@@ -236,11 +236,24 @@ impl Decline {
         self.class == DeclineClass::Unclassified && codes::known(&self.code).is_none()
     }
 
+    /// The code under which a bank notified of a change of the stored data, where it did: what is stored has to be changed before
+    /// the next entry (billing-rules.md §1.5).
+    #[must_use]
+    pub fn notifies_of_change(&self) -> Option<&'static str> {
+        notified_change(&self.code)
+    }
+
     /// The codes by which declines are classed; `gateway codes` prints them among all others.
     #[must_use]
     pub const fn table() -> &'static [CodeRow] {
         codes::CODES
     }
+}
+
+/// The notice of change among the codes of a decline, which stand joined with `+`.
+#[must_use]
+pub fn notified_change(code: &str) -> Option<&'static str> {
+    code.split('+').filter_map(codes::known).find(|row| row.notifies_of_change()).map(|row| row.code)
 }
 
 /// An unknown code is foreign text: kept short and printable.
