@@ -31,7 +31,6 @@ pub enum CodeOrigin {
 
 impl CodeOrigin {
     /// Every one, in the order of the table.
-    #[must_use]
     pub fn all() -> impl Iterator<Item = Self> {
         let declines = verdict::Origin::ALL.into_iter().map(Self::Decline);
         [Self::Contract, Self::Http, Self::Transport].into_iter().chain(declines)
@@ -62,7 +61,6 @@ pub enum CodeClass {
 
 impl CodeClass {
     /// Every one.
-    #[must_use]
     pub fn all() -> impl Iterator<Item = Self> {
         DeclineClass::ALL.into_iter().map(Self::Decline).chain([Self::NotAnAttempt, Self::Unknown])
     }
@@ -276,6 +274,8 @@ const fn unsent_as(why: &NotSent) -> (&'static str, &'static str) {
         NotSent::Token(TokenError::Refused { .. }) => ("token_refused", "no token: the credentials are refused"),
         NotSent::Token(TokenError::Failed { .. }) => ("token_failed", "no token: its endpoint is in trouble, 5xx"),
         NotSent::Token(TokenError::Malformed { .. }) => ("token_malformed", "no token: the answer holds none"),
+        // The client may learn of other troubles with tokens.
+        NotSent::Token(_) => ("token_trouble", "no token"),
         NotSent::Invalid(_) => ("request_invalid", "the request breaks a limit of the contract: our own mistake"),
     }
 }

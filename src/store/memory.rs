@@ -50,7 +50,7 @@ use super::outbox::of_verdicts;
 use super::rows::whole;
 use super::wallet::Released;
 use super::{lines, rate};
-use crate::ports::audit::Standing;
+use crate::ports::audit::{Standing, facts_of_charge};
 use crate::ports::declines::{CodeSeen, change_notices};
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
@@ -589,8 +589,12 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
-            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
-            new.intent.iter().for_each(|intent| book.note_instruments(intent));
+            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), None, &new.amended, batch.at));
+            book.tell(NewEvent::of_record(&new.charge, whole(batch.at)).as_slice());
+            if let Some(intent) = &new.intent {
+                book.tell(&[NewEvent::of_intent(&new.charge, whole(batch.at))]);
+                book.note_instruments(intent);
+            }
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -621,6 +625,7 @@ impl Store for MemoryStore {
                 continue;
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
+            let before = facts_of_charge(&row.value);
             row.value = moved.charge.clone();
             book.ledger.post(moved.posts(whole(batch.at)));
             row.leased_until = None;
@@ -634,10 +639,13 @@ impl Store for MemoryStore {
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
-            let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
+            let line = lines::decided((&moved.charge, moved.sends()), Some(before), &Amended::default(), batch.at);
             book.note_all(line);
             moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
             book.note_all(ended.into_iter());
+            if sends {
+                book.tell(&[NewEvent::of_intent(&moved.charge, whole(batch.at))]);
+            }
             book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));

@@ -16,7 +16,7 @@ use domain::plan::{Plan, PlanSpec};
 use domain::rules::Outcome;
 use domain::subscription::SubscriptionStatus;
 use domain::verdict::DeclineClass;
-use domain::wallet::Charging;
+use domain::wallet::Standing;
 use sandbox::{Behaviour, DeclineCode, Fault};
 
 use crate::cli_support::Bench;
@@ -208,8 +208,8 @@ async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person
     let held = async || {
         let known = b.store.wallet(&[method]).await.unwrap().remove(&method);
         let change = known.as_ref().and_then(|known| known.change.clone());
-        let charging = known.map(|known| known.charging(b.now().date_naive(), b.now()));
-        assert_eq!(change.is_some(), matches!(charging, Some(Charging::NotNow(_))), "{charging:?}");
+        let standing = known.map(|known| known.standing(b.now().date_naive()));
+        assert_eq!(change.is_some(), matches!(standing, Some(Standing::ChangeNotified { .. })), "{standing:?}");
         change.map(|change| change.code)
     };
     let notified = async |begun: &Recorded<Intent>, code: &str| {
@@ -229,7 +229,7 @@ async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person
     notified(&begun, "C02").await;
     assert_eq!(held().await.as_deref(), Some("C02"));
     let late = b.batch(&[drawn]).await;
-    assert!(matches!(b.store.record_intents(&late).await.unwrap(), Committed::Recorded { lost: 2, .. }));
+    assert!(matches!(b.store.commit_intents(late).await.unwrap(), Committed::Recorded { lost: 1, .. }));
     // The gateway says that it changed what is stored.
     b.clock.advance(secs(60));
     b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
