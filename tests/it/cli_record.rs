@@ -156,11 +156,8 @@ fn about(bench: &Bench, id: &str, arguments: &[&str]) -> Vec<String> {
 async fn what_people_order_about_a_charge_leaves_exactly_its_lines() {
     let (bench, sandbox, id) = boxes("", Behaviour::Pays).await;
     let capture = ["charges", "capture", &id, "--amount", "30.00"];
-    assert_eq!(about(&bench, &id, &capture), ["ann CAPTURE"]);
-    sandbox.stop().await;
-    let (bench, sandbox, id) = boxes("", Behaviour::Pays).await;
-    let cancel = ["charges", "cancel", &id, "--reason", "requested-by-customer"];
-    assert_eq!(about(&bench, &id, &cancel), ["ann CANCEL"]);
+    let told = about(&bench, &id, &capture);
+    assert_eq!(told, ["ann charge.capture", "autopay charge.capture", "gateway charge.learnt"]);
     sandbox.stop().await;
 }
 
@@ -171,11 +168,38 @@ async fn what_people_find_about_a_charge_leaves_exactly_its_lines() {
     let listed = bench.run(&["charges", "list", "--state", "held", "-o", "json"]).exits(0).json();
     let id = listed[0]["id"].as_str().unwrap().to_owned();
     let decide = ["charges", "decide", &id, "--as", "charge", "--reason", "agreed", "--confirm", "1079.00"];
-    assert_eq!(about(&bench, &id, &decide), ["ann DECIDE"]);
+    assert_eq!(about(&bench, &id, &decide), ["ann charge.decided"]);
     // Its answer is lost: the gateway is asked once more by a person, and knows.
     sandbox.fail_next_post(Fault::CutAfterCommit);
     bench.run(&["run", "once", "-q"]);
-    assert_eq!(about(&bench, &id, &["charges", "resolve", &id, "--ask"]), ["gateway RESOLVE"]);
+    assert_eq!(about(&bench, &id, &["charges", "resolve", &id, "--ask"]), ["gateway charge.learnt"]);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_a_person_gives_up_leaves_exactly_its_lines() {
+    let (bench, sandbox) = daily("value = \"1079.00\"").await;
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,consent_id,consent_at,consent_channel";
+    let account = method_id(Behaviour::AchSettles { days: Some(3) }, 7);
+    let row = format!("b,wellness,{account},bank_account,C-2,2026-01-01,consent-1,2025-12-01T10:00:00Z,WEB");
+    bench.write("roster.csv", format!("{header}\n{row}\n"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    bench.run(&["run", "once", "-q"]);
+    let listed = bench.run(&["charges", "list", "-o", "json"]).exits(0).json();
+    let debit = listed.as_array().unwrap().iter().find(|row| row["subscription"] == "b");
+    let id = debit.unwrap_or_else(|| panic!("{listed}"))["id"].as_str().unwrap().to_owned();
+    let mut last = 0;
+    since(&bench, &mut last);
+    let done = run_as(&bench, "ann", &["charges", "cancel", &id, "--reason", "requested-by-customer"]);
+    let told = since(&bench, &mut last);
+    let expected = [
+        format!("ann charge.cancel_sent {id}"),
+        format!("gateway charge.learnt {id}"),
+        format!("autopay dunning.case.ended {id}/1"),
+        // As its policy says at the end.
+        "autopay subscription.paused b".to_owned(),
+    ];
+    assert_eq!(told, expected, "{}{}", done.out, done.err);
     sandbox.stop().await;
 }
 

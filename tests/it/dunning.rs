@@ -202,9 +202,19 @@ async fn a_code_that_no_table_knows_is_kept_once(backend: Backend) {
 
 async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person_says_so(backend: Backend) {
     let Some(b) = bench(backend, "changed").await else { return };
-    let begun = b.one("first").await;
-    let method =
-        b.store.subscription(&begun.charge.subscription).await.unwrap().unwrap().subscription.method.unwrap().id;
+    // Everybody pays with one account.
+    let method = card(Behaviour::Pays, 1).unwrap().id;
+    let enter = async |name: &str| {
+        b.seed(&[name]).await;
+        let due = b.store.claim_due(MERCHANT, b.now(), b.now(), b.now() + secs(60), 10).await.unwrap().due;
+        let mut batch = b.batch(&due).await;
+        batch.new.iter_mut().filter_map(|new| new.intent.as_mut()).for_each(|intent| intent.method = method);
+        let Committed::Recorded { intents, .. } = b.store.commit_intents(batch).await.unwrap() else {
+            panic!("{name}")
+        };
+        intents.into_iter().find(|one| one.charge.subscription.as_str() == name).unwrap()
+    };
+    let begun = enter("first").await;
     let held = async || {
         let known = b.store.wallet(&[method]).await.unwrap().remove(&method);
         let change = known.as_ref().and_then(|known| known.change.clone());
@@ -235,14 +245,14 @@ async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person
     b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
     assert_eq!(held().await, None);
     // It had changed it before the notice was learnt, which was about an entry of before.
-    let begun = b.one("third").await;
+    let begun = enter("third").await;
     b.clock.advance(secs(60));
     b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
     notified(&begun, "C05").await;
     assert_eq!(held().await, None);
     // The next one is held until a person says so, once.
     b.clock.advance(secs(60));
-    let begun = b.one("fourth").await;
+    let begun = enter("fourth").await;
     notified(&begun, "C01").await;
     assert_eq!(held().await.as_deref(), Some("C01"));
     let lifted = b.store.release_method(method, "corrected by hand", "ann", b.now()).await.unwrap();
