@@ -26,6 +26,8 @@ mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
+mod m20261126_000034_notices_of_change;
+mod m20261126_000035_backlog;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
+            Box::new(m20261126_000034_notices_of_change::Migration),
+            Box::new(m20261126_000035_backlog::Migration),
         ]
     }
 }

@@ -1,10 +1,10 @@
 //! The two commits of the charge path: intents before the gateway hears of them, verdicts after it answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult as _, Value};
 use uuid::Uuid;
 
 use domain::attempt::Intent;
@@ -15,12 +15,16 @@ use domain::ledger::Posting;
 use domain::rules::{counted, counted_code};
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
+use entity::charge;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::cases::{customer_is_gone, pause_note};
-use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
+use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
+use super::wallet::ids;
 use super::{DatabaseStore, installments, lines, outbox, store_error};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::brakes::loads_of;
+use crate::ports::declines::change_notices;
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
 use crate::ports::{
@@ -138,12 +142,14 @@ impl DatabaseStore {
             batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
         let inserted = self.insert_charges(on, &new, batch).await?;
         self.close_unexecuted(on, &batch.moved, batch.at).await?;
+        let mut stood = self.facts_of_charges(on, batch.moved.iter().map(|moved| moved.charge.id)).await?;
         let moved = self.move_charges(on, &batch.moved, batch).await?;
 
         let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
         let lost = lost + dropped;
         let mut attempts: Vec<&Intent> = Vec::with_capacity(new.len() + moved.len());
         let mut intents = Vec::with_capacity(new.len() + moved.len());
+        let mut events = Vec::new();
         let at = whole(batch.at);
         let new: Vec<&NewCharge> = new.into_iter().filter(|new| inserted.contains(&new.charge.id.0)).collect();
         if new.iter().any(|new| !new.amended.taken.is_empty()) {
@@ -155,18 +161,23 @@ impl DatabaseStore {
         let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
-            self.note_all(on, lines::decided((&new.charge, new.intent.as_ref()), &new.amended, at))?;
+            events.extend(NewEvent::of_record(&new.charge, at));
+            events.extend(new.intent.iter().map(|_| NewEvent::of_intent(&new.charge, at)));
+            self.note_all(on, lines::decided((&new.charge, new.intent.as_ref()), None, &new.amended, at))?;
             intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
             posted.extend(moved.posts(at));
             attempts.extend(&moved.new_attempt);
             let intent = moved.sends();
-            self.note_all(on, lines::decided((&moved.charge, intent), &Amended::default(), at))?;
+            events.extend(intent.map(|_| NewEvent::of_intent(&moved.charge, at)));
+            self.note_all(
+                on,
+                lines::decided((&moved.charge, intent), stood.remove(&moved.charge.id.0), &Amended::default(), at),
+            )?;
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
-        let mut events = Vec::new();
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
             events.extend(NewEvent::of_advance(&advance.value, at));
             self.note_all(on, lines::advanced(&advance.value, at))?;
@@ -240,6 +251,23 @@ impl DatabaseStore {
         }
         let ours = batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(*id));
         Ok((ours.collect(), amended))
+    }
+
+    /// How charges stand, for the audit of what moves them within this transaction. A row that cannot be read says nothing.
+    pub(super) async fn facts_of_charges(
+        &self,
+        on: &DatabaseTransaction,
+        charges: impl Iterator<Item = ChargeId>,
+    ) -> Result<BTreeMap<Uuid, String>, DbErr> {
+        let mut facts = BTreeMap::new();
+        let sql = "SELECT c.* FROM charge c JOIN v ON c.id = v.w_id";
+        for statement in ids(charges.map(|id| id.0)).statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                let model = charge::Model::from_query_result(&row, "")?;
+                facts.extend(rows::charge(&model).ok().map(|charge| (model.id, facts_of_charge(&charge))));
+            }
+        }
+        Ok(facts)
     }
 
     async fn insert_charges(
@@ -415,6 +443,11 @@ impl DatabaseStore {
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
         self.stop_subscriptions(on, verdicts, &applied, None).await?;
+        for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
+            for notice in change_notices(verdict) {
+                self.hear_of_change(on, &notice).await?;
+            }
+        }
         let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }

@@ -45,9 +45,11 @@ fn with((before, after): Facts, line: Line) -> Line {
     line.moved(before, after)
 }
 
-/// A decision: who decided is always autopay; what, about which charge, under which key.
+/// A decision: who decided is always autopay; what, about which charge, under which key. `before` is how the charge stood, where it was
+/// recorded before.
 pub(super) fn decided(
     (charge, intent): (&Charge, Option<&Intent>),
+    before: Option<String>,
     amended: &Amended,
     at: DateTime<Utc>,
 ) -> impl Iterator<Item = Line> + use<> {
@@ -62,7 +64,7 @@ pub(super) fn decided(
         None => ("charge.recorded", commits::recorded(charge, amended.reason.as_deref())),
     };
     let object = charge.id.to_string();
-    let line = Line::new(at, ENGINE, action, &object).told(&detail).moved(None, Some(facts_of_charge(charge)));
+    let line = Line::new(at, ENGINE, action, &object).told(&detail).moved(before, Some(facts_of_charge(charge)));
     let line = line.because(amended.reason.as_deref().unwrap_or_default());
     let taken = commits::adjusted(amended);
     std::iter::once(line).chain(taken.map(|detail| Line::new(at, ENGINE, "charge.adjusted", &object).told(&detail)))
@@ -225,10 +227,15 @@ pub(super) fn release(scope: &str, (reason, by): (&str, &str), first: Option<&st
     }
 }
 
-/// An order about money that is set aside; `charge` as it stands with it.
-pub(super) fn ordered(order: &OrderRecord, charge: &Charge, (by, sent): (&str, u16), at: DateTime<Utc>) -> Line {
+/// An order about money that is set aside; `charge` as it stands with it, `before` as it stood.
+pub(super) fn ordered(
+    order: &OrderRecord,
+    (before, charge): (Option<String>, &Charge),
+    (by, sent): (&str, u16),
+    at: DateTime<Utc>,
+) -> Line {
     let line = Line::new(at, by, action(order.kind), &order.charge.to_string()).told(&told(order, sent));
-    line.moved(None, Some(facts_of_charge(charge)))
+    line.moved(before, Some(facts_of_charge(charge)))
 }
 
 /// A step of a refund.
@@ -337,9 +344,9 @@ pub(super) fn disputed(charge: ChargeId, dispute: &str, standing: &str, at: Date
     line.told(&format!("dispute {dispute} {standing}")).moved(None, Some(fact("dispute", standing)))
 }
 
-/// A method whose disputes a person set aside.
-pub(super) fn method_released(id: PaymentMethodId, reason: &str, by: &str, at: DateTime<Utc>) -> Line {
-    let stands = |state: &str| Some(fact("disputes", state));
+/// A method of which a person set aside what stopped it: its disputes, or its bank's notice of change.
+pub(super) fn method_released(id: PaymentMethodId, (what, reason): (&str, &str), by: &str, at: DateTime<Utc>) -> Line {
+    let stands = |state: &str| Some(fact(what, state));
     let line = Line::new(at, by, "method.released", &id.to_string()).told(reason).because(reason);
     line.moved(stands("open"), stands("released"))
 }

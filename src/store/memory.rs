@@ -50,7 +50,8 @@ use super::outbox::of_verdicts;
 use super::rows::whole;
 use super::wallet::Released;
 use super::{lines, rate};
-use crate::ports::audit::Standing;
+use crate::ports::audit::{Standing, facts_of_charge};
+use crate::ports::declines::{CodeSeen, change_notices};
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
@@ -115,7 +116,7 @@ struct Book {
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
     /// Codes of declines that no table knows.
-    codes_seen: Vec<crate::ports::declines::CodeSeen>,
+    codes_seen: Vec<CodeSeen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -591,8 +592,12 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
-            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
-            new.intent.iter().for_each(|intent| book.note_instruments(intent));
+            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), None, &new.amended, batch.at));
+            book.tell(NewEvent::of_record(&new.charge, whole(batch.at)).as_slice());
+            if let Some(intent) = &new.intent {
+                book.tell(&[NewEvent::of_intent(&new.charge, whole(batch.at))]);
+                book.note_instruments(intent);
+            }
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -623,6 +628,7 @@ impl Store for MemoryStore {
                 continue;
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
+            let before = facts_of_charge(&row.value);
             row.value = moved.charge.clone();
             book.ledger.post(moved.posts(whole(batch.at)));
             row.leased_until = None;
@@ -636,10 +642,13 @@ impl Store for MemoryStore {
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
-            let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
+            let line = lines::decided((&moved.charge, moved.sends()), Some(before), &Amended::default(), batch.at);
             book.note_all(line);
             moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
             book.note_all(ended.into_iter());
+            if sends {
+                book.tell(&[NewEvent::of_intent(&moved.charge, whole(batch.at))]);
+            }
             book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -708,6 +717,9 @@ impl Store for MemoryStore {
                 book.post_disputes(after.id, whole(at));
             }
             book.tell(&of_verdicts([verdict]));
+            for notice in change_notices(verdict) {
+                book.hear_of_change(&notice);
+            }
         }
         done.new_codes = book.note_codes(verdicts);
         Ok(done)

@@ -12,9 +12,10 @@ use domain::recon::Standing;
 use domain::settlement::SettlementRow;
 
 use super::{MemoryStore, entry, page};
+use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run, Span,
-    Stage, Sums,
+    BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
+    Span, Stage, Sums,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
@@ -74,7 +75,17 @@ impl Recons {
         self.runs.values().rev().find(same)
     }
 
-    fn found(&mut self, page: &Compared) {
+    /// Takes what a page found; returns what of it nobody decided about, and no earlier run left open.
+    fn found<'p>(&mut self, page: &'p Compared) -> Vec<&'p Finding> {
+        let open_before: BTreeSet<(String, &str)> = self
+            .exceptions
+            .values()
+            .filter(|(merchant, one)| {
+                *merchant == page.merchant && one.standing == Standing::Open && one.run < page.run.value
+            })
+            .map(|(_, one)| (one.finding.subject.clone(), one.finding.kind.as_str()))
+            .collect();
+        let mut news = Vec::new();
         for (_, one) in self.exceptions.values_mut().filter(|(merchant, _)| *merchant == page.merchant) {
             let again = page.subjects.contains(&one.finding.subject);
             if again && one.standing == Standing::Open && one.run < page.run.value {
@@ -102,11 +113,15 @@ impl Recons {
                 sides.theirs = sides.theirs.saturating_add(finding.sides.theirs);
                 continue;
             }
+            if standing == Standing::Open && !open_before.contains(&(finding.subject.clone(), finding.kind.as_str())) {
+                news.push(finding);
+            }
             let id = self.exceptions.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
             let (run, finding, found_at) = (page.run.value, finding.clone(), whole(page.at));
             let exception = Exception { id, run, finding, standing, found_at, decided, note };
             self.exceptions.insert(id, (page.merchant, exception));
         }
+        news
     }
 }
 
@@ -204,7 +219,9 @@ impl ReconStore for MemoryStore {
             sum.ours = sum.ours.saturating_add(*ours);
             sum.theirs = sum.theirs.saturating_add(*theirs);
         }
-        book.recon.found(page);
+        let news = book.recon.found(page).into_iter();
+        let events: Vec<NewEvent> = news.map(|one| NewEvent::of_finding(page.run.value, one, whole(page.at))).collect();
+        book.tell(&events);
         for kept in &page.rows {
             let known = book.recon.rows.entry((page.merchant, kept.row.identity()));
             known.or_insert_with(|| kept.clone());

@@ -607,8 +607,15 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let (risk, until) = self.stands(subscription, Some(charge), now);
-        let by_method =
-            matches!(risk, Risk::NoMethod | Risk::NetworkRule | Risk::CardExpires | Risk::MethodGone | Risk::Disputed);
+        let by_method = matches!(
+            risk,
+            Risk::NoMethod
+                | Risk::NetworkRule
+                | Risk::CardExpires
+                | Risk::MethodGone
+                | Risk::Disputed
+                | Risk::ChangeNotified
+        );
         let failing = matches!(charge.state, State::Failing { .. });
         let ends_at = charge.tries.episode.as_ref().map(|episode| episode.ends_at);
         let ends_at = ends_at.filter(|_| by_method && failing);
@@ -633,6 +640,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Standing::Invalidated => Some((Risk::MethodGone, None)),
             Standing::Gone { until } | Standing::Replaced { until, .. } => Some((Risk::MethodGone, Some(until))),
             Standing::Disputed => Some((Risk::Disputed, None)),
+            Standing::ChangeNotified { .. } => Some((Risk::ChangeNotified, None)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`DeclineClass::Unclassified`].
 
 use super::DeclineClass::{self, Contact, LaterFunds, LaterTechnical, Never, NewData, Unclassified};
+use super::FallThrough;
 
 /// Whose code it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,8 +13,10 @@ pub enum Origin {
     Gateway,
     /// A decline code as Stripe publishes them.
     Stripe,
-    /// An ACH return code, or a notice of change.
+    /// An ACH return code.
     Ach,
+    /// The code of a notice of change, or of its refusal.
+    Change,
     /// A response code of a card network.
     Card,
     /// A merchant advice code of Mastercard.
@@ -21,6 +24,17 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Every one, in the order of the table.
+    pub const ALL: [Self; 6] = [Self::Gateway, Self::Stripe, Self::Ach, Self::Change, Self::Card, Self::Advice];
+
+    /// Is it a bank's word? It is more precise than any other.
+    pub(super) const fn is_bank(self) -> bool {
+        match self {
+            Self::Ach | Self::Change => true,
+            Self::Gateway | Self::Stripe | Self::Card | Self::Advice => false,
+        }
+    }
+
     /// The word in tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +42,7 @@ impl Origin {
             Self::Gateway => "gateway",
             Self::Stripe => "stripe",
             Self::Ach => "ach",
+            Self::Change => "ach_change",
             Self::Card => "card_network",
             Self::Advice => "mastercard_advice",
         }
@@ -40,6 +55,7 @@ impl Origin {
             Self::Gateway => "contract of the gateway, section 4",
             Self::Stripe => "Stripe, decline codes",
             Self::Ach => "return-code list of moov-io/ach; Nacha operating rules, subsection 2.12.4",
+            Self::Change => "change-code list of moov-io/ach; Nacha operating rules, notifications of change",
             Self::Card => "checkout.com, Visa response codes; Forte and TabaPay where they are stricter",
             Self::Advice => "Mastercard merchant advice codes: Braintree and Antom, documentation",
         }
@@ -63,9 +79,15 @@ pub struct CodeRow {
     pub wait_hours: u16,
     /// So many further tries of the charge at most, whatever the policy says.
     pub most_retries: Option<u16>,
+    /// It is about the person, the consent or the payment rather than the method: another method is no way round it.
+    alone: bool,
 }
 
 impl CodeRow {
+    const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
     const fn then(self, then: &'static str) -> Self {
         Self { then: Some(then), ..self }
     }
@@ -87,6 +109,24 @@ impl CodeRow {
         }
     }
 
+    /// Does the policy take its next step by it? A code of which no try follows leaves the ladder where it is.
+    #[must_use]
+    pub const fn takes_step(&self) -> bool {
+        self.class.takes_step() && !matches!(self.most_retries, Some(0))
+    }
+
+    /// May another method of the customer be charged in its place?
+    #[must_use]
+    pub const fn fall_through(&self) -> FallThrough {
+        if self.alone { FallThrough::No } else { self.class.fall_through() }
+    }
+
+    /// Does it ask that the stored method be changed before anything is charged to it again (billing-rules.md §1.5)?
+    #[must_use]
+    pub const fn notifies_of_change(&self) -> bool {
+        matches!(self.origin, Origin::Change) && matches!(self.class, NewData)
+    }
+
     /// Of two codes of one answer, the one that forbids more counts.
     const fn restricts(&self) -> u8 {
         match (self.class, self.most_retries) {
@@ -102,10 +142,10 @@ impl CodeRow {
 }
 
 const fn row(origin: Origin, code: &'static str, class: DeclineClass, meaning: &'static str) -> CodeRow {
-    CodeRow { origin, code, class, meaning, then: None, wait_hours: 0, most_retries: None }
+    CodeRow { origin, code, class, meaning, then: None, wait_hours: 0, most_retries: None, alone: false }
 }
 
-use Origin::{Ach, Advice, Card, Gateway, Stripe};
+use Origin::{Ach, Advice, Card, Change, Gateway, Stripe};
 
 /// The table.
 pub(super) const CODES: &[CodeRow] = &[
@@ -115,7 +155,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Gateway, "PAYMENT_METHOD_ERROR", Unclassified, "the payment method failed, no reason given"),
     row(Gateway, "payment_method_not_found", NewData, "the wallet does not know the payment method"),
     row(Gateway, "cancelled_at_gateway", Never, "the payment was cancelled at the gateway")
-        .then("a person decides; the instrument is not blamed"),
+        .then("a person decides; the instrument is not blamed")
+        .alone(),
     // Stripe's published decline codes: the gateway's codes look like Stripe's own.
     row(Stripe, "insufficient_funds", LaterFunds, "insufficient funds"),
     row(Stripe, "withdrawal_count_limit_exceeded", LaterFunds, "over a limit of the card"),
@@ -134,7 +175,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "security_violation", Contact, "the issuer refused"),
     row(Stripe, "duplicate_transaction", Contact, "a payment of the same amount was made just before")
         .then("an operator looks: it may have been charged by somebody else")
-        .retried(0),
+        .retried(0)
+        .alone(),
     row(Stripe, "generic_decline", Unclassified, "declined, no reason given"),
     row(Stripe, "expired_card", NewData, "the card has expired"),
     row(Stripe, "incorrect_cvc", NewData, "wrong security code"),
@@ -153,8 +195,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "card_not_supported", NewData, "this kind of card is not supported"),
     row(Stripe, "currency_not_supported", NewData, "the card does not take this currency"),
     row(Stripe, "new_account_information_available", NewData, "the account has changed"),
-    row(Stripe, "invalid_amount", Contact, "the amount is not allowed").then("an operator looks").retried(0),
-    row(Stripe, "testmode_decline", Contact, "a test card was used").then("an operator looks").retried(0),
+    row(Stripe, "invalid_amount", Contact, "the amount is not allowed").then("an operator looks").retried(0).alone(),
+    row(Stripe, "testmode_decline", Contact, "a test card was used").then("an operator looks").retried(0).alone(),
     row(Stripe, "lost_card", Never, "reported lost"),
     row(Stripe, "stolen_card", Never, "reported stolen"),
     row(Stripe, "pickup_card", Never, "to be picked up"),
@@ -165,38 +207,45 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "invalid_number", Never, "wrong number"),
     row(Stripe, "invalid_account", Never, "no such account"),
     row(Stripe, "revocation_of_authorization", Never, "the customer revoked this mandate")
-        .then("the mandate is closed"),
+        .then("the mandate is closed")
+        .alone(),
     row(Stripe, "revocation_of_all_authorizations", Never, "the customer revoked every mandate")
-        .then("the mandate is closed"),
-    row(Stripe, "stop_payment_order", Never, "the customer stopped the payment").then("the mandate is closed"),
+        .then("the mandate is closed")
+        .alone(),
+    row(Stripe, "stop_payment_order", Never, "the customer stopped the payment").then("the mandate is closed").alone(),
     // ACH returns and notices of change; descriptions from the return-code list, not from web articles.
     row(Ach, "R01", LaterFunds, "insufficient funds").then("2 re-initiations within 180 days"),
     row(Ach, "R09", LaterFunds, "uncollected funds").then("2 re-initiations within 180 days"),
     row(Ach, "R08", Contact, "payment stopped")
         .then("no entry unless the customer authorizes it after the return")
-        .retried(0),
+        .retried(0)
+        .alone(),
     row(Ach, "R11", Contact, "entry not in accordance with the terms")
         .then("not re-initiated: a corrected new entry within 60 days; find the mistake")
-        .retried(0),
-    row(Ach, "R17", Contact, "questionable or invalid").then("a person reviews it for fraud").retried(0),
+        .retried(0)
+        .alone(),
+    row(Ach, "R17", Contact, "questionable or invalid").then("a person reviews it for fraud").retried(0).alone(),
     row(Ach, "R02", Never, "account closed").then("the customer is asked for another account"),
     row(Ach, "R03", Never, "no account, or unable to find it").then("the customer is asked for another account"),
     row(Ach, "R04", Never, "invalid account number").then("the customer is asked for another account"),
     row(Ach, "R20", Never, "no account for debits").then("the customer is asked for another account"),
     row(Ach, "R05", Never, "debit of a consumer account with a corporate entry")
-        .then("the instrument is closed; dispute flow"),
-    row(Ach, "R07", Never, "authorization revoked").then("the mandate is closed for every subscription"),
-    row(Ach, "R10", Never, "not authorized").then("the instrument is closed; dispute flow"),
-    row(Ach, "R29", Never, "corporate customer did not authorize").then("the instrument is closed; dispute flow"),
-    row(Ach, "R51", Never, "item not eligible").then("the instrument is closed; dispute flow"),
-    row(Ach, "R14", Never, "representative payee deceased").then("every subscription of the person stops"),
-    row(Ach, "R15", Never, "account holder deceased").then("every subscription of the person stops"),
-    row(Ach, "R16", Never, "account frozen").then("a person reviews it"),
-    row(Ach, "R24", Never, "duplicate entry").then("an operator is paged: it may be a double charge"),
-    row(Ach, "R37", Never, "source document presented").then("no entry"),
-    row(Ach, "R38", Never, "stop payment on the source document").then("no entry"),
-    row(Ach, "R52", Never, "stop payment on the item").then("no entry"),
-    row(Ach, "R53", Never, "item and entry both presented").then("no entry"),
+        .then("the instrument is closed; dispute flow")
+        .alone(),
+    row(Ach, "R07", Never, "authorization revoked").then("the mandate is closed for every subscription").alone(),
+    row(Ach, "R10", Never, "not authorized").then("the instrument is closed; dispute flow").alone(),
+    row(Ach, "R29", Never, "corporate customer did not authorize")
+        .then("the instrument is closed; dispute flow")
+        .alone(),
+    row(Ach, "R51", Never, "item not eligible").then("the instrument is closed; dispute flow").alone(),
+    row(Ach, "R14", Never, "representative payee deceased").then("every subscription of the person stops").alone(),
+    row(Ach, "R15", Never, "account holder deceased").then("every subscription of the person stops").alone(),
+    row(Ach, "R16", Never, "account frozen").then("a person reviews it").alone(),
+    row(Ach, "R24", Never, "duplicate entry").then("an operator is paged: it may be a double charge").alone(),
+    row(Ach, "R37", Never, "source document presented").then("no entry").alone(),
+    row(Ach, "R38", Never, "stop payment on the source document").then("no entry").alone(),
+    row(Ach, "R52", Never, "stop payment on the item").then("no entry").alone(),
+    row(Ach, "R53", Never, "item and entry both presented").then("no entry").alone(),
     row(Ach, "R12", NewData, "branch sold to another bank").then("a new entry after the correction"),
     row(Ach, "R13", NewData, "bank takes no entries").then("a new entry after the correction"),
     row(Ach, "R28", NewData, "routing number is wrong").then("a new entry after the correction"),
@@ -277,24 +326,116 @@ pub(super) const CODES: &[CodeRow] = &[
         .then("a person of compliance looks")
         .retried(0),
     row(Ach, "R90", LaterTechnical, "held for a sanctions check").then("a person of compliance looks").retried(0),
-    row(Ach, "C01", NewData, "change notified: account number")
+    row(Ach, "R21", LaterTechnical, "company id is not valid")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R22", LaterTechnical, "individual id is not valid")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R35", LaterTechnical, "debit of an entry class that takes none")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R36", LaterTechnical, "credit of an entry class that takes none")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R23", LaterTechnical, "credit refused by the receiver")
+        .then("a credit was refused, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R30", LaterTechnical, "bank takes no truncated checks")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R32", LaterTechnical, "bank cannot settle").then("handled between banks: an operator looks").retried(0),
+    row(Ach, "R33", LaterTechnical, "return of a destroyed-check entry")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R34", LaterTechnical, "bank limited by its supervisor")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R39", Never, "improper source document").then("no entry").alone(),
+    row(Ach, "R50", Never, "law of the state on re-presented checks").then("no entry").alone(),
+    // Automated enrolments with federal agencies: no debit of ours is one.
+    row(Ach, "R40", LaterTechnical, "enrolment returned by the agency")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R41", LaterTechnical, "enrolment: transaction code")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R42", LaterTechnical, "enrolment: routing number")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R43", LaterTechnical, "enrolment: account number")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R44", LaterTechnical, "enrolment: individual id")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R45", LaterTechnical, "enrolment: name")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R46", LaterTechnical, "enrolment: representative payee")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R47", LaterTechnical, "enrolment: duplicate")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    // Notices of change.
+    row(Change, "C01", NewData, "change notified: account number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C02", NewData, "change notified: routing number")
+    row(Change, "C02", NewData, "change notified: routing number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C03", NewData, "change notified: routing and account number")
+    row(Change, "C03", NewData, "change notified: routing and account number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C04", NewData, "change notified: name").then("the stored instrument is updated before the next entry"),
-    row(Ach, "C05", NewData, "change notified: account type")
+    row(Change, "C04", NewData, "change notified: name").then("the stored instrument is updated before the next entry"),
+    row(Change, "C05", NewData, "change notified: account type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C06", NewData, "change notified: account number and type")
+    row(Change, "C06", NewData, "change notified: account number and type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C07", NewData, "change notified: routing, account number and type")
+    row(Change, "C07", NewData, "change notified: routing, account number and type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C09", NewData, "change notified: individual id")
+    row(Change, "C08", NewData, "change notified: foreign receiving bank")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C13", NewData, "change notified: addenda").then("the stored instrument is updated before the next entry"),
-    row(Ach, "C14", NewData, "change notified: international entry")
+    row(Change, "C09", NewData, "change notified: individual id")
         .then("the stored instrument is updated before the next entry"),
+    row(Change, "C10", LaterTechnical, "change notified: our company name")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C11", LaterTechnical, "change notified: our company id")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C12", LaterTechnical, "change notified: our company name and id")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C13", NewData, "change notified: addenda")
+        .then("the stored instrument is updated before the next entry"),
+    row(Change, "C14", NewData, "change notified: international entry")
+        .then("the stored instrument is updated before the next entry"),
+    row(Change, "C61", LaterTechnical, "refused notice: misrouted")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C62", LaterTechnical, "refused notice: trace number")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C63", LaterTechnical, "refused notice: company id")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C64", LaterTechnical, "refused notice: individual id")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C65", LaterTechnical, "refused notice: form of the data")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C66", LaterTechnical, "refused notice: discretionary data")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C67", LaterTechnical, "refused notice: routing number is not the original one")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C68", LaterTechnical, "refused notice: account number is not the original one")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C69", LaterTechnical, "refused notice: transaction code")
+        .then("handled between banks: an operator looks")
+        .retried(0),
     // Response codes of card networks.
     row(Card, "04", Never, "pick up card"),
     row(Card, "07", Never, "pick up card, special condition"),
@@ -305,9 +446,9 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Card, "43", Never, "stolen card"),
     row(Card, "46", Never, "closed account"),
     row(Card, "57", Never, "not permitted to the cardholder"),
-    row(Card, "R0", Never, "stop this payment").then("the customer is asked"),
-    row(Card, "R1", Never, "authorization revoked").then("the mandate is closed"),
-    row(Card, "R3", Never, "all authorizations revoked").then("the mandate is closed"),
+    row(Card, "R0", Never, "stop this payment").then("the customer is asked").alone(),
+    row(Card, "R1", Never, "authorization revoked").then("the mandate is closed").alone(),
+    row(Card, "R3", Never, "all authorizations revoked").then("the mandate is closed").alone(),
     row(Card, "03", Never, "invalid merchant").then("no try until an operator maps the code for this gateway"),
     row(Card, "62", Never, "restricted card").then("no try until an operator maps the code for this gateway"),
     row(Card, "78", Never, "blocked at first use").then("no try until an operator maps the code for this gateway"),
@@ -336,7 +477,7 @@ pub(super) const CODES: &[CodeRow] = &[
         .then("the stored card is updated, or the customer asked"),
     row(Advice, "MAC02", LaterFunds, "try later").then("72 hours").not_before(72),
     row(Advice, "MAC03", Never, "do not try again"),
-    row(Advice, "MAC21", Never, "stop recurring payments").then("the mandate is closed"),
+    row(Advice, "MAC21", Never, "stop recurring payments").then("the mandate is closed").alone(),
     row(Advice, "MAC41", Never, "single-use virtual card"),
     row(Advice, "MAC04", LaterTechnical, "token requirements not met").then("an operator looks").retried(0),
     row(Advice, "MAC22", LaterTechnical, "merchant does not qualify for the product code")
@@ -396,7 +537,7 @@ pub(super) fn in_words(message: &str) -> Vec<&'static CodeRow> {
         } else if says("response") {
             known(word).filter(|row| row.origin == Card)
         } else if word.len() == 3 && word.starts_with(['R', 'C']) {
-            known(word).filter(|row| row.origin == Ach)
+            known(word).filter(|row| row.origin.is_bank())
         } else {
             named_advice(word)
         };
