@@ -141,6 +141,7 @@ const SHOW: &[Column] = &[
     Column::text("ended_at"),
     Column::text("ended_why"),
     Column::text("sentence"),
+    Column::text("backup"),
     Column::text("attempts"),
     Column::text("budget"),
     Column::text("history"),
@@ -264,6 +265,7 @@ pub(super) async fn show(command: &Show, context: &Context) -> Result<Exit, Stop
             let mut cells = row(&charge, &case, &catalog);
             cells.extend([
                 Cell::Text(charge.sentence()),
+                Cell::maybe(charge.tries.fallback.as_ref(), |one| Cell::Text(one.in_words())),
                 Cell::Rows(ATTEMPTS, attempts.iter().map(attempt).collect()),
                 Cell::Rows(BUDGET, budget(app, &charge).await?),
                 Cell::Rows(HISTORY, history(app, id).await?),
@@ -289,8 +291,7 @@ async fn budget(app: &App, charge: &Charge) -> Result<Vec<Vec<Cell>>, Stop> {
     let view = app.store.subscription(&charge.subscription).await?;
     let Some(subscription) = view.map(|view| view.subscription) else { return Ok(Vec::new()) };
     let at = app.store.now().await?;
-    let methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
-    let ids: Vec<_> = methods.map(|method| (method.id, method.kind)).collect();
+    let ids: Vec<_> = subscription.methods().map(|method| (method.id, method.kind)).collect();
     let wallet = app.store.wallet(&ids.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
     let mut rows = Vec::new();
     for (id, kind) in ids {
@@ -298,7 +299,7 @@ async fn budget(app: &App, charge: &Charge) -> Result<Vec<Vec<Cell>>, Stop> {
         let brand = known.and_then(|known| known.face.as_ref()).and_then(|face| face.brand.as_deref());
         let networks = Network::of(known.and_then(|known| known.kind).or(Some(kind)), brand);
         let tried = known.map(|known| known.tried.as_slice()).unwrap_or_default();
-        for one in rules::built_in().budget(networks, tried, charge.tries.declined, at) {
+        for one in rules::built_in().budget(networks, tried, charge.tries.declined_with(Some(id)).0, at) {
             rows.push(vec![
                 Cell::text(id),
                 Cell::text(&one.rule.id),

@@ -86,6 +86,9 @@ pub(super) enum Subscriptions {
     /// Charges one cycle on another day
     #[command(after_help = amend::MOVE_HELP)]
     Move(amend::Move),
+    /// Says which saved methods are tried where its own is declined, in order, and who agreed
+    #[command(after_help = super::backups::HELP)]
+    Backups(super::backups::Backups),
     /// Puts a subscription under another plan, from its next cycle on or in the middle of its period
     #[command(after_help = change_plan::CHANGE_HELP)]
     Change(change_plan::ChangePlan),
@@ -158,6 +161,7 @@ const SHOW: &[Column] = &[
     Column::text("last_on"),
     Column::text("overrides"),
     Column::text("adjustments"),
+    Column::text("backups"),
     Column::text("method_standing"),
 ];
 const RESUMED: &[Column] =
@@ -223,6 +227,7 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
         Cell::maybe(it.amendments.last_on, Cell::On),
         overrides,
         adjustments,
+        super::backups::shown(it),
     ]
 }
 
@@ -314,6 +319,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
         Subscriptions::Pause(command) => amend::pause(command, context).await,
         Subscriptions::Skip(command) => amend::skip(command, context).await,
         Subscriptions::Move(command) => amend::move_(command, context).await,
+        Subscriptions::Backups(command) => super::backups::run(command, context).await,
         Subscriptions::Change(command) => change_plan::change(command, context).await,
         Subscriptions::Credit(command) => amend::adjust(AdjustmentKind::Credit, command, context).await,
         Subscriptions::Charge(command) => amend::adjust(AdjustmentKind::Charge, command, context).await,

@@ -301,6 +301,7 @@ impl Store for MemoryStore {
                             s.customer.clone(),
                             s.method.clone(),
                             s.second_method.clone(),
+                            s.backups.clone(),
                             s.amount,
                             s.end_on,
                             s.terms.clone(),
@@ -310,8 +311,15 @@ impl Store for MemoryStore {
                         imported.unchanged += 1;
                     } else {
                         let value = &mut old.value;
-                        (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
-                            terms(row);
+                        (
+                            value.customer,
+                            value.method,
+                            value.second_method,
+                            value.backups,
+                            value.amount,
+                            value.end_on,
+                            value.terms,
+                        ) = terms(row);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }

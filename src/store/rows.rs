@@ -99,6 +99,10 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
         customer: r.read("customer", serde_json::from_str(&row.customer), JSON)?,
         method,
         second_method,
+        backups: match row.backups.as_deref() {
+            None => Vec::new(),
+            Some(text) => r.read("backups", serde_json::from_str(text), JSON)?,
+        },
         start_on: row.start_on,
         anchor_day: row
             .anchor_day
@@ -155,6 +159,10 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             first_failed_at: row.first_failed_at,
             ladder: ladder(&r, row)?,
             episode: episode(&r, row)?,
+            fallback: match row.fallback.as_deref() {
+                None => None,
+                Some(text) => Some(r.read("fallback", serde_json::from_str(text), JSON)?),
+            },
         },
         state: state(&r, row)?,
     })
@@ -342,6 +350,7 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_ladder_since", Kind::Time),
     ("c_ladder_declined", Kind::Int),
     ("c_by_hand", Kind::Bool),
+    ("c_fallback", Kind::Text),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -355,7 +364,7 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step, case_number = v.c_case_number, \
      case_opened_at = v.c_case_opened_at, case_class = v.c_case_class, case_code = v.c_case_code, case_ends_at = v.c_case_ends_at, \
      case_end_action = v.c_case_end_action, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
-     by_hand = v.c_by_hand";
+     by_hand = v.c_by_hand, fallback = v.c_fallback";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {

@@ -5,6 +5,7 @@
 mod amend_journeys;
 mod amend_properties;
 mod architecture;
+mod backups;
 mod brakes;
 mod budgets;
 mod captures;

@@ -1,5 +1,7 @@
 //! What people change about one subscription, in the map.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -159,6 +161,11 @@ impl Book {
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));
                 cancelled = self.end(&id, why, amendment.at).unwrap_or(cancelled);
+            }
+            Change::Backups { .. } => {
+                let marked = row.value.clone();
+                self.wallet.mark(std::iter::once(&marked), amendment.at);
+                self.free_waiting(&BTreeSet::from([marked.id]));
             }
             Change::Skip { .. }
             | Change::Move { .. }
