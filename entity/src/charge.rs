@@ -61,6 +61,7 @@ pub struct Model {
     pub ladder_declined: i32,
     pub by_hand: bool,
     pub fallback: Option<String>,
+    pub case_hand_to: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -27,6 +27,7 @@ mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
 mod m20261126_000026_backups;
+mod m20261126_000027_handed_over;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
             Box::new(m20261126_000026_backups::Migration),
+            Box::new(m20261126_000027_handed_over::Migration),
         ]
     }
 }

@@ -190,6 +190,7 @@ fn episode(r: &Row<'_>, row: &charge::Model) -> Result<Option<Episode>, Told> {
         code: r.there("case_code", row.case_code.clone())?,
         ends_at: r.there("case_ends_at", row.case_ends_at)?,
         end_action: r.word("case_end_action", row.case_end_action.as_deref().and_then(AtTheEnd::parse))?,
+        hand_to: row.case_hand_to.clone(),
         ladder_since: r.there("ladder_since", row.ladder_since)?,
         ladder_declined: r.count("ladder_declined", row.ladder_declined)?,
         by_hand: row.by_hand,
@@ -347,6 +348,7 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_case_code", Kind::Text),
     ("c_case_ends_at", Kind::Time),
     ("c_case_end_action", Kind::Text),
+    ("c_case_hand_to", Kind::Text),
     ("c_ladder_since", Kind::Time),
     ("c_ladder_declined", Kind::Int),
     ("c_by_hand", Kind::Bool),
@@ -363,7 +365,7 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      order_sent = v.c_order_sent, collected_minor = v.c_collected_minor, \
      policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step, case_number = v.c_case_number, \
      case_opened_at = v.c_case_opened_at, case_class = v.c_case_class, case_code = v.c_case_code, case_ends_at = v.c_case_ends_at, \
-     case_end_action = v.c_case_end_action, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
+     case_end_action = v.c_case_end_action, case_hand_to = v.c_case_hand_to, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
      by_hand = v.c_by_hand, fallback = v.c_fallback";
 
 /// The values of [`CHARGE_STATE`] for one charge.
@@ -440,6 +442,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Text(case.map(|case| case.code.as_str())),
         Val::Time(case.map(|case| whole(case.ends_at))),
         Val::Text(case.map(|case| case.end_action.as_str())),
+        Val::Text(case.and_then(|case| case.hand_to.as_deref())),
         Val::Time(case.map(|case| whole(case.ladder_since))),
         count(case.map_or(0, |case| case.ladder_declined)),
         Val::Bool(case.is_some_and(|case| case.by_hand)),

@@ -1157,8 +1157,8 @@ pub fn observe(
         Seen::Mismatch => Event::Mismatch,
     };
     let mut charge = charge.step(event, at, limits)?;
-    if let (Some((ends_at, end_action)), Some(episode)) = (bound, &mut charge.tries.episode) {
-        episode.bound(ends_at, end_action, charge.state.next_at());
+    if let (Some(bound), Some(episode)) = (bound, &mut charge.tries.episode) {
+        episode.bound(bound, charge.state.next_at());
     }
     let is_over = match &charge.state {
         // Whoever has died is charged for nothing more, whatever a policy says.

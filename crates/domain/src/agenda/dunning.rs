@@ -6,7 +6,8 @@ use super::backups::{self, Asked, Fell};
 use super::{cycles, debits_a_bank};
 use crate::calendar::{CalendarError, Zone};
 use crate::charge::{Charge, Fallback};
-use crate::dunning::{AtTheEnd, CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::dunning::{CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::episode::Bound;
 use crate::holidays::HolidayCalendar;
 use crate::plan::{Catalog, Plan};
 use crate::rules::{self, Network};
@@ -27,7 +28,7 @@ pub(super) struct Ruled {
     /// The policy version that decided, and how far up its ladder the charge is now.
     pub(super) ladder: Option<Ladder>,
     /// When trying ends at the latest by that policy, UTC, and what happens then.
-    pub(super) bound: Option<(DateTime<Utc>, AtTheEnd)>,
+    pub(super) bound: Option<Bound>,
     /// What the charge falls through to, or fell through to before.
     pub(super) fallback: Option<Fallback>,
 }
@@ -93,7 +94,7 @@ pub(super) fn after_decline(
         None => (rung, charge.tries.fallback.clone()),
     };
     let ends_at = policy.ends_at(since, charge.id, zone).unwrap_or(at);
-    let bound = Some((ends_at, policy.at_the_end));
+    let bound = Some(Bound { ends_at, end_action: policy.at_the_end, hand_to: policy.hand_to.clone() });
     Ruled { next, rule, ladder: Some(Ladder { step, ..ladder }), bound, fallback }
 }
 
