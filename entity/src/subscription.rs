@@ -38,6 +38,7 @@ pub struct Model {
     pub resume_on: Option<chrono::NaiveDate>,
     pub last_on: Option<chrono::NaiveDate>,
     pub backups: Option<String>,
+    pub unpaid_charge_id: Option<Uuid>,
 }
 
 /// No relations: the store joins by hand, in batches.

@@ -28,6 +28,7 @@ mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
 mod m20261126_000026_backups;
 mod m20261126_000027_handed_over;
+mod m20261126_000028_unpaid;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000025_planned_changes::Migration),
             Box::new(m20261126_000026_backups::Migration),
             Box::new(m20261126_000027_handed_over::Migration),
+            Box::new(m20261126_000028_unpaid::Migration),
         ]
     }
 }

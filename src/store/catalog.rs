@@ -383,7 +383,7 @@ impl DatabaseStore {
                     from.owed_until.map(whole).into(),
                     paused.into(),
                 ];
-                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, \
+                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, unpaid_charge_id = NULL, \
                            resume_on = CASE WHEN $7 THEN resume_on ELSE NULL END, next_cycle = $3, next_due_at = $4, \
                            leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";

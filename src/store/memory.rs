@@ -399,6 +399,7 @@ impl Store for MemoryStore {
             row.value.status = SubscriptionStatus::Active;
             row.value.amendments.resume_on = None;
         }
+        row.value.amendments.unpaid = None;
         row.value.next_cycle = next_cycle;
         row.value.next_due_at = next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);

@@ -128,6 +128,7 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
             revision: r.number("amend_revision", row.amend_revision)?,
             resume_on: row.resume_on,
             last_on: row.last_on,
+            unpaid: row.unpaid_charge_id.map(ChargeId),
             ..Amendments::default()
         },
     })

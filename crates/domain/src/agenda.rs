@@ -423,6 +423,9 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription
         SubscriptionStatus::Active => {}
         SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => {}
         SubscriptionStatus::Paused => {
+            if let Some(charge) = subscription.amendments.unpaid {
+                return Some(format!("the subscription is unpaid: charge {charge} failed for good"));
+            }
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));
         }

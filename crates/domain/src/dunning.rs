@@ -118,7 +118,8 @@ pub enum AtTheEnd {
     KeepSubscription,
     /// The subscription is cancelled: no further cycle is charged, and what else of it is failing is not asked for again.
     CancelSubscription,
-    /// The debt stands, for people to collect; the next cycle is charged as planned.
+    /// The debt stands, for people to collect, and the subscription stands unpaid: no further cycle is charged until a person resumes
+    /// it, and those that passed meanwhile are owed.
     MarkUnpaid,
 }
 
@@ -144,7 +145,8 @@ impl AtTheEnd {
         match self {
             Self::PauseSubscription => Some(Stop::Pause),
             Self::CancelSubscription => Some(Stop::Cancel),
-            Self::KeepSubscription | Self::MarkUnpaid => None,
+            Self::MarkUnpaid => Some(Stop::Unpaid),
+            Self::KeepSubscription => None,
         }
     }
 
@@ -161,6 +163,8 @@ impl AtTheEnd {
 pub enum Stop {
     /// Until a person resumes it.
     Pause,
+    /// Until a person resumes it, and what falls due meanwhile is owed.
+    Unpaid,
     /// For good.
     Cancel,
 }
@@ -297,7 +301,7 @@ pub enum PolicyError {
     BackupBeforeTheFirst,
     /// Backups that no decline for want of funds reaches.
     #[error(
-        "backup.after_tries is {after} and most_attempts is {most}: no decline for want of funds would reach a backup, write at most {most}, or add steps"
+        "backup.after_tries is {after} and most_attempts is {most}, so that no decline for want of funds reaches a backup: write at most {most}, or add steps"
     )]
     BackupOutOfReach {
         /// What the file says.

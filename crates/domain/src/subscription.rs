@@ -207,6 +207,15 @@ impl Subscription {
         own.chain(self.backups.iter().map(|backup| &backup.method))
     }
 
+    /// The word people see for where it stands: its status, or `unpaid`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match (self.status, self.amendments.unpaid) {
+            (SubscriptionStatus::Paused, Some(_)) => "unpaid",
+            (status, _) => status.as_str(),
+        }
+    }
+
     /// The last civil date on which a cycle may fall: the agreed end, or an earlier one that a person set.
     #[must_use]
     pub fn last_on(&self) -> Option<NaiveDate> {

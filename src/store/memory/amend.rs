@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::amendment::{Amendment, Change, Settlement};
 use domain::charge::{Event, Limits, SkipWhy, State};
 use domain::firing::{Turn, TurnKind};
-use domain::id::SubscriptionId;
+use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
@@ -100,12 +100,13 @@ impl Book {
 
 impl Book {
     /// Pauses a subscription until a person resumes it, if it goes on by itself.
-    pub(super) fn pause(&mut self, id: &SubscriptionId, note: &str, at: DateTime<Utc>) {
+    pub(super) fn pause(&mut self, id: &SubscriptionId, (note, unpaid): (&str, Option<ChargeId>), at: DateTime<Utc>) {
         if let Some(row) = self.subscriptions.get_mut(id)
             && goes_on_by_itself(&row.value)
         {
             let before = standing(&row.value);
             row.value.status = SubscriptionStatus::Paused;
+            row.value.amendments.unpaid = unpaid;
             let until = row.value.amendments.resume_on.take();
             row.value.next_due_at = None;
             row.fence += 1;

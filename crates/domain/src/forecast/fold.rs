@@ -413,7 +413,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 let ends = one.charge.tries.episode.as_ref().and_then(|episode| episode.end_action.stops());
                 if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
                     subscription.status = match stop {
-                        Stop::Pause => SubscriptionStatus::Paused,
+                        Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                         Stop::Cancel => SubscriptionStatus::Cancelled,
                     };
                 }
@@ -506,7 +506,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         }
         if let Some(stop) = learnt.stop.filter(|_| subscription.status == SubscriptionStatus::Active) {
             subscription.status = match stop {
-                Stop::Pause => SubscriptionStatus::Paused,
+                Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                 Stop::Cancel => SubscriptionStatus::Cancelled,
             };
         }
