@@ -69,7 +69,7 @@ pub(super) fn decided(
 }
 
 /// Which backup it is made with, why, and who agreed; nothing for an attempt with the subscription's own method.
-fn with_backup(charge: &Charge, intent: &Intent) -> String {
+pub(super) fn with_backup(charge: &Charge, intent: &Intent) -> String {
     let fallback = charge.tries.fallback.as_ref();
     let fallback = fallback.filter(|one| one.is_with_a_backup() && one.method == intent.method);
     fallback.map(|one| format!(" {}", one.in_words())).unwrap_or_default()

@@ -897,7 +897,8 @@ impl ChargeRow {
             self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
-        let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);
+        let backup = lines::with_backup(&self.value, intent);
+        let detail = format!("attempt {} key {} of {}{backup}", intent.number, intent.key, self.value.amount);
         self.history.push(entry(at, "autopay", "charge.intent", detail));
         self.attempts.push(AttemptRecord {
             number: intent.number,
