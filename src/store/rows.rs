@@ -447,6 +447,7 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Time(case.map(|case| whole(case.ladder_since))),
         count(case.map_or(0, |case| case.ladder_declined)),
         Val::Bool(case.is_some_and(|case| case.by_hand)),
+        Val::Fallback(tries.fallback.as_ref()),
     ]
 }
 
