@@ -532,6 +532,8 @@ pub struct ChargeFilter {
     pub cases: Option<cases::Cases>,
     /// Only those whose latest decline was of this class.
     pub class: Option<DeclineClass>,
+    /// Only those that failed for good and were handed to this queue.
+    pub handed_to: Option<String>,
 }
 
 /// A line of a charge's history.

@@ -26,6 +26,9 @@ mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
+mod m20261126_000026_backups;
+mod m20261126_000027_handed_over;
+mod m20261126_000028_unpaid;
 mod m20261126_000034_notices_of_change;
 mod m20261126_000035_backlog;
 
@@ -61,6 +64,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
+            Box::new(m20261126_000026_backups::Migration),
+            Box::new(m20261126_000027_handed_over::Migration),
+            Box::new(m20261126_000028_unpaid::Migration),
             Box::new(m20261126_000034_notices_of_change::Migration),
             Box::new(m20261126_000035_backlog::Migration),
         ]

@@ -167,9 +167,8 @@ impl Engine {
     async fn may_be_tried(&self, open: &domain::agenda::Open) -> Result<Charge, RulingRefused> {
         let store = &self.inner.store;
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
-        let used = [&open.subscription.method, &open.subscription.second_method];
         let methods: Vec<PaymentMethodId> =
-            used.into_iter().flatten().map(|method| method.id).chain(open.instrument).collect();
+            open.subscription.methods().map(|method| method.id).chain(open.instrument).collect();
         let wallet = store.wallet(&methods).await?;
         let book = Book {
             catalog: &catalog,

@@ -240,8 +240,17 @@ impl Engine {
     /// What is known about the methods of a batch.
     async fn wallet(&self, due: &[Subscription], open: &[Open]) -> Result<Wallet, StoreError> {
         let used = due.iter().chain(open.iter().map(|open| &open.subscription));
-        let used = used.flat_map(|row| [&row.method, &row.second_method]).flatten().map(|method| method.id);
+        let used = used.flat_map(Subscription::methods).map(|method| method.id);
         let methods: Vec<PaymentMethodId> = used.chain(open.iter().filter_map(|open| open.instrument)).collect();
+        self.inner.store.wallet(&methods).await
+    }
+
+    /// What is known of the methods of a subscription that has backups, for a decline to be judged by: nothing where it has none.
+    pub(super) async fn backups_of(&self, subscription: &Subscription) -> Result<Wallet, StoreError> {
+        if subscription.backups.is_empty() {
+            return Ok(Wallet::new());
+        }
+        let methods: Vec<PaymentMethodId> = subscription.methods().map(|method| method.id).collect();
         self.inner.store.wallet(&methods).await
     }
 

@@ -198,8 +198,7 @@ pub async fn walk_under<const N: usize>(
             match row {
                 Listed::Whole(view) if view.subscription.merchant == merchant => {
                     let subscription = view.subscription;
-                    let both = [subscription.method.as_ref(), subscription.second_method.as_ref()];
-                    methods.extend(both.into_iter().flatten().map(|method| method.id));
+                    methods.extend(subscription.methods().map(|method| method.id));
                     rows.push(subscription);
                 }
                 Listed::Whole(_) => {}

@@ -107,8 +107,10 @@ impl Standing {
 #[must_use]
 pub fn facts_of_terms(row: &Subscription) -> String {
     let id = |method: &Option<Method>| method.as_ref().map(|method| method.id.to_string().into());
+    let backups: Vec<String> = row.backups.iter().map(|backup| backup.method.id.to_string()).collect();
     facts([
         ("amount", row.amount.map(|amount| amount.to_string().into())),
+        ("backups", (!row.backups.is_empty()).then(|| backups.join(" ").into())),
         ("end_on", row.end_on.map(|day| day.to_string().into())),
         ("method", id(&row.method)),
         ("plan", Some(row.plan.as_str().into())),

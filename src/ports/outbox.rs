@@ -337,7 +337,10 @@ impl NewEvent {
                 data.insert("ends_at".to_owned(), instant(case.ends_at));
                 data.insert("end_action".to_owned(), json!(case.end_action.as_str()));
             }
-            Case::Ended { why, .. } => drop(data.insert("why".to_owned(), json!(why.as_str()))),
+            Case::Ended { why, .. } => {
+                data.insert("why".to_owned(), json!(why.as_str()));
+                data.extend(case.handed_to().map(|queue| ("hand_to".to_owned(), json!(queue))));
+            }
         }
         let object = charge.id.to_string();
         Some(Self { id: EventId::of(kind, &object, &which), kind, object, data, at, after: None })

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 
 use domain::charge::{Charge, Event, Limits, Ruling, State};
-use domain::dunning::GaveUp;
+use domain::dunning::{GaveUp, Stop};
 use domain::id::ChargeId;
 
 use super::bulk::Bulk;
@@ -26,9 +26,14 @@ pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
 }
 
 /// Why a charge's subscriptions are paused with it.
-pub(super) fn pause_note(charge: &Charge) -> String {
+pub(super) fn pause_note(stop: Stop, charge: &Charge) -> String {
     if customer_is_gone(charge) {
         format!("paused because the bank says that the customer has died (charge {})", charge.id)
+    } else if stop == Stop::Unpaid {
+        format!(
+            "unpaid because charge {} failed for good: cycles are owed and not charged until a person resumes it",
+            charge.id
+        )
     } else {
         format!("paused because charge {} failed for good", charge.id)
     }

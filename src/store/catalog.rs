@@ -53,15 +53,16 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_second_method_id", Kind::Uuid),
     ("s_second_method_kind", Kind::Text),
     ("s_terms", Kind::Text),
+    ("s_backups", Kind::Text),
 ];
 
 /// New rows of the batch `v`; what becomes of those that are there already is the caller's to say.
 pub(super) const INSERT: &str = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, \
      start_on, anchor_day, time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-     second_method_id, second_method_kind, terms, first_cycle) \
+     second_method_id, second_method_kind, terms, first_cycle, backups) \
      SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
      s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-     s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true";
+     s_second_method_id, s_second_method_kind, s_terms, s_next_cycle, s_backups FROM v WHERE true";
 
 /// A subscription's texts, ready for a batch.
 struct Written {
@@ -69,6 +70,7 @@ struct Written {
     consent: Option<String>,
     anchor_day: Option<String>,
     terms: Option<String>,
+    backups: Option<String>,
 }
 
 fn written(row: &Subscription) -> Result<Written, StoreError> {
@@ -82,7 +84,14 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
         consent: consent.map(|consent| json("consent", serde_json::to_string(&consent))).transpose()?,
         anchor_day: row.anchor_day.map(|day| day.to_string()),
         terms: (!row.terms.is_empty()).then(|| json("terms", serde_json::to_string(&row.terms))).transpose()?,
+        backups: backups(row)?,
     })
+}
+
+/// A subscription's backups, as its row holds them.
+pub(super) fn backups(row: &Subscription) -> Result<Option<String>, StoreError> {
+    let text = (!row.backups.is_empty()).then(|| serde_json::to_string(&row.backups)).transpose();
+    text.map_err(|error| StoreError::Refused(format!("subscription.backups cannot be written: {error}")))
 }
 
 fn push(bulk: &mut Bulk, row: &Subscription, at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -108,6 +117,7 @@ fn push(bulk: &mut Bulk, row: &Subscription, at: DateTime<Utc>) -> Result<(), St
         Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
         Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
         Val::Text(text.terms.as_deref()),
+        Val::Text(text.backups.as_deref()),
     ]);
     Ok(())
 }
@@ -126,7 +136,7 @@ pub(super) fn marked(row: &Subscription) -> Result<Vec<Marked>, StoreError> {
         let customer = customer.clone();
         Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind }
     };
-    Ok([&row.method, &row.second_method].into_iter().flatten().map(mark).collect())
+    Ok(row.methods().map(mark).collect())
 }
 
 /// What an import may change on a subscription that is already there.
@@ -134,6 +144,7 @@ fn same_terms(a: &Subscription, b: &Subscription) -> bool {
     a.customer == b.customer
         && a.method == b.method
         && a.second_method == b.second_method
+        && a.backups == b.backups
         && a.amount == b.amount
         && a.end_on == b.end_on
         && a.terms == b.terms
@@ -298,7 +309,8 @@ impl DatabaseStore {
             "{INSERT} ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
-             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms"
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms, \
+             backups = excluded.backups"
         );
         let totals = self.totals_of(rows).await?;
         let mut marked = Vec::new();
@@ -374,7 +386,7 @@ impl DatabaseStore {
                     from.owed_until.map(whole).into(),
                     paused.into(),
                 ];
-                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, \
+                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, unpaid_charge_id = NULL, \
                            resume_on = CASE WHEN $7 THEN resume_on ELSE NULL END, next_cycle = $3, next_due_at = $4, \
                            leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";

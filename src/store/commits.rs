@@ -578,7 +578,7 @@ impl DatabaseStore {
             let charge = verdict.after.as_ref().unwrap_or(&verdict.before.value);
             let at = learnt_at(verdict, decided_at);
             let because = format!("charge {} failed for good", charge.id);
-            let note = pause_note(charge);
+            let note = pause_note(stop, charge);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
@@ -602,9 +602,10 @@ impl DatabaseStore {
                 let row = on.query_one_raw(self.statement(sql, [id.as_str().into()])).await?;
                 let until = row.map(|row| row.try_get::<NaiveDate>("", "resume_on")).transpose()?;
                 let note = until.map_or_else(|| note.clone(), |until| endless(&note, until));
-                let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
+                let unpaid = (stop == Stop::Unpaid).then_some(charge.id.0);
+                let values: [Value; 4] = [id.as_str().into(), note.clone().into(), at.into(), unpaid.into()];
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
-                           leased_until = NULL, fence = fence + 1, updated_at = $3 \
+                           unpaid_charge_id = $4, leased_until = NULL, fence = fence + 1, updated_at = $3 \
                            WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
                 let before = self.standing(on, id).await?;
                 if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {

@@ -59,7 +59,7 @@ pub(super) fn decided(
             format!(
                 "attempt {} submission {} key {} of {}",
                 intent.number, charge.tries.submissions, intent.key, charge.amount
-            ),
+            ) + &with_backup(charge, intent),
         ),
         None => ("charge.recorded", commits::recorded(charge, amended.reason.as_deref())),
     };
@@ -68,6 +68,13 @@ pub(super) fn decided(
     let line = line.because(amended.reason.as_deref().unwrap_or_default());
     let taken = commits::adjusted(amended);
     std::iter::once(line).chain(taken.map(|detail| Line::new(at, ENGINE, "charge.adjusted", &object).told(&detail)))
+}
+
+/// Which backup it is made with, why, and who agreed; nothing for an attempt with the subscription's own method.
+pub(super) fn with_backup(charge: &Charge, intent: &Intent) -> String {
+    let fallback = charge.tries.fallback.as_ref();
+    let fallback = fallback.filter(|one| one.is_with_a_backup() && one.method == intent.method);
+    fallback.map(|one| format!(" {}", one.in_words())).unwrap_or_default()
 }
 
 /// What was learnt about a charge, if it moved. A person's decision has a line of its own.

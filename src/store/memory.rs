@@ -304,6 +304,7 @@ impl Store for MemoryStore {
                             s.customer.clone(),
                             s.method.clone(),
                             s.second_method.clone(),
+                            s.backups.clone(),
                             s.amount,
                             s.end_on,
                             s.terms.clone(),
@@ -314,8 +315,15 @@ impl Store for MemoryStore {
                     } else {
                         let told = lines::entered(row, Some(&old.value), by, at);
                         let value = &mut old.value;
-                        (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
-                            terms(row);
+                        (
+                            value.customer,
+                            value.method,
+                            value.second_method,
+                            value.backups,
+                            value.amount,
+                            value.end_on,
+                            value.terms,
+                        ) = terms(row);
                         book.note(told);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
@@ -395,6 +403,7 @@ impl Store for MemoryStore {
             row.value.status = SubscriptionStatus::Active;
             row.value.amendments.resume_on = None;
         }
+        row.value.amendments.unpaid = None;
         row.value.next_cycle = next_cycle;
         row.value.next_due_at = next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);
@@ -903,7 +912,8 @@ impl ChargeRow {
             self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
-        let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);
+        let backup = lines::with_backup(&self.value, intent);
+        let detail = format!("attempt {} key {} of {}{backup}", intent.number, intent.key, self.value.amount);
         self.history.push(entry(at, "autopay", "charge.intent", detail));
         self.attempts.push(AttemptRecord {
             number: intent.number,

@@ -240,6 +240,8 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     assert_eq!((&opened["next_step"], &opened["end_action"]), (&"retry".into(), &"pause_subscription".into()));
     assert_eq!(opened["next_step_at"], "2027-01-16T12:00:00.000000Z");
     assert_eq!((&bodies[6]["data"]["why"], &bodies[8]["data"]["why"]), (&"stopped".into(), &"cancelled".into()));
+    assert_eq!(bodies[6]["data"]["hand_to"], "collections", "whose it is from now on");
+    assert_eq!(bodies[8]["data"].get("hand_to"), None, "what was cancelled is nobody's");
     assert_eq!((&bodies[8]["data"]["case"], &bodies[8]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
 }
 

@@ -359,6 +359,7 @@ pub(crate) fn in_state(charge: &Charge, state: State, moment: DateTime<Utc>) -> 
             code: code.clone(),
             ends_at: *next_at,
             end_action: AtTheEnd::PauseSubscription,
+            hand_to: Some("collections".to_owned()),
             ladder_since: moment,
             ladder_declined: 1,
             by_hand: false,

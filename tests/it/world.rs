@@ -173,6 +173,7 @@ pub(crate) fn subscriber(id: &str, plan: &str, start_on: &str, method: Option<Me
         customer: Customer { enterprise_id: Some("1001".to_owned()), ..Customer::default() },
         method,
         second_method: None,
+        backups: Vec::new(),
         start_on: day(start_on),
         anchor_day: None,
         zone: None,

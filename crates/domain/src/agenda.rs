@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::charge::order;
-use crate::charge::{Charge, Limits, State};
+use crate::charge::{Charge, Fallback, Limits, State};
 use crate::dunning::{GaveUp, Next, Stop};
 use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::Money;
@@ -26,6 +26,7 @@ pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
+mod backups;
 mod by_hand;
 mod cycles;
 mod dunning;
@@ -40,6 +41,7 @@ mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
+pub use backups::{taken_up, used};
 pub use by_hand::{NotNow, try_now};
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
@@ -421,6 +423,9 @@ fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription
         SubscriptionStatus::Active => {}
         SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => {}
         SubscriptionStatus::Paused => {
+            if let Some(charge) = subscription.amendments.unpaid {
+                return Some(format!("the subscription is unpaid: charge {charge} failed for good"));
+            }
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
             return Some(format!("the subscription is paused{until}"));
         }
@@ -819,12 +824,17 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     // The plan it was recorded under: the subscription may be under another one by now.
     let plan = book.catalog.plans.get(&charge.plan);
-    let method = subscription.method.as_ref().map(|method| method.id);
+    let with = backups::next(book, plan, subscription, charge, now);
+    let method = with.map(|method| method.id);
     let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
-    let stopped = |method| stopped(book, plan, open, (method, second), now);
-    let spent = || entries_spent(book, subscription.method.as_ref(), charge, now);
+    let without = if subscription.method.is_some() { backups::TAKEN_OFF } else { WITHOUT };
+    let stopped = |method| {
+        let why = stopped(book, plan, open, (method, second), now)?;
+        Some(if why == WITHOUT { without.to_owned() } else { why })
+    };
+    let spent = || entries_spent(book, with, charge, now);
     let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
@@ -848,16 +858,16 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 && charge.tries.spent() == 0
                 && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
         {
-            match (&subscription.method, stopped(method)) {
+            match (with, stopped(method)) {
                 (Some(method), None) => {
                     let attempt = charge.tries.attempt.saturating_add(1);
                     Action::Send { reason: Reason::Due, attempt, key: key(attempt), method: method.clone() }
                 }
-                (_, why) => Action::wait(why.unwrap_or_else(|| WITHOUT.to_owned())),
+                (_, why) => Action::wait(why.unwrap_or_else(|| without.to_owned())),
             }
         }
         State::Due { doubt, .. } => match (
-            &subscription.method,
+            with,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
                 waits(book, plan, Some(open), subscription)
@@ -880,9 +890,9 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 key: key(charge.tries.attempt),
                 method: method.clone(),
             },
-            (None, None) => Action::wait(WITHOUT),
+            (None, None) => Action::wait(without),
         },
-        State::Failing { .. } => match (&subscription.method, stopped(method)) {
+        State::Failing { .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
             (Some(method), None) => {
@@ -895,7 +905,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                     }
                 }
             }
-            (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
+            (None, None) => ends::or_wait(book, plan, open, (None, None), now, without.to_owned()),
         },
         State::Planned
         | State::Paid { recheck: None, .. }
@@ -1054,9 +1064,15 @@ pub struct Learnt {
 
 /// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
 fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
-    let mut methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
-    matches!(charge.state, State::Settling { slow: true, .. })
-        || methods.any(|method| method.kind == MethodKind::BankAccount)
+    let is_bank = |method: &Method| method.kind == MethodKind::BankAccount;
+    // What it fell through to pays it alone; taken off the subscription since, it may have been either.
+    let by_backup = backups::in_force(subscription, charge).is_some_and(Fallback::is_with_a_backup);
+    let debits = if by_backup {
+        used(subscription, charge).is_none_or(is_bank)
+    } else {
+        [&subscription.method, &subscription.second_method].into_iter().flatten().any(is_bank)
+    };
+    debits || matches!(charge.state, State::Settling { slow: true, .. })
 }
 
 /// Does "cancelled" mean here that what was set aside went back?
@@ -1078,12 +1094,13 @@ const fn went_back(state: &State, sets_aside: bool) -> bool {
 
 /// Applies what was seen to a charge.
 ///
+/// `wallet` is what is known of the subscription's backups: asked about where a decline may let the charge fall through.
 /// `seen` comes from the gateway, authenticated; `at` is when we learnt it, UTC. A sender's expired lease is stepped first.
 ///
 /// # Errors
 /// [`crate::charge::Refused`] when the charge is in no state to take it; the caller keeps the evidence and changes nothing.
 pub fn observe(
-    catalog: &Catalog,
+    (catalog, wallet): (&Catalog, &Wallet),
     subscription: &Subscription,
     charge: Charge,
     seen: &crate::verdict::Seen,
@@ -1106,7 +1123,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
-    let (mut rule, mut ladder, mut bound) = (None, None, None);
+    let (mut rule, mut ladder, mut bound, mut fallback) = (None, None, None, None);
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -1122,7 +1139,7 @@ pub fn observe(
         Seen::Declined(decline) => {
             let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
             let decline = if gave_it_back { &too_little } else { decline };
-            let ruled = after_decline(catalog, subscription, plan, &charge, decline, at);
+            let ruled = after_decline((catalog, wallet), subscription, plan, &charge, decline, at);
             let next = match (ruled.next, GaveUp::of_code(&decline.code)) {
                 (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
@@ -1130,6 +1147,7 @@ pub fn observe(
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
+            fallback = ruled.fallback;
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1142,8 +1160,8 @@ pub fn observe(
         Seen::Mismatch => Event::Mismatch,
     };
     let mut charge = charge.step(event, at, limits)?;
-    if let (Some((ends_at, end_action)), Some(episode)) = (bound, &mut charge.tries.episode) {
-        episode.bound(ends_at, end_action, charge.state.next_at());
+    if let (Some(bound), Some(episode)) = (bound, &mut charge.tries.episode) {
+        episode.bound(bound, charge.state.next_at());
     }
     let is_over = match &charge.state {
         // Whoever has died is charged for nothing more, whatever a policy says.
@@ -1165,6 +1183,7 @@ pub fn observe(
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
+    charge.tries.fallback = fallback;
     let policy = dunning::of(catalog, plan, &charge).map(|(_, policy)| policy);
     let stop = policy.filter(|_| is_over).and_then(|policy| policy.at_the_end.stops());
     Ok(Learnt { charge, stop, rule })

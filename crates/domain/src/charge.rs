@@ -3,6 +3,7 @@
 //! A charge is the promise that one cycle of one subscription is collected once. [`Charge::step`] is the single door between
 //! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
 
+mod fallback;
 pub(crate) mod order;
 mod ruled;
 
@@ -17,6 +18,7 @@ use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::verdict::{Decline, DeclineClass};
 
+pub use fallback::Fallback;
 pub use ruled::Ruling;
 
 /// How patiently we ask, and how often we dare to send again. Defaults are the design's; tests shorten them.
@@ -503,6 +505,9 @@ pub struct Tries {
     /// The episode of dunning it is in, or was in last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode: Option<Episode>,
+    /// The backup that it fell through to, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
 }
 
 impl Tries {
@@ -802,6 +807,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("failing", "put_off", &["failing"]),
     ("failing", "give_up", &["failed"]),
     ("failing", "new_method", &["failing"]),
+    ("failing", "first_method", &["failing"]),
     ("failing", "write_off", &["skipped"]),
     ("failed", "write_off", &["skipped"]),
     ("parked", "write_off", &["skipped"]),
@@ -1592,6 +1598,7 @@ mod tests {
                 first_failed_at: Some(at(-1000)),
                 ladder: None,
                 episode: None,
+                fallback: None,
             },
             state,
         }
@@ -1685,6 +1692,7 @@ mod tests {
             Event::Ruled(Ruling::PutOff { until: at(5_000) }),
             Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
             Event::Ruled(Ruling::NewMethod),
+            Event::Ruled(Ruling::FirstMethod),
         ]
     }
 

@@ -240,9 +240,8 @@ impl<'a> Forecaster<'a> {
             Scenario::Script(script) => script.concerns(&subscription.id),
             Scenario::AllPay | Scenario::Odds(_) => false,
         };
-        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
-        let is_known = !given.wallet.is_empty()
-            && methods.into_iter().flatten().any(|method| given.wallet.contains_key(&method.id));
+        let is_known =
+            !given.wallet.is_empty() && subscription.methods().any(|method| given.wallet.contains_key(&method.id));
         let told = !matches!(given.notices, Notices::Assumed) && may_be_owed(plan, subscription);
         let touched = told
             || scripted

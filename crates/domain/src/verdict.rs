@@ -12,8 +12,8 @@ use crate::money::Money;
 
 mod codes;
 
-pub(crate) use codes::asks;
 pub use codes::{CodeRow, Origin};
+pub(crate) use codes::{asks, blames_the_instrument};
 
 /// When and how a declined charge may be tried again: the merged class table of billing-rules.md §1.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -308,8 +308,9 @@ impl Known {
     pub fn forbids_entry(&self, charge: &Charge, at: DateTime<Utc>) -> Option<&'static Rule> {
         let networks = Network::of(Some(MethodKind::BankAccount), None);
         let made = || self.tried.iter().filter(|one| one.charge == charge.id);
-        let entries = u16::try_from(made().count()).unwrap_or(u16::MAX).max(charge.tries.declined);
-        let dates = made().map(|one| one.at).chain(charge.tries.first_failed_at);
+        let (declined, first) = charge.tries.declined_with(Some(self.id));
+        let entries = u16::try_from(made().count()).unwrap_or(u16::MAX).max(declined);
+        let dates = made().map(|one| one.at).chain(first);
         // Of two dates of the first entry the earlier one counts.
         let first = dates.fold(charge.due_at, DateTime::min);
         rules::built_in().forbids_entry(networks, entries, first, at).filter(|_| entries > 0)

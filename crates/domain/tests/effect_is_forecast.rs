@@ -81,6 +81,7 @@ fn subscription(
         customer: Customer { enterprise_id: Some("1001".into()), ..Customer::default() },
         method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind: MethodKind::Card, consent: None }),
         second_method: None,
+        backups: Vec::new(),
         start_on: today.checked_sub_days(Days::new(start_ago)).unwrap(),
         anchor_day: None,
         zone: None,

@@ -231,6 +231,9 @@ fn exchanged(mut rows: Vec<Subscription>) -> Vec<Subscription> {
         if let Some(method) = &mut row.second_method {
             exchange(method, SECOND + number);
         }
+        for (backup, place) in row.backups.iter_mut().zip(2..) {
+            exchange(&mut backup.method, SECOND * place + number);
+        }
     }
     rows
 }

@@ -23,6 +23,10 @@ pub(super) fn wanted(filter: &ChargeFilter, charge: &Charge) -> bool {
     let case = case(charge);
     filter.plan.as_ref().is_none_or(|plan| charge.plan == *plan)
         && filter.class.is_none_or(|class| case.as_ref().is_some_and(|case| case.class == class))
+        && filter
+            .handed_to
+            .as_ref()
+            .is_none_or(|queue| case.as_ref().and_then(domain::case::Case::handed_to) == Some(queue.as_str()))
         && filter.cases.is_none_or(|which| {
             case.is_some_and(|case| match which {
                 Cases::Open => case.is_open(),
@@ -49,7 +53,8 @@ impl Book {
         for id in payers {
             match stop {
                 Stop::Cancel => drop(self.cancel(&id, (&because, "autopay"), at)),
-                Stop::Pause => self.pause(&id, &pause_note(charge), at),
+                Stop::Pause => self.pause(&id, (&pause_note(stop, charge), None), at),
+                Stop::Unpaid => self.pause(&id, (&pause_note(stop, charge), Some(charge.id)), at),
             }
         }
     }

@@ -11,7 +11,7 @@ use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
 use domain::subscription::{Customer, MethodKind, Subscription, SubscriptionStatus};
 use domain::wallet::{Change, Charging, Known, Repoint, Wallet};
 
-use super::{Book, MemoryStore, entry};
+use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::declines::ChangeNotice;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
@@ -83,7 +83,7 @@ impl WalletBook {
     /// Makes the methods of subscriptions known and their customers due to be asked about.
     pub(super) fn mark<'a>(&mut self, rows: impl Iterator<Item = &'a Subscription>, at: DateTime<Utc>) {
         for row in rows {
-            for method in [&row.method, &row.second_method].into_iter().flatten() {
+            for method in row.methods() {
                 let text = serde_json::to_string(&row.customer).unwrap_or_default();
                 let id = customer_id(row.merchant, &text);
                 let customer = self.customers.entry(id).or_insert_with(|| CustomerRow {
@@ -159,6 +159,13 @@ impl Book {
             }
         }
         self.free_waiting(&users);
+        let through = |row: &ChargeRow| row.value.tries.fallback.as_ref().is_some_and(|one| one.method == method);
+        for row in self.charges.values_mut().filter(|row| through(row)) {
+            if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
+                row.fence += 1;
+                row.leased_until = None;
+            }
+        }
         self.note(lines::method_news(method, news, at));
     }
 
@@ -192,7 +199,7 @@ impl Book {
         self.stop_using(method, &format!("its bank notified of a change: {code}"), at);
     }
 
-    fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
+    pub(super) fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
         for row in self.charges.values_mut().filter(|row| users.contains(&row.value.subscription)) {
             if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
                 row.fence += 1;

@@ -27,6 +27,8 @@ pub enum Ruling {
     },
     /// The next attempt is made with another payment method than the last one.
     NewMethod,
+    /// The next attempt is made with the first method again: its backups cannot be charged any more.
+    FirstMethod,
 }
 
 impl Ruling {
@@ -39,6 +41,7 @@ impl Ruling {
             Self::PutOff { .. } => "put_off",
             Self::GiveUp { .. } => "give_up",
             Self::NewMethod => "new_method",
+            Self::FirstMethod => "first_method",
         }
     }
 }
@@ -76,6 +79,12 @@ impl Charge {
                 if let Some(ladder) = &mut self.tries.ladder {
                     ladder.step = 0;
                 }
+                self.tries.fallback = None;
+                Ok(self.state.clone())
+            }
+            (State::Failing { .. }, Ruling::FirstMethod) => {
+                let (declined, first) = (self.tries.declined, self.tries.first_failed_at.unwrap_or(at));
+                self.tries.fallback = self.tries.fallback.take().map(|fallback| fallback.back(declined, first));
                 Ok(self.state.clone())
             }
             // What others owe with it is owed still.
@@ -108,9 +117,10 @@ impl Charge {
             ) => refused(Why::InFlight),
             (State::Planned | State::Due { doubt: false, .. }, _) => refused(Why::NothingAsked),
             (State::Paid { .. } | State::Returned { .. } | State::Skipped { .. }, _) => refused(Why::Final),
-            (State::Failed { .. }, Ruling::PutOff { .. } | Ruling::GiveUp { .. } | Ruling::NewMethod) => {
-                refused(Why::Final)
-            }
+            (
+                State::Failed { .. },
+                Ruling::PutOff { .. } | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod,
+            ) => refused(Why::Final),
         }
     }
 
@@ -136,6 +146,8 @@ impl Charge {
                 episode.again(at);
                 (episode.class, episode.code) = (said.0, said.1.to_owned());
                 episode.by_hand = true;
+                // Taken up again, it begins with the subscription's own method.
+                self.tries.fallback = None;
             }
             Some(episode) => episode.by_hand = true,
             // A charge that a person found unpaid was never declined: its first episode begins here.

@@ -8,7 +8,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe, second_of};
+use crate::agenda::{
+    Action, Book, Hold, Item, Open, Reason, TRIES_SPENT, cycles, draw, observe, second_of, taken_up, used,
+};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, Ruling, SkipWhy, State};
 use crate::dunning::Stop;
@@ -191,25 +193,24 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     }
 
     /// A try was declined: the rules of networks count it.
-    fn count(&mut self, subscription: &Subscription, charge: &Charge, class: DeclineClass, now: DateTime<Utc>) {
-        let Some(method) = &subscription.method else { return };
-        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
+    fn count(&mut self, subscription: &Subscription, sent: &Charge, class: DeclineClass, now: DateTime<Utc>) {
+        let Some(method) = used(subscription, sent) else { return };
+        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(sent.amount)));
         let given = self.given.wallet;
         let original = self.original;
         let known = self.known.get_or_insert_with(|| {
-            let methods = [&original.method, &original.second_method].into_iter().flatten();
             let known = |method: &Method| {
                 given.get(&method.id).cloned().unwrap_or_else(|| Known::new(method.id, Some(method.kind)))
             };
-            methods.map(|method| (method.id, known(method))).collect()
+            original.methods().map(|method| (method.id, known(method))).collect()
         });
         for instrument in [Some(method.id), second.filter(|second| *second != method.id)].into_iter().flatten() {
             let Some(known) = known.get_mut(&instrument) else { continue };
             known.tried.retain(|one| {
                 now.signed_duration_since(one.at) <= LOOKS_BACK || one.outcome == Became::Declined(DeclineClass::Never)
             });
-            let at = charge.tries.first_sent_at.unwrap_or(now);
-            known.tried.push(Tried { at, charge: charge.id, outcome: Became::Declined(class) });
+            let at = sent.tries.first_sent_at.unwrap_or(now);
+            known.tried.push(Tried { at, charge: sent.id, outcome: Became::Declined(class) });
         }
     }
 
@@ -373,7 +374,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             subscription: subscription.clone(),
             // Each subscription is foretold by itself: a hold on another for which its payment collects is not foreseen.
             payers: Vec::new(),
-            instrument: subscription.method.as_ref().map(|method| method.id),
+            instrument: used(subscription, &one.charge).map(|method| method.id),
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
         match action {
@@ -412,7 +413,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 let ends = one.charge.tries.episode.as_ref().and_then(|episode| episode.end_action.stops());
                 if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
                     subscription.status = match stop {
-                        Stop::Pause => SubscriptionStatus::Paused,
+                        Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                         Stop::Cancel => SubscriptionStatus::Cancelled,
                     };
                 }
@@ -428,7 +429,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             one.risks = one.risks.with(risk);
         }
         let is_sent = matches!(event, Event::Send { .. });
-        match one.charge.clone().step(event, now, self.given.limits) {
+        let mut charge = one.charge.clone();
+        if let Action::Send { method, reason: Reason::Retry, .. } = action {
+            let last = used(subscription, &charge).map(|method| method.id);
+            charge = taken_up(charge.clone(), subscription, last, method.id, now, self.given.limits).unwrap_or(charge);
+        }
+        match charge.step(event, now, self.given.limits) {
             Ok(charge) => one.charge = charge,
             Err(_) => {
                 one.risks = one.risks.with(Risk::Stuck);
@@ -445,7 +451,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
 
     /// What the scenario answers to what was just sent, or is in flight.
     fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
-        let method = subscription.method.as_ref();
+        let method = used(subscription, &one.charge);
         let day = if one.first_at == now { one.on } else { self.day_of(now) };
         match self.given.scenario {
             Scenario::AllPay => {
@@ -488,17 +494,19 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// Takes an answer in.
     fn learn(&mut self, subscription: &mut Subscription, mut one: Tracked, seen: &Seen, now: DateTime<Utc>) -> Stands {
         let given = self.given;
-        let Ok(learnt) = observe(given.catalog, subscription, one.charge.clone(), seen, now, given.limits) else {
+        let Ok(learnt) =
+            observe((given.catalog, self.wallet()), subscription, one.charge.clone(), seen, now, given.limits)
+        else {
             one.risks = one.risks.with(Risk::Stuck);
             return Stands::Over(Box::new(one));
         };
-        one.charge = learnt.charge;
+        let sent = std::mem::replace(&mut one.charge, learnt.charge);
         if let (Seen::Declined(decline), State::Failing { .. } | State::Failed { .. }) = (seen, &one.charge.state) {
-            self.count(subscription, &one.charge, decline.class, now);
+            self.count(subscription, &sent, decline.class, now);
         }
         if let Some(stop) = learnt.stop.filter(|_| subscription.status == SubscriptionStatus::Active) {
             subscription.status = match stop {
-                Stop::Pause => SubscriptionStatus::Paused,
+                Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                 Stop::Cancel => SubscriptionStatus::Cancelled,
             };
         }
@@ -594,7 +602,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         if self.plan.is_some_and(|plan| plan.status == PlanStatus::Retired) {
             return (Risk::PlanRetired, None);
         }
-        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        let first = charge.map_or(subscription.method.as_ref(), |charge| used(subscription, charge));
+        let methods = [first, subscription.second_method.as_ref()];
         let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
         found.unwrap_or((if subscription.method.is_none() { Risk::NoMethod } else { Risk::Stuck }, None))
     }

@@ -148,7 +148,10 @@ fn climb(
             Rail::Card => at,
             Rail::BankAccount => at.checked_add_signed(BANK_SAYS_AFTER).unwrap_or(at),
         };
-        let Ok(learnt) = observe(given.catalog, subscription, charge, &declined, heard, given.limits) else { return };
+        let Ok(learnt) = observe((given.catalog, given.wallet), subscription, charge, &declined, heard, given.limits)
+        else {
+            return;
+        };
         let Some(next) = failing_until(&learnt.charge.state) else { return };
         let attempt = learnt.charge.tries.attempt.saturating_add(1);
         let Ok(sent) = learnt.charge.step(Event::Send { attempt }, next, given.limits) else { return };

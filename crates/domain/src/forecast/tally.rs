@@ -109,6 +109,7 @@ impl Likeness {
             customer: _,
             method,
             second_method,
+            backups,
             start_on,
             anchor_day: _,
             zone,
@@ -121,7 +122,7 @@ impl Likeness {
             next_due_at,
             amendments,
         } = subscription;
-        if !amendments.is_empty() || second_method.is_some() {
+        if !amendments.is_empty() || second_method.is_some() || !backups.is_empty() {
             return None;
         }
         let cadence = plan.cadence_of(subscription).ok()?;

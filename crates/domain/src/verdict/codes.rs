@@ -79,15 +79,9 @@ pub struct CodeRow {
     pub wait_hours: u16,
     /// So many further tries of the charge at most, whatever the policy says.
     pub most_retries: Option<u16>,
-    /// It is about the person, the consent or the payment rather than the method: another method is no way round it.
-    alone: bool,
 }
 
 impl CodeRow {
-    const fn alone(self) -> Self {
-        Self { alone: true, ..self }
-    }
-
     const fn then(self, then: &'static str) -> Self {
         Self { then: Some(then), ..self }
     }
@@ -117,8 +111,8 @@ impl CodeRow {
 
     /// May another method of the customer be charged in its place?
     #[must_use]
-    pub const fn fall_through(&self) -> FallThrough {
-        if self.alone { FallThrough::No } else { self.class.fall_through() }
+    pub fn fall_through(&self) -> FallThrough {
+        if blames_the_instrument(self.code) { self.class.fall_through() } else { FallThrough::No }
     }
 
     /// Does it ask that the stored method be changed before anything is charged to it again (billing-rules.md §1.5)?
@@ -142,7 +136,7 @@ impl CodeRow {
 }
 
 const fn row(origin: Origin, code: &'static str, class: DeclineClass, meaning: &'static str) -> CodeRow {
-    CodeRow { origin, code, class, meaning, then: None, wait_hours: 0, most_retries: None, alone: false }
+    CodeRow { origin, code, class, meaning, then: None, wait_hours: 0, most_retries: None }
 }
 
 use Origin::{Ach, Advice, Card, Change, Gateway, Stripe};
@@ -155,8 +149,7 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Gateway, "PAYMENT_METHOD_ERROR", Unclassified, "the payment method failed, no reason given"),
     row(Gateway, "payment_method_not_found", NewData, "the wallet does not know the payment method"),
     row(Gateway, "cancelled_at_gateway", Never, "the payment was cancelled at the gateway")
-        .then("a person decides; the instrument is not blamed")
-        .alone(),
+        .then("a person decides; the instrument is not blamed"),
     // Stripe's published decline codes: the gateway's codes look like Stripe's own.
     row(Stripe, "insufficient_funds", LaterFunds, "insufficient funds"),
     row(Stripe, "withdrawal_count_limit_exceeded", LaterFunds, "over a limit of the card"),
@@ -175,8 +168,7 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "security_violation", Contact, "the issuer refused"),
     row(Stripe, "duplicate_transaction", Contact, "a payment of the same amount was made just before")
         .then("an operator looks: it may have been charged by somebody else")
-        .retried(0)
-        .alone(),
+        .retried(0),
     row(Stripe, "generic_decline", Unclassified, "declined, no reason given"),
     row(Stripe, "expired_card", NewData, "the card has expired"),
     row(Stripe, "incorrect_cvc", NewData, "wrong security code"),
@@ -195,8 +187,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "card_not_supported", NewData, "this kind of card is not supported"),
     row(Stripe, "currency_not_supported", NewData, "the card does not take this currency"),
     row(Stripe, "new_account_information_available", NewData, "the account has changed"),
-    row(Stripe, "invalid_amount", Contact, "the amount is not allowed").then("an operator looks").retried(0).alone(),
-    row(Stripe, "testmode_decline", Contact, "a test card was used").then("an operator looks").retried(0).alone(),
+    row(Stripe, "invalid_amount", Contact, "the amount is not allowed").then("an operator looks").retried(0),
+    row(Stripe, "testmode_decline", Contact, "a test card was used").then("an operator looks").retried(0),
     row(Stripe, "lost_card", Never, "reported lost"),
     row(Stripe, "stolen_card", Never, "reported stolen"),
     row(Stripe, "pickup_card", Never, "to be picked up"),
@@ -207,45 +199,39 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "invalid_number", Never, "wrong number"),
     row(Stripe, "invalid_account", Never, "no such account"),
     row(Stripe, "revocation_of_authorization", Never, "the customer revoked this mandate")
-        .then("the mandate is closed")
-        .alone(),
+        .then("the mandate is closed"),
     row(Stripe, "revocation_of_all_authorizations", Never, "the customer revoked every mandate")
-        .then("the mandate is closed")
-        .alone(),
-    row(Stripe, "stop_payment_order", Never, "the customer stopped the payment").then("the mandate is closed").alone(),
+        .then("the mandate is closed"),
+    row(Stripe, "stop_payment_order", Never, "the customer stopped the payment").then("the mandate is closed"),
     // ACH returns and notices of change; descriptions from the return-code list, not from web articles.
     row(Ach, "R01", LaterFunds, "insufficient funds").then("2 re-initiations within 180 days"),
     row(Ach, "R09", LaterFunds, "uncollected funds").then("2 re-initiations within 180 days"),
     row(Ach, "R08", Contact, "payment stopped")
         .then("no entry unless the customer authorizes it after the return")
-        .retried(0)
-        .alone(),
+        .retried(0),
     row(Ach, "R11", Contact, "entry not in accordance with the terms")
         .then("not re-initiated: a corrected new entry within 60 days; find the mistake")
-        .retried(0)
-        .alone(),
-    row(Ach, "R17", Contact, "questionable or invalid").then("a person reviews it for fraud").retried(0).alone(),
+        .retried(0),
+    row(Ach, "R17", Contact, "questionable or invalid").then("a person reviews it for fraud").retried(0),
     row(Ach, "R02", Never, "account closed").then("the customer is asked for another account"),
     row(Ach, "R03", Never, "no account, or unable to find it").then("the customer is asked for another account"),
     row(Ach, "R04", Never, "invalid account number").then("the customer is asked for another account"),
     row(Ach, "R20", Never, "no account for debits").then("the customer is asked for another account"),
     row(Ach, "R05", Never, "debit of a consumer account with a corporate entry")
-        .then("the instrument is closed; dispute flow")
-        .alone(),
-    row(Ach, "R07", Never, "authorization revoked").then("the mandate is closed for every subscription").alone(),
-    row(Ach, "R10", Never, "not authorized").then("the instrument is closed; dispute flow").alone(),
+        .then("the instrument is closed; dispute flow"),
+    row(Ach, "R07", Never, "authorization revoked").then("the mandate is closed for every subscription"),
+    row(Ach, "R10", Never, "not authorized").then("the instrument is closed; dispute flow"),
     row(Ach, "R29", Never, "corporate customer did not authorize")
-        .then("the instrument is closed; dispute flow")
-        .alone(),
-    row(Ach, "R51", Never, "item not eligible").then("the instrument is closed; dispute flow").alone(),
-    row(Ach, "R14", Never, "representative payee deceased").then("every subscription of the person stops").alone(),
-    row(Ach, "R15", Never, "account holder deceased").then("every subscription of the person stops").alone(),
-    row(Ach, "R16", Never, "account frozen").then("a person reviews it").alone(),
-    row(Ach, "R24", Never, "duplicate entry").then("an operator is paged: it may be a double charge").alone(),
-    row(Ach, "R37", Never, "source document presented").then("no entry").alone(),
-    row(Ach, "R38", Never, "stop payment on the source document").then("no entry").alone(),
-    row(Ach, "R52", Never, "stop payment on the item").then("no entry").alone(),
-    row(Ach, "R53", Never, "item and entry both presented").then("no entry").alone(),
+        .then("the instrument is closed; dispute flow"),
+    row(Ach, "R51", Never, "item not eligible").then("the instrument is closed; dispute flow"),
+    row(Ach, "R14", Never, "representative payee deceased").then("every subscription of the person stops"),
+    row(Ach, "R15", Never, "account holder deceased").then("every subscription of the person stops"),
+    row(Ach, "R16", Never, "account frozen").then("a person reviews it"),
+    row(Ach, "R24", Never, "duplicate entry").then("an operator is paged: it may be a double charge"),
+    row(Ach, "R37", Never, "source document presented").then("no entry"),
+    row(Ach, "R38", Never, "stop payment on the source document").then("no entry"),
+    row(Ach, "R52", Never, "stop payment on the item").then("no entry"),
+    row(Ach, "R53", Never, "item and entry both presented").then("no entry"),
     row(Ach, "R12", NewData, "branch sold to another bank").then("a new entry after the correction"),
     row(Ach, "R13", NewData, "bank takes no entries").then("a new entry after the correction"),
     row(Ach, "R28", NewData, "routing number is wrong").then("a new entry after the correction"),
@@ -351,8 +337,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Ach, "R34", LaterTechnical, "bank limited by its supervisor")
         .then("handled between banks: an operator looks")
         .retried(0),
-    row(Ach, "R39", Never, "improper source document").then("no entry").alone(),
-    row(Ach, "R50", Never, "law of the state on re-presented checks").then("no entry").alone(),
+    row(Ach, "R39", Never, "improper source document").then("no entry"),
+    row(Ach, "R50", Never, "law of the state on re-presented checks").then("no entry"),
     // Automated enrolments with federal agencies: no debit of ours is one.
     row(Ach, "R40", LaterTechnical, "enrolment returned by the agency")
         .then("an enrolment with an agency, no debit: an operator looks")
@@ -446,9 +432,9 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Card, "43", Never, "stolen card"),
     row(Card, "46", Never, "closed account"),
     row(Card, "57", Never, "not permitted to the cardholder"),
-    row(Card, "R0", Never, "stop this payment").then("the customer is asked").alone(),
-    row(Card, "R1", Never, "authorization revoked").then("the mandate is closed").alone(),
-    row(Card, "R3", Never, "all authorizations revoked").then("the mandate is closed").alone(),
+    row(Card, "R0", Never, "stop this payment").then("the customer is asked"),
+    row(Card, "R1", Never, "authorization revoked").then("the mandate is closed"),
+    row(Card, "R3", Never, "all authorizations revoked").then("the mandate is closed"),
     row(Card, "03", Never, "invalid merchant").then("no try until an operator maps the code for this gateway"),
     row(Card, "62", Never, "restricted card").then("no try until an operator maps the code for this gateway"),
     row(Card, "78", Never, "blocked at first use").then("no try until an operator maps the code for this gateway"),
@@ -477,7 +463,7 @@ pub(super) const CODES: &[CodeRow] = &[
         .then("the stored card is updated, or the customer asked"),
     row(Advice, "MAC02", LaterFunds, "try later").then("72 hours").not_before(72),
     row(Advice, "MAC03", Never, "do not try again"),
-    row(Advice, "MAC21", Never, "stop recurring payments").then("the mandate is closed").alone(),
+    row(Advice, "MAC21", Never, "stop recurring payments").then("the mandate is closed"),
     row(Advice, "MAC41", Never, "single-use virtual card"),
     row(Advice, "MAC04", LaterTechnical, "token requirements not met").then("an operator looks").retried(0),
     row(Advice, "MAC22", LaterTechnical, "merchant does not qualify for the product code")
@@ -520,6 +506,58 @@ pub(crate) fn asks(code: &str) -> Asks {
         };
     }
     asks
+}
+
+/// Codes that say nothing against one instrument alone: the customer stopped the payment or took the authorization back, nobody
+/// authorized it, its owner has died, it may be fraud, or the mistake is ours, the gateway's or a bank's. Where sources let some of them
+/// go on with another instrument (R08, 9G: billing-rules.md §1.4 against §1.5), the stricter one counts.
+const NOT_OF_THE_INSTRUMENT: &[&str] = &[
+    "revocation_of_authorization",
+    "revocation_of_all_authorizations",
+    "stop_payment_order",
+    "R1",
+    "R3",
+    "MAC21",
+    "R07",
+    "R0",
+    "R08",
+    "R38",
+    "R52",
+    "9G",
+    "R05",
+    "R10",
+    "R29",
+    "R51",
+    "R14",
+    "R15",
+    "fraudulent",
+    "merchant_blacklist",
+    "59",
+    "R16",
+    "R17",
+    "cancelled_at_gateway",
+    "R11",
+    "R24",
+    "R37",
+    "R53",
+    "12",
+    "03",
+    "78",
+    "93",
+    "invalid_amount",
+    "testmode_decline",
+    "duplicate_transaction",
+    "R39",
+    "R50",
+];
+
+/// Is it the instrument that was declined, so that another one may be tried? Every code of several joined with `+` must say so.
+#[must_use]
+pub(crate) fn blames_the_instrument(code: &str) -> bool {
+    let not = |part: &str| NOT_OF_THE_INSTRUMENT.iter().any(|one| one.eq_ignore_ascii_case(part));
+    // An answer that names somebody who must look first is no reason to charge another instrument meanwhile.
+    let looked_at = |row: &CodeRow| row.then.is_some_and(|then| then.contains("operator"));
+    !code.split('+').any(|part| not(part) || known(part).is_some_and(looked_at))
 }
 
 /// The codes that a sentence of the gateway's names: returns and notices of change by themselves, advice codes after "MAC" or

@@ -64,7 +64,9 @@ fn scene() -> Scene {
     let limits = Limits::default();
     let sent = charge.step(Event::Send { attempt: 1 }, at(DECLINED), &limits).unwrap();
     let seen = declined(DeclineClass::LaterFunds, "insufficient_funds");
-    let charge = crate::agenda::observe(&catalog, &subscription, sent, &seen, at(DECLINED), &limits).unwrap().charge;
+    let charge = crate::agenda::observe((&catalog, &Wallet::new()), &subscription, sent, &seen, at(DECLINED), &limits)
+        .unwrap()
+        .charge;
     let instrument = subscription.method.as_ref().map(|method| method.id);
     let wallet = instrument.map(|id| (id, Known::new(id, None))).into_iter().collect();
     Scene { catalog, open: Open { charge, subscription, payers: Vec::new(), instrument }, wallet, holds: Vec::new() }
@@ -172,7 +174,9 @@ fn learnt(seen: &Seen) -> Charge {
     let Scene { catalog, open, .. } = scene();
     let limits = Limits::default();
     let sent = open.charge.step(Event::Send { attempt: 2 }, at(RETRY), &limits).unwrap();
-    crate::agenda::observe(&catalog, &open.subscription, sent, seen, at(RETRY), &limits).unwrap().charge
+    crate::agenda::observe((&catalog, &Wallet::new()), &open.subscription, sent, seen, at(RETRY), &limits)
+        .unwrap()
+        .charge
 }
 
 #[test]
@@ -212,7 +216,10 @@ fn a_ladder_is_spent_once_and_a_try_by_hand_is_none_of_its_steps() {
             let attempt = charge.tries.attempt + 1;
             charge = charge.step(Event::Send { attempt }, when, &limits).unwrap();
             let seen = declined(DeclineClass::LaterFunds, "insufficient_funds");
-            charge = crate::agenda::observe(&catalog, &open.subscription, charge, &seen, when, &limits).unwrap().charge;
+            charge =
+                crate::agenda::observe((&catalog, &Wallet::new()), &open.subscription, charge, &seen, when, &limits)
+                    .unwrap()
+                    .charge;
             tries += 1;
             if when == by_hand {
                 assert_eq!(charge.state.next_at(), Some(next_at), "the ladder stands where it stood");
