@@ -26,6 +26,7 @@ mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
+mod m20261126_000037_kinds_of_holds;
 mod m20261126_000038_damaged_cases;
 
 /// Every migration, oldest first.
@@ -60,6 +61,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
+            Box::new(m20261126_000037_kinds_of_holds::Migration),
             Box::new(m20261126_000038_damaged_cases::Migration),
         ]
     }

@@ -416,6 +416,7 @@ impl DatabaseStore {
             .await?;
         self.stop_subscriptions(on, verdicts, &applied, None).await?;
         let new_codes = self.note_codes(on, verdicts).await?;
+        self.hold_suspects(on, verdicts, &applied).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
 
@@ -553,7 +554,7 @@ impl DatabaseStore {
             };
             if customer_is_gone(charge) {
                 let theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
-                self.end_cases(on, &theirs, GaveUp::CustomerGone, at).await?;
+                self.end_cases(on, &theirs, GaveUp::CustomerGone, lines::ENGINE, at).await?;
                 payers.extend(theirs);
             }
             payers.insert(charge.subscription.to_string());
@@ -629,7 +630,7 @@ pub(super) fn endless(note: &str, until: NaiveDate) -> String {
 }
 
 /// When a verdict was learnt, or decided.
-fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+pub(super) fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
     let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
     whole(decided_at.unwrap_or(learnt))
 }

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
+use domain::agenda::{GoesOn, Hold, HoldKind, Lift, Open, Scope};
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
@@ -267,6 +267,7 @@ impl Store for MemoryStore {
             by: by.to_owned(),
             since: whole(at),
             lift: Lift::Anybody,
+            kind: HoldKind::Operator,
         };
         book.holds.push(hold.clone());
         book.note(lines::held(&scope.to_string(), (reason, by), at));
@@ -275,13 +276,19 @@ impl Store for MemoryStore {
 
     async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
-        let before = book.holds.len();
-        book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        let lifted = book.holds.len() < before;
-        if lifted {
-            book.note(lines::lifted(&scope.to_string(), (reason, by), at));
+        let found = book.holds.iter().find(|hold| hold.scope == *scope && hold.lift == Lift::Anybody);
+        let Some(kind) = found.map(|hold| hold.kind) else { return Ok(false) };
+        let mut scopes = BTreeSet::from([scope.to_string()]);
+        // One about a person is lifted for all of theirs, as it was set.
+        if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends())
+            && let Some(row) = book.subscriptions.get(id)
+        {
+            scopes.extend(book.all_of(&row.value.customer).iter().map(|id| format!("subscription:{id}")));
         }
-        Ok(lifted)
+        for scope in scopes.iter().filter_map(|scope| scope.parse().ok()) {
+            book.lift(&scope, kind, (reason, by), at);
+        }
+        Ok(true)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -689,6 +696,7 @@ impl Store for MemoryStore {
                     | State::Authorized { .. }
                     | State::Capturing { .. }
                     | State::Releasing { .. } => "open",
+            book.hold_suspect(after, learnt_at(verdict));
                 }
                 .to_owned();
                 attempt.class = counted(&after.state);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Advance, Hold, Lift, Scope};
+use domain::agenda::{Advance, Hold, HoldKind, Lift, Scope};
+use domain::charge::State;
 use domain::id::{MerchantId, SubscriptionId};
 
 use super::{Book, MemoryStore, goes_on_by_itself};
@@ -139,6 +140,7 @@ impl BrakeStore for MemoryStore {
         let found = book.holds.iter_mut().find(|hold| hold.scope == *scope);
         let Some(Hold { id, lift: Lift::TwoPeople { first }, .. }) = found else { return Ok(Release::NotInForce) };
         let id = *id;
+            kind: HoldKind::Operator,
         let Some(before) = first.clone() else {
             *first = Some(by.to_owned());
             book.note(lines::release(&scope.to_string(), (reason, by), None, at));

@@ -89,7 +89,7 @@ pub(super) fn after_decline(
         }
         Next::RetryAt(_) | Next::GiveUp(_) => None,
     };
-    let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
+    let next = if forbidden.is_some() { Next::GiveUp(GaveUp::EntriesSpent) } else { next };
     let ends_at = policy.ends_at(since, charge.id, zone).unwrap_or(at);
     let bound = Some((ends_at, policy.at_the_end));
     Ruled { next, rule: forbidden.map(ToString::to_string), ladder: Some(Ladder { step, ..ladder }), bound }
