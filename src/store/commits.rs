@@ -20,7 +20,7 @@ use super::bulk::{Bulk, Kind, Val};
 use super::cases::{customer_is_gone, pause_note};
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::{DatabaseStore, installments, lines, outbox, store_error};
-use crate::ports::brakes::loads_of;
+use crate::ports::brakes::{add_ordered, loads_of};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
 use crate::ports::{
@@ -151,7 +151,8 @@ impl DatabaseStore {
         }
         self.recount(on, amended.iter().map(String::as_str)).await?;
         self.record_parts(on, &new, at).await?;
-        let loads = loads_of(new.iter().copied());
+        let mut loads = loads_of(new.iter().copied());
+        add_ordered(batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)), &mut loads);
         let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
@@ -415,8 +416,8 @@ impl DatabaseStore {
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
         self.stop_subscriptions(on, verdicts, &applied, None).await?;
-        let new_codes = self.note_codes(on, verdicts).await?;
         self.hold_suspects(on, verdicts, &applied).await?;
+        let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
 

@@ -609,19 +609,8 @@ impl Store for MemoryStore {
         book.ledger.post(billed.into_iter().filter(|entry| posted.contains(&entry.subject)));
         for moved in batch.moved {
             let sends = moved.sends().is_some();
-            let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
-                let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
-                !sends
-                    || runs_on
-                    || by_hand
-                    || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
-            });
-            let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
-                allowed
-                    && row.fence == moved.fence
-                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
-            });
+            let moves = book.still_moves(&moved);
+            let row = book.charges.get_mut(&moved.charge.id).filter(|_| moves);
             let Some(row) = row else {
                 lost += 1;
                 continue;
@@ -696,7 +685,6 @@ impl Store for MemoryStore {
                     | State::Authorized { .. }
                     | State::Capturing { .. }
                     | State::Releasing { .. } => "open",
-            book.hold_suspect(after, learnt_at(verdict));
                 }
                 .to_owned();
                 attempt.class = counted(&after.state);
@@ -708,6 +696,7 @@ impl Store for MemoryStore {
             if let Some(stop) = verdict.stop {
                 book.stop_with(stop, after, learnt_at(verdict));
             }
+            book.hold_suspect(after, learnt_at(verdict));
             if verdict.ends_doubt() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
                 book.post_disputes(after.id, whole(at));
