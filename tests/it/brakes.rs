@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Lift, Scope};
 use domain::attempt::{Body, Intent};
 use domain::charge::{Charge, Ruling};
-use domain::id::{Key, PaymentMethodId, SubscriptionId};
+use domain::id::{Key, PaymentMethodId};
 use domain::plan::Plan;
 use domain::plan::PlanSpec;
 use domain::subscription::{Customer, Method, MethodKind, Subscription};
@@ -245,9 +245,8 @@ async fn tries_that_people_order_are_weighed_like_new_charges(backend: Backend) 
     assert_eq!((went_on.paid, went_on.braked), (11, None));
     // One customer is not tried again and again, whoever orders it.
     world.resettle(|settings| settings.brakes = Some(BrakeLimits { per_customer: 5, ..limits.clone() }));
-    for n in 31..37 {
-        let id = SubscriptionId::parse(&format!("sub-{n:03}")).unwrap();
-        let mut row = world.store.subscription(&id).await.unwrap().unwrap().subscription;
+    for charge in &world.charges().await[30..36] {
+        let mut row = world.store.subscription(&charge.subscription).await.unwrap().unwrap().subscription;
         row.customer.enterprise_id = Some("one".to_owned());
         world.store.import(&[row], "test", world.now()).await.unwrap();
     }
