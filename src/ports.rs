@@ -262,7 +262,8 @@ pub struct IntentBatch {
     pub new: Vec<NewCharge>,
     /// Open charges that move on.
     pub moved: Vec<MovedCharge>,
-    /// The day on which what is recorded of `new` counts, in the same transaction; `None` where nobody counts.
+    /// The day on which what is recorded of `new` counts, and what people ordered of `moved`, in the same transaction; `None` where nobody
+    /// counts.
     pub day: Option<brakes::DayCount>,
 }
 

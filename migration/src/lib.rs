@@ -31,6 +31,8 @@ mod m20261126_000027_handed_over;
 mod m20261126_000028_unpaid;
 mod m20261126_000034_notices_of_change;
 mod m20261126_000035_backlog;
+mod m20261126_000037_kinds_of_holds;
+mod m20261126_000038_damaged_cases;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000028_unpaid::Migration),
             Box::new(m20261126_000034_notices_of_change::Migration),
             Box::new(m20261126_000035_backlog::Migration),
+            Box::new(m20261126_000037_kinds_of_holds::Migration),
+            Box::new(m20261126_000038_damaged_cases::Migration),
         ]
     }
 }

@@ -93,8 +93,7 @@ fn standing(
         PlanStatus::Active => {}
         PlanStatus::Retired => reasons.push(format!("plan {} is retired and charges nobody", plan.id)),
     }
-    let hold = holds.iter().find(|hold| hold.covers(subscription));
-    reasons.extend(hold.map(|hold| format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason)));
+    reasons.extend(holds.iter().find(|hold| hold.covers(subscription, Some(plan))).map(Hold::in_words));
     let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
     let today = zone.civil(now).map_or_else(|_| now.date_naive(), |civil| civil.date);
     let methods = [&subscription.method, &subscription.second_method].into_iter().flatten();

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use domain::agenda::{Book, NotNow, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
-use domain::dunning::{GaveUp, Stop};
+use domain::dunning::{AtTheEnd, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
 use domain::notice::Notices;
 
@@ -210,8 +210,10 @@ impl Engine {
 /// What the end of this charge does to its subscription. What a person writes off does nothing.
 fn stops(after: &Charge) -> Option<Stop> {
     match &after.state {
-        State::Failed { why: GaveUp::CustomerGone, .. } => Some(Stop::Pause),
-        State::Failed { .. } => after.tries.episode.as_ref().and_then(|episode| episode.end_action.stops()),
+        State::Failed { why, .. } => {
+            let end = after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
+            why.stops(end)
+        }
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }

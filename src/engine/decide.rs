@@ -196,11 +196,15 @@ impl Desk<'_> {
     }
 
     /// The batch for charges that ask for attention, and the questions among them.
-    pub(super) fn open(&self, claims: &[Claimed<OpenCharge>], agenda: &Agenda, holds_seen: Vec<i64>) -> Opened {
+    pub(super) fn open(
+        &self,
+        claims: &[Claimed<OpenCharge>],
+        agenda: &Agenda,
+        (holds_seen, day): (Vec<i64>, Option<DayCount>),
+    ) -> Opened {
         let mut quiet = Quiet::default();
         let (mut asks, mut ends) = (Vec::new(), Vec::new());
-        // What is tried again was forecast, and counted, when its first attempt was.
-        let (advances, new, moved, day) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (advances, new, moved) = (Vec::new(), Vec::new(), Vec::new());
         let mut batch = IntentBatch { at: self.at, holds_seen, advances, new, moved, day };
         for (claim, item) in claims.iter().zip(&agenda.items) {
             let charge = &claim.value.open.charge;

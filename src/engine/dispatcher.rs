@@ -379,7 +379,7 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
-        self.counted(&intents, &due);
+        self.counted(intents.iter(), due.iter());
         let mut subscriptions: std::collections::BTreeMap<_, _> =
             due.into_iter().map(|row| (row.id.clone(), row)).collect();
         let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));
@@ -412,7 +412,15 @@ impl Engine {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&[], &open).await?;
             let agenda = self.draw((&shared.catalog, &Told::new()), &holds, &wallet, &[], &open, as_of);
-            let Opened { batch, asks, ends, quiet } = self.desk(&shared).open(claims, &agenda, ids(&holds));
+            let day = match self.weigh_ordered(&agenda, &open, as_of, report).await? {
+                Weighed::Sound(day) => day,
+                Weighed::Braked if redraws < REDRAWS_MAX => {
+                    redraws += 1;
+                    continue;
+                }
+                Weighed::Braked => return Ok(Agenda::default()),
+            };
+            let Opened { batch, asks, ends, quiet } = self.desk(&shared).open(claims, &agenda, (ids(&holds), day));
             if !self.begin_orders(claims, &agenda, &ids(&holds), &mut orders).await? {
                 redraws += 1;
                 if redraws > REDRAWS_MAX {
@@ -428,6 +436,8 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
+        let ordered = intents.iter().filter(|intent| intent.charge.is_by_hand());
+        self.counted(ordered, open.iter().map(|open| &open.subscription));
         let subscriptions: std::collections::BTreeMap<_, _> =
             open.into_iter().map(|open| (open.charge.id, open.subscription)).collect();
         for intent in intents {

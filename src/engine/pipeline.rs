@@ -19,7 +19,7 @@ use domain::authorization::{OrderKind, Stage};
 use domain::charge::{Charge, Event, State};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
-use domain::verdict::{NotExecuted, Seen};
+use domain::verdict::{Alarm, NotExecuted, Seen};
 
 use super::decide::Ask;
 use super::{Engine, RunReport};
@@ -608,6 +608,15 @@ fn counted(verdict: &Verdict, tally: &Tally) {
     warn_of_the_end(verdict, after);
     if matches!(after.state, State::Parked { .. }) {
         tracing::error!(event = "charge_parked", charge_id = %after.id, why = after.sentence(), "a person must look");
+    }
+    match after.alarm() {
+        Some(Alarm::DoubleEntry) => {
+            tracing::error!(event = "double_entry", charge_id = %after.id, why = after.sentence(), "the bank says that it was debited twice");
+        }
+        Some(Alarm::Fraud) => {
+            tracing::error!(event = "fraud_suspected", charge_id = %after.id, why = after.sentence(), "the customer is held until a person has reviewed them");
+        }
+        None => {}
     }
     if matches!(after.state, State::Returned { .. }) {
         tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a person must decide");

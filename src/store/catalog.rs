@@ -9,7 +9,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
 
-use domain::agenda::{GoesOn, Hold, Lift, Scope};
+use domain::agenda::{GoesOn, Hold, HoldKind, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
@@ -246,7 +246,7 @@ impl DatabaseStore {
             Box::pin(async move {
                 let brake = brake.map(Brake::as_str);
                 let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), brake.into()];
-                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake) VALUES ($1, $2, $3, $4, $5) \
+                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake, kind) VALUES ($1, $2, $3, $4, $5, 'operator') \
                            ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
@@ -265,24 +265,74 @@ impl DatabaseStore {
     pub(super) async fn lift_hold(
         &self,
         scope: &Scope,
-        (reason, by): (&str, &str),
+        why: (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let word = scope.to_string();
         let word = &word;
-        self.transaction(&move |transaction, _| {
+        self.transaction(&move |on, _| {
             Box::pin(async move {
-                let values: [Value; 3] = [word.clone().into(), at.into(), by.into()];
-                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
-                           WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
-                let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
-                if lifted {
-                    self.note(transaction, lines::lifted(word, (reason, by), at))?;
+                // One about a person is lifted for all of theirs, as it was set.
+                let sql = "SELECT kind FROM hold WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
+                let found = on.query_one_raw(self.statement(sql, [word.as_str().into()])).await?;
+                let kind = found.map(|row| row.try_get::<String>("", "kind")).transpose()?;
+                let about_a_person = kind.as_deref().and_then(HoldKind::parse).and_then(HoldKind::ends).is_some();
+                let mut words = BTreeSet::from([word.clone()]);
+                if let (Scope::Subscription(id), true) = (scope, about_a_person) {
+                    let theirs = self.all_of_the_person(on, id.as_str()).await?;
+                    words.extend(theirs.iter().map(|id| format!("subscription:{id}")));
+                }
+                let mut lifted = false;
+                for word in &words {
+                    lifted |= self.lift_within(on, word, kind.as_deref(), why, at).await?;
                 }
                 Ok(lifted)
             })
         })
         .await
+    }
+
+    /// Lifts the hold of one scope that is of a kind.
+    async fn lift_within(
+        &self,
+        on: &DatabaseTransaction,
+        word: &str,
+        kind: Option<&str>,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, DbErr> {
+        let values: [Value; 4] = [word.into(), at.into(), by.into(), kind.into()];
+        let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
+                   WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL AND kind = $4";
+        let lifted = on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
+        if lifted {
+            self.note(on, lines::lifted(word, (reason, by), at))?;
+        }
+        Ok(lifted)
+    }
+
+    /// Sets a hold about a person on each of these subscriptions; one that only waits gives way to it. Returns how many it set.
+    pub(super) async fn hold_each(
+        &self,
+        on: &DatabaseTransaction,
+        subscriptions: &BTreeSet<String>,
+        kind: HoldKind,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<u64, DbErr> {
+        let mut set = 0;
+        for id in subscriptions {
+            let word = format!("subscription:{id}");
+            self.lift_within(on, &word, Some(HoldKind::Operator.as_str()), (reason, by), at).await?;
+            let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), kind.as_str().into()];
+            let sql = "INSERT INTO hold (scope, reason, held_by, since, kind) VALUES ($1, $2, $3, $4, $5) \
+                       ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
+            if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
+                self.note(on, lines::held_for(&word, kind, (reason, by), at))?;
+                set += 1;
+            }
+        }
+        Ok(set)
     }
 
     pub(super) async fn import_subscriptions(
@@ -508,5 +558,11 @@ fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {
         None => Lift::Anybody,
         Some(_) => Lift::TwoPeople { first: model.release_asked_by },
     };
-    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift })
+    let kind = HoldKind::parse(&model.kind).ok_or_else(|| StoreError::Inconsistent {
+        table: "hold",
+        column: "kind",
+        row: model.id.to_string(),
+        why: "the word is not one this binary knows".to_owned(),
+    })?;
+    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift, kind })
 }

@@ -23,7 +23,7 @@ use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_wor
 use super::wallet::ids;
 use super::{DatabaseStore, installments, lines, outbox, store_error};
 use crate::ports::audit::facts_of_charge;
-use crate::ports::brakes::loads_of;
+use crate::ports::brakes::{add_ordered, loads_of};
 use crate::ports::declines::change_notices;
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
@@ -157,7 +157,8 @@ impl DatabaseStore {
         }
         self.recount(on, amended.iter().map(String::as_str)).await?;
         self.record_parts(on, &new, at).await?;
-        let loads = loads_of(new.iter().copied());
+        let mut loads = loads_of(new.iter().copied());
+        add_ordered(batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)), &mut loads);
         let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
@@ -448,6 +449,7 @@ impl DatabaseStore {
                 self.hear_of_change(on, &notice).await?;
             }
         }
+        self.hold_suspects(on, verdicts, &applied).await?;
         let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
@@ -586,7 +588,7 @@ impl DatabaseStore {
             };
             if customer_is_gone(charge) {
                 let theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
-                self.end_cases(on, &theirs, GaveUp::CustomerGone, at).await?;
+                self.end_cases(on, &theirs, GaveUp::CustomerGone, lines::ENGINE, at).await?;
                 payers.extend(theirs);
             }
             payers.insert(charge.subscription.to_string());
@@ -663,7 +665,7 @@ pub(super) fn endless(note: &str, until: NaiveDate) -> String {
 }
 
 /// When a verdict was learnt, or decided.
-fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+pub(super) fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
     let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
     whole(decided_at.unwrap_or(learnt))
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use domain::agenda::Advance;
+use domain::agenda::{Advance, HoldKind};
 use domain::amendment::{Amendment, Settlement, adjusted};
 use domain::attempt::Intent;
 use domain::audit::Line;
@@ -212,6 +212,13 @@ pub(super) fn tries_kept(kept: u64, of: usize, by: &str, at: DateTime<Utc>) -> L
 /// A hold that a person or a brake set.
 pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
     let line = Line::new(at, by, "hold.on", scope).told(reason).because(reason);
+    line.moved(None, Some(fact("state", "in_force")))
+}
+
+/// A hold about a person that was set.
+pub(super) fn held_for(scope: &str, kind: HoldKind, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
+    let told = format!("{}: {reason}", kind.as_str());
+    let line = Line::new(at, by, "hold.on", scope).told(&told).because(reason);
     line.moved(None, Some(fact("state", "in_force")))
 }
 

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
+use domain::agenda::{GoesOn, Hold, HoldKind, Lift, Open, Scope};
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
@@ -268,6 +268,7 @@ impl Store for MemoryStore {
             by: by.to_owned(),
             since: whole(at),
             lift: Lift::Anybody,
+            kind: HoldKind::Operator,
         };
         book.holds.push(hold.clone());
         book.note(lines::held(&scope.to_string(), (reason, by), at));
@@ -276,13 +277,19 @@ impl Store for MemoryStore {
 
     async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
-        let before = book.holds.len();
-        book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        let lifted = book.holds.len() < before;
-        if lifted {
-            book.note(lines::lifted(&scope.to_string(), (reason, by), at));
+        let found = book.holds.iter().find(|hold| hold.scope == *scope && hold.lift == Lift::Anybody);
+        let Some(kind) = found.map(|hold| hold.kind) else { return Ok(false) };
+        let mut scopes = BTreeSet::from([scope.to_string()]);
+        // One about a person is lifted for all of theirs, as it was set.
+        if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends())
+            && let Some(row) = book.subscriptions.get(id)
+        {
+            scopes.extend(book.all_of(&row.value.customer).iter().map(|id| format!("subscription:{id}")));
         }
-        Ok(lifted)
+        for scope in scopes.iter().filter_map(|scope| scope.parse().ok()) {
+            book.lift(&scope, kind, (reason, by), at);
+        }
+        Ok(true)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -619,19 +626,8 @@ impl Store for MemoryStore {
         book.ledger.post(billed.into_iter().filter(|entry| posted.contains(&entry.subject)));
         for moved in batch.moved {
             let sends = moved.sends().is_some();
-            let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
-                let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
-                !sends
-                    || runs_on
-                    || by_hand
-                    || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
-            });
-            let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
-                allowed
-                    && row.fence == moved.fence
-                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
-            });
+            let moves = book.still_moves(&moved);
+            let row = book.charges.get_mut(&moved.charge.id).filter(|_| moves);
             let Some(row) = row else {
                 lost += 1;
                 continue;
@@ -721,6 +717,7 @@ impl Store for MemoryStore {
             if let Some(stop) = verdict.stop {
                 book.stop_with(stop, after, learnt_at(verdict));
             }
+            book.hold_suspect(after, learnt_at(verdict));
             if verdict.ends_doubt() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
                 book.post_disputes(after.id, whole(at));

@@ -235,6 +235,14 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     b.clock.advance(secs(2));
     let bodies: Vec<serde_json::Value> =
         t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    // Failing and failed are two words: no event says both.
+    for (body, kind) in bodies.iter().zip(expected) {
+        let text = body.to_string();
+        assert_eq!(
+            (text.contains("failing"), text.contains("failed")),
+            (kind.ends_with("failing"), kind.ends_with("failed"))
+        );
+    }
     let opened = &bodies[3]["data"];
     assert_eq!((&opened["case"], &opened["class"]), (&1.into(), &"later_funds".into()));
     assert_eq!((&opened["next_step"], &opened["end_action"]), (&"retry".into(), &"pause_subscription".into()));

@@ -86,6 +86,7 @@ mod refunds;
 mod replicas;
 mod said;
 mod splits;
+mod stops;
 mod together;
 mod together_crash;
 mod tutorial;

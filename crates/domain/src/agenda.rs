@@ -4,6 +4,7 @@
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::charge::order;
 use crate::charge::{Charge, Fallback, Limits, State};
-use crate::dunning::{GaveUp, Next, Stop};
-use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
-use crate::money::Money;
+use crate::dunning::{AtTheEnd, GaveUp, Next, Stop};
+use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
+use crate::money::{Currency, Money};
 use crate::notice::Notices;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
@@ -69,6 +70,8 @@ pub enum Scope {
     Plan(PlanId),
     /// One subscription.
     Subscription(SubscriptionId),
+    /// One currency.
+    Currency(Currency),
 }
 
 impl std::fmt::Display for Scope {
@@ -78,6 +81,7 @@ impl std::fmt::Display for Scope {
             Self::Merchant(id) => write!(f, "merchant:{id}"),
             Self::Plan(id) => write!(f, "plan:{id}"),
             Self::Subscription(id) => write!(f, "subscription:{id}"),
+            Self::Currency(code) => write!(f, "currency:{code}"),
         }
     }
 }
@@ -95,7 +99,10 @@ impl std::str::FromStr for Scope {
             Some(("subscription", id)) => {
                 SubscriptionId::parse(id).map(Self::Subscription).map_err(|e| refused(e.to_string()))
             }
-            Some(_) | None => Err(refused("write all, merchant:ID, plan:ID or subscription:ID".to_owned())),
+            Some(("currency", code)) => Currency::parse(code).map(Self::Currency).map_err(|e| refused(e.to_string())),
+            Some(_) | None => {
+                Err(refused("write all, merchant:ID, plan:ID, subscription:ID or currency:CODE".to_owned()))
+            }
         }
     }
 }
@@ -115,6 +122,57 @@ pub struct Hold {
     pub since: DateTime<Utc>,
     /// Who may lift it.
     pub lift: Lift,
+    /// What it is about.
+    pub kind: HoldKind,
+}
+
+/// What a hold is about: whether what fails waits under it, or ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    /// Something is to be looked at or mended: what it covers waits.
+    #[default]
+    Operator,
+    /// A person is suspected of fraud: nothing more is asked of them.
+    Fraud,
+    /// The law forbids to ask a person for money, as in a bankruptcy.
+    Legal,
+    /// The merchant deals with a person no more.
+    Blocked,
+}
+
+impl HoldKind {
+    /// Every kind, for tables and exhaustive tests.
+    pub const ALL: [Self; 4] = [Self::Operator, Self::Fraud, Self::Legal, Self::Blocked];
+
+    /// The word of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Fraud => "fraud",
+            Self::Legal => "legal",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Why what it covers and fails ends at once; `None` where it waits. Such a hold is about a person: it covers every subscription of
+    /// theirs.
+    #[must_use]
+    pub const fn ends(self) -> Option<GaveUp> {
+        match self {
+            Self::Operator => None,
+            Self::Fraud => Some(GaveUp::FraudHold),
+            Self::Legal => Some(GaveUp::LegalHold),
+            Self::Blocked => Some(GaveUp::CustomerBlocked),
+        }
+    }
 }
 
 /// Who may lift a hold.
@@ -131,14 +189,24 @@ pub enum Lift {
 }
 
 impl Hold {
-    /// Does it cover what this subscription comes to owe: the cycles that are not recorded yet?
+    /// Does it cover what this subscription comes to owe under its plan: the cycles that are not recorded yet?
     #[must_use]
-    pub fn covers(&self, subscription: &Subscription) -> bool {
+    pub fn covers(&self, subscription: &Subscription, plan: Option<&Plan>) -> bool {
+        match &self.scope {
+            Scope::Currency(currency) => plan.is_some_and(|plan| plan.currency == *currency),
+            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
+                self.covers_subscription(subscription)
+            }
+        }
+    }
+
+    fn covers_subscription(&self, subscription: &Subscription) -> bool {
         match &self.scope {
             Scope::All => true,
             Scope::Merchant(id) => *id == subscription.merchant,
             Scope::Plan(id) => *id == subscription.plan,
             Scope::Subscription(id) => *id == subscription.id,
+            Scope::Currency(_) => false,
         }
     }
 
@@ -149,16 +217,23 @@ impl Hold {
     pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription, payers: &[Payer]) -> bool {
         match &self.scope {
             Scope::Plan(id) if *id == charge.plan => true,
+            Scope::Currency(currency) => charge.amount.currency() == *currency,
             Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
-                self.covers(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
+                self.covers_subscription(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
             }
         }
     }
 
+    /// In words, for whoever waits under it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("on hold by {} ({}): {}", self.by, self.scope, self.reason)
+    }
+
     fn covers_payer(&self, payer: &Payer) -> bool {
         match &self.scope {
-            // Their own subscription's merchant is the charge's.
-            Scope::All | Scope::Merchant(_) => false,
+            // Their own subscription's merchant and currency are the charge's.
+            Scope::All | Scope::Merchant(_) | Scope::Currency(_) => false,
             Scope::Plan(id) => *id == payer.recorded_under || payer.under.as_ref() == Some(id),
             Scope::Subscription(id) => *id == payer.subscription,
         }
@@ -175,6 +250,9 @@ pub struct Payer {
     /// The plan that the subscription is under now; `None` where it is gone.
     pub under: Option<PlanId>,
 }
+
+/// For whom else recorded charges pay, by charge; those that collect for nobody else are left out.
+pub type Payers = BTreeMap<ChargeId, Vec<Payer>>;
 
 /// A charge whose moment has come, with the subscription it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -406,39 +484,43 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
 
 /// The hold that keeps a subscription's next cycles back, or a charge of it that is recorded, in words.
 fn held(book: &Book<'_>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    let plan = book.catalog.plans.get(&subscription.plan);
     let covers = |hold: &&Hold| match open {
         Some(open) => hold.covers_charge(&open.charge, subscription, &open.payers),
-        None => hold.covers(subscription),
+        None => hold.covers(subscription, plan),
     };
-    let hold = book.holds.iter().find(covers)?;
-    Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason))
+    book.holds.iter().find(covers).map(Hold::in_words)
 }
 
 /// A standing reason not to charge a subscription now, or a charge of it that is recorded.
 fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
-    if let Some(why) = held(book, open, subscription) {
-        return Some(why);
-    }
+    held(book, open, subscription).or_else(|| stands_still(open, subscription)).or_else(|| plan.and_then(retired))
+}
+
+/// The subscription's own reason not to be charged.
+fn stands_still(open: Option<&Open>, subscription: &Subscription) -> Option<String> {
     match subscription.status {
-        SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => {}
+        SubscriptionStatus::Active => None,
+        SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => None,
         SubscriptionStatus::Paused => {
             if let Some(charge) = subscription.amendments.unpaid {
                 return Some(format!("the subscription is unpaid: charge {charge} failed for good"));
             }
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
-            return Some(format!("the subscription is paused{until}"));
+            Some(format!("the subscription is paused{until}"))
         }
-        SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
+        SubscriptionStatus::Quarantined => Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed; a cycle that was never recorded is not.
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if open.is_none() => {
-            return Some("the subscription has ended".to_owned());
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {
+            open.is_none().then(|| "the subscription has ended".to_owned())
         }
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
     }
-    match plan.map(|plan| plan.status) {
-        Some(PlanStatus::Retired) => plan.map(|plan| format!("plan {} is retired", plan.id)),
-        Some(PlanStatus::Active) | None => None,
+}
+
+fn retired(plan: &Plan) -> Option<String> {
+    match plan.status {
+        PlanStatus::Retired => Some(format!("plan {} is retired", plan.id)),
+        PlanStatus::Active => None,
     }
 }
 
@@ -1163,11 +1245,9 @@ pub fn observe(
     if let (Some(bound), Some(episode)) = (bound, &mut charge.tries.episode) {
         episode.bound(bound, charge.state.next_at());
     }
-    let is_over = match &charge.state {
-        // Whoever has died is charged for nothing more, whatever a policy says.
-        State::Failed { why: GaveUp::CustomerGone, .. } => return Ok(Learnt { charge, stop: Some(Stop::Pause), rule }),
-        State::Failed { .. } => true,
-        State::Failing { .. } => false,
+    let ended = match &charge.state {
+        State::Failed { why, .. } => Some(*why),
+        State::Failing { .. } => None,
         // What was learnt of it started no ladder, or came too late for one.
         State::Planned
         | State::Due { .. }
@@ -1184,7 +1264,7 @@ pub fn observe(
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
     charge.tries.fallback = fallback;
-    let policy = dunning::of(catalog, plan, &charge).map(|(_, policy)| policy);
-    let stop = policy.filter(|_| is_over).and_then(|policy| policy.at_the_end.stops());
+    let end = dunning::of(catalog, plan, &charge).map_or(AtTheEnd::KeepSubscription, |(_, policy)| policy.at_the_end);
+    let stop = ended.and_then(|why| why.stops(end));
     Ok(Learnt { charge, stop, rule })
 }

@@ -1467,7 +1467,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
-                    GaveUp::NetworkRule => "the rules of the network allow no further try",
+                    GaveUp::NetworkRule => "its network allows no further try of this method",
                     GaveUp::MustAct => "somebody must act before another try",
                     GaveUp::Person => "a person found that it was not paid",
                     GaveUp::MandateRevoked => "the customer revoked the mandate",
@@ -1477,6 +1477,16 @@ impl Charge {
                     GaveUp::NoMethod => "there was no payment method to try it with until its end",
                     GaveUp::Disputed => "a payment made with its method stayed disputed until its end",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
+                    GaveUp::BudgetSpent => "its network allowed no further try of this method until its end",
+                    GaveUp::EntriesSpent => "the bank may not be asked for it again",
+                    GaveUp::GraceEnded => "the next try would come after the policy's time for trying",
+                    GaveUp::FraudHold => "a person suspects fraud",
+                    GaveUp::LegalHold => "the law forbids to ask for it",
+                    GaveUp::CustomerBlocked => "the customer is blocked",
+                    GaveUp::PlanRetired => "its plan stayed retired until its end",
+                    GaveUp::KillSwitch => "everything stayed on hold until its end",
+                    GaveUp::MerchantDisabled => "its merchant stayed on hold until its end",
+                    GaveUp::CurrencyDisabled => "its currency stayed on hold until its end",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
             }

@@ -458,7 +458,7 @@ pub enum GaveUp {
     LadderSpent,
     /// The next try would come when the next cycle is due, and the policy forbids that.
     NextCycleDue,
-    /// The rules of the network allow no further try of this charge.
+    /// The network allows no further try of its instrument, for anybody.
     NetworkRule,
     /// A person found that the charge was not paid, where the gateway never said.
     Person,
@@ -476,6 +476,26 @@ pub enum GaveUp {
     NoMethod,
     /// A payment made with its method was disputed, and still was when the time for trying ended.
     Disputed,
+    /// The network counted as many tries of its instrument as it allows, and still did when the time for trying ended.
+    BudgetSpent,
+    /// A bank account is debited for one charge three times in 180 days at most (billing-rules.md §1.5).
+    EntriesSpent,
+    /// The policy's next step would come after its time for trying.
+    GraceEnded,
+    /// A person suspects fraud, and held it for that.
+    FraudHold,
+    /// The law forbids to ask for the money, as in a bankruptcy, and a person held it for that.
+    LegalHold,
+    /// The merchant deals with the customer no more, and a person held it for that.
+    CustomerBlocked,
+    /// Its plan was retired, and still was when the time for trying ended.
+    PlanRetired,
+    /// Everything was on hold, and still was when the time for trying ended.
+    KillSwitch,
+    /// Its merchant was on hold, and still was when the time for trying ended.
+    MerchantDisabled,
+    /// Its currency was on hold, and still was when the time for trying ended.
+    CurrencyDisabled,
 }
 
 impl GaveUp {
@@ -497,11 +517,21 @@ impl GaveUp {
             Self::Stopped => "stopped",
             Self::NoMethod => "no_method",
             Self::Disputed => "disputed",
+            Self::BudgetSpent => "budget_spent",
+            Self::EntriesSpent => "entries_spent",
+            Self::GraceEnded => "grace_ended",
+            Self::FraudHold => "fraud_hold",
+            Self::LegalHold => "legal_hold",
+            Self::CustomerBlocked => "customer_blocked",
+            Self::PlanRetired => "plan_retired",
+            Self::KillSwitch => "kill_switch",
+            Self::MerchantDisabled => "merchant_disabled",
+            Self::CurrencyDisabled => "currency_disabled",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 24] = [
         Self::HardDecline,
         Self::NewMethodNeeded,
         Self::TriesSpent,
@@ -516,12 +546,55 @@ impl GaveUp {
         Self::Stopped,
         Self::NoMethod,
         Self::Disputed,
+        Self::BudgetSpent,
+        Self::EntriesSpent,
+        Self::GraceEnded,
+        Self::FraudHold,
+        Self::LegalHold,
+        Self::CustomerBlocked,
+        Self::PlanRetired,
+        Self::KillSwitch,
+        Self::MerchantDisabled,
+        Self::CurrencyDisabled,
     ];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == text)
+    }
+
+    /// What becomes of the subscription with it, where the policy says this about its own end. What a hold ends was decided by nobody who
+    /// had this customer's subscription in mind: the policy's end is not carried out. Whoever has died is charged for nothing more,
+    /// whatever a policy says.
+    #[must_use]
+    pub const fn stops(self, at_the_end: AtTheEnd) -> Option<Stop> {
+        match self {
+            Self::CustomerGone => Some(Stop::Pause),
+            Self::FraudHold
+            | Self::LegalHold
+            | Self::CustomerBlocked
+            | Self::KillSwitch
+            | Self::MerchantDisabled
+            | Self::CurrencyDisabled => None,
+            Self::HardDecline
+            | Self::NewMethodNeeded
+            | Self::TriesSpent
+            | Self::LadderSpent
+            | Self::NextCycleDue
+            | Self::NetworkRule
+            | Self::Person
+            | Self::MustAct
+            | Self::MandateRevoked
+            | Self::Unauthorized
+            | Self::Stopped
+            | Self::NoMethod
+            | Self::Disputed
+            | Self::BudgetSpent
+            | Self::EntriesSpent
+            | Self::GraceEnded
+            | Self::PlanRetired => at_the_end.stops(),
+        }
     }
 
     /// Why a decline that forbids every further try ends trying: who said so, where the code tells (billing-rules.md §1.2, §1.3, §1.5).

@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use crate::agenda::{Cycle, Hold, Priced, Step, cycles};
+use crate::agenda::{Cycle, Hold, Payers, Priced, Step, cycles};
 use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, Limits};
 use crate::id::{Environment, IdError};
@@ -173,6 +173,8 @@ pub struct Forecaster<'a> {
     tails: tail::Tails,
     /// Tables of days, the one that was used last first.
     days: Vec<Rc<DayTable>>,
+    /// For whom else charges under way pay.
+    payers: Option<&'a Payers>,
 }
 
 /// Most tables of days: some eight megabytes. Books with more zones and hours than these are walked more slowly.
@@ -198,7 +200,14 @@ impl<'a> Forecaster<'a> {
     /// A forecaster over a book, in an environment that was [`imagined`].
     #[must_use]
     pub fn within(environment: Environment, given: Assumptions<'a>) -> Self {
-        Self { given, environment, tails: tail::Tails::of(given.catalog), days: Vec::new() }
+        Self { given, environment, tails: tail::Tails::of(given.catalog), days: Vec::new(), payers: None }
+    }
+
+    /// The same, knowing for whom else the charges under way pay: a hold on any of them keeps the whole payment back.
+    #[must_use]
+    pub const fn knowing(mut self, payers: &'a Payers) -> Self {
+        self.payers = Some(payers);
+        self
     }
 
     /// Every charge of one subscription up to the end of the window, and of its charges under way.
@@ -247,7 +256,7 @@ impl<'a> Forecaster<'a> {
             || scripted
             || is_known
             || !open.is_empty()
-            || given.holds.iter().any(|hold| hold.covers(subscription));
+            || given.holds.iter().any(|hold| hold.covers(subscription, Some(plan)));
         (!touched).then_some(plan)
     }
 

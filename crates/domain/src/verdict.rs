@@ -175,6 +175,27 @@ pub const CANCELLED: &str = "cancelled_at_gateway";
 /// The code under which a charge waits for its next attempt after what was set aside went back uncaptured.
 pub const HOLD_EXPIRED: &str = "hold_expired";
 
+/// What a bank's return says that concerns more than its own charge (billing-rules.md §1.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// R17: the bank finds the debit questionable. A person reviews the customer for fraud before anything more is asked of them.
+    Fraud,
+    /// R24: the bank says that it was debited twice. An operator is called.
+    DoubleEntry,
+}
+
+impl Alarm {
+    /// The alarm that a code raises; of several codes of one answer, the first that raises one.
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        code.split('+').find_map(|part| match part {
+            "R17" => Some(Self::Fraud),
+            "R24" => Some(Self::DoubleEntry),
+            _ => None,
+        })
+    }
+}
+
 impl Decline {
     /// The gateway cancelled the payment, or was told to.
     #[must_use]

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use domain::agenda::planned;
 use domain::dunning::Policy;
 use domain::id::{MerchantId, PaymentMethodId};
+use domain::notice::may_be_owed;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use sandbox::Behaviour;
@@ -174,6 +175,13 @@ async fn copied(
 }
 
 impl Book {
+    /// How many of its subscriptions may owe their payers a notice.
+    #[must_use]
+    pub fn may_owe_notices(&self) -> usize {
+        let plan = |row: &Subscription| self.plans.catalog.plans.get(&row.plan);
+        self.subscriptions.iter().filter(|row| plan(row).is_some_and(|plan| may_be_owed(plan, row))).count()
+    }
+
     /// The same subscriptions under other plans. A roster is read again under them; subscriptions of the live book keep their
     /// cycle, and its date and price are those of the other plan.
     ///

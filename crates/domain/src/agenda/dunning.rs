@@ -84,7 +84,7 @@ pub(super) fn after_decline(
         rule = around.forbids_entry(method, (entries.saturating_add(1), first), retry);
     }
     if rule.is_some() {
-        rung.next = Next::GiveUp(GaveUp::NetworkRule);
+        rung.next = Next::GiveUp(GaveUp::EntriesSpent);
     }
     let asked = Asked { policy, wallet, subscription, plan, charge, decline, declined, around: &around, at };
     let fell = asked.falls(rung);

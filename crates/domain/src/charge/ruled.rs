@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Charge, Event, ParkWhy, Refused, SkipWhy, State, Why};
 use crate::dunning::GaveUp;
 use crate::episode::Episode;
-use crate::verdict::DeclineClass;
+use crate::verdict::{Alarm, DeclineClass};
 
 /// What is decided about a charge that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,27 @@ impl Charge {
             Some(episode) => episode.by_hand = true,
             // A charge that a person found unpaid was never declined: its first episode begins here.
             none => *none = Some(Episode { by_hand: true, ..Episode::opened(said, at, at) }),
+        }
+    }
+
+    /// The alarm that its last decline, or its return, raises, if it raises one.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Alarm> {
+        match &self.state {
+            State::Failing { code, .. } | State::Failed { code, .. } | State::Returned { code, .. } => {
+                Alarm::of_code(code)
+            }
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
+            | State::Paid { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => None,
         }
     }
 

@@ -237,7 +237,7 @@ impl Comparison<'_> {
 
     /// A charge of the month that the forecast did not have in it.
     fn unforeseen(&self, difference: &mut Difference, elsewhere: Option<&Foreseen>, happened: &Happened<'_>) {
-        let Happened { booked: Booked { charge, at }, .. } = happened;
+        let Happened { booked: Booked { charge, at, .. }, .. } = happened;
         let reason = match elsewhere {
             Some(_) => Reason::Timing,
             None if *at <= self.taken_at => Reason::BeforeSnapshot,
@@ -317,7 +317,9 @@ impl Comparison<'_> {
 
     fn is_held(&self, whose: &Whose<'_>) -> bool {
         match whose {
-            Whose::Known(Stands { subscription, .. }) => self.holds.iter().any(|hold| hold.covers(subscription)),
+            Whose::Known(Stands { subscription, plan, .. }) => {
+                self.holds.iter().any(|hold| hold.covers(subscription, *plan))
+            }
             Whose::Absent | Whose::Unreadable => false,
         }
     }

@@ -9,7 +9,8 @@ use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
 use crate::agenda::{
-    Action, Book, Hold, Item, Open, Reason, TRIES_SPENT, cycles, draw, observe, second_of, taken_up, used,
+    Action, Book, Hold, Item, Open, Payer, Payers, Reason, TRIES_SPENT, cycles, draw, observe, second_of, taken_up,
+    used,
 };
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, Ruling, SkipWhy, State};
@@ -62,14 +63,16 @@ struct Fold<'f, 'a, S> {
     alive: u32,
     /// Its methods as they are known by now, once something was declined.
     known: Option<Wallet>,
+    /// For whom else its charges under way pay.
+    payers: Option<&'a Payers>,
     /// A cycle whose payer is told late waits until then, and which.
     rests_until: Option<DateTime<Utc>>,
     told_late: Option<u32>,
     sink: &'f mut S,
 }
 
-pub(super) fn walk<S: FnMut(&Entry<'_>)>(
-    forecaster: &Forecaster<'_>,
+pub(super) fn walk<'a, S: FnMut(&Entry<'_>)>(
+    forecaster: &Forecaster<'a>,
     subscription: &Subscription,
     open: &[Charge],
     past: Past,
@@ -87,6 +90,7 @@ pub(super) fn walk<S: FnMut(&Entry<'_>)>(
         past,
         alive: WHOLE,
         known: None,
+        payers: forecaster.payers,
         rests_until: None,
         told_late: None,
         sink,
@@ -372,8 +376,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         let open = [Open {
             charge: one.charge.clone(),
             subscription: subscription.clone(),
-            // Each subscription is foretold by itself: a hold on another for which its payment collects is not foreseen.
-            payers: Vec::new(),
+            payers: self.payers_of(&one.charge).to_vec(),
             instrument: used(subscription, &one.charge).map(|method| method.id),
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
@@ -410,7 +413,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
             Action::Cancel => (Event::Cancel, None),
             Action::GiveUp { why, .. } => {
-                let ends = one.charge.tries.episode.as_ref().and_then(|episode| episode.end_action.stops());
+                let ends = one.charge.tries.episode.as_ref().and_then(|episode| why.stops(episode.end_action));
                 if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
                     subscription.status = match stop {
                         Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
@@ -579,6 +582,10 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         });
     }
 
+    fn payers_of(&self, charge: &Charge) -> &'a [Payer] {
+        self.payers.and_then(|payers| payers.get(&charge.id)).map_or(&[], Vec::as_slice)
+    }
+
     /// Why a subscription, or a recorded charge of it, is not charged now, and when somebody looks again, if time alone
     /// changes it.
     fn stands(
@@ -588,8 +595,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let covers = |hold: &Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription, &[]),
-            None => hold.covers(subscription),
+            Some(charge) => hold.covers_charge(charge, subscription, self.payers_of(charge)),
+            None => hold.covers(subscription, self.plan),
         };
         if self.given.holds.iter().any(covers) {
             return (Risk::OnHold, None);

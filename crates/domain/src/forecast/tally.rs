@@ -306,7 +306,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agenda::{Hold, Lift, Scope, enrol};
+    use crate::agenda::{Hold, HoldKind, Lift, Scope, enrol};
     use crate::charge::Limits;
     use crate::dunning::{AtTheEnd, Policy};
     use crate::forecast::{Assumptions, By, Grouping, History, Mood, Odds, Outcome, Scenario, Script, View, Which};
@@ -465,6 +465,7 @@ mod tests {
                 by: "Ada".to_owned(),
                 since: AS_OF.parse().unwrap(),
                 lift: Lift::Anybody,
+                kind: HoldKind::Operator,
             }];
             let given = Assumptions { notices: crate::notice::Notices::Assumed,
                 catalog: &catalog,

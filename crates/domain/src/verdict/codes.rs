@@ -221,8 +221,7 @@ pub(super) const CODES: &[CodeRow] = &[
         .then("the instrument is closed; dispute flow"),
     row(Ach, "R07", Never, "authorization revoked").then("the mandate is closed for every subscription"),
     row(Ach, "R10", Never, "not authorized").then("the instrument is closed; dispute flow"),
-    row(Ach, "R29", Never, "corporate customer did not authorize")
-        .then("the instrument is closed; dispute flow"),
+    row(Ach, "R29", Never, "corporate customer did not authorize").then("the instrument is closed; dispute flow"),
     row(Ach, "R51", Never, "item not eligible").then("the instrument is closed; dispute flow"),
     row(Ach, "R14", Never, "representative payee deceased").then("every subscription of the person stops"),
     row(Ach, "R15", Never, "account holder deceased").then("every subscription of the person stops"),

@@ -98,7 +98,7 @@ pub(super) fn booked(minor: i64, state: State) -> Booked {
         carried: None,
         state,
     };
-    Booked { charge, at: at("2027-01-31T14:00:01Z") }
+    Booked { charge, at: at("2027-01-31T14:00:01Z"), payers: Vec::new() }
 }
 
 pub(super) const IN_TIME: &str = "2027-01-31T14:00:02Z";
@@ -384,6 +384,7 @@ fn a_foreseen_cycle_without_a_charge_says_why_by_what_is_around_it() {
         by: "tester".to_owned(),
         since: at("2027-01-20T00:00:00Z"),
         lift: crate::agenda::Lift::Anybody,
+        kind: crate::agenda::HoldKind::Operator,
     };
     let holds = [hold];
     assert_eq!(judge(&Comparison { holds: &holds, ..now }, &Whose::Known(stands)), "on_hold");
