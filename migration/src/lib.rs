@@ -26,6 +26,7 @@ mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
+mod m20261126_000030_fees;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
+            Box::new(m20261126_000030_fees::Migration),
         ]
     }
 }

@@ -180,7 +180,7 @@ pub(super) fn standing(books: &Books, month: &str) -> String {
 /// What plans call their accounts, for these turnovers.
 async fn plan_accounts(turnovers: &[Turnover], app: &App) -> Result<PlanAccounts, Stop> {
     let mut accounts = PlanAccounts::new();
-    let plans: BTreeSet<_> = turnovers.iter().map(|turnover| &turnover.plan).collect();
+    let plans: BTreeSet<_> = turnovers.iter().filter_map(|turnover| turnover.plan.as_ref()).collect();
     for plan in plans {
         for record in app.store.versions(&Object::Plan(plan.clone())).await? {
             if let Meaning::Plan(spec) = record.meaning {
@@ -193,9 +193,9 @@ async fn plan_accounts(turnovers: &[Turnover], app: &App) -> Result<PlanAccounts
 
 fn used(turnovers: &[Turnover], names: &Named) -> BTreeSet<(String, Account)> {
     let sides = turnovers.iter().flat_map(|turnover| {
-        let plan = (turnover.plan.clone(), turnover.plan_version);
+        let plan = turnover.plan.clone().map(|plan| (plan, turnover.plan_version));
         let (debit, credit) = turnover.posted.accounts();
-        [debit, credit].map(|role| (names.name(role, &plan), role))
+        [debit, credit].map(|role| (names.name(role, plan.as_ref()), role))
     });
     sides.collect()
 }

@@ -6,7 +6,7 @@
 //!
 //! Accounts are roles here. Which account of a finance system plays a role is decided when a journal is written.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::dispute::{DisputeId, Standing};
 use crate::id::{ChargeId, PlanId, RefundId};
 use crate::money::Money;
 use crate::refund::{Refund, State as RefundState};
+use crate::settlement::{RowId, SettlementRow};
 
 /// The role of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -170,6 +171,8 @@ pub enum Subject {
     Refund(RefundId),
     /// A dispute.
     Dispute(DisputeId),
+    /// A row of a settlement file.
+    Row(RowId),
 }
 
 impl Subject {
@@ -180,6 +183,7 @@ impl Subject {
             Self::Charge(_) => "charge",
             Self::Refund(_) => "refund",
             Self::Dispute(_) => "dispute",
+            Self::Row(_) => "row",
         }
     }
 
@@ -190,6 +194,7 @@ impl Subject {
             Self::Charge(id) => id.0,
             Self::Refund(id) => id.0,
             Self::Dispute(id) => id.0,
+            Self::Row(id) => id.0,
         }
     }
 
@@ -200,6 +205,7 @@ impl Subject {
             "charge" => Some(Self::Charge(ChargeId(id))),
             "refund" => Some(Self::Refund(RefundId(id))),
             "dispute" => Some(Self::Dispute(DisputeId(id))),
+            "row" => Some(Self::Row(RowId(id))),
             _ => None,
         }
     }
@@ -211,6 +217,7 @@ impl std::fmt::Display for Subject {
             Self::Charge(id) => id.fmt(f),
             Self::Refund(id) => id.fmt(f),
             Self::Dispute(id) => id.fmt(f),
+            Self::Row(id) => id.fmt(f),
         }
     }
 }
@@ -242,11 +249,11 @@ pub struct Posting {
     pub posted: Posted,
     /// Which of its kind: the attempt that was collected or returned, else counted from 0.
     pub number: u32,
-    /// The charge whose money it is; of a cycle that another charge collects, that other one.
-    pub charge: ChargeId,
-    /// Whose plan names the accounts.
-    pub plan: PlanId,
-    /// Which version of it.
+    /// The charge whose money it is; of a cycle that another charge collects, that other one. None of a fee for no charge.
+    pub charge: Option<ChargeId>,
+    /// Whose plan names the accounts; none where there is no charge.
+    pub plan: Option<PlanId>,
+    /// Which version of it; 0 where there is none.
     pub plan_version: u32,
     /// How much; above zero.
     pub amount: Money,
@@ -266,10 +273,24 @@ impl Posting {
         amount: Money,
         at: DateTime<Utc>,
     ) -> Result<Self, NotAnEntry> {
+        Self::of(subject, Some(charge), Some(plan), amount, at)
+    }
+
+    /// An entry that may be about no charge, and under no plan.
+    ///
+    /// # Errors
+    /// [`NotAnEntry::NotPositive`].
+    pub fn of(
+        (subject, posted, number): (Subject, Posted, u32),
+        charge: Option<ChargeId>,
+        plan: Option<(PlanId, u32)>,
+        amount: Money,
+        at: DateTime<Utc>,
+    ) -> Result<Self, NotAnEntry> {
         if !amount.is_positive() {
             return Err(NotAnEntry::NotPositive);
         }
-        let ((subject, posted, number), (plan, plan_version)) = (subject, plan);
+        let (plan, plan_version) = plan.map_or((None, 0), |(plan, version)| (Some(plan), version));
         Ok(Self { subject, posted, number, charge, plan, plan_version, amount, at })
     }
 
@@ -478,6 +499,19 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<P
         }
     }
     entries
+}
+
+/// What the gateway kept, by a row of a settlement file; `None` where that is nothing. `of` is the charge it is about and that charge's
+/// plan, if it is about one.
+///
+/// A file says a civil day and no zone: the entry is at noon UTC, which is that day in every zone from twelve hours west of it to eleven
+/// hours east.
+#[must_use]
+pub fn fee(row: &SettlementRow, of: Option<(ChargeId, (PlanId, u32))>) -> Option<Posting> {
+    let subject = (Subject::Row(row.id()), Posted::Fee, 0);
+    let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap_or_default();
+    let (charge, plan) = of.unzip();
+    Posting::of(subject, charge, plan, row.kept()?, row.settled_on.and_time(noon).and_utc()).ok()
 }
 
 /// What a ruling about a charge posts: its step, and what is given up of it.

@@ -133,8 +133,15 @@ impl Reconciler {
         let mut look = Look::default();
         let mut finding = of_row(row, named);
         if row.kind == RowKind::Fee {
-            // Fees are not in the book: they are kept, and compared with nothing.
-            look.subjects.push(finding.subject);
+            // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
+            // charge, and a person says to which where nobody knows the payment.
+            let names_one = row.gateway_id.is_some() || row.key.is_some();
+            if names_one && named.charge.is_none() && named.refund.is_none() {
+                let (currency, theirs) = (row.gross.currency(), row.moved());
+                look.compare(Sides { currency, ours: 0, theirs, kind: Some(Kind::OnlyInFile) }, finding);
+            } else {
+                look.subjects.push(finding.subject);
+            }
             return Ok(look);
         }
         let (ours, kind) = match (row.kind, named.charge, named.refund) {

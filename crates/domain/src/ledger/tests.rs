@@ -9,6 +9,7 @@ use crate::charge::{Carried, ParkWhy, Tries};
 use crate::dunning::GaveUp;
 use crate::id::{MerchantId, Purpose, SubscriptionId};
 use crate::money::Currency;
+use crate::settlement::RowKind;
 use crate::verdict::DeclineClass;
 
 fn at(hours: i64) -> DateTime<Utc> {
@@ -133,7 +134,8 @@ fn a_payment_for_several_bills_its_own_cycle_and_collects_all_of_them() {
     let mut part = charged(skipped(SkipWhy::Consolidated));
     (part.id, part.amount, part.plan) = (ChargeId(Uuid::from_u128(8)), usd(3_000), PlanId::parse("pool").unwrap());
     let of_part = charge(Level::default(), &part, lead.id, at(1));
-    assert_eq!((of_part[0].charge, of_part[0].plan.as_str(), of_part[0].amount), (lead.id, "pool", usd(3_000)));
+    let plan = of_part[0].plan.as_ref().map(PlanId::as_str);
+    assert_eq!((of_part[0].charge, plan, of_part[0].amount), (Some(lead.id), Some("pool"), usd(3_000)));
     let paid = step(Some(&lead), &carries(State::paid(at(3), usd(7_900))), at(3));
     assert_eq!(told(&paid), ["collected 2 79.00 2027-01-15 14:00:00 UTC"]);
     assert_eq!(written_off(&carries(failed()), at(9)).unwrap().amount, usd(7_900), "all of the payment is given up");
@@ -214,4 +216,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_fee_is_posted_on_its_civil_day_with_a_charge_or_without_one() {
+    let row = |kind, fee| SettlementRow {
+        line: 2,
+        kind,
+        gateway_id: None,
+        key: None,
+        gross: usd(7_900),
+        fee: usd(fee),
+        net: usd(7_900 - fee),
+        settled_on: NaiveDate::from_ymd_opt(2027, 1, 31).unwrap(),
+        code: None,
+        occurrence: 1,
+    };
+    let (charge, plan) = (ChargeId(Uuid::from_u128(7)), (PlanId::parse("gold").unwrap(), 3));
+    let of_a_payment = fee(&row(RowKind::Payment, 30), Some((charge, plan))).unwrap();
+    assert_eq!((of_a_payment.debit(), of_a_payment.credit()), (Account::Fees, Account::Clearing));
+    assert_eq!((of_a_payment.charge, of_a_payment.plan_version, of_a_payment.amount), (Some(charge), 3, usd(30)));
+    assert_eq!(of_a_payment.at, "2027-01-31T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+    assert_eq!(fee(&row(RowKind::Payment, 0), None), None, "nothing was kept");
+    let of_nothing = fee(&row(RowKind::Fee, 0), None).unwrap();
+    assert_eq!((of_nothing.charge, of_nothing.plan, of_nothing.amount), (None, None, usd(7_900)));
+    assert_eq!(of_nothing.subject, Subject::Row(row(RowKind::Fee, 0).id()));
 }
