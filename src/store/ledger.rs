@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use domain::dispute::{DisputeId, Standing};
 use domain::id::{ChargeId, PlanId, RefundId};
-use domain::ledger::{self, Contest, Level, Posted, Posting, Subject, Withdrawn};
+use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 use domain::refund::Refund;
 use domain::settlement::RowId;
@@ -54,10 +54,12 @@ fn net(adds: Posted, takes: Posted) -> String {
 const IN_HAND: &str =
     "CASE WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) ELSE 0 END";
 
-/// What a charge's own cycle is owed by its own row; what the bank took back, as far as it was owed before.
-const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why IN ('consolidated', 'written_off') THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
+/// What a charge's own cycle is owed by its own row; what the bank took back or a person gave up, as far as it was owed before.
+const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why = 'written_off' AND COALESCE(l.owed, 0) > 0 THEN l.owed \
+     WHEN c.state = 'skipped' AND c.why IN ('consolidated', 'written_off') THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
      WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) - c.carried_minor \
-     WHEN c.returned_at IS NOT NULL AND COALESCE(l.owed, 0) > 0 THEN l.owed ELSE c.amount_minor - c.carried_minor END";
+     WHEN c.returned_at IS NOT NULL AND COALESCE(l.owed, 0) > 0 THEN l.owed \
+     WHEN c.returned_at IS NOT NULL THEN COALESCE(c.collected_minor, c.amount_minor) - c.carried_minor ELSE c.amount_minor - c.carried_minor END";
 
 /// A word of a row that is none of ours.
 const UNKNOWN: &str = "the word is not one this binary knows";
@@ -257,16 +259,26 @@ impl DatabaseStore {
     ) -> Result<(), DbErr> {
         let sql = "SELECT id FROM dispute WHERE charge_id = $1 ORDER BY opened_at, id";
         for row in on.query_all_raw(self.statement(sql, [charge.0.into()])).await? {
-            self.post_dispute(on, DisputeId(row.try_get("", "id")?), at).await?;
+            self.post_dispute(on, DisputeId(row.try_get("", "id")?), Some(at)).await?;
         }
         Ok(())
     }
 
-    async fn post_dispute(&self, on: &DatabaseTransaction, id: DisputeId, at: DateTime<Utc>) -> Result<u64, DbErr> {
+    /// Posts what a dispute withdraws, gives back or loses: now, or each at its own moment where nobody posted it then.
+    async fn post_dispute(
+        &self,
+        on: &DatabaseTransaction,
+        id: DisputeId,
+        now: Option<DateTime<Utc>>,
+    ) -> Result<u64, DbErr> {
         let sql = format!("{} WHERE d.id = $1", contests());
         let Some(row) = on.query_one_raw(self.statement(sql, [id.0.into()])).await? else { return Ok(0) };
         let (contest, posted) = contest(&row).map_err(|error| DbErr::Custom(error.to_string()))?;
-        self.post(on, &ledger::dispute(posted, &contest, at)).await
+        let when = match now {
+            Some(at) => Moments::now(at),
+            None => Moments { withdrawn: row.try_get("", "opened_at")?, decided: row.try_get("", "changed_at")? },
+        };
+        self.post(on, &ledger::dispute(posted, &contest, when)).await
     }
 
     /// Rows of entries in the order of the ledger.
@@ -445,7 +457,7 @@ impl DatabaseStore {
                 for row in &rows {
                     // Each by itself: two of one charge cannot both withdraw what is there once.
                     match contest(row) {
-                        Ok((contest, _)) => mended.added += self.post_dispute(on, contest.id, at).await?,
+                        Ok((contest, _)) => mended.added += self.post_dispute(on, contest.id, None).await?,
                         Err(_) => mended.unreadable += 1,
                     }
                 }
@@ -481,7 +493,7 @@ impl DatabaseStore {
 
 /// What the ledger lacks or has too much of, of a dispute.
 pub(super) fn dispute_difference(posted: Withdrawn, contest: &Contest) -> Option<Difference> {
-    let moves = ledger::dispute(posted, contest, DateTime::<Utc>::UNIX_EPOCH);
+    let moves = ledger::dispute(posted, contest, Moments::now(DateTime::<Utc>::UNIX_EPOCH));
     let change: i64 = moves
         .iter()
         .map(|entry| match entry.posted {
@@ -525,13 +537,15 @@ const REFUNDS_TO_MEND: &str = "SELECT r.*, c.plan_id AS plan_id, c.plan_version 
 fn contests() -> String {
     let (withdrawn, lost) = (net(Posted::Disputed, Posted::DisputeWon), sum(Posted::DisputeLost));
     format!(
-        "SELECT d.id AS id, d.charge_id AS charge_id, d.standing AS standing, d.amount_minor AS amount_minor, d.currency AS currency, \
+        "SELECT d.id AS id, d.opened_at AS opened_at, d.changed_at AS changed_at, d.charge_id AS charge_id, d.standing AS standing, d.amount_minor AS amount_minor, d.currency AS currency, \
          c.plan_id AS plan_id, c.plan_version AS plan_version, c.currency AS charge_currency, \
          {IN_HAND} - COALESCE((SELECT CAST(SUM(r.given_back_minor) AS bigint) FROM refund r WHERE r.charge_id = c.id), 0) \
          - (SELECT {withdrawn} FROM ledger_entry e JOIN dispute o ON o.id = e.subject_id WHERE o.charge_id = c.id AND o.id <> d.id) \
          AS there, (SELECT {withdrawn} FROM ledger_entry e WHERE e.subject_id = d.id) AS withdrawn, \
          (SELECT {lost} FROM ledger_entry e WHERE e.subject_id = d.id) AS lost, \
-         (SELECT COUNT(*) FROM ledger_entry e WHERE e.subject_id = d.id) AS entries \
+         (SELECT COUNT(*) FROM ledger_entry e WHERE e.subject_id = d.id) AS entries, \
+         (SELECT COUNT(*) FROM attempt a WHERE a.charge_id = d.charge_id AND a.number = d.attempt AND a.state = 'succeeded' \
+         AND a.outcome_class IS NOT NULL) AS gone \
          FROM dispute d JOIN charge c ON c.id = d.charge_id"
     )
 }
@@ -553,6 +567,7 @@ fn contest(row: &QueryResult) -> Result<(Contest, Withdrawn), StoreError> {
         standing,
         amount: minor.zip(named).map(|(minor, currency)| Money::new(minor, currency)),
         there: Money::new(row.try_get("", "there").map_err(store_error)?, there),
+        gone: row.try_get::<i64>("", "gone").map_err(store_error)? > 0,
     };
     let posted = Withdrawn {
         withdrawn: row.try_get("", "withdrawn").map_err(store_error)?,

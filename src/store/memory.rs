@@ -613,7 +613,7 @@ impl Store for MemoryStore {
             let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
                 allowed
                     && row.fence == moved.fence
-                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
+                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. } | State::Returned { .. })
             });
             let Some(row) = row else {
                 lost += 1;
@@ -700,7 +700,7 @@ impl Store for MemoryStore {
             if let Some(stop) = verdict.stop {
                 book.stop_with(stop, after, learnt_at(verdict));
             }
-            if verdict.ends_doubt() {
+            if verdict.ends_doubt() || verdict.takes_back() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
                 book.post_disputes(after.id, whole(at));
             }

@@ -81,6 +81,7 @@ mod recon_year;
 mod refund_storm;
 mod refunds;
 mod replicas;
+mod returned;
 mod said;
 mod splits;
 mod together;

@@ -40,7 +40,7 @@ fn wanted(text: &str, complete: bool) -> WantedFile {
     WantedFile { file: FileName { name: "file.csv".to_owned(), sha256 }, span, complete, by: "ann".to_owned() }
 }
 
-async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<Exception>) {
+pub(crate) async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<Exception>) {
     let (reconciler, rows) = (reconciler(world), rows(text));
     let begun = reconciler.begin_file(&wanted(text, complete), &rows).await.unwrap();
     let BegunRun::New(run) = begun else { panic!("{begun:?}") };
@@ -54,11 +54,11 @@ async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<E
     (run, sums, found)
 }
 
-fn kinds(found: &[Exception]) -> Vec<Kind> {
+pub(crate) fn kinds(found: &[Exception]) -> Vec<Kind> {
     found.iter().map(|one| one.finding.kind).collect()
 }
 
-fn file(world: &World, faults: &SettlementFaults) -> String {
+pub(crate) fn file(world: &World, faults: &SettlementFaults) -> String {
     world.sandbox().ledger().settlement_file(day("2027-01-01"), day("2027-03-31"), faults)
 }
 

@@ -882,24 +882,31 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             },
             (None, None) => Action::wait(WITHOUT),
         },
-        State::Failing { .. } => match (&subscription.method, stopped(method)) {
-            (_, _) if over => Action::Cancel,
-            (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
-            (Some(method), None) => {
-                let attempt = charge.tries.attempt.saturating_add(1);
-                match (lacks(), spent()) {
-                    (Some(why), _) => ends::or_wait(book, plan, open, (None, None), now, why),
-                    (None, Some(rule)) => ends::by_rule_or_wait(open, now, rule),
-                    (None, None) => {
-                        Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+        // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
+            why: GaveUp::MustAct,
+            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+        },
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => {
+            match (&subscription.method, stopped(method)) {
+                (_, _) if over => Action::Cancel,
+                (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
+                (Some(method), None) => {
+                    let attempt = charge.tries.attempt.saturating_add(1);
+                    match (lacks(), spent()) {
+                        (Some(why), _) => ends::or_wait(book, plan, open, (None, None), now, why),
+                        (None, Some(rule)) => ends::by_rule_or_wait(open, now, rule),
+                        (None, None) => {
+                            Action::Send { reason: Reason::Retry, attempt, key: key(attempt), method: method.clone() }
+                        }
                     }
                 }
+                (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
             }
-            (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
-        },
+        }
         State::Planned
         | State::Paid { recheck: None, .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Failed { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => Action::wait(format!("a charge that is {} needs nothing", charge.state.name())),
@@ -1127,6 +1134,9 @@ pub fn observe(
                 (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
+            // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
@@ -1149,7 +1159,7 @@ pub fn observe(
         // Whoever has died is charged for nothing more, whatever a policy says.
         State::Failed { why: GaveUp::CustomerGone, .. } => return Ok(Learnt { charge, stop: Some(Stop::Pause), rule }),
         State::Failed { .. } => true,
-        State::Failing { .. } => false,
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => false,
         // What was learnt of it started no ladder, or came too late for one.
         State::Planned
         | State::Due { .. }
@@ -1160,7 +1170,7 @@ pub fn observe(
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Skipped { .. }
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };

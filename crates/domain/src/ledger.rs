@@ -247,7 +247,8 @@ pub struct Posting {
     pub subject: Subject,
     /// What was posted.
     pub posted: Posted,
-    /// Which of its kind: the attempt that was collected or returned, else counted from 0.
+    /// Which of its kind: the attempt that was collected or returned, what had gone back of a refund before (minor units), else counted from
+    /// 0.
     pub number: u32,
     /// The charge whose money it is; of a cycle that another charge collects, that other one. None of a fee for no charge.
     pub charge: Option<ChargeId>,
@@ -329,7 +330,7 @@ pub struct Level {
 
 impl Level {
     /// Where a charge's state wants the ledger to be. `from` is where it was: what the bank took back is owed again, as much of it as
-    /// was owed before.
+    /// was owed before, and so much is given up.
     #[must_use]
     pub fn of(charge: &Charge, from: Self) -> Self {
         let own = charge.own_amount().minor();
@@ -337,7 +338,8 @@ impl Level {
             State::Planned => Self::default(),
             State::Skipped { why, .. } => match why {
                 // What is given up stays billed, and an entry of its own closes it.
-                SkipWhy::Consolidated | SkipWhy::WrittenOff => Self { owed: own, in_hand: 0 },
+                SkipWhy::Consolidated => Self { owed: own, in_hand: 0 },
+                SkipWhy::WrittenOff => Self { owed: if from.owed > 0 { from.owed } else { own }, in_hand: 0 },
                 SkipWhy::ZeroAmount
                 | SkipWhy::Cancelled
                 | SkipWhy::HoldExpired
@@ -349,7 +351,11 @@ impl Level {
                 let given_up = charge.amount.minor().saturating_sub(collected.minor());
                 Self { owed: own.saturating_sub(given_up), in_hand: collected.minor() }
             }
-            State::Returned { .. } => Self { owed: if from.owed > 0 { from.owed } else { own }, in_hand: 0 },
+            State::Returned { collected, .. } => {
+                let given_up = charge.amount.minor().saturating_sub(collected.minor());
+                let owed = if from.owed > 0 { from.owed } else { own.saturating_sub(given_up) };
+                Self { owed, in_hand: 0 }
+            }
             State::Due { .. }
             | State::Sending { .. }
             | State::Unknown { .. }
@@ -433,7 +439,9 @@ pub fn refund(posted: i64, after: &Refund, plan: &(PlanId, u32), at: DateTime<Ut
         | RefundState::Failed { .. }
         | RefundState::Parked { .. } => at,
     };
-    let subject = (Subject::Refund(after.id), Posted::Refunded, 0);
+    // What comes later is another entry, live and in a ledger that is mended.
+    let number = u32::try_from(posted).unwrap_or(u32::MAX);
+    let subject = (Subject::Refund(after.id), Posted::Refunded, number);
     Posting::new(subject, after.charge, plan.clone(), Money::new(more, after.amount.currency()), at).ok()
 }
 
@@ -463,14 +471,33 @@ pub struct Contest {
     pub amount: Option<Money>,
     /// What is there of the charge without this dispute: collected, less what went back and what other disputes withdrew.
     pub there: Money,
+    /// The bank took the payment itself back, and with it what was withdrawn: the same money does not go twice.
+    pub gone: bool,
+}
+
+/// When what a dispute posts happened, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moments {
+    /// The money was withdrawn.
+    pub withdrawn: DateTime<Utc>,
+    /// It came back, or was lost.
+    pub decided: DateTime<Utc>,
+}
+
+impl Moments {
+    /// Whatever is posted happens now.
+    #[must_use]
+    pub const fn now(at: DateTime<Utc>) -> Self {
+        Self { withdrawn: at, decided: at }
+    }
 }
 
 /// What a dispute posts that stands so in the ledger.
 #[must_use]
-pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<Posting> {
+pub fn dispute(posted: Withdrawn, contest: &Contest, when: Moments) -> Vec<Posting> {
     let usable = |amount: &Money| amount.is_positive() && amount.currency() == contest.there.currency();
     let named = contest.amount.filter(usable);
-    let withdrawn = if !contest.standing.withdraws() {
+    let withdrawn = if !contest.standing.withdraws() || contest.gone {
         0
     } else {
         // What was there when it was withdrawn; what went back since is another matter.
@@ -484,13 +511,13 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<P
     };
     let more = withdrawn.saturating_sub(posted.withdrawn);
     let moves = [
-        (Posted::Disputed, more),
-        (Posted::DisputeWon, more.saturating_neg()),
-        (Posted::DisputeLost, lost.saturating_sub(posted.lost)),
+        (Posted::Disputed, more, when.withdrawn),
+        (Posted::DisputeWon, more.saturating_neg(), when.decided),
+        (Posted::DisputeLost, lost.saturating_sub(posted.lost), when.decided),
     ];
     let mut entries = Vec::new();
     let mut number = posted.entries;
-    for (what, minor) in moves {
+    for (what, minor, at) in moves {
         let subject = (Subject::Dispute(contest.id), what, number);
         let amount = Money::new(minor, contest.there.currency());
         if let Ok(entry) = Posting::new(subject, contest.charge, contest.plan.clone(), amount, at) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use domain::charge::Charge;
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, PlanId, RefundId};
-use domain::ledger::{self, Contest, Level, Posted, Posting, Subject, Withdrawn};
+use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 
 use super::{Book, MemoryStore};
@@ -103,7 +103,12 @@ impl Book {
 
     fn contest(&self, id: DisputeId) -> Option<Contest> {
         let view = &self.disputes.get(&id)?.view;
-        let charge = &self.charges.get(&view.charge)?.value;
+        let row = self.charges.get(&view.charge)?;
+        let charge = &row.value;
+        let went_back = |number| {
+            let mut tried = row.attempts.iter();
+            tried.any(|one| one.number == number && one.state == "succeeded" && one.class.is_some())
+        };
         let others = self.disputes.values().map(|other| &other.view);
         let others = others.filter(|other| other.charge == view.charge && other.id != id);
         let withdrawn: i64 = others.map(|other| self.ledger.withdrawn(other.id).withdrawn).sum();
@@ -117,6 +122,7 @@ impl Book {
             standing: view.standing,
             amount: view.amount_minor.zip(named).map(|(minor, currency)| Money::new(minor, currency)),
             there: Money::new(there, charge.amount.currency()),
+            gone: went_back(view.attempt),
         })
     }
 
@@ -126,16 +132,16 @@ impl Book {
         let mut found: Vec<(DateTime<Utc>, DisputeId)> = of.map(|view| (view.opened_at, view.id)).collect();
         found.sort_unstable();
         for (_, id) in found {
-            self.post_dispute(id, at);
+            self.post_dispute(id, Some(at));
         }
     }
 
-    fn post_dispute(&mut self, id: DisputeId, at: DateTime<Utc>) -> u64 {
-        let Some(contest) = self.contest(id) else { return 0 };
-        let entries = ledger::dispute(self.ledger.withdrawn(id), &contest, at);
-        let added = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        self.ledger.post(entries);
-        added
+    /// Posts what a dispute withdraws, gives back or loses: now, or each at its own moment where nobody posted it then.
+    fn post_dispute(&mut self, id: DisputeId, now: Option<DateTime<Utc>>) -> u64 {
+        let (Some(contest), Some(known)) = (self.contest(id), self.disputes.get(&id)) else { return 0 };
+        let own = Moments { withdrawn: known.view.opened_at, decided: known.view.changed_at };
+        let entries = ledger::dispute(self.ledger.withdrawn(id), &contest, now.map_or(own, Moments::now));
+        self.ledger.post(entries)
     }
 
     /// What rows of settlement files post, as far as it counts: those with such an identity.
@@ -259,7 +265,7 @@ impl LedgerStore for MemoryStore {
         let refunds: Vec<RefundId> = book.refunds.all().map(|refund| refund.id).collect();
         added += refunds.into_iter().map(|id| book.post_refund(id, at)).sum::<u64>();
         let disputes: Vec<DisputeId> = book.disputes.keys().copied().collect();
-        added += disputes.into_iter().map(|id| book.post_dispute(id, at)).sum::<u64>();
+        added += disputes.into_iter().map(|id| book.post_dispute(id, None)).sum::<u64>();
         let fees = book.fees(|_| true);
         added += book.ledger.post(fees);
         Ok(Mended { added, ..Mended::default() })
