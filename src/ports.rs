@@ -375,6 +375,13 @@ impl Verdict {
         let paid = matches!(self.after.as_ref().map(|after| &after.state), Some(State::Paid { .. }));
         paid && !matches!(self.before.value.state, State::Sending { doubt: false, .. } | State::Paid { .. })
     }
+
+    /// Does it say that a bank took back what was paid?
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        let returned = matches!(self.after.as_ref().map(|after| &after.state), Some(State::Returned { .. }));
+        returned && matches!(self.before.value.state, State::Paid { .. })
+    }
 }
 
 /// What became of verdicts.

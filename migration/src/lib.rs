@@ -29,6 +29,7 @@ mod m20261126_000025_planned_changes;
 mod m20261126_000026_backups;
 mod m20261126_000027_handed_over;
 mod m20261126_000028_unpaid;
+mod m20261126_000030_fees;
 mod m20261126_000034_notices_of_change;
 mod m20261126_000035_backlog;
 mod m20261126_000037_kinds_of_holds;
@@ -69,6 +70,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000026_backups::Migration),
             Box::new(m20261126_000027_handed_over::Migration),
             Box::new(m20261126_000028_unpaid::Migration),
+            Box::new(m20261126_000030_fees::Migration),
             Box::new(m20261126_000034_notices_of_change::Migration),
             Box::new(m20261126_000035_backlog::Migration),
             Box::new(m20261126_000037_kinds_of_holds::Migration),

@@ -13,7 +13,8 @@ use super::recon::{RunArgs, carry_on, refused, span};
 use super::{Context, named_person};
 use crate::config::plainly;
 use crate::engine::recon::WantedFile;
-use crate::files::{SettlementMap, read_settlements};
+use crate::files::workbook::{cell_name, first_sheet, is_workbook};
+use crate::files::{FileMistake, SettlementMap, read_settlements};
 use crate::ports::recon::{BegunRun, FileName};
 
 const HOLDS: &[Column] = &[
@@ -44,7 +45,8 @@ fn map(path: &Path) -> Result<SettlementMap, Stop> {
 pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -> Result<Exit, Stop> {
     let map = command.map.as_deref().map(map).transpose()?;
     let bytes = read(path)?;
-    let rows = read_settlements(&path.display().to_string(), &bytes, map.as_ref())?;
+    let rows = read_settlements(&path.display().to_string(), &bytes, map.as_ref())
+        .map_err(|mistakes| told(mistakes, is_workbook(&bytes).then(|| first_sheet(&bytes)).flatten()))?;
     if command.dry_run {
         context.printer.say("DRY RUN: nothing is asked, nothing is saved.");
         context.printer.rows(HOLDS, &held(&rows))?;
@@ -75,6 +77,16 @@ pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -
             carry_on(&run, &rows, app, context).await
         })
         .await
+}
+
+/// Every mistake, by the cell where the file is a workbook.
+fn told(mistakes: Vec<FileMistake>, sheet: Option<String>) -> Stop {
+    let Some(sheet) = sheet else { return mistakes.into() };
+    let named = |mistake: FileMistake| {
+        let cell = cell_name(mistake.line, mistake.column);
+        Problem::in_cell(mistake, &sheet, &cell)
+    };
+    Stop::Failed(Exit::BadInput, mistakes.into_iter().map(named).collect())
 }
 
 /// What a file holds, by kind and currency.

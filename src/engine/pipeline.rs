@@ -619,7 +619,7 @@ fn counted(verdict: &Verdict, tally: &Tally) {
         None => {}
     }
     if matches!(after.state, State::Returned { .. }) {
-        tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a person must decide");
+        tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a bank took back what was paid");
     }
 }
 

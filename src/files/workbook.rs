@@ -117,6 +117,12 @@ pub(super) fn records(label: &str, bytes: &[u8], sheet: Option<&str>) -> Result<
     }
 }
 
+/// The sheet that is read where nobody names one, as it is shown; `None` where the workbook cannot be opened.
+#[must_use]
+pub fn first_sheet(bytes: &[u8]) -> Option<String> {
+    opened("", bytes, None).ok().map(|(_, name)| shown(&name))
+}
+
 type Book<'b> = Xlsx<Cursor<&'b [u8]>>;
 
 fn opened<'b>(label: &str, bytes: &'b [u8], sheet: Option<&str>) -> Result<(Book<'b>, String), Box<FileMistake>> {

@@ -21,8 +21,10 @@ use crate::ports::cases::{CaseCounts, CaseStore, HeldPerson, Ruled};
 use crate::ports::outbox::NewEvent;
 use crate::ports::{StoreError, TimelineEntry, Verdict};
 
-/// Open cases, in the words of the index over them; a charge that fails is one, whatever its row lacks.
-pub(super) const OPEN: &str = "(case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')";
+/// Open cases, in the words of the two indexes over them; a charge that fails is one, whatever its row lacks, and so is one that was taken
+/// back and is to be tried again.
+pub(super) const OPEN: &str = "(((case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')) \
+     OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
 
 /// Did the bank say that the customer has died?
 pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
@@ -97,7 +99,7 @@ impl CaseStore for DatabaseStore {
     async fn case_counts(&self) -> Result<CaseCounts, StoreError> {
         let sql = format!(
             "SELECT CASE WHEN state = 'parked' THEN 'person' WHEN next_at IS NULL OR case_number = 0 THEN 'without' \
-             WHEN state = 'failing' THEN 'retrying' ELSE 'under_way' END AS what, count(*) AS n FROM charge \
+             WHEN state IN ('failing', 'paid') THEN 'retrying' ELSE 'under_way' END AS what, count(*) AS n FROM charge \
              WHERE {OPEN} GROUP BY 1"
         );
         let found = self.database().query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
@@ -190,7 +192,7 @@ impl DatabaseStore {
     ) -> Result<u64, DbErr> {
         let mut steps = Vec::new();
         for id in subscriptions {
-            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND state = 'failing'";
+            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND (state = 'failing' OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
             for row in on.query_all_raw(self.statement(sql, [id.as_str().into()])).await? {
                 // What cannot be read is left to whoever mends it.
                 let Ok(before) = damage::charge(&row) else { continue };
@@ -201,7 +203,7 @@ impl DatabaseStore {
         let mut rows = Bulk::new(CHARGE_STATE);
         steps.iter().for_each(|(_, after)| rows.push(&charge_state(after, at)));
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'failing'"
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND (state = 'failing' OR returned_at IS NOT NULL)"
         );
         self.run(on, &sql, &rows).await?;
         self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, by, at)))?;

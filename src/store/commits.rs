@@ -345,7 +345,7 @@ impl DatabaseStore {
             rows.push(&values);
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND (state IN ('due', 'failing') OR returned_at IS NOT NULL) \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
              AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
              OR (s.status = 'paused' AND (v.c_by_hand OR v.c_case_number > 1))))) RETURNING id"
@@ -425,14 +425,14 @@ impl DatabaseStore {
         let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         let posted: Vec<Posting> = applying.flat_map(Verdict::posts).collect();
         self.post(on, &posted).await?;
-        // What was contested before anybody knew that it was paid is withdrawn now.
-        for verdict in
-            verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0) && verdict.ends_doubt())
-        {
+        self.settle_attempts(on, verdicts, &applied).await?;
+        // What was contested before anybody knew that it was paid is withdrawn now; what a bank took back is not withdrawn beside that.
+        let contested = |verdict: &&Verdict| verdict.ends_doubt() || verdict.takes_back();
+        let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
+        for verdict in applying.filter(contested) {
             let at = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
             self.post_disputes(on, verdict.before.value.id, whole(at)).await?;
         }
-        self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         self.note_all(on, moved.filter_map(lines::learnt))?;

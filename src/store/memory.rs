@@ -718,7 +718,7 @@ impl Store for MemoryStore {
                 book.stop_with(stop, after, learnt_at(verdict));
             }
             book.hold_suspect(after, learnt_at(verdict));
-            if verdict.ends_doubt() {
+            if verdict.ends_doubt() || verdict.takes_back() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
                 book.post_disputes(after.id, whole(at));
             }

@@ -284,7 +284,7 @@ impl DatabaseStore {
             None => {}
             Some(Cases::Open) => wanted.parts.push(OPEN.to_owned()),
             Some(Cases::Ended) => {
-                wanted.parts.push("case_number > 0 AND state IN ('paid', 'failed', 'skipped')".to_owned());
+                wanted.parts.push(format!("case_number > 0 AND NOT {OPEN}"));
             }
             Some(Cases::All) => wanted.parts.push("case_number > 0".to_owned()),
         }

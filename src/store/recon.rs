@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::brakes::{ACTOR, bounds};
 use super::bulk::{Bulk, Kind, Val};
+use super::fees::ABOUT_A_ROW;
 use super::pages::{Key, Walk, damaged_charge};
 use super::recon_rows::{self, exception, run};
 use super::rows::whole;
@@ -366,6 +367,8 @@ impl DatabaseStore {
         let events: Vec<NewEvent> = news.map(|finding| NewEvent::of_finding(id, finding, at)).collect();
         self.tell(on, &events).await?;
         self.insert_rows(on, page).await?;
+        let identities: Vec<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
+        self.post_fees(on, &identities).await?;
         if done {
             let detail = format!("{} found", page.findings.len());
             self.audit(on, ACTOR, "recon.ended", &format!("recon {id}"), &detail, at).await?;
@@ -587,6 +590,9 @@ impl DatabaseStore {
                    charge_id = COALESCE($6, charge_id) WHERE id = $1 AND standing = 'open'";
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(Ruled::NotFound);
+        }
+        if let Some(identity) = row.subject.strip_prefix(ABOUT_A_ROW) {
+            self.post_fees(on, &[identity.to_owned()]).await?;
         }
         let action = format!("recon.{}", ruling.standing.as_str());
         let object = ruling.charge.map_or_else(|| format!("recon {}", row.run_id), |charge| charge.to_string());

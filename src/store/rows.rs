@@ -243,7 +243,14 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
         }
         "releasing" => State::Releasing { hold: hold()?, order: order()? },
         "paid" => match row.returned_at {
-            Some(at) => State::Returned { class: class()?, code: code()?, paid_at: since, at },
+            Some(at) => State::Returned {
+                class: class()?,
+                code: code()?,
+                next_at: row.next_at,
+                collected: money(row.collected_minor.unwrap_or(row.amount_minor))?,
+                paid_at: since,
+                at,
+            },
             // What was paid before it could be a part was collected whole.
             None => State::Paid {
                 at: since,
@@ -392,8 +399,9 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
             (since, collected) = (*s, Some(money.minor()));
             (asked, slow) = recheck.map_or((0, false), |recheck| (recheck.asked, recheck.returnable));
         }
-        State::Returned { class: c, code: k, paid_at, at } => {
+        State::Returned { class: c, code: k, next_at: _, collected: money, paid_at, at } => {
             (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));
+            collected = Some(money.minor());
         }
         State::Failing { class: c, code: k, .. } => (class, code) = (Some(c.as_str()), Some(k.as_str())),
         State::Failed { class: c, code: k, why: w, at: s } => {

@@ -160,7 +160,14 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
     let stands = b.charge(one.charge.id).await;
     b.store.commit_verdicts(&[verdict_of(paid(now), &stands)]).await.unwrap();
     let stands = b.charge(one.charge.id).await;
-    let back = State::Returned { class: DeclineClass::LaterFunds, code: "R01".to_owned(), paid_at: now, at: now };
+    let back = State::Returned {
+        class: DeclineClass::LaterFunds,
+        code: "R01".to_owned(),
+        next_at: None,
+        collected: one.charge.amount,
+        paid_at: now,
+        at: now,
+    };
     b.store.commit_verdicts(&[verdict_of(back, &stands)]).await.unwrap();
     assert_eq!(
         t.kinds().await,

@@ -250,6 +250,16 @@ impl Bench {
             State::Returned {
                 class: DeclineClass::LaterFunds,
                 code: "R01".to_owned(),
+                next_at: None,
+                collected: Money::new(7_900, Currency::USD),
+                paid_at: now - TimeDelta::days(2),
+                at: now,
+            },
+            State::Returned {
+                class: DeclineClass::LaterFunds,
+                code: "R01".to_owned(),
+                next_at: Some(later),
+                collected: Money::new(3_000, Currency::USD),
                 paid_at: now - TimeDelta::days(2),
                 at: now,
             },

@@ -84,6 +84,7 @@ mod recon_year;
 mod refund_storm;
 mod refunds;
 mod replicas;
+mod returned;
 mod said;
 mod splits;
 mod stops;

@@ -974,7 +974,12 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             },
             (None, None) => Action::wait(without),
         },
-        State::Failing { .. } => match (with, stopped(method)) {
+        // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
+            why: GaveUp::MustAct,
+            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+        },
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
             (Some(method), None) => {
@@ -991,7 +996,7 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         },
         State::Planned
         | State::Paid { recheck: None, .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Failed { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => Action::wait(format!("a charge that is {} needs nothing", charge.state.name())),
@@ -1226,6 +1231,9 @@ pub fn observe(
                 (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
+            // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
@@ -1247,7 +1255,7 @@ pub fn observe(
     }
     let ended = match &charge.state {
         State::Failed { why, .. } => Some(*why),
-        State::Failing { .. } => None,
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
         // What was learnt of it started no ladder, or came too late for one.
         State::Planned
         | State::Due { .. }
@@ -1258,7 +1266,7 @@ pub fn observe(
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Skipped { .. }
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };

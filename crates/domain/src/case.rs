@@ -50,7 +50,7 @@ impl NextStep {
 pub enum Ended {
     /// It was paid, by whatever route.
     Paid,
-    /// It was paid, and the bank took the money back.
+    /// It was paid, the bank took the money back, and no further try is planned.
     Returned,
     /// Nothing is collected any more.
     Skipped(SkipWhy),
@@ -172,7 +172,8 @@ fn standing(state: &State, opened_at: DateTime<Utc>) -> Standing {
         // Never recorded: a charge that is planned has had no attempt.
         State::Planned => open(NextStep::Person, opened_at),
         State::Paid { at, .. } => Standing::Ended { at: *at, why: Ended::Paid },
-        State::Returned { at, .. } => Standing::Ended { at: *at, why: Ended::Returned },
+        State::Returned { next_at: Some(next_at), .. } => open(NextStep::Retry, *next_at),
+        State::Returned { next_at: None, at, .. } => Standing::Ended { at: *at, why: Ended::Returned },
         State::Skipped { why, at } => Standing::Ended { at: *at, why: Ended::Skipped(*why) },
         State::Failed { why, at, .. } => Standing::Ended { at: *at, why: Ended::Failed(*why) },
     }

@@ -16,7 +16,7 @@ use super::doubles::booked;
 use super::{Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
 use crate::ports::recon::{BegunRun, FileName, Finding, KeptRow, Named, NewRun, Run, Source, Span, Stage};
 use crate::ports::webhooks::Subject;
-use crate::ports::{ChargeFilter, Place};
+use crate::ports::{AttemptRecord, ChargeFilter, Place};
 
 /// A file that is to be compared.
 #[derive(Debug, Clone)]
@@ -133,8 +133,15 @@ impl Reconciler {
         let mut look = Look::default();
         let mut finding = of_row(row, named);
         if row.kind == RowKind::Fee {
-            // Fees are not in the book: they are kept, and compared with nothing.
-            look.subjects.push(finding.subject);
+            // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
+            // charge, and a person says to which where nobody knows the payment.
+            let names_one = row.gateway_id.is_some() || row.key.is_some();
+            if names_one && named.charge.is_none() && named.refund.is_none() {
+                let (currency, theirs) = (row.gross.currency(), row.moved());
+                look.compare(Sides { currency, ours: 0, theirs, kind: Some(Kind::OnlyInFile) }, finding);
+            } else {
+                look.subjects.push(finding.subject);
+            }
             return Ok(look);
         }
         let (ours, kind) = match (row.kind, named.charge, named.refund) {
@@ -200,18 +207,20 @@ impl Reconciler {
         if charge.amount.currency() != row.gross.currency() {
             return Ok((0, Some(Kind::Mismatch)));
         }
-        if is_news(row, &charge) {
+        let mut attempts = self.store().attempts(id).await?;
+        if is_news(row, &charge, &attempts) {
             let asked = self.look_at(charge.clone(), stop).await?;
             (look.asked, look.moved) = (asked.asked, asked.moved);
             charge = self.store().charge(id).await?.unwrap_or(charge);
+            attempts = self.store().attempts(id).await?;
         }
         finding.evidence.push_str(&format!("; the book says {}", charge.state.word()));
         Ok(match row.kind {
-            RowKind::Payment => match self.another(row, &charge, before, finding, stop).await? {
+            RowKind::Payment => match self.another(row, (&charge, &attempts), before, finding, stop).await? {
                 Some(kind) => (0, Some(kind)),
-                None => payment(row, &charge),
+                None => payment(row, &charge, &attempts),
             },
-            RowKind::Return => returned(row, &charge, before),
+            RowKind::Return => returned(row, &charge, &attempts, before),
             RowKind::Dispute | RowKind::DisputeWon => {
                 let claims = self.store().disputed(&[id]).await?;
                 let withdrawn = claims.get(&id).is_some_and(|claims| !claims.is_empty());
@@ -230,7 +239,7 @@ impl Reconciler {
     async fn another(
         &self,
         row: &SettlementRow,
-        charge: &Charge,
+        (charge, attempts): (&Charge, &[AttemptRecord]),
         before: &[SettlementRow],
         finding: &mut Finding,
         stop: &CancellationToken,
@@ -239,8 +248,10 @@ impl Reconciler {
         if row.gateway_id.is_some() && before.iter().any(told) {
             return Ok(Some(Kind::RepeatedRow));
         }
-        let attempts = self.store().attempts(charge.id).await?;
-        let booked = booked(charge, &attempts);
+        if taken_back(charge, attempts, row).is_some() && !matches!(charge.state, State::Returned { .. }) {
+            return Ok(None);
+        }
+        let booked = booked(charge, attempts);
         let known = booked.and_then(|attempt| Some((attempt.key, attempt.payment_id.as_deref()?)));
         let (Some((key, known)), Some(named)) = (known, row.gateway_id.as_deref()) else {
             // Nothing tells the payments apart but their number.
@@ -259,19 +270,19 @@ impl Reconciler {
 }
 
 /// Does the row say what the book does not?
-fn is_news(row: &SettlementRow, charge: &Charge) -> bool {
+fn is_news(row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
+    let went_back = || taken_back(charge, attempts, row).is_some();
     match row.kind {
-        RowKind::Payment => recon::collected(&charge.state) == 0 && !matches!(charge.state, State::Returned { .. }),
-        RowKind::Return => !matches!(charge.state, State::Returned { .. }),
+        RowKind::Payment => recon::collected(&charge.state) == 0 && !went_back(),
+        RowKind::Return => !went_back(),
         RowKind::Refund | RowKind::Dispute | RowKind::DisputeWon | RowKind::Fee => false,
     }
 }
 
 /// The payment of a charge, as the file tells of it.
-fn payment(row: &SettlementRow, charge: &Charge) -> (i64, Option<Kind>) {
+fn payment(row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> (i64, Option<Kind>) {
     // What was returned was collected first, and its return is a row of its own.
-    let was_returned = matches!(charge.state, State::Returned { .. });
-    let ours = if was_returned { charge.amount.minor() } else { recon::collected(&charge.state) };
+    let ours = taken_back(charge, attempts, row).unwrap_or_else(|| recon::collected(&charge.state));
     let kind = match ours {
         0 => Some(Kind::PaidThereNotHere),
         ours if ours == row.moved() => None,
@@ -280,10 +291,33 @@ fn payment(row: &SettlementRow, charge: &Charge) -> (i64, Option<Kind>) {
     (ours, kind)
 }
 
-fn returned(row: &SettlementRow, charge: &Charge, before: &[SettlementRow]) -> (i64, Option<Kind>) {
-    let again = before.iter().any(|row| row.kind == RowKind::Return);
-    let was_returned = matches!(charge.state, State::Returned { .. }) && !again;
-    let ours = if was_returned { charge.amount.minor().saturating_neg() } else { 0 };
+/// What was collected by the attempt that a row names and taken back since, if it was. Of an attempt before the latest it is all of the
+/// charge: what was collected in part is not asked for again.
+fn taken_back(charge: &Charge, attempts: &[AttemptRecord], row: &SettlementRow) -> Option<i64> {
+    if let State::Returned { collected, .. } = &charge.state {
+        return Some(collected.minor());
+    }
+    let went_back = |attempt: &&AttemptRecord| {
+        attempt.number < charge.tries.attempt && attempt.state == "succeeded" && attempt.class.is_some()
+    };
+    attempts.iter().filter(went_back).find(|attempt| names(row, attempt)).map(|_| charge.amount.minor())
+}
+
+fn names(row: &SettlementRow, attempt: &AttemptRecord) -> bool {
+    let ids = row.gateway_id.as_deref().zip(attempt.payment_id.as_deref());
+    ids.is_some_and(|(named, known)| named.eq_ignore_ascii_case(known)) || key_of(row) == Some(attempt.key)
+}
+
+fn returned(
+    row: &SettlementRow,
+    charge: &Charge,
+    attempts: &[AttemptRecord],
+    before: &[SettlementRow],
+) -> (i64, Option<Kind>) {
+    // Each payment goes back once; a charge that was asked for again has several.
+    let of = |row: &SettlementRow| attempts.iter().find(|attempt| names(row, attempt)).map(|attempt| attempt.number);
+    let again = before.iter().any(|other| other.kind == RowKind::Return && of(other) == of(row));
+    let ours = taken_back(charge, attempts, row).filter(|_| !again).map_or(0, i64::saturating_neg);
     let kind = match ours {
         _ if row.is_double_entry() => Some(Kind::DoubleEntry),
         0 => Some(Kind::Returned),

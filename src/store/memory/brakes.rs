@@ -66,7 +66,7 @@ impl Book {
                 || by_hand
                 || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
         });
-        let waits = |state: &State| matches!(state, State::Due { .. } | State::Failing { .. });
+        let waits = |state: &State| matches!(state, State::Due { .. } | State::Failing { .. } | State::Returned { .. });
         let row = self.charges.get(&moved.charge.id).filter(|row| row.fence == moved.fence);
         allowed && row.is_some_and(|row| waits(&row.value.state))
     }

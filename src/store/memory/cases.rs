@@ -71,7 +71,7 @@ impl Book {
         let (mut told, mut ended) = (Vec::new(), Vec::new());
         for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
             let given_up = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
-            if let (State::Failing { .. }, Ok(after)) = (&row.value.state, given_up) {
+            if let (State::Failing { .. } | State::Returned { .. }, Ok(after)) = (&row.value.state, given_up) {
                 told.extend(NewEvent::of_charge(&row.value, &after, at));
                 ended.extend(lines::case_ended(&after, by, at));
                 row.value = after;

@@ -24,7 +24,9 @@ impl ProofStore for MemoryStore {
             last_attempt: row.attempts.iter().map(|attempt| u64::from(attempt.number)).max().unwrap_or_default(),
             // The map keeps no amount beside the body's.
             of_other_amounts: 0,
-            succeeded: count(row.attempts.iter().filter(|attempt| attempt.state == "succeeded").count()),
+            succeeded: count(
+                row.attempts.iter().filter(|attempt| attempt.state == "succeeded" && attempt.class.is_none()).count(),
+            ),
         };
         Ok(rows.map(evidence).collect())
     }

@@ -72,17 +72,26 @@ impl Charge {
             (State::Failing { class, code, .. }, Ruling::GiveUp { why }) => {
                 Ok(State::Failed { class: *class, code: code.clone(), why, at })
             }
-            (State::Failing { .. }, Ruling::NewMethod) => {
+            // Another try collects the whole amount, which was not owed where a part of it was captured.
+            (State::Returned { next_at, collected, .. }, Ruling::TryNow) if *collected == self.amount => {
+                let again = next_at.is_none();
+                self.by_hand(again, at);
+                Ok(self.returned(Some(at)))
+            }
+            (State::Returned { next_at: Some(next_at), .. }, Ruling::PutOff { until }) => {
+                let later = (*next_at).max(until);
                 if let Some(episode) = &mut self.tries.episode {
-                    episode.afresh(at);
+                    episode.ends_at = episode.ends_at.max(later);
                 }
-                if let Some(ladder) = &mut self.tries.ladder {
-                    ladder.step = 0;
-                }
+                Ok(self.returned(Some(later)))
+            }
+            (State::Returned { next_at: Some(_), .. }, Ruling::GiveUp { .. }) => Ok(self.returned(None)),
+            (State::Failing { .. } | State::Returned { next_at: Some(_), .. }, Ruling::NewMethod) => {
+                self.another_method(at);
                 self.tries.fallback = None;
                 Ok(self.state.clone())
             }
-            (State::Failing { .. }, Ruling::FirstMethod) => {
+            (State::Failing { .. } | State::Returned { next_at: Some(_), .. }, Ruling::FirstMethod) => {
                 let (declined, first) = (self.tries.declined, self.tries.first_failed_at.unwrap_or(at));
                 self.tries.fallback = self.tries.fallback.take().map(|fallback| fallback.back(declined, first));
                 Ok(self.state.clone())
@@ -92,6 +101,7 @@ impl Charge {
             (
                 State::Failing { .. }
                 | State::Failed { .. }
+                | State::Returned { .. }
                 | State::Parked {
                     why:
                         ParkWhy::Rejected
@@ -124,10 +134,31 @@ impl Charge {
         }
     }
 
+    /// What was taken back, with another next try or with none.
+    fn returned(&self, then: Option<DateTime<Utc>>) -> State {
+        let mut state = self.state.clone();
+        if let State::Returned { next_at, .. } = &mut state {
+            *next_at = then;
+        }
+        state
+    }
+
+    /// The ladder of another payment method begins with its first decline.
+    fn another_method(&mut self, at: DateTime<Utc>) {
+        if let Some(episode) = &mut self.tries.episode {
+            episode.afresh(at);
+        }
+        if let Some(ladder) = &mut self.tries.ladder {
+            ladder.step = 0;
+        }
+    }
+
     /// The next try is a person's; `again` where trying had ended.
     fn by_hand(&mut self, again: bool, at: DateTime<Utc>) {
         let said = match &self.state {
-            State::Failing { class, code, .. } | State::Failed { class, code, .. } => (*class, code.as_str()),
+            State::Failing { class, code, .. }
+            | State::Failed { class, code, .. }
+            | State::Returned { class, code, .. } => (*class, code.as_str()),
             State::Planned
             | State::Due { .. }
             | State::Sending { .. }
@@ -137,7 +168,6 @@ impl Charge {
             | State::Capturing { .. }
             | State::Releasing { .. }
             | State::Paid { .. }
-            | State::Returned { .. }
             | State::Skipped { .. }
             | State::Parked { .. } => (DeclineClass::Unclassified, ""),
         };

@@ -110,7 +110,14 @@ pub(super) fn paid(when: &str, minor: i64) -> State {
 
 fn returned(paid: &str) -> State {
     let (class, code) = (DeclineClass::LaterFunds, "R01".to_owned());
-    State::Returned { class, code, paid_at: at(paid), at: at("2027-02-04T14:00:00Z") }
+    State::Returned {
+        class,
+        code,
+        next_at: None,
+        collected: usd(7_900),
+        paid_at: at(paid),
+        at: at("2027-02-04T14:00:00Z"),
+    }
 }
 
 /// A difference in one line: scheduled, collected, and the parts.
