@@ -47,7 +47,7 @@ async fn a_journal_of_each_form_balances_and_is_the_same_when_it_is_repeated() {
     }
     let dry = ["export", "journal", "--period", &month, "--format", "beancount", "--out", "unwritten", "-n"];
     let dry = bench.run(&dry).exits(0);
-    for said in ["debit 2158.00, credit 2158.00 USD: it balances", "sha256", "Nothing was written"] {
+    for said in ["debit 4316.00, credit 4316.00 USD: it balances", "sha256", "Nothing was written"] {
         assert!(dry.err.contains(said), "{}", dry.err);
     }
     assert!(dry.out.is_empty() && !bench.path().join("unwritten").exists());
