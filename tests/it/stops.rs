@@ -374,7 +374,7 @@ fn status_after(ended: Ended) -> &'static str {
     match ended {
         Ended::Skipped(SkipWhy::Cancelled) => "cancelled",
         Ended::Failed(why) => match why.stops(AtTheEnd::PauseSubscription) {
-            Some(Stop::Pause) => "paused",
+            Some(Stop::Pause | Stop::Unpaid) => "paused",
             Some(Stop::Cancel) => "cancelled",
             None => "active",
         },

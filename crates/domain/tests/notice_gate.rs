@@ -152,6 +152,7 @@ fn subscriber(setting: Setting, plan: &Plan, now: DateTime<Utc>) -> Subscription
         customer: Customer { enterprise_id: Some("1001".into()), ..Customer::default() },
         method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind, consent }),
         second_method: None,
+        backups: Vec::new(),
         start_on: "2027-01-20".parse().unwrap(),
         anchor_day: None,
         zone: None,

@@ -353,18 +353,18 @@ impl Stage {
     }
 }
 
-/// Keys of attempts that were collected and taken back before their charge was asked for again: they are no doubles.
-async fn gone_before_another_try(&self, charges: &[Charge]) -> Result<BTreeSet<String>, Stop> {
-    let mut gone = BTreeSet::new();
-    for charge in charges.iter().filter(|charge| charge.tries.attempt > 1) {
-        let attempts = self.store.attempts(charge.id).await.map_err(store_failed)?;
-        let went = attempts.into_iter().filter(|one| one.state == "succeeded" && one.class.is_some());
-        gone.extend(went.filter(|one| one.number < charge.tries.attempt).map(|one| one.key.to_string()));
-    }
-    Ok(gone)
-}
-
 impl Stage {
+    /// Keys of attempts that were collected and taken back before their charge was asked for again: they are no doubles.
+    async fn gone_before_another_try(&self, charges: &[Charge]) -> Result<BTreeSet<String>, Stop> {
+        let mut gone = BTreeSet::new();
+        for charge in charges.iter().filter(|charge| charge.tries.attempt > 1) {
+            let attempts = self.store.attempts(charge.id).await.map_err(store_failed)?;
+            let went = attempts.into_iter().filter(|one| one.state == "succeeded" && one.class.is_some());
+            gone.extend(went.filter(|one| one.number < charge.tries.attempt).map(|one| one.key.to_string()));
+        }
+        Ok(gone)
+    }
+
     /// Which of these charges were collected by which others.
     async fn collected_by(&self, charges: &[Charge]) -> Result<BTreeMap<ChargeId, ChargeId>, Stop> {
         let leads: Vec<ChargeId> = charges.iter().filter(|one| one.carried.is_some()).map(|one| one.id).collect();

@@ -253,7 +253,8 @@ fn a_return_that_says_more_than_its_own_charge_raises_an_alarm() {
     let hinted = returned.step(Event::Hint { unpaid: true }, at(END), &Limits::default()).unwrap();
     let Scene { catalog, open, .. } = scene();
     let seen = declined(DeclineClass::Never, "R24");
-    let taken_back = crate::agenda::observe(&catalog, &open.subscription, hinted, &seen, at(END), &Limits::default());
+    let facts = (&catalog, &Wallet::new());
+    let taken_back = crate::agenda::observe(facts, &open.subscription, hinted, &seen, at(END), &Limits::default());
     assert_eq!(taken_back.unwrap().charge.alarm(), Some(Alarm::DoubleEntry));
 }
 
