@@ -290,7 +290,7 @@ struct Rows<'w, 'b> {
     row: usize,
     from_1904: bool,
     /// Formulas by row and column, from 0: a program that computes nothing leaves them without results.
-    formulas: BTreeMap<(u32, u32), String>,
+    formulas: Formulas,
     ended: bool,
     stopped: Option<Stopped>,
 }
@@ -353,11 +353,14 @@ impl<'w, 'b> Rows<'w, 'b> {
     }
 }
 
+/// Formulas by row and column.
+type Formulas = BTreeMap<(u32, u32), String>;
+
 /// The formulas of a sheet; nothing where they are longer than a sheet's text may be.
-fn formulas(workbook: &mut Book<'_>, sheet: &str) -> Result<Option<BTreeMap<(u32, u32), String>>, XlsxError> {
+fn formulas(workbook: &mut Book<'_>, sheet: &str) -> Result<Option<Formulas>, XlsxError> {
     let mut cells = workbook.worksheet_cells_reader(sheet)?;
     let mut room = LARGEST_ROSTER;
-    let mut found = BTreeMap::new();
+    let mut found = Formulas::new();
     while let Some(cell) = cells.next_formula()? {
         if cell.get_value().is_empty() {
             continue;

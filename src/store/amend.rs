@@ -376,7 +376,7 @@ impl DatabaseStore {
             self.mark_methods(on, &marked, at).await?;
         }
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL \
-             WHERE subscription_id = $1 AND (state IN ('due', 'failing') OR returned_at IS NOT NULL)";
+             WHERE subscription_id = $1 AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
         on.execute_raw(self.statement(sql, values)).await.map(drop)
     }
 

@@ -808,9 +808,8 @@ impl Store for MemoryStore {
             let sum = totals.entry(key).or_insert((0, 0));
             sum.0 += 1;
             sum.1 += match &row.value.state {
-                State::Paid { collected, .. } => collected.minor(),
-                State::Returned { .. }
-                | State::Planned
+                State::Paid { collected, .. } | State::Returned { collected, .. } => collected.minor(),
+                State::Planned
                 | State::Due { .. }
                 | State::Sending { .. }
                 | State::Unknown { .. }

@@ -191,12 +191,12 @@ impl DatabaseStore {
         let sql = "UPDATE subscription SET fence = fence + 1, leased_until = NULL \
              WHERE method_id = $1 OR second_method_id = $1";
         on.execute_raw(self.statement(sql, values.clone())).await?;
-        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE (state IN ('due', 'failing') OR returned_at IS NOT NULL) \
+        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL)) \
              AND subscription_id IN (SELECT id FROM subscription WHERE method_id = $1 OR second_method_id = $1)";
         on.execute_raw(self.statement(sql, values)).await?;
         let values: [Value; 1] = [format!("%\"method\":\"{method}\"%").into()];
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL \
-             WHERE fallback IS NOT NULL AND (state IN ('due', 'failing') OR returned_at IS NOT NULL) AND fallback LIKE $1";
+             WHERE fallback IS NOT NULL AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL)) AND fallback LIKE $1";
         on.execute_raw(self.statement(sql, values)).await?;
         self.note(on, lines::method_news(method, news, at))
     }

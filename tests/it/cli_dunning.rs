@@ -145,7 +145,7 @@ async fn many_are_tried_again_with_their_count_typed_back() {
     bench
         .run(&["charges", "retry", "--filter", "state=paid due<soon", "--reason", "x", "--dry-run"])
         .exits(2)
-        .complains(&["at character 1", "at character 12", "failing or failed"]);
+        .complains(&["at character 1", "at character 12", "failing, failed or returned"]);
     sandbox.stop().await;
 }
 

@@ -1172,8 +1172,10 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
     for charge in b.store.charges(&ChargeFilter::default(), &None, 1_000).await.unwrap() {
         let sum = sums.entry((charge.state.word().to_owned(), charge.amount.currency().code().to_owned())).or_default();
         sum.0 += 1;
-        sum.1 +=
-            if let State::Paid { collected, .. } = charge.state { collected.minor() } else { charge.amount.minor() };
+        sum.1 += match charge.state {
+            State::Paid { collected, .. } | State::Returned { collected, .. } => collected.minor(),
+            _ => charge.amount.minor(),
+        };
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
     assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (6, 47_400));
