@@ -236,10 +236,7 @@ async fn rehearse(plans: &[APlan], subscriptions: &[ASubscription]) -> Rehearsal
             let declines = entry.declined;
             let outcome = match entry.pieces {
                 [_] if one.method == 1 => format!("paid after {declines} declines"),
-                [piece] => {
-                    let day = if declines == 0 { entry.submit_on } else { piece.on };
-                    format!("paid on {day} after {declines} declines")
-                }
+                [piece] => format!("paid on {} after {declines} declines", piece.on),
                 // A paused subscription is charged nothing: the engine has no such charge.
                 _ if entry.risks.has(Risk::Paused) && declines == 0 => return,
                 _ if entry.risks.has(Risk::GivenUp) => format!("failed after {declines} declines"),

@@ -446,7 +446,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// What the scenario answers to what was just sent, or is in flight.
     fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
         let method = subscription.method.as_ref();
-        let day = if one.first_at == now { one.on } else { self.day_of(now) };
+        let day = self.day_of(now);
         match self.given.scenario {
             Scenario::AllPay => {
                 one.pieces.push(Piece { on: day, ppm: WHOLE });

@@ -91,7 +91,7 @@ impl Tails {
         let rail = Rail::from(method.kind);
         let at = cycle.occurrence.charge_at;
         let first = odds.chance(Alike { rail, attempt: 1, past });
-        pieces.push(Piece { on: cycle.occurrence.date, ppm: first });
+        pieces.push(Piece { on: cycle.occurrence.submit_on, ppm: first });
         let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
         let next_due = next.filter(|_| rules.cuts);
         let shared = Shared { plan: rules.number, zone: zone.name(), at, rail, past, next_due };

@@ -18,10 +18,8 @@ fn both_say_the_same(bench: &Bench, book: &[&str]) -> usize {
     let rehearsed = ask("rehearse", &["--scenario", "all-pay", "--rows", "-o", "jsonl", "-q"]).lines();
     let mut expected = Collected::new();
     for row in forecast.iter().filter(|row| row["expected"] != "0.00") {
-        // A first try counts on its due date there; it is made on the day banks are open.
-        let day = if row["declined"] == 0 { text(row, "submit_on") } else { text(row, "collected_on") };
         let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
-        expected.insert(key, (day, text(row, "expected"), text(row, "currency")));
+        expected.insert(key, (text(row, "collected_on"), text(row, "expected"), text(row, "currency")));
     }
     let mut collected = Collected::new();
     for row in rehearsed.iter().filter(|row| row["state"] == "paid") {
