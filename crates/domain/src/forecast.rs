@@ -7,6 +7,7 @@
 //!
 //! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
 
+mod answer;
 pub mod compare;
 mod fold;
 mod odds;
@@ -31,6 +32,7 @@ use crate::plan::{Catalog, Mode, Plan, PlanStatus};
 use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::Wallet;
 
+pub use answer::return_code;
 pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
 pub use risk::{Risk, Risks};
 pub use script::{Outcome, Script, Which};

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
+use super::answer::Answer;
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::{Assumptions, Odds, Piece, part};
 use crate::agenda::{Step, observe};
@@ -16,12 +17,10 @@ use crate::dunning::MOST_ATTEMPTS_MAX;
 use crate::id::PlanId;
 use crate::plan::{Catalog, Plan};
 use crate::subscription::Subscription;
-use crate::verdict::{Decline, DeclineClass, Seen};
+use crate::verdict::DeclineClass;
 
 /// Tails kept before all are forgotten: some tens of megabytes at most.
 const MOST_TAILS: usize = 50_000;
-/// How long after a bank debit its return is taken to be learnt: the ladder asks after three days.
-pub(super) const BANK_SAYS_AFTER: TimeDelta = TimeDelta::days(3);
 
 /// What the days of the later tries depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,13 +140,11 @@ fn climb(
 ) {
     let plan = given.catalog.plans.get(&subscription.plan);
     let Some(zone) = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone)) else { return };
-    let declined = Seen::Declined(Decline { class, code: class.as_str().to_owned() });
+    let answer = Answer::of(rail, class);
+    let declined = answer.seen();
     // A policy makes at most ten tries.
     for _ in 0..MOST_ATTEMPTS_MAX {
-        let heard = match rail {
-            Rail::Card => at,
-            Rail::BankAccount => at.checked_add_signed(BANK_SAYS_AFTER).unwrap_or(at),
-        };
+        let heard = at.checked_add_signed(answer.after).unwrap_or(at);
         let Ok(learnt) = observe(given.catalog, subscription, charge, &declined, heard, given.limits) else { return };
         let Some(next) = failing_until(&learnt.charge.state) else { return };
         let attempt = learnt.charge.tries.attempt.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
-use crate::subscription::{Override, Ruling};
+use crate::subscription::{Consent, Override, Ruling};
 use crate::verdict::DeclineClass;
 
 fn day(text: &str) -> NaiveDate {
@@ -187,6 +187,47 @@ fn scripted_declines_are_tried_again_on_the_policys_days_and_end_as_it_ends() {
     let lines = walked(&plan, |_| {}, &lost, "2027-03-31");
     let expected = ["0 2027-01-31 79.00 [given_up]", "1 2027-02-28 79.00 [paused]", "2 2027-03-31 79.00 [paused]"];
     assert_eq!(lines, expected, "the standard policy pauses the subscription at its end");
+}
+
+fn by_bank(sub: &mut Subscription) {
+    let consent = Consent { id: "c-1".into(), at: "2026-12-01T00:00:00Z".parse().unwrap(), channel: "WEB".into() };
+    let method = sub.method.as_mut().unwrap();
+    (method.kind, method.consent) = (MethodKind::BankAccount, Some(consent));
+}
+
+/// The class of a script at a bank is its return code, days later, where banks have one for it; what they have none for fails at
+/// once. Retries of the standard policy.
+#[test]
+fn a_scripted_decline_of_a_bank_account_is_a_return_where_banks_have_a_code_for_it() {
+    let plan = plan(|spec| spec.schedule.charge_at = "00:30".into());
+    let on_the_fifth = |sub: &mut Subscription| {
+        by_bank(sub);
+        (sub.start_on, sub.anchor_day) = (day("2027-01-05"), None);
+    };
+    let cases = [
+        (DeclineClass::Never, "0 2027-01-05 79.00 [given_up]"),
+        (DeclineClass::NewData, "0 2027-01-05 79.00 [given_up]"),
+        // R08: the payer stopped it, and it is not entered again.
+        (DeclineClass::Contact, "0 2027-01-05 79.00 [given_up]"),
+        (DeclineClass::LaterFunds, "0 2027-01-05 79.00 [] 2027-01-15:1000000"),
+        (DeclineClass::LaterTechnical, "0 2027-01-05 79.00 [] 2027-01-05:1000000"),
+        (DeclineClass::Unclassified, "0 2027-01-05 79.00 [] 2027-01-08:1000000"),
+        (DeclineClass::Partial, "0 2027-01-05 79.00 [] 2027-01-12:1000000"),
+    ];
+    for (class, line) in cases {
+        let lines = walked(&plan, on_the_fifth, &script(&[(0, 1, class)]), "2027-01-31");
+        assert_eq!(lines, [line], "{class:?}");
+    }
+}
+
+/// Of the odds of a bank account only returns for want of funds are tried again.
+#[test]
+fn a_return_that_is_never_entered_again_adds_nothing_to_what_later_tries_bring() {
+    let plan = plan(|_| {});
+    let mut history = History::default();
+    (0..40).for_each(|_| history.note_class(Rail::BankAccount, DeclineClass::Contact));
+    let lines = walked(&plan, by_bank, &Scenario::Odds(Odds::new(history, Mood::Likely)), "2027-01-31");
+    assert_eq!(lines, ["0 2027-01-31 79.00 [] 2027-01-31:950000"]);
 }
 
 #[test]
