@@ -95,7 +95,7 @@ fn begin() -> DateTime<Utc> {
 
 /// A method, and what its declines are classed as: for so many first attempts, or always.
 fn method(one: &ASubscription, n: u64) -> (Option<Method>, Option<(DeclineClass, bool)>) {
-    use DeclineClass::{Contact, LaterFunds, LaterTechnical, Never, Unclassified};
+    use DeclineClass::{Contact, LaterFunds, LaterTechnical, Never, NewData, Unclassified};
     let then = |code| card(Behaviour::DeclinesThenPays { times: one.times, code }, n);
     let always = |code| card(Behaviour::DeclinesWith(code), n);
     match one.method {
@@ -108,6 +108,12 @@ fn method(one: &ASubscription, n: u64) -> (Option<Method>, Option<(DeclineClass,
         6 => (always(DeclineCode::StolenCard), Some((Never, true))),
         7 => (card(Behaviour::DeclinesPlainly, n), Some((Unclassified, true))),
         8 => (bank(Behaviour::AchReturned { days: Some(3), code: ReturnCode::R01 }, n), Some((LaterFunds, true))),
+        10 => (bank(Behaviour::AchReturned { days: Some(3), code: ReturnCode::R08 }, n), Some((Contact, true))),
+        11 => (bank(Behaviour::AchReturned { days: Some(3), code: ReturnCode::R02 }, n), Some((Never, true))),
+        // What banks have no code for fails at once.
+        12 => (bank(Behaviour::DeclinesWith(DeclineCode::ProcessingError), n), Some((LaterTechnical, true))),
+        13 => (bank(Behaviour::DeclinesPlainly, n), Some((Unclassified, true))),
+        14 => (bank(Behaviour::DeclinesWith(DeclineCode::ExpiredCard), n), Some((NewData, true))),
         _ => (card(Behaviour::Pays, n), None),
     }
 }
@@ -303,7 +309,7 @@ fn what_the_engine_charged_in_three_years_is_what_was_forecast_when_all_pay() {
 
 #[test]
 fn what_the_engine_charged_in_three_years_is_what_was_forecast_by_the_same_script_of_declines() {
-    let methods = prop_oneof![6 => 2..=8_u8, 1 => Just(9_u8)];
+    let methods = prop_oneof![6 => 2..=8_u8, 4 => 10..=14_u8, 1 => Just(9_u8)];
     proptest!(config(8), |(plans in plans(), subscriptions in subscriptions(methods))| {
         agree(&plans, &subscriptions)?;
     });
