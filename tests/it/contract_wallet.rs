@@ -395,7 +395,7 @@ async fn a_subscription_moves_with_everything_that_waits_and_nothing_that_is_und
         let moved = "autopay subscription.repointed payment method \
              00000000-0000-0000-0000-000000000001 → 00000000-0000-0000-0000-000000000002: \
              the gateway named it as the replacement and the wallet shows it";
-        assert_eq!(audit, [moved]);
+        assert_eq!(audit, ["test subscription.imported imported under plan gold from 2027-01-15 on", moved]);
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
 
+mod answer;
 pub mod compare;
 mod fold;
 mod odds;
@@ -31,6 +32,7 @@ use crate::plan::{Catalog, Mode, Plan, PlanStatus};
 use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::Wallet;
 
+pub use answer::return_code;
 pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
 pub use risk::{Risk, Risks};
 pub use script::{Outcome, Script, Which};
@@ -99,7 +101,8 @@ impl Kind {
 /// A part of a charge's probability: so likely is it collected by the try of that day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// The civil day of the try where the payer lives; of a first try the due date.
+    /// The civil day of the try where the payer lives: of a first try its submission, which a roll to a business day or a person may
+    /// have moved away from the due date.
     pub on: NaiveDate,
     /// How likely, parts per million.
     pub ppm: u32,
@@ -335,7 +338,8 @@ impl<'a> Forecaster<'a> {
                 (false, false, false) => "planned",
             };
             let on = today.map_or(occurrence.date, |today| today.max(occurrence.date));
-            let whole = [Piece { on, ppm: WHOLE }];
+            let submit_on = today.unwrap_or(occurrence.submit_on);
+            let whole = [Piece { on: submit_on, ppm: WHOLE }];
             let pieces: &[Piece] = match self.given.scenario {
                 // Nothing is asked for, so nothing can fail.
                 _ if amount.is_zero() => &[],
@@ -359,7 +363,7 @@ impl<'a> Forecaster<'a> {
                 cycle: occurrence.index,
                 due_on: occurrence.date,
                 on,
-                submit_on: today.unwrap_or(occurrence.submit_on),
+                submit_on,
                 charge_at: occurrence.charge_at.max(self.given.as_of),
                 amount,
                 adjusted,

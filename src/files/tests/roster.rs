@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::{brief, fit_to_show};
 use crate::files::roster::{COLUMNS, MOST_ROWS, REPORT_COLUMNS, report_csv_as};
 use crate::files::{
-    FileMistake, Roster, RosterContext, RosterStream, RowMistake, Source, Taker, read_catalog, read_plan, read_roster,
-    report_csv,
+    FileMistake, Roster, RosterContext, RosterRead, RosterStream, RowMistake, Source, Taker, read_catalog, read_plan,
+    read_roster, report_csv,
 };
 
 /// The book of the quickstart.
@@ -109,14 +109,15 @@ impl Taker for Keeper {
 fn shared_alike(
     source: &Source,
     context: RosterContext<'_>,
-    streamed: &Result<usize, Vec<FileMistake>>,
+    streamed: &Result<RosterRead, Vec<FileMistake>>,
     good: &[Subscription],
 ) {
     for bytes in [1, 150] {
         let shared = RosterStream::open("r.csv", source, context)
             .and_then(|stream| stream.limited(MOST_ROWS, bytes).share(3, Keeper::default, |_| {}));
         match (shared, streamed) {
-            (Ok(kept), Ok(_)) => {
+            (Ok((kept, read)), Ok(streamed)) => {
+                assert_eq!(read, *streamed);
                 let mut kept = kept.concat();
                 kept.sort_by_key(|(at, _)| *at);
                 assert_eq!(kept.into_iter().map(|(_, row)| row).collect::<Vec<_>>(), good);

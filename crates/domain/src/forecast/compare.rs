@@ -362,6 +362,10 @@ impl Comparison<'_> {
             // The engine sets such a subscription aside as soon as it looks.
             Ok(Some(Err(_))) | Err(_) => return Reason::Quarantined,
         };
+        // It will not be charged, whether its day has come or not.
+        if cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Person) {
+            return Reason::SkippedByPerson;
+        }
         let occurrence = &cycle.occurrence;
         let is_to_come = occurrence.charge_at > self.now;
         let passed_over = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Paused);

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::answer::Answer;
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
@@ -18,8 +19,8 @@ use crate::dunning::Stop;
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
 use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
-use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
-use crate::verdict::{Decline, DeclineClass, Seen};
+use crate::subscription::{Applied, Method, Subscription, SubscriptionStatus};
+use crate::verdict::{DeclineClass, Seen};
 use crate::wallet::{Known, Standing, Wallet};
 
 /// Moments looked at for one subscription: ten years of days, each with every try of a policy.
@@ -39,7 +40,7 @@ struct Tracked {
     /// A method is waited for until then, whatever the charge's own date.
     waits_until: Option<DateTime<Utc>>,
     /// What a bank will say, and when.
-    bank_says: Option<(DateTime<Utc>, DeclineClass)>,
+    bank_says: Option<(DateTime<Utc>, Seen)>,
     /// What the odds make of it, once it was sent.
     pieces: Vec<Piece>,
 }
@@ -364,14 +365,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// A charge under way whose moment has come.
     fn go_on(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
         one.waits_until = None;
-        if let (State::Settling { .. }, Some((at, class))) = (&one.charge.state, one.bank_says) {
-            let seen = if now >= at {
-                one.bank_says = None;
-                declined(class)
-            } else {
-                Seen::Accepted { settles_in_days: true }
-            };
-            return self.learn(subscription, one, &seen, now);
+        if let (State::Settling { .. }, Some((at, says))) = (&one.charge.state, one.bank_says.take()) {
+            if now >= at {
+                return self.learn(subscription, one, &says, now);
+            }
+            one.bank_says = Some((at, says));
+            return self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now);
         }
         let open = [Open {
             charge: one.charge.clone(),
@@ -455,7 +454,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// What the scenario answers to what was just sent, or is in flight.
     fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
         let method = used(subscription, &one.charge);
-        let day = if one.first_at == now { one.on } else { self.day_of(now) };
+        let day = self.day_of(now);
         match self.given.scenario {
             Scenario::AllPay => {
                 one.pieces.push(Piece { on: day, ppm: WHOLE });
@@ -483,12 +482,15 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                         one.pieces.push(Piece { on: day, ppm: WHOLE });
                         Stands::Over(Box::new(one))
                     }
-                    Outcome::Declined(class) if method.is_some_and(|one| one.kind == MethodKind::BankAccount) => {
-                        let at = now.checked_add_signed(tail::BANK_SAYS_AFTER).unwrap_or(now);
-                        one.bank_says = Some((at, class));
+                    Outcome::Declined(class) => {
+                        let answer = Answer::of(method.map_or(Rail::Card, |method| Rail::from(method.kind)), class);
+                        if !answer.is_late() {
+                            return self.learn(subscription, one, &answer.seen(), now);
+                        }
+                        let at = now.checked_add_signed(answer.after).unwrap_or(now);
+                        one.bank_says = Some((at, answer.seen()));
                         self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now)
                     }
-                    Outcome::Declined(class) => self.learn(subscription, one, &declined(class), now),
                 }
             }
         }
@@ -659,10 +661,6 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Standing::ChangeNotified { .. } => Some((Risk::ChangeNotified, None)),
         }
     }
-}
-
-fn declined(class: DeclineClass) -> Seen {
-    Seen::Declined(Decline { class, code: class.as_str().to_owned() })
 }
 
 /// Is it paused with a day on which it goes on?

@@ -415,6 +415,14 @@ fn a_foreseen_cycle_without_a_charge_says_why_by_what_is_around_it() {
     let (reason, by) = (String::new(), String::new());
     moved.amendments.overrides.insert(0, Override { ruling, reason, by, at: at(IN_TIME) });
     assert_eq!(judge(&now, &Whose::Known(Stands { subscription: &moved, ..stands })), "moved");
+    // Left out by a person, before its day and after it.
+    let mut left_out = subscription.clone();
+    let (ruling, reason, by) = (Ruling::Skip, String::new(), String::new());
+    left_out.amendments.overrides.insert(0, Override { ruling, reason, by, at: at(IN_TIME) });
+    for when in [&early, &now] {
+        let whose = Whose::Known(Stands { subscription: &left_out, ..stands });
+        assert_eq!(judge(when, &whose), "skipped_by_person");
+    }
     let mut rolls = plan_that_rolls();
     let sunday = Comparison { now: at("2027-02-01T06:00:00Z"), ..comparison() };
     assert_eq!(judge(&sunday, &Whose::Known(Stands { plan: Some(&rolls), ..stands })), "timing");
