@@ -822,6 +822,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("returned", "put_off", &["returned"]),
     ("returned", "give_up", &["returned"]),
     ("returned", "new_method", &["returned"]),
+    ("returned", "first_method", &["returned"]),
     ("returned", "write_off", &["skipped"]),
 ];
 

@@ -392,7 +392,7 @@ fn a_backup_account_is_no_re_initiation_of_the_first() {
         scene.declined(DeclineClass::LaterFunds, "R01", &when);
     }
     assert_eq!(with, [7, 7, 8, 8, 8, 9, 9, 9], "three entries of each account, and no more");
-    assert!(matches!(scene.charge.state, State::Failed { why: GaveUp::NetworkRule, .. }), "{:?}", scene.charge.state);
+    assert!(matches!(scene.charge.state, State::Failed { why: GaveUp::EntriesSpent, .. }), "{:?}", scene.charge.state);
 }
 
 #[test]
