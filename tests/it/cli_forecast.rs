@@ -98,6 +98,10 @@ fn the_sample_books_are_forecast_as_they_were_worked_out() {
             let fields: Vec<&str> = line.split(',').collect();
             let key = (fields[0].to_owned(), fields[1].to_owned(), fields[2].to_owned());
             let sums = (fields[3].parse().unwrap(), fields[5].replace('.', "").parse().unwrap());
+            // In some months only what fell due before them lands.
+            if sums == (0, 0) {
+                continue;
+            }
             assert_eq!(found.insert(key, sums), None, "{book}: {line}");
         }
         assert_eq!(found.len(), rows, "{book}");

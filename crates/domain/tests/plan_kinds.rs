@@ -511,9 +511,10 @@ fn what_is_swept_into_a_cycle_counts_for_the_bounds_and_waits_with_it() {
         }];
         let agenda = drawn(&bounded, &sub, "2027-01-01T13:00:00Z");
         let item = agenda.items[0].clone();
-        let told = match item.action {
-            Action::ParkOutOfBounds { why } => why,
-            other => other.name().to_owned(),
+        let told = if let Action::ParkOutOfBounds { why } = &item.action {
+            why.clone()
+        } else {
+            item.action.name().to_owned()
         };
         (told, item.charge.unwrap().amount.minor(), item.applied.len())
     };
