@@ -24,6 +24,7 @@ use super::pages::{Key, Walk, damaged_charge};
 use super::recon_rows::{self, exception, run};
 use super::rows::whole;
 use super::{DatabaseStore, damage, refund_rows, store_error};
+use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::recon::{
     BegunRun, Compared, Exception, ExceptionFilter, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run, Source,
     Span, Stage, Sum, Sums,
@@ -236,6 +237,10 @@ impl ReconStore for DatabaseStore {
             }
         }
         Ok(rows)
+    }
+
+    async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
+        self.disputes_of(charge).await
     }
 
     async fn exceptions(
