@@ -504,7 +504,7 @@ mod tests {
         let line = |day: &str| format!("{HEADER}payment,p-1,,42.00,,,USD,{day},\n");
         assert_eq!(read(&line("2027-02-01")).unwrap().len(), 1);
         for day in ["2027-02-02", "2035-01-01", "9999-12-31"] {
-            assert_eq!(codes(read(&line(day))), [(2, 29, "date_to_come")], "{day}");
+            assert_eq!(codes(read(&line(day))), [(2, 26, "date_to_come")], "{day}");
         }
     }
 
