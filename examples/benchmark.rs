@@ -152,6 +152,7 @@ fn book(charges: u32, now: DateTime<Utc>) -> anyhow::Result<(PlanSpec, Plan, Vec
             customer: Customer { enterprise_id: Some(format!("{:09}", 100_000_000 + n)), ..Customer::default() },
             method: Some(Method { id: method, kind: MethodKind::Card, consent: None }),
             second_method: None,
+            backups: Vec::new(),
             start_on: due.date_naive(),
             anchor_day: None,
             zone: None,

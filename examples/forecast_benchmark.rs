@@ -311,7 +311,7 @@ fn in_memory(folder: &Path, rows: usize, scenario_word: &str) -> anyhow::Result<
             time.as_secs_f64()
         )?;
     }
-    let rate = per_second(u64::try_from(read)?, reading);
+    let rate = per_second(u64::try_from(read.rows)?, reading);
     writeln!(text, "{:<26}{rate:>14.0} rows a second   ({:.2} s)", "reading and checking", reading.as_secs_f64())?;
     say(text.trim_end())?;
     Ok(bare)

@@ -31,7 +31,10 @@ use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
 use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, open_to_read, schema_status};
 
-pub use crate::gateway::{CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes};
+pub use crate::gateway::{
+    CodeClass, CodeOrigin, CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes,
+    declines as decline_codes,
+};
 pub use crate::store::{SchemaStatus, SoleDispatcher};
 
 /// Why the application could not be built or asked.
@@ -131,6 +134,20 @@ impl Reader {
     }
 }
 
+/// What events are signed with, to be renewed while they are carried.
+#[derive(Debug)]
+pub struct Signing(Arc<HttpCourier>);
+
+impl Signing {
+    /// Signs with these secrets from now on.
+    ///
+    /// # Errors
+    /// A sentence that names the endpoint whose secret is none; it is signed as before.
+    pub fn renew(&self, events: &EventsConfig) -> Result<(), String> {
+        events.endpoints.iter().try_for_each(|one| self.0.sign_with(&one.name, &one.secrets))
+    }
+}
+
 impl App {
     /// Connects to the database, checks its schema and builds the engine.
     ///
@@ -222,7 +239,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Config`] when a secret is none, or an address is one that nothing is sent to.
-    pub fn postman(&self, config: &Config) -> Result<Option<Postman>, AppError> {
+    pub fn postman(&self, config: &Config) -> Result<Option<(Postman, Signing)>, AppError> {
         let Some(EventsConfig { endpoints, loopback, .. }) = &config.events else { return Ok(None) };
         let names = endpoints.iter().map(|one| one.name.clone()).collect();
         let endpoints: Vec<EndpointSettings> = endpoints
@@ -230,15 +247,17 @@ impl App {
             .map(|one| EndpointSettings { name: one.name.clone(), url: one.url.clone(), secrets: one.secrets.clone() })
             .collect();
         let reach = if *loopback { Reach::PublicAndLoopback } else { Reach::Public };
-        let courier = HttpCourier::new(&endpoints, reach).map_err(AppError::Config)?;
-        Ok(Some(Postman::new(PostmanParts {
+        let courier = Arc::new(HttpCourier::new(&endpoints, reach).map_err(AppError::Config)?);
+        let signing = Signing(Arc::clone(&courier));
+        let postman = Postman::new(PostmanParts {
             outbox: Arc::clone(&self.outbox),
             store: Arc::clone(&self.store),
-            courier: Arc::new(courier),
+            courier,
             clock: Arc::clone(&self.clock),
             endpoints: names,
             heartbeat: self.engine.settings().heartbeat,
-        })))
+        });
+        Ok(Some((postman, signing)))
     }
 
     /// Who compares the book with the gateway.

@@ -262,7 +262,8 @@ pub struct IntentBatch {
     pub new: Vec<NewCharge>,
     /// Open charges that move on.
     pub moved: Vec<MovedCharge>,
-    /// The day on which what is recorded of `new` counts, in the same transaction; `None` where nobody counts.
+    /// The day on which what is recorded of `new` counts, and what people ordered of `moved`, in the same transaction; `None` where nobody
+    /// counts.
     pub day: Option<brakes::DayCount>,
 }
 
@@ -373,6 +374,13 @@ impl Verdict {
     pub fn ends_doubt(&self) -> bool {
         let paid = matches!(self.after.as_ref().map(|after| &after.state), Some(State::Paid { .. }));
         paid && !matches!(self.before.value.state, State::Sending { doubt: false, .. } | State::Paid { .. })
+    }
+
+    /// Does it say that a bank took back what was paid?
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        let returned = matches!(self.after.as_ref().map(|after| &after.state), Some(State::Returned { .. }));
+        returned && matches!(self.before.value.state, State::Paid { .. })
     }
 }
 
@@ -532,6 +540,8 @@ pub struct ChargeFilter {
     pub cases: Option<cases::Cases>,
     /// Only those whose latest decline was of this class.
     pub class: Option<DeclineClass>,
+    /// Only those that failed for good and were handed to this queue.
+    pub handed_to: Option<String>,
 }
 
 /// A line of a charge's history.

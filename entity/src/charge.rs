@@ -60,6 +60,8 @@ pub struct Model {
     pub ladder_since: Option<chrono::DateTime<chrono::Utc>>,
     pub ladder_declined: i32,
     pub by_hand: bool,
+    pub fallback: Option<String>,
+    pub case_hand_to: Option<String>,
 }
 
 /// No relations: the store joins by hand, in batches.

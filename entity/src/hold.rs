@@ -17,6 +17,7 @@ pub struct Model {
     pub lifted_by: Option<String>,
     pub brake: Option<String>,
     pub release_asked_by: Option<String>,
+    pub kind: String,
 }
 
 /// No relations: the store joins by hand, in batches.

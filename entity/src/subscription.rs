@@ -37,6 +37,8 @@ pub struct Model {
     pub amend_open: i64,
     pub resume_on: Option<chrono::NaiveDate>,
     pub last_on: Option<chrono::NaiveDate>,
+    pub backups: Option<String>,
+    pub unpaid_charge_id: Option<Uuid>,
 }
 
 /// No relations: the store joins by hand, in batches.

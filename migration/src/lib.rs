@@ -26,6 +26,14 @@ mod m20261126_000022_outbox;
 mod m20261126_000023_reconciliation;
 mod m20261126_000024_audit_chain;
 mod m20261126_000025_planned_changes;
+mod m20261126_000026_backups;
+mod m20261126_000027_handed_over;
+mod m20261126_000028_unpaid;
+mod m20261126_000030_fees;
+mod m20261126_000034_notices_of_change;
+mod m20261126_000035_backlog;
+mod m20261126_000037_kinds_of_holds;
+mod m20261126_000038_damaged_cases;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -59,6 +67,14 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000023_reconciliation::Migration),
             Box::new(m20261126_000024_audit_chain::Migration),
             Box::new(m20261126_000025_planned_changes::Migration),
+            Box::new(m20261126_000026_backups::Migration),
+            Box::new(m20261126_000027_handed_over::Migration),
+            Box::new(m20261126_000028_unpaid::Migration),
+            Box::new(m20261126_000030_fees::Migration),
+            Box::new(m20261126_000034_notices_of_change::Migration),
+            Box::new(m20261126_000035_backlog::Migration),
+            Box::new(m20261126_000037_kinds_of_holds::Migration),
+            Box::new(m20261126_000038_damaged_cases::Migration),
         ]
     }
 }

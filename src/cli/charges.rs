@@ -569,6 +569,9 @@ async fn explained(id: ChargeId, context: &Context) -> Result<Exit, Stop> {
                 steps.push(format!("So {}.", domain::total::forgone(part.amount)));
             }
             steps.extend(how_it_is_collected(app, &charge).await?);
+            let (fallback, attempts) = (charge.tries.fallback.as_ref(), app.store.attempts(id).await?);
+            let goes_on = matches!(charge.state, State::Failing { .. });
+            steps.extend(super::backups::explained(&view.subscription, fallback, &attempts, goes_on));
             let rows: Vec<Vec<Cell>> =
                 (1_u64..).zip(&steps).map(|(step, sentence)| vec![Cell::Number(step), Cell::text(sentence)]).collect();
             context.printer.rows(STEPS, &rows)?;

@@ -275,12 +275,12 @@ async fn wallet(app: &App, config: &Config, report: &mut Report) {
         Ok(summary) => summary,
         Err(error) => return report.fail(Exit::from(&error), "wallet", error.to_string(), "see the row that is named"),
     };
-    let stopped = summary.missing + summary.invalidated + summary.expired + summary.disputed;
+    let stopped = summary.missing + summary.invalidated + summary.expired + summary.disputed + summary.change_notified;
     let mut detail = format!("{} payment methods, {} never seen in a wallet", summary.methods, summary.never_listed);
     if stopped > 0 {
         detail.push_str(&format!(
-            "; cannot be charged: {} expired, {} invalidated, {} gone, {} disputed",
-            summary.expired, summary.invalidated, summary.missing, summary.disputed
+            "; cannot be charged: {} expired, {} invalidated, {} gone, {} disputed, {} whose bank notified of a change",
+            summary.expired, summary.invalidated, summary.missing, summary.disputed, summary.change_notified
         ));
     }
     if summary.failing + summary.overdue > 0 {

@@ -22,7 +22,7 @@ use crate::ports::{AttemptRecord, ChargeFilter, Cursor, Listed, TimelineEntry};
 /// Rows read at once.
 const PAGE: u64 = 1_000;
 
-pub(super) const LIST_HELP: &str = "Example:\n  autopay dunning list --plan wellness --class later_funds -o csv\n\n\
+pub(super) const LIST_HELP: &str = "Example:\n  autopay dunning list --plan wellness --class later_funds -o csv\n  autopay dunning list --handed-to collections-queue\n\n\
     Every charge whose tries were declined is a case, from its first decline until it is paid, ends or is given up.\n\
     Exit codes: 0, 2 wrong usage, 11 database unavailable.";
 pub(super) const SHOW_HELP: &str = "Example:\n  autopay dunning show ch_0f8d…\n\n\
@@ -55,8 +55,11 @@ pub(super) struct List {
     #[arg(long, value_name = "CLASS", value_parser = class)]
     class: Option<DeclineClass>,
     /// Those that go on, those that are over, or both
-    #[arg(long, value_enum, default_value_t = Which::Open)]
+    #[arg(long, value_enum, default_value_t = Which::Open, default_value_if("handed_to", clap::builder::ArgPredicate::IsPresent, "ended"))]
     state: Which,
+    /// Only those whose policy ended and handed them to this queue; of those that are over unless --state says otherwise
+    #[arg(long, value_name = "QUEUE")]
+    handed_to: Option<String>,
     /// How many
     #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     limit: u64,
@@ -109,6 +112,7 @@ const COLUMNS: &[Column] = &[
     Column::text("subscription"),
     Column::text("plan"),
     Column::text("policy"),
+    Column::number("policy_version"),
     Column::money("amount"),
     Column::text("due_on"),
     Column::text("state"),
@@ -118,6 +122,7 @@ const COLUMNS: &[Column] = &[
     Column::text("next_step_at"),
     Column::text("ends_at"),
     Column::text("end_action"),
+    Column::text("hand_to"),
     Column::text("opened_at"),
     Column::text("ended_at"),
     Column::text("ended_why"),
@@ -128,6 +133,7 @@ const SHOW: &[Column] = &[
     Column::text("subscription"),
     Column::text("plan"),
     Column::text("policy"),
+    Column::number("policy_version"),
     Column::money("amount"),
     Column::text("due_on"),
     Column::text("state"),
@@ -137,10 +143,12 @@ const SHOW: &[Column] = &[
     Column::text("next_step_at"),
     Column::text("ends_at"),
     Column::text("end_action"),
+    Column::text("hand_to"),
     Column::text("opened_at"),
     Column::text("ended_at"),
     Column::text("ended_why"),
     Column::text("sentence"),
+    Column::text("backup"),
     Column::text("attempts"),
     Column::text("budget"),
     Column::text("history"),
@@ -164,9 +172,12 @@ const BUDGET: &[Column] = &[
 ];
 const HISTORY: &[Column] = &[Column::text("at"), Column::text("actor"), Column::text("event"), Column::text("detail")];
 
-/// The policy by which a charge's tries are made.
-fn policy(catalog: &Catalog, charge: &Charge) -> Cell {
-    Cell::maybe(catalog.plans.get(&charge.plan), |plan| Cell::text(&plan.dunning))
+/// The policy by which a charge's tries are made, and its version: those it failed under first, whatever its plan says by now.
+fn policy(catalog: &Catalog, charge: &Charge) -> [Cell; 2] {
+    match &charge.tries.ladder {
+        Some(ladder) => [Cell::text(&ladder.policy), Cell::Number(ladder.version.into())],
+        None => [Cell::maybe(catalog.plans.get(&charge.plan), |plan| Cell::text(&plan.dunning)), Cell::Empty],
+    }
 }
 
 fn ended(standing: Standing) -> Option<(DateTime<Utc>, Ended)> {
@@ -179,12 +190,14 @@ fn ended(standing: Standing) -> Option<(DateTime<Utc>, Ended)> {
 fn row(charge: &Charge, case: &Case, catalog: &Catalog) -> Vec<Cell> {
     let [step, step_at] = rulings::steps(Some(case.standing));
     let ended = ended(case.standing);
+    let [policy, version] = policy(catalog, charge);
     vec![
         Cell::text(charge.id),
         Cell::Number(case.number.into()),
         Cell::text(&charge.subscription),
         Cell::text(&charge.plan),
-        policy(catalog, charge),
+        policy,
+        version,
         Cell::Money(charge.amount),
         Cell::On(charge.due_on),
         Cell::text(charge.state.word()),
@@ -194,6 +207,7 @@ fn row(charge: &Charge, case: &Case, catalog: &Catalog) -> Vec<Cell> {
         step_at,
         Cell::At(case.ends_at),
         Cell::text(case.end_action.as_str()),
+        Cell::maybe(case.hand_to.as_ref(), Cell::text),
         Cell::At(case.opened_at),
         Cell::maybe(ended, |(at, _)| Cell::At(at)),
         Cell::maybe(ended, |(_, why)| Cell::text(why.as_str())),
@@ -201,7 +215,7 @@ fn row(charge: &Charge, case: &Case, catalog: &Catalog) -> Vec<Cell> {
 }
 
 pub(super) async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
-    let List { plan, class, state, limit, all } = command;
+    let List { plan, class, state, handed_to, limit, all } = command;
     let which = match state {
         Which::Open => Cases::Open,
         Which::Ended => Cases::Ended,
@@ -210,7 +224,7 @@ pub(super) async fn list(command: List, context: &Context) -> Result<Exit, Stop>
     context
         .with_app(async |app, _| {
             let catalog = app.store.catalog().await?;
-            let filter = ChargeFilter { plan, class, cases: Some(which), ..ChargeFilter::default() };
+            let filter = ChargeFilter { plan, class, handed_to, cases: Some(which), ..ChargeFilter::default() };
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after: Cursor = None;
@@ -264,6 +278,7 @@ pub(super) async fn show(command: &Show, context: &Context) -> Result<Exit, Stop
             let mut cells = row(&charge, &case, &catalog);
             cells.extend([
                 Cell::Text(charge.sentence()),
+                Cell::maybe(charge.tries.fallback.as_ref(), |one| Cell::Text(one.in_words())),
                 Cell::Rows(ATTEMPTS, attempts.iter().map(attempt).collect()),
                 Cell::Rows(BUDGET, budget(app, &charge).await?),
                 Cell::Rows(HISTORY, history(app, id).await?),
@@ -289,8 +304,7 @@ async fn budget(app: &App, charge: &Charge) -> Result<Vec<Vec<Cell>>, Stop> {
     let view = app.store.subscription(&charge.subscription).await?;
     let Some(subscription) = view.map(|view| view.subscription) else { return Ok(Vec::new()) };
     let at = app.store.now().await?;
-    let methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
-    let ids: Vec<_> = methods.map(|method| (method.id, method.kind)).collect();
+    let ids: Vec<_> = subscription.methods().map(|method| (method.id, method.kind)).collect();
     let wallet = app.store.wallet(&ids.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
     let mut rows = Vec::new();
     for (id, kind) in ids {
@@ -298,7 +312,7 @@ async fn budget(app: &App, charge: &Charge) -> Result<Vec<Vec<Cell>>, Stop> {
         let brand = known.and_then(|known| known.face.as_ref()).and_then(|face| face.brand.as_deref());
         let networks = Network::of(known.and_then(|known| known.kind).or(Some(kind)), brand);
         let tried = known.map(|known| known.tried.as_slice()).unwrap_or_default();
-        for one in rules::built_in().budget(networks, tried, charge.tries.declined, at) {
+        for one in rules::built_in().budget(networks, tried, charge.tries.declined_with(Some(id)).0, at) {
             rows.push(vec![
                 Cell::text(id),
                 Cell::text(&one.rule.id),

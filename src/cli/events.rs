@@ -1,5 +1,7 @@
 //! `autopay events`: what is told to the merchant's own systems. What the gateway tells us is `autopay webhooks`.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Problem, Stop};
@@ -18,7 +20,7 @@ const PAGE: u64 = 1_000;
 pub(super) enum Events {
     /// Lists deliveries of events to your endpoints, the latest first
     #[command(after_help = "Example:\n  autopay events list --state waiting --endpoint billing -o json\n\n\
-        waiting: to be delivered or tried again. delivered: the endpoint answered 2xx. given_up: tried ten times in three days.\n\
+        waiting: to be delivered or tried again. unconfigured: it waits, and no such endpoint is configured here. delivered: the endpoint answered 2xx. given_up: tried ten times in three days.\n\
         Exit codes: 0, 2 wrong usage, 11 database unavailable.")]
     List(List),
     /// Shows the endpoints, and how each stands
@@ -36,6 +38,21 @@ pub(super) enum Events {
         #[arg(long)]
         endpoint: Option<String>,
         /// Says what would be delivered again, and changes nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Drops what waits for an endpoint that is no longer configured; where it is configured again, it is delivered instead
+    #[command(
+        after_help = "Example:\n  autopay events drop billing --dry-run\n  autopay events drop billing --confirm 12\n\n\
+        Exit codes: 0 (also when nothing waits), 2 wrong usage or a count that is not so, 7 the endpoint is configured, 11 database unavailable."
+    )]
+    Drop {
+        /// The endpoint's name
+        name: String,
+        /// How many deliveries are dropped, as --dry-run says
+        #[arg(long, value_name = "COUNT", required_unless_present = "dry_run")]
+        confirm: Option<u64>,
+        /// Says how many would be dropped, and changes nothing
         #[arg(short = 'n', long)]
         dry_run: bool,
     },
@@ -111,14 +128,22 @@ const ENDPOINTS: &[Column] = &[
     Column::text("disabled_at"),
 ];
 
-fn row(row: DeliveryRow) -> Vec<Cell> {
+/// The word of a delivery that waits for an endpoint which nobody configured here: nobody carries it.
+const UNCONFIGURED: &str = "unconfigured";
+
+fn names(config: &Config) -> BTreeSet<&str> {
+    config.events.iter().flat_map(|events| &events.endpoints).map(|known| known.name.as_str()).collect()
+}
+
+fn row(row: DeliveryRow, configured: &BTreeSet<&str>) -> Vec<Cell> {
+    let nobody = row.state == DeliveryState::Waiting && !configured.contains(row.endpoint.as_str());
     vec![
         Cell::Text(row.id),
         Cell::Text(row.kind),
         Cell::Text(row.object),
         Cell::Text(row.endpoint),
         Cell::Number(u64::try_from(row.sequence).unwrap_or(0)),
-        Cell::text(row.state.as_str()),
+        Cell::text(if nobody { UNCONFIGURED } else { row.state.as_str() }),
         Cell::Number(row.tries.into()),
         Cell::maybe(row.http_status, |status| Cell::Number(status.into())),
         Cell::maybe(row.why, Cell::Text),
@@ -134,6 +159,11 @@ pub(super) async fn run(command: Events, context: &Context) -> Result<Exit, Stop
         Events::Endpoints => context.with_app(async |app, config| endpoints(context, app, config).await).await,
         Events::Resend { id, endpoint, dry_run } => {
             context.with_app(async |app, _| resend(context, app, id, endpoint.as_deref(), dry_run).await).await
+        }
+        Events::Drop { name, confirm, dry_run } => {
+            context
+                .with_app(async |app, config| forget(context, app, config, &name, confirm.filter(|_| !dry_run)).await)
+                .await
         }
         Events::Enable { name } => {
             context
@@ -153,11 +183,11 @@ pub(super) async fn run(command: Events, context: &Context) -> Result<Exit, Stop
 }
 
 fn known(config: &Config, name: &str) -> Result<(), Stop> {
-    let names = || config.events.iter().flat_map(|events| &events.endpoints).map(|known| known.name.as_str());
-    if names().any(|known| known == name) {
+    let names = names(config);
+    if names.contains(name) {
         return Ok(());
     }
-    let mend = match nearest(name, names()) {
+    let mend = match nearest(name, names) {
         Some(near) => format!("did you mean {near}?"),
         None => "`autopay events endpoints` shows those there are".to_owned(),
     };
@@ -171,7 +201,7 @@ async fn endpoints(context: &Context, app: &App, config: &Config) -> Result<Exit
             let standing = app.outbox.standing(&endpoint.name).await?;
             rows.push(vec![
                 Cell::text(&endpoint.name),
-                Cell::text(&endpoint.url),
+                Cell::Text(endpoint.shown()),
                 Cell::Number(u64::try_from(endpoint.secrets.len()).unwrap_or(0)),
                 Cell::Flag(endpoint.name == events.notices_to),
                 Cell::text(if standing.disabled_at.is_some() { "disabled" } else { "told" }),
@@ -182,10 +212,52 @@ async fn endpoints(context: &Context, app: &App, config: &Config) -> Result<Exit
             ]);
         }
     }
+    let configured = names(config);
+    for name in app.outbox.endpoints_told().await?.into_iter().filter(|name| !configured.contains(name.as_str())) {
+        let standing = app.outbox.standing(&name).await?;
+        rows.push(vec![
+            Cell::Text(name),
+            Cell::Empty,
+            Cell::Empty,
+            Cell::Empty,
+            Cell::text(UNCONFIGURED),
+            Cell::Number(standing.waiting),
+            Cell::maybe(standing.oldest_at, Cell::At),
+            Cell::Number(standing.given_up),
+            Cell::maybe(standing.disabled_at, Cell::At),
+        ]);
+    }
     context.printer.rows(ENDPOINTS, &rows)?;
     if rows.is_empty() {
         context.printer.say("No endpoint is configured: events.endpoints and events.secret_files say where events go.");
     }
+    Ok(Exit::Done)
+}
+
+/// Drops what nobody carries, if a person said how much that is.
+async fn forget(context: &Context, app: &App, config: &Config, name: &str, confirm: Option<u64>) -> Result<Exit, Stop> {
+    let refused = |exit, message: &str, mend: &str| {
+        Err(Stop::because(exit, Problem::new(format!("endpoint {name}"), "", message, mend)))
+    };
+    if names(config).contains(name) {
+        return refused(
+            Exit::Conflict,
+            "is configured, and what waits for it is delivered",
+            "take it out of events.endpoints first",
+        );
+    }
+    let standing = app.outbox.standing(name).await?;
+    let waits = standing.waiting.saturating_add(standing.given_up);
+    let Some(confirm) = confirm else {
+        context.printer.say(&format!("{waits} deliveries to {name} would be dropped; nothing was changed."));
+        return Ok(Exit::Done);
+    };
+    if confirm != waits {
+        let message = format!("has {waits} deliveries that would be dropped, and {confirm} is not that many");
+        return refused(Exit::Usage, &message, &format!("write --confirm {waits} if you mean these"));
+    }
+    let done = app.outbox.drop_deliveries(name, &person(), app.clock.now()).await?;
+    context.printer.say(&format!("{done} deliveries to {name} were dropped."));
     Ok(Exit::Done)
 }
 
@@ -214,14 +286,15 @@ async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
     let List { state, endpoint, kind, limit, all } = command;
     let filter = DeliveryFilter { state, endpoint, kind: kind.map(|kind| kind.as_str().to_owned()) };
     context
-        .with_app(async |app, _| {
+        .with_app(async |app, config| {
+            let configured = names(config);
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after = None;
             loop {
                 let (page, next) = app.outbox.deliveries(&filter, &after, PAGE.min(left)).await?;
                 left = left.saturating_sub(u64::try_from(page.len()).unwrap_or(u64::MAX));
-                let rows: Vec<Vec<Cell>> = page.into_iter().map(row).collect();
+                let rows: Vec<Vec<Cell>> = page.into_iter().map(|one| row(one, &configured)).collect();
                 listing.page(&rows)?;
                 if next.is_none() || left == 0 {
                     listing.finish()?;

@@ -1,6 +1,6 @@
 //! `autopay export`: what other systems are handed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use domain::calendar::Zone;
 use domain::change::Object;
 use domain::ledger::Account;
-use domain::money::Currency;
+use domain::money::{Currency, Money};
 use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, Problem, Stop};
@@ -61,6 +61,9 @@ pub(super) struct Journal {
     /// A CSV file with the accounts that there are; every name must be among them
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
+    /// Says what would be written and what it comes to, and writes and records nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Prints the standard map, to be copied and changed
     #[arg(long)]
     print_map: bool,
@@ -180,7 +183,7 @@ pub(super) fn standing(books: &Books, month: &str) -> String {
 /// What plans call their accounts, for these turnovers.
 async fn plan_accounts(turnovers: &[Turnover], app: &App) -> Result<PlanAccounts, Stop> {
     let mut accounts = PlanAccounts::new();
-    let plans: BTreeSet<_> = turnovers.iter().map(|turnover| &turnover.plan).collect();
+    let plans: BTreeSet<_> = turnovers.iter().filter_map(|turnover| turnover.plan.as_ref()).collect();
     for plan in plans {
         for record in app.store.versions(&Object::Plan(plan.clone())).await? {
             if let Meaning::Plan(spec) = record.meaning {
@@ -193,9 +196,9 @@ async fn plan_accounts(turnovers: &[Turnover], app: &App) -> Result<PlanAccounts
 
 fn used(turnovers: &[Turnover], names: &Named) -> BTreeSet<(String, Account)> {
     let sides = turnovers.iter().flat_map(|turnover| {
-        let plan = (turnover.plan.clone(), turnover.plan_version);
+        let plan = turnover.plan.clone().map(|plan| (plan, turnover.plan_version));
         let (debit, credit) = turnover.posted.accounts();
-        [debit, credit].map(|role| (names.name(role, &plan), role))
+        [debit, credit].map(|role| (names.name(role, plan.as_ref()), role))
     });
     sides.collect()
 }
@@ -225,16 +228,21 @@ impl From<NotInAJournal> for Stop {
     }
 }
 
-/// Writes and digests at once.
+/// Writes and digests at once; on a dry run it only digests.
 struct Digested {
-    sink: super::output::Sink,
+    sink: Option<super::output::Sink>,
     digest: Sha256,
+    bytes: usize,
 }
 
 impl Digested {
     fn write(&mut self, text: &str) -> Result<(), Stop> {
         self.digest.update(text.as_bytes());
-        Ok(self.sink.write_all(text.as_bytes())?)
+        self.bytes = self.bytes.saturating_add(text.len());
+        match &mut self.sink {
+            Some(sink) => Ok(sink.write_all(text.as_bytes())?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -259,7 +267,8 @@ async fn export(
     turnovers.retain(|turnover| wanted(turnover.currency));
     let names = Named::new(map, plan_accounts(&turnovers, app).await?);
     check(&turnovers, &names, form, chart)?;
-    let mut out = Digested { sink: context.printer.open()?, digest: Sha256::new() };
+    let sink = if command.dry_run { None } else { Some(context.printer.open()?) };
+    let mut out = Digested { sink, digest: Sha256::new(), bytes: 0 };
     out.write(&journal::begin(form, &heading, &names))?;
     let mut number = 0_u64;
     let mut write = |out: &mut Digested, transaction: &Transaction| {
@@ -296,7 +305,11 @@ async fn export(
         ));
     }
     let digest = hex::encode(out.digest.finalize());
-    out.sink.finish()?;
+    let Some(sink) = out.sink else {
+        would_write(&seen, &names, (number, out.bytes, &digest), (form, &heading), context);
+        return Ok(Exit::Done);
+    };
+    sink.finish()?;
     let entries = seen.iter().map(|turnover| turnover.entries).sum();
     hand_on(
         Handed {
@@ -313,6 +326,43 @@ async fn export(
         context,
     )
     .await
+}
+
+/// Says what a journal comes to by account. Each of its transactions was found to balance.
+fn would_write(
+    turnovers: &[Turnover],
+    names: &Named,
+    (transactions, bytes, digest): (u64, usize, &str),
+    (form, heading): (Form, &Heading),
+    context: &Context,
+) {
+    let mut sums: BTreeMap<(String, Currency), (i64, i64)> = BTreeMap::new();
+    let mut whole: BTreeMap<Currency, i64> = BTreeMap::new();
+    for turnover in turnovers {
+        let plan = turnover.plan.clone().map(|plan| (plan, turnover.plan_version));
+        let (debit, credit) = turnover.posted.accounts();
+        let [debit, credit] = [debit, credit].map(|role| (names.name(role, plan.as_ref()), turnover.currency));
+        let debited = sums.entry(debit).or_default();
+        debited.0 = debited.0.saturating_add(turnover.minor);
+        let credited = sums.entry(credit).or_default();
+        credited.1 = credited.1.saturating_add(turnover.minor);
+        let sum = whole.entry(turnover.currency).or_default();
+        *sum = sum.saturating_add(turnover.minor);
+    }
+    let plain = |minor, currency| Money::new(minor, currency).plain();
+    for ((account, currency), (debit, credit)) in sums {
+        let (debit, credit) = (plain(debit, currency), plain(credit, currency));
+        context.printer.say(&format!("{account}: debit {debit}, credit {credit} {currency}"));
+    }
+    for (currency, minor) in whole {
+        let sum = plain(minor, currency);
+        context.printer.say(&format!("All accounts: debit {sum}, credit {sum} {currency}: it balances."));
+    }
+    let count = counted(usize::try_from(transactions).unwrap_or(usize::MAX), "transaction", "transactions");
+    let (form, Heading { month, standing, .. }) = (form.as_str(), heading);
+    context.printer.say(&format!(
+        "{form} of {month} ({standing}) would hold {count}, {bytes} bytes, sha256 {digest}. Nothing was written."
+    ));
 }
 
 /// Adds an entry to the sums that the database said beforehand.

@@ -156,8 +156,8 @@ fn term(word: &str) -> Result<Term, String> {
         if comparison == Comparison::Is { Ok(term) } else { Err(format!("{name} takes = only")) }
     };
     match name {
-        "state" if matches!(value, "failing" | "failed") => only_is(Term::State(value.to_owned())),
-        "state" => Err(format!("{value} is no state that can be tried again: write failing or failed")),
+        "state" if matches!(value, "failing" | "failed" | "returned") => only_is(Term::State(value.to_owned())),
+        "state" => Err(format!("{value} is no state that can be tried again: write failing, failed or returned")),
         "plan" => only_is(Term::Plan(PlanId::parse(value).map_err(|why| why.to_string())?)),
         "subscription" => only_is(Term::Subscription(SubscriptionId::parse(value).map_err(|why| why.to_string())?)),
         "class" => only_is(Term::Class(super::dunning_cases::class(value)?)),
@@ -182,7 +182,9 @@ mod tests {
     #[test]
     fn every_mistake_is_told_with_its_place() {
         let said = Filter::parse("state=failng plan=wellness due<2027-13-01 colour=red").unwrap_err();
-        for part in ["at character 1", "failing or failed", "at character 28", "at character 43", "it may name state"] {
+        for part in
+            ["at character 1", "failing, failed or returned", "at character 28", "at character 43", "it may name state"]
+        {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(Filter::parse("  ").unwrap_err().contains("is empty"));

@@ -1,14 +1,15 @@
 //! `autopay gateway`: questions to the payment gateway. Nothing here can charge.
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use domain::id::Key;
 use domain::rules::{Rule, built_in};
-use domain::verdict::{CodeRow, Decline, DeclineClass, Seen};
+use domain::verdict::{DeclineClass, Seen};
 
 use super::Context;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column};
-use crate::app::App;
+use crate::app::{App, CodeClass, CodeOrigin, CodeRow};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gateway {
@@ -24,9 +25,19 @@ pub(super) enum Gateway {
         /// The key, a UUID
         key: Key,
     },
-    /// Lists every error the gateway's contract names, and what autopay does about it; asks nobody
-    #[command(after_help = "Example:\n  autopay gateway codes -o json\n\nExit codes: 0.")]
-    Codes,
+    /// Lists every answer there can be, whoever's code it bears, and what autopay does about it; asks nobody
+    #[command(
+        after_help = "Example:\n  autopay gateway codes -o json\n  autopay gateway codes --origin ach --class never\n\n\
+        What is in no line is unclassified, and raises an alert when it is seen first.\n\nExit codes: 0, 2 wrong usage."
+    )]
+    Codes {
+        /// Only codes of this origin; may be repeated
+        #[arg(long, value_name = "ORIGIN", value_parser = PossibleValuesParser::new(CodeOrigin::all().map(CodeOrigin::as_str)))]
+        origin: Vec<String>,
+        /// Only codes of this class; may be repeated
+        #[arg(long, value_name = "CLASS", value_parser = PossibleValuesParser::new(CodeClass::all().map(CodeClass::as_str)))]
+        class: Vec<String>,
+    },
     /// Lists every decline and bank return that is known by its code, and when it may be tried again; asks nobody
     #[command(after_help = "Example:\n  autopay gateway declines -o csv\n  autopay gateway declines --seen\n\n\
         Exit codes: 0; with --seen also 2 wrong configuration, 11 database unavailable.")]
@@ -54,23 +65,28 @@ const DECLINES: &[Column] = &[
     Column::text("source"),
 ];
 
-/// The table by which answers are classed. A code that is not in it is `unclassified`.
+/// The part of `gateway codes` by which declines are classed.
 fn declines(context: &Context) -> Result<Exit, Stop> {
-    let row = |row: &CodeRow| {
+    let row = |row: CodeRow| {
         vec![
             Cell::text(row.origin.as_str()),
-            Cell::text(row.code),
-            Cell::text(row.meaning),
-            Cell::text(row.class.as_str()),
-            Cell::text(row.consequence()),
-            Cell::maybe(Some(row.wait_hours).filter(|hours| *hours > 0), |hours| Cell::Number(hours.into())),
+            Cell::Text(row.code),
+            Cell::text(row.message),
+            Cell::text(row.class),
+            Cell::text(row.reaction),
+            hours(row.wait_hours),
             Cell::maybe(row.most_retries, |most| Cell::Number(most.into())),
-            Cell::text(row.origin.source()),
+            Cell::Text(row.source),
         ]
     };
-    let rows: Vec<Vec<Cell>> = Decline::table().iter().map(row).collect();
+    let rows: Vec<Vec<Cell>> = crate::app::decline_codes().into_iter().map(row).collect();
     context.printer.rows(DECLINES, &rows)?;
     Ok(Exit::Done)
+}
+
+/// Nothing where nothing is said.
+fn hours(hours: u16) -> Cell {
+    Cell::maybe(Some(hours).filter(|hours| *hours > 0), |hours| Cell::Number(hours.into()))
 }
 
 const SEEN: &[Column] =
@@ -113,30 +129,38 @@ fn rules(context: &Context) -> Result<Exit, Stop> {
 }
 
 const CODES: &[Column] = &[
-    Column::number("http_status"),
-    Column::text("title"),
+    Column::text("origin"),
+    Column::text("code"),
     Column::text("message"),
     Column::text("calls"),
-    Column::text("contract"),
     Column::text("class"),
-    Column::text("verdict"),
-    Column::text("reaction"),
+    Column::text("consequence"),
+    Column::text("dunning_step"),
+    Column::text("fall_through"),
+    Column::number("not_before_hours"),
+    Column::number("most_retries"),
+    Column::text("source"),
 ];
 
-/// The table comes from the code: the client's list of errors, put through autopay's own verdicts.
-fn codes(context: &Context) -> Result<Exit, Stop> {
+/// The table comes from the code: every answer, put through autopay's own verdicts.
+fn codes(context: &Context, origins: &[String], classes: &[String]) -> Result<Exit, Stop> {
+    let listed = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|one| one == word);
     let rows: Vec<Vec<Cell>> = crate::app::gateway_codes()
         .into_iter()
+        .filter(|code| listed(origins, code.origin.as_str()) && listed(classes, code.class.as_str()))
         .map(|code| {
             vec![
-                Cell::Number(code.http_status.into()),
-                Cell::text(code.title),
-                Cell::text(code.detail),
-                Cell::text(code.calls.join(" ")),
-                Cell::text(code.section),
+                Cell::text(code.origin.as_str()),
+                Cell::Text(code.code),
+                Cell::text(code.message),
+                Cell::maybe(Some(code.calls).filter(|calls| !calls.is_empty()), |calls| Cell::Text(calls.join(" "))),
                 Cell::text(code.class),
-                Cell::maybe(code.verdict, Cell::text),
                 Cell::text(code.reaction),
+                Cell::Flag(code.takes_step),
+                Cell::text(code.fall_through.as_str()),
+                hours(code.wait_hours),
+                Cell::maybe(code.most_retries, |most| Cell::Number(most.into())),
+                Cell::Text(code.source),
             ]
         })
         .collect();
@@ -157,7 +181,7 @@ const LOOKUP: &[Column] = &[
 
 pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Stop> {
     match command {
-        Gateway::Codes => return codes(context),
+        Gateway::Codes { origin, class } => return codes(context, &origin, &class),
         Gateway::Declines { seen: false } => return declines(context),
         Gateway::Declines { seen: true } => {
             return context.with_app(async |app, _| codes_seen(app, context).await).await;
@@ -170,7 +194,7 @@ pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Sto
     context.config()?.need_gateway()?;
     context
         .with_any_app(async |app, _| match command {
-            Gateway::Codes => codes(context),
+            Gateway::Codes { origin, class } => codes(context, &origin, &class),
             Gateway::Declines { .. } => declines(context),
             Gateway::Rules => rules(context),
             Gateway::Returns => Box::pin(super::returns::run(context)).await,

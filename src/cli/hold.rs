@@ -1,7 +1,8 @@
 //! `autopay hold`: the brake.
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use domain::agenda::{Hold as Held, Lift, Scope};
+use domain::agenda::{Hold as Held, HoldKind, Lift, Scope};
 use domain::id::PlanId;
 
 use super::exit::{Exit, Problem, Stop};
@@ -12,25 +13,33 @@ use crate::config::Config;
 use crate::files::near::nearest;
 use crate::ports::StoreError;
 use crate::ports::brakes::Release;
+use crate::ports::cases::HeldPerson;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hold {
     /// Stops new requests within a scope, on every replica; what is on its way finishes
-    #[command(after_help = "Example:\n  autopay hold on --scope all --reason \"gateway double-posting\"\n\n\
+    #[command(after_help = "Examples:\n  autopay hold on --scope all --reason \"gateway double-posting\"\n  \
+        autopay hold on --scope subscription:sub_7 --kind legal --reason \"bankruptcy, case 27-10431\"\n\n\
+        A hold of the kind operator keeps back what it covers. The kinds fraud, legal and blocked are about the customer of a subscription: \
+        they cover every subscription of theirs, and what fails of it ends.\n\n\
         Exit codes: 0 (also when it was on already), 2 wrong usage, 5 there is nothing of that id to hold, 11 database unavailable.")]
     On {
-        /// all, merchant:ID, plan:ID or subscription:ID
+        /// all, merchant:ID, plan:ID, subscription:ID or currency:CODE
         #[arg(long)]
         scope: Scope,
+        /// operator, fraud, legal or blocked
+        #[arg(long, default_value = "operator", value_parser = kind)]
+        kind: HoldKind,
         /// Why, as a sentence part; everyone sees it
         #[arg(long, value_parser = reason)]
         reason: String,
     },
-    /// Lifts the hold of a scope; what waited is charged at the next pass. A hold that a brake set takes two people
+    /// Lifts the hold of a scope; what waited is charged at the next pass. A hold that a brake set takes two people; one about a customer
+    /// is lifted from every subscription of theirs, and what ended stays ended
     #[command(after_help = "Example:\n  autopay hold off --scope all --reason \"gateway mended\"\n\n\
         Exit codes: 0, 2 wrong usage, 5 there is no such hold, 8 a second person has to say so too, 11 database unavailable.")]
     Off {
-        /// all, merchant:ID, plan:ID or subscription:ID
+        /// all, merchant:ID, plan:ID, subscription:ID or currency:CODE
         #[arg(long)]
         scope: Scope,
         /// Why, as a sentence part; kept in the audit
@@ -45,6 +54,7 @@ pub(super) enum Hold {
 const COLUMNS: &[Column] = &[
     Column::number("id"),
     Column::text("scope"),
+    Column::text("kind"),
     Column::text("reason"),
     Column::text("by"),
     Column::text("since"),
@@ -62,11 +72,17 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn kind(text: &str) -> Result<HoldKind, String> {
+    let words = || HoldKind::ALL.map(HoldKind::as_str).join(", ");
+    HoldKind::parse(text).ok_or_else(|| format!("not a kind of hold: write one of {}", words()))
+}
+
 fn row(hold: &Held) -> Vec<Cell> {
     let id = u64::try_from(hold.id).unwrap_or_default();
     vec![
         Cell::Number(id),
         Cell::text(&hold.scope),
+        Cell::text(hold.kind.as_str()),
         Cell::text(&hold.reason),
         Cell::text(&hold.by),
         Cell::At(hold.since),
@@ -103,6 +119,13 @@ async fn check(scope: &Scope, app: &App, config: &Config) -> Result<(), Stop> {
             let near = nearest(id.as_str(), catalog.plans.keys().map(PlanId::as_str));
             unknown("does not exist".to_owned(), meant("plan", near, "plans"))
         }
+        Scope::Currency(currency) => {
+            let catalog = app.store.catalog().await?;
+            if catalog.plans.values().any(|plan| plan.currency == *currency) {
+                return Ok(());
+            }
+            unknown("is no plan's currency".to_owned(), "`autopay plans list` shows the plans and theirs".to_owned())
+        }
         Scope::Subscription(id) => match app.store.subscription(id).await {
             // A row that cannot be read is there, and may be held.
             Ok(Some(_)) | Err(StoreError::Inconsistent { .. }) => Ok(()),
@@ -122,12 +145,41 @@ async fn neighbours(app: &App) -> Vec<String> {
     page.into_iter().map(|view| view.subscription.id.to_string()).collect()
 }
 
+/// Sets a hold about the customer of a subscription, and shows it with what it came to.
+async fn person_held(
+    (scope, kind, reason): (&Scope, HoldKind, &str),
+    app: &App,
+    context: &Context,
+    at: DateTime<Utc>,
+) -> Result<(), Stop> {
+    let Scope::Subscription(id) = scope else {
+        let message = format!("is wider than one customer, and a hold for {} is about one", kind.as_str());
+        let mend = "write subscription:ID: it covers every subscription of the same customer";
+        return Err(Stop::because(Exit::Usage, Problem::new("--scope", scope.to_string(), message, mend)));
+    };
+    let done = app.store.hold_person(id, kind, reason, &person(), at).await?;
+    let holds = app.store.holds().await?;
+    if let Some(hold) = holds.iter().find(|hold| hold.scope == *scope) {
+        context.printer.record(COLUMNS, &row(hold))?;
+        if hold.kind != kind || hold.reason != reason {
+            context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
+        }
+    }
+    let HeldPerson { held, ended } = done;
+    context.printer.say(&format!("Subscriptions of this customer held: {held}. Cases ended: {ended}."));
+    Ok(())
+}
+
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {
     context
         .with_app(async |app, config| {
             let at = app.clock.now();
             match command {
-                Hold::On { scope, reason } => {
+                Hold::On { scope, kind, reason } if kind.ends().is_some() => {
+                    check(&scope, app, config).await?;
+                    person_held((&scope, kind, &reason), app, context, at).await?;
+                }
+                Hold::On { scope, kind: _, reason } => {
                     check(&scope, app, config).await?;
                     let hold = app.store.hold(&scope, &reason, &person(), at).await?;
                     context.printer.record(COLUMNS, &row(&hold))?;

@@ -394,6 +394,7 @@ fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>
             Some(old)
                 if old.method == new.method
                     && old.second_method == new.second_method
+                    && old.backups == new.backups
                     && old.amount == new.amount
                     && old.end_on == new.end_on
                     && old.terms == new.terms

@@ -1,4 +1,4 @@
-//! `autopay ledger`: what was billed, collected, returned, refunded, disputed and written off, in double entry.
+//! `autopay ledger`: what was billed, collected, returned, refunded, disputed and written off, and what was kept as fees, in double entry.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
@@ -35,7 +35,7 @@ pub(super) enum Ledger {
         Exit codes: 0, 2 wrong usage, 11 database unavailable."
     )]
     List(List),
-    /// Compares the ledger with every charge, refund and dispute
+    /// Compares the ledger with every charge, refund, dispute and settled fee
     #[command(after_help = "Example:\n  autopay ledger check -o json\n\n\
         Exit codes: 0 it says what they say, 10 it does not, and whose entries are missing or too many, 11 database unavailable.")]
     Check,
@@ -77,7 +77,7 @@ enum By {
 pub(super) struct List {
     #[command(flatten)]
     when: When,
-    /// Only those about a charge, its refunds and its disputes
+    /// Only those about a charge, its refunds, its disputes and its fees
     #[arg(long, value_name = "ID", conflicts_with = "month")]
     charge: Option<ChargeId>,
 }
@@ -188,7 +188,7 @@ fn kind(turnover: &Turnover) -> Vec<Cell> {
     let (debit, credit) = turnover.posted.accounts();
     vec![
         Cell::text(turnover.posted.as_str()),
-        Cell::text(&turnover.plan),
+        Cell::maybe(turnover.plan.as_ref(), Cell::text),
         Cell::Number(turnover.plan_version.into()),
         Cell::text(debit.as_str()),
         Cell::text(credit.as_str()),
@@ -205,8 +205,8 @@ fn row(entry: &Entry) -> Vec<Cell> {
         Cell::text(posting.debit().as_str()),
         Cell::text(posting.credit().as_str()),
         Cell::Money(posting.amount),
-        Cell::text(&posting.plan),
-        Cell::text(posting.charge),
+        Cell::maybe(posting.plan.as_ref(), Cell::text),
+        Cell::maybe(posting.charge, Cell::text),
         Cell::text(posting.subject),
         Cell::Number(posting.number.into()),
         Cell::At(posting.at),
@@ -240,7 +240,7 @@ fn differs(difference: &Difference) -> Vec<Cell> {
     let money = |minor| Cell::Money(Money::new(minor, difference.currency));
     vec![
         Cell::text(difference.subject),
-        Cell::text(difference.charge),
+        Cell::maybe(difference.charge, Cell::text),
         Cell::text(difference.what),
         money(difference.stands),
         money(difference.posted),
@@ -252,14 +252,14 @@ async fn check(app: &App, context: &Context) -> Result<Exit, Stop> {
     let rows: Vec<Vec<Cell>> = differences.iter().map(differs).collect();
     context.printer.rows(DIFFERS, &rows)?;
     if rows.is_empty() {
-        context.printer.say("The ledger says what every charge, refund and dispute says.");
+        context.printer.say("The ledger says what every charge, refund, dispute and settled fee says.");
         return Ok(Exit::Done);
     }
     let mend = "`autopay ledger backfill` posts what is missing; what is too much was written behind autopay's back";
     let count = super::output::counted(rows.len(), "entry differs", "entries differ");
     Err(Stop::because(
         Exit::Discrepancy,
-        problem(format!("{count} from what the charges, refunds and disputes say"), mend),
+        problem(format!("{count} from what the charges, refunds, disputes and settled fees say"), mend),
     ))
 }
 

@@ -5,6 +5,7 @@
 mod amend;
 mod amend_preview;
 mod audit;
+mod backups;
 mod cancel;
 mod captures;
 mod change_plan;

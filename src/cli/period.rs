@@ -89,6 +89,9 @@ pub(super) struct Waive {
     /// Why it is no reason
     #[arg(long, value_parser = super::hold::reason)]
     reason: String,
+    /// Says whether it could be waived and records nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Whose civil days the month has, as long as none was closed
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     time_zone: Option<Zone>,
@@ -124,6 +127,9 @@ pub(super) struct Reopen {
     /// Why
     #[arg(long, value_parser = super::hold::reason)]
     reason: String,
+    /// Says what it would come to and records nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
 }
 
 const PERIODS: &[Column] = &[
@@ -319,6 +325,7 @@ async fn close(command: &Close, app: &App, context: &Context) -> Result<Exit, St
             return Err(Stop::because(Exit::Conflict, Problem::new(place(), "", message, "leave --time-zone out")));
         }
         Closed::Blocked(blockers) => return Err(refused(&blockers, &named.month)),
+        Closed::Busy => return Err(busy()),
     }
     // Nobody can add to it from here on; whoever died before this line closes it again, and seals it.
     let (entries, digest) = sealed(named.span, app).await?;
@@ -341,6 +348,15 @@ async fn waive(command: &Waive, app: &App, context: &Context) -> Result<Exit, St
         let message = format!("does not keep {} open as {}", named.month, obstacle.as_str());
         return Err(Stop::because(Exit::NotFound, Problem::new("--culprit", &command.culprit, message, mend)));
     }
+    if command.dry_run {
+        let waived = found.iter().find(|one| one.obstacle == obstacle && one.culprit == command.culprit);
+        let said = match waived.and_then(|one| one.waived_by.as_ref()) {
+            Some(first) => format!("was waived before, by {first}"),
+            None => "can be waived; somebody else would close the month".to_owned(),
+        };
+        context.printer.say(&format!("{} of {} {said}. Nothing was changed.", obstacle.as_str(), command.culprit));
+        return Ok(Exit::Done);
+    }
     let at = app.store.now().await?;
     let new = app.store.waive(&named.month, (obstacle, &command.culprit), (&by, &command.reason), at).await?;
     let said = if new { "is waived" } else { "was waived before" };
@@ -352,11 +368,42 @@ async fn waive(command: &Waive, app: &App, context: &Context) -> Result<Exit, St
     Ok(Exit::Done)
 }
 
+fn not_the_last(month: &str) -> Stop {
+    let mend = "`autopay period show` lists the closed months; the last of them can be opened";
+    let message = "is not the month that was closed last";
+    Stop::because(Exit::Conflict, Problem::new(format!("month {month}"), "", message, mend))
+}
+
+fn busy() -> Stop {
+    let message = "somebody has been writing to the ledger for too long to wait for, and nothing was changed";
+    let mend = "run it again; if it stays so, look for a transaction that is left open (pg_stat_activity) and end it";
+    Stop::because(Exit::Unavailable, problem(message, mend))
+}
+
+/// What opening a month would come to, said by `by`.
+async fn would_reopen(month: &str, by: &str, app: &App, context: &Context) -> Result<Exit, Stop> {
+    let books = app.store.books().await?;
+    let is_last = |one: &&Row| one.reopened_at.is_none() && books.closed_until == Some(one.until_at);
+    let Some(closed) = books.periods.iter().find(is_last).filter(|one| one.month == month) else {
+        return Err(not_the_last(month));
+    };
+    let said = match &closed.reopen_asked_by {
+        Some(first) if first == by => "stays closed: you said already that it may be opened, and it takes two people",
+        Some(_) => "would be open again: you are the second person to say so",
+        None => "stays closed: your word would be recorded, and it takes two people",
+    };
+    context.printer.say(&format!("{month} {said}. Nothing was changed."));
+    Ok(Exit::Done)
+}
+
 async fn reopen(command: &Reopen, app: &App, context: &Context) -> Result<Exit, Stop> {
     let by = named_person()?;
     let month = command.month.format("%Y-%m").to_string();
     let at = app.store.now().await?;
     let place = format!("month {month}");
+    if command.dry_run {
+        return would_reopen(&month, &by, app, context).await;
+    }
     match app.store.reopen_month(&month, (&by, &command.reason), at).await? {
         Reopened::Yes(first) => {
             context.printer.say(&format!(
@@ -372,9 +419,7 @@ async fn reopen(command: &Reopen, app: &App, context: &Context) -> Result<Exit, 
             let mend = "another person repeats the command, under a name of their own (AUTOPAY_USER)";
             Err(Stop::because(Exit::Waiting, Problem::new(place, "", message, mend)))
         }
-        Reopened::NotTheLast => {
-            let mend = "`autopay period show` lists the closed months; the last of them can be opened";
-            Err(Stop::because(Exit::Conflict, Problem::new(place, "", "is not the month that was closed last", mend)))
-        }
+        Reopened::NotTheLast => Err(not_the_last(&month)),
+        Reopened::Busy => Err(busy()),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use domain::change::{ApprovalRule, Horizon, MonthKey, Object, Shift, is_money};
 use domain::id::PlanId;
 use domain::money::MoneyError;
@@ -242,17 +243,18 @@ impl Comparison {
         Ok(effect_on_book(app.store.as_ref(), self.question(), horizon, sample).await?)
     }
 
-    /// The same of the subscriptions of a roster, as an import of that day under the old plans would enrol them.
+    /// The same of the subscriptions of a roster, as an import of `now` under the old plans and one under the new plans would enrol them.
     pub(super) fn effect_on_roster(
         &self,
         roster: &Roster,
+        now: DateTime<Utc>,
         horizon: Horizon,
         sample: usize,
     ) -> Result<BTreeMap<PlanId, PlanEffect>, MoneyError> {
         let mut effect = BookEffect::new(self.question(), horizon, sample);
         for row in &roster.rows {
             if let Ok(subscription) = &row.outcome {
-                effect.add(subscription)?;
+                effect.add_enrolled(subscription, now)?;
             }
         }
         Ok(effect.found())

@@ -84,7 +84,7 @@ fn with_folder(command: &Diff, against: &Path, context: &Context) -> Result<Exit
         return Err(roster.mistakes(&label).into());
     }
     let horizon = horizon_of(command, now.date_naive())?;
-    let effects = comparison.effect_on_roster(&roster, horizon, command.sample.into());
+    let effects = comparison.effect_on_roster(&roster, now, horizon, command.sample.into());
     let good = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
     let touched = good.filter(|subscription| comparison.touches_money_of(subscription)).count();
     let touches = Some((u64::try_from(touched).unwrap_or(u64::MAX), config.approvals()));

@@ -113,6 +113,41 @@ pub(super) struct RunArgs {
     pub(super) dry_run: bool,
 }
 
+/// A settlement file by itself: what `recon run --settlement` compares.
+#[derive(Debug, Args)]
+pub(super) struct SettlementFile {
+    /// The file: a settlement file, or a list of ACH returns
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// First day that it covers
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date, requires = "until")]
+    from: Option<NaiveDate>,
+    /// Last day that it covers
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date, requires = "from")]
+    until: Option<NaiveDate>,
+    /// How the file names its columns
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
+    /// The file holds everything that was collected of these days: lists what is paid here and not in it
+    #[arg(long, requires = "from")]
+    complete: bool,
+    /// Says what the file holds, and compares nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) const SETTLEMENTS_HELP: &str = "Examples:\n  \
+    autopay import settlements payout-2027-01.csv --map gateway-map.toml --dry-run\n  \
+    autopay import settlements payout-2027-01.csv --map gateway-map.toml\n\n\
+    The same as `autopay recon run --settlement`.\n\
+    Exit codes: 0, 2 wrong usage, 6 the file has errors, 10 differences are listed, 11 database or gateway unavailable.";
+
+pub(super) async fn settlements(command: SettlementFile, context: &Context) -> Result<Exit, Stop> {
+    let SettlementFile { file, from, until, map, complete, dry_run } = command;
+    let run = RunArgs { date: None, from, until, all: false, settlement: Some(file), map, complete, dry_run };
+    compare(run, context).await
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Decide {
     /// The exception's number

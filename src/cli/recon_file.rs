@@ -15,7 +15,8 @@ use super::{Context, named_person};
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::engine::recon::WantedFile;
-use crate::files::{SettlementMap, read_settlements};
+use crate::files::workbook::{cell_name, first_sheet, is_workbook};
+use crate::files::{FileMistake, SettlementMap, read_settlements};
 use crate::ports::Clock as _;
 use crate::ports::recon::{BegunRun, FileName};
 
@@ -51,7 +52,8 @@ pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -
     let map = command.map.as_deref().map(map).transpose()?;
     let bytes = read(path)?;
     let label = path.display().to_string();
-    let rows = read_settlements(&label, &bytes, map.as_ref(), begun_anywhere(WallClock.now()))?;
+    let rows = read_settlements(&label, &bytes, map.as_ref(), begun_anywhere(WallClock.now()))
+        .map_err(|mistakes| told(mistakes, is_workbook(&bytes).then(|| first_sheet(&bytes)).flatten()))?;
     if command.dry_run {
         context.printer.say("DRY RUN: nothing is asked, nothing is saved.");
         context.printer.rows(HOLDS, &held(&rows))?;
@@ -87,6 +89,16 @@ pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -
 /// The last civil day that has begun anywhere: in the east it is fourteen hours ahead.
 fn begun_anywhere(now: DateTime<Utc>) -> NaiveDate {
     now.checked_add_signed(AHEAD).unwrap_or(now).date_naive()
+}
+
+/// Every mistake, by the cell where the file is a workbook.
+fn told(mistakes: Vec<FileMistake>, sheet: Option<String>) -> Stop {
+    let Some(sheet) = sheet else { return mistakes.into() };
+    let named = |mistake: FileMistake| {
+        let cell = cell_name(mistake.line, mistake.column);
+        Problem::in_cell(mistake, &sheet, &cell)
+    };
+    Stop::Failed(Exit::BadInput, mistakes.into_iter().map(named).collect())
 }
 
 /// What a file holds, by kind and currency.

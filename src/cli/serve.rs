@@ -15,9 +15,9 @@ use super::signals::Signals;
 use super::{Context, changes_due, logging, person};
 use crate::api::webhooks::Door;
 use crate::api::{self, Bound, Health};
-use crate::app::{self, App, AppError, SoleDispatcher};
+use crate::app::{self, App, AppError, Signing, SoleDispatcher};
 use crate::clock::WallClock;
-use crate::config::{Config, WebhooksConfig, plainly};
+use crate::config::{Config, EventsConfig, WebhooksConfig, plainly};
 use crate::engine;
 use crate::ports::{Clock, Store, StoreError};
 use crate::telemetry::{self, name};
@@ -117,7 +117,10 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                 let (notifier, stop) = (app.notifier(), stop_claiming.clone());
                 tasks.spawn(async move { notifier.serve(stop).await });
                 match app.postman(config) {
-                    Ok(Some(postman)) => {
+                    Ok(Some((postman, signing))) => {
+                        if let Some(events) = config.events.clone() {
+                            tasks.spawn(rotate_signing(events, signing, stop_answering.clone()));
+                        }
                         let stop = stop_claiming.clone();
                         tasks.spawn(async move { postman.serve(stop).await });
                     }
@@ -272,6 +275,37 @@ async fn rotate(config: Config, mut webhooks: WebhooksConfig, door: Door, stop: 
         };
         if let Some(why) = trouble.as_ref().filter(|why| told.as_ref() != Some(why)) {
             tracing::error!(event = "keys_unreadable", why, "the public keys of before stay in use");
+        }
+        told = trouble;
+    }
+}
+
+/// Follows a rotation of the secrets that events are signed with, as of the gateway's public keys: an endpoint that names two files
+/// is signed for with both.
+async fn rotate_signing(mut events: EventsConfig, signing: Signing, stop: CancellationToken) {
+    let mut told: Option<String> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = WallClock.sleep(KEYS_EVERY) => {}
+        }
+        let trouble = match events.read_again() {
+            Ok(now) if now.signs_as(&events) => None,
+            Ok(now) => match signing.renew(&now) {
+                Ok(()) => {
+                    events = now;
+                    tracing::info!(
+                        event = "event_secrets_rotated",
+                        "the secrets that events are signed with were read again"
+                    );
+                    None
+                }
+                Err(why) => Some(why),
+            },
+            Err(why) => Some(why),
+        };
+        if let Some(why) = trouble.as_ref().filter(|why| told.as_ref() != Some(why)) {
+            tracing::error!(event = "event_secrets_unreadable", why, "events are signed with the secrets of before");
         }
         told = trouble;
     }

@@ -54,7 +54,7 @@ pub(super) enum Subscriptions {
     /// Makes a paused or quarantined subscription active again
     #[command(
         after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
-        A quarantined subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
+        A quarantined or unpaid subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
         Where parts of a total passed, one of the flags is needed: none is dropped by default.\n\
         Where several cycles were missed and the plan asks (catch_up = \"ask\", the default), one of the flags is needed.\n\
         Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
@@ -86,6 +86,9 @@ pub(super) enum Subscriptions {
     /// Charges one cycle on another day
     #[command(after_help = amend::MOVE_HELP)]
     Move(amend::Move),
+    /// Says which saved methods are tried where its own is declined, in order, and who agreed
+    #[command(after_help = super::backups::HELP)]
+    Backups(super::backups::Backups),
     /// Puts a subscription under another plan, from its next cycle on or in the middle of its period
     #[command(after_help = change_plan::CHANGE_HELP)]
     Change(change_plan::ChangePlan),
@@ -158,6 +161,7 @@ const SHOW: &[Column] = &[
     Column::text("last_on"),
     Column::text("overrides"),
     Column::text("adjustments"),
+    Column::text("backups"),
     Column::text("method_standing"),
 ];
 const RESUMED: &[Column] =
@@ -182,7 +186,7 @@ fn row(listed: &Listed<SubscriptionView>) -> Vec<Cell> {
     let it = &view.subscription;
     vec![
         Cell::text(&it.id),
-        Cell::text(it.status.as_str()),
+        Cell::text(it.word()),
         Cell::text(&it.plan),
         Cell::maybe(it.method.as_ref(), |method| Cell::text(method.kind.as_str())),
         Cell::maybe(it.amount, Cell::Money),
@@ -200,7 +204,7 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
     let (overrides, adjustments) = amend::shown(it);
     vec![
         Cell::text(&it.id),
-        Cell::text(it.status.as_str()),
+        Cell::text(it.word()),
         Cell::maybe(view.note.clone(), Cell::Text),
         Cell::text(it.merchant),
         Cell::text(&it.plan),
@@ -223,6 +227,7 @@ fn whole(view: &SubscriptionView) -> Vec<Cell> {
         Cell::maybe(it.amendments.last_on, Cell::On),
         overrides,
         adjustments,
+        super::backups::shown(it),
     ]
 }
 
@@ -263,7 +268,9 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                         app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
                     let row = found.subscription;
                     let said = from_today || with_missed;
-                    let from_today = from_today || (row.status == SubscriptionStatus::Paused && !with_missed);
+                    // What passed while it stood unpaid is owed, as in quarantine; what passed in a pause is not.
+                    let rested = row.status == SubscriptionStatus::Paused && row.amendments.unpaid.is_none();
+                    let from_today = from_today || (rested && !with_missed);
                     let catalog = app.store.catalog().await?;
                     let missing = || format!("plan {} does not exist", row.plan);
                     let plan = catalog.plans.get(&row.plan).ok_or_else(missing);
@@ -314,6 +321,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
         Subscriptions::Pause(command) => amend::pause(command, context).await,
         Subscriptions::Skip(command) => amend::skip(command, context).await,
         Subscriptions::Move(command) => amend::move_(command, context).await,
+        Subscriptions::Backups(command) => super::backups::run(command, context).await,
         Subscriptions::Change(command) => change_plan::change(command, context).await,
         Subscriptions::Credit(command) => amend::adjust(AdjustmentKind::Credit, command, context).await,
         Subscriptions::Charge(command) => amend::adjust(AdjustmentKind::Charge, command, context).await,

@@ -77,6 +77,9 @@ fn standing(
     match subscription.status {
         SubscriptionStatus::Active => {}
         SubscriptionStatus::Paused => reasons.push(match subscription.amendments.resume_on {
+            _ if subscription.amendments.unpaid.is_some() => {
+                "unpaid: owed, and not charged until it is resumed".to_owned()
+            }
             Some(day) => format!("paused: charged again from {day} on"),
             None => "paused: nothing is charged until it is resumed".to_owned(),
         }),
@@ -90,8 +93,7 @@ fn standing(
         PlanStatus::Active => {}
         PlanStatus::Retired => reasons.push(format!("plan {} is retired and charges nobody", plan.id)),
     }
-    let hold = holds.iter().find(|hold| hold.covers(subscription));
-    reasons.extend(hold.map(|hold| format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason)));
+    reasons.extend(holds.iter().find(|hold| hold.covers(subscription, Some(plan))).map(Hold::in_words));
     let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
     let today = zone.civil(now).map_or_else(|_| now.date_naive(), |civil| civil.date);
     let methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
@@ -123,6 +125,8 @@ fn stands(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Resul
         SubscriptionStatus::Active | SubscriptionStatus::Quarantined => Ok(Some(subscription.next_cycle)),
         // A pause with an end passes its cycles over one by one: they are in the list, with that reason.
         SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => Ok(Some(subscription.next_cycle)),
+        // What falls due while it stands unpaid is owed.
+        SubscriptionStatus::Paused if subscription.amendments.unpaid.is_some() => Ok(Some(subscription.next_cycle)),
         SubscriptionStatus::Paused => {
             resume(plan, subscription, true, now).map(|goes_on| Some(goes_on.next_cycle)).map_err(unanswered)
         }

@@ -23,7 +23,8 @@ const PAGE: u64 = 1_000;
 /// Subscriptions of a method that are shown.
 const USERS_SHOWN: u64 = 100;
 /// The words a method can show.
-const WORDS: &[&str] = &["unknown", "usable", "expired", "invalidated", "gone", "replaced", "disputed"];
+const WORDS: &[&str] =
+    &["unknown", "usable", "expired", "invalidated", "gone", "replaced", "disputed", "change_notified"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Wallet {
@@ -58,10 +59,10 @@ pub(super) enum Wallet {
         /// The method's id at the gateway
         id: PaymentMethodId,
     },
-    /// Lets a method be charged although a payment made with it is disputed; a later dispute stops it again
+    /// Lets a method be charged although a payment made with it is disputed, or its bank notified of a change; later ones stop it again
     #[command(
         after_help = "Example:\n  autopay wallet release 5a4db0c5-0000-8000-8000-000000000001 --reason \"customer withdrew it\"\n\n\
-        Exit codes: 0, 2 wrong usage, 5 no open dispute about this method, 11 database unavailable."
+        Exit codes: 0, 2 wrong usage, 5 neither stops this method, 11 database unavailable."
     )]
     Release {
         /// The method's id at the gateway
@@ -74,7 +75,7 @@ pub(super) enum Wallet {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this standing; may be repeated: unknown, usable, expired, invalidated, gone, replaced, disputed
+    /// Only this standing; may be repeated: unknown, usable, expired, invalidated, gone, replaced, disputed, change_notified
     #[arg(long = "standing", value_name = "WORD", value_parser = word)]
     standings: Vec<String>,
     /// Subscriptions whose card is no longer good on the day of their next charge
@@ -134,6 +135,8 @@ const SHOW: &[Column] = &[
     Column::text("missing_since"),
     Column::text("grace_until"),
     Column::text("replaced_by"),
+    Column::text("change_code"),
+    Column::text("change_notified_at"),
     Column::text("news"),
     Column::text("news_at"),
     Column::text("listed_at"),
@@ -161,7 +164,7 @@ const SYNCED: &[Column] = &[
     Column::number("repointed"),
     Column::number("released"),
 ];
-const RELEASED: &[Column] = &[Column::text("id"), Column::number("disputes")];
+const RELEASED: &[Column] = &[Column::text("id"), Column::number("disputes"), Column::text("change")];
 
 fn face(known: &Known) -> [Cell; 4] {
     let face = known.face.as_ref();
@@ -214,6 +217,8 @@ fn whole(view: &MethodView, users: &[SubscriptionId], now: DateTime<Utc>) -> Vec
         Cell::maybe(known.missing_since, Cell::At),
         grace_until(known),
         Cell::maybe(known.replaced_by, Cell::text),
+        Cell::maybe(known.change.as_ref(), |change| Cell::text(&change.code)),
+        Cell::maybe(known.change.as_ref(), |change| Cell::At(change.at)),
         Cell::maybe(view.news.as_ref(), |(news, _)| Cell::text(news)),
         Cell::maybe(view.news.as_ref(), |(_, at)| Cell::At(*at)),
         Cell::maybe(view.listed_at, Cell::At),
@@ -271,16 +276,16 @@ pub(super) async fn run(command: Wallet, context: &Context) -> Result<Exit, Stop
         Wallet::Release { id, reason } => {
             context
                 .with_app(async |app, _| {
-                    let released = app.store.release_disputes(id, &reason, &person(), app.clock.now()).await?;
-                    if released == 0 {
+                    let released = app.store.release_method(id, &reason, &person(), app.clock.now()).await?;
+                    if released.is_nothing() {
                         let place = format!("payment method {id}");
-                        let mend = "`autopay wallet list --standing disputed` shows those that a dispute stops";
+                        let mend = "`autopay wallet list --standing disputed --standing change_notified` shows those that are stopped";
                         return Err(Stop::because(
                             Exit::NotFound,
-                            Problem::new(place, "", "no dispute about it is open", mend),
+                            Problem::new(place, "", "no dispute about it is open, and no notice of change", mend),
                         ));
                     }
-                    context.printer.record(RELEASED, &[Cell::text(id), Cell::Number(released)])?;
+                    context.printer.record(RELEASED, &[Cell::text(id), Cell::Number(released.disputes), Cell::Flag(released.change)])?;
                     Ok(Exit::Done)
                 })
                 .await
@@ -460,6 +465,7 @@ mod tests {
             Standing::Gone { until: at },
             Standing::Replaced { by: id, until: at },
             Standing::Disputed,
+            Standing::ChangeNotified { since: at },
         ];
         assert_eq!(all.map(|standing| standing.word()), WORDS);
     }

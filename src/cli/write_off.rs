@@ -26,7 +26,7 @@ pub(super) struct WriteOff {
 
 pub(super) const HELP: &str = "Example:\n  \
     autopay charges write-off ch_0f8d… --reason \"hardship, agreed with M. Ortiz\" --confirm 79.00\n\n\
-    For a charge that is failing, failed or held. It is refused while anything of it is unknown or under way. The subscription goes on as it is.\n\
+    For a charge that is failing, failed, returned or held. It is refused while anything of it is unknown or under way. The subscription goes on as it is.\n\
     Exit codes: 0, 2 wrong usage, 5 not found, 7 not in a state for that, 11 database unavailable, 12 outcome unknown.";
 
 pub(super) async fn run(command: &WriteOff, context: &Context) -> Result<Exit, Stop> {

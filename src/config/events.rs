@@ -1,9 +1,10 @@
 //! Where events go: endpoints by name, with the secrets they are signed with.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{HIDDEN, Reader, address, is_loopback, read_small};
 
@@ -12,14 +13,42 @@ const ENDPOINTS_MAX: usize = 8;
 const SECRETS_MAX: usize = 3;
 
 /// An endpoint that events are delivered to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EventEndpoint {
     /// Its name.
     pub name: String,
-    /// Its address.
+    /// Its address. Path and query may hold what is nobody's business: see [`Self::shown`].
     pub url: String,
     /// What is signed with: one secret, or several during a rotation.
     pub secrets: Vec<SecretString>,
+    /// Where these stand.
+    files: Vec<String>,
+}
+
+impl EventEndpoint {
+    /// Its address as people may see it: scheme, host and port.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+}
+
+impl fmt::Debug for EventEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventEndpoint")
+            .field("name", &self.name)
+            .field("url", &self.shown())
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Scheme, host and port of an address.
+fn shown(url: &str) -> String {
+    match (address(url), url.split_once("://")) {
+        (Ok(_), Some((scheme, rest))) => format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()),
+        (_, _) => HIDDEN.to_owned(),
+    }
 }
 
 /// Who is told of events.
@@ -33,19 +62,74 @@ pub struct EventsConfig {
     pub loopback: bool,
 }
 
+impl EventsConfig {
+    /// The same files as they are now: a rotation changes them under a running process.
+    ///
+    /// # Errors
+    /// A sentence naming the file that holds no secret any more; it repeats nothing of it.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let mut now = self.clone();
+        for endpoint in &mut now.endpoints {
+            let read = |file: &String| read_secret(file).map_err(|why| format!("{file} {}", why.said()));
+            endpoint.secrets = endpoint.files.iter().map(read).collect::<Result<_, _>>()?;
+        }
+        Ok(now)
+    }
+
+    /// Would everything be signed as by the other?
+    #[must_use]
+    pub fn signs_as(&self, other: &Self) -> bool {
+        let secrets = |of: &Self| -> Vec<Vec<String>> {
+            let exposed = |one: &EventEndpoint| one.secrets.iter().map(|it| it.expose_secret().to_owned()).collect();
+            of.endpoints.iter().map(exposed).collect()
+        };
+        secrets(self) == secrets(other)
+    }
+}
+
+/// Why a file holds no secret.
+enum NoSecret {
+    Unreadable(String),
+    OfAnotherForm,
+}
+
+impl NoSecret {
+    fn said(&self) -> String {
+        match self {
+            Self::Unreadable(why) => format!("cannot be read ({why})"),
+            Self::OfAnotherForm => "holds no secret of Standard Webhooks".to_owned(),
+        }
+    }
+}
+
+fn read_secret(path: &str) -> Result<SecretString, NoSecret> {
+    let text = read_small(Path::new(path)).map_err(NoSecret::Unreadable)?;
+    if ["whsec_", "whsk_"].iter().any(|start| text.trim().starts_with(start)) {
+        Ok(SecretString::from(text.trim().to_owned()))
+    } else {
+        Err(NoSecret::OfAnotherForm)
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && name.len() <= 40 && name.bytes().all(plain)
 }
 
-/// The pairs of a list of `NAME=VALUE`.
-fn pairs(r: &mut Reader, key: &'static str, example: &str) -> Vec<(String, String)> {
+/// The pairs of a list of `NAME=VALUE`. Of an address only scheme, host and port are shown: the rest may be a secret.
+fn pairs(r: &mut Reader, key: &'static str, show_all: bool, example: &str) -> Vec<(String, String)> {
     let Some(said) = r.said(key) else { return Vec::new() };
-    // An address may carry what is nobody's business.
     let origin = r.origin(key);
-    r.show(key, said.clone(), &origin);
+    let parts = || said.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let told = parts().map(|part| match part.split_once('=') {
+        Some((name, value)) => {
+            format!("{}={}", name.trim(), if show_all { value.trim().to_owned() } else { shown(value.trim()) })
+        }
+        None => HIDDEN.to_owned(),
+    });
+    r.show(key, told.collect::<Vec<_>>().join(","), &origin);
     let mut found = Vec::new();
-    for part in said.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in parts() {
         match part.split_once('=') {
             Some((name, value)) if is_name(name.trim()) && !value.trim().is_empty() => {
                 found.push((name.trim().to_owned(), value.trim().to_owned()));
@@ -62,15 +146,13 @@ fn pairs(r: &mut Reader, key: &'static str, example: &str) -> Vec<(String, Strin
 }
 
 fn secret(r: &mut Reader, key: &'static str, path: &str) -> Option<SecretString> {
-    match read_small(Path::new(path)) {
-        Ok(text) if ["whsec_", "whsk_"].iter().any(|start| text.trim().starts_with(start)) => {
-            Some(SecretString::from(text.trim().to_owned()))
-        }
-        Ok(_) => {
+    match read_secret(path) {
+        Ok(secret) => Some(secret),
+        Err(NoSecret::OfAnotherForm) => {
             r.refuse(key, path, "names a file that holds no secret of Standard Webhooks: write whsec_ and base64 of 24 to 64 random bytes into it, or whsk_ and base64 of an ed25519 private key");
             None
         }
-        Err(why) => {
+        Err(NoSecret::Unreadable(why)) => {
             let why = format!("cannot be read ({why}): name a readable file that holds the secret and nothing else");
             r.refuse(key, path, &why);
             None
@@ -81,8 +163,8 @@ fn secret(r: &mut Reader, key: &'static str, path: &str) -> Option<SecretString>
 /// Who is told of events; `None` when nobody is.
 pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
     let loopback = loopback(r, production);
-    let urls = pairs(r, "events.endpoints", "billing=https://hooks.example.org/autopay");
-    let files = pairs(r, "events.secret_files", "billing=/run/secrets/autopay-events");
+    let urls = pairs(r, "events.endpoints", false, "billing=https://hooks.example.org/autopay");
+    let files = pairs(r, "events.secret_files", true, "billing=/run/secrets/autopay-events");
     let notices_to = r.optional("events.notices_to");
     let mut endpoints: Vec<EventEndpoint> = Vec::new();
     for (name, url) in urls {
@@ -101,7 +183,7 @@ pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
         if let Err(why) = fits {
             r.refuse("events.endpoints", &name, &why);
         }
-        endpoints.push(EventEndpoint { name, url, secrets: Vec::new() });
+        endpoints.push(EventEndpoint { name, url, secrets: Vec::new(), files: Vec::new() });
     }
     for (name, path) in files {
         let Some(place) = endpoints.iter().position(|known| known.name == name) else {
@@ -112,6 +194,7 @@ pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
         let secret = secret(r, "events.secret_files", &path);
         if let (Some(secret), Some(endpoint)) = (secret, endpoints.get_mut(place)) {
             endpoint.secrets.push(secret);
+            endpoint.files.push(path);
         }
     }
     let unsigned: BTreeSet<String> = endpoints
@@ -182,6 +265,41 @@ mod tests {
         assert_eq!((events.notices_to.as_str(), events.loopback), ("billing", false));
         assert!(!format!("{config:?}").contains("MfKQ9r8"), "a secret is shown");
         assert!(Config::of(&[]).unwrap().events.is_none());
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_a_secret_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let files = format!("billing={}", path.display());
+        let endpoints = "billing=https://hooks.example.org:8443/T0/s3cret";
+        let config = Config::of(&[("events.endpoints", endpoints), ("events.secret_files", files.as_str())]).unwrap();
+        let shown = config.shown().iter().find(|shown| shown.key == "events.endpoints").unwrap();
+        assert_eq!(shown.value, "billing=https://hooks.example.org:8443");
+        assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+        assert_eq!(config.events.unwrap().endpoints[0].url, "https://hooks.example.org:8443/T0/s3cret");
+        let wrong = mistakes(&[("events.endpoints", "billing=http://far.example.org/s3cret")]);
+        assert!(wrong.iter().all(|why| !why.contains("s3cret")), "{wrong:?}");
+    }
+
+    #[test]
+    fn secrets_are_read_again_where_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let files = format!("billing={}", path.display());
+        let settings =
+            [("events.endpoints", "billing=https://hooks.example.org/"), ("events.secret_files", files.as_str())];
+        let events = Config::of(&settings).unwrap().events.unwrap();
+        assert!(events.signs_as(&events.read_again().unwrap()));
+        std::fs::write(&path, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX\n").unwrap();
+        assert!(!events.signs_as(&events.read_again().unwrap()));
+        std::fs::write(&path, "s3cret").unwrap();
+        let why = events.read_again().unwrap_err();
+        assert!(why.contains("no secret") && !why.contains("s3cret"), "{why}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(events.read_again().unwrap_err().contains("cannot be read"));
     }
 
     #[test]

@@ -69,6 +69,29 @@ fn near_v4(address: Ipv4Addr) -> Option<&'static str> {
     found.map(|(_, _, what)| *what)
 }
 
+/// Addresses of version 4 that one of version 6 may lead to: ISATAP interfaces (RFC 5214, section 6.1), and translators under a prefix of
+/// a network's own (RFC 6052, section 2.2: bits 64 to 71 and whatever follows the address are zero).
+fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 7] {
+    let octets = address.octets();
+    let [.., a, b, c, d] = octets;
+    let isatap = matches!(address.segments(), [_, _, _, _, 0 | 0x0200, 0x5efe, _, _]);
+    let behind = |length: usize| {
+        // Octet 8 is no part of it.
+        let mut rest =
+            octets.iter().enumerate().filter(|(place, _)| *place >= length && *place != 8).map(|(_, it)| *it);
+        let found: Vec<u8> = rest.by_ref().take(4).collect();
+        let zero = octets.get(8).is_none_or(|octet| *octet == 0) && rest.all(|octet| octet == 0);
+        <[u8; 4]>::try_from(found).ok().filter(|_| zero).map(Ipv4Addr::from)
+    };
+    [isatap.then(|| Ipv4Addr::new(a, b, c, d)), behind(4), behind(5), behind(6), behind(7), behind(8), behind(12)]
+}
+
+/// Is it of a network that a translator inside the deployment would lead to? Low numbers are left out: they are the plainest way to number
+/// hosts of version 6 itself.
+fn is_near_behind_a_translator(address: Ipv4Addr) -> bool {
+    address.octets()[0] != 0 && near_v4(address).is_some_and(|what| what != "a multicast network")
+}
+
 fn near_v6(address: Ipv6Addr) -> Option<&'static str> {
     if address.is_loopback() {
         return Some("this machine");
@@ -78,6 +101,9 @@ fn near_v6(address: Ipv6Addr) -> Option<&'static str> {
     if first & 0xe000 != 0x2000 {
         // Mapped, compatible and translated addresses of version 4, unique local, link-local, multicast and the rest.
         return Some("no address of the public internet");
+    }
+    if embedded_v4(address).into_iter().flatten().any(is_near_behind_a_translator) {
+        return Some("a translation of a near address");
     }
     let here = bits(first, second);
     let found = NEAR_V6.iter().find(|([one, two], length, _)| within(here, bits(*one, *two), *length));
@@ -196,6 +222,20 @@ mod tests {
             "2001::1",
             "2001:db8::1",
             "2002:a00:1::1",
+            // ISATAP: the address of version 4 is the interface.
+            "2600:1f18::5efe:10.0.0.1",
+            "2600:1f18::200:5efe:169.254.169.254",
+            "2a00:1450:4001:80b::5efe:c0a8:1",
+            // Translators under a prefix of a network's own, of each length that there is.
+            "2600:1f18:a00:1::",
+            "2600:1f18:ff0a:0:1::",
+            "2600:1f18:ff00:a00:0:100::",
+            "2600:1f18:ff00:a:0:1::",
+            "2600:1f18:ff00::a:0:100:0",
+            "2600:1f18:ff00::10.0.0.1",
+            "2600:1f18:ff00::169.254.169.254",
+            "2600:1f18:ff00::127.0.0.1",
+            "2600:1f18:ff00::168.63.129.16",
             "3fff::1",
             "4000::1",
         ] {
@@ -228,6 +268,10 @@ mod tests {
             "2001:4860:4860::8888",
             "2606:4700::1111",
             "2a00:1450::1",
+            "2600:1f18::5efe:8.8.8.8",
+            "2600:1f18:ff00::8.8.8.8",
+            "2a00:1450:4001:80b::200e",
+            "2600:1f18:ff00:0:100::10.0.0.1",
         ] {
             assert!(!refused(address), "{address} is refused");
         }

@@ -7,12 +7,12 @@ mod guard;
 mod sign;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -29,19 +29,32 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const LARGEST_BODY: usize = 64 * 1024;
 
 /// Where to deliver, and what to sign with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EndpointSettings {
     /// Its name.
     pub name: String,
-    /// Its address.
+    /// Its address. Path and query may hold what is nobody's business: it is never shown.
     pub url: String,
     /// What is signed with: one secret, or several while they are rotated.
     pub secrets: Vec<SecretString>,
 }
 
+impl std::fmt::Debug for EndpointSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointSettings").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 struct Endpoint {
     url: Url,
-    signers: Vec<Signer>,
+    signers: RwLock<Arc<Vec<Signer>>>,
+}
+
+/// What an endpoint's messages are signed with, from its secrets.
+fn signers(secrets: &[SecretString]) -> Result<Arc<Vec<Signer>>, String> {
+    let signers: Vec<Signer> =
+        secrets.iter().map(|secret| Signer::parse(secret.expose_secret())).collect::<Result<_, _>>()?;
+    if signers.is_empty() { Err("has no secret to sign with".to_owned()) } else { Ok(Arc::new(signers)) }
 }
 
 /// Carries messages over HTTP.
@@ -84,12 +97,7 @@ impl HttpCourier {
             let url = Url::parse(url).map_err(|_| refused("is not a URL".to_owned()))?;
             guard::may_be_called(&url, reach).map_err(|why| refused(why.to_owned()))?;
             any_tls |= url.scheme() == "https";
-            let signers: Result<Vec<Signer>, String> =
-                secrets.iter().map(|secret| Signer::parse(secret.expose_secret())).collect();
-            let signers = signers.map_err(refused)?;
-            if signers.is_empty() {
-                return Err(refused("has no secret to sign with".to_owned()));
-            }
+            let signers = RwLock::new(signers(secrets).map_err(refused)?);
             known.insert(name.clone(), Endpoint { url, signers });
         }
         if !any_tls {
@@ -99,6 +107,29 @@ impl HttpCourier {
         let client = builder.build().map_err(|_| "the courier's HTTP client cannot be set up".to_owned())?;
         Ok(Self { endpoints: known, client })
     }
+
+    /// Signs what goes to an endpoint with these secrets from now on; what is under way keeps its signature.
+    ///
+    /// # Errors
+    /// A sentence that names the endpoint and repeats no secret; then the secrets of before stay.
+    pub fn sign_with(&self, endpoint: &str, secrets: &[SecretString]) -> Result<(), String> {
+        let known =
+            self.endpoints.get(endpoint).ok_or_else(|| format!("endpoint {endpoint}: is not configured here"))?;
+        let now = signers(secrets).map_err(|why| format!("endpoint {endpoint}: {why}"))?;
+        *known.signers.write().unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(())
+    }
+}
+
+/// How long a receiver asks to be left alone: in seconds, or until a date as of `now` (RFC 9110, section 10.2.3). What is neither
+/// asks for nothing.
+fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if said.bytes().all(|byte| byte.is_ascii_digit()) {
+        return said.parse().ok().map(Duration::from_secs);
+    }
+    let until = DateTime::parse_from_rfc2822(said).ok()?;
+    until.signed_duration_since(now).to_std().ok()
 }
 
 /// Why a request came to nothing, without its address and whatever else it holds.
@@ -124,7 +155,7 @@ fn plainly(error: &reqwest::Error) -> String {
 #[async_trait]
 impl Courier for HttpCourier {
     async fn deliver(&self, endpoint: &str, id: EventId, body: &str, now: DateTime<Utc>) -> Answer {
-        let refused = |status, why: String| Answer::Refused { status, why };
+        let refused = |status, why: String| Answer::Refused { status, why, retry_after: None };
         let Some(Endpoint { url, signers }) = self.endpoints.get(endpoint) else {
             return refused(None, "the endpoint is not configured here".to_owned());
         };
@@ -132,6 +163,7 @@ impl Courier for HttpCourier {
             return refused(None, format!("the body is longer than {LARGEST_BODY} bytes"));
         }
         let (id, timestamp) = (id.to_string(), now.timestamp());
+        let signers = Arc::clone(&signers.read().unwrap_or_else(PoisonError::into_inner));
         let signatures: Vec<String> = signers.iter().map(|signer| signer.sign(&id, timestamp, body)).collect();
         let request = self
             .client
@@ -147,7 +179,11 @@ impl Courier for HttpCourier {
             Ok(answer) if answer.status().is_redirection() => {
                 refused(Some(answer.status().as_u16()), "redirects are not followed".to_owned())
             }
-            Ok(answer) => refused(Some(answer.status().as_u16()), "the receiver did not take it".to_owned()),
+            Ok(answer) => Answer::Refused {
+                status: Some(answer.status().as_u16()),
+                why: "the receiver did not take it".to_owned(),
+                retry_after: asked_to_wait(answer.headers(), now),
+            },
             Err(error) => refused(None, plainly(&error)),
         }
     }
@@ -160,4 +196,62 @@ impl Courier for HttpCourier {
 pub fn check_address(url: &str, reach: Reach) -> Result<(), String> {
     let url = Url::parse(url).map_err(|_| "is not a URL".to_owned())?;
     guard::may_be_called(&url, reach).map_err(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_to_be_left_alone_is_read_in_seconds_and_as_a_date() {
+        let now = "2026-11-26T10:00:00Z".parse().unwrap();
+        let asked = |said: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(said).unwrap());
+            asked_to_wait(&headers, now).map(|wait| wait.as_secs())
+        };
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked(" 0 "), Some(0));
+        assert_eq!(asked("Thu, 26 Nov 2026 10:05:00 GMT"), Some(300));
+        for none in ["Thu, 26 Nov 2026 09:00:00 GMT", "soon", "-5", "1.5", "99999999999999999999999", ""] {
+            assert_eq!(asked(none), None, "{none}");
+        }
+        assert_eq!(asked_to_wait(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn settings_show_neither_secrets_nor_addresses() {
+        let settings = EndpointSettings {
+            name: "billing".to_owned(),
+            url: "https://hooks.example.org/s3cret?token=s3cret".to_owned(),
+            secrets: vec![SecretString::from("whsec_s3cret".to_owned())],
+        };
+        assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
+    }
+
+    #[test]
+    fn secrets_change_under_a_courier_and_stay_when_the_new_ones_are_none() {
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let old = secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX");
+        let settings = EndpointSettings {
+            name: "billing".to_owned(),
+            url: "http://127.0.0.1:9/".to_owned(),
+            secrets: vec![old.clone()],
+        };
+        let courier = HttpCourier::new(&[settings], Reach::PublicAndLoopback).unwrap();
+        let signs = || {
+            let signers = courier.endpoints["billing"].signers.read().unwrap();
+            signers.iter().map(|signer| signer.sign("evt_1", 1, "{}")).collect::<Vec<_>>()
+        };
+        let before = signs();
+        courier.sign_with("billing", &[secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), old]).unwrap();
+        let both = signs();
+        assert!(both.len() == 2 && both[1] == before[0] && both[0] != before[0], "{both:?}");
+        for none in [vec![], vec![secret("whsec_short")]] {
+            let why = courier.sign_with("billing", &none).unwrap_err();
+            assert!(why.contains("billing") && !why.contains("whsec_short"), "{why}");
+        }
+        assert!(courier.sign_with("nobody", &[]).is_err());
+        assert_eq!(signs(), both);
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sha2::{Digest as _, Sha256};
 
-use domain::agenda::{Action, Agenda, Item, cycles, joins, last_instant};
+use domain::agenda::{Action, Agenda, Item, Open, Reason, cycles, joins, last_instant};
 use domain::attempt::Intent;
 use domain::charge::Charge;
 use domain::id::SubscriptionId;
@@ -200,18 +200,45 @@ impl Engine {
         as_of: DateTime<Utc>,
         report: &mut RunReport,
     ) -> Result<Weighed, EngineError> {
+        let mut more = Loads::new();
+        add(agenda, &mut more);
+        self.weigh_all((&sends(agenda).collect::<Vec<_>>(), due), &more, as_of, report).await
+    }
+
+    /// Weighs what people ordered of an agenda over open charges, as new charges are weighed.
+    pub(super) async fn weigh_ordered(
+        &self,
+        agenda: &Agenda,
+        open: &[Open],
+        as_of: DateTime<Utc>,
+        report: &mut RunReport,
+    ) -> Result<Weighed, EngineError> {
+        let ordered = || agenda.items.iter().zip(open).filter(|(item, open)| is_ordered(item, &open.charge));
+        let mut more = Loads::new();
+        for amount in ordered().map(|(_, open)| open.charge.amount) {
+            more.entry(amount.currency()).or_default().add(amount.minor());
+        }
+        let sends: Vec<&Item> = ordered().map(|(item, _)| item).collect();
+        let rows: Vec<Subscription> = ordered().map(|(_, open)| open.subscription.clone()).collect();
+        self.weigh_all((&sends, &rows), &more, as_of, report).await
+    }
+
+    async fn weigh_all(
+        &self,
+        (sends, due): (&[&Item], &[Subscription]),
+        more: &Loads,
+        as_of: DateTime<Utc>,
+        report: &mut RunReport,
+    ) -> Result<Weighed, EngineError> {
         let Some(limits) = &self.inner.settings.brakes else { return Ok(Weighed::Sound(None)) };
-        let sends: Vec<&Item> = sends(agenda).collect();
         if sends.is_empty() {
             return Ok(Weighed::Sound(None));
         }
-        let mut more = Loads::new();
-        add(agenda, &mut more);
         let (merchant, day) = (self.inner.settings.merchant, as_of.date_naive());
         let known = self.inner.store.run_day(merchant, day).await?;
         let open = |(brake, _): &Pulled| !is_open(*brake, &known);
-        let often = || self.too_often(limits, &sends, due).filter(open);
-        if let Some(pulled) = compared(limits, &known, &more).filter(open).or_else(often) {
+        let often = || self.too_often(limits, sends, due).filter(open);
+        if let Some(pulled) = compared(limits, &known, more).filter(open).or_else(often) {
             self.pull(pulled, report).await?;
             return Ok(Weighed::Braked);
         }
@@ -228,16 +255,21 @@ impl Engine {
     }
 
     /// Counts the customers of what was recorded. In memory alone: between the commit and the sending nothing may fail.
-    pub(super) fn counted(&self, intents: &[Recorded<Intent>], due: &[Subscription]) {
-        if self.inner.settings.brakes.is_none() || intents.is_empty() {
+    pub(super) fn counted<'a>(
+        &self,
+        intents: impl Iterator<Item = &'a Recorded<Intent>>,
+        due: impl Iterator<Item = &'a Subscription>,
+    ) {
+        let mut intents = intents.peekable();
+        if self.inner.settings.brakes.is_none() || intents.peek().is_none() {
             return;
         }
-        let rows: BTreeMap<&SubscriptionId, &Subscription> = due.iter().map(|row| (&row.id, row)).collect();
+        let rows: BTreeMap<&SubscriptionId, &Subscription> = due.map(|row| (&row.id, row)).collect();
         let mut watch = self.watch();
         if watch.customers.len() > CUSTOMERS_MAX {
             watch.customers.clear();
         }
-        for row in intents.iter().filter_map(|intent| rows.get(&intent.charge.subscription)) {
+        for row in intents.filter_map(|intent| rows.get(&intent.charge.subscription)) {
             let count = watch.customers.entry(mark(&row.customer)).or_default();
             *count = count.saturating_add(1);
         }
@@ -328,6 +360,11 @@ fn mark(customer: &Customer) -> [u8; 8] {
     let mut mark = [0; 8];
     mark.copy_from_slice(&digest[..8]);
     mark
+}
+
+/// Is it a try that a person ordered?
+fn is_ordered(item: &Item, charge: &Charge) -> bool {
+    matches!(item.action, Action::Send { reason: Reason::Retry, .. }) && charge.is_by_hand()
 }
 
 fn sends(agenda: &Agenda) -> impl Iterator<Item = &Item> {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use domain::agenda::{Book, NotNow, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
-use domain::dunning::{GaveUp, Stop};
+use domain::dunning::{AtTheEnd, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
 use domain::notice::Notices;
 
@@ -167,9 +167,8 @@ impl Engine {
     async fn may_be_tried(&self, open: &domain::agenda::Open) -> Result<Charge, RulingRefused> {
         let store = &self.inner.store;
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
-        let used = [&open.subscription.method, &open.subscription.second_method];
         let methods: Vec<PaymentMethodId> =
-            used.into_iter().flatten().map(|method| method.id).chain(open.instrument).collect();
+            open.subscription.methods().map(|method| method.id).chain(open.instrument).collect();
         let wallet = store.wallet(&methods).await?;
         let book = Book {
             catalog: &catalog,
@@ -211,8 +210,10 @@ impl Engine {
 /// What the end of this charge does to its subscription. What a person writes off does nothing.
 fn stops(after: &Charge) -> Option<Stop> {
     match &after.state {
-        State::Failed { why: GaveUp::CustomerGone, .. } => Some(Stop::Pause),
-        State::Failed { .. } => after.tries.episode.as_ref().and_then(|episode| episode.end_action.stops()),
+        State::Failed { why, .. } => {
+            let end = after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
+            why.stops(end)
+        }
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::cycles;
-use domain::change::{Effect, Horizon, Touched};
+use domain::change::{Effect, Horizon, Touched, enrolled_under};
 use domain::id::{PlanId, SubscriptionId};
 use domain::money::MoneyError;
 use domain::notice::duty;
@@ -74,11 +74,27 @@ impl BookEffect {
     /// # Errors
     /// When a sum is too large to be told.
     pub fn add(&mut self, subscription: &Subscription) -> Result<(), MoneyError> {
+        self.go_through(subscription, subscription)
+    }
+
+    /// Goes through one subscription that is not in the book yet, each plan with where an import of `now` would let it begin.
+    ///
+    /// # Errors
+    /// As [`BookEffect::add`].
+    pub fn add_enrolled(&mut self, subscription: &Subscription, now: DateTime<Utc>) -> Result<(), MoneyError> {
+        let Question { old, new, plans: _ } = &self.question;
+        let (old, new) = (old.plans.get(&subscription.plan), new.plans.get(&subscription.plan));
+        // What the new plan cannot count is found out, and told, where its charges are planned.
+        let moved = new.and_then(|new| enrolled_under(old, new, subscription, now).ok());
+        self.go_through(subscription, moved.as_ref().unwrap_or(subscription))
+    }
+
+    fn go_through(&mut self, subscription: &Subscription, moved: &Subscription) -> Result<(), MoneyError> {
         if !self.question.plans.contains(&subscription.plan) {
             return Ok(());
         }
         let plan = self.plans.entry(subscription.plan.clone()).or_default();
-        add(plan, &self.question, subscription, self.horizon, self.sample)
+        add(plan, &self.question, (subscription, moved), self.horizon, self.sample)
     }
 
     /// What was found, by plan.
@@ -147,13 +163,13 @@ pub async fn active_under(store: &dyn Store, plans: &BTreeSet<PlanId>) -> Result
 fn add(
     plan: &mut PlanEffect,
     question: &Question,
-    subscription: &Subscription,
+    (subscription, moved): (&Subscription, &Subscription),
     horizon: Horizon,
     sample: usize,
 ) -> Result<(), MoneyError> {
     let (old, new) = (question.old.plans.get(&subscription.plan), question.new.plans.get(&subscription.plan));
-    let Some(touched) = plan.effect.add(old, new, subscription, horizon)? else { return Ok(()) };
-    if let Some(by) = new.and_then(|new| notice_by(new, subscription, &touched)) {
+    let Some(touched) = plan.effect.add_moved((old, subscription), (new, moved), horizon)? else { return Ok(()) };
+    if let Some(by) = new.and_then(|new| notice_by(new, moved, &touched)) {
         let owed = plan.owed.get_or_insert(Owed { count: 0, by });
         owed.count = owed.count.saturating_add(1);
         owed.by = owed.by.min(by);

@@ -250,7 +250,7 @@ async fn recorded_meanwhile(store: &dyn Store, asked: &Asked, row: &Foreseen) ->
         Ok(charge) => {
             // A row that says by now that it is of another cycle is no record of this one.
             let charge = charge.filter(|it| it.cycle == row.cycle && it.subscription == row.subscription);
-            Ok(charge.map(|charge| Booked { charge, at: asked.now }))
+            Ok(charge.map(|charge| Booked { charge, at: asked.now, payers: Vec::new() }))
         }
         Err(StoreError::Inconsistent { .. }) => Ok(None),
         Err(error) => Err(error),

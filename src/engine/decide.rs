@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use domain::agenda::{Action, Advance, Agenda, Item, Reason, second_of};
+use domain::agenda::{Action, Advance, Agenda, Item, Reason, second_of, taken_up};
 use domain::attempt::Intent;
 use domain::charge::{Charge, Event, Limits, Refused, Ruling};
 use domain::id::{Key, SubscriptionId};
@@ -196,11 +196,15 @@ impl Desk<'_> {
     }
 
     /// The batch for charges that ask for attention, and the questions among them.
-    pub(super) fn open(&self, claims: &[Claimed<OpenCharge>], agenda: &Agenda, holds_seen: Vec<i64>) -> Opened {
+    pub(super) fn open(
+        &self,
+        claims: &[Claimed<OpenCharge>],
+        agenda: &Agenda,
+        (holds_seen, day): (Vec<i64>, Option<DayCount>),
+    ) -> Opened {
         let mut quiet = Quiet::default();
         let (mut asks, mut ends) = (Vec::new(), Vec::new());
-        // What is tried again was forecast, and counted, when its first attempt was.
-        let (advances, new, moved, day) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (advances, new, moved) = (Vec::new(), Vec::new(), Vec::new());
         let mut batch = IntentBatch { at: self.at, holds_seen, advances, new, moved, day };
         for (claim, item) in claims.iter().zip(&agenda.items) {
             let charge = &claim.value.open.charge;
@@ -256,9 +260,10 @@ impl Desk<'_> {
         let OpenCharge { open, attempt } = &claim.value;
         let said = |refused: Refused| refused.to_string();
         let mut charge = open.charge.clone();
-        // Another method has a ladder of its own; what the networks count, they count all the same.
-        if reason == Reason::Retry && open.instrument.is_some_and(|last| last != method.id) {
-            charge = charge.step(Event::Ruled(Ruling::NewMethod), self.at, self.limits).map_err(said)?;
+        // Another method has a ladder of its own, but for a backup; what the networks count, they count all the same.
+        if reason == Reason::Retry {
+            let last = open.instrument;
+            charge = taken_up(charge, &open.subscription, last, method.id, self.at, self.limits).map_err(said)?;
         }
         let charge = charge.step(Event::Send { attempt: number }, self.at, self.limits).map_err(said)?;
         let fence = claim.fence;

@@ -240,8 +240,17 @@ impl Engine {
     /// What is known about the methods of a batch.
     async fn wallet(&self, due: &[Subscription], open: &[Open]) -> Result<Wallet, StoreError> {
         let used = due.iter().chain(open.iter().map(|open| &open.subscription));
-        let used = used.flat_map(|row| [&row.method, &row.second_method]).flatten().map(|method| method.id);
+        let used = used.flat_map(Subscription::methods).map(|method| method.id);
         let methods: Vec<PaymentMethodId> = used.chain(open.iter().filter_map(|open| open.instrument)).collect();
+        self.inner.store.wallet(&methods).await
+    }
+
+    /// What is known of the methods of a subscription that has backups, for a decline to be judged by: nothing where it has none.
+    pub(super) async fn backups_of(&self, subscription: &Subscription) -> Result<Wallet, StoreError> {
+        if subscription.backups.is_empty() {
+            return Ok(Wallet::new());
+        }
+        let methods: Vec<PaymentMethodId> = subscription.methods().map(|method| method.id).collect();
         self.inner.store.wallet(&methods).await
     }
 
@@ -370,7 +379,7 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
-        self.counted(&intents, &due);
+        self.counted(intents.iter(), due.iter());
         let mut subscriptions: std::collections::BTreeMap<_, _> =
             due.into_iter().map(|row| (row.id.clone(), row)).collect();
         let last = intents.iter().enumerate().map(|(place, intent)| (intent.charge.subscription.clone(), place));
@@ -403,7 +412,15 @@ impl Engine {
             let holds = self.inner.store.holds().await?;
             let wallet = self.wallet(&[], &open).await?;
             let agenda = self.draw((&shared.catalog, &Told::new()), &holds, &wallet, &[], &open, as_of);
-            let Opened { batch, asks, ends, quiet } = self.desk(&shared).open(claims, &agenda, ids(&holds));
+            let day = match self.weigh_ordered(&agenda, &open, as_of, report).await? {
+                Weighed::Sound(day) => day,
+                Weighed::Braked if redraws < REDRAWS_MAX => {
+                    redraws += 1;
+                    continue;
+                }
+                Weighed::Braked => return Ok(Agenda::default()),
+            };
+            let Opened { batch, asks, ends, quiet } = self.desk(&shared).open(claims, &agenda, (ids(&holds), day));
             if !self.begin_orders(claims, &agenda, &ids(&holds), &mut orders).await? {
                 redraws += 1;
                 if redraws > REDRAWS_MAX {
@@ -419,6 +436,8 @@ impl Engine {
         };
         let committed = Instant::now();
         note(&quiet, report);
+        let ordered = intents.iter().filter(|intent| intent.charge.is_by_hand());
+        self.counted(ordered, open.iter().map(|open| &open.subscription));
         let subscriptions: std::collections::BTreeMap<_, _> =
             open.into_iter().map(|open| (open.charge.id, open.subscription)).collect();
         for intent in intents {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{Cycle, Hold, enrol};
+use domain::charge::State;
 use domain::firing::{Booked, Missed, Odd, Span, Standing, Verdict};
 use domain::id::{ChargeId, Purpose, SubscriptionId};
 use domain::notice::{Notices, may_be_owed};
@@ -24,6 +25,9 @@ use crate::ports::{Cursor, Damaged, Listed, Store, StoreError, SubscriptionFilte
 const PAGE: u64 = 500;
 /// What stands in the place of a plan where a row cannot be read.
 pub const UNREADABLE: &str = "(unreadable)";
+
+/// The reason of a charge that belongs to no subscription.
+pub const NO_SUBSCRIPTION: &str = "no_subscription";
 
 /// What the book shows of a cycle or a row, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,13 +103,33 @@ struct Charges<'a> {
 impl Charges<'_> {
     async fn peek(&mut self) -> Result<Option<&Listed<Booked>>, StoreError> {
         while self.ahead.is_empty() && !self.ended {
-            let page = self.store.recorded(self.due, &self.after, PAGE).await?;
+            let mut page = self.store.recorded(self.due, &self.after, PAGE).await?;
+            know_payers(self.store, &mut page.rows).await?;
             self.ended = page.next.is_none();
             self.after = page.next;
             self.ahead.extend(page.rows);
         }
         Ok(self.ahead.front())
     }
+}
+
+/// Adds for whom else those that wait to be sent pay: a hold on any of them keeps the whole payment back.
+async fn know_payers(store: &dyn Store, rows: &mut [Listed<Booked>]) -> Result<(), StoreError> {
+    let waits = |row: &&mut Booked| row.charge.carried.is_some() && matches!(row.charge.state, State::Due { .. });
+    let whole = rows.iter_mut().filter_map(|row| match row {
+        Listed::Whole(booked) => Some(booked),
+        Listed::Damaged(_) => None,
+    });
+    let carrying: Vec<&mut Booked> = whole.filter(waits).collect();
+    if carrying.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ChargeId> = carrying.iter().map(|booked| booked.charge.id).collect();
+    let mut payers = store.payers(&ids).await?;
+    for booked in carrying {
+        booked.payers = payers.remove(&booked.charge.id).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Who is told what a walk meets.
@@ -264,7 +288,7 @@ impl<L: Listener> Walk<'_, L> {
                     return Ok(());
                 }
                 let note = "a charge is recorded, and its subscription is not in the book";
-                self.of_charge(&booked, None, ("no_subscription", note))
+                self.of_charge(&booked, None, (NO_SUBSCRIPTION, note))
             }
             None => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
-use domain::agenda::Hold;
+use domain::agenda::{Hold, Payers};
 use domain::charge::{Charge, Limits, State};
 use domain::forecast::{Assumptions, Entry, Forecaster, History, Past, Rail, Scenario};
 use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
@@ -33,6 +33,8 @@ pub struct Background {
     pub holds: Vec<Hold>,
     /// Charges under way, by subscription.
     open: BTreeMap<SubscriptionId, Vec<Charge>>,
+    /// For whom else these pay.
+    payers: Payers,
     /// Subscriptions that had a charge declined in the last half year.
     declined: BTreeSet<SubscriptionId>,
     /// What became of tries in the last half year.
@@ -67,14 +69,19 @@ pub async fn background(
     let mut after: Cursor = None;
     loop {
         let page = store.list_charges(&filter, &after, PAGE).await?;
+        let mut carrying = Vec::new();
         for row in page.rows {
             match row {
                 Listed::Whole(charge) if charge.merchant == merchant => {
+                    carrying.extend(charge.carried.map(|_| charge.id));
                     background.open.entry(charge.subscription.clone()).or_default().push(charge);
                 }
                 Listed::Whole(_) => {}
                 Listed::Damaged(_) => background.unreadable += 1,
             }
+        }
+        if !carrying.is_empty() {
+            background.payers.extend(store.payers(&carrying).await?);
         }
         after = page.next;
         if after.is_none() {
@@ -198,8 +205,7 @@ pub async fn walk_under<const N: usize>(
             match row {
                 Listed::Whole(view) if view.subscription.merchant == merchant => {
                     let subscription = view.subscription;
-                    let both = [subscription.method.as_ref(), subscription.second_method.as_ref()];
-                    methods.extend(both.into_iter().flatten().map(|method| method.id));
+                    methods.extend(subscription.methods().map(|method| method.id));
                     rows.push(subscription);
                 }
                 Listed::Whole(_) => {}
@@ -218,7 +224,7 @@ pub async fn walk_under<const N: usize>(
             let (holds, notices) = (&background.holds, Notices::Foretold(&told, as_of));
             let given = Assumptions { catalog, holds, wallet: &wallet, notices, limits, as_of, until, scenario };
             let Ok(forecaster) = Forecaster::new(given) else { return Ok(()) };
-            forecasters.push(forecaster);
+            forecasters.push(forecaster.knowing(&background.payers));
         }
         for subscription in rows {
             let past = background.past(&subscription.id);

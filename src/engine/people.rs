@@ -232,7 +232,8 @@ impl Engine {
         let seen = self.inner.gateway.ask(&question).await;
         let at = self.now();
         let catalog = store.catalog().await?;
-        let learnt = observe(&catalog, &subscription, charge.clone(), &seen.seen, at, limits);
+        let wallet = self.backups_of(&subscription).await?;
+        let learnt = observe((&catalog, &wallet), &subscription, charge.clone(), &seen.seen, at, limits);
         let (after, stop) = learnt.map_or((None, None), |learnt| (Some(learnt.charge), learnt.stop));
         let moved = after.is_some();
         let to_state = after.as_ref().map(|after| after.state.name());

@@ -19,7 +19,7 @@ use domain::authorization::{OrderKind, Stage};
 use domain::charge::{Charge, Event, State};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
-use domain::verdict::{NotExecuted, Seen};
+use domain::verdict::{Alarm, NotExecuted, Seen};
 
 use super::decide::Ask;
 use super::{Engine, RunReport};
@@ -260,7 +260,7 @@ impl Sender {
         drop(slot);
         let payment_id = seen.last().and_then(|(_, answer)| answer.payment_id.clone());
         self.ask_soon(&mut seen, Question { key: intent.key, payment_id, amount: intent.amount }).await;
-        self.verdict(before.clone(), before.value, subscription, intent.number, seen)
+        self.verdict(before.clone(), before.value, subscription, intent.number, seen).await
     }
 
     /// What was accepted a moment ago is asked about once before anything slower takes over.
@@ -295,7 +295,7 @@ impl Sender {
         drop(slot);
         let question = Question { key: *key, payment_id: Some(payment_id.clone()), amount: before.value.amount };
         self.ask_soon(&mut seen, question).await;
-        self.verdict(before.clone(), before.value, subscription, order.attempt, seen)
+        self.verdict(before.clone(), before.value, subscription, order.attempt, seen).await
     }
 
     async fn ask(&self, ask: Ask) -> Verdict {
@@ -331,7 +331,7 @@ impl Sender {
         let question = Question { key, payment_id, amount: charge.amount };
         let seen = self.put_question(&question).await;
         let attempt = charge.tries.attempt;
-        self.verdict(before, charge, &value.open.subscription, attempt, seen.into_iter().collect())
+        self.verdict(before, charge, &value.open.subscription, attempt, seen.into_iter().collect()).await
     }
 
     /// Asks, or says nothing when the process is stopping or no permit is to be had: then nothing changes.
@@ -409,7 +409,7 @@ impl Sender {
     }
 
     /// What the observations make of the charge, in order; one that it cannot take is kept as evidence only.
-    fn verdict(
+    async fn verdict(
         &self,
         before: Claimed<Charge>,
         charge: Charge,
@@ -422,9 +422,20 @@ impl Sender {
         let mut moved = !observations.is_empty();
         let mut stop = None;
         let mut observed = Vec::with_capacity(observations.len());
+        let wallet = match self.engine.backups_of(subscription).await {
+            Ok(wallet) => wallet,
+            // A decline cannot be judged without what is known of the backups: it is kept, and asked about again.
+            Err(error) => {
+                tracing::warn!(event = "backups_unreadable", charge_id = %now.id, error = %error, "kept as evidence only");
+                let kept =
+                    observations.into_iter().map(|(at, observation)| Observed { at, observation, to_state: None });
+                return Verdict { before, after: None, attempt, observations: kept.collect(), stop };
+            }
+        };
         for (at, mut observation) in observations {
             let mut to_state = None;
-            match observe(&self.shared.catalog, subscription, now.clone(), &observation.seen, at, limits) {
+            let facts = (&self.shared.catalog, &wallet);
+            match observe(facts, subscription, now.clone(), &observation.seen, at, limits) {
                 Ok(learnt) => {
                     now = learnt.charge;
                     to_state = Some(now.state.name());
@@ -598,8 +609,17 @@ fn counted(verdict: &Verdict, tally: &Tally) {
     if matches!(after.state, State::Parked { .. }) {
         tracing::error!(event = "charge_parked", charge_id = %after.id, why = after.sentence(), "a person must look");
     }
+    match after.alarm() {
+        Some(Alarm::DoubleEntry) => {
+            tracing::error!(event = "double_entry", charge_id = %after.id, why = after.sentence(), "the bank says that it was debited twice");
+        }
+        Some(Alarm::Fraud) => {
+            tracing::error!(event = "fraud_suspected", charge_id = %after.id, why = after.sentence(), "the customer is held until a person has reviewed them");
+        }
+        None => {}
+    }
     if matches!(after.state, State::Returned { .. }) {
-        tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a person must decide");
+        tracing::error!(event = "charge_returned", charge_id = %after.id, why = after.sentence(), "a bank took back what was paid");
     }
 }
 

@@ -4,7 +4,8 @@
 //! from a charge: what it does not take waits in the outbox. A delivery that is not settled, because the process died, is made
 //! again with the same id when its lease has run out: receivers hear twice rather than never.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,6 +25,10 @@ const AT_ONCE: usize = 8;
 const LEASE: TimeDelta = TimeDelta::seconds(90);
 /// When a delivery that failed is tried again, in seconds after each try: over three days in all, as Standard Webhooks suggests.
 const LADDER: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// Longest time for which a receiver that names one is left alone: the ladder's own longest step.
+const LONGEST_ASKED: TimeDelta = TimeDelta::days(1);
+/// How often the backlog of an endpoint is counted: for a gauge, not for any decision.
+const COUNTED_EVERY: TimeDelta = TimeDelta::seconds(15);
 /// How long a receiver that took nothing of a whole batch is left alone.
 const SILENCE_PAUSE: Duration = Duration::from_secs(30);
 /// How long deliveries that were made are remembered.
@@ -65,6 +70,7 @@ pub struct PostmanParts {
 /// The postman: one per process.
 pub struct Postman {
     parts: PostmanParts,
+    counted_at: Mutex<BTreeMap<String, DateTime<Utc>>>,
 }
 
 impl std::fmt::Debug for Postman {
@@ -77,7 +83,7 @@ impl Postman {
     /// A postman over these parts.
     #[must_use]
     pub fn new(parts: PostmanParts) -> Self {
-        Self { parts }
+        Self { parts, counted_at: Mutex::default() }
     }
 
     /// Until `stop`: a round for each endpoint, whenever something is due for it. Trouble never ends it.
@@ -130,9 +136,21 @@ impl Postman {
         let now = store.now().await?;
         let before = now.checked_sub_signed(REMEMBERED).unwrap_or(now);
         outbox.forget_delivered(before, FORGET).await?;
-        metrics::gauge!("autopay_event_backlog", "endpoint" => endpoint.to_owned())
-            .set(float(outbox.standing(endpoint).await?.waiting));
+        if self.is_time_to_count(endpoint, now) {
+            metrics::gauge!("autopay_event_backlog", "endpoint" => endpoint.to_owned())
+                .set(float(outbox.standing(endpoint).await?.waiting));
+        }
         Ok(round)
+    }
+
+    /// Was the backlog of an endpoint counted long ago, or never? Then it is counted now.
+    fn is_time_to_count(&self, endpoint: &str, now: DateTime<Utc>) -> bool {
+        let mut counted = self.counted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = counted.get(endpoint).is_none_or(|at| now.signed_duration_since(*at).abs() >= COUNTED_EVERY);
+        if due {
+            counted.insert(endpoint.to_owned(), now);
+        }
+        due
     }
 
     async fn carry(
@@ -153,7 +171,9 @@ impl Postman {
         let outcome = match answer {
             Answer::Accepted(status) => Outcome::Delivered { status },
             Answer::Gone => Outcome::Gone,
-            Answer::Refused { status, why } => Outcome::Failed { status, why, next_at: next_try(&delivery, now()) },
+            Answer::Refused { status, why, retry_after } => {
+                Outcome::Failed { status, why, next_at: next_try(&delivery, retry_after, now()) }
+            }
         };
         if let Outcome::Failed { why, next_at: None, .. } = &outcome {
             let event_id = delivery.id.to_string();
@@ -170,10 +190,12 @@ impl Postman {
     }
 }
 
-/// When a delivery that was tried once more in vain is tried again; `None` at the end of the ladder.
-fn next_try(delivery: &Delivery, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let wait = LADDER.get(usize::try_from(delivery.tries).ok()?)?;
-    now.checked_add_signed(TimeDelta::seconds(*wait))
+/// When a delivery that was tried once more in vain is tried again; `None` at the end of the ladder. A receiver may ask for a later
+/// moment, not for an earlier one, and not for one out of reach.
+fn next_try(delivery: &Delivery, retry_after: Option<Duration>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let wait = TimeDelta::seconds(*LADDER.get(usize::try_from(delivery.tries).ok()?)?);
+    let asked = retry_after.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or_default();
+    now.checked_add_signed(wait.max(asked.min(LONGEST_ASKED)))
 }
 
 fn count(round: &mut Round, endpoint: &str, carried: &[(Claimed<Taken>, Outcome)]) {
@@ -250,10 +272,34 @@ mod tests {
             at: now,
             tries: 0,
         };
-        while let Some(next) = next_try(&delivery, now) {
+        while let Some(next) = next_try(&delivery, None, now) {
             (now, delivery.tries) = (next, delivery.tries + 1);
         }
         assert_eq!(delivery.tries + 1, 10);
         assert_eq!(now - DateTime::<Utc>::UNIX_EPOCH, TimeDelta::seconds(272_105));
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_a_later_moment_within_a_day() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let delivery = |tries| Delivery {
+            sequence: 1,
+            id: crate::ports::outbox::EventId(uuid::Uuid::nil()),
+            kind: "charge.paid".to_owned(),
+            object: "ch_1".to_owned(),
+            data: "{}".to_owned(),
+            at: now,
+            tries,
+        };
+        let wait = |tries, asked| {
+            let next = next_try(&delivery(tries), Some(Duration::from_secs(asked)), now);
+            next.map(|next| (next - now).num_seconds())
+        };
+        assert_eq!(wait(0, 0), Some(5));
+        assert_eq!(wait(0, 120), Some(120));
+        assert_eq!(wait(1, 120), Some(300), "never earlier than the ladder");
+        assert_eq!(wait(0, u64::MAX), Some(5), "what is no time is no wish");
+        assert_eq!(wait(0, 10_000_000), Some(86_400));
+        assert_eq!(wait(9, 120), None, "it asks for no further try");
     }
 }

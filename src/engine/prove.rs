@@ -20,7 +20,7 @@ use domain::money::{Currency, Money};
 use domain::plan::{Catalog, Plan};
 use domain::subscription::{Subscription, SubscriptionStatus};
 
-use super::fired::{self, Listener, Told, Word};
+use super::fired::{self, Listener, NO_SUBSCRIPTION, Told, Word};
 use crate::ports::audit::{AuditFilter, facts_of_charge};
 use crate::ports::changes::Meaning;
 use crate::ports::prove::Evidence;
@@ -28,6 +28,12 @@ use crate::ports::{Listed, Store, StoreError};
 
 /// A claim that runs longer than this is nobody's: claims take minutes at most.
 const LEASE_MAX: TimeDelta = TimeDelta::minutes(15);
+
+/// Lost subscriptions that are told of by name; one is enough to break the proof.
+const MOST_LOST: u64 = 1_000;
+
+/// Stands for the plan of a subscription whose row is gone.
+const GONE: &str = "(gone)";
 
 /// A row that breaks the proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +78,11 @@ pub async fn prove<E: From<StoreError> + Send>(
         proof: Proof::new(),
         items: Vec::new(),
         blamed: BTreeSet::new(),
+        orphaned: BTreeSet::new(),
         tell,
     };
     fired::walk(store, span, &mut prover).await?;
+    prover.lost().await?;
     Ok(prover.proof)
 }
 
@@ -104,6 +112,8 @@ struct Prover<'a, T> {
     items: Vec<Item>,
     /// Subscriptions of this page of which a culprit was told already.
     blamed: BTreeSet<String>,
+    /// Subscriptions that are not in the book and have charges, each of which was told.
+    orphaned: BTreeSet<String>,
     tell: T,
 }
 
@@ -114,6 +124,9 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> List
     fn tell(&mut self, told: Told<'_>) -> Result<(), E> {
         let charge = told.booked.map(|booked| booked.charge.clone());
         let price = told.expected.map(|cycle| self.price(told.row, cycle));
+        if told.reason == NO_SUBSCRIPTION {
+            self.orphaned.insert(told.subscription.to_owned());
+        }
         if matches!(told.word, Word::Missed) {
             self.blamed.insert(told.subscription.to_owned());
         }
@@ -172,6 +185,28 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> List
 }
 
 impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> Prover<'_, T> {
+    /// Subscriptions whose rows are gone, where no charge of theirs says so: what they owed is expected of nobody.
+    async fn lost(&mut self) -> Result<(), E> {
+        for subscription in self.store.lost_subscriptions(MOST_LOST).await? {
+            if self.orphaned.contains(&subscription) {
+                continue;
+            }
+            let culprit = Culprit {
+                plan: GONE.to_owned(),
+                subscription,
+                cycle: None,
+                due_on: None,
+                charge: None,
+                reason: "subscription_gone",
+                expected: None,
+                recorded: None,
+                note: "it was in the book, and its row is gone; the audit says under which plan".to_owned(),
+            };
+            self.blame(Currency::USD, culprit)?;
+        }
+        Ok(())
+    }
+
     /// What a cycle costs by the plan in force; of one that is left out, what it would have cost.
     fn price(&self, row: Option<&Subscription>, cycle: &domain::agenda::Cycle) -> Money {
         let left_out = cycle.left_out.as_ref().and(row);

@@ -66,6 +66,7 @@ const FIRST: &[(&str, &[&str])] = &[
     ("payday", &["days", "within"]),
     ("step", &["after", "action", "for", "method", "notify"]),
     ("stop_at_once", &["for", "action"]),
+    ("backup", &["methods", "after_tries"]),
     ("at_the_end", &["action", "hand_to"]),
 ];
 

@@ -40,7 +40,7 @@ pub use plans::{
     CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy, read_policy_at,
 };
 pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv, report_csv_as};
-pub use roster_stream::{RosterStream, Source, Taker};
+pub use roster_stream::{RosterRead, RosterStream, Source, Taker};
 pub use settlement_map::SettlementMap;
 pub use settlements::read_settlements;
 pub use tables::{Beside, tables_of};

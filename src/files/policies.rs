@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
-use domain::dunning::{AtTheEnd, CollectFirst, Payday, Paydays, Policy, PolicyError, Step, Wait};
+use domain::dunning::{AtTheEnd, Backups, CollectFirst, FALLS_AFTER, Payday, Paydays, Policy, PolicyError, Step, Wait};
 use domain::id::PolicyId;
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
@@ -13,14 +13,26 @@ use super::near::nearest;
 use super::plans::{Named, schema};
 use super::sheet::{Entry, Kind, Need, Sheet, Tab};
 
-const TOP: &[&str] =
-    &["schema", "id", "name", "owner", "limits", "payday", "step", "stop_at_once", "outcome_unknown", "at_the_end"];
+const TOP: &[&str] = &[
+    "schema",
+    "id",
+    "name",
+    "owner",
+    "limits",
+    "payday",
+    "step",
+    "stop_at_once",
+    "outcome_unknown",
+    "backup",
+    "at_the_end",
+];
 const LIMITS: &[&str] =
     &["most_attempts", "give_up_after", "not_past", "collect_first", "quiet_from", "quiet_to", "at", "spread"];
 const PAYDAY: &[&str] = &["days", "within"];
 const STEP: &[&str] = &["after", "action", "for", "method", "notify"];
 const STOP: &[&str] = &["for", "action"];
 const UNKNOWN: &[&str] = &["action"];
+const BACKUP: &[&str] = &["methods", "after_tries"];
 const END: &[&str] = &["action", "hand_to"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("most_attempts", "[limits]"),
@@ -33,6 +45,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("collect_first", "[limits]"),
     ("within", "[payday]"),
     ("hand_to", "[at_the_end]"),
+    ("after_tries", "[backup]"),
     ("after", "[[step]]"),
     ("notify", "[[step]]"),
 ];
@@ -76,8 +89,10 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
         sheet.known(&tab, UNKNOWN, &[], ELSEWHERE);
         fixed(&mut sheet, &tab, "action", "look_up_then_wait");
     }
+    let backups = backups(&mut sheet, &top);
     let at_the_end = at_the_end(&mut sheet, &top);
-    let policy = contradictions(&mut sheet, policy_id.as_ref(), &limits, paydays, steps, at_the_end.as_ref());
+    let policy =
+        contradictions(&mut sheet, policy_id.as_ref(), &limits, (paydays, backups), steps, at_the_end.as_ref());
     let policy = policy.filter(|_| sheet.is_clean());
     let id = Named::new(&sheet, "id", id);
     (policy, id, sheet.finish())
@@ -309,6 +324,15 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
     steps
 }
 
+/// Whether backups are tried, and after how many declines for want of funds.
+fn backups(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Backups> {
+    let tab = sheet.table(top, "backup", Need::Optional)?;
+    sheet.known(&tab, BACKUP, &[], ELSEWHERE);
+    sheet.word(&tab, "methods", Need::Required("\"in_order\""), &["in_order"], &[]);
+    let after_tries = sheet.whole(&tab, "after_tries", Need::Optional);
+    Some(Backups { after_tries: after_tries.unwrap_or(FALLS_AFTER) })
+}
+
 fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<(AtTheEnd, Option<String>)> {
     let tab = sheet.table(top, "at_the_end", Need::Required("action = \"pause_subscription\""))?;
     sheet.known(&tab, END, &[], ELSEWHERE);
@@ -323,7 +347,7 @@ fn contradictions(
     sheet: &mut Sheet<'_>,
     id: Option<&PolicyId>,
     limits: &Limits,
-    paydays: Option<Paydays>,
+    (paydays, backups): (Option<Paydays>, Option<Backups>),
     steps: Vec<Option<Step>>,
     at_the_end: Option<&(AtTheEnd, Option<String>)>,
 ) -> Option<Policy> {
@@ -363,6 +387,7 @@ fn contradictions(
         collect_first: limits.collect_first,
         spread_minutes: limits.spread_minutes,
         paydays,
+        backups,
         steps: numbered.into_iter().map(|(_, step)| step).collect(),
         at_the_end: at_the_end.map_or(AtTheEnd::PauseSubscription, |(end, _)| *end),
         hand_to: at_the_end.and_then(|(_, hand_to)| hand_to.clone()),
@@ -377,6 +402,9 @@ fn contradictions(
             PolicyError::PaydayTooFar(_) => (0, "payday.within", "payday_too_far"),
             PolicyError::SpreadTooWide(_) => (0, "limits.spread", "spread_too_wide"),
             PolicyError::SpreadPastMidnight { .. } => (0, "limits.spread", "spread_past_midnight"),
+            PolicyError::BackupBeforeTheFirst | PolicyError::BackupOutOfReach { .. } => {
+                (0, "backup.after_tries", "backup_out_of_reach")
+            }
             PolicyError::NoPayday { step } => (*step, "after", "no_payday"),
             PolicyError::Order { step } => (*step, "after", "step_order"),
             PolicyError::PastTheEnd { step, .. } => (*step, "after", "step_past_the_end"),

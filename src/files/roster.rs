@@ -13,7 +13,9 @@ use domain::calendar::Zone;
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
 use domain::money::Money;
 use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
-use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{
+    Agreement, BACKUPS_MAX, Backup, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
+};
 use domain::terms::Terms;
 use serde::Serialize;
 
@@ -36,7 +38,7 @@ pub const LONGEST_FIELD: usize = 4 * 1024;
 
 /// The columns a roster may have, in any order; those that must be there are `subscription_id`, `plan` and `start_on`. To
 /// them come the attributes that price lists of the catalog are matched on.
-pub const COLUMNS: [&str; 22] = [
+pub const COLUMNS: [&str; 40] = [
     "subscription_id",
     "plan",
     "payment_method_id",
@@ -59,6 +61,24 @@ pub const COLUMNS: [&str; 22] = [
     "installments",
     "paid_elsewhere",
     NEXT_CYCLE,
+    "backup_1_method_id",
+    "backup_1_method_kind",
+    "backup_1_agreed_by",
+    "backup_1_agreed_at",
+    "backup_1_agreement",
+    "backup_1_channel",
+    "backup_2_method_id",
+    "backup_2_method_kind",
+    "backup_2_agreed_by",
+    "backup_2_agreed_at",
+    "backup_2_agreement",
+    "backup_2_channel",
+    "backup_3_method_id",
+    "backup_3_method_kind",
+    "backup_3_agreed_by",
+    "backup_3_agreed_at",
+    "backup_3_agreement",
+    "backup_3_channel",
 ];
 /// The columns that a report adds.
 pub const REPORT_COLUMNS: [&str; 4] = ["row_status", "error_code", "error", "how_to_fix"];
@@ -69,6 +89,33 @@ const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
+/// The columns of each backup: its id, its kind, who agreed, when, where that is written, and how for a bank account.
+const BACKUPS: [[&str; 6]; BACKUPS_MAX] = [
+    [
+        "backup_1_method_id",
+        "backup_1_method_kind",
+        "backup_1_agreed_by",
+        "backup_1_agreed_at",
+        "backup_1_agreement",
+        "backup_1_channel",
+    ],
+    [
+        "backup_2_method_id",
+        "backup_2_method_kind",
+        "backup_2_agreed_by",
+        "backup_2_agreed_at",
+        "backup_2_agreement",
+        "backup_2_channel",
+    ],
+    [
+        "backup_3_method_id",
+        "backup_3_method_kind",
+        "backup_3_agreed_by",
+        "backup_3_agreed_at",
+        "backup_3_agreement",
+        "backup_3_channel",
+    ],
+];
 const KIND_OF: &str = "add the column method_kind, with card or bank_account in each row";
 const SECOND_KIND_OF: &str = "add the column second_method_kind, with card or bank_account in each row";
 /// The form of a roster.
@@ -83,9 +130,17 @@ pub(super) static ROSTER: Form = Form {
         ("payment_method_id", "method_kind", KIND_OF),
         ("second_payment_method_id", "second_method_kind", SECOND_KIND_OF),
     ],
-    dates: &["start_on", "end_on", "consent_at"],
+    dates: &["start_on", "end_on", "consent_at", "backup_1_agreed_at", "backup_2_agreed_at", "backup_3_agreed_at"],
     // In a date such a number is named as what it is.
-    fractions: &["amount", "start_on", "end_on", "consent_at"],
+    fractions: &[
+        "amount",
+        "start_on",
+        "end_on",
+        "consent_at",
+        "backup_1_agreed_at",
+        "backup_2_agreed_at",
+        "backup_3_agreed_at",
+    ],
 };
 /// Longest value the gateway takes in a customer's metadata.
 const REFERENCE_CHARS: usize = 100;
@@ -262,7 +317,7 @@ pub(super) fn read_records(
     let attributes = terms::attributes(context.catalog);
     let mut memo = Memo::of(context.catalog);
     let mut earlier: HashMap<String, u64> = HashMap::new();
-    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER };
+    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false };
     read_table(label, (records, paper), (&ROSTER, &attributes), |columns, header, record| {
         match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
             Ok((subscription, claim)) => (Ok(subscription), claim),
@@ -373,6 +428,13 @@ pub(super) struct Place {
     pub(super) paper: Paper,
     /// No consent may have been given after it.
     pub(super) consents_by: DateTime<Utc>,
+    /// Is a subscription taken whose last charge has passed? A forecast has nothing to add for it; an import wants to know why it is there.
+    pub(super) finished: bool,
+}
+
+/// Does the subscription have any cycle at all, however long ago?
+fn has_cycles(plan: &Plan, subscription: &Subscription) -> bool {
+    cycles(plan, subscription, 0).is_ok_and(|mut cycles| matches!(cycles.next(), Some(Ok(_))))
 }
 
 /// Zones remembered: more than there are.
@@ -514,6 +576,7 @@ impl<'r, 'a> Row<'r, 'a> {
             );
         }
         let (method, second_method) = self.methods(plan);
+        let backups = self.backups();
         let customer = self.customer();
         let anchor_day = self.anchor_day(plan);
         let zone = self.zone();
@@ -533,6 +596,7 @@ impl<'r, 'a> Row<'r, 'a> {
             customer,
             method,
             second_method,
+            backups,
             start_on,
             anchor_day,
             zone,
@@ -545,7 +609,66 @@ impl<'r, 'a> Row<'r, 'a> {
             next_due_at: None,
             amendments: domain::subscription::Amendments::default(),
         };
+        for (place, [id, ..]) in BACKUPS.iter().enumerate().take(subscription.backups.len()) {
+            if let Some((why, mend)) = plan.refuses_backup(&subscription, place) {
+                self.note(id, "backup_not_allowed", why, mend);
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return Err(self.fields.mistakes);
+        }
         self.enrolled(plan, subscription, claimed)
+    }
+
+    /// The backups, in order. One is a backup only with an agreement, and a bank account with the consent that goes with each debit:
+    /// the agreement, and how it was given.
+    fn backups(&mut self) -> Vec<Backup> {
+        let mut backups = Vec::new();
+        let mut blank = None;
+        for columns in BACKUPS {
+            let [id_column, kind_column, by_column, at_column, reference_column, channel_column] = columns;
+            if columns.iter().all(|column| self.is_blank(column)) {
+                blank = blank.or(Some(id_column));
+                continue;
+            }
+            if let Some(before) = blank {
+                let message = format!("{before} is empty, and {id_column} is not: backups are tried in their order");
+                self.note(id_column, "backup_out_of_order", message, format!("write it as {before}"));
+            }
+            let named = self.id_and_kind(id_column, kind_column);
+            let by = self.agreed(by_column, "the customer's own id, or who spoke for them", who);
+            let latest = self.place.consents_by;
+            let at = self
+                .agreed(at_column, "when it was given, for example 2026-11-30T14:05:00Z", |text| moment(text, latest));
+            let reference = self.agreed(reference_column, "the id of the form or of the record", short);
+            let channel = self.value(channel_column, channel, "backup_agreement_invalid");
+            let wants_channel = named.kind == Some(MethodKind::BankAccount);
+            if wants_channel && self.is_blank(channel_column) {
+                let message = format!("{channel_column} is empty, and every debit of a bank account needs its consent");
+                self.note(channel_column, "consent_missing", message, "write WEB or TEL");
+            }
+            if named.kind == Some(MethodKind::Card) && channel.is_some() {
+                let message = "only a bank account's consent says how it was given";
+                self.note(channel_column, "consent_without_account", message, format!("leave {channel_column} empty"));
+            }
+            let (Some(id), Some(kind)) = (named.id, named.kind) else { continue };
+            let (Some(by), Some(at), Some(reference)) = (by, at, reference) else { continue };
+            let consent =
+                channel.filter(|_| wants_channel).map(|channel| Consent { id: reference.clone(), at, channel });
+            backups.push(Backup { method: Method { id, kind, consent }, agreed: Agreement { by, at, reference } });
+        }
+        backups
+    }
+
+    /// A field of an agreement, which must be there.
+    fn agreed<T>(&mut self, column: &'static str, what: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        if self.is_blank(column) {
+            let message =
+                format!("{column} is empty, and another instrument is charged only with its owner's agreement");
+            self.note(column, "backup_agreement_missing", message, format!("write {what}"));
+            return None;
+        }
+        self.value(column, read, "backup_agreement_invalid")
     }
 
     fn enrolled(
@@ -567,6 +690,14 @@ impl<'r, 'a> Row<'r, 'a> {
         if says_no_more && let Some((cycle, due_at)) = self.memo.enrolments.get(&key) {
             (subscription.next_cycle, subscription.next_due_at) = (*cycle, Some(*due_at));
             return Ok((subscription, None));
+        }
+        if let Some(first) =
+            plan.chosen_rows().first().map(|(due, _)| *due).filter(|first| *first < subscription.start_on)
+        {
+            let message = format!("the plan's first row falls due on {first}, before the subscription starts");
+            let mend = format!("write {first} or an earlier day, or give the subscription rows of its own");
+            self.note("start_on", "rows_before_start", message, mend);
+            return Err(self.fields.mistakes);
         }
         match enrol(plan, &subscription, self.context.now) {
             Ok((cycle, Some(due_at))) => {
@@ -597,6 +728,11 @@ impl<'r, 'a> Row<'r, 'a> {
             }
             // The rest was paid by other means: nothing is left to collect, which is no mistake.
             Ok((cycle, None)) if subscription.terms.paid_elsewhere.is_some() && subscription.end_on.is_none() => {
+                subscription.next_cycle = cycle;
+                subscription.status = SubscriptionStatus::Ended;
+                Ok((subscription, None))
+            }
+            Ok((cycle, None)) if self.place.finished && has_cycles(plan, &subscription) => {
                 subscription.next_cycle = cycle;
                 subscription.status = SubscriptionStatus::Ended;
                 Ok((subscription, None))
@@ -719,6 +855,8 @@ impl<'r, 'a> Row<'r, 'a> {
         };
         let (wrong_id, wrong_kind) = if id_column.starts_with("second") {
             ("second_payment_method_id_invalid", "second_method_kind_invalid")
+        } else if id_column.starts_with("backup") {
+            ("backup_method_id_invalid", "backup_method_kind_invalid")
         } else {
             ("payment_method_id_invalid", "method_kind_invalid")
         };
@@ -786,30 +924,10 @@ impl<'r, 'a> Row<'r, 'a> {
     fn consent(&mut self, kind: Option<MethodKind>, named: bool) -> Option<Consent> {
         let blank: Vec<&str> = CONSENT.into_iter().filter(|column| self.is_blank(column)).collect();
         let filled = CONSENT.into_iter().find(|column| !self.is_blank(column));
-        let texts = |text: &str| {
-            let fits = text.chars().count() <= REFERENCE_CHARS;
-            fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
-        };
-        let id = self.value("consent_id", texts, "consent_id_invalid");
+        let id = self.value("consent_id", short, "consent_id_invalid");
         let latest = self.place.consents_by;
-        let moments = |text: &str| match DateTime::parse_from_rfc3339(text) {
-            Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
-            Ok(at) => Ok(at.with_timezone(&Utc)),
-            Err(_) => Err(
-                "is not a moment with its offset: write for example 2026-11-30T14:05:00Z or 2026-11-30T08:05:00-06:00"
-                    .to_owned(),
-            ),
-        };
-        let at = self.value("consent_at", moments, "consent_at_invalid");
-        let channels = |text: &str| match text {
-            "WEB" | "TEL" => Ok(text.to_owned()),
-            // The gateway wants the person who took a paper consent with every such debit (contract §3.6).
-            "PPD" => {
-                Err("cannot be charged by this version, which knows no agent to name: write WEB or TEL".to_owned())
-            }
-            _ => Err("is not a way of consenting: write WEB or TEL".to_owned()),
-        };
-        let channel = self.value("consent_channel", channels, "consent_channel_invalid");
+        let at = self.value("consent_at", |text| moment(text, latest), "consent_at_invalid");
+        let channel = self.value("consent_channel", channel, "consent_channel_invalid");
         match (kind, filled) {
             (Some(MethodKind::BankAccount), _) if named => {
                 if let Some(first) = blank.first() {
@@ -921,6 +1039,41 @@ impl<'r, 'a> Row<'r, 'a> {
             }
             (Price::Steps(_) | Price::List(_) | Price::Installments(_), None) => None,
         }
+    }
+}
+
+fn short(text: &str) -> Result<String, String> {
+    let fits = text.chars().count() <= REFERENCE_CHARS;
+    fits.then(|| text.to_owned()).ok_or_else(|| "is longer than 100 characters: shorten it".to_owned())
+}
+
+/// Who agreed: an id or a role.
+pub(crate) fn who(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("is an e-mail address, which may not enter autopay: write an id of your own".to_owned());
+    }
+    short(text)
+}
+
+/// When a consent was given: no later than our own clock, give or take.
+fn moment(text: &str, latest: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(at) if at > latest => Err("lies in the future: write when the consent was given".to_owned()),
+        Ok(at) => Ok(at.with_timezone(&Utc)),
+        Err(_) => {
+            Err("is not a moment with its offset: write for example 2026-11-30T14:05:00Z or 2026-11-30T08:05:00-06:00"
+                .to_owned())
+        }
+    }
+}
+
+/// How a consent was given.
+fn channel(text: &str) -> Result<String, String> {
+    match text {
+        "WEB" | "TEL" => Ok(text.to_owned()),
+        // The gateway wants the person who took a paper consent with every such debit (contract §3.6).
+        "PPD" => Err("cannot be charged by this version, which knows no agent to name: write WEB or TEL".to_owned()),
+        _ => Err("is not a way of consenting: write WEB or TEL".to_owned()),
     }
 }
 

@@ -231,10 +231,21 @@ struct Found {
     records: usize,
     /// Of them, rows.
     rows: usize,
+    /// Of them, good rows whose next cycle lies behind the day.
+    behind: u64,
     /// The last line that was read.
     line: usize,
     /// Nothing is to be read behind it.
     over: bool,
+}
+
+/// What was read of a roster without mistakes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RosterRead {
+    /// Rows.
+    pub rows: usize,
+    /// Of them, rows whose next cycle lies so far behind the day that an import of that day would refuse them (`next_cycle_behind`).
+    pub behind: u64,
 }
 
 /// Who takes the rows that one thread reads. It is made in the thread, and need not be able to leave it.
@@ -307,8 +318,16 @@ impl<'s> Rules<'s> {
     /// Reads the records of a block, at most so many.
     fn read(&self, block: Block, most: usize, memo: &mut Memo<'s>, mut take: impl FnMut(Subscription, u64)) -> Found {
         let line = block.line;
-        let mut found =
-            Found { block, mistakes: Vec::new(), prints: Vec::new(), records: 0, rows: 0, line, over: false };
+        let mut found = Found {
+            block,
+            mistakes: Vec::new(),
+            prints: Vec::new(),
+            records: 0,
+            rows: 0,
+            behind: 0,
+            line,
+            over: false,
+        };
         let mut lines = found.block.lines(self.label);
         let mut record = Record::default();
         loop {
@@ -334,7 +353,10 @@ impl<'s> Rules<'s> {
             }
             found.rows += 1;
             match self.row(&record, memo, &mut found.prints) {
-                Ok(subscription) => take(subscription, at),
+                Ok((subscription, is_behind)) => {
+                    found.behind += u64::from(is_behind);
+                    take(subscription, at);
+                }
                 Err(mistakes) => found.mistakes.extend(mistakes),
             }
         }
@@ -347,19 +369,20 @@ impl<'s> Rules<'s> {
         found
     }
 
+    /// The subscription of a row, and whether its next cycle lies behind the day.
     fn row(
         &self,
         record: &Record,
         memo: &mut Memo<'s>,
         prints: &mut Vec<u64>,
-    ) -> Result<Subscription, Vec<FileMistake>> {
-        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC };
+    ) -> Result<(Subscription, bool), Vec<FileMistake>> {
+        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC, finished: true };
         match read_row((&self.columns, memo), (&self.header, record), &self.context, place, prints) {
             // No book knows it: what its row says of its next cycle holds, or is wrong, or was true on an earlier day.
             Ok((_, Some(Claim { wrong: Some(wrong), .. }))) if wrong.code != BEHIND => {
                 Err(vec![self.told(record, wrong)])
             }
-            Ok((subscription, _)) => Ok(subscription),
+            Ok((subscription, claim)) => Ok((subscription, claim.is_some_and(|claim| claim.wrong.is_some()))),
             Err(mistakes) => Err(mistakes.into_iter().map(|mistake| self.told(record, mistake)).collect()),
         }
     }
@@ -410,7 +433,7 @@ pub struct RosterStream<'s> {
 
 impl std::fmt::Debug for RosterStream<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RosterStream({}, row {})", self.rules.label, self.gathered.rows)
+        write!(f, "RosterStream({}, row {})", self.rules.label, self.gathered.read.rows)
     }
 }
 
@@ -419,7 +442,7 @@ impl<'s> RosterStream<'s> {
     ///
     /// The rules are those of [`super::read_roster`], but for three: the file may be of any size, up to 2,000,000 rows; a consent may be
     /// of any date, because a forecast may look from a day of the past; and a row's next cycle may lie behind that day, because it may
-    /// look from a day to come: then the cycles between are taken as charged.
+    /// look from a day to come: then the cycles between are taken as charged, and [`RosterRead::behind`] counts the row.
     ///
     /// # Errors
     /// The mistakes of a file or header that cannot be read, never an empty list.
@@ -439,7 +462,7 @@ impl<'s> RosterStream<'s> {
         let prints = Fingerprints { seen, again: HashSet::new() };
         let columns = Columns::of(&header);
         let rules = Rules { label, context, header, columns };
-        let gathered = Gathered { prints, mistakes, untold: 0, rows: 0, line: lines.line };
+        let gathered = Gathered { prints, mistakes, untold: 0, read: RosterRead::default(), line: lines.line };
         Ok(Self { source, rules, lines, gathered, most: (MOST_ROWS, BLOCK) })
     }
 
@@ -454,12 +477,12 @@ impl<'s> RosterStream<'s> {
     ///
     /// # Errors
     /// Every mistake, in the order of the file, never an empty list; beyond ten thousand they are counted.
-    pub fn each(mut self, mut take: impl FnMut(Subscription, u64)) -> Result<usize, Vec<FileMistake>> {
+    pub fn each(mut self, mut take: impl FnMut(Subscription, u64)) -> Result<RosterRead, Vec<FileMistake>> {
         let mut memo = Memo::of(self.rules.context.catalog);
         let mut number = 0;
         while let Some(block) = self.lines.block(number, self.most.1) {
             number += 1;
-            let left = self.most.0.saturating_sub(self.gathered.rows);
+            let left = self.most.0.saturating_sub(self.gathered.read.rows);
             let found = self.rules.read(block, left, &mut memo, &mut take);
             if self.gathered.put(found) {
                 break;
@@ -478,14 +501,14 @@ impl<'s> RosterStream<'s> {
         threads: usize,
         hire: impl Fn() -> T + Sync,
         mut progress: impl FnMut(u64),
-    ) -> Result<Vec<T::Done>, Vec<FileMistake>> {
+    ) -> Result<(Vec<T::Done>, RosterRead), Vec<FileMistake>> {
         if threads <= 1 {
             let mut taker = hire();
-            self.each(|subscription, at| {
+            let read = self.each(|subscription, at| {
                 progress(at);
                 taker.take(subscription, at);
             })?;
-            return Ok(vec![taker.done()]);
+            return Ok((vec![taker.done()], read));
         }
         let Self { source, rules, mut lines, mut gathered, most: (most_rows, bytes) } = self;
         let room = threads.saturating_mul(BLOCKS_EACH);
@@ -514,7 +537,7 @@ impl<'s> RosterStream<'s> {
                 while let Some(next) = found.remove(&back).filter(|_| !over) {
                     back += 1;
                     progress(next.block.byte.saturating_add(u64::try_from(next.block.text.len()).unwrap_or_default()));
-                    let left = most_rows.saturating_sub(gathered.rows);
+                    let left = most_rows.saturating_sub(gathered.read.rows);
                     // The thread did not know how many rows came before.
                     let next =
                         if next.records > left { rules.read(next.block, left, &mut memo, |_, _| {}) } else { next };
@@ -525,8 +548,8 @@ impl<'s> RosterStream<'s> {
             threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Result<Vec<T::Done>, _>>()
         });
         let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        gathered.finish(&rules, source)?;
-        Ok(done)
+        let read = gathered.finish(&rules, source)?;
+        Ok((done, read))
     }
 }
 
@@ -568,7 +591,7 @@ struct Gathered {
     mistakes: Vec<FileMistake>,
     /// Mistakes beyond those kept.
     untold: usize,
-    rows: usize,
+    read: RosterRead,
     /// The last line that was read.
     line: usize,
 }
@@ -586,14 +609,15 @@ impl Gathered {
     fn put(&mut self, found: Found) -> bool {
         found.prints.into_iter().for_each(|print| self.prints.add(print));
         found.mistakes.into_iter().for_each(|mistake| self.note(mistake));
-        self.rows += found.rows;
+        self.read.rows += found.rows;
+        self.read.behind += found.behind;
         self.line = found.line;
         found.over
     }
 
-    /// The number of rows, or every mistake.
-    fn finish(mut self, rules: &Rules<'_>, source: &Source) -> Result<usize, Vec<FileMistake>> {
-        if self.rows == 0 && self.mistakes.is_empty() {
+    /// What was read, or every mistake.
+    fn finish(mut self, rules: &Rules<'_>, source: &Source) -> Result<RosterRead, Vec<FileMistake>> {
+        if self.read.rows == 0 && self.mistakes.is_empty() {
             let mend = "add a row for each subscription below the header";
             self.note(FileMistake::of_file(rules.label, "no_rows", "the file has a header and no rows", mend));
         }
@@ -604,7 +628,7 @@ impl Gathered {
             let found = FileMistake::of_file(rules.label, "more_mistakes", message, mend);
             self.mistakes.push(FileMistake { line: self.line, ..found });
         }
-        if self.mistakes.is_empty() { Ok(self.rows) } else { Err(self.mistakes) }
+        if self.mistakes.is_empty() { Ok(self.read) } else { Err(self.mistakes) }
     }
 
     /// Reads the file once more for ids whose fingerprint came twice.

@@ -14,7 +14,7 @@ use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_pe
 use super::near::nearest;
 use super::roster::text_of;
 use super::settlement_map::{Dates, SettlementMap};
-use super::workbook::is_workbook;
+use super::workbook::{Given, is_workbook, records};
 
 /// Most mistakes that are listed.
 const MISTAKES_MAX: usize = 1_000;
@@ -25,8 +25,9 @@ const SEPARATORS: [(char, &str); 3] = [(';', "semicolon"), ('\t', "tab"), ('|', 
 /// A code of the ACH for why a bank took a debit back.
 const RETURN_CODE: &str = "R01";
 
-/// Reads a settlement file, or a plain list of returns: one whose header has `return_code` and no `type`. At most 64 MiB. `latest` is
-/// the last day that has begun anywhere: nothing was settled after it.
+/// Reads a settlement file, or a plain list of returns: one whose header has `return_code` and no `type`. At most 64 MiB; CSV, or
+/// the first visible sheet of a workbook, of which mistakes name row and column. `latest` is the last day that has begun anywhere:
+/// nothing was settled after it.
 ///
 /// # Errors
 /// Every mistake, at most 1,000.
@@ -37,11 +38,19 @@ pub fn read_settlements(
     latest: NaiveDate,
 ) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
     if is_workbook(bytes) {
-        let mend = "save the sheet as CSV (in a spreadsheet: \"CSV UTF-8\")";
-        return Err(vec![FileMistake::of_file(label, "workbook", "this is a workbook, not a CSV file", mend)]);
+        let records = records(label, bytes, None).map_err(|mistake| vec![*mistake])?;
+        return read_records(label, records.into_iter(), map, latest);
     }
     let text = text_of(label, bytes).map_err(|mistake| vec![*mistake])?;
-    let mut records = Records::new(text);
+    read_records(label, Records::new(text), map, latest)
+}
+
+fn read_records(
+    label: &str,
+    mut records: impl Iterator<Item = Record>,
+    map: Option<&SettlementMap>,
+    latest: NaiveDate,
+) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
     let Some(header) = records.next() else {
         let mend = "the first line names the columns: type,gateway_id,key,gross,fee,net,currency,settled_on,code";
         return Err(vec![FileMistake::of_file(label, "empty", "the file is empty", mend)]);
@@ -262,6 +271,11 @@ impl Reading<'_> {
         place.and_then(|place| record.fields.get(*place)).map_or("", |field| field.trim())
     }
 
+    /// What a cell of a sheet held; text where it is none.
+    fn given(&self, record: &Record, name: &str) -> Given {
+        self.places.get(name).and_then(|place| record.cells.get(*place)).copied().unwrap_or(Given::Text)
+    }
+
     fn at(&self, record: &Record, name: &str) -> (usize, usize) {
         self.places.get(name).and_then(|place| record.places.get(*place)).copied().unwrap_or((record.line, 1))
     }
@@ -330,6 +344,9 @@ impl Reading<'_> {
         currency: Currency,
     ) -> Option<Money> {
         let at = self.at(record, name);
+        // A cell that holds a number says nothing about how many decimals are shown of it.
+        let padded = matches!(self.given(record, name), Given::Number(_)).then(|| with_decimals(text, currency));
+        let text = padded.as_deref().filter(|_| !self.map.minor).unwrap_or(text);
         if self.map.minor {
             let whole = is_digits(text);
             let minor = text.parse::<i64>().ok().filter(|_| whole);
@@ -350,7 +367,9 @@ impl Reading<'_> {
 
     fn day(&mut self, record: &Record) -> Option<NaiveDate> {
         let written = self.cell(record, "settled_on");
-        let day = read_day(written, self.map.dates);
+        let dates =
+            if matches!(self.given(record, "settled_on"), Given::Date(_)) { Dates::Iso } else { self.map.dates };
+        let day = read_day(written, dates);
         let at = self.at(record, "settled_on");
         match day {
             None => {
@@ -382,6 +401,14 @@ impl Reading<'_> {
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A number as its currency is written: 79 and 79.5 are 79.00 and 79.50 of a dollar. One with more decimals stays as it is, and is refused.
+fn with_decimals(text: &str, currency: Currency) -> String {
+    let zero = Money::new(0, currency).plain();
+    let places = zero.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if places == 0 && decimals.is_empty() { whole.to_owned() } else { format!("{whole}.{decimals:0<places$}") }
 }
 
 fn read_day(text: &str, dates: Dates) -> Option<NaiveDate> {
@@ -512,7 +539,7 @@ mod tests {
     fn a_header_that_lacks_columns_is_refused_before_its_rows() {
         assert_eq!(codes(read("type,gros,settled_on\nx,y,z\n")).len(), 3);
         assert_eq!(codes(read("")), [(1, 1, "empty")]);
-        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None, last())), [(1, 1, "workbook")]);
+        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None, last())), [(1, 1, "workbook_damaged")]);
     }
 
     #[test]
@@ -543,5 +570,42 @@ mod tests {
         assert_ne!(rows[0].identity(), rows[1].identity());
         let other = read(&format!("{HEADER}payment,p-0,k-0,1.00,,,USD,2027-01-16,\n{line}")).unwrap();
         assert_eq!(other[1].identity(), rows[0].identity());
+    }
+
+    /// A workbook with these cells, the first row of which is the header.
+    fn sheet(rows: &[&[&str]], number: &[(u32, u16, f64)], day: (u32, u16)) -> Vec<u8> {
+        let mut workbook = rust_xlsxwriter::Workbook::new();
+        let sheet = workbook.add_worksheet().set_name("Payout").unwrap();
+        for (row, cells) in (0_u32..).zip(rows) {
+            for (column, cell) in (0_u16..).zip(*cells) {
+                sheet.write_string(row, column, *cell).unwrap();
+            }
+        }
+        for (row, column, value) in number {
+            sheet.write_number(*row, *column, *value).unwrap();
+        }
+        let format = rust_xlsxwriter::Format::new().set_num_format("yyyy-mm-dd");
+        let date = rust_xlsxwriter::ExcelDateTime::from_ymd(2027, 1, 17).unwrap();
+        sheet.write_datetime_with_format(day.0, day.1, &date, &format).unwrap();
+        workbook.save_to_buffer().unwrap()
+    }
+
+    #[test]
+    fn a_sheet_says_what_the_same_file_says_as_text() {
+        let columns = ["type", "gateway_id", "key", "gross", "fee", "net", "currency", "settled_on", "code"];
+        let payment = ["payment", "p-1", "k-1", "", "", "", "USD", "", ""];
+        let refund = ["refund", "r-1", "", "-10.00", "", "", "USD", "2027-01-18", ""];
+        let numbers = [(1, 3, 79.0), (1, 4, 0.3), (1, 5, 78.7)];
+        let bytes = sheet(&[&columns, &payment, &refund], &numbers, (1, 7));
+        let text =
+            format!("{HEADER}payment,p-1,k-1,79.00,0.30,78.70,USD,2027-01-17,\nrefund,r-1,,-10.00,,,USD,2027-01-18,\n");
+        assert_eq!(read_settlements("payout.xlsx", &bytes, None, last()).unwrap(), read(&text).unwrap());
+        // A mistake has the row and the column of its cell.
+        let wrong = ["payout", "p-1", "k-1", "", "", "", "USD", "", ""];
+        let bytes = sheet(&[&columns, &wrong, &refund], &[(1, 3, 79.001)], (1, 7));
+        let mistakes = read_settlements("payout.xlsx", &bytes, None, last()).unwrap_err();
+        let told: Vec<_> = mistakes.iter().map(|one| (one.line, one.column, one.code)).collect();
+        assert_eq!(told, [(2, 1, "row_type"), (2, 4, "amount")]);
+        assert_eq!(crate::files::workbook::first_sheet(&bytes).as_deref(), Some("Payout"));
     }
 }

@@ -3,6 +3,7 @@
 //! Cells have types, so more can be told here than of a CSV file: an id that a spreadsheet turned into a date, a number that it
 //! rounded, a formula that failed. What a workbook unpacks to is counted before anything is made of it.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
 
 use calamine::{Cell, DataRef, Reader as _, SheetType, SheetVisible, Xlsx, XlsxCellReader, XlsxError};
@@ -37,7 +38,7 @@ pub enum Given {
     Date(f64),
     /// TRUE or FALSE.
     Truth(bool),
-    /// A formula that failed, such as `#N/A`.
+    /// A formula that failed, such as `#N/A`, or that has no result yet.
     Failed,
 }
 
@@ -104,10 +105,7 @@ pub(super) fn read_sheet<T>(
 /// The rows of a sheet as records, for tables other than rosters.
 pub(super) fn records(label: &str, bytes: &[u8], sheet: Option<&str>) -> Result<Vec<Record>, Box<FileMistake>> {
     let (mut workbook, name) = opened(label, bytes, sheet)?;
-    let from_1904 = workbook.has_1904_epoch();
-    let cells = workbook.worksheet_cells_reader(&name).map_err(|error| Box::new(damaged(label, &error)))?;
-    let mut rows =
-        Rows { cells, ahead: None, width: None, room: LARGEST_ROSTER, row: 0, from_1904, ended: false, stopped: None };
+    let mut rows = Rows::of(&mut workbook, &name).map_err(|error| Box::new(damaged(label, &error)))?;
     let records = rows.by_ref().collect();
     match rows.stopped {
         None => Ok(records),
@@ -117,6 +115,12 @@ pub(super) fn records(label: &str, bytes: &[u8], sheet: Option<&str>) -> Result<
             Err(Box::new(FileMistake::of_file(label, "workbook_damaged", message, "split it, or hand it in as CSV")))
         }
     }
+}
+
+/// The sheet that is read where nobody names one, as it is shown; `None` where the workbook cannot be opened.
+#[must_use]
+pub fn first_sheet(bytes: &[u8]) -> Option<String> {
+    opened("", bytes, None).ok().map(|(_, name)| shown(&name))
 }
 
 type Book<'b> = Xlsx<Cursor<&'b [u8]>>;
@@ -235,13 +239,10 @@ fn rows_of<T>(
     name: &str,
     read: impl FnOnce(&mut dyn Iterator<Item = Record>) -> Roster<T>,
 ) -> Roster<T> {
-    let from_1904 = workbook.has_1904_epoch();
-    let cells = match workbook.worksheet_cells_reader(name) {
-        Ok(cells) => cells,
+    let mut rows = match Rows::of(workbook, name) {
+        Ok(rows) => rows,
         Err(error) => return Roster::refused(damaged(label, &error)),
     };
-    let mut rows =
-        Rows { cells, ahead: None, width: None, room: LARGEST_ROSTER, row: 0, from_1904, ended: false, stopped: None };
     let mut roster = read(&mut rows);
     if let Some(stopped) = rows.stopped {
         let line = rows.row.max(1);
@@ -288,11 +289,27 @@ struct Rows<'w, 'b> {
     /// The row last begun, from 1.
     row: usize,
     from_1904: bool,
+    /// Formulas by row and column, from 0: a program that computes nothing leaves them without results.
+    formulas: Formulas,
     ended: bool,
     stopped: Option<Stopped>,
 }
 
-impl<'w> Rows<'w, '_> {
+impl<'w, 'b> Rows<'w, 'b> {
+    fn of(workbook: &'w mut Book<'b>, sheet: &str) -> Result<Self, XlsxError> {
+        let from_1904 = workbook.has_1904_epoch();
+        let formulas = formulas(workbook, sheet)?;
+        let (ahead, width, stopped) = (None, None, formulas.is_none().then_some(Stopped::TooLarge));
+        let formulas = formulas.unwrap_or_default();
+        let cells = workbook.worksheet_cells_reader(sheet)?;
+        Ok(Self { cells, ahead, width, room: LARGEST_ROSTER, row: 0, from_1904, formulas, ended: false, stopped })
+    }
+
+    /// Does a formula stand there whose result was never written down?
+    fn lacks_its_result(&self, cell: &Cell<DataRef<'_>>) -> bool {
+        matches!(cell.get_value(), DataRef::Empty) && self.formulas.contains_key(&cell.get_position())
+    }
+
     /// The next cell that holds anything.
     fn cell(&mut self) -> Option<Cell<DataRef<'w>>> {
         if self.stopped.is_some() || self.ended {
@@ -300,7 +317,7 @@ impl<'w> Rows<'w, '_> {
         }
         loop {
             match self.cells.next_cell() {
-                Ok(Some(cell)) if is_empty(cell.get_value()) => {}
+                Ok(Some(cell)) if is_empty(cell.get_value()) && !self.lacks_its_result(&cell) => {}
                 Ok(found) => {
                     // Asked beyond its end, the reader would call the sheet torn.
                     self.ended = found.is_none();
@@ -317,7 +334,10 @@ impl<'w> Rows<'w, '_> {
     /// Puts a cell into its record; `false` when there is no room for it.
     fn put(&mut self, record: &mut Record, cell: &Cell<DataRef<'w>>) -> bool {
         let column = usize::try_from(cell.get_position().1).unwrap_or(usize::MAX).min(MOST_FIELDS);
-        let (text, given) = read(cell.get_value(), self.from_1904);
+        let (text, given) = match self.formulas.get(&cell.get_position()).filter(|_| self.lacks_its_result(cell)) {
+            Some(formula) => (format!("={formula}"), Given::Failed),
+            None => read(cell.get_value(), self.from_1904),
+        };
         let fields = (column + 1).saturating_sub(record.fields.len());
         let Some(room) = self.room.checked_sub(text.len().saturating_add(fields)) else {
             self.stopped = Some(Stopped::TooLarge);
@@ -331,6 +351,25 @@ impl<'w> Rows<'w, '_> {
         }
         true
     }
+}
+
+/// Formulas by row and column.
+type Formulas = BTreeMap<(u32, u32), String>;
+
+/// The formulas of a sheet; nothing where they are longer than a sheet's text may be.
+fn formulas(workbook: &mut Book<'_>, sheet: &str) -> Result<Option<Formulas>, XlsxError> {
+    let mut cells = workbook.worksheet_cells_reader(sheet)?;
+    let mut room = LARGEST_ROSTER;
+    let mut found = Formulas::new();
+    while let Some(cell) = cells.next_formula()? {
+        if cell.get_value().is_empty() {
+            continue;
+        }
+        let Some(left) = room.checked_sub(cell.get_value().len()) else { return Ok(None) };
+        room = left;
+        found.insert(cell.get_position(), cell.get_value().clone());
+    }
+    Ok(Some(found))
 }
 
 fn widen(record: &mut Record, width: usize) {

@@ -3,7 +3,7 @@
 //! Plans are written from their own serialised form, whatever fields it has. Whether a value stands in quotes or bare is the
 //! reader's choice: what it refuses is written the other way, and what cannot be read back as the very same plan is not written.
 
-use domain::dunning::Policy;
+use domain::dunning::{Backups, Policy};
 use domain::plan::PlanSpec;
 use serde_json::Value as Json;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
@@ -136,6 +136,12 @@ pub fn policy_text(policy: &Policy) -> Option<String> {
         steps.push(table);
     }
     document.insert("step", Item::ArrayOfTables(steps));
+    if let Some(Backups { after_tries }) = policy.backups {
+        let mut table = Table::new();
+        table.insert("methods", value("in_order"));
+        table.insert("after_tries", value(i64::from(after_tries)));
+        document.insert("backup", Item::Table(table));
+    }
     let mut end = Table::new();
     end.insert("action", value(policy.at_the_end.as_str()));
     if let Some(queue) = &policy.hand_to {

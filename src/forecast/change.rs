@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use domain::agenda::enrol;
+use domain::change::enrolled_under;
 use domain::charge::Limits;
 use domain::forecast::{Assumptions, Entry, Forecaster, Past};
 use domain::money::Money;
@@ -83,7 +83,7 @@ pub fn compare(
         files.roster,
         RosterContext { merchant: files.merchant, catalog: &old, now: as_of },
     )?;
-    stream.each(|subscription, bytes| {
+    let read = stream.each(|subscription, bytes| {
         let mut charges: BTreeMap<u32, [Option<(NaiveDate, Money)>; 2]> = BTreeMap::new();
         let mut note = |side: usize, entry: &Entry<'_>| {
             if window.contains(&entry.on)
@@ -98,18 +98,14 @@ pub fn compare(
             note(0, entry);
         });
         left.subscription(has_method, trouble);
-        let mut moved = subscription;
-        let trouble = match new.plans.get(&moved.plan) {
-            None => Some(format!("plan {} has no file in the change", moved.plan)),
-            Some(plan) => match enrol(plan, &moved, as_of) {
+        let trouble = match new.plans.get(&subscription.plan) {
+            None => Some(format!("plan {} has no file in the change", subscription.plan)),
+            Some(plan) => match enrolled_under(old.plans.get(&subscription.plan), plan, &subscription, as_of) {
                 Err(why) => Some(why),
-                Ok((cycle, due)) => {
-                    (moved.next_cycle, moved.next_due_at) = (cycle, due);
-                    after.walk(&moved, &[], Past::Clean, &mut |entry| {
-                        right.charge(entry, Past::Clean);
-                        note(1, entry);
-                    })
-                }
+                Ok(moved) => after.walk(&moved, &[], Past::Clean, &mut |entry| {
+                    right.charge(entry, Past::Clean);
+                    note(1, entry);
+                }),
             },
         };
         right.subscription(has_method, trouble);
@@ -117,12 +113,14 @@ pub fn compare(
         for (cycle, [before, after]) in charges {
             if before != after {
                 differing += 1;
-                each(&Differs { subscription: &moved, cycle, before, after });
+                each(&Differs { subscription: &subscription, cycle, before, after });
             }
         }
         touched += u64::from(differing > found);
         progress(bytes);
     })?;
+    left.behind(read.behind);
+    right.behind(read.behind);
     let digest = files.scenario_digest;
     let before = left.finish(request.clone(), used(files.catalog), scenario, digest.clone()).named();
     let after = right.finish(request, used(changed), scenario, digest).named();

@@ -74,14 +74,15 @@ pub fn summed(
         subscriptions: 0,
         without_method: 0,
     };
-    let done = stream.share(threads, hire, progress)?;
+    let (done, read) = stream.share(threads, hire, progress)?;
     let (mut all, mut subscriptions, mut without_method) = hire().done();
     for (tallied, some, some_without) in done {
         all.merge(tallied);
         subscriptions += some;
         without_method += some_without;
     }
-    let gather = Gather::of(all, subscriptions, without_method);
+    let mut gather = Gather::of(all, subscriptions, without_method);
+    gather.behind(read.behind);
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
 }
 
@@ -123,7 +124,7 @@ pub fn listed(
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let mut gather = Gather::new(&request);
     let mut forecaster = Forecaster::new(given).map_err(|_| Vec::new())?;
-    stream.each(|subscription, bytes| {
+    let read = stream.each(|subscription, bytes| {
         let trouble = forecaster.walk(&subscription, &[], Past::Clean, &mut |entry| {
             gather.charge(entry, Past::Clean);
             each(entry);
@@ -131,6 +132,7 @@ pub fn listed(
         gather.subscription(subscription.method.is_some(), trouble);
         progress(bytes);
     })?;
+    gather.behind(read.behind);
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
 }
 

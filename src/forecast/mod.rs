@@ -107,6 +107,7 @@ pub struct Gather {
     totals: Totals,
     subscriptions: u64,
     without_method: u64,
+    behind: u64,
     troubled: u64,
     trouble: Option<String>,
 }
@@ -115,14 +116,14 @@ impl Gather {
     /// Nothing yet.
     #[must_use]
     pub fn new(request: &Request) -> Self {
-        Self { totals: request.totals(), subscriptions: 0, without_method: 0, troubled: 0, trouble: None }
+        Self { totals: request.totals(), subscriptions: 0, without_method: 0, behind: 0, troubled: 0, trouble: None }
     }
 
     /// What was tallied of so many subscriptions, of which so many have no method.
     #[must_use]
     pub fn of(tallied: Tallied, subscriptions: u64, without_method: u64) -> Self {
         let Tallied { totals, troubled, trouble } = tallied;
-        Self { totals, subscriptions, without_method, troubled, trouble: trouble.map(|(_, why)| why) }
+        Self { totals, subscriptions, without_method, behind: 0, troubled, trouble: trouble.map(|(_, why)| why) }
     }
 
     /// Counts a charge.
@@ -138,6 +139,11 @@ impl Gather {
             self.troubled += 1;
             self.trouble.get_or_insert(why);
         }
+    }
+
+    /// So many rows of the roster name a next cycle that lies behind the day.
+    pub const fn behind(&mut self, rows: u64) {
+        self.behind = rows;
     }
 
     /// The forecast.
@@ -160,6 +166,7 @@ impl Gather {
             reasons: self.totals.whole().iter().flat_map(|row| row.sums.reasons()).collect(),
             subscriptions: self.subscriptions,
             without_method: self.without_method,
+            behind: self.behind,
             troubled: self.troubled,
             trouble: self.trouble,
             request,
@@ -250,6 +257,8 @@ pub struct Forecast {
     pub subscriptions: u64,
     /// Of them, those without a method.
     pub without_method: u64,
+    /// Of them, those whose row names a next cycle that lies behind the day.
+    pub behind: u64,
     /// Of them, those that could not be walked to the end.
     pub troubled: u64,
     /// Why, of the first.
@@ -257,6 +266,20 @@ pub struct Forecast {
     odds: Option<Odds>,
     /// The digest of a scenario file.
     pub scenario_digest: Option<String>,
+}
+
+/// A sentence about rows of a roster whose next cycle lies behind the day from which the book is looked at; `None` where there are none.
+#[must_use]
+pub fn behind_in_words(rows: u64, as_of: NaiveDate) -> Option<String> {
+    let (name, them) = match rows {
+        0 => return None,
+        1 => ("1 row names".to_owned(), "it"),
+        more => (format!("{more} rows name"), "them"),
+    };
+    Some(format!(
+        "{name} a next_cycle with further cycles between it and {as_of}: these are taken as charged by others. An import on {as_of} \
+         refuses {them} (next_cycle_behind)."
+    ))
 }
 
 impl Forecast {
@@ -319,6 +342,8 @@ impl Forecast {
             "subscription has no payment method.",
             "subscriptions have no payment method.",
         ));
+        let said = behind_in_words(self.behind, self.request.as_of.date_naive());
+        notes.extend(said);
         notes.extend(counted(
             sum(|line| line.skipped),
             "cycle costs nothing and is skipped.",

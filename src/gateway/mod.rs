@@ -30,7 +30,7 @@ pub use webhooks::CcgDoorman;
 use crate::ports::captures::Placed;
 use crate::ports::{Asked, Gateway, Observation, Question, Recorded};
 
-pub use codes::{CodeRow, codes};
+pub use codes::{CodeClass, CodeOrigin, CodeRow, codes, declines};
 pub use people::{NewSession, SESSION_MODES, SessionMade};
 
 /// CCG as the engine's gateway.

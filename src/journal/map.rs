@@ -316,10 +316,10 @@ impl Named {
         Self { map, plans, nothing: Table::default() }
     }
 
-    /// The account that plays a role under a version of a plan.
+    /// The account that plays a role under a version of a plan, or under none.
     #[must_use]
-    pub fn name(&self, role: Account, plan: &(PlanId, u32)) -> String {
-        let own = self.plans.get(plan);
+    pub fn name(&self, role: Account, plan: Option<&(PlanId, u32)>) -> String {
+        let own = plan.and_then(|plan| self.plans.get(plan));
         let named = match role {
             Account::Clearing => own.and_then(|own| own.get("debit")),
             Account::Revenue => own.and_then(|own| own.get("credit")),
@@ -335,8 +335,8 @@ impl Named {
 
     /// What an entry debits and what it credits.
     pub(super) fn of(&self, posting: &Posting) -> [String; 2] {
-        let plan = (posting.plan.clone(), posting.plan_version);
-        [posting.debit(), posting.credit()].map(|role| self.name(role, &plan))
+        let plan = posting.plan.clone().map(|plan| (plan, posting.plan_version));
+        [posting.debit(), posting.credit()].map(|role| self.name(role, plan.as_ref()))
     }
 
     pub(super) fn table(&self, form: Form) -> &Table {

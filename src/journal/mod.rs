@@ -105,8 +105,8 @@ pub struct Transaction {
     pub id: String,
     /// The civil date.
     pub on: NaiveDate,
-    /// The plan.
-    pub plan: PlanId,
+    /// The plan; none of what was kept for no charge.
+    pub plan: Option<PlanId>,
     /// The currency of all its lines.
     pub currency: Currency,
     /// What it is about, for people.
@@ -138,7 +138,7 @@ type Sums = BTreeMap<Kind, (i64, u64)>;
 pub struct Days<'n> {
     names: &'n Named,
     zone: &'n Zone,
-    sums: BTreeMap<(NaiveDate, PlanId, Currency), Sums>,
+    sums: BTreeMap<(NaiveDate, Option<PlanId>, Currency), Sums>,
 }
 
 /// Why an entry cannot stand in a journal.
@@ -159,6 +159,14 @@ pub enum NotInAJournal {
 fn late(posting: &Posting, on: NaiveDate, zone: &Zone) -> Result<Option<String>, CalendarError> {
     let happened = zone.civil(posting.at)?.date.format("%Y-%m").to_string();
     Ok((happened != on.format("%Y-%m").to_string()).then_some(happened))
+}
+
+/// Stands for the plan in a transaction's id where there is none: no plan can be called so.
+const NO_PLAN: &str = "_gateway";
+
+/// The plan, or what is under none.
+fn title(plan: Option<&PlanId>) -> &str {
+    plan.map_or("gateway fees", PlanId::as_str)
 }
 
 fn memo(posted: Posted, entries: u64, late: Option<&str>) -> String {
@@ -205,13 +213,14 @@ impl<'n> Days<'n> {
     pub fn transactions(&self) -> Result<Vec<Transaction>, NotInAJournal> {
         let all = self.sums.iter().map(|((on, plan, currency), kinds)| {
             let lines = kinds.iter().flat_map(|(kind, (minor, entries))| lines(kind, *minor, *entries)).collect();
-            let id = format!("AP-{on}-{plan}-{currency}");
+            let named = plan.as_ref().map_or(NO_PLAN, PlanId::as_str);
+            let id = format!("AP-{on}-{named}-{currency}");
             checked(Transaction {
                 id,
                 on: *on,
                 plan: plan.clone(),
                 currency: *currency,
-                narration: format!("{plan} {on}"),
+                narration: format!("{} {on}", title(plan.as_ref())),
                 lines,
             })
         });
@@ -237,7 +246,10 @@ pub fn single(
         on,
         plan: posting.plan.clone(),
         currency: posting.amount.currency(),
-        narration: format!("{} {}", posting.plan, posting.charge),
+        narration: match posting.charge {
+            Some(charge) => format!("{} {charge}", title(posting.plan.as_ref())),
+            None => format!("{} {}", title(posting.plan.as_ref()), posting.subject),
+        },
         lines: lines(&kind, posting.amount.minor(), 1).into(),
     })
 }

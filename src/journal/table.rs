@@ -1,5 +1,7 @@
 //! Journals as tables: a header, and a row for each line of a transaction, in columns that a map can change.
 
+use domain::id::PlanId;
+
 use super::map::{Field, Table};
 use super::{Form, Heading, Line, Named, Transaction};
 
@@ -42,7 +44,7 @@ fn cell(field: &Field, table: &Table, heading: &Heading, transaction: &Transacti
         Field::Debit | Field::Credit => String::new(),
         Field::Amount => amount(line.minor),
         Field::Currency => transaction.currency.code().to_owned(),
-        Field::Plan => inert(transaction.plan.as_str()),
+        Field::Plan => inert(transaction.plan.as_ref().map_or("", PlanId::as_str)),
         Field::Month => heading.month.clone(),
         Field::Standing => heading.standing.clone(),
         Field::Text(text) => inert(text),

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use domain::id::ChargeId;
 use domain::ledger::Subject;
+use domain::settlement::RowId;
 use uuid::Uuid;
 
 use super::*;
@@ -214,4 +215,31 @@ fn every_mistake_of_a_map_is_named_at_once_with_its_place() {
     );
     assert_eq!(found[0].mend, "did you mean receivable?");
     assert_eq!(Map::standard().unwrap().and("map.toml", "x = ").unwrap_err()[0].code, "not_toml");
+}
+
+#[test]
+fn a_fee_for_no_charge_stands_by_itself_under_the_names_of_the_site() {
+    let (names, zone) = (named("[accounts]\nfees = \"Gateway Charges\"\n"), utc());
+    let subject = (Subject::Row(RowId(Uuid::from_u128(9))), Posted::Fee, 0);
+    let when = at("2027-01-15T12:00:00Z");
+    let fee = Posting::of(subject, None, None, usd(500), when).unwrap();
+    let mut days = Days::new(&names, &zone);
+    days.add(&fee, when).unwrap();
+    for (posting, booked_at) in entries() {
+        days.add(&posting, booked_at).unwrap();
+    }
+    let all = days.transactions().unwrap();
+    let [of_nobody] = &all.iter().filter(|one| one.plan.is_none()).collect::<Vec<_>>()[..] else { panic!("{all:?}") };
+    assert_eq!(
+        (of_nobody.id.as_str(), of_nobody.narration.as_str()),
+        ("AP-2027-01-15-_gateway-USD", "gateway fees 2027-01-15")
+    );
+    let lines: Vec<(&str, i64)> = of_nobody.lines.iter().map(|line| (line.account.as_str(), line.minor)).collect();
+    assert_eq!(lines, [("Gateway Charges", 500), ("Gateway Clearing", -500)], "no plan's own clearing account");
+    let single = single(&names, &zone, &fee, when).unwrap();
+    assert_eq!(single.narration, format!("gateway fees row_{}", Uuid::from_u128(9).simple()));
+    for form in Form::ALL {
+        let text = written(form, &heading(), &names, of_nobody, 1);
+        assert!(text.contains("5.00") && text.contains("Gateway"), "{form:?}: {text}");
+    }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use domain::audit::{Head, Link};
 use domain::charge::Charge;
-use domain::subscription::Subscription;
+use domain::subscription::{Method, Subscription};
+use domain::terms::Terms;
 
 use super::{Cursor, Page, StoreError};
 
@@ -100,6 +101,26 @@ impl Standing {
             ("status", self.status.clone().map(Value::from)),
         ])
     }
+}
+
+/// What a subscription is charged, with what and until when. Whose it is is not told: the reference may name a person.
+#[must_use]
+pub fn facts_of_terms(row: &Subscription) -> String {
+    let id = |method: &Option<Method>| method.as_ref().map(|method| method.id.to_string().into());
+    let backups: Vec<String> = row.backups.iter().map(|backup| backup.method.id.to_string()).collect();
+    facts([
+        ("amount", row.amount.map(|amount| amount.to_string().into())),
+        ("backups", (!row.backups.is_empty()).then(|| backups.join(" ").into())),
+        ("end_on", row.end_on.map(|day| day.to_string().into())),
+        ("method", id(&row.method)),
+        ("plan", Some(row.plan.as_str().into())),
+        ("second_method", id(&row.second_method)),
+        ("start_on", Some(row.start_on.to_string().into())),
+        (
+            "terms",
+            (row.terms != Terms::default()).then(|| serde_json::to_string(&row.terms).ok().map(Value::from)).flatten(),
+        ),
+    ])
 }
 
 /// One word about an object: `{"state":"open"}`.

@@ -116,6 +116,8 @@ pub enum Closed {
     OtherZone(String),
     /// It is kept open by these, which nobody waived but whoever closes it.
     Blocked(Vec<Blocker>),
+    /// Somebody has been posting for too long to wait for.
+    Busy,
 }
 
 /// What became of opening a month again.
@@ -129,6 +131,8 @@ pub enum Reopened {
     SamePerson,
     /// It is not closed, or a later month is.
     NotTheLast,
+    /// Somebody has been posting for too long to wait for.
+    Busy,
 }
 
 /// One time that a month was closed.

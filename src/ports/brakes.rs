@@ -9,7 +9,7 @@ use domain::id::MerchantId;
 use domain::money::Currency;
 use serde::Serialize;
 
-use super::{NewCharge, StoreError};
+use super::{MovedCharge, NewCharge, StoreError};
 
 /// Why a run was stopped. One word each, kept beside the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,6 +98,15 @@ pub fn loads_of<'a>(new: impl IntoIterator<Item = &'a NewCharge>) -> Loads {
     loads
 }
 
+/// Adds the tries that people ordered, each with all that its payment collects. A policy's tries were forecast, and counted, when their first
+/// attempt was.
+pub fn add_ordered<'a>(moved: impl IntoIterator<Item = &'a MovedCharge>, loads: &mut Loads) {
+    let ordered = moved.into_iter().filter(|moved| moved.new_attempt.is_some() && moved.charge.is_by_hand());
+    for amount in ordered.map(|moved| moved.charge.amount) {
+        loads.entry(amount.currency()).or_default().add(amount.minor());
+    }
+}
+
 /// More than a day may come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beyond<T> {
@@ -163,7 +172,7 @@ impl Ceiling {
     }
 }
 
-/// The day on which the first attempts of a batch count.
+/// The day on which the first attempts of a batch count, and the tries that people ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayCount {
     /// Whose day.
@@ -174,7 +183,8 @@ pub struct DayCount {
     pub most: Option<Ceiling>,
 }
 
-/// A day of UTC, as far as the brakes know it. Only first attempts of new cycles count: retries are old news.
+/// A day of UTC, as far as the brakes know it. First attempts of new cycles count, and tries that people ordered: a policy's retries are old
+/// news.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunDay {
     /// What the book had planned for it when it was first asked; `None` when nobody asked in time, or of a book without plans.

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use domain::agenda::HoldKind;
 use domain::charge::Charge;
 use domain::dunning::Stop;
-use domain::id::ChargeId;
+use domain::id::{ChargeId, SubscriptionId};
 
 use super::people::PersonsNote;
 use super::{Claimed, StoreError, TimelineEntry};
@@ -48,6 +49,15 @@ pub struct CaseCounts {
     pub without_next_step: u64,
 }
 
+/// What a hold about a person came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HeldPerson {
+    /// Subscriptions of theirs that it was set on; the others were held so already.
+    pub held: u64,
+    /// Cases that ended with it.
+    pub ended: u64,
+}
+
 /// Durable memory of cases.
 #[async_trait]
 pub trait CaseStore: Send + Sync {
@@ -55,6 +65,17 @@ pub trait CaseStore: Send + Sync {
     /// end of a policy does to the subscription: one transaction. What was tried stays as it was: no attempt is touched. `false` when the charge
     /// moved meanwhile.
     async fn rule_on_charge(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Holds every subscription of the customer of this one, for a reason that is about the customer, and ends their cases that wait for
+    /// another try: one transaction. What is on its way runs on, and ends with its decline. A hold of a subscription that only waits gives
+    /// way to it; any other that is in force stays as it is. Nothing is set for a kind that ends nothing.
+    async fn hold_person(
+        &self,
+        subscription: &SubscriptionId,
+        kind: HoldKind,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<HeldPerson, StoreError>;
     /// What was told of the cases of a charge, oldest first: each began once and ended once.
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError>;
     /// How many cases go on. Stands on an index over those alone.

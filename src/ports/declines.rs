@@ -37,6 +37,28 @@ pub fn foreign_codes(verdicts: &[Verdict]) -> Vec<CodeSeen> {
     found
 }
 
+/// A bank's notice that an account has other data by now, by the decline that bore it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeNotice {
+    /// Whose try.
+    pub charge: ChargeId,
+    /// Which one.
+    pub attempt: u16,
+    /// The code, `C01` to `C14`.
+    pub code: &'static str,
+    /// When it was learnt, UTC.
+    pub at: DateTime<Utc>,
+}
+
+/// The notices of change that a verdict holds.
+pub fn change_notices(verdict: &Verdict) -> impl Iterator<Item = ChangeNotice> {
+    verdict.observations.iter().filter_map(|seen| {
+        let Seen::Declined(decline) = &seen.observation.seen else { return None };
+        let code = decline.notifies_of_change()?;
+        Some(ChangeNotice { charge: verdict.before.value.id, attempt: verdict.attempt, code, at: seen.at })
+    })
+}
+
 /// What is known of them.
 #[async_trait]
 pub trait DeclineStore: Send + Sync {

@@ -1,6 +1,6 @@
 //! The ledger's memory: entries that are written in the transaction of what they tell, and what is read of them.
 //!
-//! Nothing here posts: entries come with the steps of charges, refunds and disputes, whoever makes them. [`LedgerStore::mend_ledger`] alone
+//! Nothing here posts: entries come with the steps of charges, refunds and disputes, and with the rows of settlement files, whoever makes them. [`LedgerStore::mend_ledger`] alone
 //! adds what is missing.
 
 use std::collections::BTreeMap;
@@ -60,6 +60,8 @@ impl Entry {
     pub fn sealed(&self) -> String {
         let Posting { subject, posted, number, charge, plan, plan_version, amount, at, .. } = &self.posting;
         let (debit, credit) = (self.posting.debit().as_str(), self.posting.credit().as_str());
+        let charge = charge.map(|charge| charge.to_string()).unwrap_or_default();
+        let plan = plan.as_ref().map(PlanId::as_str).unwrap_or_default();
         format!(
             "{subject}|{}|{number}|{charge}|{plan}|{plan_version}|{debit}|{credit}|{}|{}|{}|{}\n",
             posted.as_str(),
@@ -74,9 +76,9 @@ impl Entry {
 /// What was posted of one kind under one version of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Turnover {
-    /// The plan.
-    pub plan: PlanId,
-    /// Its version.
+    /// The plan; none of fees for no charge.
+    pub plan: Option<PlanId>,
+    /// Its version; 0 where there is none.
     pub plan_version: u32,
     /// What was posted.
     pub posted: Posted,
@@ -88,14 +90,14 @@ pub struct Turnover {
     pub entries: u64,
 }
 
-/// A charge, refund or dispute that stands otherwise than the ledger says.
+/// A charge, refund, dispute or row of a file that stands otherwise than the ledger says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Which.
     pub subject: Subject,
-    /// The charge it is about.
-    pub charge: ChargeId,
-    /// What differs: `billed`, `collected`, `refunded` or `disputed`, each less what undid it.
+    /// The charge it is about, if it is about one.
+    pub charge: Option<ChargeId>,
+    /// What differs: `billed`, `collected`, `refunded`, `disputed` or `fee`, each less what undid it.
     pub what: &'static str,
     /// The currency.
     pub currency: Currency,
@@ -149,7 +151,7 @@ pub fn trial(turnovers: &[Turnover], by_plan: bool) -> BTreeMap<(Account, Option
     let mut trial: BTreeMap<_, Sides> = BTreeMap::new();
     for turnover in turnovers {
         let (debit, credit) = turnover.posted.accounts();
-        let key = |account| (account, by_plan.then(|| turnover.plan.clone()), turnover.currency);
+        let key = |account| (account, turnover.plan.clone().filter(|_| by_plan), turnover.currency);
         let minor = i128::from(turnover.minor);
         let debited = trial.entry(key(debit)).or_default();
         debited.debit = debited.debit.saturating_add(minor);
@@ -185,12 +187,12 @@ pub trait LedgerStore: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn entries(&self, span: Span, after: Option<EntryPlace>, limit: u64) -> Result<Vec<Entry>, StoreError>;
-    /// Every entry about a charge, its refunds and its disputes, in the order of the ledger.
+    /// Every entry about a charge, its refunds, its disputes and its fees, in the order of the ledger.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn entries_of(&self, charge: ChargeId) -> Result<Vec<Entry>, StoreError>;
-    /// Charges, refunds and disputes that stand otherwise than the ledger says, at most `limit`; none in a whole ledger.
+    /// Charges, refunds, disputes and rows of files that stand otherwise than the ledger says, at most `limit`; none in a whole ledger.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -18,6 +19,7 @@ use domain::case::{News, NextStep, Standing as Case, case, news};
 use domain::charge::{Charge, ParkWhy, State};
 use domain::subscription::SubscriptionStatus;
 
+use super::recon::Finding;
 use super::{Claimed, Cursor, StoreError};
 
 /// Namespace of the ids of events.
@@ -27,6 +29,8 @@ const EVENTS: Uuid = Uuid::from_u128(0x6f0d_2c52_3a7b_5c1e_9d44_5b8e_7a10_c0de);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[expect(missing_docs, reason = "each is described by its name, which receivers see")]
 pub enum EventKind {
+    ChargePlanned,
+    ChargeSent,
     ChargePaid,
     ChargeFailing,
     ChargeFailed,
@@ -47,12 +51,17 @@ pub enum EventKind {
     ChangeSetApplied,
     HoldOn,
     HoldOff,
+    PeriodClosed,
+    PeriodReopened,
+    ReconciliationException,
     NoticeDue,
 }
 
 impl EventKind {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
+        Self::ChargePlanned,
+        Self::ChargeSent,
         Self::ChargePaid,
         Self::ChargeFailing,
         Self::ChargeFailed,
@@ -73,6 +82,9 @@ impl EventKind {
         Self::ChangeSetApplied,
         Self::HoldOn,
         Self::HoldOff,
+        Self::PeriodClosed,
+        Self::PeriodReopened,
+        Self::ReconciliationException,
         Self::NoticeDue,
     ];
 
@@ -80,6 +92,8 @@ impl EventKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::ChargePlanned => "charge.planned",
+            Self::ChargeSent => "charge.sent",
             Self::ChargePaid => "charge.paid",
             Self::ChargeFailing => "charge.failing",
             Self::ChargeFailed => "charge.failed",
@@ -100,6 +114,9 @@ impl EventKind {
             Self::ChangeSetApplied => "change_set.applied",
             Self::HoldOn => "hold.on",
             Self::HoldOff => "hold.off",
+            Self::PeriodClosed => "period.closed",
+            Self::PeriodReopened => "period.reopened",
+            Self::ReconciliationException => "reconciliation.exception",
             Self::NoticeDue => "notice.due",
         }
     }
@@ -124,6 +141,8 @@ impl EventKind {
             "change_set.applied" | "change_set.applied_unapproved" => Some(Self::ChangeSetApplied),
             "hold.on" => Some(Self::HoldOn),
             "hold.off" => Some(Self::HoldOff),
+            "period.closed" => Some(Self::PeriodClosed),
+            "period.reopened" => Some(Self::PeriodReopened),
             _ => None,
         }
     }
@@ -239,21 +258,53 @@ impl NewEvent {
         resumed.into_iter().chain(completed).map(move |kind| Self::of(kind, &id, at))
     }
 
+    /// What the record of a charge tells: that it is owed from now on. What is skipped is owed by nobody.
+    #[must_use]
+    pub fn of_record(charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
+        let skipped = matches!(charge.state, State::Skipped { .. });
+        (!skipped).then(|| Self::about(charge, EventKind::ChargePlanned, at))
+    }
+
+    /// What an intent tells that stands from now on: its attempt goes to the gateway. The same attempt under the same key once more is
+    /// told no second time.
+    #[must_use]
+    pub fn of_intent(charge: &Charge, at: DateTime<Utc>) -> Self {
+        Self::about(charge, EventKind::ChargeSent, at)
+    }
+
+    /// What an exception tells that a reconciliation found and nobody decided about.
+    #[must_use]
+    pub fn of_finding(run: i64, finding: &Finding, at: DateTime<Utc>) -> Self {
+        let kind = EventKind::ReconciliationException;
+        let mut data = Map::new();
+        data.insert("run".to_owned(), json!(run));
+        data.insert("kind".to_owned(), json!(finding.kind.as_str()));
+        data.insert("charge".to_owned(), json!(finding.charge.map(|id| id.to_string())));
+        data.insert("refund".to_owned(), json!(finding.refund.map(|id| id.to_string())));
+        data.insert("subscription".to_owned(), json!(finding.subscription.as_ref().map(|id| id.as_str())));
+        let id = EventId::of(kind, &finding.subject, &format!("{run}|{}", finding.kind.as_str()));
+        Self { id, kind, object: finding.subject.clone(), data, at, after: None }
+    }
+
+    /// An event of a charge's attempt, each kind once.
+    fn about(charge: &Charge, kind: EventKind, at: DateTime<Utc>) -> Self {
+        let object = charge.id.to_string();
+        let id = EventId::of(kind, &object, &charge.tries.attempt.to_string());
+        let mut data = Map::new();
+        data.insert("subscription".to_owned(), json!(charge.subscription.as_str()));
+        data.insert("cycle".to_owned(), json!(charge.cycle));
+        data.insert("attempt".to_owned(), json!(charge.tries.attempt));
+        Self { id, kind, object, data, at, after: None }
+    }
+
     /// What the step of a charge from one state to another tells: each kind once for each attempt.
     #[must_use]
     pub fn of_charge(before: &Charge, after: &Charge, at: DateTime<Utc>) -> Vec<Self> {
-        let attempt = after.tries.attempt.to_string();
-        let object = after.id.to_string();
-        let id = |kind| EventId::of(kind, &object, &attempt);
-        let event = |kind, after_event| {
-            let mut data = Map::new();
-            data.insert("subscription".to_owned(), json!(after.subscription.as_str()));
-            data.insert("cycle".to_owned(), json!(after.cycle));
-            data.insert("attempt".to_owned(), json!(after.tries.attempt));
-            Self { id: id(kind), kind, object: object.clone(), data, at, after: after_event }
-        };
-        let resolved = (in_question(&before.state) && !in_question(&after.state))
-            .then(|| event(EventKind::ChargeOutcomeResolved, Some(id(EventKind::ChargeOutcomeUnknown))));
+        let event = |kind, after_event| Self { after: after_event, ..Self::about(after, kind, at) };
+        let resolved = (in_question(&before.state) && !in_question(&after.state)).then(|| {
+            let asked = Self::about(after, EventKind::ChargeOutcomeUnknown, at).id;
+            event(EventKind::ChargeOutcomeResolved, Some(asked))
+        });
         let told = EventKind::of_state(&after.state).filter(|kind| EventKind::of_state(&before.state) != Some(*kind));
         let case = Self::of_case(news(before, after), after, at);
         resolved.into_iter().chain(told.map(|kind| event(kind, None))).chain(case).collect()
@@ -286,7 +337,10 @@ impl NewEvent {
                 data.insert("ends_at".to_owned(), instant(case.ends_at));
                 data.insert("end_action".to_owned(), json!(case.end_action.as_str()));
             }
-            Case::Ended { why, .. } => drop(data.insert("why".to_owned(), json!(why.as_str()))),
+            Case::Ended { why, .. } => {
+                data.insert("why".to_owned(), json!(why.as_str()));
+                data.extend(case.handed_to().map(|queue| ("hand_to".to_owned(), json!(queue))));
+            }
         }
         let object = charge.id.to_string();
         Some(Self { id: EventId::of(kind, &object, &which), kind, object, data, at, after: None })
@@ -541,6 +595,11 @@ pub trait Outbox: Send + Sync {
     async fn standing(&self, endpoint: &str) -> Result<Standing, StoreError>;
     /// Lets an endpoint that answered 410 have its deliveries again; `false` when it was not disabled.
     async fn enable_endpoint(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Endpoints that something waits for or was given up on, by name.
+    async fn endpoints_told(&self) -> Result<Vec<String>, StoreError>;
+    /// Drops what waits for an endpoint and what was given up on it, in a person's name; returns how many deliveries those were.
+    /// Nothing of them is delivered any more.
+    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError>;
     /// Forgets up to `limit` deliveries that were made before `before`; returns how many.
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 }
@@ -564,6 +623,8 @@ pub enum Answer {
         status: Option<u16>,
         /// What went wrong, as a sentence part without addresses and bodies.
         why: String,
+        /// How long it asks to be left alone, where it says so; not bounded.
+        retry_after: Option<Duration>,
     },
 }
 

@@ -29,4 +29,6 @@ pub struct Evidence {
 pub trait ProofStore: Send + Sync {
     /// What stands behind these charges, in no order; charges that are not there are left out.
     async fn evidence(&self, ids: &[ChargeId]) -> Result<Vec<Evidence>, StoreError>;
+    /// Subscriptions that the book has had and has no more, in order, `limit` at most: nobody removes one, so each is a row that was lost.
+    async fn lost_subscriptions(&self, limit: u64) -> Result<Vec<String>, StoreError>;
 }

@@ -111,6 +111,23 @@ pub struct MethodView {
     pub subscriptions: u64,
 }
 
+/// What a person set aside of what stopped a method.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Lifted {
+    /// Disputes that were open.
+    pub disputes: u64,
+    /// A bank's notice of change.
+    pub change: bool,
+}
+
+impl Lifted {
+    /// Did nothing stop it?
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.disputes == 0 && !self.change
+    }
+}
+
 /// How many methods stand how. Expiry is judged by the day in Greenwich.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WalletSummary {
@@ -126,6 +143,8 @@ pub struct WalletSummary {
     pub expired: u64,
     /// Stopped by a dispute.
     pub disputed: u64,
+    /// Stopped by a bank's notice of change.
+    pub change_notified: u64,
     /// Customers whose wallet should have been asked about more than a day ago.
     pub overdue: u64,
     /// Customers whose last search failed.
@@ -221,18 +240,18 @@ pub trait WalletStore: InstrumentEar {
         limit: u64,
     ) -> Result<Vec<(Subscription, MethodView)>, StoreError>;
 
-    /// A person's word that a method may be charged although disputes about it are open; says how many they were. Later
-    /// disputes stop it again.
+    /// A person's word that a method may be charged although disputes about it are open, or its bank notified of a change; says
+    /// what of both there was. Later disputes and notices stop it again.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn release_disputes(
+    async fn release_method(
         &self,
         method: PaymentMethodId,
         reason: &str,
         by: &str,
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError>;
+    ) -> Result<Lifted, StoreError>;
 
     /// How the wallet stands at a moment. Reads every method: for reports, not for a loop.
     ///

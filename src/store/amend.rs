@@ -13,14 +13,15 @@ use sea_orm::{
 };
 
 use domain::amendment::{Amendment, Change, Settlement};
-use domain::id::{PlanId, SubscriptionId};
+use domain::id::{MerchantId, PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
-use domain::subscription::{Adjustment, AdjustmentKind, Applied, Override, Ruling, Settles, Subscription};
+use domain::subscription::{Adjustment, AdjustmentKind, Applied, Backup, Override, Ruling, Settles, Subscription};
 use entity::{adjustment, adjustment_use, cycle_override};
 
 use super::bulk::{Bulk, Kind, Val};
 use super::damage::{self, Told};
 use super::rows::whole;
+use super::wallet::Marked;
 use super::{DatabaseStore, lines, store_error};
 use crate::ports::amend::{AmendStore, Closing};
 use crate::ports::{Cancelled, Claimed, NewCharge, StoreError, SubscriptionView};
@@ -307,6 +308,12 @@ impl DatabaseStore {
                 values.push(plan.as_str().into());
                 ", plan_id = $8"
             }
+            Change::Backups { backups } => {
+                let text = (!backups.is_empty()).then(|| serde_json::to_string(backups)).transpose();
+                let text = text.map_err(|error| DbErr::Custom(format!("backups cannot be written: {error}")))?;
+                values.push(text.into());
+                ", backups = $8"
+            }
             Change::Cancel => {
                 let because = if it.reason.is_empty() { String::new() } else { format!(": {}", it.reason) };
                 values.push(format!("cancelled by {}{because}", it.by).into());
@@ -339,6 +346,7 @@ impl DatabaseStore {
             | Change::KeepOn
             | Change::Plan { .. }
             | Change::PlanNow { .. }
+            | Change::Backups { .. }
             | Change::Adjust { .. } => None,
         };
         self.note(on, lines::amended(it, ended.as_ref(), (before, self.standing(on, id).await?)))?;
@@ -346,6 +354,30 @@ impl DatabaseStore {
         let numbers = self.write_settled(on, id, it.change.settled(), (&it.by, at)).await?;
         self.recount(on, std::iter::once(id)).await?;
         Ok(Some((numbers.first().copied().unwrap_or(number), cancelled)))
+    }
+
+    /// The wallet hears of backups, and what was drawn with others is drawn again.
+    async fn changed_backups(
+        &self,
+        on: &DatabaseTransaction,
+        id: &str,
+        backups: &[Backup],
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        let values: [Value; 1] = [id.into()];
+        let sql = "SELECT merchant_id, customer FROM subscription WHERE id = $1";
+        if let Some(row) = on.query_one_raw(self.statement(sql, values.clone())).await? {
+            let (merchant, customer) = (MerchantId(row.try_get("", "merchant_id")?), row.try_get("", "customer")?);
+            let mark = |Backup { method, .. }: &Backup| {
+                let customer: String = String::clone(&customer);
+                Marked { merchant, customer, method: method.id, kind: method.kind }
+            };
+            let marked: Vec<Marked> = backups.iter().map(mark).collect();
+            self.mark_methods(on, &marked, at).await?;
+        }
+        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL \
+             WHERE subscription_id = $1 AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
+        on.execute_raw(self.statement(sql, values)).await.map(drop)
     }
 
     /// Writes credits and charges that come of a change, each with its audit row; gives their numbers.
@@ -420,6 +452,7 @@ impl DatabaseStore {
             | Change::Plan { .. }
             | Change::PlanNow { .. }
             | Change::Cancel => return Ok(0),
+            Change::Backups { backups } => return self.changed_backups(on, id, backups, at).await.map(|()| 0),
         };
         let values: [Value; 7] = [
             id.into(),

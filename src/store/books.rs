@@ -12,10 +12,20 @@ use domain::change::same_person;
 use domain::id::{ChargeId, RefundId};
 use domain::money::{Currency, Money};
 
+use super::failure::code;
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
 use crate::ports::StoreError;
 use crate::ports::books::{Blocker, BookStore, Books, Closed, Closing, Handed, Obstacle, Period, Reopened};
+
+/// How long closing waits for those who post: their transactions last for milliseconds, and one that was left open is no reason to keep
+/// everybody else from posting, who wait behind whoever closes.
+const PATIENCE: &str = "SET LOCAL lock_timeout = '10s'";
+/// PostgreSQL's code for a lock that was not to be had in time.
+const TOO_LATE: &str = "55P03";
+
+/// Zone and end of the closed months.
+type Row = (Option<String>, Option<DateTime<Utc>>);
 
 /// Whose ids a check finds.
 #[derive(Debug, Clone, Copy)]
@@ -249,17 +259,22 @@ impl DatabaseStore {
         Ok(blockers)
     }
 
-    /// The books' one row, alone: nobody posts until the transaction ends.
-    async fn books_alone(&self, on: &DatabaseTransaction) -> Result<(Option<String>, Option<DateTime<Utc>>), DbErr> {
+    /// The books' one row, alone: nobody posts until the transaction ends. `None` where whoever posts does not end: the transaction is
+    /// good for nothing more then. SQLite waits for its one writer by itself.
+    async fn books_alone(&self, on: &DatabaseTransaction) -> Result<Option<Row>, DbErr> {
         let lock = if self.is_postgres() {
-            on.execute_raw(self.statement("SELECT pg_advisory_xact_lock(7205759403)", [])).await?;
+            on.execute_raw(self.statement(PATIENCE, [])).await?;
+            match on.execute_raw(self.statement("SELECT pg_advisory_xact_lock(7205759403)", [])).await {
+                Err(error) if code(&error).is_some_and(|code| code == TOO_LATE) => return Ok(None),
+                locked => locked?,
+            };
             "FOR UPDATE"
         } else {
             ""
         };
         let sql = format!("SELECT zone, closed_until FROM ledger_book {lock}");
         match on.query_one_raw(self.statement(sql, [])).await? {
-            Some(row) => Ok((row.try_get("", "zone")?, row.try_get("", "closed_until")?)),
+            Some(row) => Ok(Some((row.try_get("", "zone")?, row.try_get("", "closed_until")?))),
             None => Err(DbErr::Custom("ledger_book has lost its row: restore it from a backup".to_owned())),
         }
     }
@@ -267,7 +282,7 @@ impl DatabaseStore {
     async fn close_within_books(&self, on: &DatabaseTransaction, closing: &Closing) -> Result<Closed, DbErr> {
         let Closing { month, zone, bounds: (from, until), by, reason, at } = closing;
         let (from, until, at) = (whole(*from), whole(*until), whole(*at));
-        let (kept_in, closed_until) = self.books_alone(on).await?;
+        let Some((kept_in, closed_until)) = self.books_alone(on).await? else { return Ok(Closed::Busy) };
         if let Some(kept_in) = kept_in.filter(|kept_in| kept_in != zone) {
             return Ok(Closed::OtherZone(kept_in));
         }
@@ -307,7 +322,7 @@ impl DatabaseStore {
         (by, reason): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<Reopened, DbErr> {
-        let (_, closed_until) = self.books_alone(on).await?;
+        let Some((_, closed_until)) = self.books_alone(on).await? else { return Ok(Reopened::Busy) };
         let sql = "SELECT * FROM ledger_period WHERE month = $1 AND reopened_at IS NULL";
         let Some(row) = on.query_one_raw(self.statement(sql, [month.into()])).await? else {
             return Ok(Reopened::NotTheLast);

@@ -5,6 +5,7 @@
 //! bound one by one, in pieces of a few fixed sizes, so that each piece's statement stays prepared.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::charge::Fallback;
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{DatabaseBackend, Statement, Value};
 use uuid::Uuid;
@@ -28,6 +29,8 @@ pub(super) enum Kind {
 pub(super) enum Val<'a> {
     Uuid(Option<Uuid>),
     Text(Option<&'a str>),
+    /// As JSON.
+    Fallback(Option<&'a Fallback>),
     Int(Option<i64>),
     Bool(bool),
     Time(Option<DateTime<Utc>>),
@@ -53,6 +56,7 @@ impl<'a> Val<'a> {
             Self::Uuid(id) => id.into(),
             // PostgreSQL's text cannot hold NUL, so it is left out; nothing of ours contains one.
             Self::Text(text) => text.map(|text| text.replace('\0', "")).into(),
+            Self::Fallback(fallback) => fallback.map(|one| serde_json::json!(one).to_string()).into(),
             Self::Int(value) => value.into(),
             Self::Bool(value) => value.into(),
             Self::Time(at) => at.into(),

@@ -101,6 +101,7 @@ impl DatabaseStore {
     }
 
     async fn ordered(&self, on: &DatabaseTransaction, after: &Charge, order: &OrderRecord) -> Result<bool, DbErr> {
+        let mut stood = self.facts_of_charges(on, std::iter::once(after.id)).await?;
         let mut rows = Bulk::new(CHARGE_STATE);
         let at = whole(order.at);
         rows.push(&charge_state(after, at));
@@ -114,7 +115,7 @@ impl DatabaseStore {
         let mut rows = Bulk::new(ORDERS);
         push(&mut rows, order);
         self.insert_orders(on, &rows).await?;
-        self.note(on, lines::ordered(order, after, (&order.by, 0), at))?;
+        self.note(on, lines::ordered(order, (stood.remove(&after.id.0), after), (&order.by, 0), at))?;
         Ok(true)
     }
 
@@ -128,6 +129,7 @@ impl DatabaseStore {
         if self.holds_in_force(on).await? != holds_seen {
             return Ok(OrdersBegun::HoldsChanged);
         }
+        let mut stood = self.facts_of_charges(on, begun.iter().map(|one| one.charge.id)).await?;
         let columns: &'static [(&str, Kind)] = begun_columns();
         let mut rows = Bulk::new(columns);
         for one in begun {
@@ -146,7 +148,7 @@ impl DatabaseStore {
             let order = &one.placed.order;
             push(&mut orders, order);
             let sent = one.charge.state.ordered().map_or(0, |(_, _, order)| order.sent);
-            self.note(on, lines::ordered(order, &one.charge, (ENGINE, sent), at))?;
+            self.note(on, lines::ordered(order, (stood.remove(&one.charge.id.0), &one.charge), (ENGINE, sent), at))?;
             recorded.push(Recorded::by_commit(one.placed.clone(), one.charge.clone(), one.fence));
         }
         self.insert_orders(on, &orders).await?;

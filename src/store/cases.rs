@@ -6,29 +6,46 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 
+use domain::agenda::HoldKind;
 use domain::charge::{Charge, Event, Limits, Ruling, State};
-use domain::dunning::GaveUp;
-use domain::id::ChargeId;
+use domain::dunning::{GaveUp, Stop};
+use domain::id::{ChargeId, SubscriptionId};
+use domain::verdict::Alarm;
+use uuid::Uuid;
 
 use super::bulk::Bulk;
+use super::commits::learnt_at;
 use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, whole};
 use super::{DatabaseStore, damage, lines, store_error};
-use crate::ports::cases::{CaseCounts, CaseStore, Ruled};
+use crate::ports::cases::{CaseCounts, CaseStore, HeldPerson, Ruled};
 use crate::ports::outbox::NewEvent;
 use crate::ports::{StoreError, TimelineEntry, Verdict};
 
-/// Open cases, in the words of the index over them; a charge that fails is one, whatever its row lacks.
-pub(super) const OPEN: &str = "(case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')";
+/// Open cases, in the words of the two indexes over them; a charge that fails is one, whatever its row lacks, and so is one that was taken
+/// back and is to be tried again.
+pub(super) const OPEN: &str = "(((case_number > 0 OR state = 'failing') AND state NOT IN ('paid', 'failed', 'skipped')) \
+     OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
 
 /// Did the bank say that the customer has died?
 pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
     matches!(charge.state, State::Failed { why: GaveUp::CustomerGone, .. })
 }
 
+/// Why its customer is held for fraud, where the bank asks for that.
+pub(super) fn suspicion(charge: &Charge) -> Option<String> {
+    let suspected = charge.alarm() == Some(Alarm::Fraud);
+    suspected.then(|| format!("the bank finds a debit questionable (R17, charge {}): review the customer", charge.id))
+}
+
 /// Why a charge's subscriptions are paused with it.
-pub(super) fn pause_note(charge: &Charge) -> String {
+pub(super) fn pause_note(stop: Stop, charge: &Charge) -> String {
     if customer_is_gone(charge) {
         format!("paused because the bank says that the customer has died (charge {})", charge.id)
+    } else if stop == Stop::Unpaid {
+        format!(
+            "unpaid because charge {} failed for good: cycles are owed and not charged until a person resumes it",
+            charge.id
+        )
     } else {
         format!("paused because charge {} failed for good", charge.id)
     }
@@ -39,6 +56,28 @@ impl CaseStore for DatabaseStore {
     async fn rule_on_charge(&self, ruled: &Ruled, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let at = whole(at);
         self.transaction(&move |on, _| Box::pin(self.rule_on_charge_within(on, ruled, at))).await
+    }
+
+    async fn hold_person(
+        &self,
+        subscription: &SubscriptionId,
+        kind: HoldKind,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<HeldPerson, StoreError> {
+        let at = whole(at);
+        let Some(why) = kind.ends() else { return Ok(HeldPerson::default()) };
+        self.transaction(&move |on, _| {
+            Box::pin(async move {
+                let mut theirs = self.all_of_the_person(on, subscription.as_str()).await?;
+                theirs.insert(subscription.to_string());
+                let held = self.hold_each(on, &theirs, kind, (reason, by), at).await?;
+                let ended = self.end_cases(on, &theirs, why, by, at).await?;
+                Ok(HeldPerson { held, ended })
+            })
+        })
+        .await
     }
 
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {
@@ -60,7 +99,7 @@ impl CaseStore for DatabaseStore {
     async fn case_counts(&self) -> Result<CaseCounts, StoreError> {
         let sql = format!(
             "SELECT CASE WHEN state = 'parked' THEN 'person' WHEN next_at IS NULL OR case_number = 0 THEN 'without' \
-             WHEN state = 'failing' THEN 'retrying' ELSE 'under_way' END AS what, count(*) AS n FROM charge \
+             WHEN state IN ('failing', 'paid') THEN 'retrying' ELSE 'under_way' END AS what, count(*) AS n FROM charge \
              WHERE {OPEN} GROUP BY 1"
         );
         let found = self.database().query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
@@ -110,6 +149,25 @@ impl DatabaseStore {
         Ok(true)
     }
 
+    /// Holds whoever is to be reviewed for fraud by what these verdicts say.
+    pub(super) async fn hold_suspects(
+        &self,
+        on: &DatabaseTransaction,
+        verdicts: &[Verdict],
+        applied: &BTreeSet<Uuid>,
+    ) -> Result<(), DbErr> {
+        for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
+            let Some(charge) = &verdict.after else { continue };
+            let Some(reason) = suspicion(charge) else { continue };
+            let mut theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
+            theirs.insert(charge.subscription.to_string());
+            let (by, at) = (lines::ENGINE, learnt_at(verdict, None));
+            self.hold_each(on, &theirs, HoldKind::Fraud, (&reason, by), at).await?;
+            self.end_cases(on, &theirs, GaveUp::FraudHold, by, at).await?;
+        }
+        Ok(())
+    }
+
     /// Every subscription of the customer of this one.
     pub(super) async fn all_of_the_person(
         &self,
@@ -123,17 +181,18 @@ impl DatabaseStore {
         found.iter().map(|row| row.try_get("", "id")).collect()
     }
 
-    /// Ends the cases of these subscriptions that wait for another try.
+    /// Ends the cases of these subscriptions that wait for another try. Returns how many ended.
     pub(super) async fn end_cases(
         &self,
         on: &DatabaseTransaction,
         subscriptions: &BTreeSet<String>,
         why: GaveUp,
+        by: &str,
         at: DateTime<Utc>,
-    ) -> Result<(), DbErr> {
+    ) -> Result<u64, DbErr> {
         let mut steps = Vec::new();
         for id in subscriptions {
-            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND state = 'failing'";
+            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND (state = 'failing' OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
             for row in on.query_all_raw(self.statement(sql, [id.as_str().into()])).await? {
                 // What cannot be read is left to whoever mends it.
                 let Ok(before) = damage::charge(&row) else { continue };
@@ -144,11 +203,12 @@ impl DatabaseStore {
         let mut rows = Bulk::new(CHARGE_STATE);
         steps.iter().for_each(|(_, after)| rows.push(&charge_state(after, at)));
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND state = 'failing'"
+            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND (state = 'failing' OR returned_at IS NOT NULL)"
         );
         self.run(on, &sql, &rows).await?;
-        self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, lines::ENGINE, at)))?;
+        self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, by, at)))?;
         let told = steps.iter().flat_map(|(before, after)| NewEvent::of_charge(before, after, at));
-        self.tell(on, &told.collect::<Vec<_>>()).await
+        self.tell(on, &told.collect::<Vec<_>>()).await?;
+        Ok(u64::try_from(steps.len()).unwrap_or(u64::MAX))
     }
 }

@@ -9,7 +9,7 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QueryTrait as _, Value,
 };
 
-use domain::agenda::{GoesOn, Hold, Lift, Scope};
+use domain::agenda::{GoesOn, Hold, HoldKind, Lift, Scope};
 use domain::charge::{Event, Limits};
 use domain::dunning::Policy;
 use domain::id::{PlanId, SubscriptionId};
@@ -53,15 +53,16 @@ const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_second_method_id", Kind::Uuid),
     ("s_second_method_kind", Kind::Text),
     ("s_terms", Kind::Text),
+    ("s_backups", Kind::Text),
 ];
 
 /// New rows of the batch `v`; what becomes of those that are there already is the caller's to say.
 pub(super) const INSERT: &str = "INSERT INTO subscription (id, merchant_id, plan_id, customer, method_id, method_kind, consent, \
      start_on, anchor_day, time_zone, amount_minor, currency, end_on, status, next_cycle, next_due_at, fence, created_at, updated_at, \
-     second_method_id, second_method_kind, terms, first_cycle) \
+     second_method_id, second_method_kind, terms, first_cycle, backups) \
      SELECT s_id, s_merchant_id, s_plan_id, s_customer, s_method_id, s_method_kind, s_consent, s_start_on, s_anchor_day, \
      s_time_zone, s_amount_minor, s_currency, s_end_on, s_status, s_next_cycle, s_next_due_at, 0, s_at, s_at, \
-     s_second_method_id, s_second_method_kind, s_terms, s_next_cycle FROM v WHERE true";
+     s_second_method_id, s_second_method_kind, s_terms, s_next_cycle, s_backups FROM v WHERE true";
 
 /// A subscription's texts, ready for a batch.
 struct Written {
@@ -69,6 +70,7 @@ struct Written {
     consent: Option<String>,
     anchor_day: Option<String>,
     terms: Option<String>,
+    backups: Option<String>,
 }
 
 fn written(row: &Subscription) -> Result<Written, StoreError> {
@@ -82,7 +84,14 @@ fn written(row: &Subscription) -> Result<Written, StoreError> {
         consent: consent.map(|consent| json("consent", serde_json::to_string(&consent))).transpose()?,
         anchor_day: row.anchor_day.map(|day| day.to_string()),
         terms: (!row.terms.is_empty()).then(|| json("terms", serde_json::to_string(&row.terms))).transpose()?,
+        backups: backups(row)?,
     })
+}
+
+/// A subscription's backups, as its row holds them.
+pub(super) fn backups(row: &Subscription) -> Result<Option<String>, StoreError> {
+    let text = (!row.backups.is_empty()).then(|| serde_json::to_string(&row.backups)).transpose();
+    text.map_err(|error| StoreError::Refused(format!("subscription.backups cannot be written: {error}")))
 }
 
 fn push(bulk: &mut Bulk, row: &Subscription, at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -108,6 +117,7 @@ fn push(bulk: &mut Bulk, row: &Subscription, at: DateTime<Utc>) -> Result<(), St
         Val::Uuid(row.second_method.as_ref().map(|method| method.id.0)),
         Val::Text(row.second_method.as_ref().map(|method| method.kind.as_str())),
         Val::Text(text.terms.as_deref()),
+        Val::Text(text.backups.as_deref()),
     ]);
     Ok(())
 }
@@ -126,7 +136,7 @@ pub(super) fn marked(row: &Subscription) -> Result<Vec<Marked>, StoreError> {
         let customer = customer.clone();
         Marked { merchant: row.merchant, customer, method: method.id, kind: method.kind }
     };
-    Ok([&row.method, &row.second_method].into_iter().flatten().map(mark).collect())
+    Ok(row.methods().map(mark).collect())
 }
 
 /// What an import may change on a subscription that is already there.
@@ -134,6 +144,7 @@ fn same_terms(a: &Subscription, b: &Subscription) -> bool {
     a.customer == b.customer
         && a.method == b.method
         && a.second_method == b.second_method
+        && a.backups == b.backups
         && a.amount == b.amount
         && a.end_on == b.end_on
         && a.terms == b.terms
@@ -235,7 +246,7 @@ impl DatabaseStore {
             Box::pin(async move {
                 let brake = brake.map(Brake::as_str);
                 let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), brake.into()];
-                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake) VALUES ($1, $2, $3, $4, $5) \
+                let sql = "INSERT INTO hold (scope, reason, held_by, since, brake, kind) VALUES ($1, $2, $3, $4, $5, 'operator') \
                            ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
@@ -254,24 +265,74 @@ impl DatabaseStore {
     pub(super) async fn lift_hold(
         &self,
         scope: &Scope,
-        (reason, by): (&str, &str),
+        why: (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let word = scope.to_string();
         let word = &word;
-        self.transaction(&move |transaction, _| {
+        self.transaction(&move |on, _| {
             Box::pin(async move {
-                let values: [Value; 3] = [word.clone().into(), at.into(), by.into()];
-                let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
-                           WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
-                let lifted = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
-                if lifted {
-                    self.note(transaction, lines::lifted(word, (reason, by), at))?;
+                // One about a person is lifted for all of theirs, as it was set.
+                let sql = "SELECT kind FROM hold WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
+                let found = on.query_one_raw(self.statement(sql, [word.as_str().into()])).await?;
+                let kind = found.map(|row| row.try_get::<String>("", "kind")).transpose()?;
+                let about_a_person = kind.as_deref().and_then(HoldKind::parse).and_then(HoldKind::ends).is_some();
+                let mut words = BTreeSet::from([word.clone()]);
+                if let (Scope::Subscription(id), true) = (scope, about_a_person) {
+                    let theirs = self.all_of_the_person(on, id.as_str()).await?;
+                    words.extend(theirs.iter().map(|id| format!("subscription:{id}")));
+                }
+                let mut lifted = false;
+                for word in &words {
+                    lifted |= self.lift_within(on, word, kind.as_deref(), why, at).await?;
                 }
                 Ok(lifted)
             })
         })
         .await
+    }
+
+    /// Lifts the hold of one scope that is of a kind.
+    async fn lift_within(
+        &self,
+        on: &DatabaseTransaction,
+        word: &str,
+        kind: Option<&str>,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, DbErr> {
+        let values: [Value; 4] = [word.into(), at.into(), by.into(), kind.into()];
+        let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
+                   WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL AND kind = $4";
+        let lifted = on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
+        if lifted {
+            self.note(on, lines::lifted(word, (reason, by), at))?;
+        }
+        Ok(lifted)
+    }
+
+    /// Sets a hold about a person on each of these subscriptions; one that only waits gives way to it. Returns how many it set.
+    pub(super) async fn hold_each(
+        &self,
+        on: &DatabaseTransaction,
+        subscriptions: &BTreeSet<String>,
+        kind: HoldKind,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<u64, DbErr> {
+        let mut set = 0;
+        for id in subscriptions {
+            let word = format!("subscription:{id}");
+            self.lift_within(on, &word, Some(HoldKind::Operator.as_str()), (reason, by), at).await?;
+            let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), kind.as_str().into()];
+            let sql = "INSERT INTO hold (scope, reason, held_by, since, kind) VALUES ($1, $2, $3, $4, $5) \
+                       ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
+            if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
+                self.note(on, lines::held_for(&word, kind, (reason, by), at))?;
+                set += 1;
+            }
+        }
+        Ok(set)
     }
 
     pub(super) async fn import_subscriptions(
@@ -298,15 +359,18 @@ impl DatabaseStore {
             "{INSERT} ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
              method_kind = excluded.method_kind, consent = excluded.consent, amount_minor = excluded.amount_minor, \
              currency = excluded.currency, end_on = excluded.end_on, updated_at = excluded.updated_at, \
-             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms"
+             second_method_id = excluded.second_method_id, second_method_kind = excluded.second_method_kind, terms = excluded.terms, \
+             backups = excluded.backups"
         );
         let totals = self.totals_of(rows).await?;
         let mut marked = Vec::new();
+        let mut told = Vec::new();
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
             marked.extend(self::marked(row)?);
+            told.push(lines::entered(row, before.get(&row.id), by, at));
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, totals, marked, imported) = (&batches, &totals, &marked, &imported);
+        let (batches, totals, marked, imported, told) = (&batches, &totals, &marked, &imported, &told);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
@@ -315,7 +379,8 @@ impl DatabaseStore {
                 self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
-                self.note(transaction, lines::imported(rows.len(), by, at))
+                self.note(transaction, lines::imported(rows.len(), by, at))?;
+                self.note_all(transaction, told.iter().cloned())
             })
         })
         .await?;
@@ -371,7 +436,7 @@ impl DatabaseStore {
                     from.owed_until.map(whole).into(),
                     paused.into(),
                 ];
-                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, \
+                let sql = "UPDATE subscription SET status = CASE WHEN $7 THEN 'paused' ELSE 'active' END, note = NULL, unpaid_charge_id = NULL, \
                            resume_on = CASE WHEN $7 THEN resume_on ELSE NULL END, next_cycle = $3, next_due_at = $4, \
                            leased_until = NULL, fence = fence + 1, updated_at = $5, owed_until = $6 \
                            WHERE id = $1 AND next_cycle = $2 AND status IN ('paused', 'quarantined')";
@@ -493,5 +558,11 @@ fn hold_of(model: hold::Model) -> Result<Hold, StoreError> {
         None => Lift::Anybody,
         Some(_) => Lift::TwoPeople { first: model.release_asked_by },
     };
-    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift })
+    let kind = HoldKind::parse(&model.kind).ok_or_else(|| StoreError::Inconsistent {
+        table: "hold",
+        column: "kind",
+        row: model.id.to_string(),
+        why: "the word is not one this binary knows".to_owned(),
+    })?;
+    Ok(Hold { id: model.id, scope, reason: model.reason, by: model.held_by, since: model.since, lift, kind })
 }

@@ -1,10 +1,10 @@
 //! The two commits of the charge path: intents before the gateway hears of them, verdicts after it answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult as _, Value};
 use uuid::Uuid;
 
 use domain::attempt::Intent;
@@ -15,12 +15,16 @@ use domain::ledger::Posting;
 use domain::rules::{counted, counted_code};
 use domain::subscription::Applied;
 use domain::verdict::DeclineClass;
+use entity::charge;
 
 use super::bulk::{Bulk, Kind, Val};
 use super::cases::{customer_is_gone, pause_note};
-use super::rows::{CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
+use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
+use super::wallet::ids;
 use super::{DatabaseStore, installments, lines, outbox, store_error};
-use crate::ports::brakes::loads_of;
+use crate::ports::audit::facts_of_charge;
+use crate::ports::brakes::{add_ordered, loads_of};
+use crate::ports::declines::change_notices;
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
 use crate::ports::{
@@ -138,12 +142,14 @@ impl DatabaseStore {
             batch.new.iter().filter(|new| advanced.contains(new.charge.subscription.as_str())).collect();
         let inserted = self.insert_charges(on, &new, batch).await?;
         self.close_unexecuted(on, &batch.moved, batch.at).await?;
+        let mut stood = self.facts_of_charges(on, batch.moved.iter().map(|moved| moved.charge.id)).await?;
         let moved = self.move_charges(on, &batch.moved, batch).await?;
 
         let lost = batch.advances.len() - advanced.len() + new.len() - inserted.len() + batch.moved.len() - moved.len();
         let lost = lost + dropped;
         let mut attempts: Vec<&Intent> = Vec::with_capacity(new.len() + moved.len());
         let mut intents = Vec::with_capacity(new.len() + moved.len());
+        let mut events = Vec::new();
         let at = whole(batch.at);
         let new: Vec<&NewCharge> = new.into_iter().filter(|new| inserted.contains(&new.charge.id.0)).collect();
         if new.iter().any(|new| !new.amended.taken.is_empty()) {
@@ -151,22 +157,28 @@ impl DatabaseStore {
         }
         self.recount(on, amended.iter().map(String::as_str)).await?;
         self.record_parts(on, &new, at).await?;
-        let loads = loads_of(new.iter().copied());
+        let mut loads = loads_of(new.iter().copied());
+        add_ordered(batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)), &mut loads);
         let mut posted = recorded_in_ledger(new.iter().copied(), at);
         for new in new {
             attempts.extend(&new.intent);
-            self.note_all(on, lines::decided((&new.charge, new.intent.as_ref()), &new.amended, at))?;
+            events.extend(NewEvent::of_record(&new.charge, at));
+            events.extend(new.intent.iter().map(|_| NewEvent::of_intent(&new.charge, at)));
+            self.note_all(on, lines::decided((&new.charge, new.intent.as_ref()), None, &new.amended, at))?;
             intents.extend(new.intent.clone().map(|intent| Recorded::by_commit(intent, new.charge.clone(), 0)));
         }
         for moved in batch.moved.iter().filter(|row| moved.contains(&row.charge.id.0)) {
             posted.extend(moved.posts(at));
             attempts.extend(&moved.new_attempt);
             let intent = moved.sends();
-            self.note_all(on, lines::decided((&moved.charge, intent), &Amended::default(), at))?;
+            events.extend(intent.map(|_| NewEvent::of_intent(&moved.charge, at)));
+            self.note_all(
+                on,
+                lines::decided((&moved.charge, intent), stood.remove(&moved.charge.id.0), &Amended::default(), at),
+            )?;
             intents
                 .extend(intent.cloned().map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
         }
-        let mut events = Vec::new();
         for advance in batch.advances.iter().filter(|advance| advanced.contains(advance.value.subscription.as_str())) {
             events.extend(NewEvent::of_advance(&advance.value, at));
             self.note_all(on, lines::advanced(&advance.value, at))?;
@@ -240,6 +252,23 @@ impl DatabaseStore {
         }
         let ours = batch.advances.iter().map(|a| a.value.subscription.as_str()).filter(|id| found.contains(*id));
         Ok((ours.collect(), amended))
+    }
+
+    /// How charges stand, for the audit of what moves them within this transaction. A row that cannot be read says nothing.
+    pub(super) async fn facts_of_charges(
+        &self,
+        on: &DatabaseTransaction,
+        charges: impl Iterator<Item = ChargeId>,
+    ) -> Result<BTreeMap<Uuid, String>, DbErr> {
+        let mut facts = BTreeMap::new();
+        let sql = "SELECT c.* FROM charge c JOIN v ON c.id = v.w_id";
+        for statement in ids(charges.map(|id| id.0)).statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                let model = charge::Model::from_query_result(&row, "")?;
+                facts.extend(rows::charge(&model).ok().map(|charge| (model.id, facts_of_charge(&charge))));
+            }
+        }
+        Ok(facts)
     }
 
     async fn insert_charges(
@@ -316,7 +345,7 @@ impl DatabaseStore {
             rows.push(&values);
         }
         let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND state IN ('due', 'failing') \
+            "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND (state IN ('due', 'failing') OR returned_at IS NOT NULL) \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
              AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
              OR (s.status = 'paused' AND (v.c_by_hand OR v.c_case_number > 1))))) RETURNING id"
@@ -396,14 +425,14 @@ impl DatabaseStore {
         let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         let posted: Vec<Posting> = applying.flat_map(Verdict::posts).collect();
         self.post(on, &posted).await?;
-        // What was contested before anybody knew that it was paid is withdrawn now.
-        for verdict in
-            verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0) && verdict.ends_doubt())
-        {
+        self.settle_attempts(on, verdicts, &applied).await?;
+        // What was contested before anybody knew that it was paid is withdrawn now; what a bank took back is not withdrawn beside that.
+        let contested = |verdict: &&Verdict| verdict.ends_doubt() || verdict.takes_back();
+        let applying = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
+        for verdict in applying.filter(contested) {
             let at = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
             self.post_disputes(on, verdict.before.value.id, whole(at)).await?;
         }
-        self.settle_attempts(on, verdicts, &applied).await?;
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         self.note_all(on, moved.filter_map(lines::learnt))?;
@@ -415,6 +444,12 @@ impl DatabaseStore {
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))
             .await?;
         self.stop_subscriptions(on, verdicts, &applied, None).await?;
+        for verdict in verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0)) {
+            for notice in change_notices(verdict) {
+                self.hear_of_change(on, &notice).await?;
+            }
+        }
+        self.hold_suspects(on, verdicts, &applied).await?;
         let new_codes = self.note_codes(on, verdicts).await?;
         Ok(VerdictsCommitted { applied: applied.len(), evidence_only: kept, new_codes })
     }
@@ -545,7 +580,7 @@ impl DatabaseStore {
             let charge = verdict.after.as_ref().unwrap_or(&verdict.before.value);
             let at = learnt_at(verdict, decided_at);
             let because = format!("charge {} failed for good", charge.id);
-            let note = pause_note(charge);
+            let note = pause_note(stop, charge);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {
                 Some(_) => self.paying_with(on, charge.id).await?,
@@ -553,7 +588,7 @@ impl DatabaseStore {
             };
             if customer_is_gone(charge) {
                 let theirs = self.all_of_the_person(on, charge.subscription.as_str()).await?;
-                self.end_cases(on, &theirs, GaveUp::CustomerGone, at).await?;
+                self.end_cases(on, &theirs, GaveUp::CustomerGone, lines::ENGINE, at).await?;
                 payers.extend(theirs);
             }
             payers.insert(charge.subscription.to_string());
@@ -569,9 +604,10 @@ impl DatabaseStore {
                 let row = on.query_one_raw(self.statement(sql, [id.as_str().into()])).await?;
                 let until = row.map(|row| row.try_get::<NaiveDate>("", "resume_on")).transpose()?;
                 let note = until.map_or_else(|| note.clone(), |until| endless(&note, until));
-                let values: [Value; 3] = [id.as_str().into(), note.clone().into(), at.into()];
+                let unpaid = (stop == Stop::Unpaid).then_some(charge.id.0);
+                let values: [Value; 4] = [id.as_str().into(), note.clone().into(), at.into(), unpaid.into()];
                 let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
-                           leased_until = NULL, fence = fence + 1, updated_at = $3 \
+                           unpaid_charge_id = $4, leased_until = NULL, fence = fence + 1, updated_at = $3 \
                            WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
                 let before = self.standing(on, id).await?;
                 if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
@@ -629,7 +665,7 @@ pub(super) fn endless(note: &str, until: NaiveDate) -> String {
 }
 
 /// When a verdict was learnt, or decided.
-fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+pub(super) fn learnt_at(verdict: &Verdict, decided_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
     let learnt = verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at);
     whole(decided_at.unwrap_or(learnt))
 }

@@ -104,7 +104,13 @@ impl DatabaseStore {
              amount_minor, currency, charge_id, subscription_id, cycle, imported_at) SELECT t_id, t_merchant_id, t_reference, \
              t_method_id, t_tried_at, t_state, t_class, t_code, t_amount_minor, t_currency, t_charge_id, t_subscription_id, \
              t_cycle, t_at FROM v WHERE true ON CONFLICT (id) DO NOTHING RETURNING id";
-        let kept = u64::try_from(self.ids::<Uuid>(on, sql, &rows).await?.len()).unwrap_or(u64::MAX);
+        let new = self.ids::<Uuid>(on, sql, &rows).await?;
+        for one in tries.iter().filter(|one| new.contains(&one.id())) {
+            if let Some(code) = one.notified_change() {
+                self.begin_change(on, one.method, (code, one.at), at).await?;
+            }
+        }
+        let kept = u64::try_from(new.len()).unwrap_or(u64::MAX);
         if kept > 0 {
             self.note(on, lines::tries_kept(kept, tries.len(), by, at))?;
         }

@@ -68,7 +68,7 @@ fn recorded(row: &QueryResult) -> Result<Booked, damage::Told> {
     let at = row.try_get("", "created_at").map_err(|_| {
         damage::Told::new("charge", "created_at", charge.id.to_string(), "is not of the type that belongs there")
     })?;
-    Ok(Booked { charge, at })
+    Ok(Booked { charge, at, payers: Vec::new() })
 }
 
 fn life(row: &QueryResult) -> Option<Life> {

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use domain::dispute::{DisputeId, Standing};
 use domain::id::{ChargeId, PlanId, RefundId};
-use domain::ledger::{self, Contest, Level, Posted, Posting, Subject, Withdrawn};
+use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 use domain::refund::Refund;
+use domain::settlement::RowId;
 use entity::refund;
 
 use super::bulk::{Bulk, Kind, Val};
@@ -53,27 +54,35 @@ fn net(adds: Posted, takes: Posted) -> String {
 const IN_HAND: &str =
     "CASE WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) ELSE 0 END";
 
-/// What a charge's own cycle is owed by its own row; what the bank took back, as far as it was owed before.
-const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why IN ('consolidated', 'written_off') THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
+/// What a charge's own cycle is owed by its own row; what the bank took back or a person gave up, as far as it was owed before.
+const OWED: &str = "CASE WHEN c.state = 'skipped' AND c.why = 'written_off' AND COALESCE(l.owed, 0) > 0 THEN l.owed \
+     WHEN c.state = 'skipped' AND c.why IN ('consolidated', 'written_off') THEN c.amount_minor WHEN c.state = 'skipped' THEN 0 \
      WHEN c.state = 'paid' AND c.returned_at IS NULL THEN COALESCE(c.collected_minor, c.amount_minor) - c.carried_minor \
-     WHEN c.returned_at IS NOT NULL AND COALESCE(l.owed, 0) > 0 THEN l.owed ELSE c.amount_minor - c.carried_minor END";
+     WHEN c.returned_at IS NOT NULL AND COALESCE(l.owed, 0) > 0 THEN l.owed \
+     WHEN c.returned_at IS NOT NULL THEN COALESCE(c.collected_minor, c.amount_minor) - c.carried_minor ELSE c.amount_minor - c.carried_minor END";
 
 /// A word of a row that is none of ours.
 const UNKNOWN: &str = "the word is not one this binary knows";
 
-fn bad(table: &'static str, column: &'static str, row: &dyn Display, why: &dyn Display) -> StoreError {
+pub(super) fn bad(table: &'static str, column: &'static str, row: &dyn Display, why: &dyn Display) -> StoreError {
     StoreError::Inconsistent { table, column, row: row.to_string(), why: why.to_string() }
 }
 
-fn currency(table: &'static str, row: &dyn Display, code: &str) -> Result<Currency, StoreError> {
+pub(super) fn currency(table: &'static str, row: &dyn Display, code: &str) -> Result<Currency, StoreError> {
     Currency::parse(code).map_err(|error| bad(table, "currency", row, &error))
 }
 
-fn plan_of(table: &'static str, row: &QueryResult, id: &dyn Display) -> Result<(PlanId, u32), StoreError> {
+pub(super) fn plan_of(table: &'static str, row: &QueryResult, id: &dyn Display) -> Result<(PlanId, u32), StoreError> {
     let plan: String = row.try_get("", "plan_id").map_err(store_error)?;
     let version: i32 = row.try_get("", "plan_version").map_err(store_error)?;
     let plan = PlanId::parse(&plan).map_err(|error| bad(table, "plan_id", id, &error))?;
     Ok((plan, u32::try_from(version).map_err(|error| bad(table, "plan_version", id, &error))?))
+}
+
+/// As [`plan_of`], of an entry, which may be under none.
+fn plan_if_any(row: &QueryResult, id: &dyn Display) -> Result<Option<(PlanId, u32)>, StoreError> {
+    let none = row.try_get::<Option<String>>("", "plan_id").map_err(store_error)?.is_none();
+    if none { Ok(None) } else { plan_of("ledger_entry", row, id).map(Some) }
 }
 
 fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
@@ -88,16 +97,16 @@ fn entry(row: &QueryResult) -> Result<Entry, StoreError> {
     let number = u32::try_from(number).map_err(|error| bad("ledger_entry", "number", &name, &error))?;
     let minor: i64 = row.try_get("", "amount_minor").map_err(store_error)?;
     let amount = Money::new(minor, currency("ledger_entry", &name, &text("currency")?)?);
-    let charge = ChargeId(row.try_get("", "charge_id").map_err(store_error)?);
+    let charge = row.try_get::<Option<Uuid>>("", "charge_id").map_err(store_error)?.map(ChargeId);
     let at = row.try_get("", "happened_at").map_err(store_error)?;
-    let posting = Posting::new((subject, posted, number), charge, plan_of("ledger_entry", row, &name)?, amount, at)
+    let posting = Posting::of((subject, posted, number), charge, plan_if_any(row, &name)?, amount, at)
         .and_then(|posting| posting.between(&row_text(row, "debit"), &row_text(row, "credit")))
         .map_err(|error| bad("ledger_entry", "amount_minor", &name, &error))?;
     Ok(Entry { posting, booked_at: row.try_get("", "booked_at").map_err(store_error)? })
 }
 
 /// A word of a row; empty where it is none, which no account is called.
-fn row_text(row: &QueryResult, name: &str) -> String {
+pub(super) fn row_text(row: &QueryResult, name: &str) -> String {
     row.try_get("", name).unwrap_or_default()
 }
 
@@ -125,12 +134,13 @@ impl LedgerStore for DatabaseStore {
         let mut turnovers = Vec::with_capacity(found.len());
         for row in &found {
             let word = row_text(row, "posted");
-            let (plan, plan_version) = plan_of("ledger_entry", row, &word)?;
-            let unknown = || bad("ledger_entry", "posted", &plan, &UNKNOWN);
+            let (plan, plan_version) =
+                plan_if_any(row, &word)?.map_or((None, 0), |(plan, version)| (Some(plan), version));
+            let unknown = || bad("ledger_entry", "posted", &word, &UNKNOWN);
             let n: i64 = row.try_get("", "n").map_err(store_error)?;
             turnovers.push(Turnover {
                 posted: Posted::parse(&word).ok_or_else(unknown)?,
-                currency: currency("ledger_entry", &plan, &row_text(row, "currency"))?,
+                currency: currency("ledger_entry", &word, &row_text(row, "currency"))?,
                 minor: row.try_get("", "minor").map_err(store_error)?,
                 entries: u64::try_from(n).unwrap_or_default(),
                 plan,
@@ -150,6 +160,7 @@ impl LedgerStore for DatabaseStore {
         let sql = "SELECT * FROM ledger_entry WHERE subject_id = $1 \
                    OR subject_id IN (SELECT id FROM refund WHERE charge_id = $1) \
                    OR subject_id IN (SELECT id FROM dispute WHERE charge_id = $1) \
+                   OR (subject_kind = 'row' AND charge_id = $1) \
                    ORDER BY booked_at, subject_id, posted, number";
         let found = self.database.query_all_raw(self.statement(sql, [charge.0.into()])).await.map_err(store_error)?;
         found.iter().map(entry).collect()
@@ -159,6 +170,7 @@ impl LedgerStore for DatabaseStore {
         let mut differences = self.differing_charges(limit).await?;
         differences.extend(self.differing_refunds(limit).await?);
         differences.extend(self.differing_disputes(limit).await?);
+        differences.extend(self.differing_fees(limit).await?);
         differences.extend(self.entries_of_nothing(limit).await?);
         differences.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(differences)
@@ -196,8 +208,8 @@ impl DatabaseStore {
                 Val::text(entry.posted.as_str()),
                 Val::int(i64::from(entry.number)),
                 Val::text(entry.subject.kind()),
-                Val::uuid(entry.charge.0),
-                Val::text(entry.plan.as_str()),
+                Val::Uuid(entry.charge.map(|charge| charge.0)),
+                Val::Text(entry.plan.as_ref().map(PlanId::as_str)),
                 Val::int(i64::from(entry.plan_version)),
                 Val::text(entry.debit().as_str()),
                 Val::text(entry.credit().as_str()),
@@ -247,16 +259,26 @@ impl DatabaseStore {
     ) -> Result<(), DbErr> {
         let sql = "SELECT id FROM dispute WHERE charge_id = $1 ORDER BY opened_at, id";
         for row in on.query_all_raw(self.statement(sql, [charge.0.into()])).await? {
-            self.post_dispute(on, DisputeId(row.try_get("", "id")?), at).await?;
+            self.post_dispute(on, DisputeId(row.try_get("", "id")?), Some(at)).await?;
         }
         Ok(())
     }
 
-    async fn post_dispute(&self, on: &DatabaseTransaction, id: DisputeId, at: DateTime<Utc>) -> Result<u64, DbErr> {
+    /// Posts what a dispute withdraws, gives back or loses: now, or each at its own moment where nobody posted it then.
+    async fn post_dispute(
+        &self,
+        on: &DatabaseTransaction,
+        id: DisputeId,
+        now: Option<DateTime<Utc>>,
+    ) -> Result<u64, DbErr> {
         let sql = format!("{} WHERE d.id = $1", contests());
         let Some(row) = on.query_one_raw(self.statement(sql, [id.0.into()])).await? else { return Ok(0) };
         let (contest, posted) = contest(&row).map_err(|error| DbErr::Custom(error.to_string()))?;
-        self.post(on, &ledger::dispute(posted, &contest, at)).await
+        let when = match now {
+            Some(at) => Moments::now(at),
+            None => Moments { withdrawn: row.try_get("", "opened_at")?, decided: row.try_get("", "changed_at")? },
+        };
+        self.post(on, &ledger::dispute(posted, &contest, when)).await
     }
 
     /// Rows of entries in the order of the ledger.
@@ -287,7 +309,7 @@ impl DatabaseStore {
         on.query_all_raw(self.statement(sql, values)).await
     }
 
-    async fn differing(&self, sql: String, limit: u64) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn differing(&self, sql: String, limit: u64) -> Result<Vec<QueryResult>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.database.query_all_raw(self.statement(sql, [limit.into()])).await.map_err(store_error)
     }
@@ -312,7 +334,7 @@ impl DatabaseStore {
                 let posted: i64 = row.try_get("", posted).map_err(store_error)?;
                 if stands != posted {
                     let subject = Subject::Charge(charge);
-                    differences.push(Difference { subject, charge, what, currency, stands, posted });
+                    differences.push(Difference { subject, charge: Some(charge), what, currency, stands, posted });
                 }
             }
         }
@@ -328,7 +350,7 @@ impl DatabaseStore {
             let id = RefundId(row.try_get("", "id").map_err(store_error)?);
             differences.push(Difference {
                 subject: Subject::Refund(id),
-                charge: ChargeId(row.try_get("", "charge_id").map_err(store_error)?),
+                charge: Some(ChargeId(row.try_get("", "charge_id").map_err(store_error)?)),
                 what: "refunded",
                 currency: currency("refund", &id, &row_text(row, "currency"))?,
                 stands: row.try_get("", "stands").map_err(store_error)?,
@@ -338,17 +360,21 @@ impl DatabaseStore {
         Ok(differences)
     }
 
-    /// Entries about a charge, refund or dispute that is not there.
+    /// Entries about a charge, refund, dispute or row of a file that is not there.
     async fn entries_of_nothing(&self, limit: u64) -> Result<Vec<Difference>, StoreError> {
-        let sql = "SELECT * FROM (SELECT e.subject_id AS id, e.subject_kind AS kind, e.charge_id AS charge_id, e.currency AS currency, \
+        let row = self.entry_of_row();
+        let sql = format!(
+            "SELECT * FROM (SELECT e.subject_id AS id, e.subject_kind AS kind, e.charge_id AS charge_id, e.currency AS currency, \
              e.posted AS posted, CAST(SUM(e.amount_minor) AS bigint) AS minor FROM ledger_entry e \
              LEFT JOIN charge c ON e.subject_kind = 'charge' AND c.id = e.subject_id \
              LEFT JOIN refund r ON e.subject_kind = 'refund' AND r.id = e.subject_id \
              LEFT JOIN dispute d ON e.subject_kind = 'dispute' AND d.id = e.subject_id \
-             WHERE c.id IS NULL AND r.id IS NULL AND d.id IS NULL \
-             GROUP BY e.subject_id, e.subject_kind, e.charge_id, e.currency, e.posted) x ORDER BY id, posted LIMIT $1";
+             LEFT JOIN recon_row w ON e.subject_kind = 'row' AND {row} = e.subject_id \
+             WHERE c.id IS NULL AND r.id IS NULL AND d.id IS NULL AND w.identity IS NULL \
+             GROUP BY e.subject_id, e.subject_kind, e.charge_id, e.currency, e.posted) x ORDER BY id, posted LIMIT $1"
+        );
         let mut differences = Vec::new();
-        for row in &self.differing(sql.to_owned(), limit).await? {
+        for row in &self.differing(sql, limit).await? {
             let id: Uuid = row.try_get("", "id").map_err(store_error)?;
             let posted = row_text(row, "posted");
             let (subject, posted) = Subject::read(&row_text(row, "kind"), id)
@@ -356,7 +382,7 @@ impl DatabaseStore {
                 .ok_or_else(|| bad("ledger_entry", "subject_kind", &id, &UNKNOWN))?;
             differences.push(Difference {
                 subject,
-                charge: ChargeId(row.try_get("", "charge_id").map_err(store_error)?),
+                charge: row.try_get::<Option<Uuid>>("", "charge_id").map_err(store_error)?.map(ChargeId),
                 what: posted.as_str(),
                 currency: currency("ledger_entry", &id, &row_text(row, "currency"))?,
                 stands: 0,
@@ -431,12 +457,22 @@ impl DatabaseStore {
                 for row in &rows {
                     // Each by itself: two of one charge cannot both withdraw what is there once.
                     match contest(row) {
-                        Ok((contest, _)) => mended.added += self.post_dispute(on, contest.id, at).await?,
+                        Ok((contest, _)) => mended.added += self.post_dispute(on, contest.id, None).await?,
                         Err(_) => mended.unreadable += 1,
                     }
                 }
                 let last = rows.last().map(id_of).transpose()?.filter(|_| full(&rows));
-                mended.next = last.map(|id| Subject::Dispute(DisputeId(id)));
+                mended.next = Some(last.map_or(Subject::Row(RowId(Uuid::nil())), |id| Subject::Dispute(DisputeId(id))));
+            }
+            Subject::Row(last) => {
+                let (fees, next) = self.fees_after(on, last, limit).await?;
+                for fee in fees {
+                    match fee {
+                        Ok(fee) => lacking.extend(fee),
+                        Err(_) => mended.unreadable += 1,
+                    }
+                }
+                mended.next = next.map(Subject::Row);
             }
         }
         mended.added += self.post(on, &lacking).await?;
@@ -457,7 +493,7 @@ impl DatabaseStore {
 
 /// What the ledger lacks or has too much of, of a dispute.
 pub(super) fn dispute_difference(posted: Withdrawn, contest: &Contest) -> Option<Difference> {
-    let moves = ledger::dispute(posted, contest, DateTime::<Utc>::UNIX_EPOCH);
+    let moves = ledger::dispute(posted, contest, Moments::now(DateTime::<Utc>::UNIX_EPOCH));
     let change: i64 = moves
         .iter()
         .map(|entry| match entry.posted {
@@ -475,7 +511,7 @@ pub(super) fn dispute_difference(posted: Withdrawn, contest: &Contest) -> Option
         .sum();
     (!moves.is_empty()).then(|| Difference {
         subject: Subject::Dispute(contest.id),
-        charge: contest.charge,
+        charge: Some(contest.charge),
         what: "disputed",
         currency: contest.there.currency(),
         stands: posted.withdrawn.saturating_add(change),
@@ -501,13 +537,15 @@ const REFUNDS_TO_MEND: &str = "SELECT r.*, c.plan_id AS plan_id, c.plan_version 
 fn contests() -> String {
     let (withdrawn, lost) = (net(Posted::Disputed, Posted::DisputeWon), sum(Posted::DisputeLost));
     format!(
-        "SELECT d.id AS id, d.charge_id AS charge_id, d.standing AS standing, d.amount_minor AS amount_minor, d.currency AS currency, \
+        "SELECT d.id AS id, d.opened_at AS opened_at, d.changed_at AS changed_at, d.charge_id AS charge_id, d.standing AS standing, d.amount_minor AS amount_minor, d.currency AS currency, \
          c.plan_id AS plan_id, c.plan_version AS plan_version, c.currency AS charge_currency, \
          {IN_HAND} - COALESCE((SELECT CAST(SUM(r.given_back_minor) AS bigint) FROM refund r WHERE r.charge_id = c.id), 0) \
          - (SELECT {withdrawn} FROM ledger_entry e JOIN dispute o ON o.id = e.subject_id WHERE o.charge_id = c.id AND o.id <> d.id) \
          AS there, (SELECT {withdrawn} FROM ledger_entry e WHERE e.subject_id = d.id) AS withdrawn, \
          (SELECT {lost} FROM ledger_entry e WHERE e.subject_id = d.id) AS lost, \
-         (SELECT COUNT(*) FROM ledger_entry e WHERE e.subject_id = d.id) AS entries \
+         (SELECT COUNT(*) FROM ledger_entry e WHERE e.subject_id = d.id) AS entries, \
+         (SELECT COUNT(*) FROM attempt a WHERE a.charge_id = d.charge_id AND a.number = d.attempt AND a.state = 'succeeded' \
+         AND a.outcome_class IS NOT NULL) AS gone \
          FROM dispute d JOIN charge c ON c.id = d.charge_id"
     )
 }
@@ -529,6 +567,7 @@ fn contest(row: &QueryResult) -> Result<(Contest, Withdrawn), StoreError> {
         standing,
         amount: minor.zip(named).map(|(minor, currency)| Money::new(minor, currency)),
         there: Money::new(row.try_get("", "there").map_err(store_error)?, there),
+        gone: row.try_get::<i64>("", "gone").map_err(store_error)? > 0,
     };
     let posted = Withdrawn {
         withdrawn: row.try_get("", "withdrawn").map_err(store_error)?,

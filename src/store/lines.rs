@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use domain::agenda::Advance;
+use domain::agenda::{Advance, HoldKind};
 use domain::amendment::{Amendment, Settlement, adjusted};
 use domain::attempt::Intent;
 use domain::audit::Line;
@@ -19,7 +19,7 @@ use super::commits;
 use super::installments::OVERDRAWN;
 use super::refunds::audit_detail;
 use super::rows::whole;
-use crate::ports::audit::{fact, facts_of_charge};
+use crate::ports::audit::{fact, facts_of_charge, facts_of_terms};
 use crate::ports::captures::OrderRecord;
 use crate::ports::changes::{ChangeSet, Planned};
 use crate::ports::people::PersonsNote;
@@ -45,9 +45,11 @@ fn with((before, after): Facts, line: Line) -> Line {
     line.moved(before, after)
 }
 
-/// A decision: who decided is always autopay; what, about which charge, under which key.
+/// A decision: who decided is always autopay; what, about which charge, under which key. `before` is how the charge stood, where it was
+/// recorded before.
 pub(super) fn decided(
     (charge, intent): (&Charge, Option<&Intent>),
+    before: Option<String>,
     amended: &Amended,
     at: DateTime<Utc>,
 ) -> impl Iterator<Item = Line> + use<> {
@@ -57,15 +59,22 @@ pub(super) fn decided(
             format!(
                 "attempt {} submission {} key {} of {}",
                 intent.number, charge.tries.submissions, intent.key, charge.amount
-            ),
+            ) + &with_backup(charge, intent),
         ),
         None => ("charge.recorded", commits::recorded(charge, amended.reason.as_deref())),
     };
     let object = charge.id.to_string();
-    let line = Line::new(at, ENGINE, action, &object).told(&detail).moved(None, Some(facts_of_charge(charge)));
+    let line = Line::new(at, ENGINE, action, &object).told(&detail).moved(before, Some(facts_of_charge(charge)));
     let line = line.because(amended.reason.as_deref().unwrap_or_default());
     let taken = commits::adjusted(amended);
     std::iter::once(line).chain(taken.map(|detail| Line::new(at, ENGINE, "charge.adjusted", &object).told(&detail)))
+}
+
+/// Which backup it is made with, why, and who agreed; nothing for an attempt with the subscription's own method.
+pub(super) fn with_backup(charge: &Charge, intent: &Intent) -> String {
+    let fallback = charge.tries.fallback.as_ref();
+    let fallback = fallback.filter(|one| one.is_with_a_backup() && one.method == intent.method);
+    fallback.map(|one| format!(" {}", one.in_words())).unwrap_or_default()
 }
 
 /// What was learnt about a charge, if it moved. A person's decision has a line of its own.
@@ -184,6 +193,16 @@ pub(super) fn imported(rows: usize, by: &str, at: DateTime<Utc>) -> Line {
     Line::new(at, by, "subscriptions.imported", "subscriptions").told(&format!("{rows} rows"))
 }
 
+/// A subscription that an import brought into the book, or whose terms of payment it changed.
+pub(super) fn entered(row: &Subscription, before: Option<&Subscription>, by: &str, at: DateTime<Utc>) -> Line {
+    let detail = match before {
+        Some(_) => "terms of payment changed by an import".to_owned(),
+        None => format!("imported under plan {} from {} on", row.plan, row.start_on),
+    };
+    let line = Line::new(at, by, "subscription.imported", row.id.as_str()).told(&detail);
+    line.moved(before.map(facts_of_terms), Some(facts_of_terms(row)))
+}
+
 /// An import of tries that another system made.
 pub(super) fn tries_kept(kept: u64, of: usize, by: &str, at: DateTime<Utc>) -> Line {
     let detail = format!("{kept} of {of} tries that another system made");
@@ -193,6 +212,13 @@ pub(super) fn tries_kept(kept: u64, of: usize, by: &str, at: DateTime<Utc>) -> L
 /// A hold that a person or a brake set.
 pub(super) fn held(scope: &str, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
     let line = Line::new(at, by, "hold.on", scope).told(reason).because(reason);
+    line.moved(None, Some(fact("state", "in_force")))
+}
+
+/// A hold about a person that was set.
+pub(super) fn held_for(scope: &str, kind: HoldKind, (reason, by): (&str, &str), at: DateTime<Utc>) -> Line {
+    let told = format!("{}: {reason}", kind.as_str());
+    let line = Line::new(at, by, "hold.on", scope).told(&told).because(reason);
     line.moved(None, Some(fact("state", "in_force")))
 }
 
@@ -215,10 +241,15 @@ pub(super) fn release(scope: &str, (reason, by): (&str, &str), first: Option<&st
     }
 }
 
-/// An order about money that is set aside; `charge` as it stands with it.
-pub(super) fn ordered(order: &OrderRecord, charge: &Charge, (by, sent): (&str, u16), at: DateTime<Utc>) -> Line {
+/// An order about money that is set aside; `charge` as it stands with it, `before` as it stood.
+pub(super) fn ordered(
+    order: &OrderRecord,
+    (before, charge): (Option<String>, &Charge),
+    (by, sent): (&str, u16),
+    at: DateTime<Utc>,
+) -> Line {
     let line = Line::new(at, by, action(order.kind), &order.charge.to_string()).told(&told(order, sent));
-    line.moved(None, Some(facts_of_charge(charge)))
+    line.moved(before, Some(facts_of_charge(charge)))
 }
 
 /// A step of a refund.
@@ -327,9 +358,9 @@ pub(super) fn disputed(charge: ChargeId, dispute: &str, standing: &str, at: Date
     line.told(&format!("dispute {dispute} {standing}")).moved(None, Some(fact("dispute", standing)))
 }
 
-/// A method whose disputes a person set aside.
-pub(super) fn method_released(id: PaymentMethodId, reason: &str, by: &str, at: DateTime<Utc>) -> Line {
-    let stands = |state: &str| Some(fact("disputes", state));
+/// A method of which a person set aside what stopped it: its disputes, or its bank's notice of change.
+pub(super) fn method_released(id: PaymentMethodId, (what, reason): (&str, &str), by: &str, at: DateTime<Utc>) -> Line {
+    let stands = |state: &str| Some(fact(what, state));
     let line = Line::new(at, by, "method.released", &id.to_string()).told(reason).because(reason);
     line.moved(stands("open"), stands("released"))
 }

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{GoesOn, Hold, Lift, Open, Scope};
+use domain::agenda::{GoesOn, Hold, HoldKind, Lift, Open, Scope};
 use domain::attempt::Intent;
 use domain::charge::{Charge, State};
 use domain::dispute::DisputeId;
@@ -50,7 +50,8 @@ use super::outbox::of_verdicts;
 use super::rows::whole;
 use super::wallet::Released;
 use super::{lines, rate};
-use crate::ports::audit::Standing;
+use crate::ports::audit::{Standing, facts_of_charge};
+use crate::ports::declines::{CodeSeen, change_notices};
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::ledger::recorded as recorded_in_ledger;
 use crate::ports::outbox::NewEvent;
@@ -115,7 +116,7 @@ struct Book {
     /// Every credit and charge as it was made.
     adjustments: Vec<(SubscriptionId, domain::subscription::Adjustment)>,
     /// Codes of declines that no table knows.
-    codes_seen: Vec<crate::ports::declines::CodeSeen>,
+    codes_seen: Vec<CodeSeen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -267,6 +268,7 @@ impl Store for MemoryStore {
             by: by.to_owned(),
             since: whole(at),
             lift: Lift::Anybody,
+            kind: HoldKind::Operator,
         };
         book.holds.push(hold.clone());
         book.note(lines::held(&scope.to_string(), (reason, by), at));
@@ -275,13 +277,19 @@ impl Store for MemoryStore {
 
     async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut book = self.book();
-        let before = book.holds.len();
-        book.holds.retain(|hold| hold.scope != *scope || hold.lift != Lift::Anybody);
-        let lifted = book.holds.len() < before;
-        if lifted {
-            book.note(lines::lifted(&scope.to_string(), (reason, by), at));
+        let found = book.holds.iter().find(|hold| hold.scope == *scope && hold.lift == Lift::Anybody);
+        let Some(kind) = found.map(|hold| hold.kind) else { return Ok(false) };
+        let mut scopes = BTreeSet::from([scope.to_string()]);
+        // One about a person is lifted for all of theirs, as it was set.
+        if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends())
+            && let Some(row) = book.subscriptions.get(id)
+        {
+            scopes.extend(book.all_of(&row.value.customer).iter().map(|id| format!("subscription:{id}")));
         }
-        Ok(lifted)
+        for scope in scopes.iter().filter_map(|scope| scope.parse().ok()) {
+            book.lift(&scope, kind, (reason, by), at);
+        }
+        Ok(true)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
@@ -289,10 +297,12 @@ impl Store for MemoryStore {
         let book = &mut *book;
         book.keeps_totals(rows)?;
         let mut imported = Imported::default();
+        book.note(lines::imported(rows.len(), by, at));
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
                 None => {
                     book.enter(row, at);
+                    book.note(lines::entered(row, None, by, at));
                     imported.added += 1;
                 }
                 Some(old) => {
@@ -301,6 +311,7 @@ impl Store for MemoryStore {
                             s.customer.clone(),
                             s.method.clone(),
                             s.second_method.clone(),
+                            s.backups.clone(),
                             s.amount,
                             s.end_on,
                             s.terms.clone(),
@@ -309,9 +320,18 @@ impl Store for MemoryStore {
                     if terms(&old.value) == terms(row) {
                         imported.unchanged += 1;
                     } else {
+                        let told = lines::entered(row, Some(&old.value), by, at);
                         let value = &mut old.value;
-                        (value.customer, value.method, value.second_method, value.amount, value.end_on, value.terms) =
-                            terms(row);
+                        (
+                            value.customer,
+                            value.method,
+                            value.second_method,
+                            value.backups,
+                            value.amount,
+                            value.end_on,
+                            value.terms,
+                        ) = terms(row);
+                        book.note(told);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
                     }
@@ -320,7 +340,6 @@ impl Store for MemoryStore {
         }
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
-        book.note(lines::imported(rows.len(), by, at));
         Ok(imported)
     }
 
@@ -391,6 +410,7 @@ impl Store for MemoryStore {
             row.value.status = SubscriptionStatus::Active;
             row.value.amendments.resume_on = None;
         }
+        row.value.amendments.unpaid = None;
         row.value.next_cycle = next_cycle;
         row.value.next_due_at = next_due_at.map(whole);
         row.value.owed_until = from.owed_until.map(whole);
@@ -588,8 +608,12 @@ impl Store for MemoryStore {
                 history: Vec::new(),
             };
             row.decided(&new, batch.at);
-            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), &new.amended, batch.at));
-            new.intent.iter().for_each(|intent| book.note_instruments(intent));
+            book.note_all(lines::decided((&new.charge, new.intent.as_ref()), None, &new.amended, batch.at));
+            book.tell(NewEvent::of_record(&new.charge, whole(batch.at)).as_slice());
+            if let Some(intent) = &new.intent {
+                book.tell(&[NewEvent::of_intent(&new.charge, whole(batch.at))]);
+                book.note_instruments(intent);
+            }
             if let Some(row) = book.subscriptions.get_mut(&new.charge.subscription) {
                 amend::take(&mut row.value, &new);
             }
@@ -602,24 +626,14 @@ impl Store for MemoryStore {
         book.ledger.post(billed.into_iter().filter(|entry| posted.contains(&entry.subject)));
         for moved in batch.moved {
             let sends = moved.sends().is_some();
-            let allowed = book.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
-                let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
-                let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
-                !sends
-                    || runs_on
-                    || by_hand
-                    || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
-            });
-            let row = book.charges.get_mut(&moved.charge.id).filter(|row| {
-                allowed
-                    && row.fence == moved.fence
-                    && matches!(row.value.state, State::Due { .. } | State::Failing { .. })
-            });
+            let moves = book.still_moves(&moved);
+            let row = book.charges.get_mut(&moved.charge.id).filter(|_| moves);
             let Some(row) = row else {
                 lost += 1;
                 continue;
             };
             let never_ran = matches!(row.value.state, State::Due { doubt: false, .. }) && row.value.tries.spent() == 0;
+            let before = facts_of_charge(&row.value);
             row.value = moved.charge.clone();
             book.ledger.post(moved.posts(whole(batch.at)));
             row.leased_until = None;
@@ -633,10 +647,13 @@ impl Store for MemoryStore {
             } else {
                 row.tell(moved.new_attempt.as_ref(), batch.at, None);
             }
-            let line = lines::decided((&moved.charge, moved.sends()), &Amended::default(), batch.at);
+            let line = lines::decided((&moved.charge, moved.sends()), Some(before), &Amended::default(), batch.at);
             book.note_all(line);
             moved.new_attempt.iter().for_each(|intent| book.note_instruments(intent));
             book.note_all(ended.into_iter());
+            if sends {
+                book.tell(&[NewEvent::of_intent(&moved.charge, whole(batch.at))]);
+            }
             book.tell(told.as_slice());
             let intent = moved.new_attempt.or(moved.again);
             intents.extend(intent.map(|intent| Recorded::by_commit(intent, moved.charge.clone(), moved.fence)));
@@ -700,11 +717,15 @@ impl Store for MemoryStore {
             if let Some(stop) = verdict.stop {
                 book.stop_with(stop, after, learnt_at(verdict));
             }
-            if verdict.ends_doubt() {
+            book.hold_suspect(after, learnt_at(verdict));
+            if verdict.ends_doubt() || verdict.takes_back() {
                 let at = verdict.observations.last().map_or(after.due_at, |seen| seen.at);
                 book.post_disputes(after.id, whole(at));
             }
             book.tell(&of_verdicts([verdict]));
+            for notice in change_notices(verdict) {
+                book.hear_of_change(&notice);
+            }
         }
         done.new_codes = book.note_codes(verdicts);
         Ok(done)
@@ -787,9 +808,8 @@ impl Store for MemoryStore {
             let sum = totals.entry(key).or_insert((0, 0));
             sum.0 += 1;
             sum.1 += match &row.value.state {
-                State::Paid { collected, .. } => collected.minor(),
-                State::Returned { .. }
-                | State::Planned
+                State::Paid { collected, .. } | State::Returned { collected, .. } => collected.minor(),
+                State::Planned
                 | State::Due { .. }
                 | State::Sending { .. }
                 | State::Unknown { .. }
@@ -888,7 +908,8 @@ impl ChargeRow {
             self.history.push(entry(at, "autopay", "charge.recorded", detail));
             return;
         };
-        let detail = format!("attempt {} key {} of {}", intent.number, intent.key, self.value.amount);
+        let backup = lines::with_backup(&self.value, intent);
+        let detail = format!("attempt {} key {} of {}{backup}", intent.number, intent.key, self.value.amount);
         self.history.push(entry(at, "autopay", "charge.intent", detail));
         self.attempts.push(AttemptRecord {
             number: intent.number,

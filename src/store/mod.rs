@@ -23,6 +23,7 @@ mod declines;
 mod dispute;
 mod elsewhere;
 mod failure;
+mod fees;
 mod figures;
 mod firing;
 mod installments;

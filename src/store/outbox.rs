@@ -369,6 +369,27 @@ impl Outbox for DatabaseStore {
         .await
     }
 
+    async fn endpoints_told(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT endpoint FROM outbox_event WHERE state IN ('waiting', 'given_up') ORDER BY endpoint";
+        let found = self.database().query_all_raw(self.statement(sql, [])).await.map_err(store_error)?;
+        found.iter().map(|row| row.try_get("", "endpoint")).collect::<Result<_, _>>().map_err(store_error)
+    }
+
+    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError> {
+        let at = whole(at);
+        self.transaction(&move |on, _| {
+            Box::pin(async move {
+                let sql = "DELETE FROM outbox_event WHERE endpoint = $1 AND state IN ('waiting', 'given_up')";
+                let done = on.execute_raw(self.statement(sql, [endpoint.into()])).await?.rows_affected();
+                if done > 0 {
+                    self.audit(on, by, "endpoint.dropped", endpoint, &format!("{done} deliveries"), at).await?;
+                }
+                Ok(done)
+            })
+        })
+        .await
+    }
+
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         let values: [Value; 2] = [whole(before).into(), i64::from(limit).into()];
         let sql = "DELETE FROM outbox_event WHERE sequence IN (SELECT sequence FROM outbox_event \

@@ -276,11 +276,15 @@ impl DatabaseStore {
         if let Some(class) = filter.class {
             wanted.add("case_class =", class.as_str().into());
         }
+        if let Some(queue) = &filter.handed_to {
+            wanted.parts.push("state = 'failed'".to_owned());
+            wanted.add("case_hand_to =", queue.as_str().into());
+        }
         match filter.cases {
             None => {}
             Some(Cases::Open) => wanted.parts.push(OPEN.to_owned()),
             Some(Cases::Ended) => {
-                wanted.parts.push("case_number > 0 AND state IN ('paid', 'failed', 'skipped')".to_owned());
+                wanted.parts.push(format!("case_number > 0 AND NOT {OPEN}"));
             }
             Some(Cases::All) => wanted.parts.push("case_number > 0".to_owned()),
         }

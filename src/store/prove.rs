@@ -21,7 +21,7 @@ impl ProofStore for DatabaseStore {
              CAST(COALESCE(max(a.number), 0) AS bigint) AS last_attempt, \
              CAST(COALESCE(sum(CASE WHEN a.amount_minor <> c.amount_minor OR a.currency <> c.currency THEN 1 ELSE 0 END), 0) AS bigint) \
              AS of_other_amounts, \
-             CAST(COALESCE(sum(CASE WHEN a.state = 'succeeded' THEN 1 ELSE 0 END), 0) AS bigint) AS succeeded \
+             CAST(COALESCE(sum(CASE WHEN a.state = 'succeeded' AND a.outcome_class IS NULL THEN 1 ELSE 0 END), 0) AS bigint) AS succeeded \
              FROM charge c JOIN v ON c.id = v.w_id LEFT JOIN attempt a ON a.charge_id = c.id GROUP BY c.id, c.leased_until";
         let mut found = Vec::with_capacity(ids.len());
         for statement in wanted.statements(self.backend(), sql) {
@@ -30,6 +30,15 @@ impl ProofStore for DatabaseStore {
             }
         }
         Ok(found)
+    }
+
+    async fn lost_subscriptions(&self, limit: u64) -> Result<Vec<String>, StoreError> {
+        // A trigger writes whose each subscription is; nothing takes that away.
+        let sql = "SELECT k.subscription_id AS id FROM subscription_customer k \
+                   WHERE NOT EXISTS (SELECT 1 FROM subscription s WHERE s.id = k.subscription_id) ORDER BY 1 LIMIT $1";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.database.query_all_raw(self.statement(sql, [limit.into()])).await.map_err(store_error)?;
+        rows.iter().map(|row| row.try_get("", "id").map_err(store_error)).collect()
     }
 }
 

@@ -20,14 +20,16 @@ use uuid::Uuid;
 
 use super::brakes::{ACTOR, bounds};
 use super::bulk::{Bulk, Kind, Val};
+use super::fees::ABOUT_A_ROW;
 use super::pages::{Key, Walk, damaged_charge};
 use super::recon_rows::{self, exception, run};
 use super::rows::whole;
 use super::{DatabaseStore, damage, refund_rows, store_error};
 use crate::ports::dispute::{DisputeView, Disputes as _};
+use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run, Source,
-    Span, Stage, Sum, Sums,
+    BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
+    Source, Span, Stage, Sum, Sums,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
@@ -81,6 +83,15 @@ const ROWS: &[(&str, Kind)] = &[
     ("w_refund", Kind::Uuid),
     ("w_at", Kind::Time),
 ];
+
+const OPEN: &[(&str, Kind)] = &[("o_merchant", Kind::Uuid), ("o_run", Kind::Int), ("o_subject", Kind::Text)];
+
+/// Subject and kind of an exception: what tells it from others of its run.
+type Found = (String, String);
+
+fn found(finding: &Finding) -> Found {
+    (finding.subject.clone(), finding.kind.as_str().to_owned())
+}
 
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -351,14 +362,43 @@ impl DatabaseStore {
                        theirs_minor = recon_sum.theirs_minor + excluded.theirs_minor";
             on.execute_raw(self.statement(sql, values)).await?;
         }
+        let open_before = self.open_before(on, page).await?;
         self.close_subjects(on, page).await?;
-        self.insert_findings(on, page).await?;
+        let open = self.insert_findings(on, page).await?;
+        let news = page
+            .findings
+            .iter()
+            .filter(|finding| open.contains(&found(finding)) && !open_before.contains(&found(finding)));
+        let events: Vec<NewEvent> = news.map(|finding| NewEvent::of_finding(id, finding, at)).collect();
+        self.tell(on, &events).await?;
         self.insert_rows(on, page).await?;
+        let identities: Vec<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
+        self.post_fees(on, &identities).await?;
         if done {
             let detail = format!("{} found", page.findings.len());
             self.audit(on, ACTOR, "recon.ended", &format!("recon {id}"), &detail, at).await?;
         }
         Ok(Some(()))
+    }
+
+    /// Which findings of a page are those of earlier runs, open until now: they were told, and go on. Not asked where nobody is told.
+    async fn open_before(&self, on: &DatabaseTransaction, page: &Compared) -> Result<BTreeSet<Found>, DbErr> {
+        if self.routes.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let mut rows = Bulk::new(OPEN);
+        for finding in &page.findings {
+            rows.push(&[Val::uuid(page.merchant.0), Val::int(page.run.value), Val::text(&finding.subject)]);
+        }
+        let sql = "SELECT e.subject, e.kind FROM recon_exception e JOIN v ON e.merchant_id = v.o_merchant AND e.subject = v.o_subject \
+                   WHERE e.standing = 'open' AND e.run_id < v.o_run";
+        let mut all = BTreeSet::new();
+        for statement in rows.statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                all.insert((row.try_get("", "subject")?, row.try_get("", "kind")?));
+            }
+        }
+        Ok(all)
     }
 
     /// What was compared again: what earlier runs found about it is no longer the latest word.
@@ -379,8 +419,8 @@ impl DatabaseStore {
         self.run(on, sql, &rows).await
     }
 
-    /// What a person matched or waived before, and is found again just so, stays as they said.
-    async fn insert_findings(&self, on: &DatabaseTransaction, page: &Compared) -> Result<(), DbErr> {
+    /// What a person matched or waived before, and is found again just so, stays as they said. Returns what nobody decided about.
+    async fn insert_findings(&self, on: &DatabaseTransaction, page: &Compared) -> Result<BTreeSet<Found>, DbErr> {
         let mut rows = Bulk::new(FINDINGS);
         for finding in &page.findings {
             rows.push(&[
@@ -408,8 +448,16 @@ impl DatabaseStore {
                    WHERE e.merchant_id = v.f_merchant AND e.subject = v.f_subject AND e.kind = v.f_kind \
                    AND e.standing IN ('matched', 'waived') AND e.ours_minor = v.f_ours AND e.theirs_minor = v.f_theirs) WHERE true \
                    ON CONFLICT (run_id, subject, kind) DO UPDATE SET ours_minor = recon_exception.ours_minor + excluded.ours_minor, \
-                   theirs_minor = recon_exception.theirs_minor + excluded.theirs_minor";
-        self.run(on, sql, &rows).await
+                   theirs_minor = recon_exception.theirs_minor + excluded.theirs_minor RETURNING subject, kind, standing";
+        let mut open = BTreeSet::new();
+        for statement in rows.statements(self.backend(), sql) {
+            for row in on.query_all_raw(statement).await? {
+                if row.try_get::<String>("", "standing")? == Standing::Open.as_str() {
+                    open.insert((row.try_get("", "subject")?, row.try_get("", "kind")?));
+                }
+            }
+        }
+        Ok(open)
     }
 
     /// A row that is known by now was in a file that overlaps, and was compared there.
@@ -547,6 +595,9 @@ impl DatabaseStore {
                    charge_id = COALESCE($6, charge_id) WHERE id = $1 AND standing = 'open'";
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
             return Ok(Ruled::NotFound);
+        }
+        if let Some(identity) = row.subject.strip_prefix(ABOUT_A_ROW) {
+            self.post_fees(on, &[identity.to_owned()]).await?;
         }
         let action = format!("recon.{}", ruling.standing.as_str());
         let object = ruling.charge.map_or_else(|| format!("recon {}", row.run_id), |charge| charge.to_string());

@@ -99,6 +99,10 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
         customer: r.read("customer", serde_json::from_str(&row.customer), JSON)?,
         method,
         second_method,
+        backups: match row.backups.as_deref() {
+            None => Vec::new(),
+            Some(text) => r.read("backups", serde_json::from_str(text), JSON)?,
+        },
         start_on: row.start_on,
         anchor_day: row
             .anchor_day
@@ -124,6 +128,7 @@ pub(super) fn subscription(row: &subscription::Model) -> Result<Subscription, To
             revision: r.number("amend_revision", row.amend_revision)?,
             resume_on: row.resume_on,
             last_on: row.last_on,
+            unpaid: row.unpaid_charge_id.map(ChargeId),
             ..Amendments::default()
         },
     })
@@ -155,6 +160,10 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             first_failed_at: row.first_failed_at,
             ladder: ladder(&r, row)?,
             episode: episode(&r, row)?,
+            fallback: match row.fallback.as_deref() {
+                None => None,
+                Some(text) => Some(r.read("fallback", serde_json::from_str(text), JSON)?),
+            },
         },
         state: state(&r, row)?,
     })
@@ -182,6 +191,7 @@ fn episode(r: &Row<'_>, row: &charge::Model) -> Result<Option<Episode>, Told> {
         code: r.there("case_code", row.case_code.clone())?,
         ends_at: r.there("case_ends_at", row.case_ends_at)?,
         end_action: r.word("case_end_action", row.case_end_action.as_deref().and_then(AtTheEnd::parse))?,
+        hand_to: row.case_hand_to.clone(),
         ladder_since: r.there("ladder_since", row.ladder_since)?,
         ladder_declined: r.count("ladder_declined", row.ladder_declined)?,
         by_hand: row.by_hand,
@@ -233,7 +243,14 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
         }
         "releasing" => State::Releasing { hold: hold()?, order: order()? },
         "paid" => match row.returned_at {
-            Some(at) => State::Returned { class: class()?, code: code()?, paid_at: since, at },
+            Some(at) => State::Returned {
+                class: class()?,
+                code: code()?,
+                next_at: row.next_at,
+                collected: money(row.collected_minor.unwrap_or(row.amount_minor))?,
+                paid_at: since,
+                at,
+            },
             // What was paid before it could be a part was collected whole.
             None => State::Paid {
                 at: since,
@@ -339,9 +356,11 @@ pub(super) const CHARGE_STATE: &[(&str, Kind)] = &[
     ("c_case_code", Kind::Text),
     ("c_case_ends_at", Kind::Time),
     ("c_case_end_action", Kind::Text),
+    ("c_case_hand_to", Kind::Text),
     ("c_ladder_since", Kind::Time),
     ("c_ladder_declined", Kind::Int),
     ("c_by_hand", Kind::Bool),
+    ("c_fallback", Kind::Text),
 ];
 
 /// `SET` list of an update from [`CHARGE_STATE`].
@@ -354,8 +373,8 @@ pub(super) const SET_CHARGE_STATE: &str = "state = v.c_state, state_since = v.c_
      order_sent = v.c_order_sent, collected_minor = v.c_collected_minor, \
      policy_id = v.c_policy_id, policy_version = v.c_policy_version, policy_step = v.c_policy_step, case_number = v.c_case_number, \
      case_opened_at = v.c_case_opened_at, case_class = v.c_case_class, case_code = v.c_case_code, case_ends_at = v.c_case_ends_at, \
-     case_end_action = v.c_case_end_action, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
-     by_hand = v.c_by_hand";
+     case_end_action = v.c_case_end_action, case_hand_to = v.c_case_hand_to, ladder_since = v.c_ladder_since, ladder_declined = v.c_ladder_declined, \
+     by_hand = v.c_by_hand, fallback = v.c_fallback";
 
 /// The values of [`CHARGE_STATE`] for one charge.
 pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
@@ -380,8 +399,9 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
             (since, collected) = (*s, Some(money.minor()));
             (asked, slow) = recheck.map_or((0, false), |recheck| (recheck.asked, recheck.returnable));
         }
-        State::Returned { class: c, code: k, paid_at, at } => {
+        State::Returned { class: c, code: k, next_at: _, collected: money, paid_at, at } => {
             (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));
+            collected = Some(money.minor());
         }
         State::Failing { class: c, code: k, .. } => (class, code) = (Some(c.as_str()), Some(k.as_str())),
         State::Failed { class: c, code: k, why: w, at: s } => {
@@ -431,9 +451,11 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         Val::Text(case.map(|case| case.code.as_str())),
         Val::Time(case.map(|case| whole(case.ends_at))),
         Val::Text(case.map(|case| case.end_action.as_str())),
+        Val::Text(case.and_then(|case| case.hand_to.as_deref())),
         Val::Time(case.map(|case| whole(case.ladder_since))),
         count(case.map_or(0, |case| case.ladder_declined)),
         Val::Bool(case.is_some_and(|case| case.by_hand)),
+        Val::Fallback(tries.fallback.as_ref()),
     ]
 }
 

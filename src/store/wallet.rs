@@ -12,14 +12,14 @@ use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
 use domain::rules::{LOOKS_BACK, Outcome, Tried};
 use domain::subscription::{MethodKind, Subscription};
 use domain::verdict::DeclineClass;
-use domain::wallet::{Expiry, Face, Known, Wallet};
+use domain::wallet::{Change, Expiry, Face, Known, Wallet};
 use entity::{payment_method, wallet_customer};
 
 use super::bulk::{Bulk, Kind, Val};
 use super::rows::whole;
 use super::{DatabaseStore, lines, store_error};
 use crate::ports::wallet::{
-    CustomerWallet, MethodView, WalletCommitted, WalletStore, WalletSummary, WalletVerdict, Whose,
+    CustomerWallet, Lifted, MethodView, WalletCommitted, WalletStore, WalletSummary, WalletVerdict, Whose,
 };
 use crate::ports::{Claimed, StoreError};
 
@@ -78,6 +78,7 @@ pub(super) fn known(row: &payment_method::Model, disputes: i64) -> Known {
         missing_since: row.missing_since,
         replaced_by: row.replaced_by.map(PaymentMethodId),
         disputed: disputes > 0,
+        change: row.change_code.clone().zip(row.change_at).map(|(code, at)| Change { code, at }),
         tried: Vec::new(),
     }
 }
@@ -364,13 +365,13 @@ impl WalletStore for DatabaseStore {
         self.list_expiring(merchant, after, limit).await.map_err(store_error)
     }
 
-    async fn release_disputes(
+    async fn release_method(
         &self,
         method: PaymentMethodId,
         reason: &str,
         by: &str,
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Lifted, StoreError> {
         let at = whole(at);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
@@ -378,9 +379,13 @@ impl WalletStore for DatabaseStore {
                 let values: [Value; 2] = [method.0.into(), at.into()];
                 let released = transaction.execute_raw(self.statement(sql, values)).await?.rows_affected();
                 if released > 0 {
-                    self.note(transaction, lines::method_released(method, reason, by, at))?;
+                    self.note(transaction, lines::method_released(method, ("disputes", reason), by, at))?;
                 }
-                Ok(released)
+                let changed = self.end_change(transaction, method, at).await?;
+                if changed {
+                    self.note(transaction, lines::method_released(method, ("change", reason), by, at))?;
+                }
+                Ok(Lifted { disputes: released, change: changed })
             })
         })
         .await

@@ -194,7 +194,7 @@ impl DatabaseStore {
              updated_at = v.r_at FROM v WHERE method_id = v.r_from AND (second_method_id IS NULL OR second_method_id <> v.r_to)";
         self.run(on, sql, &rows).await?;
         let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL FROM v \
-             WHERE subscription_id = v.x_id AND state IN ('due', 'failing')";
+             WHERE subscription_id = v.x_id AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
         self.run(on, sql, &users).await?;
         Ok(moved)
     }

@@ -5,12 +5,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Value};
 
+use uuid::Uuid;
+
 use domain::id::PaymentMethodId;
 use domain::wallet::GRACE;
 
 use super::rows::whole;
 use super::{DatabaseStore, lines};
 use crate::ports::StoreError;
+use crate::ports::declines::ChangeNotice;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
 
 #[async_trait]
@@ -33,6 +36,9 @@ impl DatabaseStore {
             InstrumentNews::Changed { method } => {
                 if self.note_news(on, *method, "changed", at).await? {
                     self.ask_owner(on, *method, at).await?;
+                }
+                if self.end_change(on, *method, at).await? {
+                    self.note(on, lines::method_news(*method, "changed, as its bank had notified", at))?;
                 }
             }
             InstrumentNews::Deleted { method } => {
@@ -114,6 +120,51 @@ impl DatabaseStore {
         on.execute_raw(self.statement(sql, values)).await.map(drop)
     }
 
+    /// The methods of a try that ended with a notice of change wait until what is stored was changed.
+    pub(super) async fn hear_of_change(&self, on: &DatabaseTransaction, notice: &ChangeNotice) -> Result<(), DbErr> {
+        let sql = "SELECT method_id, second_method_id, created_at FROM attempt WHERE charge_id = $1 AND number = $2";
+        let values: [Value; 2] = [notice.charge.0.into(), i32::from(notice.attempt).into()];
+        let Some(row) = on.query_one_raw(self.statement(sql, values)).await? else { return Ok(()) };
+        let entered_at: DateTime<Utc> = row.try_get("", "created_at")?;
+        let methods = [row.try_get("", "method_id")?, row.try_get::<Option<Uuid>>("", "second_method_id")?];
+        for method in methods.into_iter().flatten().map(PaymentMethodId) {
+            self.begin_change(on, method, (notice.code, entered_at), whole(notice.at)).await?;
+        }
+        Ok(())
+    }
+
+    /// A method waits for its change from now on, unless it waits already or was changed after the entry that the notice is about.
+    pub(super) async fn begin_change(
+        &self,
+        on: &DatabaseTransaction,
+        method: PaymentMethodId,
+        (code, entered_at): (&str, DateTime<Utc>),
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        let sql = "INSERT INTO payment_method (id, change_code, change_at, created_at, updated_at) VALUES ($1, $2, $3, $3, $3) \
+             ON CONFLICT (id) DO UPDATE SET change_code = excluded.change_code, change_at = excluded.change_at, \
+             updated_at = excluded.updated_at WHERE payment_method.change_code IS NULL AND (payment_method.news IS NULL \
+             OR payment_method.news <> 'changed' OR payment_method.news_at < $4)";
+        let values: [Value; 4] = [method.0.into(), code.into(), at.into(), whole(entered_at).into()];
+        if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
+            self.stop_using(on, method, &format!("its bank notified of a change: {code}"), at).await?;
+        }
+        Ok(())
+    }
+
+    /// A method no longer waits for its change; `false` when it did not.
+    pub(super) async fn end_change(
+        &self,
+        on: &DatabaseTransaction,
+        method: PaymentMethodId,
+        at: DateTime<Utc>,
+    ) -> Result<bool, DbErr> {
+        let sql = "UPDATE payment_method SET change_code = NULL, change_at = NULL, updated_at = $2 \
+             WHERE id = $1 AND change_code IS NOT NULL";
+        let values: [Value; 2] = [method.0.into(), at.into()];
+        Ok(on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0)
+    }
+
     /// The wallet is asked about at once; an answer to a question that was put before does not count.
     async fn ask_owner(
         &self,
@@ -140,8 +191,12 @@ impl DatabaseStore {
         let sql = "UPDATE subscription SET fence = fence + 1, leased_until = NULL \
              WHERE method_id = $1 OR second_method_id = $1";
         on.execute_raw(self.statement(sql, values.clone())).await?;
-        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE state IN ('due', 'failing') \
+        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL WHERE (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL)) \
              AND subscription_id IN (SELECT id FROM subscription WHERE method_id = $1 OR second_method_id = $1)";
+        on.execute_raw(self.statement(sql, values)).await?;
+        let values: [Value; 1] = [format!("%\"method\":\"{method}\"%").into()];
+        let sql = "UPDATE charge SET fence = fence + 1, leased_until = NULL \
+             WHERE fallback IS NOT NULL AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL)) AND fallback LIKE $1";
         on.execute_raw(self.statement(sql, values)).await?;
         self.note(on, lines::method_news(method, news, at))
     }

@@ -187,7 +187,8 @@ impl DatabaseStore {
         let used = "EXISTS (SELECT 1 FROM subscription s WHERE s.method_id = p.id AND s.status <> 'cancelled')";
         let count = |what: &str| format!("CAST(COALESCE(sum(CASE WHEN {what} THEN 1 ELSE 0 END), 0) AS bigint)");
         let sql = format!(
-            "SELECT count(*) AS methods, {} AS never_listed, {} AS missing, {} AS invalidated, {} AS expired, {} AS disputed \
+            "SELECT count(*) AS methods, {} AS never_listed, {} AS missing, {} AS invalidated, {} AS expired, {} AS disputed, \
+             {} AS change_notified \
              FROM payment_method p WHERE p.merchant_id = $1",
             count("p.listed_at IS NULL"),
             count(&format!("p.missing_since IS NOT NULL AND {used}")),
@@ -196,6 +197,7 @@ impl DatabaseStore {
                 "p.missing_since IS NULL AND (p.gateway_status IS NULL OR p.gateway_status <> 'INVALIDATED') AND p.expires_from <= $2 AND {used}"
             )),
             count("EXISTS (SELECT 1 FROM payment_method_dispute d WHERE d.method_id = p.id AND d.state = 'open')"),
+            count("p.change_code IS NOT NULL"),
         );
         // A day in Greenwich begins 14 hours after it begins where it begins first.
         let begun = at.checked_sub_signed(TimeDelta::hours(14)).unwrap_or(at);
@@ -220,6 +222,7 @@ impl DatabaseStore {
             invalidated: of(&methods, "invalidated")?,
             expired: of(&methods, "expired")?,
             disputed: of(&methods, "disputed")?,
+            change_notified: of(&methods, "change_notified")?,
             overdue: of(&customers, "overdue")?,
             failing: of(&customers, "failing")?,
         })

@@ -200,7 +200,11 @@ impl Model {
                 self.made.insert(number, amount.minor());
                 self.open.push((number, *kind == AdjustmentKind::Credit, amount.minor()));
             }
-            Change::EndWithPeriod { .. } | Change::KeepOn | Change::PlanNow { .. } | Change::Cancel => {
+            Change::EndWithPeriod { .. }
+            | Change::KeepOn
+            | Change::PlanNow { .. }
+            | Change::Backups { .. }
+            | Change::Cancel => {
                 panic!("not among the deeds")
             }
         }

@@ -173,6 +173,34 @@ fn only_a_commit_makes_something_sendable() {
     }
 }
 
+/// What is written by one list and read by another must be in both: an `ALL` that lacks a variant is a row nobody can read.
+#[test]
+fn every_list_of_all_variants_has_all_of_them() {
+    let mut found = Vec::new();
+    sources(&root().join("src"), &mut found);
+    sources(&root().join("crates"), &mut found);
+    let mut lists = 0;
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (at, _) in text.match_indices("const ALL: [") {
+            let (before, list) = text.split_at(at);
+            let (of, count) = list["const ALL: [".len()..].split_once(']').unwrap().0.split_once("; ").unwrap();
+            let named = |line: &str| {
+                line.strip_prefix("impl ").map(|rest| rest.split(' ').next().unwrap_or_default().to_owned())
+            };
+            let of = if of == "Self" { before.lines().rev().find_map(named).unwrap() } else { of.to_owned() };
+            let Some((_, variants)) = text.split_once(&format!("enum {of} {{\n")) else { continue };
+            let variants = variants.split_once("\n}").unwrap().0.lines();
+            let variants = variants.filter(|line| {
+                line.strip_prefix("    ").is_some_and(|name| name.starts_with(|first: char| first.is_ascii_uppercase()))
+            });
+            assert_eq!(count, variants.count().to_string(), "{of} in {}", path.display());
+            lists += 1;
+        }
+    }
+    assert!(lists > 30, "{lists}");
+}
+
 #[test]
 fn the_sandbox_is_never_in_the_binary() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use autopay::engine::{BrakeLimits, Engine};
 use autopay::gateway::CcgGateway;
 use autopay::ports::brakes::Release;
+use autopay::ports::people::PersonsNote;
 use autopay::ports::{Gateway, Observation, Question, Recorded, Store};
 use autopay::store::{DatabaseUrl, Pool, open};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Lift, Scope};
 use domain::attempt::{Body, Intent};
-use domain::charge::Charge;
-use domain::id::Key;
-use domain::id::PaymentMethodId;
+use domain::charge::{Charge, Ruling};
+use domain::id::{Key, PaymentMethodId};
 use domain::plan::Plan;
 use domain::plan::PlanSpec;
 use domain::subscription::{Customer, Method, MethodKind, Subscription};
@@ -36,6 +36,7 @@ everywhere! {
     a_slice_that_is_declined_spares_the_rest;
     a_day_like_the_others_is_not_stopped;
     what_cannot_be_counted_is_neither_recorded_nor_sent;
+    tries_that_people_order_are_weighed_like_new_charges;
 }
 
 fn daily(price: &str) -> PlanSpec {
@@ -211,6 +212,50 @@ async fn what_cannot_be_counted_is_neither_recorded_nor_sent(backend: Backend) {
     let went_on = world.run().await;
     assert_eq!((went_on.paid, went_on.braked), (30, None));
     database.close().await.unwrap();
+    world.balance().await;
+}
+
+async fn tries_that_people_order_are_weighed_like_new_charges(backend: Backend) {
+    let Some(mut world) = World::begin(backend, "2027-01-15T10:00:00Z", "ordered").await else { return };
+    // All of them are declined at first: here that is believed.
+    let limits = BrakeLimits { decline_percent: 100, ..BrakeLimits::default() };
+    world.resettle(|settings| settings.brakes = Some(limits.clone()));
+    world.apply(&[plan("gym", "1 month", "UTC", "11:00", "79.00")]).await;
+    let code = DeclineCode::InsufficientFunds;
+    world.enrol(members(1..37, Behaviour::DeclinesThenPays { times: 1, code })).await;
+    world.turn(TimeDelta::hours(1));
+    let failed = world.run().await;
+    assert_eq!((failed.paid, failed.braked, payments(&world)), (0, None, 36));
+    let ordered = async |world: &World, from: usize, to: usize| {
+        for charge in &world.charges().await[from..to] {
+            let note = PersonsNote { by: "ann".to_owned(), action: "charge.retried", detail: "mended".to_owned() };
+            world.engine.rule(charge.id, Ruling::TryNow, &note).await.unwrap();
+        }
+    };
+    // Nothing is planned for the next day. A few orders are no pattern, and they add up.
+    world.turn(TimeDelta::days(1));
+    ordered(&world, 0, 19).await;
+    let few = world.run().await;
+    assert_eq!((few.paid, few.braked), (19, None));
+    ordered(&world, 19, 30).await;
+    let stopped = world.run().await;
+    assert_eq!((stopped.sent, payments(&world)), (0, 36 + 19));
+    let why = stopped.braked.unwrap();
+    assert!(why.contains("USD 2,370.00 would be charged today, and USD 0.00 were forecast"), "{why}");
+    released(&world).await;
+    let went_on = world.run().await;
+    assert_eq!((went_on.paid, went_on.braked), (11, None));
+    // One customer is not tried again and again, whoever orders it.
+    world.resettle(|settings| settings.brakes = Some(BrakeLimits { per_customer: 5, ..limits.clone() }));
+    for charge in &world.charges().await[30..36] {
+        let mut row = world.store.subscription(&charge.subscription).await.unwrap().unwrap().subscription;
+        row.customer.enterprise_id = Some("one".to_owned());
+        world.store.import(&[row], "test", world.now()).await.unwrap();
+    }
+    ordered(&world, 30, 36).await;
+    let stopped = world.run().await;
+    assert!(stopped.braked.unwrap().contains("more than 5 charges of one customer"));
+    assert_eq!(payments(&world), 36 + 30);
     world.balance().await;
 }
 

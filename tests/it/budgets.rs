@@ -88,9 +88,9 @@ async fn a_returned_debit_is_entered_three_times_and_no_more(backend: Backend) {
     world.run_until("2027-03-10T00:00:00Z").await;
     let charge = world.charges_of("a").await.remove(0);
     let State::Failed { why, class, .. } = &charge.state else { panic!("{:?}", charge.state) };
-    assert_eq!((*why, *class, charge.tries.attempt), (GaveUp::NetworkRule, DeclineClass::LaterFunds, 3));
+    assert_eq!((*why, *class, charge.tries.attempt), (GaveUp::EntriesSpent, DeclineClass::LaterFunds, 3));
     assert_eq!(world.sandbox().ledger().submissions().len(), 3, "the policy would try ten times");
-    assert!(charge.sentence().contains("the rules of the network allow no further try"), "{}", charge.sentence());
+    assert!(charge.sentence().contains("the bank may not be asked for it again"), "{}", charge.sentence());
     let timeline = world.store.timeline(charge.id).await.unwrap();
     let named = timeline.iter().any(|entry| {
         entry.detail.contains("ach-reinitiation, version 2015-09-18; Nacha operating rules, subsection 2.12.4")
@@ -186,7 +186,7 @@ async fn a_debit_that_another_system_entered_twice_is_entered_once_more(backend:
     world.run_until("2027-03-10T00:00:00Z").await;
     let charge = world.charges_of("a").await.remove(0);
     let State::Failed { why, .. } = &charge.state else { panic!("{:?}", charge.state) };
-    assert_eq!((*why, charge.tries.attempt, charge.tries.declined), (GaveUp::NetworkRule, 1, 3));
+    assert_eq!((*why, charge.tries.attempt, charge.tries.declined), (GaveUp::EntriesSpent, 1, 3));
     assert_eq!(charge.tries.first_failed_at, Some(tries[0].at));
     assert_eq!(world.sandbox().ledger().submissions().len(), 1, "the third entry, and no fourth");
     world.balance().await;

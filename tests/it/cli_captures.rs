@@ -7,7 +7,7 @@ use crate::cli_support::{Bench, PLAN};
 const ROSTER: &str = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on\n";
 
 /// A folder whose gateway is a sandbox, and a plan of every day that sets money aside, due by now.
-async fn boxes(collect: &str, method: Behaviour) -> (Bench, Sandbox, String) {
+pub(crate) async fn boxes(collect: &str, method: Behaviour) -> (Bench, Sandbox, String) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
     let mut bench = Bench::new();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);

@@ -121,6 +121,23 @@ fn two_folders_and_a_roster_are_enough_to_speak_of_money() {
     assert!(rows.iter().all(|row| row["old"] == "237.00" && row["difference"] == "15.30"), "{json}");
     assert_eq!((&json["from"], &json["until"]), (&"2027-01-01".into(), &"2027-12-31".into()));
     assert!(diff(&["--months", "2"]).exits(0).out.contains("in all   +USD 30.60"));
+    // Another rhythm counts other cycles: the folder's own import of that day decides where they begin.
+    let cents = |of: &serde_json::Value| of.as_str().unwrap().replace('.', "").parse::<i64>().unwrap();
+    // Six charges of each a year; and the same dates from another first cycle on.
+    let cases = [("every = \"2 months\"", -142_200), ("every = \"1 month\"\nfree_first = \"45 days\"", 0)];
+    for (line, difference) in cases {
+        bench.write("new/gold.toml", GOLD.replace("every = \"1 month\"", line));
+        let json = diff(&["-o", "json"]).exits(0).json();
+        let rows = json["changes"][0]["money"]["months"].as_array().unwrap();
+        assert!(rows.iter().all(|row| row["month"].as_str().unwrap() >= "2027-01"), "nothing before the day: {json}");
+        let told: i64 = rows.iter().map(|row| cents(&row["difference"])).sum();
+        let files = ["--plans", "old", "--subscriptions", "roster.csv", "--with-change", "new"];
+        let window = ["--as-of", "2027-01-10T00:00:00Z", "--from", "2027-01-01", "--months", "12", "-o", "jsonl"];
+        let said = bench.run(&[&["forecast"], &files[..], &window].concat()).exits(0).out;
+        let total: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(total["period"], "total");
+        assert_eq!((told, cents(&total["difference"])), (difference, difference), "{line}");
+    }
     bench.write("roster.csv", "subscription_id,plan\nx,nothing\n");
     diff(&[]).exits(6);
     bench.run(&["plans", "diff", "new", "--subscriptions", "roster.csv"]).exits(2).complains(&["--against"]);

@@ -1,9 +1,11 @@
 //! Cases by command, with the real binary against the sandbox.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use autopay::clock::WallClock;
 use autopay::ports::Clock as _;
+use calamine::{Reader as _, Xlsx};
 use chrono::TimeDelta;
 use sandbox::{Behaviour, DeclineCode, Faults, Sandbox};
 use serde_json::Value;
@@ -143,7 +145,7 @@ async fn many_are_tried_again_with_their_count_typed_back() {
     bench
         .run(&["charges", "retry", "--filter", "state=paid due<soon", "--reason", "x", "--dry-run"])
         .exits(2)
-        .complains(&["at character 1", "at character 12", "failing or failed"]);
+        .complains(&["at character 1", "at character 12", "failing, failed or returned"]);
     sandbox.stop().await;
 }
 
@@ -207,5 +209,12 @@ async fn failing_and_failed_are_two_words_everywhere() {
         let only = listed(&bench, &["charges", "list", "--state", word]);
         assert!(only.iter().all(|row| row["state"] == word) && only.len() == 1, "{only:#?}");
     }
+    // In a workbook too: what fails is to come, and what has failed is not.
+    bench.run(&["forecast", "--months", "3", "--group", "state", "-o", "xlsx", "--out", "states.xlsx", "-q"]).exits(0);
+    let bytes = std::fs::read(bench.path().join("states.xlsx")).unwrap();
+    let mut book: Xlsx<_> = Xlsx::new(std::io::Cursor::new(bytes)).unwrap();
+    let sheet = book.worksheet_range("Forecast").unwrap();
+    let words: BTreeSet<String> = sheet.rows().flatten().map(ToString::to_string).collect();
+    assert!(words.contains("failing") && !words.contains("failed"), "{words:?}");
     sandbox.stop().await;
 }

@@ -43,10 +43,44 @@ fn endpoints_are_shown_without_their_secrets_and_a_mistyped_one_is_guessed() {
     assert_eq!(rows[0]["endpoint"], "billing");
     assert_eq!((&rows[0]["standing"], &rows[0]["secrets"]), (&"told".into(), &1.into()));
     assert!(!shown.out.contains("MfKQ9r8"));
-    assert!(!bench.run(&["config", "show"]).exits(0).out.contains("MfKQ9r8"));
+    let config = bench.run(&["config", "show"]).exits(0);
+    assert!(!config.out.contains("MfKQ9r8"));
+    for out in [&shown.out, &config.out] {
+        assert!(out.contains("https://hooks.example.org") && !out.contains("example.org/autopay"), "{out}");
+    }
     let said = bench.run(&["events", "enable", "biling"]).exits(5);
     assert!(said.err.contains("did you mean billing?"), "{}", said.err);
     bench.run(&["events", "enable", "billing"]).exits(0);
+}
+
+#[test]
+fn what_waits_for_an_endpoint_that_is_gone_is_named_and_dropped_or_delivered_when_it_returns() {
+    let bench = bench();
+    bench.run(&["hold", "on", "--scope", "plan:wellness", "--reason", "a look"]).exits(0);
+    bench.run(&["events", "drop", "billing", "--confirm", "1"]).exits(7).complains(&["is configured"]);
+    let settings = std::fs::read_to_string(bench.path().join("autopay.toml")).unwrap();
+    bench.write("autopay.toml", "");
+    let states = || {
+        let listed = bench.run(&["events", "list", "-o", "json"]).exits(0).json();
+        let states = listed.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["unconfigured"]);
+    let shown = bench.run(&["events", "endpoints", "-o", "json"]).exits(0).json();
+    let row = (&shown[0]["endpoint"], &shown[0]["standing"], &shown[0]["waiting"], &shown[0]["url"]);
+    assert_eq!(row, (&"billing".into(), &"unconfigured".into(), &1.into(), &serde_json::Value::Null));
+    // It returns: what waited is delivered to it.
+    bench.write("autopay.toml", &settings);
+    assert_eq!(states(), ["waiting"]);
+    bench.write("autopay.toml", "");
+    bench.run(&["events", "drop", "billing"]).exits(2).complains(&["--confirm"]);
+    bench.run(&["events", "drop", "billing", "--dry-run"]).exits(0).complains(&["1 deliveries", "nothing was changed"]);
+    bench.run(&["events", "drop", "billing", "--confirm", "2"]).exits(2).complains(&["--confirm 1"]);
+    assert_eq!(states(), ["unconfigured"]);
+    bench.run(&["events", "drop", "billing", "--confirm", "1"]).exits(0);
+    assert_eq!(states(), Vec::<String>::new());
+    let audit = bench.run(&["audit", "list", "--action", "endpoint.dropped", "-o", "json"]).exits(0).json();
+    assert_eq!((&audit[0]["object"], &audit[0]["detail"]), (&"billing".into(), &"1 deliveries".into()));
 }
 
 #[test]

@@ -293,6 +293,30 @@ fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {
     assert!(rows.contains(r#""collected_on":"2027-02-05","declined":1"#), "{rows}");
 }
 
+/// What an import would refuse is said: a book may be looked at from a day to come, when further cycles will have been charged.
+#[test]
+fn a_next_cycle_behind_the_day_is_taken_as_it_stands_and_said() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,next_cycle\n";
+    let row = |n: u32, next: &str| {
+        format!("s-{n},wellness,5a4db0c5-0000-8000-8000-00000000000{n},card,C-{n},2026-07-20,{next}\n")
+    };
+    let ask = |more: &[&str]| {
+        let files = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2026-11-26"];
+        bench.run(&[&files[..], more].concat()).exits(0).err
+    };
+    bench.write("roster.csv", format!("{header}{}{}{}", row(1, "5"), row(2, "4"), row(3, "")));
+    for more in [&["-o", "csv"][..], &["--rows", "-o", "csv"]] {
+        assert!(!ask(more).contains("next_cycle"), "the cycle that comes, and the one before it, may be named");
+    }
+    bench.write("roster.csv", format!("{header}{}{}{}", row(1, "2"), row(2, "3"), row(3, "5")));
+    for more in [&["-o", "csv"][..], &["--rows", "-o", "csv"], &["--with-change", "plans", "-o", "csv"]] {
+        let said = ask(more);
+        assert!(said.contains("2 rows name a next_cycle") && said.contains("next_cycle_behind"), "{said}");
+    }
+}
+
 #[test]
 fn a_calendar_has_one_whole_day_for_each_plan_and_day_and_no_ids_of_people() {
     let bench = Bench::new();

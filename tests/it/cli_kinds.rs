@@ -111,7 +111,7 @@ async fn running_installments_keep_their_total_and_their_parts() {
 }
 
 /// A folder whose gateway is a sandbox, and a daily plan that is due by now.
-async fn daily(amount: &str) -> (Bench, Sandbox) {
+pub(crate) async fn daily(amount: &str) -> (Bench, Sandbox) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
     let mut bench = Bench::new();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);

@@ -45,6 +45,12 @@ async fn a_journal_of_each_form_balances_and_is_the_same_when_it_is_repeated() {
             assert!(first.out.contains("2158.00") || !detail.is_empty(), "{}", first.out);
         }
     }
+    let dry = ["export", "journal", "--period", &month, "--format", "beancount", "--out", "unwritten", "-n"];
+    let dry = bench.run(&dry).exits(0);
+    for said in ["debit 4316.00, credit 4316.00 USD: it balances", "sha256", "Nothing was written"] {
+        assert!(dry.err.contains(said), "{}", dry.err);
+    }
+    assert!(dry.out.is_empty() && !bench.path().join("unwritten").exists());
     // An account that accounting does not know: nothing is written.
     bench.write("chart.csv", "account\nGateway Clearing\nAutopay Receivable\nRevnue\n");
     let export = ["export", "journal", "--period", &month, "--accounts", "chart.csv", "--out", "never"];
@@ -76,11 +82,16 @@ async fn a_month_is_closed_when_it_is_over_and_opened_by_two() {
     bench.run(&["period", "close", "2020-02", "--time-zone", "UTC"]).exits(2).complains(&["America/New_York"]);
     bench.run(&["period", "waive", "2020-02", "--blocker", "held", "--culprit", "ch_x", "--reason", "y"]).exits(5);
     let reopen = ["period", "reopen", "2020-01", "--reason", "a mistake"];
+    let would = [&reopen[..], &["-n"]].concat();
+    assert!(bench.run(&would).exits(0).err.contains("it takes two people. Nothing was changed"));
     bench.run(&reopen).exits(8).complains(&["two people"]);
+    assert!(bench.run(&would).exits(0).err.contains("you said already"));
     bench.run(&reopen).exits(8).complains(&["you said already"]);
     bench.env("AUTOPAY_USER", "another");
+    assert!(bench.run(&would).exits(0).err.contains("the second person"));
     bench.run(&reopen).exits(0);
     bench.run(&reopen).exits(7);
+    bench.run(&would).exits(7);
     let listed = bench.run(&["period", "show", "-o", "json"]).exits(0).json();
     assert_eq!((&listed[0]["standing"], &listed[0]["reopened_by"]), (&"reopened".into(), &"another".into()));
     let journal = bench.run(&["export", "journal", "--period", "2020-01", "--format", "ledger"]).exits(0).out;

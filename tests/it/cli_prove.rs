@@ -1,6 +1,7 @@
 //! `schedule prove` over books that an engine filled: a sound one adds up to the cent, and each fault that is put into the database
 //! breaks the proof and is named.
 
+use sandbox::Behaviour;
 use sea_orm::Value;
 use serde_json::Value as Json;
 
@@ -14,7 +15,7 @@ use sea_orm::ConnectionTrait as _;
 
 use crate::cli_audit::{autopay, begun, live_until, vandalize, wish};
 use crate::cli_support::Said;
-use crate::world::{Backend, World, at, plan};
+use crate::world::{Backend, World, at, card, plan, subscriber};
 
 /// Of the days that the world has lived through.
 fn prove_until(world: &World, until: &str) -> Said {
@@ -148,6 +149,10 @@ async fn each_fault_breaks_the_proof_and_is_named(backend: Backend) {
     vandalize(&world, "DELETE FROM subscription WHERE id = 'p'", Vec::new()).await;
     // Its one failed charge belongs to nobody now, and five cycles that were held are expected of nobody.
     step("p/0 no_subscription", -7_900);
+    // One that owes nothing yet leaves no charge behind.
+    world.enrol(vec![subscriber("z", "gold", "2099-01-10", card(Behaviour::Pays, 1))]).await;
+    vandalize(&world, "DELETE FROM subscription WHERE id = 'z'", Vec::new()).await;
+    step("z/null subscription_gone", 0);
 }
 
 /// Terms that a person changed after a charge was recorded are no fault of the charge: the audit knows its amount.

@@ -2,11 +2,14 @@
 
 use std::process::Command;
 
-use sandbox::{Behaviour, Options, Sandbox, method_id};
+use sandbox::{Behaviour, Fault, Options, Sandbox, method_id};
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::Value;
 
+use crate::cli_captures::boxes;
+use crate::cli_kinds::daily;
 use crate::cli_support::{Bench, PLAN, Said};
+use crate::cli_webhooks::disputed;
 
 /// A folder whose gateway is a sandbox, a plan, and two subscriptions: one that begins far ahead, and one that is due by now.
 async fn bench() -> (Bench, Sandbox) {
@@ -66,7 +69,9 @@ async fn each_command_that_changes_something_leaves_exactly_its_lines() {
     tell("ann", &["plans", "apply", "plans"], &["ann plan.applied daily", "ann plan.applied wellness"]);
     tell("ann", &["plans", "apply", "plans"], &[]);
     tell("ann", &["subscriptions", "import", "roster.csv", "--dry-run"], &[]);
-    tell("ann", &["subscriptions", "import", "roster.csv"], &["ann subscriptions.imported subscriptions"]);
+    let each =
+        ["ann subscriptions.imported subscriptions", "ann subscription.imported a", "ann subscription.imported d"];
+    tell("ann", &["subscriptions", "import", "roster.csv"], &each);
     let sub = |verb: &'static str, more: &[&'static str]| -> Vec<&'static str> {
         [&["subscriptions", verb, "a", "--reason", "as agreed"], more].concat()
     };
@@ -92,11 +97,25 @@ async fn each_command_that_changes_something_leaves_exactly_its_lines() {
     assert_eq!(proposed.json()["id"], "CS-1");
     tell("bob", &["changes", "approve", "CS-1", "--comment", "seen"], &["bob change_set.approved CS-1"]);
     tell("ann", &["changes", "apply", "CS-1"], &["ann plan.applied wellness", "ann change_set.applied CS-1"]);
+    let why = ["--reason", "as agreed"];
+    tell("bob", &[&["changes", "revert", "CS-1"], &why[..]].concat(), &["bob change_set.proposed CS-2"]);
+    tell("ann", &[&["changes", "reject", "CS-2"], &why[..]].concat(), &["ann change_set.rejected CS-2"]);
+    tell("bob", &[&["changes", "revert", "CS-1"], &why[..]].concat(), &["bob change_set.proposed CS-3"]);
+    tell("bob", &[&["changes", "withdraw", "CS-3"], &why[..]].concat(), &["bob change_set.withdrawn CS-3"]);
+    let method = method_id(Behaviour::Pays, 1);
+    let open = "INSERT INTO payment_method_dispute (method_id, dispute_id, state, at) VALUES";
+    vandalize(&bench, &[&format!("{open} (x'{}', 'dp-1', 'open', '2026-01-01T00:00:00+00:00')", method.simple())])
+        .await;
+    let method = method.to_string();
+    let released = format!("ann method.released {method}");
+    tell("ann", &[&["wallet", "release", &method], &why[..]].concat(), &[&released]);
     // Every line of a person has a reason where the command takes one, and facts where the object stood somewhere.
     for row in said(&bench, &["--action", "subscription"]).as_array().unwrap() {
-        assert!(row["before"].is_string() && row["after"].is_string(), "{row}");
         let action = row["action"].as_str().unwrap();
-        let reasoned = action != "subscription.cycle_cleared";
+        // What is new stood nowhere before.
+        assert_eq!(row["before"].is_string(), action != "subscription.imported", "{row}");
+        assert!(row["after"].is_string(), "{row}");
+        let reasoned = !["subscription.cycle_cleared", "subscription.imported"].contains(&action);
         assert_eq!(row["reason"] == "as agreed", reasoned, "{row}");
     }
     sandbox.stop().await;
@@ -120,6 +139,83 @@ async fn what_is_done_to_money_is_told_with_its_charge() {
     assert_eq!(told[2]["actor"], "ann");
     bench.run(&["audit", "verify"]).exits(0).complains(&["The audit is whole"]);
     sandbox.stop().await;
+}
+
+/// What a command about a charge leaves: `actor action`, in order, each about that charge.
+fn about(bench: &Bench, id: &str, arguments: &[&str]) -> Vec<String> {
+    let mut last = 0;
+    since(bench, &mut last);
+    let done = run_as(bench, "ann", arguments);
+    assert_eq!(done.code, 0, "{arguments:?}: {}\n{}", done.out, done.err);
+    let lines = since(bench, &mut last);
+    let told = lines.iter().map(|line| line.strip_suffix(id).unwrap_or_else(|| panic!("{line}")).trim_end().to_owned());
+    let told = told.collect();
+    for row in said(bench, &["--object", id]).as_array().unwrap().iter().rev().take(lines.len()) {
+        assert!(row["before"].is_string() && row["after"].is_string(), "it stood somewhere before: {row}");
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_order_about_a_charge_leaves_exactly_its_lines() {
+    let (bench, sandbox, id) = boxes("", Behaviour::Pays).await;
+    let capture = ["charges", "capture", &id, "--amount", "30.00"];
+    let told = about(&bench, &id, &capture);
+    assert_eq!(told, ["ann charge.capture", "autopay charge.capture", "gateway charge.learnt"]);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_find_about_a_charge_leaves_exactly_its_lines() {
+    let (bench, sandbox) = daily("value = \"1079.00\"\nmaximum = \"100.00\"").await;
+    bench.run(&["run", "once", "-q"]).exits(9);
+    let listed = bench.run(&["charges", "list", "--state", "held", "-o", "json"]).exits(0).json();
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    let decide = ["charges", "decide", &id, "--as", "charge", "--reason", "agreed", "--confirm", "1079.00"];
+    assert_eq!(about(&bench, &id, &decide), ["ann charge.decided"]);
+    // Its answer is lost: the gateway is asked once more by a person, and knows.
+    sandbox.fail_next_post(Fault::CutAfterCommit);
+    bench.run(&["run", "once", "-q"]);
+    assert_eq!(about(&bench, &id, &["charges", "resolve", &id, "--ask"]), ["gateway charge.learnt"]);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_a_person_gives_up_leaves_exactly_its_lines() {
+    let (bench, sandbox) = daily("value = \"1079.00\"").await;
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,consent_id,consent_at,consent_channel";
+    let account = method_id(Behaviour::AchSettles { days: Some(3) }, 7);
+    let row = format!("b,wellness,{account},bank_account,C-2,2026-01-01,consent-1,2025-12-01T10:00:00Z,WEB");
+    bench.write("roster.csv", format!("{header}\n{row}\n"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    bench.run(&["run", "once", "-q"]);
+    let listed = bench.run(&["charges", "list", "-o", "json"]).exits(0).json();
+    let debit = listed.as_array().unwrap().iter().find(|row| row["subscription"] == "b");
+    let id = debit.unwrap_or_else(|| panic!("{listed}"))["id"].as_str().unwrap().to_owned();
+    let mut last = 0;
+    since(&bench, &mut last);
+    let done = run_as(&bench, "ann", &["charges", "cancel", &id, "--reason", "requested-by-customer"]);
+    let told = since(&bench, &mut last);
+    let expected = [
+        format!("ann charge.cancel_sent {id}"),
+        format!("gateway charge.learnt {id}"),
+        format!("autopay dunning.case.ended {id}/1"),
+        // As its policy says at the end.
+        "autopay subscription.paused b".to_owned(),
+    ];
+    assert_eq!(told, expected, "{}{}", done.out, done.err);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_is_replayed_leaves_its_line() {
+    let (_hooked, bench) = disputed().await;
+    let listed = bench.run(&["webhooks", "list", "-o", "json"]).exits(0).json();
+    let id = listed[1]["id"].as_str().unwrap();
+    let mut last = 0;
+    since(&bench, &mut last);
+    run_as(&bench, "ann", &["webhooks", "replay", id]);
+    assert_eq!(since(&bench, &mut last), [format!("ann webhook.replayed {id}")]);
 }
 
 /// A book with a few lines, without a gateway.

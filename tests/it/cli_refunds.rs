@@ -163,22 +163,52 @@ async fn a_session_is_opened_and_its_address_printed() {
 }
 
 #[test]
-fn every_code_of_the_contract_has_a_reaction() {
+fn every_answer_is_in_one_table_in_every_form_and_by_origin_and_class() {
     let bench = Bench::new();
-    let codes = bench.run(&["gateway", "codes", "-o", "json"]).exits(0).json();
-    let codes = codes.as_array().unwrap();
-    assert!(codes.len() >= ccg::codes::CODES.len());
-    for code in codes {
-        let filled = |name: &str| code[name].as_str().is_some_and(|text| !text.is_empty());
-        assert!(filled("calls") && filled("contract") && filled("class") && filled("reaction"), "{code}");
+    let all = |more: &[&str]| {
+        let listed = bench.run(&[&["gateway", "codes", "-o", "json"], more].concat()).exits(0).json();
+        listed.as_array().unwrap().clone()
+    };
+    let codes = all(&[]);
+    assert!(codes.len() >= ccg::codes::CODES.len() + domain::verdict::Decline::table().len());
+    for code in &codes {
+        for name in ["origin", "code", "message", "class", "consequence", "fall_through", "source"] {
+            // An answer of which the contract names no words has none.
+            assert!(code[name].as_str().is_some_and(|text| !text.is_empty() || name == "message"), "{name}: {code}");
+        }
+        assert!(code["dunning_step"].is_boolean(), "{code}");
     }
     let of = |call: &str, message: &str| {
         let row = codes.iter().find(|code| {
             code["message"] == message && code["calls"].as_str().unwrap().split(' ').any(|one| one == call)
         });
-        row.unwrap_or_else(|| panic!("{call} {message}"))["reaction"].as_str().unwrap()
+        row.unwrap_or_else(|| panic!("{call} {message}"))["consequence"].as_str().unwrap()
     };
     assert!(of("create_refund", "merchantTransactionId already used").contains("never sent again"));
     assert!(of("get_payment", "access_token is missing").contains("asked again"));
     assert!(of("create_payment", "amount is required").contains("parked as rejected"));
+    // `gateway declines` is a part of it, told in fewer columns.
+    let declines = bench.run(&["gateway", "declines", "-o", "json"]).exits(0).json();
+    for decline in declines.as_array().unwrap() {
+        let same = |code: &&serde_json::Value| {
+            ["origin", "code", "class", "consequence", "not_before_hours", "most_retries", "source"]
+                .iter()
+                .all(|name| code[name] == decline[name])
+        };
+        assert_eq!(codes.iter().filter(same).count(), 1, "{decline}");
+    }
+    let never = all(&["--origin", "ach", "--origin", "ach_change", "--class", "never"]);
+    assert!(never.iter().any(|code| code["code"] == "R07") && never.iter().all(|code| code["class"] == "never"));
+    assert!(never.iter().all(|code| code["origin"] == "ach"), "a notice of change ends nothing for good");
+    assert!(all(&["--class", "not_an_attempt"]).iter().all(|code| code["dunning_step"] == false));
+    bench.run(&["gateway", "codes", "--class", "nonsense"]).exits(2).complains(&["not_an_attempt"]);
+    let csv = bench.run(&["gateway", "codes", "-o", "csv"]).exits(0);
+    assert!(
+        csv.out.starts_with("origin,code,message,calls,class,consequence,dunning_step,fall_through,"),
+        "{}",
+        csv.out
+    );
+    assert_eq!(csv.out.lines().count(), codes.len() + 1);
+    assert!(bench.run(&["gateway", "codes", "--origin", "transport"]).exits(0).out.contains("wrong_payment"));
+    assert_eq!(bench.run(&["gateway", "codes", "-o", "jsonl"]).exits(0).out.lines().count(), codes.len());
 }

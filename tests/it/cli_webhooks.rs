@@ -14,7 +14,7 @@ use crate::webhook_support::{Hooked, Recorder, Sent};
 use crate::world::{Backend, card, plan, subscriber};
 
 /// A book with a paid and disputed charge, and the deliveries that told of both.
-async fn disputed() -> (Hooked, Bench) {
+pub(crate) async fn disputed() -> (Hooked, Bench) {
     let hooked = Hooked::begin(Backend::Sqlite, "2027-01-15T10:00:00Z", "cli").await.unwrap();
     hooked.world.apply(&[plan("gold", "1 month", "UTC", "11:00", "79.00")]).await;
     hooked.world.enrol(vec![subscriber("sub-1", "gold", "2027-01-15", card(Behaviour::Pays, 1))]).await;

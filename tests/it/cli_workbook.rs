@@ -368,6 +368,34 @@ fn bomb(parts: &[(&str, usize)], honest: bool) -> Vec<u8> {
     file
 }
 
+/// The same workbook as a program that computes nothing leaves it: formulas without a result.
+fn uncomputed(book: &[u8]) -> Vec<u8> {
+    let mut parts = zip::ZipArchive::new(Cursor::new(book)).unwrap();
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for place in 0..parts.len() {
+        let mut part = parts.by_index(place).unwrap();
+        let mut text = String::new();
+        let name = part.name().unwrap().to_string();
+        std::io::Read::read_to_string(&mut part, &mut text).unwrap();
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(text.replace("</f><v>0</v>", "</f><v></v>").as_bytes()).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// Taken for empty cells they would be money: no end, no quantity, nothing paid elsewhere.
+#[test]
+fn a_formula_without_a_result_is_no_empty_cell() {
+    let bench = bench();
+    let ends = || Put::Formula("=DATE(2099,3,1)", "0");
+    let row =
+        [Text("sub-1"), Text("wellness"), Text(CARD), Text("card"), Text("C-1"), Date(2099, 1, 31), ends(), Nothing];
+    bench.write("ends.xlsx", uncomputed(&workbook(&[row])));
+    let said = bench.run(&["subscriptions", "import", "ends.xlsx"]).exits(6);
+    said.complains(&["G2", "cell_failed", "=DATE(2099,3,1)", "mend the formula, or write the value itself"]);
+    assert_eq!(stored(&bench), serde_json::json!([]));
+}
+
 #[test]
 fn files_that_only_look_like_workbooks_are_refused_with_what_to_do() {
     let bench = bench();

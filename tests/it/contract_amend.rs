@@ -218,6 +218,7 @@ async fn everything_that_was_changed_is_read_back_as_it_was_made(b: Bench) {
         let told: Vec<String> =
             rows.iter().map(|row| ["actor", "action", "detail"].map(|column| text(row, column)).join(" ")).collect();
         let expected = [
+            "test subscription.imported imported under plan gold from 2027-01-15 on",
             "ann subscription.cycle_skipped cycle 2 is left out: a good reason",
             "ann subscription.cycle_moved cycle 1 is charged on 2027-02-20: a good reason",
             "ann subscription.cycle_moved cycle 3 is charged on 2027-04-20: a good reason",

@@ -17,6 +17,7 @@ everywhere! {
     a_month_is_closed_once_in_order_and_by_the_days_of_one_zone;
     whatever_is_open_is_named_and_a_second_person_may_waive_it;
     what_is_learnt_late_counts_from_the_first_open_instant;
+    closing_does_not_wait_for_a_transaction_that_was_left_open;
     two_people_open_the_last_month_again;
     journals_are_remembered_in_their_order;
 }
@@ -161,6 +162,20 @@ async fn what_is_learnt_late_counts_from_the_first_open_instant(backend: Backend
 
 async fn open_database(b: &Bench) -> sea_orm::DatabaseConnection {
     open(&DatabaseUrl::parse(&b.url).unwrap(), Pool::engine(2)).await.unwrap()
+}
+
+/// Only PostgreSQL has a transaction that posts beside another.
+async fn closing_does_not_wait_for_a_transaction_that_was_left_open(backend: Backend) {
+    let Some(b) = bench(backend, "left open").await else { return };
+    if backend != Backend::Postgres {
+        return;
+    }
+    let one = open(&DatabaseUrl::parse(&b.url).unwrap(), Pool::engine(1)).await.unwrap();
+    one.execute_unprepared("SELECT pg_advisory_lock_shared(7205759403)").await.unwrap();
+    assert_eq!(close(&b, "2027-01", "ann").await, Closed::Busy);
+    assert_eq!(b.store.books().await.unwrap().closed_until, None);
+    one.execute_unprepared("SELECT pg_advisory_unlock_shared(7205759403)").await.unwrap();
+    assert_eq!(close(&b, "2027-01", "ann").await, Closed::Yes);
 }
 
 async fn two_people_open_the_last_month_again(backend: Backend) {

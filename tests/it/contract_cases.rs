@@ -6,7 +6,7 @@ use autopay::ports::cases::{CaseCounts, Cases, Ruled};
 use autopay::ports::people::PersonsNote;
 use autopay::ports::{ChargeFilter, Claimed, Committed, IntentBatch, MovedCharge, Verdict};
 use chrono::TimeDelta;
-use domain::agenda::Scope;
+use domain::agenda::{HoldKind, Scope};
 use domain::case::{Ended, NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Ruling, State};
 use domain::dunning::{AtTheEnd, GaveUp, Next, Stop};
@@ -25,6 +25,7 @@ everywhere! {
     a_cancel_between_the_order_of_a_try_and_its_sending_wins;
     a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_although_it_is_held;
     who_has_died_is_charged_for_nothing_more;
+    whom_a_bank_questions_is_held_until_a_person_has_reviewed_them;
     cases_are_listed_by_plan_and_class_and_whether_they_go_on;
     cases_are_counted_by_what_comes_next;
 }
@@ -273,6 +274,28 @@ async fn who_has_died_is_charged_for_nothing_more(backend: Backend) {
     }
     assert_eq!(b.charge(waiting.id).await.state.word(), "failed");
     assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended customer_gone");
+    assert_eq!(b.charge(others.id).await.state.word(), "failing");
+}
+
+async fn whom_a_bank_questions_is_held_until_a_person_has_reviewed_them(backend: Backend) {
+    let Some(b) = bench(backend, "questioned").await else { return };
+    let mut other = due("other", b.now());
+    other.customer.enterprise_id = Some("2002".to_owned());
+    b.import(&[due("a", b.now()), due("b", b.now()), other]).await;
+    let begun = b.begin().await;
+    let of = |name: &str| begun.iter().find(|one| one.charge.subscription == id(name)).unwrap();
+    let waiting = decline(&b, &of("b").charge, of("b").fence, later(&b)).await;
+    let others = decline(&b, &of("other").charge, of("other").fence, later(&b)).await;
+    assert_eq!(b.store.holds().await.unwrap(), [], "an ordinary decline is no reason for a review");
+    let questioned = declined("R17", DeclineClass::Contact, Next::GiveUp(GaveUp::MustAct));
+    let questioned = decline(&b, &of("a").charge, of("a").fence, questioned).await;
+    let holds = b.store.holds().await.unwrap();
+    let found: Vec<_> = holds.iter().map(|hold| (hold.scope.to_string(), hold.kind, hold.by.as_str())).collect();
+    let hold = |name: &str| (format!("subscription:{name}"), HoldKind::Fraud, "autopay");
+    assert_eq!(found, [hold("a"), hold("b")]);
+    assert!(holds[0].reason.contains(&questioned.id.to_string()), "{}", holds[0].reason);
+    assert_eq!(story(&b, questioned.id).await, ["dunning.case.ended must_act"]);
+    assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended fraud_hold");
     assert_eq!(b.charge(others.id).await.state.word(), "failing");
 }
 

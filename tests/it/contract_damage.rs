@@ -127,6 +127,7 @@ const CHARGE_ON_SQLITE: &[Damage] = &[
     ("first_failed_at = 'garbage'", "first_failed_at"),
     ("created_at = 'garbage'", "created_at"),
     ("updated_at = 'garbage'", "updated_at"),
+    ("case_number = 'abc'", "case_number"),
     ("case_opened_at = 'garbage'", "case_opened_at"),
     ("case_ends_at = x'00ff'", "case_ends_at"),
     ("by_hand = 'abc'", "by_hand"),

@@ -25,7 +25,7 @@ use sandbox::{Behaviour, Options};
 use sea_orm::ConnectionTrait as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::contract_store::{bench, id};
+use crate::contract_store::{Bench, bench, id};
 use crate::webhook_support::{Ports, ports};
 use crate::world::{Backend, MERCHANT, World, at, card, client, everywhere, plan, subscriber};
 
@@ -33,6 +33,7 @@ everywhere! {
     the_ledger_says_what_the_charges_say_whatever_they_live_through;
     money_that_goes_back_is_posted_against_what_was_collected;
     what_the_ledger_lacks_is_posted_once;
+    a_return_of_what_a_dispute_withdrew_takes_the_money_once;
     entries_are_paged_without_loss_or_repetition;
 }
 
@@ -58,7 +59,14 @@ fn state(step: u8, now: chrono::DateTime<chrono::Utc>) -> State {
         0 => State::Unknown { since: now, asked: 1, next_at: now + TimeDelta::hours(1) },
         1 => State::paid(now, Money::new(7_900, Currency::USD)),
         2 => State::paid(now, Money::new(3_000, Currency::USD)),
-        3 => State::Returned { class, code: "R01".to_owned(), paid_at: now, at: now },
+        3 => State::Returned {
+            class,
+            code: "R01".to_owned(),
+            next_at: None,
+            collected: Money::new(7_900, Currency::USD),
+            paid_at: now,
+            at: now,
+        },
         4 => State::Failing { class, code: "x".to_owned(), next_at: now + TimeDelta::hours(1) },
         5 => State::Failed { class, code: "x".to_owned(), why: GaveUp::TriesSpent, at: now },
         _ => State::Skipped { why: SkipWhy::Cancelled, at: now },
@@ -278,4 +286,40 @@ async fn entries_are_paged_without_loss_or_repetition(backend: Backend) {
     assert_eq!(b.store.turnovers(before).await.unwrap()[0].entries, 5);
     assert_eq!(b.store.entries_of(begun[0].charge.id).await.unwrap().len(), 2);
     assert_eq!(begun[0].charge.subscription, id("a"));
+}
+
+async fn a_return_of_what_a_dispute_withdrew_takes_the_money_once(backend: Backend) {
+    let clock = Arc::new(TurnedClock::new(at("2027-01-15T11:00:00Z")));
+    let Some((ports, keep, url)) = ports(backend, clock.clone(), "disputed and returned").await else { return };
+    let b = Bench::around(backend, clock, (ports.store.clone(), keep, url));
+    let begun = b.one("twice").await;
+    let charge = b.become_(&begun.charge, begun.fence, state(1, b.now()), Some("p-1")).await;
+    b.clock.advance(TimeDelta::days(1));
+    let key = b.store.attempts(charge.id).await.unwrap()[0].key;
+    let event = DisputeEvent {
+        gateway_id: "d-1".to_owned(),
+        subject: Named { key: Some(key), payment_id: None },
+        allocation_id: None,
+        amount_minor: None,
+        currency: None,
+        reason: None,
+        name: "DISPUTE".to_owned(),
+        status: None,
+        standing: Standing::Open,
+    };
+    let delivery = InboxId(uuid::Uuid::from_u128(1));
+    ports.disputes.record_dispute(MERCHANT, &event, delivery, b.now()).await.unwrap().unwrap();
+    b.clock.advance(TimeDelta::days(1));
+    b.become_(&charge, begun.fence, state(3, b.now()), None).await;
+    assert_eq!(b.store.differences(10).await.unwrap(), []);
+    let balances = balances(b.store.as_ref()).await;
+    let [receivable, revenue] = [7_900, -7_900];
+    let expected = [
+        (Account::Receivable, receivable),
+        (Account::Clearing, 0),
+        (Account::Revenue, revenue),
+        (Account::Disputes, 0),
+    ];
+    assert_eq!(balances, BTreeMap::from(expected), "it is owed once, and nothing of it is at the gateway");
+    assert_eq!(b.store.mend_ledger(None, 100, b.now(), ("ann", "a look")).await.unwrap().added, 0);
 }

@@ -1,21 +1,24 @@
 //! The contract of the outbox: one suite, told of the map, of SQLite and of PostgreSQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
 use autopay::ports::cases::Ruled;
 use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
 use autopay::ports::people::PersonsNote;
-use autopay::ports::{Claimed, Store};
+use autopay::ports::recon::{BegunRun, Compared, Finding, NewRun, Source, Span, Stage};
+use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::TimeDelta;
 use domain::agenda::Scope;
 use domain::charge::{Event, Limits, Ruling, State};
 use domain::dunning::GaveUp;
+use domain::money::Currency;
+use domain::recon::{Kind, Sides};
 use domain::verdict::DeclineClass;
 
-use crate::contract_store::{Bench, id, paid, secs, verdict};
+use crate::contract_store::{Bench, id, intent, paid, secs, verdict};
 use crate::postgres::TestDatabase;
 use crate::world::{Backend, Keep, MERCHANT, at, everywhere};
 
@@ -28,6 +31,9 @@ everywhere! {
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
     an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it;
+    what_nobody_carries_any_more_is_named_and_dropped_by_a_person;
+    what_is_sent_again_under_the_same_key_is_told_once;
+    what_a_reconciliation_finds_is_told_once_while_it_goes_on;
     a_list_goes_on_where_it_stopped;
     nobody_is_told_of_what_nobody_wants_to_hear;
 }
@@ -154,17 +160,31 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
     let stands = b.charge(one.charge.id).await;
     b.store.commit_verdicts(&[verdict_of(paid(now), &stands)]).await.unwrap();
     let stands = b.charge(one.charge.id).await;
-    let back = State::Returned { class: DeclineClass::LaterFunds, code: "R01".to_owned(), paid_at: now, at: now };
+    let back = State::Returned {
+        class: DeclineClass::LaterFunds,
+        code: "R01".to_owned(),
+        next_at: None,
+        collected: one.charge.amount,
+        paid_at: now,
+        at: now,
+    };
     b.store.commit_verdicts(&[verdict_of(back, &stands)]).await.unwrap();
     assert_eq!(
         t.kinds().await,
-        ["charge.outcome_unknown", "charge.outcome_resolved", "charge.paid", "charge.returned"]
+        [
+            "charge.planned",
+            "charge.sent",
+            "charge.outcome_unknown",
+            "charge.outcome_resolved",
+            "charge.paid",
+            "charge.returned"
+        ]
     );
     let bodies: Vec<serde_json::Value> =
         t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
-    assert_eq!(bodies[2]["type"], "charge.paid");
-    assert_eq!(bodies[2]["timestamp"], "2027-01-15T12:00:00.000000Z");
-    let mut data = bodies[2]["data"].as_object().unwrap().clone();
+    assert_eq!(bodies[4]["type"], "charge.paid");
+    assert_eq!(bodies[4]["timestamp"], "2027-01-15T12:00:00.000000Z");
+    let mut data = bodies[4]["data"].as_object().unwrap().clone();
     let sequences: Vec<i64> = bodies.iter().map(|body| body["data"]["sequence"].as_i64().unwrap()).collect();
     assert!(sequences.is_sorted_by(|one, next| one < next));
     data.remove("sequence");
@@ -182,10 +202,10 @@ async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {
     let failing = State::Failing { class: DeclineClass::LaterFunds, code: "51".to_owned(), next_at };
     let stale = verdict(&one.charge, one.fence + 1, failing.clone(), None, now);
     assert_eq!(b.store.commit_verdicts(&[stale]).await.unwrap().applied, 0);
-    assert_eq!(t.kinds().await, Vec::<String>::new());
+    assert_eq!(t.kinds().await, ["charge.planned", "charge.sent"]);
     b.store.commit_verdicts(&[verdict(&one.charge, one.fence, failing, None, now)]).await.unwrap();
     // The question was never open: nothing is resolved.
-    assert_eq!(t.kinds().await, ["charge.failing", "dunning.case.opened"]);
+    assert_eq!(t.kinds().await[2..], ["charge.failing", "dunning.case.opened"]);
 }
 
 async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
@@ -207,6 +227,8 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     }
     b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
     let expected = [
+        "charge.planned",
+        "charge.sent",
         "charge.failing",
         "dunning.case.opened",
         "dunning.case.step",
@@ -220,12 +242,22 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     b.clock.advance(secs(2));
     let bodies: Vec<serde_json::Value> =
         t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
-    let opened = &bodies[1]["data"];
+    // Failing and failed are two words: no event says both.
+    for (body, kind) in bodies.iter().zip(expected) {
+        let text = body.to_string();
+        assert_eq!(
+            (text.contains("failing"), text.contains("failed")),
+            (kind.ends_with("failing"), kind.ends_with("failed"))
+        );
+    }
+    let opened = &bodies[3]["data"];
     assert_eq!((&opened["case"], &opened["class"]), (&1.into(), &"later_funds".into()));
     assert_eq!((&opened["next_step"], &opened["end_action"]), (&"retry".into(), &"pause_subscription".into()));
     assert_eq!(opened["next_step_at"], "2027-01-16T12:00:00.000000Z");
-    assert_eq!((&bodies[4]["data"]["why"], &bodies[6]["data"]["why"]), (&"stopped".into(), &"cancelled".into()));
-    assert_eq!((&bodies[6]["data"]["case"], &bodies[6]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
+    assert_eq!((&bodies[6]["data"]["why"], &bodies[8]["data"]["why"]), (&"stopped".into(), &"cancelled".into()));
+    assert_eq!(bodies[6]["data"]["hand_to"], "collections", "whose it is from now on");
+    assert_eq!(bodies[8]["data"].get("hand_to"), None, "what was cancelled is nobody's");
+    assert_eq!((&bodies[8]["data"]["case"], &bodies[8]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
 }
 
 async fn people_and_pauses_are_told(backend: Backend) {
@@ -239,6 +271,8 @@ async fn people_and_pauses_are_told(backend: Backend) {
     b.store.cancel(&id("a"), "ann", b.now() + secs(1)).await.unwrap();
     let told: BTreeSet<(String, String)> = t.rows().await.into_iter().map(|row| (row.kind, row.object)).collect();
     let expected = [
+        ("charge.planned", one.charge.id.to_string()),
+        ("charge.sent", one.charge.id.to_string()),
         ("charge.failed", one.charge.id.to_string()),
         ("subscription.paused", "a".to_owned()),
         ("subscription.cancelled", "a".to_owned()),
@@ -321,6 +355,100 @@ async fn an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it(back
     assert!(!t.outbox.enable_endpoint("billing", "ann", t.bench.now()).await.unwrap());
     let ids: BTreeSet<String> = t.claim("billing", 10).await.iter().map(|one| one.value.id.to_string()).collect();
     assert_eq!(ids.len(), 2, "nothing was lost meanwhile");
+}
+
+async fn what_nobody_carries_any_more_is_named_and_dropped_by_a_person(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing", "books"], "a dropped endpoint").await else { return };
+    t.holds(3).await;
+    let claim = t.claim("books", 1).await.remove(0);
+    assert_eq!(t.settle("books", &claim, Outcome::Delivered { status: 200 }).await, 1);
+    let claim = t.claim("books", 1).await.remove(0);
+    let given_up = Outcome::Failed { status: None, why: "no connection".to_owned(), next_at: None };
+    assert_eq!(t.settle("books", &claim, given_up).await, 1);
+    assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing", "books"]);
+    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 2);
+    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 0);
+    assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing"]);
+    let left: Vec<DeliveryRow> = t.rows().await.into_iter().filter(|row| row.endpoint == "books").collect();
+    assert!(matches!(left.as_slice(), [row] if row.state == DeliveryState::Delivered), "what was delivered stays told");
+    assert_eq!(t.claim("billing", 10).await.len(), 3, "its neighbour loses nothing");
+}
+
+async fn what_is_sent_again_under_the_same_key_is_told_once(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "a second submission").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let due = State::Due { next_at: now, doubt: true };
+    b.store.commit_verdicts(&[verdict(&one.charge, one.fence, due, None, now)]).await.unwrap();
+    b.clock.advance(Limits::default().quiesce);
+    let claim = b.claim_open(10).await.remove(0);
+    let before = claim.value.open.charge;
+    let charge = before.step(Event::Send { attempt: 1 }, b.now(), &Limits::default()).unwrap();
+    let again = Some(intent(&charge, 1, b.now()));
+    let moved = MovedCharge { charge, fence: claim.fence, new_attempt: None, again };
+    let batch = IntentBatch { moved: vec![moved], ..b.batch(&[]).await };
+    let recorded = b.store.commit_intents(batch).await.unwrap();
+    assert!(matches!(recorded, Committed::Recorded { lost: 0, .. }), "{recorded:?}");
+    assert_eq!(t.kinds().await, ["charge.planned", "charge.sent"]);
+}
+
+async fn what_a_reconciliation_finds_is_told_once_while_it_goes_on(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "exceptions").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let span = Span { from: now.date_naive(), until: now.date_naive() };
+    let begin = async |daily| {
+        let new = NewRun {
+            merchant: MERCHANT,
+            source: Source::Gateway,
+            span,
+            finals: false,
+            by: "ann".to_owned(),
+            at: b.now(),
+            file: None,
+            daily,
+        };
+        let BegunRun::New(run) = b.store.begin_recon(&new).await.unwrap() else { panic!("it was begun before") };
+        run.id
+    };
+    let found = async |run, subjects: &[&str]| {
+        let claim = b.store.claim_recon(run, b.now(), b.now() + secs(60)).await.unwrap().unwrap();
+        let findings = subjects.iter().map(|subject| Finding {
+            kind: Kind::AmountDiffers,
+            subject: (*subject).to_owned(),
+            charge: None,
+            refund: None,
+            subscription: Some(id("a")),
+            key: None,
+            payment_id: None,
+            sides: Sides { currency: Currency::USD, ours: 100, theirs: 90, kind: Some(Kind::AmountDiffers) },
+            evidence: "seen".to_owned(),
+        });
+        let page = Compared {
+            run: Claimed { value: run, fence: claim.fence },
+            merchant: MERCHANT,
+            at: b.now(),
+            lease_until: b.now() + secs(60),
+            stage: Stage::Done,
+            place: None,
+            asked: 1,
+            moved: 0,
+            sums: BTreeMap::default(),
+            subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+            findings: findings.collect(),
+            rows: Vec::new(),
+        };
+        assert!(b.store.keep_compared(&page).await.unwrap());
+    };
+    found(begin(false).await, &["row:1"]).await;
+    b.clock.advance(secs(60));
+    // The next run finds it again, and one more: what goes on is told no second time.
+    found(begin(false).await, &["row:1", "row:2"]).await;
+    let told = t.rows().await;
+    let exceptions: Vec<(&str, &str)> = told.iter().map(|row| (row.kind.as_str(), row.object.as_str())).collect();
+    assert_eq!(exceptions, [("reconciliation.exception", "row:1"), ("reconciliation.exception", "row:2")]);
+    let body: serde_json::Value = serde_json::from_str(&t.claim("billing", 1).await.remove(0).value.body()).unwrap();
+    assert_eq!((&body["data"]["id"], &body["data"]["kind"]), (&"row:1".into(), &Kind::AmountDiffers.as_str().into()));
+    assert!(body["data"].get("evidence").is_none() && body["data"].get("sides").is_none(), "{body}");
 }
 
 async fn a_list_goes_on_where_it_stopped(backend: Backend) {

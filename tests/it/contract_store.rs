@@ -250,6 +250,16 @@ impl Bench {
             State::Returned {
                 class: DeclineClass::LaterFunds,
                 code: "R01".to_owned(),
+                next_at: None,
+                collected: Money::new(7_900, Currency::USD),
+                paid_at: now - TimeDelta::days(2),
+                at: now,
+            },
+            State::Returned {
+                class: DeclineClass::LaterFunds,
+                code: "R01".to_owned(),
+                next_at: Some(later),
+                collected: Money::new(3_000, Currency::USD),
                 paid_at: now - TimeDelta::days(2),
                 at: now,
             },
@@ -359,6 +369,7 @@ pub(crate) fn in_state(charge: &Charge, state: State, moment: DateTime<Utc>) -> 
             code: code.clone(),
             ends_at: *next_at,
             end_action: AtTheEnd::PauseSubscription,
+            hand_to: Some("collections".to_owned()),
             ladder_since: moment,
             ladder_declined: 1,
             by_hand: false,
@@ -1161,8 +1172,10 @@ async fn totals_are_the_sums_over_the_charges(b: Bench) {
     for charge in b.store.charges(&ChargeFilter::default(), &None, 1_000).await.unwrap() {
         let sum = sums.entry((charge.state.word().to_owned(), charge.amount.currency().code().to_owned())).or_default();
         sum.0 += 1;
-        sum.1 +=
-            if let State::Paid { collected, .. } = charge.state { collected.minor() } else { charge.amount.minor() };
+        sum.1 += match charge.state {
+            State::Paid { collected, .. } | State::Returned { collected, .. } => collected.minor(),
+            _ => charge.amount.minor(),
+        };
     }
     assert_eq!(b.store.totals().await.unwrap(), sums);
     assert_eq!(sums[&("held".to_owned(), "USD".to_owned())], (6, 47_400));

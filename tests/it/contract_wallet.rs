@@ -363,7 +363,7 @@ async fn a_dispute_is_open_until_it_ends_in_any_order(b: Bench) {
         b.hear(news.clone()).await;
         assert_eq!(b.standing(1).await == Standing::Disputed, open, "{news:?}");
     }
-    assert_eq!(b.store.release_disputes(pm(1), "because", "ann", b.now()).await.unwrap(), 1);
+    assert_eq!(b.store.release_method(pm(1), "because", "ann", b.now()).await.unwrap().disputes, 1);
     b.hear(opened("w")).await;
     assert_eq!(b.standing(1).await, Standing::Unknown);
     if let Some(audit) = b.audit(&pm(1).to_string()).await {
@@ -395,7 +395,7 @@ async fn a_subscription_moves_with_everything_that_waits_and_nothing_that_is_und
         let moved = "autopay subscription.repointed payment method \
              00000000-0000-0000-0000-000000000001 → 00000000-0000-0000-0000-000000000002: \
              the gateway named it as the replacement and the wallet shows it";
-        assert_eq!(audit, [moved]);
+        assert_eq!(audit, ["test subscription.imported imported under plan gold from 2027-01-15 on", moved]);
     }
 }
 

@@ -1,21 +1,27 @@
 //! Ladders: which tries a policy makes, when, and what its end does.
 
 use autopay::engine::replay::{Replayed, Span, replay_policy};
-use autopay::ports::CatalogChange;
+use autopay::ports::instrument::InstrumentNews;
+use autopay::ports::wallet::Lifted;
+use autopay::ports::{CatalogChange, Committed, Recorded};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::agenda::{Comes, Difference};
+use domain::attempt::Intent;
 use domain::charge::State;
 use domain::dunning::{AtTheEnd, CollectFirst, GaveUp, Ladder, Policy, Step, Wait};
+use domain::elsewhere::TriedElsewhere;
 use domain::id::PolicyId;
-use domain::money::Currency;
+use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
+use domain::rules::Outcome;
 use domain::subscription::SubscriptionStatus;
 use domain::verdict::DeclineClass;
+use domain::wallet::Standing;
 use sandbox::{Behaviour, DeclineCode, Fault};
 
 use crate::cli_support::Bench;
-use crate::contract_store::{bench, verdict};
-use crate::world::{Backend, World, at, card, day, everywhere, plan, subscriber};
+use crate::contract_store::{bench, secs, verdict};
+use crate::world::{Backend, MERCHANT, World, at, card, day, everywhere, plan, subscriber};
 
 everywhere! {
     a_ladder_that_runs_keeps_to_the_policy_it_began_under;
@@ -24,6 +30,7 @@ everywhere! {
     the_end_of_a_policy_cancels_where_it_says_so;
     a_try_past_the_next_due_date_keeps_off_the_days_of_cycles;
     a_code_that_no_table_knows_is_kept_once;
+    a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person_says_so;
     the_policy_that_was_in_force_replays_to_the_tries_that_were_made;
     a_replay_tells_what_is_known_from_what_is_not;
 }
@@ -191,6 +198,85 @@ async fn a_code_that_no_table_knows_is_kept_once(backend: Backend) {
     assert_eq!(declined("other", "another").await, ["another"]);
     let kept: Vec<String> = b.store.codes_seen().await.unwrap().into_iter().map(|seen| seen.code).collect();
     assert_eq!(kept, ["another", "brand_new"]);
+}
+
+async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person_says_so(backend: Backend) {
+    let Some(b) = bench(backend, "changed").await else { return };
+    // Everybody pays with one account.
+    let method = card(Behaviour::Pays, 1).unwrap().id;
+    let enter = async |name: &str| {
+        b.seed(&[name]).await;
+        let due = b.store.claim_due(MERCHANT, b.now(), b.now(), b.now() + secs(60), 10).await.unwrap().due;
+        let mut batch = b.batch(&due).await;
+        batch.new.iter_mut().filter_map(|new| new.intent.as_mut()).for_each(|intent| intent.method = method);
+        let Committed::Recorded { intents, .. } = b.store.commit_intents(batch).await.unwrap() else {
+            panic!("{name}")
+        };
+        intents.into_iter().find(|one| one.charge.subscription.as_str() == name).unwrap()
+    };
+    let begun = enter("first").await;
+    let held = async || {
+        let known = b.store.wallet(&[method]).await.unwrap().remove(&method);
+        let change = known.as_ref().and_then(|known| known.change.clone());
+        let standing = known.map(|known| known.standing(b.now().date_naive()));
+        assert_eq!(change.is_some(), matches!(standing, Some(Standing::ChangeNotified { .. })), "{standing:?}");
+        change.map(|change| change.code)
+    };
+    let notified = async |begun: &Recorded<Intent>, code: &str| {
+        let decline = domain::verdict::Decline::classify("", None, &format!("Returned: {code}"));
+        assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::NewData, code));
+        let why = GaveUp::NewMethodNeeded;
+        let state = State::Failed { class: decline.class, code: decline.code.clone(), why, at: b.now() };
+        let mut verdict = verdict(&begun.charge, begun.fence, state, None, b.now());
+        verdict.observations[0].observation.seen = domain::verdict::Seen::Declined(decline);
+        assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
+    };
+    assert_eq!(held().await, None);
+    // Another subscription pays with the same account: what was drawn for it meanwhile is drawn again.
+    b.seed(&["second"]).await;
+    let drawn = b.store.claim_due(MERCHANT, b.now(), b.now(), b.now() + secs(60), 10).await.unwrap().due;
+    let drawn = drawn.into_iter().find(|claim| claim.value.id.as_str() == "second").unwrap();
+    notified(&begun, "C02").await;
+    assert_eq!(held().await.as_deref(), Some("C02"));
+    let late = b.batch(&[drawn]).await;
+    assert!(matches!(b.store.commit_intents(late).await.unwrap(), Committed::Recorded { lost: 1, .. }));
+    // The gateway says that it changed what is stored.
+    b.clock.advance(secs(60));
+    b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
+    assert_eq!(held().await, None);
+    // It had changed it before the notice was learnt, which was about an entry of before.
+    let begun = enter("third").await;
+    b.clock.advance(secs(60));
+    b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
+    notified(&begun, "C05").await;
+    assert_eq!(held().await, None);
+    // The next one is held until a person says so, once.
+    b.clock.advance(secs(60));
+    let begun = enter("fourth").await;
+    notified(&begun, "C01").await;
+    assert_eq!(held().await.as_deref(), Some("C01"));
+    let lifted = b.store.release_method(method, "corrected by hand", "ann", b.now()).await.unwrap();
+    assert_eq!(lifted, Lifted { disputes: 0, change: true });
+    assert_eq!(held().await, None);
+    assert!(b.store.release_method(method, "again", "ann", b.now()).await.unwrap().is_nothing());
+    // A try of another system bears one as well.
+    let tried = TriedElsewhere {
+        merchant: MERCHANT,
+        reference: "T-1".to_owned(),
+        method,
+        at: b.now(),
+        became: Outcome::Returned(DeclineClass::NewData),
+        code: Some("C03".to_owned()),
+        amount: Money::new(100, Currency::USD),
+        cycle: None,
+    };
+    b.clock.advance(secs(60));
+    b.store.keep_tries(std::slice::from_ref(&tried), "ann", b.now()).await.unwrap();
+    assert_eq!(held().await.as_deref(), Some("C03"));
+    b.store.release_method(method, "known for long", "ann", b.now()).await.unwrap();
+    b.store.keep_tries(&[tried], "ann", b.now()).await.unwrap();
+    assert_eq!(held().await, None, "what is imported again says nothing new");
+    assert_eq!(b.store.wallet_summary(MERCHANT, b.now()).await.unwrap().change_notified, 0);
 }
 
 #[test]

@@ -233,7 +233,7 @@ async fn a_rule_refuses_a_try_by_name_version_and_source(backend: Backend) {
     let returned = bank(Behaviour::AchReturned { days: Some(1), code: ReturnCode::R01 }, 2);
     world.enrol(vec![subscriber("debit", "gold", "2027-01-06", returned)]).await;
     world.run_until("2027-03-10T00:00:00Z").await;
-    assert_eq!(why_of(&world, "debit").await, Some(Ended::Failed(GaveUp::NetworkRule)));
+    assert_eq!(why_of(&world, "debit").await, Some(Ended::Failed(GaveUp::EntriesSpent)));
     let RulingRefused::NotNow(why) = refused(&world, "debit", Ruling::TryNow).await else { panic!("taken") };
     assert!(why.contains("ach-reinitiation, version 2015-09-18"), "{why}");
     // Under a hold nothing is promised.

@@ -91,6 +91,7 @@ impl Receiver {
         match status {
             0 => std::future::pending().await,
             302 => (StatusCode::FOUND, [("location", "/hook")]).into_response(),
+            503 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "3600")]).into_response(),
             status => StatusCode::from_u16(status).unwrap().into_response(),
         }
     }
@@ -234,6 +235,21 @@ async fn a_receiver_that_fails_is_tried_again_along_the_ladder_and_others_are_no
     story.world.balance().await;
 }
 
+/// A receiver that says for how long it wants to be left alone is left alone.
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_is_given_it() {
+    let Some(story) = Story::begin(Backend::Memory, "a receiver that asks for time").await else { return };
+    let w = &story.world;
+    w.store.hold(&Scope::Subscription(id("a")), "why", "ann", w.now()).await.unwrap();
+    story.billing.answers.lock().unwrap().push_back(503);
+    assert_eq!(story.round("billing").await.failed, 1);
+    let row = story.rows("billing").await.remove(0);
+    assert_eq!(row.next_at, Some(w.now() + TimeDelta::seconds(3_600)), "not after five seconds");
+    w.turn(TimeDelta::seconds(3_600));
+    assert_eq!(story.round("billing").await.delivered, 1);
+    story.world.balance().await;
+}
+
 /// A dead receiver delays nothing: charges are made while the postman waits for its answer.
 #[tokio::test]
 async fn a_receiver_that_never_answers_keeps_no_charge_waiting() {
@@ -272,7 +288,7 @@ async fn nothing_is_sent_to_this_machine_without_leave() {
     let event = "evt_00000000000000000000000000000001".parse().unwrap();
     let answer =
         autopay::ports::outbox::Courier::deliver(&courier, "near", event, "{}", at("2027-01-04T12:00:00Z")).await;
-    let autopay::ports::outbox::Answer::Refused { status: None, why } = answer else { panic!("{answer:?}") };
+    let autopay::ports::outbox::Answer::Refused { status: None, why, .. } = answer else { panic!("{answer:?}") };
     assert_eq!(why, "the host is this machine, where no event is sent");
     assert!(receiver.heard().is_empty());
 }

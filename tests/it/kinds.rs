@@ -18,6 +18,7 @@ use domain::terms::Terms;
 use domain::total::Account;
 use sandbox::Behaviour;
 
+use crate::cli_audit::wish;
 use crate::world::{Backend, World, card, day, everywhere, plan, subscriber};
 
 fn id(text: &str) -> SubscriptionId {

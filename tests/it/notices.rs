@@ -182,8 +182,8 @@ async fn a_debit_that_differs_waits_for_its_notice_and_cards_do_not(backend: Bac
     assert_eq!(w.run().await.waiting, 1);
     assert_eq!(s.charged("card").await, ["2027-01-05 79.00 paid", "2027-02-05 84.00 paid"]);
     assert_eq!(s.charged("bank").await.len(), 1);
-    // The three payments so far are told, too.
-    assert_eq!((s.ask().await.asked, s.deliver().await), (1, 4));
+    // The three payments so far are told, too: planned, sent and paid.
+    assert_eq!((s.ask().await.asked, s.deliver().await), (1, 10));
     w.turn_to("2027-02-15T00:00:00Z");
     w.run().await;
     assert_eq!(s.charged("bank").await.len(), 2);

@@ -261,6 +261,7 @@ async fn a_plan_changed_in_the_middle_is_settled_with_the_next_cycle(backend: Ba
         let credit = "credit of USD 53.52 (unused 21/31 days of cycle 0 under plan gold)";
         let charge = "charge of USD 33.19 (21/31 days of cycle 0 under plan silver)";
         let expected = [
+            "test subscription.imported imported under plan gold from 2027-01-15 on".to_owned(),
             format!(
                 "ann subscription.plan_changed plan gold becomes silver in the middle of the period: {credit}, {charge}: moved"
             ),

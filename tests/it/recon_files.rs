@@ -2,16 +2,19 @@
 
 use autopay::engine::recon::WantedFile;
 use autopay::files::read_settlements;
-use autopay::ports::recon::{BegunRun, Exception, ExceptionFilter, FileName, Run, Span, Sums};
+use autopay::ports::books::{Closed, Closing};
+use autopay::ports::ledger;
+use autopay::ports::recon::{BegunRun, Exception, ExceptionFilter, FileName, Ruled, Ruling, Run, Span, Sums};
 use domain::charge::State;
+use domain::ledger::{Account, Posted};
 use domain::money::Currency;
-use domain::recon::Kind;
+use domain::recon::{Kind, Standing};
 use domain::settlement::SettlementRow;
 use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
 use tokio_util::sync::CancellationToken;
 
 use crate::recon::reconciler;
-use crate::world::{Backend, MERCHANT, World, bank, card, day, everywhere, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, bank, card, day, everywhere, plan, subscriber};
 
 everywhere! {
     a_file_of_the_gateways_own_ledger_has_no_difference_and_is_compared_once;
@@ -25,6 +28,8 @@ everywhere! {
     disputes_that_nobody_told_of_are_differences;
     a_payment_under_another_key_than_the_booked_one_is_a_mismatch;
     what_came_and_went_between_two_looks_is_explained_as_a_pair;
+    what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something;
+    a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one;
 }
 
 const HEADER: &str = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
@@ -39,7 +44,7 @@ fn wanted(text: &str, complete: bool) -> WantedFile {
     WantedFile { file: FileName { name: "file.csv".to_owned(), sha256 }, span, complete, by: "ann".to_owned() }
 }
 
-async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<Exception>) {
+pub(crate) async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<Exception>) {
     let (reconciler, rows) = (reconciler(world), rows(text));
     let begun = reconciler.begin_file(&wanted(text, complete), &rows).await.unwrap();
     let BegunRun::New(run) = begun else { panic!("{begun:?}") };
@@ -53,11 +58,11 @@ async fn compare(world: &World, text: &str, complete: bool) -> (Run, Sums, Vec<E
     (run, sums, found)
 }
 
-fn kinds(found: &[Exception]) -> Vec<Kind> {
+pub(crate) fn kinds(found: &[Exception]) -> Vec<Kind> {
     found.iter().map(|one| one.finding.kind).collect()
 }
 
-fn file(world: &World, faults: &SettlementFaults) -> String {
+pub(crate) fn file(world: &World, faults: &SettlementFaults) -> String {
     world.sandbox().ledger().settlement_file(day("2027-01-01"), day("2027-03-31"), faults)
 }
 
@@ -233,4 +238,77 @@ async fn what_came_and_went_between_two_looks_is_explained_as_a_pair(backend: Ba
     let (_, _, found) = compare(&world, &format!("{HEADER}{came}{went}"), false).await;
     assert_eq!(kinds(&found), [], "its other half explains both");
     assert_eq!(world.store.exceptions_open(MERCHANT).await.unwrap(), 0);
+}
+
+/// Every fee in the ledger: its amount, and whether it is about a charge.
+async fn fees(world: &World) -> Vec<(String, bool)> {
+    let entries = world.store.entries(ledger::Span::default(), None, 1_000).await.unwrap();
+    let fees = entries.into_iter().map(|entry| entry.posting).filter(|posting| posting.posted == Posted::Fee);
+    let mut fees: Vec<(String, bool)> = fees.map(|fee| (fee.amount.plain(), fee.charge.is_some())).collect();
+    fees.sort();
+    fees
+}
+
+async fn missing(world: &World) -> u64 {
+    assert_eq!(world.store.differences(10).await.unwrap(), []);
+    let (mut after, mut added) = (None, 0);
+    loop {
+        let done = world.store.mend_ledger(after, 2, world.now(), ("ann", "a look")).await.unwrap();
+        (after, added) = (done.next, added + done.added);
+        if after.is_none() {
+            return added;
+        }
+    }
+}
+
+async fn what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something(backend: Backend) {
+    let Some(world) = paid(backend, "fees are posted", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let of_sub_1 = format!("payment,{payment},{key},79.00,2.59,76.41,USD,2027-01-17,\n");
+    let text = format!(
+        "{HEADER}{of_sub_1}fee,,,5.00,,,USD,2027-01-31,\npayment,x-1,,10.00,0.30,,USD,2027-01-17,\n\
+         fee,x-2,,0.25,,,USD,2027-01-17,\n{of_sub_1}"
+    );
+    let (_, _, found) = compare(&world, &text, false).await;
+    assert_eq!(kinds(&found), [Kind::OnlyInFile, Kind::OnlyInFile, Kind::RepeatedRow]);
+    let told = vec![("2.59".to_owned(), true), ("5.00".to_owned(), false)];
+    assert_eq!(fees(&world).await, told, "what nobody knows belongs to nobody yet");
+    assert_eq!(missing(&world).await, 0);
+    compare(&world, &format!("{HEADER}{of_sub_1}"), false).await;
+    assert_eq!(fees(&world).await, told, "a file that overlaps tells of the same fee");
+    let charge = world.charges_of("sub-2").await[0].id;
+    let rule = async |place: usize, standing, by: &str, charge| {
+        let ruling = Ruling { standing, charge, by: by.to_owned(), reason: "a call".to_owned(), at: world.now() };
+        assert_eq!(world.store.rule(MERCHANT, found[place].id, &ruling).await.unwrap(), Ruled::Kept);
+        missing(&world).await
+    };
+    assert_eq!(rule(0, Standing::Matched, "ann", Some(charge)).await, 0);
+    let told = [vec![("0.30".to_owned(), true)], told].concat();
+    assert_eq!(fees(&world).await, told, "matched, and posted with the word that matches it");
+    let of_charge = world.store.entries_of(charge).await.unwrap();
+    assert!(of_charge.iter().any(|entry| entry.posting.posted == Posted::Fee && entry.posting.plan.is_some()));
+    assert_eq!(rule(1, Standing::Waived, "bob", None).await, 0);
+    assert_eq!(rule(2, Standing::Matched, "ann", Some(charge)).await, 0);
+    assert_eq!(fees(&world).await, told, "neither what is waived nor what was told twice is kept twice");
+    let turnovers = world.store.turnovers(ledger::Span::default()).await.unwrap();
+    let balances = ledger::trial(&turnovers, false);
+    let balance = |account| balances[&(account, None, Currency::USD)].balance().unwrap();
+    assert_eq!((balance(Account::Fees), balance(Account::Clearing)), (789, 3 * 7_900 - 789));
+    assert_eq!(balances.values().map(|sides| sides.balance().unwrap()).sum::<i64>(), 0);
+}
+
+async fn a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one(backend: Backend) {
+    let Some(world) = paid(backend, "a late fee", LateReturn::Failed).await else { return };
+    let bounds = (at("2027-01-01T00:00:00Z"), at("2027-02-01T00:00:00Z"));
+    let [month, zone, by, reason] = ["2027-01", "UTC", "ann", "month end"].map(str::to_owned);
+    let closing = Closing { month, zone, bounds, by, reason, at: at("2027-02-02T00:00:00Z") };
+    for blocker in world.store.blockers("2027-01", bounds.1, 10).await.unwrap() {
+        let which = (blocker.obstacle, blocker.culprit.as_str());
+        assert!(world.store.waive("2027-01", which, ("bob", "not our test"), world.now()).await.unwrap());
+    }
+    assert_eq!(world.store.close_month(&closing).await.unwrap(), Closed::Yes);
+    compare(&world, &format!("{HEADER}fee,,,5.00,,,USD,2027-01-31,\n"), false).await;
+    let entries = world.store.entries(ledger::Span::default(), None, 1_000).await.unwrap();
+    let fee = entries.iter().find(|entry| entry.posting.posted == Posted::Fee).unwrap();
+    assert_eq!((fee.posting.at, fee.booked_at), (at("2027-01-31T12:00:00Z"), bounds.1));
 }

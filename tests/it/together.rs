@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use autopay::engine::Refunds;
+use autopay::engine::forecaster::{Told, background, walk};
 use autopay::gateway::CcgGateway;
 use autopay::ports::CatalogChange;
 use chrono::TimeDelta;
@@ -10,6 +11,7 @@ use domain::agenda::{Item, Scope, planned};
 use domain::amendment::{Change, propose};
 use domain::charge::{Charge, SkipWhy, State};
 use domain::dunning::{AtTheEnd, Policy};
+use domain::forecast::Scenario;
 use domain::id::{PlanId, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
@@ -121,12 +123,33 @@ async fn a_hold_on_anybody_whom_a_payment_pays_for_stops_its_tries(backend: Back
         world.store.hold(&scope, "the pool is closed", "test", world.now()).await.unwrap();
         live(&world, until).await;
         assert_eq!(told(&world).await, ["a/0 42.50 failing", "b/0 12.50 consolidated"], "{scope}");
+        assert_eq!(foreseen(&world, 0).await, ["a/0 on_hold false"], "{scope}");
         assert_eq!(world.sandbox().ledger().submissions().len(), 1, "{scope}");
         world.store.lift(&scope, "test", world.now()).await.unwrap();
     }
+    assert_eq!(foreseen(&world, 0).await, ["a/0 in_dunning true"], "lifted");
     live(&world, "2027-02-10T00:00:00Z").await;
     assert_eq!(told(&world).await, ["a/0 42.50 paid", "b/0 12.50 consolidated"]);
     world.balance().await;
+}
+
+/// What a forecast says of the charges of a cycle: the weightiest reason against them, and whether they are tried.
+async fn foreseen(world: &World, cycle: u32) -> Vec<String> {
+    let now = world.now();
+    let background = background(&*world.store, MERCHANT, now, false).await.unwrap();
+    let until = (now + TimeDelta::days(20)).date_naive();
+    let mut seen = Vec::new();
+    let tell = |told: Told<'_>| {
+        if let Told::Charge(entry, _) = told
+            && entry.cycle == cycle
+        {
+            let why = entry.risks.first().word();
+            seen.push(format!("{}/{} {why} {}", entry.subscription.id, entry.cycle, !entry.pieces.is_empty()));
+        }
+    };
+    let whose = (MERCHANT, &world.limits);
+    walk(&*world.store, &background, whose, (now, until), &Scenario::AllPay, tell).await.unwrap();
+    seen
 }
 
 async fn a_lost_answer_is_asked_about_and_nothing_is_paid_twice(backend: Backend) {

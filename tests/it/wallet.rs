@@ -396,8 +396,8 @@ async fn a_person_releases_a_disputed_method(backend: Backend) {
     hear(&world, disputed(false)).await;
     assert_eq!(world.run().await.waiting, 1);
     let method = PaymentMethodId(id(1));
-    assert_eq!(world.store.release_disputes(method, "withdrawn", "ann", world.now()).await.unwrap(), 1);
-    assert_eq!(world.store.release_disputes(method, "withdrawn", "ann", world.now()).await.unwrap(), 0);
+    assert_eq!(world.store.release_method(method, "withdrawn", "ann", world.now()).await.unwrap().disputes, 1);
+    assert_eq!(world.store.release_method(method, "withdrawn", "ann", world.now()).await.unwrap().disputes, 0);
     hear(&world, disputed(false)).await;
     assert_eq!(world.run().await.paid, 1, "the same dispute told again does not stop it again");
     let another = InstrumentNews::Disputed { method, dispute: "dp-2".to_owned() };

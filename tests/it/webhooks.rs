@@ -131,7 +131,7 @@ async fn an_event_is_answered_before_the_gateway_is_asked_and_brings_the_questio
 }
 
 #[tokio::test]
-async fn a_bank_that_takes_the_money_back_makes_a_paid_charge_returned_for_good() {
+async fn a_bank_that_takes_the_money_back_makes_a_paid_charge_returned() {
     for backend in [Backend::Memory, Backend::Sqlite, Backend::Postgres] {
         let Some(hooked) = Hooked::begin(backend, BEGIN, "returned").await else { continue };
         due(&hooked, vec![bank(Behaviour::AchSettles { days: Some(1) }, 1)]).await;
@@ -148,7 +148,8 @@ async fn a_bank_that_takes_the_money_back_makes_a_paid_charge_returned_for_good(
         assert_eq!(hooked.world.charges_of("sub-1").await[0].state.word(), "paid", "an event alone changes nothing");
         hooked.world.run().await;
         let returned = hooked.world.charges_of("sub-1").await.remove(0);
-        assert_eq!(returned.tries, paid.tries);
+        assert_eq!((returned.tries.attempt, returned.tries.declined), (paid.tries.attempt, paid.tries.declined + 1));
+        assert!(returned.state.next_at().is_some(), "R01 is asked for again");
         assert!(returned.sentence().contains("taken back by the bank") && returned.sentence().contains("R01"));
         // Old news of the success, looked at again, undoes nothing; nor does any news after the end.
         for row in hooked.rows().await {

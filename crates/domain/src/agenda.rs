@@ -4,6 +4,7 @@
 //! items; a real run carries out the very same items; [`Digest`] proves that they were the same.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::authorization::{OrderKind, Stage, WhenItExpires};
 use crate::charge::order;
-use crate::charge::{Charge, Limits, State};
-use crate::dunning::{GaveUp, Next, Stop};
-use crate::id::{Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
-use crate::money::Money;
+use crate::charge::{Charge, Fallback, Limits, State};
+use crate::dunning::{AtTheEnd, GaveUp, Next, Stop};
+use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
+use crate::money::{Currency, Money};
 use crate::notice::Notices;
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
@@ -26,6 +27,7 @@ pub(crate) use tries::TRIES_SPENT;
 use tries::Tries;
 
 mod amended;
+mod backups;
 mod by_hand;
 mod cycles;
 mod dunning;
@@ -40,6 +42,7 @@ mod tries;
 
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
+pub use backups::{taken_up, used};
 pub use by_hand::{NotNow, try_now};
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
@@ -67,6 +70,8 @@ pub enum Scope {
     Plan(PlanId),
     /// One subscription.
     Subscription(SubscriptionId),
+    /// One currency.
+    Currency(Currency),
 }
 
 impl std::fmt::Display for Scope {
@@ -76,6 +81,7 @@ impl std::fmt::Display for Scope {
             Self::Merchant(id) => write!(f, "merchant:{id}"),
             Self::Plan(id) => write!(f, "plan:{id}"),
             Self::Subscription(id) => write!(f, "subscription:{id}"),
+            Self::Currency(code) => write!(f, "currency:{code}"),
         }
     }
 }
@@ -93,7 +99,10 @@ impl std::str::FromStr for Scope {
             Some(("subscription", id)) => {
                 SubscriptionId::parse(id).map(Self::Subscription).map_err(|e| refused(e.to_string()))
             }
-            Some(_) | None => Err(refused("write all, merchant:ID, plan:ID or subscription:ID".to_owned())),
+            Some(("currency", code)) => Currency::parse(code).map(Self::Currency).map_err(|e| refused(e.to_string())),
+            Some(_) | None => {
+                Err(refused("write all, merchant:ID, plan:ID, subscription:ID or currency:CODE".to_owned()))
+            }
         }
     }
 }
@@ -113,6 +122,57 @@ pub struct Hold {
     pub since: DateTime<Utc>,
     /// Who may lift it.
     pub lift: Lift,
+    /// What it is about.
+    pub kind: HoldKind,
+}
+
+/// What a hold is about: whether what fails waits under it, or ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    /// Something is to be looked at or mended: what it covers waits.
+    #[default]
+    Operator,
+    /// A person is suspected of fraud: nothing more is asked of them.
+    Fraud,
+    /// The law forbids to ask a person for money, as in a bankruptcy.
+    Legal,
+    /// The merchant deals with a person no more.
+    Blocked,
+}
+
+impl HoldKind {
+    /// Every kind, for tables and exhaustive tests.
+    pub const ALL: [Self; 4] = [Self::Operator, Self::Fraud, Self::Legal, Self::Blocked];
+
+    /// The word of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Fraud => "fraud",
+            Self::Legal => "legal",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Why what it covers and fails ends at once; `None` where it waits. Such a hold is about a person: it covers every subscription of
+    /// theirs.
+    #[must_use]
+    pub const fn ends(self) -> Option<GaveUp> {
+        match self {
+            Self::Operator => None,
+            Self::Fraud => Some(GaveUp::FraudHold),
+            Self::Legal => Some(GaveUp::LegalHold),
+            Self::Blocked => Some(GaveUp::CustomerBlocked),
+        }
+    }
 }
 
 /// Who may lift a hold.
@@ -129,14 +189,24 @@ pub enum Lift {
 }
 
 impl Hold {
-    /// Does it cover what this subscription comes to owe: the cycles that are not recorded yet?
+    /// Does it cover what this subscription comes to owe under its plan: the cycles that are not recorded yet?
     #[must_use]
-    pub fn covers(&self, subscription: &Subscription) -> bool {
+    pub fn covers(&self, subscription: &Subscription, plan: Option<&Plan>) -> bool {
+        match &self.scope {
+            Scope::Currency(currency) => plan.is_some_and(|plan| plan.currency == *currency),
+            Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
+                self.covers_subscription(subscription)
+            }
+        }
+    }
+
+    fn covers_subscription(&self, subscription: &Subscription) -> bool {
         match &self.scope {
             Scope::All => true,
             Scope::Merchant(id) => *id == subscription.merchant,
             Scope::Plan(id) => *id == subscription.plan,
             Scope::Subscription(id) => *id == subscription.id,
+            Scope::Currency(_) => false,
         }
     }
 
@@ -147,16 +217,23 @@ impl Hold {
     pub fn covers_charge(&self, charge: &Charge, subscription: &Subscription, payers: &[Payer]) -> bool {
         match &self.scope {
             Scope::Plan(id) if *id == charge.plan => true,
+            Scope::Currency(currency) => charge.amount.currency() == *currency,
             Scope::All | Scope::Merchant(_) | Scope::Plan(_) | Scope::Subscription(_) => {
-                self.covers(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
+                self.covers_subscription(subscription) || payers.iter().any(|payer| self.covers_payer(payer))
             }
         }
     }
 
+    /// In words, for whoever waits under it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("on hold by {} ({}): {}", self.by, self.scope, self.reason)
+    }
+
     fn covers_payer(&self, payer: &Payer) -> bool {
         match &self.scope {
-            // Their own subscription's merchant is the charge's.
-            Scope::All | Scope::Merchant(_) => false,
+            // Their own subscription's merchant and currency are the charge's.
+            Scope::All | Scope::Merchant(_) | Scope::Currency(_) => false,
             Scope::Plan(id) => *id == payer.recorded_under || payer.under.as_ref() == Some(id),
             Scope::Subscription(id) => *id == payer.subscription,
         }
@@ -173,6 +250,9 @@ pub struct Payer {
     /// The plan that the subscription is under now; `None` where it is gone.
     pub under: Option<PlanId>,
 }
+
+/// For whom else recorded charges pay, by charge; those that collect for nobody else are left out.
+pub type Payers = BTreeMap<ChargeId, Vec<Payer>>;
 
 /// A charge whose moment has come, with the subscription it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -404,36 +484,43 @@ pub fn draw(book: &Book<'_>, now: DateTime<Utc>) -> Agenda {
 
 /// The hold that keeps a subscription's next cycles back, or a charge of it that is recorded, in words.
 fn held(book: &Book<'_>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
+    let plan = book.catalog.plans.get(&subscription.plan);
     let covers = |hold: &&Hold| match open {
         Some(open) => hold.covers_charge(&open.charge, subscription, &open.payers),
-        None => hold.covers(subscription),
+        None => hold.covers(subscription, plan),
     };
-    let hold = book.holds.iter().find(covers)?;
-    Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason))
+    book.holds.iter().find(covers).map(Hold::in_words)
 }
 
 /// A standing reason not to charge a subscription now, or a charge of it that is recorded.
 fn waits(book: &Book<'_>, plan: Option<&Plan>, open: Option<&Open>, subscription: &Subscription) -> Option<String> {
-    if let Some(why) = held(book, open, subscription) {
-        return Some(why);
-    }
+    held(book, open, subscription).or_else(|| stands_still(open, subscription)).or_else(|| plan.and_then(retired))
+}
+
+/// The subscription's own reason not to be charged.
+fn stands_still(open: Option<&Open>, subscription: &Subscription) -> Option<String> {
     match subscription.status {
-        SubscriptionStatus::Active => {}
-        SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => {}
+        SubscriptionStatus::Active => None,
+        SubscriptionStatus::Paused if open.is_some_and(|open| open.charge.outlasts_a_pause()) => None,
         SubscriptionStatus::Paused => {
+            if let Some(charge) = subscription.amendments.unpaid {
+                return Some(format!("the subscription is unpaid: charge {charge} failed for good"));
+            }
             let until = subscription.amendments.resume_on.map(|day| format!(" until {day}")).unwrap_or_default();
-            return Some(format!("the subscription is paused{until}"));
+            Some(format!("the subscription is paused{until}"))
         }
-        SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
+        SubscriptionStatus::Quarantined => Some("the subscription is quarantined".to_owned()),
         // A retry that outlives its subscription's end is still owed; a cycle that was never recorded is not.
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended if open.is_none() => {
-            return Some("the subscription has ended".to_owned());
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {
+            open.is_none().then(|| "the subscription has ended".to_owned())
         }
-        SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
     }
-    match plan.map(|plan| plan.status) {
-        Some(PlanStatus::Retired) => plan.map(|plan| format!("plan {} is retired", plan.id)),
-        Some(PlanStatus::Active) | None => None,
+}
+
+fn retired(plan: &Plan) -> Option<String> {
+    match plan.status {
+        PlanStatus::Retired => Some(format!("plan {} is retired", plan.id)),
+        PlanStatus::Active => None,
     }
 }
 
@@ -819,12 +906,17 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
     let key = |attempt| Key::of(book.environment, charge.merchant, &charge.subscription, charge.cycle, attempt);
     // The plan it was recorded under: the subscription may be under another one by now.
     let plan = book.catalog.plans.get(&charge.plan);
-    let method = subscription.method.as_ref().map(|method| method.id);
+    let with = backups::next(book, plan, subscription, charge, now);
+    let method = with.map(|method| method.id);
     let ask = || Action::Ask { attempt: charge.tries.attempt, key: key(charge.tries.attempt) };
     let lacks = || plan.and_then(|plan| plan.lacks(subscription, charge.amount)).map(|lack| lack.in_words().to_owned());
     let second = plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
-    let stopped = |method| stopped(book, plan, open, (method, second), now);
-    let spent = || entries_spent(book, subscription.method.as_ref(), charge, now);
+    let without = if subscription.method.is_some() { backups::TAKEN_OFF } else { WITHOUT };
+    let stopped = |method| {
+        let why = stopped(book, plan, open, (method, second), now)?;
+        Some(if why == WITHOUT { without.to_owned() } else { why })
+    };
+    let spent = || entries_spent(book, with, charge, now);
     let over = is_over(subscription, charge);
     let action = match &charge.state {
         State::Sending { .. }
@@ -848,16 +940,16 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 && charge.tries.spent() == 0
                 && instrument.is_some_and(|recorded| method.is_some_and(|method| method != recorded)) =>
         {
-            match (&subscription.method, stopped(method)) {
+            match (with, stopped(method)) {
                 (Some(method), None) => {
                     let attempt = charge.tries.attempt.saturating_add(1);
                     Action::Send { reason: Reason::Due, attempt, key: key(attempt), method: method.clone() }
                 }
-                (_, why) => Action::wait(why.unwrap_or_else(|| WITHOUT.to_owned())),
+                (_, why) => Action::wait(why.unwrap_or_else(|| without.to_owned())),
             }
         }
         State::Due { doubt, .. } => match (
-            &subscription.method,
+            with,
             // What is in doubt goes out again whatever became of its method: that settles it, and charges nothing twice.
             if *doubt {
                 waits(book, plan, Some(open), subscription)
@@ -880,9 +972,14 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                 key: key(charge.tries.attempt),
                 method: method.clone(),
             },
-            (None, None) => Action::wait(WITHOUT),
+            (None, None) => Action::wait(without),
         },
-        State::Failing { .. } => match (&subscription.method, stopped(method)) {
+        // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
+            why: GaveUp::MustAct,
+            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+        },
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
             (Some(method), None) => {
@@ -895,11 +992,11 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
                     }
                 }
             }
-            (None, None) => ends::or_wait(book, plan, open, (None, None), now, WITHOUT.to_owned()),
+            (None, None) => ends::or_wait(book, plan, open, (None, None), now, without.to_owned()),
         },
         State::Planned
         | State::Paid { recheck: None, .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Failed { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => Action::wait(format!("a charge that is {} needs nothing", charge.state.name())),
@@ -1054,9 +1151,15 @@ pub struct Learnt {
 
 /// May a bank take back what this charge collects? Asked once too often costs a question, once too little hides a return.
 fn debits_a_bank(subscription: &Subscription, charge: &Charge) -> bool {
-    let mut methods = [&subscription.method, &subscription.second_method].into_iter().flatten();
-    matches!(charge.state, State::Settling { slow: true, .. })
-        || methods.any(|method| method.kind == MethodKind::BankAccount)
+    let is_bank = |method: &Method| method.kind == MethodKind::BankAccount;
+    // What it fell through to pays it alone; taken off the subscription since, it may have been either.
+    let by_backup = backups::in_force(subscription, charge).is_some_and(Fallback::is_with_a_backup);
+    let debits = if by_backup {
+        used(subscription, charge).is_none_or(is_bank)
+    } else {
+        [&subscription.method, &subscription.second_method].into_iter().flatten().any(is_bank)
+    };
+    debits || matches!(charge.state, State::Settling { slow: true, .. })
 }
 
 /// Does "cancelled" mean here that what was set aside went back?
@@ -1078,12 +1181,13 @@ const fn went_back(state: &State, sets_aside: bool) -> bool {
 
 /// Applies what was seen to a charge.
 ///
+/// `wallet` is what is known of the subscription's backups: asked about where a decline may let the charge fall through.
 /// `seen` comes from the gateway, authenticated; `at` is when we learnt it, UTC. A sender's expired lease is stepped first.
 ///
 /// # Errors
 /// [`crate::charge::Refused`] when the charge is in no state to take it; the caller keeps the evidence and changes nothing.
 pub fn observe(
-    catalog: &Catalog,
+    (catalog, wallet): (&Catalog, &Wallet),
     subscription: &Subscription,
     charge: Charge,
     seen: &crate::verdict::Seen,
@@ -1106,7 +1210,7 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
-    let (mut rule, mut ladder, mut bound) = (None, None, None);
+    let (mut rule, mut ladder, mut bound, mut fallback) = (None, None, None, None);
     let event = match seen {
         Seen::Succeeded { amount } => {
             Event::Succeeded { amount: *amount, returnable: debits_a_bank(subscription, &charge) }
@@ -1122,14 +1226,18 @@ pub fn observe(
         Seen::Declined(decline) => {
             let gave_it_back = decline.is_cancelled() && matches!(charge.state, State::Releasing { .. });
             let decline = if gave_it_back { &too_little } else { decline };
-            let ruled = after_decline(catalog, subscription, plan, &charge, decline, at);
+            let ruled = after_decline((catalog, wallet), subscription, plan, &charge, decline, at);
             let next = match (ruled.next, GaveUp::of_code(&decline.code)) {
                 (Next::GiveUp(GaveUp::HardDecline), Some(why)) => Next::GiveUp(why),
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
+            // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
+            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
+            fallback = ruled.fallback;
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1142,14 +1250,12 @@ pub fn observe(
         Seen::Mismatch => Event::Mismatch,
     };
     let mut charge = charge.step(event, at, limits)?;
-    if let (Some((ends_at, end_action)), Some(episode)) = (bound, &mut charge.tries.episode) {
-        episode.bound(ends_at, end_action, charge.state.next_at());
+    if let (Some(bound), Some(episode)) = (bound, &mut charge.tries.episode) {
+        episode.bound(bound, charge.state.next_at());
     }
-    let is_over = match &charge.state {
-        // Whoever has died is charged for nothing more, whatever a policy says.
-        State::Failed { why: GaveUp::CustomerGone, .. } => return Ok(Learnt { charge, stop: Some(Stop::Pause), rule }),
-        State::Failed { .. } => true,
-        State::Failing { .. } => false,
+    let ended = match &charge.state {
+        State::Failed { why, .. } => Some(*why),
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
         // What was learnt of it started no ladder, or came too late for one.
         State::Planned
         | State::Due { .. }
@@ -1160,12 +1266,13 @@ pub fn observe(
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Skipped { .. }
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
-    let policy = dunning::of(catalog, plan, &charge).map(|(_, policy)| policy);
-    let stop = policy.filter(|_| is_over).and_then(|policy| policy.at_the_end.stops());
+    charge.tries.fallback = fallback;
+    let end = dunning::of(catalog, plan, &charge).map_or(AtTheEnd::KeepSubscription, |(_, policy)| policy.at_the_end);
+    let stop = ended.and_then(|why| why.stops(end));
     Ok(Learnt { charge, stop, rule })
 }

@@ -16,7 +16,9 @@ use serde::Serialize;
 use crate::id::{ChargeId, PlanId, SubscriptionId};
 use crate::installments::forgone;
 use crate::money::Money;
-use crate::subscription::{Adjustment, AdjustmentKind, Override, Ruling, Settles, Subscription, SubscriptionStatus};
+use crate::subscription::{
+    Adjustment, AdjustmentKind, Backup, Override, Ruling, Settles, Subscription, SubscriptionStatus,
+};
 
 pub use effect::{Affected, Fate, effect};
 pub use rules::{Proposed, Refused, Whose, cycle_on, propose};
@@ -70,6 +72,11 @@ pub enum Change {
         plan: PlanId,
         /// What settles the periods that are paid: see [`unused::settle`].
         settled: Vec<Settlement>,
+    },
+    /// Other backups, in this order.
+    Backups {
+        /// All of them, each with who agreed to it.
+        backups: Vec<Backup>,
     },
     /// It ends at once.
     Cancel,
@@ -126,6 +133,7 @@ impl Change {
             Self::EndWithPeriod { .. } => "subscription.ends",
             Self::KeepOn => "subscription.kept_on",
             Self::Plan { .. } | Self::PlanNow { .. } => "subscription.plan_changed",
+            Self::Backups { .. } => "subscription.backups_changed",
             Self::Cancel => "subscription.cancelled",
             Self::Adjust { kind, .. } => adjusted(*kind),
         }
@@ -143,6 +151,7 @@ impl Change {
             | Self::EndWithPeriod { .. }
             | Self::KeepOn
             | Self::Plan { .. }
+            | Self::Backups { .. }
             | Self::Cancel
             | Self::Adjust { .. } => &[],
         }
@@ -226,6 +235,7 @@ impl Amendment {
                     amendments.open.push(Adjustment { id, kind, amount, left: amount, settles, reason, by, at });
                 }
             }
+            Change::Backups { backups } => to.backups.clone_from(backups),
             Change::Cancel => {
                 to.status = SubscriptionStatus::Cancelled;
                 amendments.resume_on = None;
@@ -258,6 +268,11 @@ impl Amendment {
             Change::PlanNow { plan, settled } => {
                 let all: Vec<String> = settled.iter().map(Settlement::in_words).collect();
                 format!("plan {} becomes {plan} in the middle of the period: {}", self.plan, all.join(", "))
+            }
+            Change::Backups { backups } if backups.is_empty() => "no backups any more".to_owned(),
+            Change::Backups { backups } => {
+                let all: Vec<String> = backups.iter().map(ToString::to_string).collect();
+                format!("backups in order: {}", all.join("; "))
             }
             Change::Cancel => "cancelled".to_owned(),
             Change::Adjust { kind, amount } => format!("{} of {amount} for the next cycle", kind.as_str()),

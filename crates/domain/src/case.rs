@@ -50,7 +50,7 @@ impl NextStep {
 pub enum Ended {
     /// It was paid, by whatever route.
     Paid,
-    /// It was paid, and the bank took the money back.
+    /// It was paid, the bank took the money back, and no further try is planned.
     Returned,
     /// Nothing is collected any more.
     Skipped(SkipWhy),
@@ -109,6 +109,9 @@ pub struct Case {
     pub ends_at: DateTime<Utc>,
     /// What happens to the subscription then.
     pub end_action: AtTheEnd,
+    /// The queue of people who take over where trying ends without success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand_to: Option<String>,
 }
 
 impl Case {
@@ -116,6 +119,17 @@ impl Case {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.standing, Standing::Open { .. })
+    }
+
+    /// The queue it was handed to: trying ended without success, and the policy named one.
+    #[must_use]
+    pub fn handed_to(&self) -> Option<&str> {
+        match self.standing {
+            Standing::Ended { why: Ended::Failed(_), .. } => self.hand_to.as_deref(),
+            Standing::Ended { why: Ended::Paid | Ended::Returned | Ended::Skipped(_), .. } | Standing::Open { .. } => {
+                None
+            }
+        }
     }
 }
 
@@ -136,6 +150,7 @@ pub fn case(charge: &Charge) -> Option<Case> {
         standing,
         ends_at,
         end_action: episode.end_action,
+        hand_to: episode.hand_to.clone(),
     })
 }
 
@@ -157,7 +172,8 @@ fn standing(state: &State, opened_at: DateTime<Utc>) -> Standing {
         // Never recorded: a charge that is planned has had no attempt.
         State::Planned => open(NextStep::Person, opened_at),
         State::Paid { at, .. } => Standing::Ended { at: *at, why: Ended::Paid },
-        State::Returned { at, .. } => Standing::Ended { at: *at, why: Ended::Returned },
+        State::Returned { next_at: Some(next_at), .. } => open(NextStep::Retry, *next_at),
+        State::Returned { next_at: None, at, .. } => Standing::Ended { at: *at, why: Ended::Returned },
         State::Skipped { why, at } => Standing::Ended { at: *at, why: Ended::Skipped(*why) },
         State::Failed { why, at, .. } => Standing::Ended { at: *at, why: Ended::Failed(*why) },
     }
@@ -207,7 +223,8 @@ impl News {
                 next_step_at.to_rfc3339()
             ),
             Standing::Ended { why, .. } => {
-                format!("{} after {} tries (class {})", why.as_str(), case.tries, case.class)
+                let handed = case.handed_to().map(|queue| format!("; handed to {queue}")).unwrap_or_default();
+                format!("{} after {} tries (class {}){handed}", why.as_str(), case.tries, case.class)
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{PlanId, PolicyId};
 
-pub use effect::{Effect, Horizon, MonthKey, Shift, Touched};
+pub use effect::{Effect, Horizon, MonthKey, Shift, Touched, enrolled_under};
 
 /// The number of a change set; people write `CS-142`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! A charge is the promise that one cycle of one subscription is collected once. [`Charge::step`] is the single door between
 //! states; [`ARROWS`] lists every arrow, and a test walks the full product of states and events against it.
 
+mod fallback;
 pub(crate) mod order;
 mod ruled;
 
@@ -17,6 +18,7 @@ use crate::id::{ChargeId, MerchantId, PlanId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::verdict::{Decline, DeclineClass};
 
+pub use fallback::Fallback;
 pub use ruled::Ruling;
 
 /// How patiently we ask, and how often we dare to send again. Defaults are the design's; tests shorten them.
@@ -320,13 +322,19 @@ pub enum State {
         #[serde(skip_serializing_if = "Option::is_none")]
         recheck: Option<Recheck>,
     },
-    /// Collected, and later taken back by the bank (contract §4.13, billing-rules.md §1.5). Final: a later success does not
-    /// undo it, and a person decides about the obligation. Money moved, and went back.
+    /// Collected, and later taken back by the bank (contract §4.13, billing-rules.md §1.5): it is owed again. A later success does
+    /// not undo it. With a further try planned the dispatcher moves it on; without one a person decides about the obligation. Money
+    /// moved, and went back.
     Returned {
         /// Why the bank took it back.
         class: DeclineClass,
         /// The gateway's most precise code: `R01`, say.
         code: String,
+        /// The next try, if there is to be one, UTC.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_at: Option<DateTime<Utc>>,
+        /// How much was collected and taken back.
+        collected: Money,
         /// When we learnt that it was collected.
         paid_at: DateTime<Utc>,
         /// When we learnt that it went back.
@@ -437,9 +445,9 @@ impl State {
             Self::Capturing { order, .. } | Self::Releasing { order, .. } => Some(order.next_at),
             Self::Sending { lease_until, .. } => Some(*lease_until),
             Self::Paid { recheck: Some(recheck), .. } => Some(recheck.next_at),
+            Self::Returned { next_at, .. } => *next_at,
             Self::Planned
             | Self::Paid { recheck: None, .. }
-            | Self::Returned { .. }
             | Self::Failed { .. }
             | Self::Skipped { .. }
             | Self::Parked { .. } => None,
@@ -503,6 +511,9 @@ pub struct Tries {
     /// The episode of dunning it is in, or was in last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub episode: Option<Episode>,
+    /// The backup that it fell through to, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
 }
 
 impl Tries {
@@ -802,9 +813,17 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("failing", "put_off", &["failing"]),
     ("failing", "give_up", &["failed"]),
     ("failing", "new_method", &["failing"]),
+    ("failing", "first_method", &["failing"]),
     ("failing", "write_off", &["skipped"]),
     ("failed", "write_off", &["skipped"]),
     ("parked", "write_off", &["skipped"]),
+    ("returned", "try_now", &["returned"]),
+    ("returned", "send", &["sending"]),
+    ("returned", "put_off", &["returned"]),
+    ("returned", "give_up", &["returned"]),
+    ("returned", "new_method", &["returned"]),
+    ("returned", "first_method", &["returned"]),
+    ("returned", "write_off", &["skipped"]),
 ];
 
 /// Why an event was refused.
@@ -921,6 +940,13 @@ impl Charge {
             State::Parked { why, .. } => self.leave_parked(event, at, why, limits)?,
             State::Paid { at: paid_at, collected, recheck } => {
                 self.leave_paid(event, at, (paid_at, collected, recheck), limits)?
+            }
+            State::Returned { next_at: Some(_), .. } if matches!(event, Event::Send { .. }) => {
+                let attempt = self.tries.attempt.saturating_add(1);
+                if event != (Event::Send { attempt }) {
+                    return Err(self.refused(&event, Why::WrongAttempt));
+                }
+                self.begin(attempt, at, false, limits)
             }
             State::Returned { .. } | State::Failed { .. } | State::Skipped { .. } => {
                 return Err(self.refused(&event, Why::Final));
@@ -1164,7 +1190,7 @@ impl Charge {
 
     /// A collected charge moves on only when its bank takes the money back, and only by the gateway's own word.
     fn leave_paid(
-        &self,
+        &mut self,
         event: Event,
         at: DateTime<Utc>,
         (paid_at, collected, recheck): (DateTime<Utc>, Money, Option<Recheck>),
@@ -1177,8 +1203,14 @@ impl Charge {
             (Event::Hint { unpaid: true }, Some(recheck)) => {
                 paid(Some(Recheck { next_at: recheck.next_at.min(at), ..recheck }))
             }
-            (Event::Declined { decline: Decline { class, code }, .. }, Some(_)) => {
-                Ok(State::Returned { class, code, paid_at, at })
+            // It counts as an entry of its bank, as every decline does. Only what a bank paid whole is asked for again by the policy:
+            // another try collects the charge's amount, and a card that took its word back is for people to look at.
+            (Event::Declined { decline, next }, Some(recheck)) => {
+                let by_policy = recheck.returnable && collected == self.amount;
+                let next = if by_policy { next } else { Next::GiveUp(GaveUp::MustAct) };
+                let Decline { class, code } = decline.clone();
+                let next_at = self.declined(decline, next, at).next_at();
+                Ok(State::Returned { class, code, next_at, collected, paid_at, at })
             }
             // It is as it was. Another amount is kept as evidence: the success was proven once and is not edited.
             (Event::Succeeded { .. }, Some(recheck)) => paid(later(recheck)),
@@ -1444,12 +1476,17 @@ impl Charge {
                     ),
                 }
             }
-            State::Returned { class, code, paid_at, at } => format!(
-                "Paid {}, and taken back by the bank {} ({code}: {}). A person must decide how it is collected.",
-                day(paid_at),
-                day(at),
-                class.in_words()
-            ),
+            State::Returned { class, code, next_at, paid_at, at, .. } => {
+                let went = format!("Paid {}, and taken back by the bank {}", day(paid_at), day(at));
+                let why = class.in_words();
+                match next_at {
+                    Some(next_at) => {
+                        let attempt = self.tries.attempt.saturating_add(1);
+                        format!("{went} ({code}: {why}). Try {attempt} on {}.", day(next_at))
+                    }
+                    None => format!("{went} ({code}: {why}). A person must decide how it is collected."),
+                }
+            }
             State::Failing { class, next_at, .. } => format!(
                 "Declined: {}. Try {} on {}.",
                 class.in_words(),
@@ -1461,7 +1498,7 @@ impl Charge {
                     GaveUp::HardDecline => "no further try is allowed on this method",
                     GaveUp::NewMethodNeeded => "a new payment method is needed",
                     GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
-                    GaveUp::NetworkRule => "the rules of the network allow no further try",
+                    GaveUp::NetworkRule => "its network allows no further try of this method",
                     GaveUp::MustAct => "somebody must act before another try",
                     GaveUp::Person => "a person found that it was not paid",
                     GaveUp::MandateRevoked => "the customer revoked the mandate",
@@ -1471,6 +1508,16 @@ impl Charge {
                     GaveUp::NoMethod => "there was no payment method to try it with until its end",
                     GaveUp::Disputed => "a payment made with its method stayed disputed until its end",
                     GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
+                    GaveUp::BudgetSpent => "its network allowed no further try of this method until its end",
+                    GaveUp::EntriesSpent => "the bank may not be asked for it again",
+                    GaveUp::GraceEnded => "the next try would come after the policy's time for trying",
+                    GaveUp::FraudHold => "a person suspects fraud",
+                    GaveUp::LegalHold => "the law forbids to ask for it",
+                    GaveUp::CustomerBlocked => "the customer is blocked",
+                    GaveUp::PlanRetired => "its plan stayed retired until its end",
+                    GaveUp::KillSwitch => "everything stayed on hold until its end",
+                    GaveUp::MerchantDisabled => "its merchant stayed on hold until its end",
+                    GaveUp::CurrencyDisabled => "its currency stayed on hold until its end",
                 };
                 format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
             }
@@ -1592,9 +1639,16 @@ mod tests {
                 first_failed_at: Some(at(-1000)),
                 ladder: None,
                 episode: None,
+                fallback: None,
             },
             state,
         }
+    }
+
+    /// Taken back after so much of it was collected.
+    fn returned(next_at: Option<DateTime<Utc>>, collected: i64) -> State {
+        let (class, code) = (DeclineClass::LaterFunds, "R01".into());
+        State::Returned { class, code, next_at, collected: dollars(collected), paid_at: at(0), at: at(5) }
     }
 
     fn states() -> Vec<State> {
@@ -1615,7 +1669,9 @@ mod tests {
                 collected: dollars(3_000),
                 recheck: Some(Recheck { asked: 50, next_at: at(5), returnable: true }),
             },
-            State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(5) },
+            returned(None, 7_900),
+            returned(None, 3_000),
+            returned(Some(at(7)), 7_900),
             State::Failing { class: DeclineClass::LaterFunds, code: "x".into(), next_at: at(0) },
             State::Failed { class: DeclineClass::Never, code: "x".into(), why: GaveUp::HardDecline, at: at(0) },
             State::Skipped { why: SkipWhy::ZeroAmount, at: at(0) },
@@ -1685,6 +1741,7 @@ mod tests {
             Event::Ruled(Ruling::PutOff { until: at(5_000) }),
             Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
             Event::Ruled(Ruling::NewMethod),
+            Event::Ruled(Ruling::FirstMethod),
         ]
     }
 
@@ -1726,9 +1783,11 @@ mod tests {
                 if matches!((&state, &event), (State::Paid { .. }, Event::Hint { unpaid: true })) {
                     continue;
                 }
-                // A person may take up what failed, or give it up.
+                // A person may take up what failed or was taken back, or give it up; and what is taken up is not final.
                 let person = matches!(event, Event::Ruled(Ruling::TryNow | Ruling::WriteOff));
-                if matches!(state, State::Failed { .. }) && person {
+                if matches!(state, State::Failed { .. } | State::Returned { .. }) && person
+                    || matches!(state, State::Returned { next_at: Some(_), .. })
+                {
                     continue;
                 }
                 let refused = charge(state.clone()).step(event, at(1), &Limits::default()).unwrap_err();
@@ -1886,10 +1945,13 @@ mod tests {
         );
         let decline = Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
         let returned = seen(Event::Declined { decline, next: Next::RetryAt(at(1_000)) });
+        let (class, code) = (DeclineClass::LaterFunds, "R01".to_owned());
         let expected =
-            State::Returned { class: DeclineClass::LaterFunds, code: "R01".into(), paid_at: at(0), at: at(51) };
+            State::Returned { class, code, next_at: None, collected: dollars(7_900), paid_at: at(0), at: at(51) };
         assert_eq!((&returned.state, returned.state.word()), (&expected, "returned"));
-        assert_eq!(returned.tries, hinted.tries, "the success and its attempt stay as they were");
+        assert_eq!(returned.tries.attempt, hinted.tries.attempt, "the success and its attempt stay as they were");
+        assert_eq!(returned.tries.declined, hinted.tries.declined + 1, "it counts as an entry");
+        assert_eq!(returned.tries.episode.as_ref().map(|case| case.code.as_str()), Some("R01"), "and is a case");
         let undone = returned.step(Event::Succeeded { amount: dollars(7_900), returnable: false }, at(60), &limits);
         assert_eq!(undone.unwrap_err().why, Why::Final);
         // Without an answer it is asked about further and further apart, and then the success stands.
@@ -1900,6 +1962,44 @@ mod tests {
             questions += 1;
         }
         assert_eq!((now.state, questions), (State::paid(at(0), dollars(7_900)), limits.ladder.len() + 1));
+    }
+
+    #[test]
+    fn what_a_bank_took_back_whole_is_asked_for_again_by_the_policy() {
+        let limits = Limits::default();
+        let recheck = |returnable| Some(Recheck { asked: 0, next_at: at(5), returnable });
+        let decline = || Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
+        let back = |collected, returnable, next| {
+            let paid = State::Paid { at: at(0), collected: dollars(collected), recheck: recheck(returnable) };
+            charge(paid).step(Event::Declined { decline: decline(), next }, at(6), &limits).unwrap().state
+        };
+        let again = Next::RetryAt(at(1_000));
+        let next_at = |state: State| (state.word(), state.next_at());
+        assert_eq!(next_at(back(7_900, true, again)), ("returned", Some(at(1_000))));
+        assert_eq!(next_at(back(7_900, true, Next::GiveUp(GaveUp::NetworkRule))), ("returned", None));
+        assert_eq!(next_at(back(3_000, true, again)), ("returned", None), "a part is not all of it");
+        assert_eq!(next_at(back(7_900, false, again)), ("returned", None), "no bank was debited");
+    }
+
+    #[test]
+    fn what_a_bank_took_back_is_tried_again_or_given_up_by_a_person() {
+        let limits = Limits::default();
+        let rule = |state: State, ruling| charge(state).step(Event::Ruled(ruling), at(9), &limits);
+        let taken_up = rule(returned(None, 7_900), Ruling::TryNow).unwrap();
+        assert_eq!((taken_up.state.word(), taken_up.state.next_at()), ("returned", Some(at(9))));
+        assert!(taken_up.is_by_hand());
+        let sent = taken_up.clone().step(Event::Send { attempt: 3 }, at(9), &limits).unwrap();
+        assert_eq!((sent.state.name(), sent.tries.attempt, sent.tries.submissions), ("sending", 3, 1));
+        let wrong = taken_up.step(Event::Send { attempt: 2 }, at(9), &limits).unwrap_err();
+        assert_eq!(wrong.why, Why::WrongAttempt, "the attempt that succeeded is never sent again");
+        // Another try would collect all of it, and a part was owed.
+        assert_eq!(rule(returned(None, 3_000), Ruling::TryNow).unwrap_err().why, Why::Final);
+        for collected in [7_900, 3_000] {
+            let given_up = rule(returned(None, collected), Ruling::WriteOff).unwrap();
+            assert_eq!(given_up.state, State::Skipped { why: SkipWhy::WrittenOff, at: at(9) });
+        }
+        let stopped = rule(returned(Some(at(7)), 7_900), Ruling::GiveUp { why: GaveUp::Stopped }).unwrap();
+        assert_eq!(stopped.state, returned(None, 7_900));
     }
 
     #[test]

@@ -61,13 +61,14 @@ pub fn shares(charge: &Charge, payer: Option<&Charge>) -> Vec<(Share, Money)> {
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }
-        | State::Failing { .. } => whole(Share::Open),
+        | State::Failing { .. }
+        | State::Returned { next_at: Some(_), .. } => whole(Share::Open),
         State::Paid { collected, .. } => {
             let left = charge.amount.checked_sub(*collected).unwrap_or(Money::new(0, own.currency()));
             let charged = own.checked_sub(left).unwrap_or(own);
             if left.is_zero() { whole(Share::Charged) } else { vec![(Share::Charged, charged), (Share::Skipped, left)] }
         }
-        State::Returned { .. } | State::Failed { .. } => whole(Share::Failed),
+        State::Returned { next_at: None, .. } | State::Failed { .. } => whole(Share::Failed),
         State::Skipped { why: SkipWhy::Consolidated, .. } => payer.map(place).map(whole).unwrap_or_default(),
         State::Skipped { .. } => whole(Share::Skipped),
         State::Parked { why, .. } => match why {

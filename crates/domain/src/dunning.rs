@@ -90,6 +90,24 @@ impl CollectFirst {
     }
 }
 
+/// Declines for want of funds before a try falls through, where a policy says nothing else (billing-rules.md §1.4).
+pub const FALLS_AFTER: u16 = 2;
+
+/// When a charge is tried with the next of its payer's backups. Which classes fall through is no policy's to say
+/// (billing-rules.md §1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backups {
+    /// So many declines of one method for want of funds first: 1 to [`Policy::most_attempts`].
+    pub after_tries: u16,
+}
+
+impl Default for Backups {
+    /// After [`FALLS_AFTER`] declines.
+    fn default() -> Self {
+        Self { after_tries: FALLS_AFTER }
+    }
+}
+
 /// What a subscription's charge comes to when every try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,7 +118,8 @@ pub enum AtTheEnd {
     KeepSubscription,
     /// The subscription is cancelled: no further cycle is charged, and what else of it is failing is not asked for again.
     CancelSubscription,
-    /// The debt stands, for people to collect; the next cycle is charged as planned.
+    /// The debt stands, for people to collect, and the subscription stands unpaid: no further cycle is charged until a person resumes
+    /// it, and those that passed meanwhile are owed.
     MarkUnpaid,
 }
 
@@ -126,7 +145,8 @@ impl AtTheEnd {
         match self {
             Self::PauseSubscription => Some(Stop::Pause),
             Self::CancelSubscription => Some(Stop::Cancel),
-            Self::KeepSubscription | Self::MarkUnpaid => None,
+            Self::MarkUnpaid => Some(Stop::Unpaid),
+            Self::KeepSubscription => None,
         }
     }
 
@@ -143,6 +163,8 @@ impl AtTheEnd {
 pub enum Stop {
     /// Until a person resumes it.
     Pause,
+    /// Until a person resumes it, and what falls due meanwhile is owed.
+    Unpaid,
     /// For good.
     Cancel,
 }
@@ -172,6 +194,9 @@ pub struct Policy {
     pub paydays: Option<Paydays>,
     /// Further tries in ascending order of [`Step::after`].
     pub steps: Vec<Step>,
+    /// Whether backups are tried, and when; never where it says nothing: another of the payer's instruments is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Backups>,
     /// What happens when trying ends without success.
     pub at_the_end: AtTheEnd,
     /// The queue of people who take over then.
@@ -271,6 +296,19 @@ pub enum PolicyError {
         /// Whose rule that is.
         why: &'static str,
     },
+    /// Backups that are reached at no decline.
+    #[error("backup.after_tries is 0: write at least 1, the number of declines before a backup is tried")]
+    BackupBeforeTheFirst,
+    /// Backups that no decline for want of funds reaches.
+    #[error(
+        "backup.after_tries is {after} and most_attempts is {most}, so that no decline for want of funds reaches a backup: write at most {most}, or add steps"
+    )]
+    BackupOutOfReach {
+        /// What the file says.
+        after: u16,
+        /// Tries in all.
+        most: u16,
+    },
     /// A step that applies to nothing.
     #[error("step {step} applies to no kind of decline: name at least one in `for`")]
     Empty {
@@ -314,6 +352,7 @@ impl Policy {
                 step(card, Wait::Days(15), &[LaterFunds]),
                 step(card, Wait::Days(22), &[LaterFunds]),
             ],
+            backups: None,
             at_the_end: AtTheEnd::PauseSubscription,
             hand_to: None,
         })
@@ -335,6 +374,13 @@ impl Policy {
             && paydays.within_days > PAYDAY_WITHIN_MAX
         {
             found.push(PolicyError::PaydayTooFar(paydays.within_days));
+        }
+        match self.backups {
+            Some(Backups { after_tries: 0 }) => found.push(PolicyError::BackupBeforeTheFirst),
+            Some(Backups { after_tries }) if after_tries > self.most_attempts => {
+                found.push(PolicyError::BackupOutOfReach { after: after_tries, most: self.most_attempts });
+            }
+            Some(_) | None => {}
         }
         for (place, step) in self.steps.iter().enumerate() {
             let number = place.saturating_add(1);
@@ -412,7 +458,7 @@ pub enum GaveUp {
     LadderSpent,
     /// The next try would come when the next cycle is due, and the policy forbids that.
     NextCycleDue,
-    /// The rules of the network allow no further try of this charge.
+    /// The network allows no further try of its instrument, for anybody.
     NetworkRule,
     /// A person found that the charge was not paid, where the gateway never said.
     Person,
@@ -430,6 +476,26 @@ pub enum GaveUp {
     NoMethod,
     /// A payment made with its method was disputed, and still was when the time for trying ended.
     Disputed,
+    /// The network counted as many tries of its instrument as it allows, and still did when the time for trying ended.
+    BudgetSpent,
+    /// A bank account is debited for one charge three times in 180 days at most (billing-rules.md §1.5).
+    EntriesSpent,
+    /// The policy's next step would come after its time for trying.
+    GraceEnded,
+    /// A person suspects fraud, and held it for that.
+    FraudHold,
+    /// The law forbids to ask for the money, as in a bankruptcy, and a person held it for that.
+    LegalHold,
+    /// The merchant deals with the customer no more, and a person held it for that.
+    CustomerBlocked,
+    /// Its plan was retired, and still was when the time for trying ended.
+    PlanRetired,
+    /// Everything was on hold, and still was when the time for trying ended.
+    KillSwitch,
+    /// Its merchant was on hold, and still was when the time for trying ended.
+    MerchantDisabled,
+    /// Its currency was on hold, and still was when the time for trying ended.
+    CurrencyDisabled,
 }
 
 impl GaveUp {
@@ -451,11 +517,21 @@ impl GaveUp {
             Self::Stopped => "stopped",
             Self::NoMethod => "no_method",
             Self::Disputed => "disputed",
+            Self::BudgetSpent => "budget_spent",
+            Self::EntriesSpent => "entries_spent",
+            Self::GraceEnded => "grace_ended",
+            Self::FraudHold => "fraud_hold",
+            Self::LegalHold => "legal_hold",
+            Self::CustomerBlocked => "customer_blocked",
+            Self::PlanRetired => "plan_retired",
+            Self::KillSwitch => "kill_switch",
+            Self::MerchantDisabled => "merchant_disabled",
+            Self::CurrencyDisabled => "currency_disabled",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 24] = [
         Self::HardDecline,
         Self::NewMethodNeeded,
         Self::TriesSpent,
@@ -463,18 +539,62 @@ impl GaveUp {
         Self::NextCycleDue,
         Self::NetworkRule,
         Self::Person,
+        Self::MustAct,
         Self::MandateRevoked,
         Self::Unauthorized,
         Self::CustomerGone,
         Self::Stopped,
         Self::NoMethod,
         Self::Disputed,
+        Self::BudgetSpent,
+        Self::EntriesSpent,
+        Self::GraceEnded,
+        Self::FraudHold,
+        Self::LegalHold,
+        Self::CustomerBlocked,
+        Self::PlanRetired,
+        Self::KillSwitch,
+        Self::MerchantDisabled,
+        Self::CurrencyDisabled,
     ];
 
     /// Reads the stored word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == text)
+    }
+
+    /// What becomes of the subscription with it, where the policy says this about its own end. What a hold ends was decided by nobody who
+    /// had this customer's subscription in mind: the policy's end is not carried out. Whoever has died is charged for nothing more,
+    /// whatever a policy says.
+    #[must_use]
+    pub const fn stops(self, at_the_end: AtTheEnd) -> Option<Stop> {
+        match self {
+            Self::CustomerGone => Some(Stop::Pause),
+            Self::FraudHold
+            | Self::LegalHold
+            | Self::CustomerBlocked
+            | Self::KillSwitch
+            | Self::MerchantDisabled
+            | Self::CurrencyDisabled => None,
+            Self::HardDecline
+            | Self::NewMethodNeeded
+            | Self::TriesSpent
+            | Self::LadderSpent
+            | Self::NextCycleDue
+            | Self::NetworkRule
+            | Self::Person
+            | Self::MustAct
+            | Self::MandateRevoked
+            | Self::Unauthorized
+            | Self::Stopped
+            | Self::NoMethod
+            | Self::Disputed
+            | Self::BudgetSpent
+            | Self::EntriesSpent
+            | Self::GraceEnded
+            | Self::PlanRetired => at_the_end.stops(),
+        }
     }
 
     /// Why a decline that forbids every further try ends trying: who said so, where the code tells (billing-rules.md §1.2, §1.3, §1.5).

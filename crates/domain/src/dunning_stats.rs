@@ -102,7 +102,7 @@ impl<'c> Case<'c> {
         let standing = match &charge.state {
             _ if !declined => Standing::Clean,
             State::Paid { .. } => Standing::Recovered,
-            State::Returned { .. } | State::Failed { .. } | State::Skipped { .. } => Standing::Lost,
+            State::Returned { next_at: None, .. } | State::Failed { .. } | State::Skipped { .. } => Standing::Lost,
             State::Planned
             | State::Due { .. }
             | State::Sending { .. }
@@ -111,6 +111,7 @@ impl<'c> Case<'c> {
             | State::Authorized { .. }
             | State::Capturing { .. }
             | State::Releasing { .. }
+            | State::Returned { next_at: Some(_), .. }
             | State::Failing { .. }
             | State::Parked { .. } => Standing::Failing,
         };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::id::{ChargeId, MerchantId, PaymentMethodId, Purpose, SubscriptionId};
 use crate::money::Money;
 use crate::rules::{Outcome, Tried};
+use crate::verdict::notified_change;
 
 /// One try with an instrument, as another system recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +35,12 @@ pub struct TriedElsewhere {
 }
 
 impl TriedElsewhere {
+    /// The code of a bank's notice of change, where it ended with one.
+    #[must_use]
+    pub fn notified_change(&self) -> Option<&'static str> {
+        notified_change(self.code.as_deref()?)
+    }
+
     /// The id of a merchant's try: the same for the same reference, whatever file it came in.
     ///
     /// ```

@@ -24,12 +24,26 @@ pub struct Episode {
     pub ends_at: DateTime<Utc>,
     /// What happens to the subscription when trying ends without success.
     pub end_action: AtTheEnd,
+    /// The queue of people who take over then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand_to: Option<String>,
     /// Since when the policy's waits count, UTC: the first decline, or the first one of another payment method.
     pub ladder_since: DateTime<Utc>,
     /// Declines that count on the policy's ladder: not those of tries that a person ordered.
     pub ladder_declined: u16,
     /// The try that waits or is under way was ordered by a person.
     pub by_hand: bool,
+}
+
+/// What a policy says about the end of an episode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    /// No planned try comes later, UTC.
+    pub(crate) ends_at: DateTime<Utc>,
+    /// What happens to the subscription then.
+    pub(crate) end_action: AtTheEnd,
+    /// The queue of people who take over then.
+    pub(crate) hand_to: Option<String>,
 }
 
 impl Episode {
@@ -43,6 +57,7 @@ impl Episode {
             code: code.to_owned(),
             ends_at: next_at,
             end_action: AtTheEnd::KeepSubscription,
+            hand_to: None,
             ladder_since: at,
             ladder_declined: 0,
             by_hand: false,
@@ -59,9 +74,10 @@ impl Episode {
     }
 
     /// What the policy says about its end: no try after `ends_at`, unless one is planned already.
-    pub(crate) fn bound(&mut self, ends_at: DateTime<Utc>, end_action: AtTheEnd, next_at: Option<DateTime<Utc>>) {
+    pub(crate) fn bound(&mut self, bound: Bound, next_at: Option<DateTime<Utc>>) {
+        let Bound { ends_at, end_action, hand_to } = bound;
         self.ends_at = next_at.map_or(ends_at, |next_at| ends_at.max(next_at));
-        self.end_action = end_action;
+        (self.end_action, self.hand_to) = (end_action, hand_to);
     }
 
     /// The next attempt is made with another payment method: its ladder begins with its first decline.

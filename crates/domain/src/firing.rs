@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
-use crate::agenda::{Cycle, Cycles, Hold, cycles, resumes_at};
+use crate::agenda::{Cycle, Cycles, Hold, Payer, cycles, resumes_at};
 use crate::charge::{Charge, SkipWhy, State};
 use crate::notice::{Notices, charged_before, duty, lawful_on};
 use crate::plan::{Plan, PlanStatus};
@@ -95,6 +95,8 @@ pub struct Booked {
     pub charge: Charge,
     /// When it was recorded, UTC.
     pub at: DateTime<Utc>,
+    /// For whom else it pays, as far as that matters: of a charge that waits to be sent.
+    pub payers: Vec<Payer>,
 }
 
 /// What the book shows of an expected cycle, or of a charge that nothing expects.
@@ -255,7 +257,7 @@ impl<'a> Standing<'a> {
     /// Of a cycle that has a charge.
     fn fired(&self, span: &Span, cycle: &Cycle, recorded: &Booked) -> Verdict {
         let occurrence = &cycle.occurrence;
-        let Booked { charge, at } = recorded;
+        let Booked { charge, at, .. } = recorded;
         if charge.due_on != occurrence.date {
             return Verdict::Odd(Odd::OtherDate);
         }
@@ -287,7 +289,7 @@ impl<'a> Standing<'a> {
             State::Due { next_at, .. } => {
                 let ready = self.ready(span, *next_at);
                 let overdue = ready.checked_add_signed(span.grace).is_some_and(|latest| latest < span.now);
-                match self.stopped(span, charge) {
+                match self.stopped(span, recorded) {
                     Some(why) => Verdict::Held(why),
                     None if overdue => Verdict::Missed(Missed::NotSent),
                     None => Verdict::Waiting(charge.sentence()),
@@ -395,13 +397,13 @@ impl<'a> Standing<'a> {
     }
 
     /// What a person or a rule makes a recorded charge wait for, a pause included.
-    fn stopped(&self, span: &Span, charge: &Charge) -> Option<String> {
-        self.paused(span).or_else(|| self.held(Some(charge), None))
+    fn stopped(&self, span: &Span, recorded: &Booked) -> Option<String> {
+        self.paused(span).or_else(|| self.held(Some(recorded), None))
     }
 
     /// What a person or a rule makes a recorded charge, or what is not recorded yet, wait for beside a pause; of a hold, only one
     /// that began by `latest`, if that is named.
-    fn held(&self, charge: Option<&Charge>, latest: Option<DateTime<Utc>>) -> Option<String> {
+    fn held(&self, recorded: Option<&Booked>, latest: Option<DateTime<Utc>>) -> Option<String> {
         let subscription = self.subscription;
         match subscription.status {
             SubscriptionStatus::Quarantined => return Some("the subscription is quarantined".to_owned()),
@@ -411,12 +413,12 @@ impl<'a> Standing<'a> {
             | SubscriptionStatus::Cancelled => {}
         }
         let in_time = |hold: &&Hold| latest.is_none_or(|latest| latest >= hold.since);
-        let covers = |hold: &&Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription, &[]),
-            None => hold.covers(subscription),
+        let covers = |hold: &&Hold| match recorded {
+            Some(Booked { charge, payers, .. }) => hold.covers_charge(charge, subscription, payers),
+            None => hold.covers(subscription, Some(self.plan)),
         };
         if let Some(hold) = self.holds.iter().filter(covers).find(in_time) {
-            return Some(format!("on hold by {} ({}): {}", hold.by, hold.scope, hold.reason));
+            return Some(hold.in_words());
         }
         match self.plan.status {
             PlanStatus::Retired => Some(format!("plan {} is retired", self.plan.id)),

@@ -7,6 +7,7 @@
 //!
 //! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
 
+mod answer;
 pub mod compare;
 mod fold;
 mod odds;
@@ -21,7 +22,7 @@ use std::rc::Rc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use crate::agenda::{Cycle, Hold, Priced, Step, cycles};
+use crate::agenda::{Cycle, Hold, Payers, Priced, Step, cycles};
 use crate::cadence::{DayTable, Occurrence, Schedule};
 use crate::charge::{Charge, Limits};
 use crate::id::{Environment, IdError};
@@ -31,6 +32,7 @@ use crate::plan::{Catalog, Mode, Plan, PlanStatus};
 use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::Wallet;
 
+pub use answer::return_code;
 pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
 pub use risk::{Risk, Risks};
 pub use script::{Outcome, Script, Which};
@@ -99,7 +101,8 @@ impl Kind {
 /// A part of a charge's probability: so likely is it collected by the try of that day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// The civil day of the try where the payer lives; of a first try the due date.
+    /// The civil day of the try where the payer lives: of a first try its submission, which a roll to a business day or a person may
+    /// have moved away from the due date.
     pub on: NaiveDate,
     /// How likely, parts per million.
     pub ppm: u32,
@@ -173,6 +176,8 @@ pub struct Forecaster<'a> {
     tails: tail::Tails,
     /// Tables of days, the one that was used last first.
     days: Vec<Rc<DayTable>>,
+    /// For whom else charges under way pay.
+    payers: Option<&'a Payers>,
 }
 
 /// Most tables of days: some eight megabytes. Books with more zones and hours than these are walked more slowly.
@@ -198,7 +203,14 @@ impl<'a> Forecaster<'a> {
     /// A forecaster over a book, in an environment that was [`imagined`].
     #[must_use]
     pub fn within(environment: Environment, given: Assumptions<'a>) -> Self {
-        Self { given, environment, tails: tail::Tails::of(given.catalog), days: Vec::new() }
+        Self { given, environment, tails: tail::Tails::of(given.catalog), days: Vec::new(), payers: None }
+    }
+
+    /// The same, knowing for whom else the charges under way pay: a hold on any of them keeps the whole payment back.
+    #[must_use]
+    pub const fn knowing(mut self, payers: &'a Payers) -> Self {
+        self.payers = Some(payers);
+        self
     }
 
     /// Every charge of one subscription up to the end of the window, and of its charges under way.
@@ -240,15 +252,14 @@ impl<'a> Forecaster<'a> {
             Scenario::Script(script) => script.concerns(&subscription.id),
             Scenario::AllPay | Scenario::Odds(_) => false,
         };
-        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
-        let is_known = !given.wallet.is_empty()
-            && methods.into_iter().flatten().any(|method| given.wallet.contains_key(&method.id));
+        let is_known =
+            !given.wallet.is_empty() && subscription.methods().any(|method| given.wallet.contains_key(&method.id));
         let told = !matches!(given.notices, Notices::Assumed) && may_be_owed(plan, subscription);
         let touched = told
             || scripted
             || is_known
             || !open.is_empty()
-            || given.holds.iter().any(|hold| hold.covers(subscription));
+            || given.holds.iter().any(|hold| hold.covers(subscription, Some(plan)));
         (!touched).then_some(plan)
     }
 
@@ -327,7 +338,8 @@ impl<'a> Forecaster<'a> {
                 (false, false, false) => "planned",
             };
             let on = today.map_or(occurrence.date, |today| today.max(occurrence.date));
-            let whole = [Piece { on, ppm: WHOLE }];
+            let submit_on = today.unwrap_or(occurrence.submit_on);
+            let whole = [Piece { on: submit_on, ppm: WHOLE }];
             let pieces: &[Piece] = match self.given.scenario {
                 // Nothing is asked for, so nothing can fail.
                 _ if amount.is_zero() => &[],
@@ -351,7 +363,7 @@ impl<'a> Forecaster<'a> {
                 cycle: occurrence.index,
                 due_on: occurrence.date,
                 on,
-                submit_on: today.unwrap_or(occurrence.submit_on),
+                submit_on,
                 charge_at: occurrence.charge_at.max(self.given.as_of),
                 amount,
                 adjusted,

@@ -6,7 +6,7 @@
 //!
 //! Accounts are roles here. Which account of a finance system plays a role is decided when a journal is written.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::dispute::{DisputeId, Standing};
 use crate::id::{ChargeId, PlanId, RefundId};
 use crate::money::Money;
 use crate::refund::{Refund, State as RefundState};
+use crate::settlement::{RowId, SettlementRow};
 
 /// The role of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -170,6 +171,8 @@ pub enum Subject {
     Refund(RefundId),
     /// A dispute.
     Dispute(DisputeId),
+    /// A row of a settlement file.
+    Row(RowId),
 }
 
 impl Subject {
@@ -180,6 +183,7 @@ impl Subject {
             Self::Charge(_) => "charge",
             Self::Refund(_) => "refund",
             Self::Dispute(_) => "dispute",
+            Self::Row(_) => "row",
         }
     }
 
@@ -190,6 +194,7 @@ impl Subject {
             Self::Charge(id) => id.0,
             Self::Refund(id) => id.0,
             Self::Dispute(id) => id.0,
+            Self::Row(id) => id.0,
         }
     }
 
@@ -200,6 +205,7 @@ impl Subject {
             "charge" => Some(Self::Charge(ChargeId(id))),
             "refund" => Some(Self::Refund(RefundId(id))),
             "dispute" => Some(Self::Dispute(DisputeId(id))),
+            "row" => Some(Self::Row(RowId(id))),
             _ => None,
         }
     }
@@ -211,6 +217,7 @@ impl std::fmt::Display for Subject {
             Self::Charge(id) => id.fmt(f),
             Self::Refund(id) => id.fmt(f),
             Self::Dispute(id) => id.fmt(f),
+            Self::Row(id) => id.fmt(f),
         }
     }
 }
@@ -240,13 +247,14 @@ pub struct Posting {
     pub subject: Subject,
     /// What was posted.
     pub posted: Posted,
-    /// Which of its kind: the attempt that was collected or returned, else counted from 0.
+    /// Which of its kind: the attempt that was collected or returned, what had gone back of a refund before (minor units), else counted from
+    /// 0.
     pub number: u32,
-    /// The charge whose money it is; of a cycle that another charge collects, that other one.
-    pub charge: ChargeId,
-    /// Whose plan names the accounts.
-    pub plan: PlanId,
-    /// Which version of it.
+    /// The charge whose money it is; of a cycle that another charge collects, that other one. None of a fee for no charge.
+    pub charge: Option<ChargeId>,
+    /// Whose plan names the accounts; none where there is no charge.
+    pub plan: Option<PlanId>,
+    /// Which version of it; 0 where there is none.
     pub plan_version: u32,
     /// How much; above zero.
     pub amount: Money,
@@ -266,10 +274,24 @@ impl Posting {
         amount: Money,
         at: DateTime<Utc>,
     ) -> Result<Self, NotAnEntry> {
+        Self::of(subject, Some(charge), Some(plan), amount, at)
+    }
+
+    /// An entry that may be about no charge, and under no plan.
+    ///
+    /// # Errors
+    /// [`NotAnEntry::NotPositive`].
+    pub fn of(
+        (subject, posted, number): (Subject, Posted, u32),
+        charge: Option<ChargeId>,
+        plan: Option<(PlanId, u32)>,
+        amount: Money,
+        at: DateTime<Utc>,
+    ) -> Result<Self, NotAnEntry> {
         if !amount.is_positive() {
             return Err(NotAnEntry::NotPositive);
         }
-        let ((subject, posted, number), (plan, plan_version)) = (subject, plan);
+        let (plan, plan_version) = plan.map_or((None, 0), |(plan, version)| (Some(plan), version));
         Ok(Self { subject, posted, number, charge, plan, plan_version, amount, at })
     }
 
@@ -308,7 +330,7 @@ pub struct Level {
 
 impl Level {
     /// Where a charge's state wants the ledger to be. `from` is where it was: what the bank took back is owed again, as much of it as
-    /// was owed before.
+    /// was owed before, and so much is given up.
     #[must_use]
     pub fn of(charge: &Charge, from: Self) -> Self {
         let own = charge.own_amount().minor();
@@ -316,7 +338,8 @@ impl Level {
             State::Planned => Self::default(),
             State::Skipped { why, .. } => match why {
                 // What is given up stays billed, and an entry of its own closes it.
-                SkipWhy::Consolidated | SkipWhy::WrittenOff => Self { owed: own, in_hand: 0 },
+                SkipWhy::Consolidated => Self { owed: own, in_hand: 0 },
+                SkipWhy::WrittenOff => Self { owed: if from.owed > 0 { from.owed } else { own }, in_hand: 0 },
                 SkipWhy::ZeroAmount
                 | SkipWhy::Cancelled
                 | SkipWhy::HoldExpired
@@ -328,7 +351,11 @@ impl Level {
                 let given_up = charge.amount.minor().saturating_sub(collected.minor());
                 Self { owed: own.saturating_sub(given_up), in_hand: collected.minor() }
             }
-            State::Returned { .. } => Self { owed: if from.owed > 0 { from.owed } else { own }, in_hand: 0 },
+            State::Returned { collected, .. } => {
+                let given_up = charge.amount.minor().saturating_sub(collected.minor());
+                let owed = if from.owed > 0 { from.owed } else { own.saturating_sub(given_up) };
+                Self { owed, in_hand: 0 }
+            }
             State::Due { .. }
             | State::Sending { .. }
             | State::Unknown { .. }
@@ -412,7 +439,9 @@ pub fn refund(posted: i64, after: &Refund, plan: &(PlanId, u32), at: DateTime<Ut
         | RefundState::Failed { .. }
         | RefundState::Parked { .. } => at,
     };
-    let subject = (Subject::Refund(after.id), Posted::Refunded, 0);
+    // What comes later is another entry, live and in a ledger that is mended.
+    let number = u32::try_from(posted).unwrap_or(u32::MAX);
+    let subject = (Subject::Refund(after.id), Posted::Refunded, number);
     Posting::new(subject, after.charge, plan.clone(), Money::new(more, after.amount.currency()), at).ok()
 }
 
@@ -442,14 +471,33 @@ pub struct Contest {
     pub amount: Option<Money>,
     /// What is there of the charge without this dispute: collected, less what went back and what other disputes withdrew.
     pub there: Money,
+    /// The bank took the payment itself back, and with it what was withdrawn: the same money does not go twice.
+    pub gone: bool,
+}
+
+/// When what a dispute posts happened, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moments {
+    /// The money was withdrawn.
+    pub withdrawn: DateTime<Utc>,
+    /// It came back, or was lost.
+    pub decided: DateTime<Utc>,
+}
+
+impl Moments {
+    /// Whatever is posted happens now.
+    #[must_use]
+    pub const fn now(at: DateTime<Utc>) -> Self {
+        Self { withdrawn: at, decided: at }
+    }
 }
 
 /// What a dispute posts that stands so in the ledger.
 #[must_use]
-pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<Posting> {
+pub fn dispute(posted: Withdrawn, contest: &Contest, when: Moments) -> Vec<Posting> {
     let usable = |amount: &Money| amount.is_positive() && amount.currency() == contest.there.currency();
     let named = contest.amount.filter(usable);
-    let withdrawn = if !contest.standing.withdraws() {
+    let withdrawn = if !contest.standing.withdraws() || contest.gone {
         0
     } else {
         // What was there when it was withdrawn; what went back since is another matter.
@@ -463,13 +511,13 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<P
     };
     let more = withdrawn.saturating_sub(posted.withdrawn);
     let moves = [
-        (Posted::Disputed, more),
-        (Posted::DisputeWon, more.saturating_neg()),
-        (Posted::DisputeLost, lost.saturating_sub(posted.lost)),
+        (Posted::Disputed, more, when.withdrawn),
+        (Posted::DisputeWon, more.saturating_neg(), when.decided),
+        (Posted::DisputeLost, lost.saturating_sub(posted.lost), when.decided),
     ];
     let mut entries = Vec::new();
     let mut number = posted.entries;
-    for (what, minor) in moves {
+    for (what, minor, at) in moves {
         let subject = (Subject::Dispute(contest.id), what, number);
         let amount = Money::new(minor, contest.there.currency());
         if let Ok(entry) = Posting::new(subject, contest.charge, contest.plan.clone(), amount, at) {
@@ -478,6 +526,19 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, at: DateTime<Utc>) -> Vec<P
         }
     }
     entries
+}
+
+/// What the gateway kept, by a row of a settlement file; `None` where that is nothing. `of` is the charge it is about and that charge's
+/// plan, if it is about one.
+///
+/// A file says a civil day and no zone: the entry is at noon UTC, which is that day in every zone from twelve hours west of it to eleven
+/// hours east.
+#[must_use]
+pub fn fee(row: &SettlementRow, of: Option<(ChargeId, (PlanId, u32))>) -> Option<Posting> {
+    let subject = (Subject::Row(row.id()), Posted::Fee, 0);
+    let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap_or_default();
+    let (charge, plan) = of.unzip();
+    Posting::of(subject, charge, plan, row.kept()?, row.settled_on.and_time(noon).and_utc()).ok()
 }
 
 /// What a ruling about a charge posts: its step, and what is given up of it.

@@ -203,12 +203,10 @@ pub struct Early {
 /// Can a cycle of this subscription owe a notice at all? Asked before anything is read.
 #[must_use]
 pub fn may_be_owed(plan: &Plan, subscription: &Subscription) -> bool {
-    let debits = |kind: Option<MethodKind>| kind == Some(MethodKind::BankAccount);
-    let methods = [&subscription.method, &subscription.second_method];
     plan.notify_before.is_some()
         || !plan.notices.is_empty()
         || !plan.notice_rules.is_empty()
-        || (!plan.is_in_parts() && methods.into_iter().flatten().any(|method| debits(Some(method.kind))))
+        || by_rail(plan, subscription)
 }
 
 /// How many days before a charge its notice may have to be asked for at the earliest, whatever the subscription.
@@ -268,10 +266,9 @@ pub fn duty(plan: &Plan, subscription: &Subscription, cycle: &Cycle, last: Optio
     Some(Duty { kind, at_least, at_most: most, rule: rules.join("; ") })
 }
 
-/// Is the account of a consumer debited? Parts of a total were agreed on one by one.
+/// May the account of a consumer be debited, as a backup too? Parts of a total were agreed on one by one.
 fn by_rail(plan: &Plan, subscription: &Subscription) -> bool {
-    let methods = [&subscription.method, &subscription.second_method];
-    !plan.is_in_parts() && methods.into_iter().flatten().any(|method| method.kind == MethodKind::BankAccount)
+    !plan.is_in_parts() && subscription.methods().any(|method| method.kind == MethodKind::BankAccount)
 }
 
 /// The announced step by which this cycle is priced, where the one charged before it was not.

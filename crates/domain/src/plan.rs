@@ -23,7 +23,7 @@ use crate::mid_period::{FirstCycle, MidPeriodSpec, OnCancel, OnStart};
 use crate::money::{Currency, Money};
 use crate::price_list::{PriceList, PriceRowSpec};
 use crate::split::{self, First, Parts, Split};
-use crate::subscription::{MethodKind, Subscription};
+use crate::subscription::{BACKUPS_MAX, Method, MethodKind, Subscription};
 use crate::term::{self, CatchUp, Term};
 
 /// Longest text a person may write into a plan, in characters.
@@ -479,6 +479,41 @@ pub fn chargeable(money: Money) -> Result<(), String> {
 }
 
 impl Plan {
+    /// Why a subscription's backup, by its place from 0, cannot be one under this plan, if it cannot, and what mends it.
+    #[must_use]
+    pub fn refuses_backup(&self, subscription: &Subscription, place: usize) -> Option<(String, &'static str)> {
+        let Method { id, kind, consent } = &subscription.backups.get(place)?.method;
+        let own = [&subscription.method, &subscription.second_method].into_iter().flatten();
+        let earlier = subscription.backups.iter().take(place).map(|backup| &backup.method);
+        if place >= BACKUPS_MAX {
+            let why = format!("a subscription has at most {BACKUPS_MAX} backups");
+            return Some((why, "leave the last ones out"));
+        }
+        if self.split.is_some() {
+            let why = format!("the plan {} splits its charges between two methods, and a pair has no backups", self.id);
+            return Some((why, "leave its backups out"));
+        }
+        if subscription.method.is_none() {
+            let why = "there is a backup and no payment method".to_owned();
+            return Some((why, "name the subscription's own method first"));
+        }
+        if own.chain(earlier).any(|method| method.id == *id) {
+            let why = format!("method {id} stands in this subscription already");
+            return Some((why, "name another saved method"));
+        }
+        match (kind, self.mode) {
+            (MethodKind::BankAccount, Mode::Authorize { .. }) => {
+                let why = format!("the plan {} sets money aside first, which a bank account cannot do", self.id);
+                Some((why, "name a card"))
+            }
+            (MethodKind::BankAccount, Mode::Sale) if consent.is_none() => {
+                let why = "every debit of a bank account needs its consent".to_owned();
+                Some((why, "say how the consent was given: WEB or TEL"))
+            }
+            (MethodKind::Card | MethodKind::BankAccount, _) => None,
+        }
+    }
+
     /// Understands a plan as written.
     ///
     /// # Errors

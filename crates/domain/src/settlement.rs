@@ -114,6 +114,16 @@ pub struct SettlementRow {
     pub occurrence: u32,
 }
 
+/// A row of settlement files, whichever of them it stands in: its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(pub Uuid);
+
+impl std::fmt::Display for RowId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row_{}", self.0.simple())
+    }
+}
+
 /// Namespace of row identities. Changing it would let every file in again.
 const ROW_NAMESPACE: Uuid = Uuid::from_u128(0x3d1b_8c40_6a52_5f7e_9b3c_70d2_41ae_c023);
 
@@ -121,6 +131,12 @@ impl SettlementRow {
     /// What the row says, without its line and file: files that overlap hold the same rows. Pure and injective.
     #[must_use]
     pub fn identity(&self) -> String {
+        self.id().0.to_string()
+    }
+
+    /// The same as an id.
+    #[must_use]
+    pub fn id(&self) -> RowId {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let parts = [
             self.kind.as_str().to_owned(),
@@ -135,7 +151,7 @@ impl SettlementRow {
         ];
         // Lengths in front, so that no two lists of parts read alike.
         let name: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
-        Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()).to_string()
+        RowId(Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()))
     }
 
     /// What moved: positive to the merchant, in minor units. A notice of change moves nothing, whatever stands beside it.
@@ -159,6 +175,17 @@ impl SettlementRow {
     #[must_use]
     pub fn is_return(&self) -> bool {
         self.kind == RowKind::Return && !self.is_notice()
+    }
+
+    /// What the gateway and its processors kept: of a row that tells of a fee all of it, else what was kept of what moved. `None`
+    /// where it is nothing, or more than an amount can be.
+    #[must_use]
+    pub fn kept(&self) -> Option<Money> {
+        let kept = match self.kind {
+            RowKind::Fee => self.gross.checked_add(self.fee).ok()?,
+            RowKind::Payment | RowKind::Refund | RowKind::Return | RowKind::Dispute | RowKind::DisputeWon => self.fee,
+        };
+        Some(kept).filter(|kept| kept.is_positive())
     }
 
     /// Does the bank say that it was debited twice?
@@ -202,6 +229,17 @@ mod tests {
         ];
         for other in others {
             assert_ne!(other.identity(), base.identity(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_row_is_its_fee_and_all_of_a_fee() {
+        let usd = |minor| Some(Money::new(minor, Currency::USD));
+        assert_eq!(row().kept(), usd(30));
+        assert_eq!(SettlementRow { kind: RowKind::Fee, ..row() }.kept(), usd(7_930));
+        for kind in RowKind::ALL {
+            let free = SettlementRow { kind, fee: Money::new(0, Currency::USD), ..row() };
+            assert_eq!(free.kept(), if kind == RowKind::Fee { usd(7_900) } else { None });
         }
     }
 

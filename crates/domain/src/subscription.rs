@@ -1,6 +1,7 @@
 //! Subscriptions: who is charged under which plan, with which saved method, from when.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,41 @@ pub struct Method {
     /// Needed for bank accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<Consent>,
+}
+
+/// Most backups of one subscription.
+pub const BACKUPS_MAX: usize = 3;
+
+/// Who agreed that a saved method may be charged in place of another, when, and where that is written.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Who, by an id or a role: no name is needed.
+    pub by: String,
+    /// When, UTC.
+    pub at: DateTime<Utc>,
+    /// Names the text or the record of it.
+    pub reference: String,
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "consent of {} on {} ({})", self.by, self.at.format("%Y-%m-%d"), self.reference)
+    }
+}
+
+/// A saved method that may be charged where the one before it was declined. It is one only with an agreement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Backup {
+    /// Which. A bank account carries the consent that must accompany each debit of it, beside the agreement.
+    pub method: Method,
+    /// Who agreed to it.
+    pub agreed: Agreement,
+}
+
+impl fmt::Display for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}, {}", self.method.kind.as_str(), self.method.id, self.agreed)
+    }
 }
 
 /// Who the gateway should find: at least one of the three (contract §3.4). Ids only; no names, no diagnoses.
@@ -136,6 +172,9 @@ pub struct Subscription {
     pub method: Option<Method>,
     /// The second of an ordered pair, for plans that split their charges (contract §4.12); never the same as the first.
     pub second_method: Option<Method>,
+    /// What may be charged where `method` was declined, in order; none of them is `method` itself. At most [`BACKUPS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
     /// First civil date of the subscription.
     pub start_on: NaiveDate,
     /// The day of month that was agreed, where it differs from the plan's or the start date's.
@@ -162,6 +201,21 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Every saved method that it names: its own, the second of a pair, and its backups.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        let own = [&self.method, &self.second_method].into_iter().flatten();
+        own.chain(self.backups.iter().map(|backup| &backup.method))
+    }
+
+    /// The word people see for where it stands: its status, or `unpaid`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match (self.status, self.amendments.unpaid) {
+            (SubscriptionStatus::Paused, Some(_)) => "unpaid",
+            (status, _) => status.as_str(),
+        }
+    }
+
     /// The last civil date on which a cycle may fall: the agreed end, or an earlier one that a person set.
     #[must_use]
     pub fn last_on(&self) -> Option<NaiveDate> {
@@ -185,6 +239,7 @@ pub(crate) mod tests {
                 consent: None,
             }),
             second_method: None,
+            backups: Vec::new(),
             start_on: NaiveDate::from_ymd_opt(2027, 1, 31).unwrap(),
             anchor_day: None,
             zone: None,

@@ -12,8 +12,8 @@ use crate::money::Money;
 
 mod codes;
 
-pub(crate) use codes::asks;
 pub use codes::{CodeRow, Origin};
+pub(crate) use codes::{asks, blames_the_instrument};
 
 /// When and how a declined charge may be tried again: the merged class table of billing-rules.md §1.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,6 +96,54 @@ impl DeclineClass {
     }
 }
 
+impl DeclineClass {
+    /// Does the policy take its next step by it? After the others no try follows by itself.
+    #[must_use]
+    pub const fn takes_step(self) -> bool {
+        match self {
+            Self::Never | Self::NewData => false,
+            Self::Contact | Self::LaterFunds | Self::LaterTechnical | Self::Unclassified | Self::Partial => true,
+        }
+    }
+
+    /// May another method of the customer be charged in its place (billing-rules.md §1.4)? A code may forbid it all the same.
+    #[must_use]
+    pub const fn fall_through(self) -> FallThrough {
+        match self {
+            Self::Never | Self::NewData | Self::Contact => FallThrough::Consent,
+            Self::LaterFunds => FallThrough::AfterTries,
+            Self::LaterTechnical | Self::Unclassified => FallThrough::No,
+            Self::Partial => FallThrough::Remainder,
+        }
+    }
+}
+
+/// Whether another method of the customer may be charged after a decline of this one. It says what is allowed, not what is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FallThrough {
+    /// No: the method is not what is wrong, or not known to be.
+    No,
+    /// Yes, where the customer consented to it.
+    Consent,
+    /// Yes, with consent, after some tries of this one; two by default.
+    AfterTries,
+    /// Yes, with consent, for what was not approved.
+    Remainder,
+}
+
+impl FallThrough {
+    /// The word in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Consent => "with_consent",
+            Self::AfterTries => "after_tries",
+            Self::Remainder => "for_the_rest",
+        }
+    }
+}
+
 impl fmt::Display for DeclineClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -127,6 +175,27 @@ pub const CANCELLED: &str = "cancelled_at_gateway";
 /// The code under which a charge waits for its next attempt after what was set aside went back uncaptured.
 pub const HOLD_EXPIRED: &str = "hold_expired";
 
+/// What a bank's return says that concerns more than its own charge (billing-rules.md §1.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// R17: the bank finds the debit questionable. A person reviews the customer for fraud before anything more is asked of them.
+    Fraud,
+    /// R24: the bank says that it was debited twice. An operator is called.
+    DoubleEntry,
+}
+
+impl Alarm {
+    /// The alarm that a code raises; of several codes of one answer, the first that raises one.
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        code.split('+').find_map(|part| match part {
+            "R17" => Some(Self::Fraud),
+            "R24" => Some(Self::DoubleEntry),
+            _ => None,
+        })
+    }
+}
+
 impl Decline {
     /// The gateway cancelled the payment, or was told to.
     #[must_use]
@@ -156,7 +225,7 @@ impl Decline {
         let named = |text: &str| codes::known(text).or_else(|| codes::named_advice(text));
         let mut said = codes::in_words(message);
         // A bank's return code is more precise than any word for it.
-        if let Some(row) = said.iter().find(|row| row.origin == Origin::Ach) {
+        if let Some(row) = said.iter().find(|row| row.origin.is_bank()) {
             return Self { class: row.class, code: row.code.to_owned() };
         }
         said.extend(decline_code.and_then(named));
@@ -188,11 +257,24 @@ impl Decline {
         self.class == DeclineClass::Unclassified && codes::known(&self.code).is_none()
     }
 
-    /// The whole code table, for `gateway codes` and documentation.
+    /// The code under which a bank notified of a change of the stored data, where it did: what is stored has to be changed before
+    /// the next entry (billing-rules.md §1.5).
+    #[must_use]
+    pub fn notifies_of_change(&self) -> Option<&'static str> {
+        notified_change(&self.code)
+    }
+
+    /// The codes by which declines are classed; `gateway codes` prints them among all others.
     #[must_use]
     pub const fn table() -> &'static [CodeRow] {
         codes::CODES
     }
+}
+
+/// The notice of change among the codes of a decline, which stand joined with `+`.
+#[must_use]
+pub fn notified_change(code: &str) -> Option<&'static str> {
+    code.split('+').filter_map(codes::known).find(|row| row.notifies_of_change()).map(|row| row.code)
 }
 
 /// An unknown code is foreign text: kept short and printable.
@@ -311,5 +393,53 @@ mod tests {
     fn an_unknown_code_keeps_its_text_but_not_its_tricks() {
         assert_eq!(Decline::classify("odd\n=cmd() code", None, "").code, "odd=cmd()code");
         assert_eq!(Decline::classify("", None, "").code, "unspecified");
+    }
+
+    /// The codes that billing-rules.md §1 names, class by class.
+    #[test]
+    fn every_code_of_the_rules_is_in_the_table_under_its_class() {
+        let named = [
+            (DeclineClass::Never, "04 07 12 14 15 41 43 46 57 R0 R1 R3 03 62 78 93 MAC03 MAC21 MAC41"),
+            (DeclineClass::Never, "R02 R03 R04 R20 R05 R07 R10 R29 R51 R14 R15 R16 R24 R37 R38 R52 R53 R39 R50"),
+            (DeclineClass::NewData, "54 55 82 1A N7 MAC01 R12 R13 R28 C01 C02 C03 C04 C05 C06 C07 C08 C09 C13 C14"),
+            (DeclineClass::Contact, "05 59 5C 9G 86 N3 N4 MAC40 MAC43 R08 R11 R17"),
+            (DeclineClass::LaterFunds, "51 61 65 75 R01 R09 MAC02 MAC25 MAC26 MAC27 MAC28 MAC29 MAC30"),
+            (DeclineClass::LaterTechnical, "19 91 96 MAC24 MAC04 MAC22"),
+        ];
+        for (class, codes) in named {
+            for code in codes.split(' ') {
+                assert_eq!(codes::known(code).map(|row| row.class), Some(class), "{code}");
+            }
+        }
+        // What is between banks, of an agency, our own file's or compliance's waits for an operator, whatever the policy says.
+        let operators = "R06 R31 R61 R62 R63 R64 R65 R66 R67 R68 R69 R70 R71 R72 R73 R74 R75 R76 R77 R18 R19 R25 R26 R27 \
+             R80 R81 R82 R83 R84 R85 R90 R21 R22 R23 R30 R32 R33 R34 R35 R36 R40 R41 R42 R43 R44 R45 R46 R47 \
+             C10 C11 C12 C61 C62 C63 C64 C65 C66 C67 C68 C69";
+        for code in operators.split_whitespace() {
+            let row = codes::known(code).unwrap();
+            assert_eq!((row.class, row.most_retries), (DeclineClass::LaterTechnical, Some(0)), "{code}");
+            assert!(!row.takes_step() && row.fall_through() == FallThrough::No, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_return_code_that_does_not_exist_is_unclassified_and_told() {
+        for code in ["R48", "R49", "R54", "R60", "R78", "R79", "R86", "R99", "C15"] {
+            let decline = Decline::classify(code, None, "");
+            assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::Unclassified, code));
+            assert!(decline.is_foreign());
+        }
+    }
+
+    #[test]
+    fn no_other_method_is_a_way_round_a_revocation_a_death_or_a_double_charge() {
+        for code in ["R07", "R10", "R1", "R3", "MAC21", "stop_payment_order", "R14", "R15", "R24", "R38", "91"] {
+            assert_eq!(codes::known(code).unwrap().fall_through(), FallThrough::No, "{code}");
+        }
+        for (code, falls) in
+            [("stolen_card", FallThrough::Consent), ("54", FallThrough::Consent), ("51", FallThrough::AfterTries)]
+        {
+            assert_eq!(codes::known(code).unwrap().fall_through(), falls, "{code}");
+        }
     }
 }

@@ -97,6 +97,15 @@ pub struct Face {
     pub status: Option<String>,
 }
 
+/// A bank's notice that an account has other data by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its code, `C01` to `C14`.
+    pub code: String,
+    /// When it was learnt, UTC.
+    pub at: DateTime<Utc>,
+}
+
 /// What is known about a method: the last search, and what was said since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Known {
@@ -112,6 +121,8 @@ pub struct Known {
     pub replaced_by: Option<PaymentMethodId>,
     /// A payment made with it is disputed, and nobody has said that it may be charged all the same.
     pub disputed: bool,
+    /// A bank notified of a change of its data, and nobody has changed what is stored or said that it may be charged all the same.
+    pub change: Option<Change>,
     /// What was tried with it and did not simply succeed, whoever it was for: of the last [`rules::LOOKS_BACK`], and every "never".
     pub tried: Vec<Tried>,
 }
@@ -145,6 +156,12 @@ pub enum Standing {
     },
     /// A payment made with it is disputed: neither new charges nor retries until the dispute ends or a person says so.
     Disputed,
+    /// A bank notified of a change of its data: no entry until the gateway says that what is stored was changed, or a person says so
+    /// (billing-rules.md §1.5).
+    ChangeNotified {
+        /// Since when, UTC.
+        since: DateTime<Utc>,
+    },
 }
 
 /// What a standing means for a charge.
@@ -170,6 +187,7 @@ impl Standing {
             Self::Gone { .. } => "gone",
             Self::Replaced { .. } => "replaced",
             Self::Disputed => "disputed",
+            Self::ChangeNotified { .. } => "change_notified",
         }
     }
 
@@ -198,6 +216,10 @@ impl Standing {
             Self::Disputed => {
                 Charging::NotNow("a payment made with this method is disputed: a person must release it".to_owned())
             }
+            Self::ChangeNotified { since } => Charging::NotNow(format!(
+                "the bank notified of a change of the account on {}: the gateway must say that it was changed, or a person release it",
+                when(since)
+            )),
         }
     }
 }
@@ -206,7 +228,16 @@ impl Known {
     /// A method of which nothing is known but its id and kind.
     #[must_use]
     pub const fn new(id: PaymentMethodId, kind: Option<MethodKind>) -> Self {
-        Self { id, kind, face: None, missing_since: None, replaced_by: None, disputed: false, tried: Vec::new() }
+        Self {
+            id,
+            kind,
+            face: None,
+            missing_since: None,
+            replaced_by: None,
+            disputed: false,
+            change: None,
+            tried: Vec::new(),
+        }
     }
 
     /// Where it stands; `today` is the civil date where its owner lives.
@@ -222,13 +253,14 @@ impl Known {
                 None => Standing::Gone { until },
             };
         }
-        let Some(face) = &self.face else { return Standing::Unknown };
-        if face.is_invalidated() {
+        if self.face.as_ref().is_some_and(Face::is_invalidated) {
             return Standing::Invalidated;
         }
-        match face.expiry {
-            Some(expiry) if expiry.last_day() < today => Standing::Expired { last_day: expiry.last_day() },
-            Some(_) | None => Standing::Usable,
+        match (self.face.as_ref().map(|face| face.expiry), &self.change) {
+            (Some(Some(expiry)), _) if expiry.last_day() < today => Standing::Expired { last_day: expiry.last_day() },
+            (_, Some(change)) => Standing::ChangeNotified { since: change.at },
+            (Some(_), None) => Standing::Usable,
+            (None, None) => Standing::Unknown,
         }
     }
 
@@ -276,8 +308,9 @@ impl Known {
     pub fn forbids_entry(&self, charge: &Charge, at: DateTime<Utc>) -> Option<&'static Rule> {
         let networks = Network::of(Some(MethodKind::BankAccount), None);
         let made = || self.tried.iter().filter(|one| one.charge == charge.id);
-        let entries = u16::try_from(made().count()).unwrap_or(u16::MAX).max(charge.tries.declined);
-        let dates = made().map(|one| one.at).chain(charge.tries.first_failed_at);
+        let (declined, first) = charge.tries.declined_with(Some(self.id));
+        let entries = u16::try_from(made().count()).unwrap_or(u16::MAX).max(declined);
+        let dates = made().map(|one| one.at).chain(first);
         // Of two dates of the first entry the earlier one counts.
         let first = dates.fold(charge.due_at, DateTime::min);
         rules::built_in().forbids_entry(networks, entries, first, at).filter(|_| entries > 0)

@@ -13,16 +13,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use domain::agenda::{Action, Agenda, Book, Open, Reason, draw, observe};
+use domain::agenda::{Action, Agenda, Book, Open, Reason, draw, observe, taken_up, used};
 use domain::charge::{Charge, Event, Limits, State};
-use domain::dunning::{AtTheEnd, Policy, Step, Wait};
+use domain::dunning::{AtTheEnd, Backups, Policy, Step, Wait};
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{ChargeId, Environment, MerchantId, PaymentMethodId, PlanId, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::notice::Notices;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::rules::{Outcome, Permit, Tried};
-use domain::subscription::{Amendments, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus};
+use domain::subscription::{
+    Agreement, Amendments, Backup, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
+};
 use domain::terms::Terms;
 use domain::verdict::{Decline, DeclineClass, Seen};
 use domain::wallet::{Known, TriesLeft, Wallet};
@@ -245,6 +247,7 @@ impl Life {
             customer: Customer { enterprise_id: Some("1001".to_owned()), ..Customer::default() },
             method: Some(method(n / 3)),
             second_method: None,
+            backups: Vec::new(),
             start_on: "2027-01-04".parse().unwrap(),
             anchor_day: None,
             zone: None,
@@ -322,9 +325,42 @@ impl Life {
         )
     }
 
+    /// The instrument of a charge's latest attempt.
+    fn last(&self, charge: &Charge) -> Option<Method> {
+        let mut all = (0..4).map(method);
+        all.find(|one| {
+            let made = self.model.made.get(&one.id).into_iter().flatten();
+            made.into_iter()
+                .any(|made| made.charge == charge.id && made.attempt == charge.tries.attempt && made.attempt > 0)
+        })
+    }
+
+    /// Everybody has backups: the instruments of others.
+    fn with_backups() -> Self {
+        let mut life = Self::begin();
+        for policy in life.catalog.policies.values_mut() {
+            policy.backups = Some(Backups::default());
+        }
+        for (n, subscription) in (0..SUBSCRIPTIONS).zip(life.subscriptions.values_mut()) {
+            let own = subscription.method.as_ref().map(|own| own.id);
+            let others = (1..4).map(|more| method((n + more) % 4)).filter(|other| Some(other.id) != own);
+            let agreed = Agreement { by: "payer".to_owned(), at: DateTime::UNIX_EPOCH, reference: "form".to_owned() };
+            subscription.backups = others.map(|method| Backup { method, agreed: agreed.clone() }).collect();
+        }
+        life
+    }
+
     fn try_now(&mut self, charge: Charge, attempt: u16, method: &Method) {
         let broken = self.model.forbids(&self.caps, method.kind, method.id, &charge, self.now);
         assert!(broken.is_none(), "{}", broken.unwrap_or_default());
+        let last = self.last(&charge).map(|one| one.id);
+        let charge = match last {
+            Some(_) => {
+                let subscription = &self.subscriptions[&charge.subscription];
+                taken_up(charge, subscription, last, method.id, self.now, &self.limits).unwrap()
+            }
+            None => charge,
+        };
         let charge = charge.step(Event::Send { attempt }, self.now, &self.limits).unwrap();
         let made = Made { at: self.now, charge: charge.id, attempt, outcome: Some(Outcome::Open) };
         self.model.made.entry(method.id).or_default().push(made);
@@ -383,7 +419,7 @@ impl Life {
             self.charges.values().filter(|one| matches!(one.state, State::Failing { .. })).map(|one| one.id).collect();
         let Some(id) = failing.get(usize::from(pick) % failing.len().max(1)) else { return };
         let charge = self.charges[id].clone();
-        let method = self.subscriptions[&charge.subscription].method.clone().unwrap();
+        let method = used(&self.subscriptions[&charge.subscription], &charge).unwrap().clone();
         let known = self.wallet().remove(&method.id).unwrap();
         let entered = method.kind == MethodKind::BankAccount && known.forbids_entry(&charge, self.now).is_some();
         if matches!(known.permit(self.now), Permit::Tries { left: None | Some(1..) }) && !entered {
@@ -397,7 +433,8 @@ impl Life {
         let ids: Vec<ChargeId> = self.charges.keys().copied().collect();
         for (place, id) in ids.into_iter().enumerate() {
             let charge = self.charges[&id].clone();
-            let method = self.subscriptions[&charge.subscription].method.clone().unwrap();
+            let subscription = &self.subscriptions[&charge.subscription];
+            let method = self.last(&charge).unwrap_or_else(|| subscription.method.clone().unwrap());
             let mixed = usize::from(luck) * 31 + place * 7 + usize::from(charge.tries.attempt) * 3;
             let roll = if luck == NO_LUCK { 39 } else { mixed % 40 };
             let declined = |class, code: &str| Seen::Declined(Decline { class, code: code.to_owned() });
@@ -412,8 +449,9 @@ impl Life {
                 }
                 _ => continue,
             };
-            let subscription = &self.subscriptions[&charge.subscription];
-            let learnt = observe(&self.catalog, subscription, charge, &seen, self.now, &self.limits).unwrap();
+            let wallet = self.wallet();
+            let learnt =
+                observe((&self.catalog, &wallet), subscription, charge, &seen, self.now, &self.limits).unwrap();
             let attempt = learnt.charge.tries.attempt;
             let outcome = match (&learnt.charge.state, &seen) {
                 (State::Returned { class, .. }, _) => Some(Outcome::Returned(*class)),
@@ -486,6 +524,26 @@ proptest! {
         life.live(&deeds);
         prop_assert_eq!(life.model.made.values().flatten().filter(|made| made.attempt > 0).count(), life.tries);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_falling_through_exceeds_a_cap_of_any_instrument(deeds in deeds()) {
+        let mut life = Life::with_backups();
+        life.live(&deeds);
+        prop_assert_eq!(life.model.made.values().flatten().filter(|made| made.attempt > 0).count(), life.tries);
+    }
+}
+
+#[test]
+fn lives_with_backups_do_fall_through() {
+    let mut life = Life::with_backups();
+    let deeds: Vec<(u16, Deed)> = (0..96).flat_map(|n| [(15, Deed::Race), (0, Deed::Answer(n))]).collect();
+    life.live(&deeds);
+    let through = life.charges.values().filter(|charge| charge.tries.fallback.is_some()).count();
+    assert!(through > 3, "{through} of {}", life.charges.len());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, Utc};
 use domain::agenda::enrol;
-use domain::change::{Effect, Horizon};
+use domain::change::{Effect, Horizon, enrolled_under};
 use domain::charge::Limits;
 use domain::forecast::{Assumptions, Forecaster, Past, Scenario};
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId};
@@ -28,7 +28,7 @@ fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-fn plan(every: &str, on_day: Option<u32>, zone: &str, prices: &Prices, active: bool) -> Plan {
+fn plan((every, free): (&str, u16), on_day: Option<u32>, zone: &str, prices: &Prices, active: bool) -> Plan {
     let money = |minor: &i64| format!("{}.{:02}", minor / 100, minor % 100);
     let mut amount = serde_json::json!({ "currency": "USD" });
     match prices.as_slice() {
@@ -44,6 +44,9 @@ fn plan(every: &str, on_day: Option<u32>, zone: &str, prices: &Prices, active: b
     let mut schedule = serde_json::json!({ "every": every, "time_zone": zone, "charge_at": "06:30:00" });
     if let Some(on_day) = on_day.filter(|_| every.contains("month")) {
         schedule["on_day"] = on_day.to_string().into();
+    }
+    if free > 0 {
+        schedule["free_first"] = format!("{free} days").into();
     }
     let spec = serde_json::json!({
         "id": "made", "name": "Made", "kind": "recurring", "status": if active { "active" } else { "retired" },
@@ -81,6 +84,7 @@ fn subscription(
         customer: Customer { enterprise_id: Some("1001".into()), ..Customer::default() },
         method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind: MethodKind::Card, consent: None }),
         second_method: None,
+        backups: Vec::new(),
         start_on: today.checked_sub_days(Days::new(start_ago)).unwrap(),
         anchor_day: None,
         zone: None,
@@ -95,6 +99,10 @@ fn subscription(
     };
     (made.next_cycle, made.next_due_at) = enrol(plan, &made, as_of).unwrap();
     made
+}
+
+fn rhythms() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["1 month", "2 weeks", "1 week", "1 quarter", "3 days", "1 year"])
 }
 
 /// What a forecast with all paying collects, by month.
@@ -129,7 +137,9 @@ proptest! {
 
     #[test]
     fn the_effect_of_a_change_is_the_difference_of_two_forecasts(
-        every in prop::sample::select(vec!["1 month", "2 weeks", "1 week", "1 quarter", "3 days", "1 year"]),
+        every in rhythms(),
+        // Folder against folder the rhythm may change too, and a free period.
+        (other_every, free) in (prop::option::of(rhythms()), (0_u16..40, 0_u16..40)),
         on_day in prop::option::of(1_u32..32),
         zone in prop::sample::select(vec!["UTC", "America/Chicago", "Australia/Sydney"]),
         (old, new) in (prices(), prices()),
@@ -139,8 +149,9 @@ proptest! {
         offset in 0_u64..400,
     ) {
         let as_of = day("2026-03-01").checked_add_days(Days::new(offset)).unwrap().and_time(NaiveTime::MIN).and_utc();
-        let old = plan(every, on_day, zone, &old, true);
-        let new = plan(every, on_day, zone, &new, !retires);
+        let old = plan((every, free.0), on_day, zone, &old, true);
+        let other = other_every.map_or((every, free.0), |other| (other, free.1));
+        let new = plan(other, on_day, zone, &new, !retires);
         let book: Vec<Subscription> = subs
             .iter()
             .enumerate()
@@ -148,11 +159,15 @@ proptest! {
             .collect();
         let horizon = Horizon::from(as_of.date_naive(), months).unwrap();
         let until = horizon.end().pred_opt().unwrap();
+        let moved: Vec<Subscription> =
+            book.iter().map(|row| enrolled_under(Some(&old), &new, row, as_of).unwrap()).collect();
         let mut effect = Effect::default();
-        for subscription in &book {
-            effect.add(Some(&old), Some(&new), subscription, horizon).unwrap();
+        for (subscription, moved) in book.iter().zip(&moved) {
+            effect.add_moved((Some(&old), subscription), (Some(&new), moved), horizon).unwrap();
+            let imported = enrol(&new, subscription, as_of).unwrap();
+            prop_assert_eq!((moved.next_cycle, moved.next_due_at), imported, "as an import of that day");
         }
-        let (before, after) = (forecast(&old, &book, as_of, until), forecast(&new, &book, as_of, until));
+        let (before, after) = (forecast(&old, &book, as_of, until), forecast(&new, &moved, as_of, until));
         let zero = Money::new(0, Currency::USD);
         let all: std::collections::BTreeSet<NaiveDate> =
             before.keys().chain(after.keys()).copied().chain(effect.months.keys().map(|(month, _)| *month)).collect();

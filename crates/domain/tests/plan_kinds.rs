@@ -68,6 +68,7 @@ fn subscription(start_on: &str) -> Subscription {
         customer: Customer { enterprise_id: some("1001"), ..Customer::default() },
         method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind: MethodKind::Card, consent: None }),
         second_method: None,
+        backups: Vec::new(),
         start_on: day(start_on),
         anchor_day: None,
         zone: None,

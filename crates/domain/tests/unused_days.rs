@@ -69,6 +69,7 @@ fn standing_at(plan: &Plan, start_on: NaiveDate, quantity: Option<u32>, today: N
         customer: Customer { enterprise_id: Some("1001".to_owned()), ..Customer::default() },
         method: Some(Method { id: PaymentMethodId(uuid::Uuid::from_u128(7)), kind: MethodKind::Card, consent: None }),
         second_method: None,
+        backups: Vec::new(),
         start_on,
         anchor_day: None,
         zone: None,

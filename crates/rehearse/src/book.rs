@@ -8,13 +8,14 @@ use autopay::cli::exit::Exit;
 use autopay::config::{Config, Sources};
 use autopay::files::{CatalogFiles, RosterContext, RosterStream, Source, read_catalog};
 use autopay::forecast::from_files::catalog_of;
-use autopay::forecast::{digest_of, plan_digest};
+use autopay::forecast::{behind_in_words, digest_of, plan_digest};
 use autopay::ports::changes::Meaning;
 use autopay::ports::{Cursor, Listed, SubscriptionFilter};
 use chrono::{DateTime, Utc};
 use domain::agenda::planned;
 use domain::dunning::Policy;
 use domain::id::{MerchantId, PaymentMethodId};
+use domain::notice::may_be_owed;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::{Method, MethodKind, Subscription, SubscriptionStatus};
 use sandbox::Behaviour;
@@ -74,16 +75,18 @@ pub fn plans(dir: &Path) -> Result<Plans, Stop> {
 /// Every mistake of the plans, or of the roster.
 pub fn of_files(dir: &Path, roster: &Path, as_of: DateTime<Utc>) -> Result<Book, Stop> {
     let plans = plans(dir)?;
-    let subscriptions = roster_of(&plans, roster, as_of)?;
-    Ok(Book { as_of, plans, subscriptions, left_out: Vec::new() })
+    let (subscriptions, behind) = roster_of(&plans, roster, as_of)?;
+    let left_out = behind_in_words(behind, as_of.date_naive()).into_iter().collect();
+    Ok(Book { as_of, plans, subscriptions, left_out })
 }
 
-fn roster_of(plans: &Plans, roster: &Path, as_of: DateTime<Utc>) -> Result<Vec<Subscription>, Stop> {
+/// The rows of a roster, and how many of them name a next cycle that lies behind the day.
+fn roster_of(plans: &Plans, roster: &Path, as_of: DateTime<Utc>) -> Result<(Vec<Subscription>, u64), Stop> {
     let (label, source) = (roster.display().to_string(), Source::File(roster.to_owned()));
     let context = RosterContext { merchant: MERCHANT, catalog: &plans.catalog, now: as_of };
     let mut rows = Vec::new();
-    RosterStream::open(&label, &source, context)?.each(|row, _| rows.push(row))?;
-    Ok(exchanged(rows))
+    let read = RosterStream::open(&label, &source, context)?.each(|row, _| rows.push(row))?;
+    Ok((exchanged(rows), read.behind))
 }
 
 /// The book of the database, which is only read; it is as it is at `as_of`.
@@ -174,6 +177,13 @@ async fn copied(
 }
 
 impl Book {
+    /// How many of its subscriptions may owe their payers a notice.
+    #[must_use]
+    pub fn may_owe_notices(&self) -> usize {
+        let plan = |row: &Subscription| self.plans.catalog.plans.get(&row.plan);
+        self.subscriptions.iter().filter(|row| plan(row).is_some_and(|plan| may_be_owed(plan, row))).count()
+    }
+
     /// The same subscriptions under other plans. A roster is read again under them; subscriptions of the live book keep their
     /// cycle, and its date and price are those of the other plan.
     ///
@@ -182,7 +192,7 @@ impl Book {
     pub fn under(&self, dir: &Path, roster: Option<&Path>) -> Result<Self, Stop> {
         let plans = plans(dir)?;
         let subscriptions = match roster {
-            Some(roster) => roster_of(&plans, roster, self.as_of)?,
+            Some(roster) => roster_of(&plans, roster, self.as_of)?.0,
             None => moved(&plans, &self.subscriptions)?,
         };
         Ok(Self { as_of: self.as_of, plans, subscriptions, left_out: self.left_out.clone() })
@@ -230,6 +240,9 @@ fn exchanged(mut rows: Vec<Subscription>) -> Vec<Subscription> {
         }
         if let Some(method) = &mut row.second_method {
             exchange(method, SECOND + number);
+        }
+        for (backup, place) in row.backups.iter_mut().zip(2..) {
+            exchange(&mut backup.method, SECOND * place + number);
         }
     }
     rows

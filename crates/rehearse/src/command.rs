@@ -235,6 +235,7 @@ async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sin
     let mut report = Report::new(as_of, (request.from, request.until), &request.scenario, request.seed);
     report.subscriptions = first.subscriptions.len();
     report.left_out.clone_from(&first.left_out);
+    report.taken_as_told = books.iter().map(|book| book.may_owe_notices()).max().unwrap_or(0);
     let mut holds = true;
     for book in [Some(first), second].into_iter().flatten() {
         let bar = bar(command, &book, request.until);

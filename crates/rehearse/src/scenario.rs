@@ -358,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bank_says_what_a_forecast_takes_it_to_say() {
+        for class in DeclineClass::ALL {
+            let fate = match domain::forecast::return_code(class) {
+                Some(code) => Fate::Returned(ReturnCode::ALL.iter().copied().find(|one| one.code() == code).unwrap()),
+                None => Fate::Declined(class),
+            };
+            assert_eq!(said(MethodKind::BankAccount, class), fate);
+        }
+    }
+
+    #[test]
     fn nothing_but_the_seed_changes_the_luck() {
         let scenario = Scenario { rules: vec![rule(500_000)], ..Scenario::default() };
         assert_eq!(fates(&scenario, MethodKind::Card, 2), fates(&scenario, MethodKind::Card, 2));

@@ -65,6 +65,8 @@ pub struct Report {
     pub subscriptions: usize,
     /// What the copy leaves out.
     pub left_out: Vec<String>,
+    /// Subscriptions that may owe notices, all of which are taken to be given in time.
+    pub taken_as_told: usize,
     /// One set of plans, or two to compare.
     pub rehearsed: Vec<Rehearsed>,
 }
@@ -82,6 +84,7 @@ impl Report {
             seed,
             subscriptions: 0,
             left_out: Vec::new(),
+            taken_as_told: 0,
             rehearsed: Vec::new(),
         }
     }
@@ -130,6 +133,12 @@ impl Report {
     /// What a reader should know beside the numbers.
     fn notes(&self) -> Vec<String> {
         let mut notes = self.left_out.clone();
+        if self.taken_as_told > 0 {
+            notes.push(format!(
+                "{} subscriptions may owe their payers a notice: every notice is taken to be given in time.",
+                self.taken_as_told
+            ));
+        }
         if !self.with_fees {
             notes.push("The scenario has no [fees]: fees are 0.00, and net is what was collected.".to_owned());
         }

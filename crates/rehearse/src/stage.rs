@@ -3,7 +3,7 @@
 //! What is played here for the world outside: the gateway goes away and comes back, banks tell of debits that they take back, and
 //! whoever ships captures what is set aside at once. Everything else is the engine's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -333,7 +333,8 @@ impl Stage {
         }
         let ledger = self.sandbox.ledger();
         let mut successes: BTreeMap<(SubscriptionId, u32), Vec<i64>> = BTreeMap::new();
-        for success in ledger.successes() {
+        let gone = self.gone_before_another_try(&charges).await?;
+        for success in ledger.successes().filter(|success| !gone.contains(&success.key)) {
             let obligation = obligation_of(&success.metadata)
                 .ok_or_else(|| Stop::failed("the sandbox's ledger", "a payment names no cycle"))?;
             successes.entry(obligation).or_default().push(success.amount_minor);
@@ -353,6 +354,17 @@ impl Stage {
 }
 
 impl Stage {
+    /// Keys of attempts that were collected and taken back before their charge was asked for again: they are no doubles.
+    async fn gone_before_another_try(&self, charges: &[Charge]) -> Result<BTreeSet<String>, Stop> {
+        let mut gone = BTreeSet::new();
+        for charge in charges.iter().filter(|charge| charge.tries.attempt > 1) {
+            let attempts = self.store.attempts(charge.id).await.map_err(store_failed)?;
+            let went = attempts.into_iter().filter(|one| one.state == "succeeded" && one.class.is_some());
+            gone.extend(went.filter(|one| one.number < charge.tries.attempt).map(|one| one.key.to_string()));
+        }
+        Ok(gone)
+    }
+
     /// Which of these charges were collected by which others.
     async fn collected_by(&self, charges: &[Charge]) -> Result<BTreeMap<ChargeId, ChargeId>, Stop> {
         let leads: Vec<ChargeId> = charges.iter().filter(|one| one.carried.is_some()).map(|one| one.id).collect();

@@ -190,7 +190,9 @@ impl Reconciler {
         let learnt = if open.charge == *charge {
             let asked = heard(open.charge.clone(), at, &self.engine().inner.settings.limits);
             let catalog = store.catalog().await?;
-            observe(&catalog, &open.subscription, asked, &answer.seen, at, &self.engine().inner.settings.limits).ok()
+            let wallet = self.engine().backups_of(&open.subscription).await?;
+            let limits = &self.engine().inner.settings.limits;
+            observe((&catalog, &wallet), &open.subscription, asked, &answer.seen, at, limits).ok()
         } else {
             store.release(&[], &[(charge.id, fence)]).await?;
             return Ok(Taken::Moved);

@@ -150,8 +150,15 @@ impl Reconciler {
             return Ok(look);
         }
         if row.kind == RowKind::Fee {
-            // Fees are not in the book: they are kept, and compared with nothing.
-            look.subjects.push(finding.subject);
+            // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
+            // charge, and a person says to which where nobody knows the payment.
+            let names_one = row.gateway_id.is_some() || row.key.is_some();
+            if names_one && named.charge.is_none() && named.refund.is_none() {
+                let (currency, theirs) = (row.gross.currency(), row.moved());
+                look.compare(Sides { currency, ours: 0, theirs, kind: Some(Kind::OnlyInFile) }, finding);
+            } else {
+                look.subjects.push(finding.subject);
+            }
             return Ok(look);
         }
         let (ours, kind) = match (row.kind, named.charge, named.refund) {
@@ -217,12 +224,13 @@ impl Reconciler {
         if charge.amount.currency() != row.gross.currency() {
             return Ok((0, Some(Kind::Mismatch)));
         }
-        if is_news(row, &charge) {
+        let mut attempts = self.store().attempts(id).await?;
+        if is_news(told, row, &charge, &attempts) {
             let asked = self.look_at(charge.clone(), stop).await?;
             (look.asked, look.moved) = (asked.asked, asked.moved);
             charge = self.store().charge(id).await?.unwrap_or(charge);
+            attempts = self.store().attempts(id).await?;
         }
-        let attempts = self.store().attempts(id).await?;
         finding.evidence.push_str(&format!("; the book says {}", charge.state.word()));
         let (ours, kind) = match row.kind {
             RowKind::Payment | RowKind::Return => {
@@ -260,17 +268,16 @@ impl Reconciler {
             });
         }
         if row.kind == RowKind::Return {
-            let known = match &charge.state {
-                State::Returned { code, .. } if !told.again(row, charge, attempts) => {
-                    Some((code.as_str(), charge.amount))
-                }
-                _ => None,
-            };
-            return Ok(against::taken_back(row, known));
+            // Each payment goes back once; a charge that was asked for again has several.
+            let known = gone(told, row, charge, attempts).filter(|(.., attempt)| !told.again(*attempt));
+            return Ok(against::taken_back(row, known.map(|(code, amount, _)| (code, amount))));
         }
         Ok(match self.another(row, (charge, attempts), told, finding, stop).await? {
             Some(kind) => (0, Some(kind)),
-            None => against::payment(row, came(charge)),
+            None => {
+                let went = earlier(told, row, charge, attempts);
+                against::payment(row, went.map_or_else(|| came(charge), |(_, amount, _)| amount.minor()))
+            }
         })
     }
 
@@ -287,6 +294,9 @@ impl Reconciler {
         let payments = || told.before.iter().filter(|other| other.kind == RowKind::Payment);
         if row.gateway_id.is_some() && payments().any(|other| other.gateway_id == row.gateway_id) {
             return Ok(Some(Kind::RepeatedRow));
+        }
+        if earlier(told, row, charge, attempts).is_some() {
+            return Ok(None);
         }
         let booked = booked(charge, attempts);
         let known = booked.and_then(|attempt| Some((attempt.key, attempt.payment_id.as_deref()?)));
@@ -386,10 +396,10 @@ impl<'t> Told<'t> {
         Some((code, pair))
     }
 
-    /// Is this return not the first one of the payment that is booked, or not of that one at all?
-    fn again(self, row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
-        let of_it = |row: &SettlementRow| booked(charge, attempts).is_none_or(|attempt| self.is_about(row, attempt));
-        !of_it(row) || self.before.iter().any(|other| other.is_return() && of_it(other))
+    /// Did a row tell of the return of this payment before?
+    fn again(self, attempt: Option<&AttemptRecord>) -> bool {
+        let of_it = |row: &SettlementRow| attempt.is_none_or(|attempt| self.is_about(row, attempt));
+        self.before.iter().any(|other| other.is_return() && of_it(other))
     }
 }
 
@@ -420,18 +430,53 @@ fn claims(charge: &Charge, disputes: &[DisputeView]) -> Vec<Claim> {
 }
 
 /// Does the row say what the book does not?
-fn is_news(row: &SettlementRow, charge: &Charge) -> bool {
+fn is_news(told: Told<'_>, row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
     match row.kind {
-        RowKind::Payment => came(charge) == 0,
-        RowKind::Return => !matches!(charge.state, State::Returned { .. }),
+        RowKind::Payment => came(charge) == 0 && gone(told, row, charge, attempts).is_none(),
+        RowKind::Return => gone(told, row, charge, attempts).is_none(),
         RowKind::Refund | RowKind::Dispute | RowKind::DisputeWon | RowKind::Fee => false,
     }
 }
 
 /// What was collected, whether or not the bank took it back: the return is a row of its own.
 fn came(charge: &Charge) -> i64 {
-    let was_returned = matches!(charge.state, State::Returned { .. });
-    if was_returned { charge.amount.minor() } else { recon::collected(&charge.state) }
+    if let State::Returned { collected, .. } = &charge.state {
+        return collected.minor();
+    }
+    recon::collected(&charge.state)
+}
+
+/// A payment of a charge that was collected, and that the bank took back: under which code, how much, and by which attempt, where that is
+/// known.
+type Gone<'a> = (&'a str, Money, Option<&'a AttemptRecord>);
+
+/// The payment of a row, if the bank took it back after it was collected.
+fn gone<'a>(
+    told: Told<'_>,
+    row: &SettlementRow,
+    charge: &'a Charge,
+    attempts: &'a [AttemptRecord],
+) -> Option<Gone<'a>> {
+    let latest = || {
+        let State::Returned { code, collected, .. } = &charge.state else { return None };
+        let booked = booked(charge, attempts);
+        booked.is_none_or(|attempt| told.is_about(row, attempt)).then_some((code.as_str(), *collected, booked))
+    };
+    earlier(told, row, charge, attempts).or_else(latest)
+}
+
+/// As [`gone`], of an attempt before the latest: it was all of the charge, because what was collected in part is not asked for again.
+fn earlier<'a>(
+    told: Told<'_>,
+    row: &SettlementRow,
+    charge: &Charge,
+    attempts: &'a [AttemptRecord],
+) -> Option<Gone<'a>> {
+    let went_back = |attempt: &&AttemptRecord| {
+        attempt.number < charge.tries.attempt && attempt.state == "succeeded" && attempt.class.is_some()
+    };
+    let attempt = attempts.iter().filter(went_back).find(|attempt| told.is_about(row, attempt))?;
+    Some((attempt.code.as_deref().unwrap_or_default(), charge.amount, Some(attempt)))
 }
 
 /// What the absence of a charge from files is called.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use domain::change::Object;
-use domain::dunning::{AtTheEnd, CollectFirst, Payday, Paydays, Policy, Step, Wait};
+use domain::dunning::{AtTheEnd, Backups, CollectFirst, Payday, Paydays, Policy, Step, Wait};
 use domain::id::{PlanId, PolicyId};
 use domain::plan::{Plan, PlanSpec, SplitSpec, StepSpec};
 use domain::subscription::MethodKind;
@@ -277,6 +277,7 @@ proptest! {
             collect_first: if past && oldest { CollectFirst::OldestDebt } else { CollectFirst::NewestDebt },
             spread_minutes: spread,
             paydays: (debits || oldest).then_some(paydays),
+            backups: oldest.then_some(Backups { after_tries: 1 }),
             steps,
             at_the_end: end,
             hand_to: past.then(|| "collections".to_owned()),

@@ -282,8 +282,11 @@ fn rows_that_do_not_suit_the_kind_of_their_plan_are_refused() {
     let copay = [("plan", "copay-installments"), ("total", "1000.00"), ("installments", "6")];
     let payday = [("plan", "copay-on-payday"), ("total", "1000.00")];
     let seats = [("plan", "support-seats"), ("quantity", "3")];
+    let rows = [("plan", "plan-4471")];
     type Cells<'c> = &'c [(&'c str, &'c str)];
     let cases: &[(&str, Cells<'_>, Cells<'_>, &str)] = &[
+        ("payment-plan", &rows, &[], ""),
+        ("payment-plan", &rows, &[("start_on", "2027-01-16")], "rows_before_start:start_on"),
         ("premium", &silver, &[], ""),
         ("premium", &silver, &[("quantity", "2")], ""),
         ("premium", &silver, &[("rating_area", "R9")], "price_gap:rating_area"),

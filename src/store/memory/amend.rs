@@ -1,12 +1,14 @@
 //! What people change about one subscription, in the map.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use domain::amendment::{Amendment, Change, Settlement};
 use domain::charge::{Event, Limits, SkipWhy, State};
 use domain::firing::{Turn, TurnKind};
-use domain::id::SubscriptionId;
+use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
@@ -98,12 +100,13 @@ impl Book {
 
 impl Book {
     /// Pauses a subscription until a person resumes it, if it goes on by itself.
-    pub(super) fn pause(&mut self, id: &SubscriptionId, note: &str, at: DateTime<Utc>) {
+    pub(super) fn pause(&mut self, id: &SubscriptionId, (note, unpaid): (&str, Option<ChargeId>), at: DateTime<Utc>) {
         if let Some(row) = self.subscriptions.get_mut(id)
             && goes_on_by_itself(&row.value)
         {
             let before = standing(&row.value);
             row.value.status = SubscriptionStatus::Paused;
+            row.value.amendments.unpaid = unpaid;
             let until = row.value.amendments.resume_on.take();
             row.value.next_due_at = None;
             row.fence += 1;
@@ -159,6 +162,11 @@ impl Book {
             Change::Cancel => {
                 let (id, why) = (amendment.subscription.clone(), (amendment.reason.as_str(), amendment.by.as_str()));
                 cancelled = self.end(&id, why, amendment.at).unwrap_or(cancelled);
+            }
+            Change::Backups { .. } => {
+                let marked = row.value.clone();
+                self.wallet.mark(std::iter::once(&marked), amendment.at);
+                self.free_waiting(&BTreeSet::from([marked.id]));
             }
             Change::Skip { .. }
             | Change::Move { .. }

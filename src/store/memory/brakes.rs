@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
-use domain::agenda::{Advance, Hold, Lift, Scope};
+use domain::agenda::{Advance, Hold, HoldKind, Lift, Scope};
 use domain::change::same_person;
+use domain::charge::State;
 use domain::id::{MerchantId, SubscriptionId};
+use domain::subscription::SubscriptionStatus;
 
 use super::{Book, MemoryStore, goes_on_by_itself};
-use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, loads_of};
-use crate::ports::{Claimed, IntentBatch, StoreError};
+use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, add_ordered, loads_of};
+use crate::ports::{Claimed, IntentBatch, MovedCharge, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
 use crate::store::installments::takes;
 use crate::store::lines;
@@ -34,7 +36,7 @@ pub(super) struct Braked {
 }
 
 impl Book {
-    /// What a batch will record of first attempts.
+    /// What a batch will record of first attempts, and of tries that people ordered.
     pub(super) fn firsts(&self, batch: &IntentBatch) -> Loads {
         let takes = takes(&batch.new);
         let moves = |Claimed { value: advance, fence }: &&Claimed<Advance>| {
@@ -48,7 +50,25 @@ impl Book {
         let moving = batch.advances.iter().filter(moves).map(|claimed| &claimed.value.subscription);
         let moving: BTreeSet<&SubscriptionId> = moving.collect();
         let new = batch.new.iter().filter(|new| moving.contains(&new.charge.subscription));
-        loads_of(new.filter(|new| !self.charges.contains_key(&new.charge.id)))
+        let mut loads = loads_of(new.filter(|new| !self.charges.contains_key(&new.charge.id)));
+        add_ordered(batch.moved.iter().filter(|moved| self.still_moves(moved)), &mut loads);
+        loads
+    }
+
+    /// Is an open charge still as it was when it was decided to move it on, and may it be sent, if it is?
+    pub(super) fn still_moves(&self, moved: &MovedCharge) -> bool {
+        let sends = moved.sends().is_some();
+        let allowed = self.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
+            let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
+            let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
+            !sends
+                || runs_on
+                || by_hand
+                || matches!(row.value.status, SubscriptionStatus::Active | SubscriptionStatus::Ended)
+        });
+        let waits = |state: &State| matches!(state, State::Due { .. } | State::Failing { .. } | State::Returned { .. });
+        let row = self.charges.get(&moved.charge.id).filter(|row| row.fence == moved.fence);
+        allowed && row.is_some_and(|row| waits(&row.value.state))
     }
 
     /// Adds what is being recorded to its day; `false`, and nothing is added, when the day would come to more than it may.
@@ -121,6 +141,7 @@ impl BrakeStore for MemoryStore {
             by: ACTOR.to_owned(),
             since: whole(at),
             lift: Lift::TwoPeople { first: None },
+            kind: HoldKind::Operator,
         };
         book.braked.push(Braked { hold: hold.id, merchant, brake, lifted_at: None });
         book.holds.push(hold.clone());

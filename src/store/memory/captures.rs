@@ -10,6 +10,7 @@ use super::super::captures::{action, told};
 use super::super::lines::{self, ENGINE};
 use super::super::rows::whole;
 use super::{Book, MemoryStore, entry, open_charge};
+use crate::ports::audit::facts_of_charge;
 use crate::ports::captures::{Begun, Captures, OrderRecord, OrdersBegun};
 use crate::ports::{Claimed, OpenCharge, Recorded, StoreError};
 
@@ -32,11 +33,12 @@ impl Captures for MemoryStore {
                 && row.value.tries.attempt == after.tries.attempt
         });
         let Some(row) = row else { return Ok(false) };
+        let before = facts_of_charge(&row.value);
         row.value = after.clone();
         row.fence += 1;
         row.leased_until = None;
         row.history.push(entry(order.at, &order.by, action(order.kind), told(order, 0)));
-        book.note(lines::ordered(order, after, (&order.by, 0), order.at));
+        book.note(lines::ordered(order, (Some(before), after), (&order.by, 0), order.at));
         keep(&mut book, order);
         Ok(true)
     }
@@ -75,12 +77,13 @@ impl Captures for MemoryStore {
                 waits && row.fence == one.fence && row.value.state.name() == one.charge.state.name()
             });
             let Some(row) = row else { continue };
+            let before = facts_of_charge(&row.value);
             row.value = one.charge.clone();
             row.leased_until = None;
             let order = &one.placed.order;
             let sent = one.charge.state.ordered().map_or(0, |(_, _, order)| order.sent);
             row.history.push(entry(at, "autopay", action(order.kind), told(order, sent)));
-            book.note(lines::ordered(order, &one.charge, (ENGINE, sent), at));
+            book.note(lines::ordered(order, (Some(before), &one.charge), (ENGINE, sent), at));
             recorded.push(Recorded::by_commit(one.placed.clone(), one.charge.clone(), one.fence));
             keep(&mut book, order);
         }

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use domain::agenda::{Hold, HoldKind, Lift, Scope};
 use domain::case::{NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, Ruling, State};
 use domain::dunning::{GaveUp, Stop};
 use domain::id::{ChargeId, SubscriptionId};
+use domain::subscription::Customer;
 
 use super::{Book, MemoryStore, entry};
-use crate::ports::cases::{CaseCounts, CaseStore, Cases, Ruled};
+use crate::ports::cases::{CaseCounts, CaseStore, Cases, HeldPerson, Ruled};
 use crate::ports::outbox::NewEvent;
 use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
-use crate::store::cases::{customer_is_gone, pause_note};
+use crate::store::cases::{customer_is_gone, pause_note, suspicion};
 use crate::store::lines;
 use crate::store::rows::whole;
 
@@ -23,6 +25,10 @@ pub(super) fn wanted(filter: &ChargeFilter, charge: &Charge) -> bool {
     let case = case(charge);
     filter.plan.as_ref().is_none_or(|plan| charge.plan == *plan)
         && filter.class.is_none_or(|class| case.as_ref().is_some_and(|case| case.class == class))
+        && filter
+            .handed_to
+            .as_ref()
+            .is_none_or(|queue| case.as_ref().and_then(domain::case::Case::handed_to) == Some(queue.as_str()))
         && filter.cases.is_none_or(|which| {
             case.is_some_and(|case| match which {
                 Cases::Open => case.is_open(),
@@ -40,33 +46,85 @@ impl Book {
         if customer_is_gone(charge)
             && let Some(whose) = self.subscriptions.get(&charge.subscription).map(|row| row.value.customer.clone())
         {
-            let theirs = self.subscriptions.values().filter(|row| row.value.customer == whose);
-            let theirs: BTreeSet<SubscriptionId> = theirs.map(|row| row.value.id.clone()).collect();
-            self.end_cases(&theirs, GaveUp::CustomerGone, at);
+            let theirs = self.all_of(&whose);
+            self.end_cases(&theirs, GaveUp::CustomerGone, lines::ENGINE, at);
             payers.extend(theirs);
         }
         let because = format!("charge {} failed for good", charge.id);
         for id in payers {
             match stop {
                 Stop::Cancel => drop(self.cancel(&id, (&because, "autopay"), at)),
-                Stop::Pause => self.pause(&id, &pause_note(charge), at),
+                Stop::Pause => self.pause(&id, (&pause_note(stop, charge), None), at),
+                Stop::Unpaid => self.pause(&id, (&pause_note(stop, charge), Some(charge.id)), at),
             }
         }
     }
 
-    fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, at: DateTime<Utc>) {
+    /// Every subscription of a customer.
+    pub(super) fn all_of(&self, whose: &Customer) -> BTreeSet<SubscriptionId> {
+        let theirs = self.subscriptions.values().filter(|row| row.value.customer == *whose);
+        theirs.map(|row| row.value.id.clone()).collect()
+    }
+
+    fn end_cases(&mut self, subscriptions: &BTreeSet<SubscriptionId>, why: GaveUp, by: &str, at: DateTime<Utc>) -> u64 {
+        let mut count = 0;
         let (mut told, mut ended) = (Vec::new(), Vec::new());
         for row in self.charges.values_mut().filter(|row| subscriptions.contains(&row.value.subscription)) {
             let given_up = row.value.clone().step(Event::Ruled(Ruling::GiveUp { why }), at, &Limits::default());
-            if let (State::Failing { .. }, Ok(after)) = (&row.value.state, given_up) {
+            if let (State::Failing { .. } | State::Returned { .. }, Ok(after)) = (&row.value.state, given_up) {
                 told.extend(NewEvent::of_charge(&row.value, &after, at));
-                ended.extend(lines::case_ended(&after, lines::ENGINE, at));
+                ended.extend(lines::case_ended(&after, by, at));
                 row.value = after;
                 row.fence += 1;
+                count += 1;
             }
         }
         self.note_all(ended.into_iter());
         self.tell(&told);
+        count
+    }
+
+    /// Holds the customer of a charge whose bank wants them reviewed for fraud.
+    pub(super) fn hold_suspect(&mut self, charge: &Charge, at: DateTime<Utc>) {
+        let Some(reason) = suspicion(charge) else { return };
+        let whose = self.subscriptions.get(&charge.subscription).map(|row| row.value.customer.clone());
+        let mut theirs = whose.map(|whose| self.all_of(&whose)).unwrap_or_default();
+        theirs.insert(charge.subscription.clone());
+        for id in &theirs {
+            self.hold_for(id, HoldKind::Fraud, (&reason, lines::ENGINE), whole(at));
+        }
+        self.end_cases(&theirs, GaveUp::FraudHold, lines::ENGINE, whole(at));
+    }
+
+    /// Sets a hold about a person on one of their subscriptions; one that only waits gives way to it.
+    fn hold_for(&mut self, id: &SubscriptionId, kind: HoldKind, (reason, by): (&str, &str), at: DateTime<Utc>) -> bool {
+        let scope = Scope::Subscription(id.clone());
+        self.lift(&scope, HoldKind::Operator, (reason, by), at);
+        if self.holds.iter().any(|hold| hold.scope == scope) {
+            return false;
+        }
+        self.holds_ever += 1;
+        self.note(lines::held_for(&scope.to_string(), kind, (reason, by), at));
+        let (reason, by) = (reason.to_owned(), by.to_owned());
+        self.holds.push(Hold { id: self.holds_ever, scope, reason, by, since: at, lift: Lift::Anybody, kind });
+        true
+    }
+
+    /// Lifts the hold of one scope that is of a kind.
+    pub(super) fn lift(
+        &mut self,
+        scope: &Scope,
+        kind: HoldKind,
+        (reason, by): (&str, &str),
+        at: DateTime<Utc>,
+    ) -> bool {
+        let before = self.holds.len();
+        self.holds.retain(|hold| hold.scope != *scope || hold.kind != kind || hold.lift != Lift::Anybody);
+        let lifted = self.holds.len() < before;
+        if lifted {
+            self.note(lines::lifted(&scope.to_string(), (reason, by), at));
+        }
+        lifted
     }
 }
 
@@ -92,6 +150,27 @@ impl CaseStore for MemoryStore {
             book.stop_with(stop, after, at);
         }
         Ok(true)
+    }
+
+    async fn hold_person(
+        &self,
+        subscription: &SubscriptionId,
+        kind: HoldKind,
+        reason: &str,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<HeldPerson, StoreError> {
+        let at = whole(at);
+        let Some(why) = kind.ends() else { return Ok(HeldPerson::default()) };
+        let mut book = self.book();
+        let whose = book.subscriptions.get(subscription).map(|row| row.value.customer.clone());
+        let mut theirs = whose.map(|whose| book.all_of(&whose)).unwrap_or_default();
+        theirs.insert(subscription.clone());
+        let mut held = 0;
+        for id in &theirs {
+            held += u64::from(book.hold_for(id, kind, (reason, by), at));
+        }
+        Ok(HeldPerson { held, ended: book.end_cases(&theirs, why, by, at) })
     }
 
     async fn case_story(&self, id: ChargeId) -> Result<Vec<TimelineEntry>, StoreError> {

@@ -43,6 +43,9 @@ impl ElsewhereStore for MemoryStore {
             if let std::collections::btree_map::Entry::Vacant(place) = book.elsewhere.entry(one.id()) {
                 place.insert(TriedElsewhere { at: whole(one.at), ..one.clone() });
                 kept += 1;
+                if let Some(code) = one.notified_change() {
+                    book.begin_change(one.method, (code, one.at), whole(at));
+                }
             }
         }
         if kept > 0 {

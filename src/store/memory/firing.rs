@@ -41,7 +41,7 @@ pub(super) fn recorded(book: &Book, due: DueBetween, after: &Cursor, limit: u64)
         .filter(|row| (due.from..=due.until).contains(&row.value.due_on))
         .map(|row| {
             let at = row.history.first().map_or(row.value.due_at, |first| first.at);
-            Booked { charge: row.value.clone(), at }
+            Booked { charge: row.value.clone(), at, payers: Vec::new() }
         })
         .collect();
     let key = |one: &Booked| (one.charge.subscription.clone(), one.charge.cycle);

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use domain::charge::Charge;
 use domain::dispute::DisputeId;
 use domain::id::{ChargeId, PlanId, RefundId};
-use domain::ledger::{self, Contest, Level, Posted, Posting, Subject, Withdrawn};
+use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 
 use super::{Book, MemoryStore};
 use crate::ports::StoreError;
 use crate::ports::ledger::{Difference, Entry, EntryPlace, LedgerStore, Mended, Span, Turnover};
+use crate::ports::recon::KeptRow;
 use crate::store::ledger::dispute_difference;
 use crate::store::rows::whole;
 
@@ -26,14 +27,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Posts entries, each once: one that is there already stays as it is.
-    pub(super) fn post(&mut self, entries: impl IntoIterator<Item = Posting>) {
+    /// Posts entries, each once: one that is there already stays as it is. Returns how many were not there.
+    pub(super) fn post(&mut self, entries: impl IntoIterator<Item = Posting>) -> u64 {
+        let before = self.entries.len();
         for mut posting in entries {
             posting.at = whole(posting.at);
             let key = (posting.subject.id(), posting.posted.as_str(), posting.number);
             let booked_at = self.closed_until.map_or(posting.at, |closed| closed.max(posting.at));
             self.entries.entry(key).or_insert(Entry { posting, booked_at });
         }
+        u64::try_from(self.entries.len().saturating_sub(before)).unwrap_or(u64::MAX)
     }
 
     fn of(&self, subject: Subject) -> impl Iterator<Item = &Posting> {
@@ -100,7 +103,12 @@ impl Book {
 
     fn contest(&self, id: DisputeId) -> Option<Contest> {
         let view = &self.disputes.get(&id)?.view;
-        let charge = &self.charges.get(&view.charge)?.value;
+        let row = self.charges.get(&view.charge)?;
+        let charge = &row.value;
+        let went_back = |number| {
+            let mut tried = row.attempts.iter();
+            tried.any(|one| one.number == number && one.state == "succeeded" && one.class.is_some())
+        };
         let others = self.disputes.values().map(|other| &other.view);
         let others = others.filter(|other| other.charge == view.charge && other.id != id);
         let withdrawn: i64 = others.map(|other| self.ledger.withdrawn(other.id).withdrawn).sum();
@@ -114,6 +122,7 @@ impl Book {
             standing: view.standing,
             amount: view.amount_minor.zip(named).map(|(minor, currency)| Money::new(minor, currency)),
             there: Money::new(there, charge.amount.currency()),
+            gone: went_back(view.attempt),
         })
     }
 
@@ -123,16 +132,27 @@ impl Book {
         let mut found: Vec<(DateTime<Utc>, DisputeId)> = of.map(|view| (view.opened_at, view.id)).collect();
         found.sort_unstable();
         for (_, id) in found {
-            self.post_dispute(id, at);
+            self.post_dispute(id, Some(at));
         }
     }
 
-    fn post_dispute(&mut self, id: DisputeId, at: DateTime<Utc>) -> u64 {
-        let Some(contest) = self.contest(id) else { return 0 };
-        let entries = ledger::dispute(self.ledger.withdrawn(id), &contest, at);
-        let added = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        self.ledger.post(entries);
-        added
+    /// Posts what a dispute withdraws, gives back or loses: now, or each at its own moment where nobody posted it then.
+    fn post_dispute(&mut self, id: DisputeId, now: Option<DateTime<Utc>>) -> u64 {
+        let (Some(contest), Some(known)) = (self.contest(id), self.disputes.get(&id)) else { return 0 };
+        let own = Moments { withdrawn: known.view.opened_at, decided: known.view.changed_at };
+        let entries = ledger::dispute(self.ledger.withdrawn(id), &contest, now.map_or(own, Moments::now));
+        self.ledger.post(entries)
+    }
+
+    /// What rows of settlement files post, as far as it counts: those with such an identity.
+    pub(super) fn fees(&self, wanted: impl Fn(&str) -> bool) -> Vec<Posting> {
+        let of = |(kept, charge): (&KeptRow, Option<ChargeId>)| {
+            let refund = kept.refund.and_then(|id| self.refunds.one(id)).map(|refund| refund.charge);
+            let charge = charge.or(kept.charge).or(refund);
+            let of = charge.and_then(|charge| Some((charge, self.plan_of(charge)?)));
+            ledger::fee(&kept.row, of)
+        };
+        self.recon.counting().filter(|(kept, _)| wanted(&kept.row.identity())).filter_map(of).collect()
     }
 
     fn payer(&self, part: ChargeId) -> ChargeId {
@@ -144,7 +164,7 @@ impl Book {
 impl LedgerStore for MemoryStore {
     async fn turnovers(&self, span: Span) -> Result<Vec<Turnover>, StoreError> {
         let book = self.book();
-        let mut sums: BTreeMap<(PlanId, u32, Posted, Currency), (i64, u64)> = BTreeMap::new();
+        let mut sums: BTreeMap<(Option<PlanId>, u32, Posted, Currency), (i64, u64)> = BTreeMap::new();
         for Entry { posting, .. } in book.ledger.sorted(span) {
             let key = (posting.plan.clone(), posting.plan_version, posting.posted, posting.amount.currency());
             let sum = sums.entry(key).or_default();
@@ -172,7 +192,7 @@ impl LedgerStore for MemoryStore {
         let book = self.book();
         let about = |entry: &&Entry| match entry.posting.subject {
             Subject::Charge(id) => id == charge,
-            Subject::Refund(_) | Subject::Dispute(_) => entry.posting.charge == charge,
+            Subject::Refund(_) | Subject::Dispute(_) | Subject::Row(_) => entry.posting.charge == Some(charge),
         };
         Ok(book.ledger.sorted(Span::default()).into_iter().filter(about).cloned().collect())
     }
@@ -188,7 +208,7 @@ impl LedgerStore for MemoryStore {
             {
                 if stands != posted {
                     let (subject, currency) = (Subject::Charge(charge.id), charge.amount.currency());
-                    differences.push(Difference { subject, charge: charge.id, what, currency, stands, posted });
+                    differences.push(Difference { subject, charge: Some(charge.id), what, currency, stands, posted });
                 }
             }
         }
@@ -199,7 +219,7 @@ impl LedgerStore for MemoryStore {
             if stands != posted {
                 differences.push(Difference {
                     subject,
-                    charge: refund.charge,
+                    charge: Some(refund.charge),
                     what: "refunded",
                     currency,
                     stands,
@@ -210,6 +230,14 @@ impl LedgerStore for MemoryStore {
         let contests = book.disputes.keys().filter_map(|id| book.contest(*id));
         differences
             .extend(contests.filter_map(|contest| dispute_difference(book.ledger.withdrawn(contest.id), &contest)));
+        for fee in book.fees(|_| true) {
+            let posted = book.ledger.sum(fee.subject, Posted::Fee);
+            let (stands, currency) = (fee.amount.minor(), fee.amount.currency());
+            if stands != posted {
+                let (subject, charge) = (fee.subject, fee.charge);
+                differences.push(Difference { subject, charge, what: "fee", currency, stands, posted });
+            }
+        }
         differences.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(differences)
     }
@@ -237,7 +265,9 @@ impl LedgerStore for MemoryStore {
         let refunds: Vec<RefundId> = book.refunds.all().map(|refund| refund.id).collect();
         added += refunds.into_iter().map(|id| book.post_refund(id, at)).sum::<u64>();
         let disputes: Vec<DisputeId> = book.disputes.keys().copied().collect();
-        added += disputes.into_iter().map(|id| book.post_dispute(id, at)).sum::<u64>();
+        added += disputes.into_iter().map(|id| book.post_dispute(id, None)).sum::<u64>();
+        let fees = book.fees(|_| true);
+        added += book.ledger.post(fees);
         Ok(Mended { added, ..Mended::default() })
     }
 }

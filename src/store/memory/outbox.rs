@@ -223,6 +223,28 @@ impl Outbox for MemoryStore {
         Ok(enabled)
     }
 
+    async fn endpoints_told(&self) -> Result<Vec<String>, StoreError> {
+        let book = self.book();
+        let told = book.letters.rows.values().filter(|sent| sent.row.state != DeliveryState::Delivered);
+        let names: BTreeSet<String> = told.map(|sent| sent.row.endpoint.clone()).collect();
+        Ok(names.into_iter().collect())
+    }
+
+    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut book = self.book();
+        let dropped = |sent: &Sent| sent.row.endpoint == endpoint && sent.row.state != DeliveryState::Delivered;
+        let gone: Vec<Sent> = book.letters.rows.values().filter(|sent| dropped(sent)).cloned().collect();
+        for sent in &gone {
+            book.letters.rows.remove(&sent.row.sequence);
+            book.letters.known.remove(&(sent.event, sent.row.endpoint.clone()));
+        }
+        let done = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        if done > 0 {
+            book.note(Line::new(at, by, "endpoint.dropped", endpoint).told(&format!("{done} deliveries")));
+        }
+        Ok(done)
+    }
+
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {
         let mut book = self.book();
         let mut old: Vec<(DateTime<Utc>, i64)> = book

@@ -8,19 +8,21 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::change::same_person;
 use domain::charge::{Charge, State};
 use domain::id::{ChargeId, MerchantId};
-use domain::recon::Standing;
+use domain::recon::{Kind, Standing};
 use domain::settlement::SettlementRow;
 
 use super::{MemoryStore, entry, page};
 use crate::ports::dispute::{DisputeView, Disputes as _};
+use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run, Span,
-    Stage, Sums,
+    BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
+    Span, Stage, Sums,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, Claimed, Cursor, Page, Place, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
+use crate::store::fees::ABOUT_A_ROW;
 use crate::store::recon::{LOOKED_AGAIN, first_stage};
 use crate::store::rows::whole;
 
@@ -45,6 +47,23 @@ impl Recons {
     /// What nobody decided about, in the order in which it was found.
     pub(super) fn open(&self) -> impl Iterator<Item = &Exception> {
         self.exceptions.values().map(|(_, one)| one).filter(|one| one.standing == Standing::Open)
+    }
+
+    /// Rows of which what was kept counts, with the charge that a finding about them names.
+    pub(super) fn counting(&self) -> impl Iterator<Item = (&KeptRow, Option<ChargeId>)> {
+        self.rows.iter().filter_map(|((merchant, identity), kept)| {
+            let subject = format!("{ABOUT_A_ROW}{identity}");
+            let mut said = self.exceptions.values().rev();
+            let Some((_, latest)) = said.find(|(of, one)| of == merchant && one.finding.subject == subject) else {
+                return Some((kept, None));
+            };
+            let counts = match latest.standing {
+                Standing::Open | Standing::Waived => false,
+                Standing::Matched => latest.finding.kind != Kind::RepeatedRow,
+                Standing::Solved => true,
+            };
+            counts.then_some((kept, latest.finding.charge))
+        })
     }
 
     fn whole(&self, row: &Row) -> (Run, Sums) {
@@ -75,7 +94,17 @@ impl Recons {
         self.runs.values().rev().find(same)
     }
 
-    fn found(&mut self, page: &Compared) {
+    /// Takes what a page found; returns what of it nobody decided about, and no earlier run left open.
+    fn found<'p>(&mut self, page: &'p Compared) -> Vec<&'p Finding> {
+        let open_before: BTreeSet<(String, &str)> = self
+            .exceptions
+            .values()
+            .filter(|(merchant, one)| {
+                *merchant == page.merchant && one.standing == Standing::Open && one.run < page.run.value
+            })
+            .map(|(_, one)| (one.finding.subject.clone(), one.finding.kind.as_str()))
+            .collect();
+        let mut news = Vec::new();
         for (_, one) in self.exceptions.values_mut().filter(|(merchant, _)| *merchant == page.merchant) {
             let again = page.subjects.contains(&one.finding.subject);
             if again && one.standing == Standing::Open && one.run < page.run.value {
@@ -103,18 +132,22 @@ impl Recons {
                 sides.theirs = sides.theirs.saturating_add(finding.sides.theirs);
                 continue;
             }
+            if standing == Standing::Open && !open_before.contains(&(finding.subject.clone(), finding.kind.as_str())) {
+                news.push(finding);
+            }
             let id = self.exceptions.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
             let (run, finding, found_at) = (page.run.value, finding.clone(), whole(page.at));
             let exception = Exception { id, run, finding, standing, found_at, decided, note };
             self.exceptions.insert(id, (page.merchant, exception));
         }
+        news
     }
 }
 
 /// Is somebody still to move it on? Paid ones that are only looked at again count as final.
 fn is_open(state: &State) -> bool {
     match state {
-        State::Paid { .. } => false,
+        State::Paid { .. } | State::Returned { .. } => false,
         State::Parked { .. } => true,
         State::Planned
         | State::Due { .. }
@@ -124,7 +157,6 @@ fn is_open(state: &State) -> bool {
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }
-        | State::Returned { .. }
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. } => state.next_at().is_some(),
@@ -205,11 +237,16 @@ impl ReconStore for MemoryStore {
             sum.ours = sum.ours.saturating_add(*ours);
             sum.theirs = sum.theirs.saturating_add(*theirs);
         }
-        book.recon.found(page);
+        let news = book.recon.found(page).into_iter();
+        let events: Vec<NewEvent> = news.map(|one| NewEvent::of_finding(page.run.value, one, whole(page.at))).collect();
+        book.tell(&events);
         for kept in &page.rows {
             let known = book.recon.rows.entry((page.merchant, kept.row.identity()));
             known.or_insert_with(|| kept.clone());
         }
+        let identities: BTreeSet<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
+        let fees = book.fees(|identity| identities.contains(identity));
+        book.ledger.post(fees);
         Ok(true)
     }
 
@@ -343,8 +380,12 @@ impl ReconStore for MemoryStore {
         one.decided = Some((ruling.by.clone(), whole(ruling.at)));
         one.note = Some(ruling.reason.clone());
         one.finding.charge = ruling.charge.or(one.finding.charge);
+        let (kind, subject) = (one.finding.kind.as_str(), one.finding.subject.clone());
+        if let Some(ruled) = subject.strip_prefix(ABOUT_A_ROW) {
+            let fees = book.fees(|identity| identity == ruled);
+            book.ledger.post(fees);
+        }
         if let Some(row) = ruling.charge.and_then(|charge| book.charges.get_mut(&charge)) {
-            let (kind, subject) = (one.finding.kind.as_str(), &one.finding.subject);
             let detail = format!("exception {exception} {kind} {subject}: {}", ruling.reason);
             let action = format!("recon.{}", ruling.standing.as_str());
             row.history.push(entry(whole(ruling.at), &ruling.by, &action, detail));

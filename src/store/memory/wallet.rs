@@ -7,15 +7,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use domain::charge::{Event, Limits, ParkWhy, State};
-use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
 use domain::subscription::{Customer, MethodKind, Subscription, SubscriptionStatus};
-use domain::wallet::{Charging, Known, Repoint, Wallet};
+use domain::wallet::{Change, Charging, Known, Repoint, Wallet};
 
-use super::{Book, MemoryStore, entry};
+use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::audit::facts_of_charge;
+use crate::ports::declines::ChangeNotice;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
 use crate::ports::wallet::{
-    CustomerWallet, MethodView, WalletCommitted, WalletOutcome, WalletStore, WalletSummary, WalletVerdict, Whose,
+    CustomerWallet, Lifted, MethodView, WalletCommitted, WalletOutcome, WalletStore, WalletSummary, WalletVerdict,
+    Whose,
 };
 use crate::ports::{Claimed, StoreError};
 use crate::store::lines;
@@ -81,7 +83,7 @@ impl WalletBook {
     /// Makes the methods of subscriptions known and their customers due to be asked about.
     pub(super) fn mark<'a>(&mut self, rows: impl Iterator<Item = &'a Subscription>, at: DateTime<Utc>) {
         for row in rows {
-            for method in [&row.method, &row.second_method].into_iter().flatten() {
+            for method in row.methods() {
                 let text = serde_json::to_string(&row.customer).unwrap_or_default();
                 let id = customer_id(row.merchant, &text);
                 let customer = self.customers.entry(id).or_insert_with(|| CustomerRow {
@@ -112,6 +114,11 @@ impl WalletBook {
             row.fence += 1;
             row.leased_until = None;
         }
+    }
+
+    /// A method no longer waits for its change; `false` when it did not.
+    fn end_change(&mut self, method: PaymentMethodId) -> bool {
+        self.methods.get_mut(&method).and_then(|row| row.known.change.take()).is_some()
     }
 
     fn note(&mut self, method: PaymentMethodId, news: &str, at: DateTime<Utc>) {
@@ -152,10 +159,47 @@ impl Book {
             }
         }
         self.free_waiting(&users);
+        let through = |row: &ChargeRow| row.value.tries.fallback.as_ref().is_some_and(|one| one.method == method);
+        for row in self.charges.values_mut().filter(|row| through(row)) {
+            if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
+                row.fence += 1;
+                row.leased_until = None;
+            }
+        }
         self.note(lines::method_news(method, news, at));
     }
 
-    fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
+    /// The methods of a try that ended with a notice of change wait until what is stored was changed.
+    pub(super) fn hear_of_change(&mut self, notice: &ChangeNotice) {
+        let made = |(charge, number): &(ChargeId, u16)| *charge == notice.charge && *number == notice.attempt;
+        let tried_with = self.attempts.iter().filter(|(_, tries)| tries.iter().any(made));
+        let methods: Vec<PaymentMethodId> = tried_with.map(|(method, _)| *method).collect();
+        let attempts = self.charges.get(&notice.charge).map(|row| row.attempts.as_slice()).unwrap_or_default();
+        let attempt = attempts.iter().find(|attempt| attempt.number == notice.attempt);
+        let Some(entered_at) = attempt.map(|attempt| attempt.created_at) else { return };
+        for method in methods {
+            self.begin_change(method, (notice.code, entered_at), whole(notice.at));
+        }
+    }
+
+    /// A method waits for its change from now on, unless it waits already or was changed after the entry that the notice is about.
+    pub(super) fn begin_change(
+        &mut self,
+        method: PaymentMethodId,
+        (code, entered_at): (&str, DateTime<Utc>),
+        at: DateTime<Utc>,
+    ) {
+        let row = self.wallet.methods.entry(method).or_insert_with(|| MethodRow::new(Known::new(method, None)));
+        let changed = |(news, at): &(String, DateTime<Utc>)| news == "changed" && *at >= whole(entered_at);
+        if row.known.change.is_some() || row.news.as_ref().is_some_and(changed) {
+            return;
+        }
+        row.known.change = Some(Change { code: code.to_owned(), at });
+        self.wallet.ask_owner(method, at);
+        self.stop_using(method, &format!("its bank notified of a change: {code}"), at);
+    }
+
+    pub(super) fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
         for row in self.charges.values_mut().filter(|row| users.contains(&row.value.subscription)) {
             if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
                 row.fence += 1;
@@ -250,6 +294,9 @@ impl InstrumentEar for MemoryStore {
                 if wallet.methods.contains_key(method) {
                     wallet.note(*method, "changed", at);
                     wallet.ask_owner(*method, at);
+                    if wallet.end_change(*method) {
+                        book.note(lines::method_news(*method, "changed, as its bank had notified", at));
+                    }
                 }
             }
             InstrumentNews::Deleted { method } => {
@@ -413,10 +460,11 @@ impl WalletStore for MemoryStore {
                     for known in &settled.known {
                         let row = book.wallet.methods.entry(known.id);
                         let row = row.or_insert_with(|| MethodRow::new(Known::new(known.id, None)));
-                        // What replaces it is news, and no search changes news.
-                        let replaced_by = row.known.replaced_by;
+                        // What replaces it and what its bank notified of is news, and no search changes news.
+                        let (replaced_by, change) = (row.known.replaced_by, row.known.change.take());
                         row.known = Known {
                             replaced_by,
+                            change,
                             disputed: false,
                             missing_since: known.missing_since.map(whole),
                             ..known.clone()
@@ -491,13 +539,13 @@ impl WalletStore for MemoryStore {
         Ok(expiring.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
     }
 
-    async fn release_disputes(
+    async fn release_method(
         &self,
         method: PaymentMethodId,
         reason: &str,
         by: &str,
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Lifted, StoreError> {
         let mut book = self.book();
         let mut released = 0;
         for ((its, _), state) in &mut book.wallet.disputes {
@@ -507,9 +555,13 @@ impl WalletStore for MemoryStore {
             }
         }
         if released > 0 {
-            book.note(lines::method_released(method, reason, by, at));
+            book.note(lines::method_released(method, ("disputes", reason), by, at));
         }
-        Ok(released)
+        let changed = book.wallet.end_change(method);
+        if changed {
+            book.note(lines::method_released(method, ("change", reason), by, at));
+        }
+        Ok(Lifted { disputes: released, change: changed })
     }
 
     async fn wallet_summary(&self, merchant: MerchantId, at: DateTime<Utc>) -> Result<WalletSummary, StoreError> {
@@ -523,11 +575,12 @@ impl WalletStore for MemoryStore {
             summary.methods += 1;
             summary.never_listed += u64::from(row.listed_at.is_none());
             summary.disputed += u64::from(known.disputed);
-            match (Known { disputed: false, ..known }).standing(at.date_naive()) {
+            summary.change_notified += u64::from(known.change.is_some());
+            match (Known { disputed: false, change: None, ..known }).standing(at.date_naive()) {
                 Standing::Gone { .. } | Standing::Replaced { .. } => summary.missing += u64::from(used),
                 Standing::Invalidated => summary.invalidated += u64::from(used),
                 Standing::Expired { .. } => summary.expired += u64::from(used),
-                Standing::Unknown | Standing::Usable | Standing::Disputed => {}
+                Standing::Unknown | Standing::Usable | Standing::Disputed | Standing::ChangeNotified { .. } => {}
             }
         }
         let yesterday = at.checked_sub_days(chrono::Days::new(1)).unwrap_or(at);

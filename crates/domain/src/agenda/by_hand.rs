@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Action, Book, Open, debits_a_bank, draw_open};
+use super::{Action, Book, Open, backups, debits_a_bank, draw_open};
 use crate::charge::{Charge, Event, Refused, Ruling};
 use crate::rules::{self, Network};
 use crate::subscription::MethodKind;
@@ -23,9 +23,11 @@ pub enum NotNow {
 pub fn try_now(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Result<Charge, NotNow> {
     let charge = open.charge.clone().step(Event::Ruled(Ruling::TryNow), now, book.limits).map_err(NotNow::Refused)?;
     if debits_a_bank(&open.subscription, &charge) {
-        let first = charge.tries.first_failed_at.unwrap_or(now).min(charge.due_at);
+        let used = backups::in_force(&open.subscription, &charge).map(|fallback| fallback.method);
+        let (declined, first) = charge.tries.declined_with(used);
+        let first = first.unwrap_or(now).min(charge.due_at);
         let networks = Network::of(Some(MethodKind::BankAccount), None);
-        if let Some(rule) = rules::built_in().forbids_entry(networks, charge.tries.declined, first, now) {
+        if let Some(rule) = rules::built_in().forbids_entry(networks, declined, first, now) {
             return Err(NotNow::Because(format!("its bank may not be asked again for it: {rule}")));
         }
     }

@@ -2,15 +2,18 @@
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
+use super::backups::{self, Asked, Fell};
 use super::{cycles, debits_a_bank};
 use crate::calendar::{CalendarError, Zone};
-use crate::charge::Charge;
-use crate::dunning::{AtTheEnd, CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::charge::{Charge, Fallback};
+use crate::dunning::{CollectFirst, Declined, GaveUp, Ladder, Next, Policy, Rung, Surroundings};
+use crate::episode::Bound;
 use crate::holidays::HolidayCalendar;
 use crate::plan::{Catalog, Plan};
 use crate::rules::{self, Network};
 use crate::subscription::{MethodKind, Subscription};
 use crate::verdict::Decline;
+use crate::wallet::Wallet;
 
 /// Days that a try moves at most to keep off the days of cycles. A plan that charges every day leaves it none.
 const MOVES_MAX: u32 = 7;
@@ -25,7 +28,9 @@ pub(super) struct Ruled {
     /// The policy version that decided, and how far up its ladder the charge is now.
     pub(super) ladder: Option<Ladder>,
     /// When trying ends at the latest by that policy, UTC, and what happens then.
-    pub(super) bound: Option<(DateTime<Utc>, AtTheEnd)>,
+    pub(super) bound: Option<Bound>,
+    /// What the charge falls through to, or fell through to before.
+    pub(super) fallback: Option<Fallback>,
 }
 
 /// The policy that decides about a charge: the version it failed under first, else the one in force.
@@ -41,7 +46,7 @@ pub(super) fn of<'c>(catalog: &'c Catalog, plan: Option<&Plan>, charge: &Charge)
 }
 
 pub(super) fn after_decline(
-    catalog: &Catalog,
+    (catalog, wallet): (&Catalog, &Wallet),
     subscription: &Subscription,
     plan: Option<&Plan>,
     charge: &Charge,
@@ -51,48 +56,121 @@ pub(super) fn after_decline(
     let zone = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone));
     // Without a policy or a zone there is no ladder to climb: trying ends, a person sees it.
     let (Some((ladder, policy)), Some(zone)) = (of(catalog, plan, charge), zone) else {
-        return Ruled { next: Next::GiveUp(GaveUp::LadderSpent), rule: None, ladder: None, bound: None };
+        let next = Next::GiveUp(GaveUp::LadderSpent);
+        return Ruled { next, rule: None, ladder: None, bound: None, fallback: None };
     };
     let by_bank = debits_a_bank(subscription, charge);
+    let fallback = backups::in_force(subscription, charge);
     // What a person ordered is no step of the ladder: the step that was planned comes still. Rules of networks count every decline.
     let (on_ladder, since) = charge.ladder(at);
     let step = if charge.is_by_hand() { ladder.step.saturating_sub(1) } else { ladder.step };
-    let declines = charge.tries.declined.saturating_add(1);
+    let method = if by_bank { MethodKind::BankAccount } else { MethodKind::Card };
     let declined = Declined {
         charge: charge.id,
         class: decline.class,
         code: &decline.code,
-        method: if by_bank { MethodKind::BankAccount } else { MethodKind::Card },
-        declined: on_ladder,
+        method,
+        declined: on_ladder.saturating_sub(fallback.map_or(0, |fallback| fallback.beside)),
         first_failed_at: since,
         step,
     };
-    let ahead = Ahead { plan, subscription, zone, cycle: charge.cycle };
-    let around = Surroundings {
-        zone,
-        holidays: plan.and_then(|plan| plan.calendar).unwrap_or(HolidayCalendar::UsFederalReserve),
-        before: policy.not_past_next_due.then(|| ahead.next_on()).flatten(),
-    };
-    let rung = policy.after_decline(&declined, &around, at).and_then(|rung| match rung.next {
-        Next::RetryAt(retry) if !policy.not_past_next_due => {
-            Ok(Rung { next: ahead.clear_of_cycles(policy, &declined, retry, at)?, ..rung })
-        }
-        Next::RetryAt(_) | Next::GiveUp(_) => Ok(rung),
-    });
-    let Rung { next, step } = rung.unwrap_or(Rung { next: Next::GiveUp(GaveUp::LadderSpent), step: ladder.step });
-    let forbidden = match next {
+    let around = Around::of(policy, plan, subscription, zone, charge);
+    let mut rung = around.rung(policy, &declined, at);
+    let mut rule = None;
+    if let Next::RetryAt(retry) = rung.next {
         // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
-        Next::RetryAt(retry) if by_bank => {
-            let networks = Network::of(Some(MethodKind::BankAccount), None);
-            let first = charge.tries.first_failed_at.unwrap_or(at).min(charge.due_at);
-            rules::built_in().forbids_entry(networks, declines, first, retry)
-        }
-        Next::RetryAt(_) | Next::GiveUp(_) => None,
+        let (entries, first) = charge.tries.declined_with(fallback.map(|fallback| fallback.method));
+        let first = first.unwrap_or(at).min(charge.due_at);
+        rule = around.forbids_entry(method, (entries.saturating_add(1), first), retry);
+    }
+    if rule.is_some() {
+        rung.next = Next::GiveUp(GaveUp::EntriesSpent);
+    }
+    let asked = Asked { policy, wallet, subscription, plan, charge, decline, declined, around: &around, at };
+    let fell = asked.falls(rung);
+    let rule = rule.filter(|_| fell.is_none()).map(ToString::to_string);
+    let (Rung { next, step }, fallback) = match fell {
+        Some(Fell { rung, fallback }) => (rung, Some(fallback)),
+        None => (rung, charge.tries.fallback.clone()),
     };
-    let next = if forbidden.is_some() { Next::GiveUp(GaveUp::NetworkRule) } else { next };
     let ends_at = policy.ends_at(since, charge.id, zone).unwrap_or(at);
-    let bound = Some((ends_at, policy.at_the_end));
-    Ruled { next, rule: forbidden.map(ToString::to_string), ladder: Some(Ladder { step, ..ladder }), bound }
+    let bound = Some(Bound { ends_at, end_action: policy.at_the_end, hand_to: policy.hand_to.clone() });
+    Ruled { next, rule, ladder: Some(Ladder { step, ..ladder }), bound, fallback }
+}
+
+/// What a policy decides within.
+pub(super) struct Around<'a> {
+    surroundings: Surroundings<'a>,
+    ahead: Ahead<'a>,
+}
+
+impl<'a> Around<'a> {
+    fn of(
+        policy: &Policy,
+        plan: Option<&'a Plan>,
+        subscription: &'a Subscription,
+        zone: &'a Zone,
+        charge: &Charge,
+    ) -> Self {
+        let ahead = Ahead { plan, subscription, zone, cycle: charge.cycle };
+        let surroundings = Surroundings {
+            zone,
+            holidays: plan.and_then(|plan| plan.calendar).unwrap_or(HolidayCalendar::UsFederalReserve),
+            before: policy.not_past_next_due.then(|| ahead.next_on()).flatten(),
+        };
+        Self { surroundings, ahead }
+    }
+
+    /// The next step of the ladder, clear of the days of cycles. What has no date ends trying.
+    pub(super) fn rung(&self, policy: &Policy, declined: &Declined<'_>, at: DateTime<Utc>) -> Rung {
+        let rung = policy.after_decline(declined, &self.surroundings, at).and_then(|rung| match rung.next {
+            Next::RetryAt(retry) if !policy.not_past_next_due => {
+                Ok(Rung { next: self.ahead.clear_of_cycles(policy, declined, retry, at)?, ..rung })
+            }
+            Next::RetryAt(_) | Next::GiveUp(_) => Ok(rung),
+        });
+        rung.unwrap_or(Rung { next: Next::GiveUp(GaveUp::LadderSpent), step: declined.step })
+    }
+
+    /// When a try that is no step is made, at this moment or clear of the days of cycles; `None` where the policy's time is over.
+    pub(super) fn allows(&self, policy: &Policy, declined: &Declined<'_>, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let zone = self.surroundings.zone;
+        let at = if policy.not_past_next_due {
+            at
+        } else {
+            match self.ahead.clear_of_cycles(policy, declined, at, at).ok()? {
+                Next::RetryAt(at) => at,
+                Next::GiveUp(_) => return None,
+            }
+        };
+        let on = zone.civil(at).ok()?.date;
+        let in_time = on <= policy.last_on(declined.first_failed_at, zone).ok()?;
+        (in_time && self.surroundings.before.is_none_or(|before| on < before)).then_some(at)
+    }
+
+    /// The civil date of a moment where the payer lives.
+    pub(super) fn day_of(&self, at: DateTime<Utc>) -> NaiveDate {
+        self.surroundings.zone.civil(at).map_or_else(|_| at.date_naive(), |civil| civil.date)
+    }
+
+    fn forbids_entry(
+        &self,
+        method: MethodKind,
+        (entries, first): (u16, DateTime<Utc>),
+        retry: DateTime<Utc>,
+    ) -> Option<&'static rules::Rule> {
+        match method {
+            MethodKind::BankAccount => {
+                rules::built_in().forbids_entry(Network::of(Some(method), None), entries, first, retry)
+            }
+            MethodKind::Card => None,
+        }
+    }
+
+    /// May an instrument of this kind be tried for the charge once more then, after so many entries since the first?
+    pub(super) fn allows_entry(&self, method: MethodKind, entries: (u16, DateTime<Utc>), retry: DateTime<Utc>) -> bool {
+        self.forbids_entry(method, entries, retry).is_none()
+    }
 }
 
 /// The cycles of a subscription after one of them.

@@ -11,6 +11,7 @@ use crate::dunning::{Ladder, MOST_ATTEMPTS_MAX, Next};
 use crate::plan::Catalog;
 use crate::subscription::Subscription;
 use crate::verdict::{Decline, DeclineClass};
+use crate::wallet::Wallet;
 
 /// A try that comes no later than this after the instant that a policy names is the one it names: a pass was late, or a network's limit
 /// was waited for.
@@ -205,7 +206,9 @@ impl<'a> Climber<'a> {
     fn of(catalog: &'a Catalog, subscription: &'a Subscription, charge: &Charge, ladder: Option<&Ladder>) -> Self {
         let mut charge = charge.clone();
         charge.tries.declined = 0;
+        charge.tries.fallback = None;
         charge.tries.first_failed_at = None;
+        charge.tries.episode = None;
         charge.tries.ladder = ladder.map(|ladder| Ladder { step: 0, ..ladder.clone() });
         let plan = catalog.plans.get(&charge.plan);
         charge.tries.ladder = of(catalog, plan, &charge).map(|(ladder, _)| ladder);
@@ -222,7 +225,9 @@ impl<'a> Climber<'a> {
         let plan = self.catalog.plans.get(&self.charge.plan);
         // Only the code of the latest decline is kept; what codes ask for beyond their class is not replayed.
         let decline = Decline { class, code: class.as_str().to_owned() };
-        let ruled = after_decline(self.catalog, self.subscription, plan, &self.charge, &decline, at);
+        // What the wallet showed then is not kept: every backup is taken for one that could be charged.
+        let ruled = after_decline((self.catalog, &Wallet::new()), self.subscription, plan, &self.charge, &decline, at);
+        self.charge.tries.fallback = ruled.fallback;
         self.charge.tries.declined = self.charge.tries.declined.saturating_add(1);
         self.charge.tries.first_failed_at.get_or_insert(at);
         self.charge.tries.ladder = ruled.ladder.or(self.charge.tries.ladder.take());

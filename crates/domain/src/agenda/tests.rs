@@ -26,7 +26,15 @@ fn plan(id: &str) -> Plan {
 fn hold(scope: &str) -> Hold {
     let scope = scope.parse().unwrap();
     let since = "2027-02-01T00:00:00Z".parse().unwrap();
-    Hold { id: 1, scope, reason: "a wrong price".into(), by: "ann".into(), since, lift: Lift::Anybody }
+    Hold {
+        id: 1,
+        scope,
+        reason: "a wrong price".into(),
+        by: "ann".into(),
+        since,
+        lift: Lift::Anybody,
+        kind: HoldKind::Operator,
+    }
 }
 
 /// The action for a charge of 31 January, recorded under `old`, of a subscription that is under `new` by now; and the one for

@@ -9,7 +9,7 @@ use crate::calendar::BusinessDays;
 use crate::id::looks_like_a_card_number;
 use crate::money::Money;
 use crate::plan::{Catalog, Plan, PlanStatus, chargeable};
-use crate::subscription::{AdjustmentKind, OPEN_MAX, Ruling, Subscription, SubscriptionStatus};
+use crate::subscription::{AdjustmentKind, Backup, OPEN_MAX, Ruling, Subscription, SubscriptionStatus};
 use crate::total::Account;
 
 /// Whose mistake a refusal names.
@@ -92,6 +92,7 @@ pub fn propose(
             changeable(plan, other, subscription, None)?;
             settleable(other, subscription, settled)?;
         }
+        Change::Backups { backups } => sound_backups(plan, subscription, backups, now)?,
         Change::Cancel => {}
         Change::Adjust { kind, amount } => adjustable(plan, subscription, *kind, *amount)?,
     }
@@ -483,4 +484,22 @@ fn adjustable(plan: &Plan, subscription: &Subscription, kind: AdjustmentKind, am
     sum.map_err(|error| error.to_string())
         .and_then(chargeable)
         .map_err(|why| value(format!("price and charges together would be too much: {why}"), "write a smaller amount"))
+}
+
+fn sound_backups(
+    plan: &Plan,
+    subscription: &Subscription,
+    backups: &[Backup],
+    now: DateTime<Utc>,
+) -> Result<(), Refused> {
+    if subscription.backups == backups {
+        return Err(standing("these are its backups already", "there is nothing to change"));
+    }
+    if let Some(ahead) = backups.iter().find(|one| one.agreed.at > now) {
+        let message = format!("the agreement of method {} lies in the future", ahead.method.id);
+        return Err(value(message, "say when it was given"));
+    }
+    let after = Subscription { backups: backups.to_vec(), ..subscription.clone() };
+    let refused = (0..backups.len()).find_map(|place| plan.refuses_backup(&after, place));
+    refused.map_or(Ok(()), |(why, mend)| Err(value(why, mend)))
 }

@@ -77,6 +77,7 @@ pub fn succeed(
         customer: subscription.customer.clone(),
         method: subscription.method.clone(),
         second_method: subscription.second_method.clone(),
+        backups: subscription.backups.clone(),
         // One that has not begun yet is followed by one that has not, either.
         start_on: unused_from.max(subscription.start_on),
         anchor_day: None,

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike as _, Months, NaiveDate};
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use serde::Serialize;
 
-use crate::agenda::cycles;
+use crate::agenda::{cycles, enrol};
 use crate::money::{Currency, Money, MoneyError};
 use crate::plan::{Plan, PlanStatus};
 use crate::subscription::Subscription;
@@ -101,6 +101,27 @@ pub struct Effect {
     pub stuck: u64,
 }
 
+/// A subscription of a roster as an import of `now` under the new plan would enrol it. Where both plans have one rhythm it stands at the
+/// same cycle, which its row may have named; another rhythm counts other cycles, so there its dates decide.
+///
+/// # Errors
+/// A sentence when the new plan's calendar has no answer.
+pub fn enrolled_under(
+    old: Option<&Plan>,
+    new: &Plan,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<Subscription, String> {
+    let mut moved = subscription.clone();
+    if old.is_some_and(|old| old.rhythm_differs(new).is_none()) {
+        let next = cycles(new, subscription, subscription.next_cycle)?.next().transpose()?;
+        moved.next_due_at = next.map(|cycle| cycle.occurrence.charge_at);
+    } else {
+        (moved.next_cycle, moved.next_due_at) = enrol(new, subscription, now)?;
+    }
+    Ok(moved)
+}
+
 /// What is planned for one subscription.
 struct Planned {
     lines: Vec<(NaiveDate, Money)>,
@@ -152,7 +173,20 @@ impl Effect {
         subscription: &Subscription,
         horizon: Horizon,
     ) -> Result<Option<Touched>, MoneyError> {
-        let (before, after) = (planned(old, subscription, horizon), planned(new, subscription, horizon));
+        self.add_moved((old, subscription), (new, subscription), horizon)
+    }
+
+    /// As [`Effect::add`], of a subscription that stands at another cycle under the new plan ([`enrolled_under`]).
+    ///
+    /// # Errors
+    /// As [`Effect::add`].
+    pub fn add_moved(
+        &mut self,
+        (old, stands): (Option<&Plan>, &Subscription),
+        (new, moved): (Option<&Plan>, &Subscription),
+        horizon: Horizon,
+    ) -> Result<Option<Touched>, MoneyError> {
+        let (before, after) = (planned(old, stands, horizon), planned(new, moved, horizon));
         self.seen = self.seen.saturating_add(1);
         for (date, money) in &before.lines {
             let month = self.month(horizon.month(*date), money.currency());

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Charge, Event, ParkWhy, Refused, SkipWhy, State, Why};
 use crate::dunning::GaveUp;
 use crate::episode::Episode;
-use crate::verdict::DeclineClass;
+use crate::verdict::{Alarm, DeclineClass};
 
 /// What is decided about a charge that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Ruling {
     },
     /// The next attempt is made with another payment method than the last one.
     NewMethod,
+    /// The next attempt is made with the first method again: its backups cannot be charged any more.
+    FirstMethod,
 }
 
 impl Ruling {
@@ -39,6 +41,7 @@ impl Ruling {
             Self::PutOff { .. } => "put_off",
             Self::GiveUp { .. } => "give_up",
             Self::NewMethod => "new_method",
+            Self::FirstMethod => "first_method",
         }
     }
 }
@@ -69,13 +72,28 @@ impl Charge {
             (State::Failing { class, code, .. }, Ruling::GiveUp { why }) => {
                 Ok(State::Failed { class: *class, code: code.clone(), why, at })
             }
-            (State::Failing { .. }, Ruling::NewMethod) => {
+            // Another try collects the whole amount, which was not owed where a part of it was captured.
+            (State::Returned { next_at, collected, .. }, Ruling::TryNow) if *collected == self.amount => {
+                let again = next_at.is_none();
+                self.by_hand(again, at);
+                Ok(self.returned(Some(at)))
+            }
+            (State::Returned { next_at: Some(next_at), .. }, Ruling::PutOff { until }) => {
+                let later = (*next_at).max(until);
                 if let Some(episode) = &mut self.tries.episode {
-                    episode.afresh(at);
+                    episode.ends_at = episode.ends_at.max(later);
                 }
-                if let Some(ladder) = &mut self.tries.ladder {
-                    ladder.step = 0;
-                }
+                Ok(self.returned(Some(later)))
+            }
+            (State::Returned { next_at: Some(_), .. }, Ruling::GiveUp { .. }) => Ok(self.returned(None)),
+            (State::Failing { .. } | State::Returned { next_at: Some(_), .. }, Ruling::NewMethod) => {
+                self.another_method(at);
+                self.tries.fallback = None;
+                Ok(self.state.clone())
+            }
+            (State::Failing { .. } | State::Returned { next_at: Some(_), .. }, Ruling::FirstMethod) => {
+                let (declined, first) = (self.tries.declined, self.tries.first_failed_at.unwrap_or(at));
+                self.tries.fallback = self.tries.fallback.take().map(|fallback| fallback.back(declined, first));
                 Ok(self.state.clone())
             }
             // What others owe with it is owed still.
@@ -83,6 +101,7 @@ impl Charge {
             (
                 State::Failing { .. }
                 | State::Failed { .. }
+                | State::Returned { .. }
                 | State::Parked {
                     why:
                         ParkWhy::Rejected
@@ -108,16 +127,38 @@ impl Charge {
             ) => refused(Why::InFlight),
             (State::Planned | State::Due { doubt: false, .. }, _) => refused(Why::NothingAsked),
             (State::Paid { .. } | State::Returned { .. } | State::Skipped { .. }, _) => refused(Why::Final),
-            (State::Failed { .. }, Ruling::PutOff { .. } | Ruling::GiveUp { .. } | Ruling::NewMethod) => {
-                refused(Why::Final)
-            }
+            (
+                State::Failed { .. },
+                Ruling::PutOff { .. } | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod,
+            ) => refused(Why::Final),
+        }
+    }
+
+    /// What was taken back, with another next try or with none.
+    fn returned(&self, then: Option<DateTime<Utc>>) -> State {
+        let mut state = self.state.clone();
+        if let State::Returned { next_at, .. } = &mut state {
+            *next_at = then;
+        }
+        state
+    }
+
+    /// The ladder of another payment method begins with its first decline.
+    fn another_method(&mut self, at: DateTime<Utc>) {
+        if let Some(episode) = &mut self.tries.episode {
+            episode.afresh(at);
+        }
+        if let Some(ladder) = &mut self.tries.ladder {
+            ladder.step = 0;
         }
     }
 
     /// The next try is a person's; `again` where trying had ended.
     fn by_hand(&mut self, again: bool, at: DateTime<Utc>) {
         let said = match &self.state {
-            State::Failing { class, code, .. } | State::Failed { class, code, .. } => (*class, code.as_str()),
+            State::Failing { class, code, .. }
+            | State::Failed { class, code, .. }
+            | State::Returned { class, code, .. } => (*class, code.as_str()),
             State::Planned
             | State::Due { .. }
             | State::Sending { .. }
@@ -127,7 +168,6 @@ impl Charge {
             | State::Capturing { .. }
             | State::Releasing { .. }
             | State::Paid { .. }
-            | State::Returned { .. }
             | State::Skipped { .. }
             | State::Parked { .. } => (DeclineClass::Unclassified, ""),
         };
@@ -136,10 +176,33 @@ impl Charge {
                 episode.again(at);
                 (episode.class, episode.code) = (said.0, said.1.to_owned());
                 episode.by_hand = true;
+                // Taken up again, it begins with the subscription's own method.
+                self.tries.fallback = None;
             }
             Some(episode) => episode.by_hand = true,
             // A charge that a person found unpaid was never declined: its first episode begins here.
             none => *none = Some(Episode { by_hand: true, ..Episode::opened(said, at, at) }),
+        }
+    }
+
+    /// The alarm that its last decline, or its return, raises, if it raises one.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Alarm> {
+        match &self.state {
+            State::Failing { code, .. } | State::Failed { code, .. } | State::Returned { code, .. } => {
+                Alarm::of_code(code)
+            }
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
+            | State::Paid { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => None,
         }
     }
 

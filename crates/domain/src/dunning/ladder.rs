@@ -96,7 +96,7 @@ impl Policy {
                 return Ok(give_up(GaveUp::NextCycleDue));
             }
             if on > last_on {
-                break;
+                return Ok(give_up(GaveUp::GraceEnded));
             }
             return Ok(Rung { next: Next::RetryAt(at), step: number });
         }

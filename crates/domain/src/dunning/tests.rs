@@ -241,3 +241,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_code_takes_a_step_exactly_where_its_line_says_so() {
+    let zone = Zone::parse("America/Chicago").unwrap();
+    let policy = Policy::standard().unwrap();
+    for row in crate::verdict::Decline::table() {
+        let first = at("2027-01-05T12:00:00Z");
+        let declined = Declined {
+            charge: ChargeId(uuid::Uuid::from_u128(7)),
+            class: row.class,
+            code: row.code,
+            method: MethodKind::Card,
+            declined: 1,
+            first_failed_at: first,
+            step: 0,
+        };
+        let around = Surroundings { zone: &zone, holidays: HOLIDAYS, before: None };
+        let rung = policy.after_decline(&declined, &around, first).unwrap();
+        assert_eq!(rung.step > 0, row.takes_step(), "{row:?}: {rung:?}");
+        assert_eq!(matches!(rung.next, Next::RetryAt(_)), row.takes_step(), "{row:?}: {rung:?}");
+    }
+}

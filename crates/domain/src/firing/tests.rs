@@ -52,7 +52,7 @@ fn charge(plan: &Plan, subscription: &Subscription, cycle: u32, late: TimeDelta)
     assert_eq!(charge.id, ChargeId::of(subscription.merchant, &subscription.id, cycle, Purpose::Cycle));
     let at = charge.due_at.checked_add_signed(late).unwrap();
     (charge.state, charge.tries) = (State::paid(at, charge.amount), Tries::default());
-    Booked { charge, at }
+    Booked { charge, at, payers: Vec::new() }
 }
 
 /// The verdict of every expected cycle: `0 done`, `2 missed passed_over`, with what is recorded for some.
@@ -146,6 +146,7 @@ fn holds_excuse_what_fell_due_under_them_and_nothing_before() {
         by: "M. Ortiz".into(),
         since: at("2027-06-10T00:00:00Z"),
         lift: crate::agenda::Lift::Anybody,
+        kind: crate::agenda::HoldKind::Operator,
     };
     let holds = [hold];
     let told = audit(&Standing { holds: &holds, first_cycle: 4, ..standing(&plan, &sub) }, &[]);
@@ -158,15 +159,35 @@ fn a_hold_on_the_plan_a_charge_was_recorded_under_excuses_it_after_a_change_of_p
     let mut waiting = charge(&new, &sub, 5, TimeDelta::zero());
     waiting.charge.plan = crate::id::PlanId::parse("old").unwrap();
     waiting.charge.state = State::Due { next_at: at("2027-06-30T08:00:00Z"), doubt: false };
-    let told = |scope: &str| {
+    let judged = |scope: &str, waiting: &Booked| {
         let (scope, since) = (scope.parse().unwrap(), at("2027-06-30T08:00:00Z"));
         let lift = crate::agenda::Lift::Anybody;
-        let hold = Hold { id: 1, scope, reason: "audit".into(), by: "ann".into(), since, lift };
-        audit(&Standing { holds: &[hold], first_cycle: 5, ..standing(&new, &sub) }, std::slice::from_ref(&waiting))
+        let hold = Hold {
+            id: 1,
+            scope,
+            reason: "audit".into(),
+            by: "ann".into(),
+            since,
+            lift,
+            kind: crate::agenda::HoldKind::Operator,
+        };
+        audit(&Standing { holds: &[hold], first_cycle: 5, ..standing(&new, &sub) }, std::slice::from_ref(waiting))
     };
+    let told = |scope: &str| judged(scope, &waiting);
     assert_eq!(told("plan:old"), ["5 held on hold by ann (plan:old): audit"]);
     assert_eq!(told("plan:wellness"), ["5 held on hold by ann (plan:wellness): audit"]);
     assert_eq!(told("plan:other"), ["5 missed not_sent"]);
+    assert_eq!(told("subscription:sub-8"), ["5 missed not_sent"]);
+    // It pays for somebody else as well: a hold on them keeps the whole payment back.
+    let somebody = crate::agenda::Payer {
+        subscription: crate::id::SubscriptionId::parse("sub-8").unwrap(),
+        recorded_under: crate::id::PlanId::parse("pool").unwrap(),
+        under: None,
+    };
+    waiting.payers = vec![somebody];
+    for scope in ["subscription:sub-8", "plan:pool"] {
+        assert_eq!(judged(scope, &waiting), [format!("5 held on hold by ann ({scope}): audit")]);
+    }
 }
 
 #[test]

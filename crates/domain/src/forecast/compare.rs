@@ -237,7 +237,7 @@ impl Comparison<'_> {
 
     /// A charge of the month that the forecast did not have in it.
     fn unforeseen(&self, difference: &mut Difference, elsewhere: Option<&Foreseen>, happened: &Happened<'_>) {
-        let Happened { booked: Booked { charge, at }, .. } = happened;
+        let Happened { booked: Booked { charge, at, .. }, .. } = happened;
         let reason = match elsewhere {
             Some(_) => Reason::Timing,
             None if *at <= self.taken_at => Reason::BeforeSnapshot,
@@ -317,7 +317,9 @@ impl Comparison<'_> {
 
     fn is_held(&self, whose: &Whose<'_>) -> bool {
         match whose {
-            Whose::Known(Stands { subscription, .. }) => self.holds.iter().any(|hold| hold.covers(subscription)),
+            Whose::Known(Stands { subscription, plan, .. }) => {
+                self.holds.iter().any(|hold| hold.covers(subscription, *plan))
+            }
             Whose::Absent | Whose::Unreadable => false,
         }
     }
@@ -360,6 +362,10 @@ impl Comparison<'_> {
             // The engine sets such a subscription aside as soon as it looks.
             Ok(Some(Err(_))) | Err(_) => return Reason::Quarantined,
         };
+        // It will not be charged, whether its day has come or not.
+        if cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Person) {
+            return Reason::SkippedByPerson;
+        }
         let occurrence = &cycle.occurrence;
         let is_to_come = occurrence.charge_at > self.now;
         let passed_over = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Paused);

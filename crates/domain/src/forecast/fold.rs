@@ -5,18 +5,22 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::answer::Answer;
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::script::Outcome;
 use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{Action, Book, Hold, Item, Open, TRIES_SPENT, cycles, draw, observe, second_of};
+use crate::agenda::{
+    Action, Book, Hold, Item, Open, Payer, Payers, Reason, TRIES_SPENT, cycles, draw, observe, second_of, taken_up,
+    used,
+};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, ParkWhy, Ruling, SkipWhy, State};
 use crate::dunning::Stop;
 use crate::id::{Environment, PaymentMethodId};
 use crate::plan::{Plan, PlanStatus};
 use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
-use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
-use crate::verdict::{Decline, DeclineClass, Seen};
+use crate::subscription::{Applied, Method, Subscription, SubscriptionStatus};
+use crate::verdict::{DeclineClass, Seen};
 use crate::wallet::{Known, Standing, Wallet};
 
 /// Moments looked at for one subscription: ten years of days, each with every try of a policy.
@@ -36,7 +40,7 @@ struct Tracked {
     /// A method is waited for until then, whatever the charge's own date.
     waits_until: Option<DateTime<Utc>>,
     /// What a bank will say, and when.
-    bank_says: Option<(DateTime<Utc>, DeclineClass)>,
+    bank_says: Option<(DateTime<Utc>, Seen)>,
     /// What the odds make of it, once it was sent.
     pieces: Vec<Piece>,
 }
@@ -60,14 +64,16 @@ struct Fold<'f, 'a, S> {
     alive: u32,
     /// Its methods as they are known by now, once something was declined.
     known: Option<Wallet>,
+    /// For whom else its charges under way pay.
+    payers: Option<&'a Payers>,
     /// A cycle whose payer is told late waits until then, and which.
     rests_until: Option<DateTime<Utc>>,
     told_late: Option<u32>,
     sink: &'f mut S,
 }
 
-pub(super) fn walk<S: FnMut(&Entry<'_>)>(
-    forecaster: &Forecaster<'_>,
+pub(super) fn walk<'a, S: FnMut(&Entry<'_>)>(
+    forecaster: &Forecaster<'a>,
     subscription: &Subscription,
     open: &[Charge],
     past: Past,
@@ -85,6 +91,7 @@ pub(super) fn walk<S: FnMut(&Entry<'_>)>(
         past,
         alive: WHOLE,
         known: None,
+        payers: forecaster.payers,
         rests_until: None,
         told_late: None,
         sink,
@@ -191,25 +198,24 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     }
 
     /// A try was declined: the rules of networks count it.
-    fn count(&mut self, subscription: &Subscription, charge: &Charge, class: DeclineClass, now: DateTime<Utc>) {
-        let Some(method) = &subscription.method else { return };
-        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(charge.amount)));
+    fn count(&mut self, subscription: &Subscription, sent: &Charge, class: DeclineClass, now: DateTime<Utc>) {
+        let Some(method) = used(subscription, sent) else { return };
+        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(sent.amount)));
         let given = self.given.wallet;
         let original = self.original;
         let known = self.known.get_or_insert_with(|| {
-            let methods = [&original.method, &original.second_method].into_iter().flatten();
             let known = |method: &Method| {
                 given.get(&method.id).cloned().unwrap_or_else(|| Known::new(method.id, Some(method.kind)))
             };
-            methods.map(|method| (method.id, known(method))).collect()
+            original.methods().map(|method| (method.id, known(method))).collect()
         });
         for instrument in [Some(method.id), second.filter(|second| *second != method.id)].into_iter().flatten() {
             let Some(known) = known.get_mut(&instrument) else { continue };
             known.tried.retain(|one| {
                 now.signed_duration_since(one.at) <= LOOKS_BACK || one.outcome == Became::Declined(DeclineClass::Never)
             });
-            let at = charge.tries.first_sent_at.unwrap_or(now);
-            known.tried.push(Tried { at, charge: charge.id, outcome: Became::Declined(class) });
+            let at = sent.tries.first_sent_at.unwrap_or(now);
+            known.tried.push(Tried { at, charge: sent.id, outcome: Became::Declined(class) });
         }
     }
 
@@ -359,21 +365,18 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// A charge under way whose moment has come.
     fn go_on(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
         one.waits_until = None;
-        if let (State::Settling { .. }, Some((at, class))) = (&one.charge.state, one.bank_says) {
-            let seen = if now >= at {
-                one.bank_says = None;
-                declined(class)
-            } else {
-                Seen::Accepted { settles_in_days: true }
-            };
-            return self.learn(subscription, one, &seen, now);
+        if let (State::Settling { .. }, Some((at, says))) = (&one.charge.state, one.bank_says.take()) {
+            if now >= at {
+                return self.learn(subscription, one, &says, now);
+            }
+            one.bank_says = Some((at, says));
+            return self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now);
         }
         let open = [Open {
             charge: one.charge.clone(),
             subscription: subscription.clone(),
-            // Each subscription is foretold by itself: a hold on another for which its payment collects is not foreseen.
-            payers: Vec::new(),
-            instrument: subscription.method.as_ref().map(|method| method.id),
+            payers: self.payers_of(&one.charge).to_vec(),
+            instrument: used(subscription, &one.charge).map(|method| method.id),
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
         match action {
@@ -409,10 +412,10 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
             Action::Cancel => (Event::Cancel, None),
             Action::GiveUp { why, .. } => {
-                let ends = one.charge.tries.episode.as_ref().and_then(|episode| episode.end_action.stops());
+                let ends = one.charge.tries.episode.as_ref().and_then(|episode| why.stops(episode.end_action));
                 if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
                     subscription.status = match stop {
-                        Stop::Pause => SubscriptionStatus::Paused,
+                        Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                         Stop::Cancel => SubscriptionStatus::Cancelled,
                     };
                 }
@@ -428,7 +431,12 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             one.risks = one.risks.with(risk);
         }
         let is_sent = matches!(event, Event::Send { .. });
-        match one.charge.clone().step(event, now, self.given.limits) {
+        let mut charge = one.charge.clone();
+        if let Action::Send { method, reason: Reason::Retry, .. } = action {
+            let last = used(subscription, &charge).map(|method| method.id);
+            charge = taken_up(charge.clone(), subscription, last, method.id, now, self.given.limits).unwrap_or(charge);
+        }
+        match charge.step(event, now, self.given.limits) {
             Ok(charge) => one.charge = charge,
             Err(_) => {
                 one.risks = one.risks.with(Risk::Stuck);
@@ -445,8 +453,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
 
     /// What the scenario answers to what was just sent, or is in flight.
     fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
-        let method = subscription.method.as_ref();
-        let day = if one.first_at == now { one.on } else { self.day_of(now) };
+        let method = used(subscription, &one.charge);
+        let day = self.day_of(now);
         match self.given.scenario {
             Scenario::AllPay => {
                 one.pieces.push(Piece { on: day, ppm: WHOLE });
@@ -474,12 +482,15 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                         one.pieces.push(Piece { on: day, ppm: WHOLE });
                         Stands::Over(Box::new(one))
                     }
-                    Outcome::Declined(class) if method.is_some_and(|one| one.kind == MethodKind::BankAccount) => {
-                        let at = now.checked_add_signed(tail::BANK_SAYS_AFTER).unwrap_or(now);
-                        one.bank_says = Some((at, class));
+                    Outcome::Declined(class) => {
+                        let answer = Answer::of(method.map_or(Rail::Card, |method| Rail::from(method.kind)), class);
+                        if !answer.is_late() {
+                            return self.learn(subscription, one, &answer.seen(), now);
+                        }
+                        let at = now.checked_add_signed(answer.after).unwrap_or(now);
+                        one.bank_says = Some((at, answer.seen()));
                         self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now)
                     }
-                    Outcome::Declined(class) => self.learn(subscription, one, &declined(class), now),
                 }
             }
         }
@@ -488,17 +499,19 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
     /// Takes an answer in.
     fn learn(&mut self, subscription: &mut Subscription, mut one: Tracked, seen: &Seen, now: DateTime<Utc>) -> Stands {
         let given = self.given;
-        let Ok(learnt) = observe(given.catalog, subscription, one.charge.clone(), seen, now, given.limits) else {
+        let Ok(learnt) =
+            observe((given.catalog, self.wallet()), subscription, one.charge.clone(), seen, now, given.limits)
+        else {
             one.risks = one.risks.with(Risk::Stuck);
             return Stands::Over(Box::new(one));
         };
-        one.charge = learnt.charge;
+        let sent = std::mem::replace(&mut one.charge, learnt.charge);
         if let (Seen::Declined(decline), State::Failing { .. } | State::Failed { .. }) = (seen, &one.charge.state) {
-            self.count(subscription, &one.charge, decline.class, now);
+            self.count(subscription, &sent, decline.class, now);
         }
         if let Some(stop) = learnt.stop.filter(|_| subscription.status == SubscriptionStatus::Active) {
             subscription.status = match stop {
-                Stop::Pause => SubscriptionStatus::Paused,
+                Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                 Stop::Cancel => SubscriptionStatus::Cancelled,
             };
         }
@@ -571,6 +584,10 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         });
     }
 
+    fn payers_of(&self, charge: &Charge) -> &'a [Payer] {
+        self.payers.and_then(|payers| payers.get(&charge.id)).map_or(&[], Vec::as_slice)
+    }
+
     /// Why a subscription, or a recorded charge of it, is not charged now, and when somebody looks again, if time alone
     /// changes it.
     fn stands(
@@ -580,8 +597,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let covers = |hold: &Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription, &[]),
-            None => hold.covers(subscription),
+            Some(charge) => hold.covers_charge(charge, subscription, self.payers_of(charge)),
+            None => hold.covers(subscription, self.plan),
         };
         if self.given.holds.iter().any(covers) {
             return (Risk::OnHold, None);
@@ -594,7 +611,8 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         if self.plan.is_some_and(|plan| plan.status == PlanStatus::Retired) {
             return (Risk::PlanRetired, None);
         }
-        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
+        let first = charge.map_or(subscription.method.as_ref(), |charge| used(subscription, charge));
+        let methods = [first, subscription.second_method.as_ref()];
         let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
         found.unwrap_or((if subscription.method.is_none() { Risk::NoMethod } else { Risk::Stuck }, None))
     }
@@ -607,8 +625,15 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         now: DateTime<Utc>,
     ) -> (Risk, Option<DateTime<Utc>>) {
         let (risk, until) = self.stands(subscription, Some(charge), now);
-        let by_method =
-            matches!(risk, Risk::NoMethod | Risk::NetworkRule | Risk::CardExpires | Risk::MethodGone | Risk::Disputed);
+        let by_method = matches!(
+            risk,
+            Risk::NoMethod
+                | Risk::NetworkRule
+                | Risk::CardExpires
+                | Risk::MethodGone
+                | Risk::Disputed
+                | Risk::ChangeNotified
+        );
         let failing = matches!(charge.state, State::Failing { .. });
         let ends_at = charge.tries.episode.as_ref().map(|episode| episode.ends_at);
         let ends_at = ends_at.filter(|_| by_method && failing);
@@ -633,12 +658,9 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Standing::Invalidated => Some((Risk::MethodGone, None)),
             Standing::Gone { until } | Standing::Replaced { until, .. } => Some((Risk::MethodGone, Some(until))),
             Standing::Disputed => Some((Risk::Disputed, None)),
+            Standing::ChangeNotified { .. } => Some((Risk::ChangeNotified, None)),
         }
     }
-}
-
-fn declined(class: DeclineClass) -> Seen {
-    Seen::Declined(Decline { class, code: class.as_str().to_owned() })
 }
 
 /// Is it paused with a day on which it goes on?

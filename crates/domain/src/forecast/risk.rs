@@ -24,6 +24,8 @@ pub enum Risk {
     CardExpires,
     /// A payment made with the method is disputed.
     Disputed,
+    /// The bank of the method notified of a change of its data, and what is stored was not changed yet.
+    ChangeNotified,
     /// The method cannot be charged in the plan's way.
     WrongMethod,
     /// A rule of the network forbids to try the method, or does so for now.
@@ -46,7 +48,7 @@ pub enum Risk {
 
 impl Risk {
     /// Every reason, in the order of weight.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Stuck,
         Self::OnHold,
         Self::Paused,
@@ -55,6 +57,7 @@ impl Risk {
         Self::MethodGone,
         Self::CardExpires,
         Self::Disputed,
+        Self::ChangeNotified,
         Self::WrongMethod,
         Self::NetworkRule,
         Self::GivenUp,
@@ -78,6 +81,7 @@ impl Risk {
             Self::MethodGone => "method_gone",
             Self::CardExpires => "card_expires",
             Self::Disputed => "disputed",
+            Self::ChangeNotified => "change_notified",
             Self::WrongMethod => "wrong_method",
             Self::NetworkRule => "network_rule",
             Self::GivenUp => "given_up",
@@ -102,6 +106,7 @@ impl Risk {
             Self::MethodGone => "the payment method is removed, replaced or invalid",
             Self::CardExpires => "the card expires before the charge",
             Self::Disputed => "a payment with the method is disputed",
+            Self::ChangeNotified => "the bank notified of a change of the account",
             Self::WrongMethod => "the method cannot be charged in the plan's way",
             Self::NetworkRule => "a rule of the network forbids to try the method again",
             Self::GivenUp => "every allowed try is declined",
@@ -139,6 +144,7 @@ impl Risk {
             Self::MayBeDeclined => 0x4000,
             Self::NetworkRule => 0x8000,
             Self::NoticeLate => 0x0001_0000,
+            Self::ChangeNotified => 0x0002_0000,
         }
     }
 }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
+use super::answer::Answer;
 use super::odds::{Alike, Past, Rail, WHOLE};
 use super::{Assumptions, Odds, Piece, part};
 use crate::agenda::{Step, observe};
@@ -16,12 +17,10 @@ use crate::dunning::MOST_ATTEMPTS_MAX;
 use crate::id::PlanId;
 use crate::plan::{Catalog, Plan};
 use crate::subscription::Subscription;
-use crate::verdict::{Decline, DeclineClass, Seen};
+use crate::verdict::DeclineClass;
 
 /// Tails kept before all are forgotten: some tens of megabytes at most.
 const MOST_TAILS: usize = 50_000;
-/// How long after a bank debit its return is taken to be learnt: the ladder asks after three days.
-pub(super) const BANK_SAYS_AFTER: TimeDelta = TimeDelta::days(3);
 
 /// What the days of the later tries depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,7 +90,7 @@ impl Tails {
         let rail = Rail::from(method.kind);
         let at = cycle.occurrence.charge_at;
         let first = odds.chance(Alike { rail, attempt: 1, past });
-        pieces.push(Piece { on: cycle.occurrence.date, ppm: first });
+        pieces.push(Piece { on: cycle.occurrence.submit_on, ppm: first });
         let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
         let next_due = next.filter(|_| rules.cuts);
         let shared = Shared { plan: rules.number, zone: zone.name(), at, rail, past, next_due };
@@ -141,14 +140,13 @@ fn climb(
 ) {
     let plan = given.catalog.plans.get(&subscription.plan);
     let Some(zone) = subscription.zone.as_ref().or(plan.map(|plan| &plan.zone)) else { return };
-    let declined = Seen::Declined(Decline { class, code: class.as_str().to_owned() });
+    let answer = Answer::of(rail, class);
+    let declined = answer.seen();
     // A policy makes at most ten tries.
     for _ in 0..MOST_ATTEMPTS_MAX {
-        let heard = match rail {
-            Rail::Card => at,
-            Rail::BankAccount => at.checked_add_signed(BANK_SAYS_AFTER).unwrap_or(at),
-        };
-        let Ok(learnt) = observe(given.catalog, subscription, charge, &declined, heard, given.limits) else { return };
+        let heard = at.checked_add_signed(answer.after).unwrap_or(at);
+        let facts = (given.catalog, given.wallet);
+        let Ok(learnt) = observe(facts, subscription, charge, &declined, heard, given.limits) else { return };
         let Some(next) = failing_until(&learnt.charge.state) else { return };
         let attempt = learnt.charge.tries.attempt.saturating_add(1);
         let Ok(sent) = learnt.charge.step(Event::Send { attempt }, next, given.limits) else { return };

@@ -109,6 +109,7 @@ impl Likeness {
             customer: _,
             method,
             second_method,
+            backups,
             start_on,
             anchor_day: _,
             zone,
@@ -121,7 +122,7 @@ impl Likeness {
             next_due_at,
             amendments,
         } = subscription;
-        if !amendments.is_empty() || second_method.is_some() {
+        if !amendments.is_empty() || second_method.is_some() || !backups.is_empty() {
             return None;
         }
         let cadence = plan.cadence_of(subscription).ok()?;
@@ -305,7 +306,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::agenda::{Hold, Lift, Scope, enrol};
+    use crate::agenda::{Hold, HoldKind, Lift, Scope, enrol};
     use crate::charge::Limits;
     use crate::dunning::{AtTheEnd, Policy};
     use crate::forecast::{Assumptions, By, Grouping, History, Mood, Odds, Outcome, Scenario, Script, View, Which};
@@ -464,6 +465,7 @@ mod tests {
                 by: "Ada".to_owned(),
                 since: AS_OF.parse().unwrap(),
                 lift: Lift::Anybody,
+                kind: HoldKind::Operator,
             }];
             let given = Assumptions { notices: crate::notice::Notices::Assumed,
                 catalog: &catalog,

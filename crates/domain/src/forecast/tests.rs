@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
+use crate::subscription::{Consent, Override, Ruling};
 use crate::verdict::DeclineClass;
 
 fn day(text: &str) -> NaiveDate {
@@ -29,6 +30,20 @@ fn plan(change: impl FnOnce(&mut PlanSpec)) -> Plan {
 
 /// What a walk says, a line a charge: cycle, day, amount, risks, and the pieces.
 fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenario, until: &str) -> Vec<String> {
+    walk_of(plan, change, scenario, ("2027-01-01", until)).0
+}
+
+/// The sums of a walk over a window that is one period.
+fn summed(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenario, window: (&str, &str)) -> Sums {
+    walk_of(plan, change, scenario, window).1.whole().pop().unwrap().sums
+}
+
+fn walk_of(
+    plan: &Plan,
+    change: impl FnOnce(&mut Subscription),
+    scenario: &Scenario,
+    (from, until): (&str, &str),
+) -> (Vec<String>, Totals) {
     let mut subscription = crate::subscription::tests::sample();
     subscription.plan = plan.id.clone();
     change(&mut subscription);
@@ -51,7 +66,7 @@ fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenar
         scenario,
     };
     let mut lines = Vec::new();
-    let mut totals = Totals::new(day("2027-01-01"), day(until), By::Month, View::Charge, Grouping::default());
+    let mut totals = Totals::new(day(from), day(until), By::Month, View::Charge, Grouping::default());
     let trouble = Forecaster::new(given).unwrap().walk(&subscription, &[], Past::Clean, &mut |entry| {
         let risks: Vec<&str> = entry.risks.iter().map(Risk::word).collect();
         let pieces: Vec<String> = entry.pieces.iter().map(|piece| format!("{}:{}", piece.on, piece.ppm)).collect();
@@ -67,7 +82,7 @@ fn walked(plan: &Plan, change: impl FnOnce(&mut Subscription), scenario: &Scenar
         assert_eq!(reasons, sums.at_risk().minor());
     }
     lines.extend(trouble);
-    lines
+    (lines, totals)
 }
 
 #[test]
@@ -86,6 +101,44 @@ fn when_all_pay_every_cycle_is_collected_on_its_day_at_the_price_of_that_day() {
             "2 2027-03-31 84.00 [ends] 2027-03-31:1000000",
         ]
     );
+}
+
+/// Due on Sunday 31 January, submitted on the next business day or the one before; or moved by a person.
+#[test]
+fn a_first_try_is_collected_on_the_day_of_its_submission_and_counts_as_later_where_that_is_after_the_period() {
+    let rolled = |way: &str| {
+        plan(|spec| {
+            (spec.schedule.business_days, spec.schedule.calendar) =
+                (Some(way.into()), Some("us-federal-reserve".into()));
+        })
+    };
+    let moved = |sub: &mut Subscription| {
+        let ruling = Ruling::Move { to: day("2027-02-15") };
+        let at = "2026-12-01T00:00:00Z".parse().unwrap();
+        let one = Override { ruling, reason: "on holiday".into(), by: "ops".into(), at };
+        sub.amendments.overrides.insert(0, one);
+    };
+    let none = |_: &mut Subscription| {};
+    let odds = Scenario::Odds(Odds::new(History::default(), Mood::Worst));
+    for scenario in [Scenario::AllPay, script(&[(7, 1, DeclineClass::Never)]), odds] {
+        let cases: [(Plan, &dyn Fn(&mut Subscription), &str, [bool; 2]); 4] = [
+            (rolled("none"), &none, "2027-01-31", [false, true]),
+            (rolled("next"), &none, "2027-02-01", [true, false]),
+            (rolled("previous"), &none, "2027-01-29", [false, true]),
+            (rolled("none"), &moved, "2027-02-15", [true, false]),
+        ];
+        for (plan, change, on, [is_later, lands]) in cases {
+            let lines = walked(&plan, change, &scenario, "2027-01-31");
+            assert!(lines[0].contains(&format!(" {on}:")), "{lines:?}");
+            let sums = summed(&plan, change, &scenario, ("2027-01-01", "2027-01-31"));
+            assert!(sums.expected().minor() > 0);
+            let all_or_nothing = |is: bool| if is { sums.expected() } else { Money::new(0, sums.currency()) };
+            assert_eq!((sums.later(), sums.lands()), (all_or_nothing(is_later), all_or_nothing(lands)), "{on}");
+        }
+    }
+    // A try before the window is no later one, and does not land in it.
+    let sums = summed(&rolled("previous"), &none, &Scenario::AllPay, ("2027-01-31", "2027-01-31"));
+    assert_eq!((sums.later().minor(), sums.lands().minor(), sums.expected().minor()), (0, 0, 7_900));
 }
 
 #[test]
@@ -134,6 +187,47 @@ fn scripted_declines_are_tried_again_on_the_policys_days_and_end_as_it_ends() {
     let lines = walked(&plan, |_| {}, &lost, "2027-03-31");
     let expected = ["0 2027-01-31 79.00 [given_up]", "1 2027-02-28 79.00 [paused]", "2 2027-03-31 79.00 [paused]"];
     assert_eq!(lines, expected, "the standard policy pauses the subscription at its end");
+}
+
+fn by_bank(sub: &mut Subscription) {
+    let consent = Consent { id: "c-1".into(), at: "2026-12-01T00:00:00Z".parse().unwrap(), channel: "WEB".into() };
+    let method = sub.method.as_mut().unwrap();
+    (method.kind, method.consent) = (MethodKind::BankAccount, Some(consent));
+}
+
+/// The class of a script at a bank is its return code, days later, where banks have one for it; what they have none for fails at
+/// once. Retries of the standard policy.
+#[test]
+fn a_scripted_decline_of_a_bank_account_is_a_return_where_banks_have_a_code_for_it() {
+    let plan = plan(|spec| spec.schedule.charge_at = "00:30".into());
+    let on_the_fifth = |sub: &mut Subscription| {
+        by_bank(sub);
+        (sub.start_on, sub.anchor_day) = (day("2027-01-05"), None);
+    };
+    let cases = [
+        (DeclineClass::Never, "0 2027-01-05 79.00 [given_up]"),
+        (DeclineClass::NewData, "0 2027-01-05 79.00 [given_up]"),
+        // R08: the payer stopped it, and it is not entered again.
+        (DeclineClass::Contact, "0 2027-01-05 79.00 [given_up]"),
+        (DeclineClass::LaterFunds, "0 2027-01-05 79.00 [] 2027-01-15:1000000"),
+        (DeclineClass::LaterTechnical, "0 2027-01-05 79.00 [] 2027-01-05:1000000"),
+        (DeclineClass::Unclassified, "0 2027-01-05 79.00 [] 2027-01-08:1000000"),
+        (DeclineClass::Partial, "0 2027-01-05 79.00 [] 2027-01-12:1000000"),
+    ];
+    for (class, line) in cases {
+        let lines = walked(&plan, on_the_fifth, &script(&[(0, 1, class)]), "2027-01-31");
+        assert_eq!(lines, [line], "{class:?}");
+    }
+}
+
+/// Of the odds of a bank account only returns for want of funds are tried again.
+#[test]
+fn a_return_that_is_never_entered_again_adds_nothing_to_what_later_tries_bring() {
+    let plan = plan(|_| {});
+    let mut history = History::default();
+    (0..40).for_each(|_| history.note_class(Rail::BankAccount, DeclineClass::Contact));
+    let lines = walked(&plan, by_bank, &Scenario::Odds(Odds::new(history, Mood::Likely)), "2027-01-31");
+    assert_eq!(lines, ["0 2027-01-31 79.00 [] 2027-01-31:950000"]);
 }
 
 #[test]

@@ -340,22 +340,26 @@ impl Totals {
             (View::Settlement, Some(rail)) => settles_on(rail, day),
             (View::Settlement, None) | (View::Charge, _) => day,
         };
-        let first = match view {
-            View::Charge => entry.on,
-            View::Settlement => shown(entry.submit_on),
+        // The day of a try, and the day it counts under: they are the same for most charges.
+        let (tried, first) = match view {
+            View::Charge => (entry.on, entry.on),
+            View::Settlement => (entry.submit_on, shown(entry.submit_on)),
         };
         let here = self.place(first);
+        let ends = here.and_then(|here| self.periods.get(here)).map(|period| period.until);
         let group = self.group(entry);
         let minor = i128::from(entry.amount.minor());
         let all = minor.saturating_mul(i128::from(count));
         let times = |ppm: u32| all.saturating_mul(i128::from(ppm));
         for piece in entry.pieces {
-            let there = if piece.on == entry.on { here } else { self.place(shown(piece.on)) };
+            let on = if piece.on == tried { first } else { shown(piece.on) };
+            let there = if on == first { here } else { self.place(on) };
             let micro = times(piece.ppm);
             if let Some(cell) = self.cell(group, there) {
                 cell.lands = cell.lands.saturating_add(micro);
             }
-            if there != here
+            // A roll to an earlier day may be submitted before the period.
+            if ends.is_some_and(|ends| on > ends)
                 && let Some(cell) = self.cell(group, here)
             {
                 cell.later = cell.later.saturating_add(micro);

@@ -9,6 +9,7 @@ use crate::charge::{Carried, ParkWhy, Tries};
 use crate::dunning::GaveUp;
 use crate::id::{MerchantId, Purpose, SubscriptionId};
 use crate::money::Currency;
+use crate::settlement::RowKind;
 use crate::verdict::DeclineClass;
 
 fn at(hours: i64) -> DateTime<Utc> {
@@ -42,7 +43,14 @@ fn sending() -> State {
 }
 
 fn returned() -> State {
-    State::Returned { class: DeclineClass::Never, code: "R01".into(), paid_at: at(3), at: at(9) }
+    State::Returned {
+        class: DeclineClass::Never,
+        code: "R01".into(),
+        next_at: None,
+        collected: usd(7_900),
+        paid_at: at(3),
+        at: at(9),
+    }
 }
 
 fn failed() -> State {
@@ -133,7 +141,8 @@ fn a_payment_for_several_bills_its_own_cycle_and_collects_all_of_them() {
     let mut part = charged(skipped(SkipWhy::Consolidated));
     (part.id, part.amount, part.plan) = (ChargeId(Uuid::from_u128(8)), usd(3_000), PlanId::parse("pool").unwrap());
     let of_part = charge(Level::default(), &part, lead.id, at(1));
-    assert_eq!((of_part[0].charge, of_part[0].plan.as_str(), of_part[0].amount), (lead.id, "pool", usd(3_000)));
+    let plan = of_part[0].plan.as_ref().map(PlanId::as_str);
+    assert_eq!((of_part[0].charge, plan, of_part[0].amount), (Some(lead.id), Some("pool"), usd(3_000)));
     let paid = step(Some(&lead), &carries(State::paid(at(3), usd(7_900))), at(3));
     assert_eq!(told(&paid), ["collected 2 79.00 2027-01-15 14:00:00 UTC"]);
     assert_eq!(written_off(&carries(failed()), at(9)).unwrap().amount, usd(7_900), "all of the payment is given up");
@@ -150,31 +159,56 @@ fn a_debt_is_written_off_once_it_is_owed_and_not_otherwise() {
 fn contest(standing: Standing, amount: Option<i64>) -> Contest {
     let charge = ChargeId(Uuid::from_u128(7));
     let plan = (PlanId::parse("gold").unwrap(), 3);
-    Contest { id: DisputeId::of(charge, "d"), charge, plan, standing, amount: amount.map(usd), there: usd(6_000) }
+    Contest {
+        id: DisputeId::of(charge, "d"),
+        charge,
+        plan,
+        standing,
+        amount: amount.map(usd),
+        there: usd(6_000),
+        gone: false,
+    }
 }
 
 #[test]
 fn a_dispute_withdraws_what_it_names_or_all_that_is_there_and_gives_it_back_or_loses_it() {
     let none = Withdrawn::default();
     assert_eq!(
-        told(&dispute(none, &contest(Standing::Open, None), at(1)))[0],
+        told(&dispute(none, &contest(Standing::Open, None), Moments::now(at(1))))[0],
         "disputed 0 60.00 2027-01-15 12:00:00 UTC"
     );
     let open = Withdrawn { withdrawn: 6_000, lost: 0, entries: 1 };
-    assert_eq!(dispute(open, &contest(Standing::Closed, None), at(2)), [], "nothing new is told");
-    let named = told(&dispute(open, &contest(Standing::UnderReview, Some(4_000)), at(2)));
+    assert_eq!(dispute(open, &contest(Standing::Closed, None), Moments::now(at(2))), [], "nothing new is told");
+    let named = told(&dispute(open, &contest(Standing::UnderReview, Some(4_000)), Moments::now(at(2))));
     assert_eq!(named, ["dispute_won 1 20.00 2027-01-15 13:00:00 UTC"], "the amount was told late");
     assert_eq!(
-        told(&dispute(open, &contest(Standing::Won, None), at(2))),
+        told(&dispute(open, &contest(Standing::Won, None), Moments::now(at(2)))),
         ["dispute_won 1 60.00 2027-01-15 13:00:00 UTC"]
     );
     assert_eq!(
-        told(&dispute(open, &contest(Standing::Lost, None), at(2))),
+        told(&dispute(open, &contest(Standing::Lost, None), Moments::now(at(2)))),
         ["dispute_lost 1 60.00 2027-01-15 13:00:00 UTC"]
     );
-    assert_eq!(dispute(none, &contest(Standing::Won, None), at(2)), [], "it was won before anybody heard of it");
+    assert_eq!(
+        dispute(none, &contest(Standing::Won, None), Moments::now(at(2))),
+        [],
+        "it was won before anybody heard of it"
+    );
     let lost = Withdrawn { withdrawn: 6_000, lost: 6_000, entries: 2 };
-    assert_eq!(dispute(lost, &contest(Standing::Lost, Some(4_000)), at(3)), [], "what is lost stays lost");
+    assert_eq!(
+        dispute(lost, &contest(Standing::Lost, Some(4_000)), Moments::now(at(3))),
+        [],
+        "what is lost stays lost"
+    );
+    // Told afterwards, each has its own moment.
+    let when = Moments { withdrawn: at(1), decided: at(4) };
+    let both = ["disputed 0 60.00 2027-01-15 12:00:00 UTC", "dispute_lost 1 60.00 2027-01-15 15:00:00 UTC"];
+    assert_eq!(told(&dispute(none, &contest(Standing::Lost, None), when)), both);
+    // The bank took the payment itself: what was withdrawn of it is not withdrawn beside that.
+    let gone = |standing| Contest { gone: true, ..contest(standing, None) };
+    let back = ["dispute_won 1 60.00 2027-01-15 13:00:00 UTC"];
+    assert_eq!(told(&dispute(open, &gone(Standing::UnderReview), Moments::now(at(2)))), back);
+    assert_eq!(dispute(none, &gone(Standing::Open), Moments::now(at(2))), []);
 }
 
 #[test]
@@ -213,5 +247,51 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_fee_is_posted_on_its_civil_day_with_a_charge_or_without_one() {
+    let row = |kind, fee| SettlementRow {
+        line: 2,
+        kind,
+        gateway_id: None,
+        key: None,
+        gross: usd(7_900),
+        fee: usd(fee),
+        net: usd(7_900 - fee),
+        settled_on: NaiveDate::from_ymd_opt(2027, 1, 31).unwrap(),
+        code: None,
+        occurrence: 1,
+    };
+    let (charge, plan) = (ChargeId(Uuid::from_u128(7)), (PlanId::parse("gold").unwrap(), 3));
+    let of_a_payment = fee(&row(RowKind::Payment, 30), Some((charge, plan))).unwrap();
+    assert_eq!((of_a_payment.debit(), of_a_payment.credit()), (Account::Fees, Account::Clearing));
+    assert_eq!((of_a_payment.charge, of_a_payment.plan_version, of_a_payment.amount), (Some(charge), 3, usd(30)));
+    assert_eq!(of_a_payment.at, "2027-01-31T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
+    assert_eq!(fee(&row(RowKind::Payment, 0), None), None, "nothing was kept");
+    let of_nothing = fee(&row(RowKind::Fee, 0), None).unwrap();
+    assert_eq!((of_nothing.charge, of_nothing.plan, of_nothing.amount), (None, None, usd(7_900)));
+    assert_eq!(of_nothing.subject, Subject::Row(row(RowKind::Fee, 0).id()));
+}
+
+#[test]
+fn what_a_bank_took_back_is_collected_again_or_given_up_as_far_as_it_was_owed() {
+    let paid_again = |before: &Charge| {
+        let sending = Charge { tries: Tries { attempt: 3, ..Tries::default() }, ..charged(sending()) };
+        let paid = Charge { state: State::paid(at(12), usd(7_900)), ..sending.clone() };
+        assert_eq!(step(Some(before), &sending, at(11)), [], "it is owed while it is asked for");
+        step(Some(&sending), &paid, at(12))
+    };
+    let [again] = &paid_again(&charged(returned()))[..] else { panic!("one entry") };
+    assert_eq!((again.posted, again.number, again.amount), (Posted::Collected, 3, usd(7_900)));
+    for collected in [7_900, 3_000] {
+        let mut before = charged(returned());
+        if let State::Returned { collected: whole, .. } = &mut before.state {
+            *whole = usd(collected);
+        }
+        let after = Charge { state: State::Skipped { why: SkipWhy::WrittenOff, at: at(20) }, ..before.clone() };
+        let [given_up] = &ruled(&before, &after, at(20))[..] else { panic!("one entry") };
+        assert_eq!((given_up.posted, given_up.amount), (Posted::WrittenOff, usd(collected)));
     }
 }

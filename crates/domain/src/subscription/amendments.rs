@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
-use crate::id::PlanId;
+use crate::id::{ChargeId, PlanId};
 use crate::money::Money;
 
 /// Most adjustments of one subscription that may be open at once: the walk carries them along.
@@ -156,6 +156,8 @@ pub struct Amendments {
     pub resume_on: Option<NaiveDate>,
     /// No cycle falls due after this civil date: a person ended it there. The agreed end stays beside it.
     pub last_on: Option<NaiveDate>,
+    /// It is paused because this charge failed for good, under a policy that says `mark_unpaid`: what falls due meanwhile is owed.
+    pub unpaid: Option<ChargeId>,
 }
 
 /// What a cycle costs once adjustments are swept into it.
@@ -176,6 +178,7 @@ impl Amendments {
             && self.applied.is_empty()
             && self.resume_on.is_none()
             && self.last_on.is_none()
+            && self.unpaid.is_none()
     }
 
     /// Sweeps open adjustments into a cycle of this price, and takes from them what it used.

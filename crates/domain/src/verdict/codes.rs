@@ -4,6 +4,7 @@
 //! [`DeclineClass::Unclassified`].
 
 use super::DeclineClass::{self, Contact, LaterFunds, LaterTechnical, Never, NewData, Unclassified};
+use super::FallThrough;
 
 /// Whose code it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,8 +13,10 @@ pub enum Origin {
     Gateway,
     /// A decline code as Stripe publishes them.
     Stripe,
-    /// An ACH return code, or a notice of change.
+    /// An ACH return code.
     Ach,
+    /// The code of a notice of change, or of its refusal.
+    Change,
     /// A response code of a card network.
     Card,
     /// A merchant advice code of Mastercard.
@@ -21,6 +24,17 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Every one, in the order of the table.
+    pub const ALL: [Self; 6] = [Self::Gateway, Self::Stripe, Self::Ach, Self::Change, Self::Card, Self::Advice];
+
+    /// Is it a bank's word? It is more precise than any other.
+    pub(super) const fn is_bank(self) -> bool {
+        match self {
+            Self::Ach | Self::Change => true,
+            Self::Gateway | Self::Stripe | Self::Card | Self::Advice => false,
+        }
+    }
+
     /// The word in tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +42,7 @@ impl Origin {
             Self::Gateway => "gateway",
             Self::Stripe => "stripe",
             Self::Ach => "ach",
+            Self::Change => "ach_change",
             Self::Card => "card_network",
             Self::Advice => "mastercard_advice",
         }
@@ -40,6 +55,7 @@ impl Origin {
             Self::Gateway => "contract of the gateway, section 4",
             Self::Stripe => "Stripe, decline codes",
             Self::Ach => "return-code list of moov-io/ach; Nacha operating rules, subsection 2.12.4",
+            Self::Change => "change-code list of moov-io/ach; Nacha operating rules, notifications of change",
             Self::Card => "checkout.com, Visa response codes; Forte and TabaPay where they are stricter",
             Self::Advice => "Mastercard merchant advice codes: Braintree and Antom, documentation",
         }
@@ -87,6 +103,24 @@ impl CodeRow {
         }
     }
 
+    /// Does the policy take its next step by it? A code of which no try follows leaves the ladder where it is.
+    #[must_use]
+    pub const fn takes_step(&self) -> bool {
+        self.class.takes_step() && !matches!(self.most_retries, Some(0))
+    }
+
+    /// May another method of the customer be charged in its place?
+    #[must_use]
+    pub fn fall_through(&self) -> FallThrough {
+        if blames_the_instrument(self.code) { self.class.fall_through() } else { FallThrough::No }
+    }
+
+    /// Does it ask that the stored method be changed before anything is charged to it again (billing-rules.md §1.5)?
+    #[must_use]
+    pub const fn notifies_of_change(&self) -> bool {
+        matches!(self.origin, Origin::Change) && matches!(self.class, NewData)
+    }
+
     /// Of two codes of one answer, the one that forbids more counts.
     const fn restricts(&self) -> u8 {
         match (self.class, self.most_retries) {
@@ -105,7 +139,7 @@ const fn row(origin: Origin, code: &'static str, class: DeclineClass, meaning: &
     CodeRow { origin, code, class, meaning, then: None, wait_hours: 0, most_retries: None }
 }
 
-use Origin::{Ach, Advice, Card, Gateway, Stripe};
+use Origin::{Ach, Advice, Card, Change, Gateway, Stripe};
 
 /// The table.
 pub(super) const CODES: &[CodeRow] = &[
@@ -277,24 +311,116 @@ pub(super) const CODES: &[CodeRow] = &[
         .then("a person of compliance looks")
         .retried(0),
     row(Ach, "R90", LaterTechnical, "held for a sanctions check").then("a person of compliance looks").retried(0),
-    row(Ach, "C01", NewData, "change notified: account number")
+    row(Ach, "R21", LaterTechnical, "company id is not valid")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R22", LaterTechnical, "individual id is not valid")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R35", LaterTechnical, "debit of an entry class that takes none")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R36", LaterTechnical, "credit of an entry class that takes none")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Ach, "R23", LaterTechnical, "credit refused by the receiver")
+        .then("a credit was refused, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R30", LaterTechnical, "bank takes no truncated checks")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R32", LaterTechnical, "bank cannot settle").then("handled between banks: an operator looks").retried(0),
+    row(Ach, "R33", LaterTechnical, "return of a destroyed-check entry")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R34", LaterTechnical, "bank limited by its supervisor")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Ach, "R39", Never, "improper source document").then("no entry"),
+    row(Ach, "R50", Never, "law of the state on re-presented checks").then("no entry"),
+    // Automated enrolments with federal agencies: no debit of ours is one.
+    row(Ach, "R40", LaterTechnical, "enrolment returned by the agency")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R41", LaterTechnical, "enrolment: transaction code")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R42", LaterTechnical, "enrolment: routing number")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R43", LaterTechnical, "enrolment: account number")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R44", LaterTechnical, "enrolment: individual id")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R45", LaterTechnical, "enrolment: name")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R46", LaterTechnical, "enrolment: representative payee")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    row(Ach, "R47", LaterTechnical, "enrolment: duplicate")
+        .then("an enrolment with an agency, no debit: an operator looks")
+        .retried(0),
+    // Notices of change.
+    row(Change, "C01", NewData, "change notified: account number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C02", NewData, "change notified: routing number")
+    row(Change, "C02", NewData, "change notified: routing number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C03", NewData, "change notified: routing and account number")
+    row(Change, "C03", NewData, "change notified: routing and account number")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C04", NewData, "change notified: name").then("the stored instrument is updated before the next entry"),
-    row(Ach, "C05", NewData, "change notified: account type")
+    row(Change, "C04", NewData, "change notified: name").then("the stored instrument is updated before the next entry"),
+    row(Change, "C05", NewData, "change notified: account type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C06", NewData, "change notified: account number and type")
+    row(Change, "C06", NewData, "change notified: account number and type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C07", NewData, "change notified: routing, account number and type")
+    row(Change, "C07", NewData, "change notified: routing, account number and type")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C09", NewData, "change notified: individual id")
+    row(Change, "C08", NewData, "change notified: foreign receiving bank")
         .then("the stored instrument is updated before the next entry"),
-    row(Ach, "C13", NewData, "change notified: addenda").then("the stored instrument is updated before the next entry"),
-    row(Ach, "C14", NewData, "change notified: international entry")
+    row(Change, "C09", NewData, "change notified: individual id")
         .then("the stored instrument is updated before the next entry"),
+    row(Change, "C10", LaterTechnical, "change notified: our company name")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C11", LaterTechnical, "change notified: our company id")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C12", LaterTechnical, "change notified: our company name and id")
+        .then("our file or format: an operator mends it; no message to the customer")
+        .retried(0),
+    row(Change, "C13", NewData, "change notified: addenda")
+        .then("the stored instrument is updated before the next entry"),
+    row(Change, "C14", NewData, "change notified: international entry")
+        .then("the stored instrument is updated before the next entry"),
+    row(Change, "C61", LaterTechnical, "refused notice: misrouted")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C62", LaterTechnical, "refused notice: trace number")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C63", LaterTechnical, "refused notice: company id")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C64", LaterTechnical, "refused notice: individual id")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C65", LaterTechnical, "refused notice: form of the data")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C66", LaterTechnical, "refused notice: discretionary data")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C67", LaterTechnical, "refused notice: routing number is not the original one")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C68", LaterTechnical, "refused notice: account number is not the original one")
+        .then("handled between banks: an operator looks")
+        .retried(0),
+    row(Change, "C69", LaterTechnical, "refused notice: transaction code")
+        .then("handled between banks: an operator looks")
+        .retried(0),
     // Response codes of card networks.
     row(Card, "04", Never, "pick up card"),
     row(Card, "07", Never, "pick up card, special condition"),
@@ -381,6 +507,58 @@ pub(crate) fn asks(code: &str) -> Asks {
     asks
 }
 
+/// Codes that say nothing against one instrument alone: the customer stopped the payment or took the authorization back, nobody
+/// authorized it, its owner has died, it may be fraud, or the mistake is ours, the gateway's or a bank's. Where sources let some of them
+/// go on with another instrument (R08, 9G: billing-rules.md §1.4 against §1.5), the stricter one counts.
+const NOT_OF_THE_INSTRUMENT: &[&str] = &[
+    "revocation_of_authorization",
+    "revocation_of_all_authorizations",
+    "stop_payment_order",
+    "R1",
+    "R3",
+    "MAC21",
+    "R07",
+    "R0",
+    "R08",
+    "R38",
+    "R52",
+    "9G",
+    "R05",
+    "R10",
+    "R29",
+    "R51",
+    "R14",
+    "R15",
+    "fraudulent",
+    "merchant_blacklist",
+    "59",
+    "R16",
+    "R17",
+    "cancelled_at_gateway",
+    "R11",
+    "R24",
+    "R37",
+    "R53",
+    "12",
+    "03",
+    "78",
+    "93",
+    "invalid_amount",
+    "testmode_decline",
+    "duplicate_transaction",
+    "R39",
+    "R50",
+];
+
+/// Is it the instrument that was declined, so that another one may be tried? Every code of several joined with `+` must say so.
+#[must_use]
+pub(crate) fn blames_the_instrument(code: &str) -> bool {
+    let not = |part: &str| NOT_OF_THE_INSTRUMENT.iter().any(|one| one.eq_ignore_ascii_case(part));
+    // An answer that names somebody who must look first is no reason to charge another instrument meanwhile.
+    let looked_at = |row: &CodeRow| row.then.is_some_and(|then| then.contains("operator"));
+    !code.split('+').any(|part| not(part) || known(part).is_some_and(looked_at))
+}
+
 /// The codes that a sentence of the gateway's names: returns and notices of change by themselves, advice codes after "MAC" or
 /// "advice code", response codes after "response code".
 pub(super) fn in_words(message: &str) -> Vec<&'static CodeRow> {
@@ -396,7 +574,7 @@ pub(super) fn in_words(message: &str) -> Vec<&'static CodeRow> {
         } else if says("response") {
             known(word).filter(|row| row.origin == Card)
         } else if word.len() == 3 && word.starts_with(['R', 'C']) {
-            known(word).filter(|row| row.origin == Ach)
+            known(word).filter(|row| row.origin.is_bank())
         } else {
             named_advice(word)
         };

@@ -146,6 +146,31 @@ fn a_disputed_method_hands_nothing_on() {
 }
 
 #[test]
+fn a_notice_of_change_holds_an_account_that_nothing_else_stops() {
+    let today = date("2027-01-15");
+    let change = Some(Change { code: "C02".to_owned(), at: at(0) });
+    let notified = Standing::ChangeNotified { since: at(0) };
+    for mut one in [known(1), listed(1, "4242")] {
+        one.change = change.clone();
+        assert_eq!(one.standing(today), notified);
+        let Charging::NotNow(why) = one.charging(today, at(1)) else { panic!("it is charged") };
+        assert!(why.contains("notified of a change"), "{why}");
+        // A search that shows it as before proves no change.
+        let settled = search(&[one.clone()], &[1], &[shown(1, "4242")], 1);
+        assert_eq!(settled.known[0].standing(today), notified);
+        one.disputed = true;
+        assert_eq!(one.standing(today), Standing::Disputed);
+        one.disputed = false;
+        one.heard_deleted(at(1));
+        assert!(matches!(one.standing(today), Standing::Gone { .. }), "a replacement may take its place");
+    }
+    let mut invalid = listed(1, "4242");
+    invalid.change = change;
+    invalid.face.as_mut().unwrap().status = Some(INVALIDATED.to_owned());
+    assert_eq!(invalid.standing(today), Standing::Invalidated);
+}
+
+#[test]
 fn a_replacement_of_another_kind_is_for_a_person() {
     let mut old = listed(1, "4242");
     old.heard_replaced(id(2), at(0));

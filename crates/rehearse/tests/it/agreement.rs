@@ -11,17 +11,16 @@ fn text(row: &serde_json::Value, name: &str) -> String {
     row[name].as_str().unwrap().to_owned()
 }
 
-/// Asks both programs about a book, and compares what they say to the cent and the day; how many cycles were collected.
-fn both_say_the_same(bench: &Bench, book: &[&str]) -> usize {
-    let ask = |command: &str, more: &[&str]| bench.autopay(&[&[command], book, more].concat()).exits(0);
-    let forecast = ask("forecast", &["--scenario", "all-pay", "--rows", "-o", "jsonl", "-q"]).lines();
-    let rehearsed = ask("rehearse", &["--scenario", "all-pay", "--rows", "-o", "jsonl", "-q"]).lines();
+/// Asks both programs about a book, and compares what they say was collected to the cent and the day; how many cycles were, and the
+/// rows of both.
+fn both_collect_the_same(bench: &Bench, book: &[&str], scenario: &str) -> (usize, [Vec<serde_json::Value>; 2]) {
+    let more = ["--scenario", scenario, "--rows", "-o", "jsonl", "-q"];
+    let ask = |command: &str| bench.autopay(&[&[command], book, &more].concat()).exits(0).lines();
+    let (forecast, rehearsed) = (ask("forecast"), ask("rehearse"));
     let mut expected = Collected::new();
     for row in forecast.iter().filter(|row| row["expected"] != "0.00") {
-        // A first try counts on its due date there; it is made on the day banks are open.
-        let day = if row["declined"] == 0 { text(row, "submit_on") } else { text(row, "collected_on") };
         let key = (text(row, "subscription"), row["cycle"].as_u64().unwrap());
-        expected.insert(key, (day, text(row, "expected"), text(row, "currency")));
+        expected.insert(key, (text(row, "collected_on"), text(row, "expected"), text(row, "currency")));
     }
     let mut collected = Collected::new();
     for row in rehearsed.iter().filter(|row| row["state"] == "paid") {
@@ -31,7 +30,12 @@ fn both_say_the_same(bench: &Bench, book: &[&str]) -> usize {
     let differ: Vec<_> =
         expected.keys().chain(collected.keys()).filter(|key| expected.get(*key) != collected.get(*key)).collect();
     assert!(differ.is_empty(), "{} differences, the first: {:?}", differ.len(), differ.first());
+    (collected.len(), [forecast, rehearsed])
+}
 
+/// The same where all pay, and that they say the same of what is due; how many cycles were collected.
+fn both_say_the_same(bench: &Bench, book: &[&str]) -> usize {
+    let (collected, [forecast, rehearsed]) = both_collect_the_same(bench, book, "all-pay");
     // What is owed and not collected is the same too: subscriptions without a method.
     let due = |rows: &[serde_json::Value]| {
         rows.iter().map(|row| (text(row, "due_on"), text(row, "amount"))).collect::<Vec<_>>()
@@ -40,7 +44,51 @@ fn both_say_the_same(bench: &Bench, book: &[&str]) -> usize {
     there.sort();
     here.sort();
     assert_eq!(there, here);
-    collected.len()
+    collected
+}
+
+/// A roster of a card and a bank account for each class of decline, whose first try is declined so, by the standard policy.
+#[test]
+fn a_script_of_every_class_on_cards_and_bank_accounts_is_forecast_as_it_is_rehearsed() {
+    let bench = Bench::new();
+    let plan = crate::bench::PLAN.lines().filter(|line| !line.contains("dunning")).collect::<Vec<_>>().join("\n");
+    bench.write("plans/gym.toml", plan);
+    let header = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,consent_id,consent_at,consent_channel";
+    let (mut roster, mut script) = (format!("{header}\n"), "subscription_id,cycle,attempt,outcome\n".to_owned());
+    let classes = ["never", "new_data", "contact", "later_funds", "later_technical", "unclassified", "partial"];
+    for (place, class) in classes.into_iter().enumerate() {
+        for (number, kind) in [(place, "card"), (place + 50, "bank_account")] {
+            let consent =
+                if kind == "card" { ",," } else { "11111111-1111-4111-8111-000000000001,2026-01-01T00:00:00Z,WEB" };
+            let method = format!("5a4db0c5-0000-8000-8000-0000000000{number:02}");
+            roster.push_str(&format!("s-{number},gym,{method},{kind},C-{number},2027-01-05,{consent}\n"));
+            script.push_str(&format!("s-{number},0,1,{class}\n"));
+        }
+    }
+    bench.write("roster.csv", roster);
+    bench.write("script.csv", script);
+    let book = ["--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "--months", "2"];
+    let (collected, [forecast, rehearsed]) = both_collect_the_same(&bench, &book, "script.csv");
+    // Of fourteen charges five are given up at once and pause their subscriptions: never and new_data on both, contact at a bank.
+    assert_eq!(collected, 18);
+    for row in &rehearsed {
+        let is_it =
+            |one: &&serde_json::Value| one["subscription"] == row["subscription"] && one["cycle"] == row["cycle"];
+        assert_eq!(forecast.iter().find(is_it).map(|one| &one["declined"]), Some(&row["declined"]), "{row}");
+    }
+}
+
+/// A cycle that rolls to a business day is collected on that day, and by the month's end it is one that comes later.
+#[test]
+fn a_rolled_day_is_forecast_as_it_is_rehearsed() {
+    let bench = Bench::with(&["3 days"], &["a", "b"]);
+    let rolls = crate::bench::PLAN.replace(
+        "[amount]",
+        "on_day = \"last_day\"\nbusiness_days = \"next\"\ncalendar = \"us-federal-reserve\"\n[amount]",
+    );
+    bench.write("plans/gym.toml", rolls);
+    let book = ["--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "--months", "6"];
+    assert!(both_say_the_same(&bench, &book) > 10);
 }
 
 /// A year of the sample book: what the whole engine collected from the sandbox's bank is what `autopay forecast` said before, to the

@@ -97,6 +97,11 @@ fn what_a_bank_gives_back_before_and_after_it_paid_is_told_apart_and_costs_its_f
             )
         })
         .collect();
+    // Debits may owe notices, and the engine took them all as given; cards of this plan owe none.
+    let notes = |said: &serde_json::Value| said["notes"].to_string().matches("may owe their payers a notice").count();
+    assert!(said["notes"][0].as_str().unwrap().starts_with("2 subscriptions may owe their payers a notice"), "{said}");
+    let cards = Bench::with(&["3 days"], &["a"]).rehearse(&["--months", "1", "-o", "json"]).exits(0).json();
+    assert_eq!([notes(&said), notes(&cards)], [1, 0]);
     // Given back two days after the fifth, so the first retry comes three days after that.
     assert_eq!(days, [("paid", "2027-01-10", "2027-01-12"), ("returned", "2027-01-05", "2027-01-07")]);
 }

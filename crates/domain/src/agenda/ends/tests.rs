@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
 
 use super::*;
-use crate::agenda::{Hold, Lift, draw};
+use crate::agenda::{HoldKind, Lift, draw};
 use crate::calendar::Zone;
 use crate::charge::{Charge, Event, Limits, State};
 use crate::dunning::AtTheEnd;
@@ -64,7 +64,9 @@ fn scene() -> Scene {
     let limits = Limits::default();
     let sent = charge.step(Event::Send { attempt: 1 }, at(DECLINED), &limits).unwrap();
     let seen = declined(DeclineClass::LaterFunds, "insufficient_funds");
-    let charge = crate::agenda::observe(&catalog, &subscription, sent, &seen, at(DECLINED), &limits).unwrap().charge;
+    let charge = crate::agenda::observe((&catalog, &Wallet::new()), &subscription, sent, &seen, at(DECLINED), &limits)
+        .unwrap()
+        .charge;
     let instrument = subscription.method.as_ref().map(|method| method.id);
     let wallet = instrument.map(|id| (id, Known::new(id, None))).into_iter().collect();
     Scene { catalog, open: Open { charge, subscription, payers: Vec::new(), instrument }, wallet, holds: Vec::new() }
@@ -140,31 +142,73 @@ fn what_cannot_be_tried_waits_until_the_end_of_the_case_and_no_longer() {
     // As many declines in thirty days as the strictest network allows.
     let mut spent = scene();
     spent.known().tried = vec![tried(DeclineClass::LaterFunds, "2027-02-03T00:00:00Z"); 40];
-    assert_eq!(spent.both(), ("wait", Some(GaveUp::NetworkRule)));
+    assert_eq!(spent.both(), ("wait", Some(GaveUp::BudgetSpent)));
+}
+
+fn held(scope: Scope, kind: HoldKind) -> Scene {
+    let (reason, by, since) = ("look first".into(), "ann".into(), at(DECLINED));
+    let mut held = scene();
+    held.known().tried = vec![tried(DeclineClass::Never, "2027-02-02T00:00:00Z")];
+    held.holds = vec![Hold { id: 1, scope, reason, by, since, lift: Lift::Anybody, kind }];
+    held
 }
 
 #[test]
-fn what_people_and_brakes_keep_back_ends_nothing() {
-    let mut held = scene();
-    held.known().tried = vec![tried(DeclineClass::Never, "2027-02-02T00:00:00Z")];
-    held.holds = vec![Hold {
-        id: 1,
-        scope: crate::agenda::Scope::All,
-        reason: "kill switch".into(),
-        by: "ann".into(),
-        since: at(DECLINED),
-        lift: Lift::Anybody,
-    }];
-    assert_eq!(held.both(), ("wait", None));
+fn what_people_keep_back_in_one_place_ends_nothing() {
+    let Open { charge, subscription, .. } = scene().open;
+    for scope in [Scope::Subscription(subscription.id), Scope::Plan(charge.plan)] {
+        assert_eq!(held(scope, HoldKind::Operator).both(), ("wait", None));
+    }
     let mut paused = scene();
     paused.open.subscription.status = SubscriptionStatus::Paused;
+    paused.catalog.plans.values_mut().for_each(|plan| plan.status = PlanStatus::Retired);
     assert_eq!(paused.both(), ("wait", None));
-    let mut retired = scene();
-    retired.catalog.plans.values_mut().for_each(|plan| plan.status = PlanStatus::Retired);
-    assert_eq!(retired.both(), ("wait", None));
     let mut cancelled = scene();
     cancelled.open.subscription.status = SubscriptionStatus::Cancelled;
     assert_eq!(cancelled.both(), ("cancel", None));
+}
+
+#[test]
+fn what_keeps_everybody_back_ends_with_the_policys_time_and_not_before() {
+    let merchant = scene().open.charge.merchant;
+    for (scope, why) in [
+        (Scope::All, GaveUp::KillSwitch),
+        (Scope::Merchant(merchant), GaveUp::MerchantDisabled),
+        (Scope::Currency(Currency::USD), GaveUp::CurrencyDisabled),
+    ] {
+        let mut switched = held(scope, HoldKind::Operator);
+        assert_eq!(switched.both(), ("wait", Some(why)));
+        // A person's order waits under it, and so does what failed before there were policies.
+        let ladder = switched.open.charge.tries.ladder.take();
+        assert_eq!(switched.both(), ("wait", None));
+        switched.open.charge.tries.ladder = ladder;
+        let ordered = Event::Ruled(crate::charge::Ruling::TryNow);
+        switched.open.charge = switched.open.charge.step(ordered, at(RETRY), &Limits::default()).unwrap();
+        assert_eq!(switched.both(), ("wait", None));
+    }
+    assert_ne!(held(Scope::Currency(Currency::parse("EUR").unwrap()), HoldKind::Operator).action(RETRY).name(), "wait");
+    let mut retired = scene();
+    retired.catalog.plans.values_mut().for_each(|plan| plan.status = PlanStatus::Retired);
+    assert_eq!(retired.both(), ("wait", Some(GaveUp::PlanRetired)));
+}
+
+#[test]
+fn a_hold_about_a_person_ends_what_it_covers_at_once_whatever_else_holds_it() {
+    let own = Scope::Subscription(scene().open.subscription.id);
+    for kind in HoldKind::ALL {
+        let mut about = held(own.clone(), kind);
+        let everything = held(Scope::All, HoldKind::Operator).holds.remove(0);
+        about.holds.insert(0, Hold { id: 2, ..everything });
+        let drawn = about.action(RETRY);
+        match kind.ends() {
+            None => assert_eq!(drawn.name(), "wait"),
+            Some(why) => {
+                let because = format!("on hold by ann ({own}): look first");
+                assert_eq!(drawn, Action::GiveUp { why, because });
+                assert_eq!(why.stops(AtTheEnd::CancelSubscription), None, "the policy's end is not carried out");
+            }
+        }
+    }
 }
 
 /// What the last observation of a charge that is being sent comes to.
@@ -172,7 +216,9 @@ fn learnt(seen: &Seen) -> Charge {
     let Scene { catalog, open, .. } = scene();
     let limits = Limits::default();
     let sent = open.charge.step(Event::Send { attempt: 2 }, at(RETRY), &limits).unwrap();
-    crate::agenda::observe(&catalog, &open.subscription, sent, seen, at(RETRY), &limits).unwrap().charge
+    crate::agenda::observe((&catalog, &Wallet::new()), &open.subscription, sent, seen, at(RETRY), &limits)
+        .unwrap()
+        .charge
 }
 
 #[test]
@@ -197,6 +243,22 @@ fn each_decline_that_ends_trying_says_why() {
 }
 
 #[test]
+fn a_return_that_says_more_than_its_own_charge_raises_an_alarm() {
+    use crate::verdict::Alarm;
+    let alarm = |code: &str| learnt(&declined(DeclineClass::Never, code)).alarm();
+    assert_eq!(["R17", "R24", "R01"].map(alarm), [Some(Alarm::Fraud), Some(Alarm::DoubleEntry), None]);
+    assert_eq!(learnt(&Seen::Succeeded { amount: Money::new(7_900, Currency::USD) }).alarm(), None);
+    // A success that the bank takes back raises it too.
+    let returned = learnt(&Seen::Succeeded { amount: Money::new(7_900, Currency::USD) });
+    let hinted = returned.step(Event::Hint { unpaid: true }, at(END), &Limits::default()).unwrap();
+    let Scene { catalog, open, .. } = scene();
+    let seen = declined(DeclineClass::Never, "R24");
+    let facts = (&catalog, &Wallet::new());
+    let taken_back = crate::agenda::observe(facts, &open.subscription, hinted, &seen, at(END), &Limits::default());
+    assert_eq!(taken_back.unwrap().charge.alarm(), Some(Alarm::DoubleEntry));
+}
+
+#[test]
 fn a_ladder_is_spent_once_and_a_try_by_hand_is_none_of_its_steps() {
     let Scene { catalog, open, .. } = scene();
     let limits = Limits::default();
@@ -212,7 +274,10 @@ fn a_ladder_is_spent_once_and_a_try_by_hand_is_none_of_its_steps() {
             let attempt = charge.tries.attempt + 1;
             charge = charge.step(Event::Send { attempt }, when, &limits).unwrap();
             let seen = declined(DeclineClass::LaterFunds, "insufficient_funds");
-            charge = crate::agenda::observe(&catalog, &open.subscription, charge, &seen, when, &limits).unwrap().charge;
+            charge =
+                crate::agenda::observe((&catalog, &Wallet::new()), &open.subscription, charge, &seen, when, &limits)
+                    .unwrap()
+                    .charge;
             tries += 1;
             if when == by_hand {
                 assert_eq!(charge.state.next_at(), Some(next_at), "the ladder stands where it stood");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::agenda::{Digest, Hold, Lift, Scope, draw, enrol, planned};
+use crate::agenda::{Digest, Hold, HoldKind, Lift, Scope, draw, enrol, planned};
 use crate::charge::Limits;
 use crate::id::Environment;
 use crate::plan::{AmountSpec, CollectSpec, PlanSpec, ScheduleSpec};
@@ -191,7 +191,15 @@ fn whoever_waits_is_left_out_and_the_others_go() {
         .with("e", "pool", |row| row.method = None);
     let scope = Scope::Subscription(SubscriptionId::parse("a").unwrap());
     let since = at("2027-02-01T00:00:00Z");
-    bench.holds.push(Hold { id: 1, scope, reason: "x".into(), by: "x".into(), since, lift: Lift::Anybody });
+    bench.holds.push(Hold {
+        id: 1,
+        scope,
+        reason: "x".into(),
+        by: "x".into(),
+        since,
+        lift: Lift::Anybody,
+        kind: HoldKind::Operator,
+    });
     assert_eq!(
         bench.told("2027-02-15T14:00:00Z"),
         [

@@ -98,7 +98,7 @@ pub(super) fn booked(minor: i64, state: State) -> Booked {
         carried: None,
         state,
     };
-    Booked { charge, at: at("2027-01-31T14:00:01Z") }
+    Booked { charge, at: at("2027-01-31T14:00:01Z"), payers: Vec::new() }
 }
 
 pub(super) const IN_TIME: &str = "2027-01-31T14:00:02Z";
@@ -110,7 +110,14 @@ pub(super) fn paid(when: &str, minor: i64) -> State {
 
 fn returned(paid: &str) -> State {
     let (class, code) = (DeclineClass::LaterFunds, "R01".to_owned());
-    State::Returned { class, code, paid_at: at(paid), at: at("2027-02-04T14:00:00Z") }
+    State::Returned {
+        class,
+        code,
+        next_at: None,
+        collected: usd(7_900),
+        paid_at: at(paid),
+        at: at("2027-02-04T14:00:00Z"),
+    }
 }
 
 /// A difference in one line: scheduled, collected, and the parts.
@@ -384,6 +391,7 @@ fn a_foreseen_cycle_without_a_charge_says_why_by_what_is_around_it() {
         by: "tester".to_owned(),
         since: at("2027-01-20T00:00:00Z"),
         lift: crate::agenda::Lift::Anybody,
+        kind: crate::agenda::HoldKind::Operator,
     };
     let holds = [hold];
     assert_eq!(judge(&Comparison { holds: &holds, ..now }, &Whose::Known(stands)), "on_hold");
@@ -407,6 +415,14 @@ fn a_foreseen_cycle_without_a_charge_says_why_by_what_is_around_it() {
     let (reason, by) = (String::new(), String::new());
     moved.amendments.overrides.insert(0, Override { ruling, reason, by, at: at(IN_TIME) });
     assert_eq!(judge(&now, &Whose::Known(Stands { subscription: &moved, ..stands })), "moved");
+    // Left out by a person, before its day and after it.
+    let mut left_out = subscription.clone();
+    let (ruling, reason, by) = (Ruling::Skip, String::new(), String::new());
+    left_out.amendments.overrides.insert(0, Override { ruling, reason, by, at: at(IN_TIME) });
+    for when in [&early, &now] {
+        let whose = Whose::Known(Stands { subscription: &left_out, ..stands });
+        assert_eq!(judge(when, &whose), "skipped_by_person");
+    }
     let mut rolls = plan_that_rolls();
     let sunday = Comparison { now: at("2027-02-01T06:00:00Z"), ..comparison() };
     assert_eq!(judge(&sunday, &Whose::Known(Stands { plan: Some(&rolls), ..stands })), "timing");
