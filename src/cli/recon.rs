@@ -62,7 +62,7 @@ pub(super) enum Recon {
         #[arg(long)]
         all: bool,
         /// How many
-        #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
     },
     /// Looks for money that was collected twice, asks the gateway about both payments, and drafts refunds; sends none
@@ -189,9 +189,12 @@ pub(super) async fn run(command: Recon, context: &Context) -> Result<Exit, Stop>
                 .with_app(async |app, config| {
                     let standings = if all { Vec::new() } else { vec![Standing::Open] };
                     let filter = ExceptionFilter { standings, ..ExceptionFilter::default() };
-                    let found = app.store.exceptions(config.merchant(), &filter, 0, limit).await?;
+                    let (found, more) = recon_show::exceptions(app, config.merchant(), &filter, limit).await?;
                     let rows: Vec<_> = found.iter().map(recon_show::exception_row).collect();
                     context.printer.rows(EXCEPTIONS, &rows)?;
+                    if more {
+                        context.printer.say(&format!("{limit} shown; there are more: --limit N."));
+                    }
                     Ok(Exit::Done)
                 })
                 .await

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::money::{Currency, Money};
 use domain::settlement::{RowKind, SettlementRow};
 use sha2::{Digest as _, Sha256};
@@ -11,11 +12,16 @@ use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::recon::{RunArgs, carry_on, refused, span};
 use super::{Context, named_person};
+use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::engine::recon::WantedFile;
 use crate::files::workbook::{cell_name, first_sheet, is_workbook};
 use crate::files::{FileMistake, SettlementMap, read_settlements};
+use crate::ports::Clock as _;
 use crate::ports::recon::{BegunRun, FileName};
+
+/// How far the easternmost zone is ahead of UTC.
+const AHEAD: TimeDelta = TimeDelta::hours(14);
 
 const HOLDS: &[Column] = &[
     Column::text("type"),
@@ -45,7 +51,8 @@ fn map(path: &Path) -> Result<SettlementMap, Stop> {
 pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -> Result<Exit, Stop> {
     let map = command.map.as_deref().map(map).transpose()?;
     let bytes = read(path)?;
-    let rows = read_settlements(&path.display().to_string(), &bytes, map.as_ref())
+    let label = path.display().to_string();
+    let rows = read_settlements(&label, &bytes, map.as_ref(), begun_anywhere(WallClock.now()))
         .map_err(|mistakes| told(mistakes, is_workbook(&bytes).then(|| first_sheet(&bytes)).flatten()))?;
     if command.dry_run {
         context.printer.say("DRY RUN: nothing is asked, nothing is saved.");
@@ -77,6 +84,11 @@ pub(super) async fn compare(path: &Path, command: &RunArgs, context: &Context) -
             carry_on(&run, &rows, app, context).await
         })
         .await
+}
+
+/// The last civil day that has begun anywhere: in the east it is fourteen hours ahead.
+fn begun_anywhere(now: DateTime<Utc>) -> NaiveDate {
+    now.checked_add_signed(AHEAD).unwrap_or(now).date_naive()
 }
 
 /// Every mistake, by the cell where the file is a workbook.

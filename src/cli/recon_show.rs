@@ -1,5 +1,6 @@
 //! How reconciliations are shown: a run with its sums, and its exceptions.
 
+use domain::id::MerchantId;
 use domain::money::{Currency, Money};
 use domain::recon::Standing;
 
@@ -10,8 +11,8 @@ use crate::app::App;
 use crate::engine::recon::Double;
 use crate::ports::recon::{Exception, ExceptionFilter, Run, Sum, Sums};
 
-/// Exceptions that a run shows; all of them are in `recon exceptions`.
-const SHOWN: u64 = 10_000;
+/// Exceptions that are read at once.
+const PAGE: u64 = 10_000;
 
 const SUMS: &[Column] = &[
     Column::text("currency"),
@@ -177,11 +178,34 @@ pub(super) fn double_row(double: &Double) -> Vec<Cell> {
     ]
 }
 
+/// The latest exceptions, at most `limit` of them, and whether there are more.
+pub(super) async fn exceptions(
+    app: &App,
+    merchant: MerchantId,
+    filter: &ExceptionFilter,
+    limit: u64,
+) -> Result<(Vec<Exception>, bool), Stop> {
+    let (mut found, mut left) = (Vec::new(), limit);
+    loop {
+        let want = PAGE.min(left);
+        let skip = limit.saturating_sub(left);
+        // One more than is shown says whether there is more.
+        let mut page = app.store.exceptions(merchant, filter, skip, want.saturating_add(1)).await?;
+        let more = u64::try_from(page.len()).unwrap_or(u64::MAX) > want;
+        page.truncate(usize::try_from(want).unwrap_or(usize::MAX));
+        found.append(&mut page);
+        left = left.saturating_sub(want);
+        if !more || left == 0 {
+            return Ok((found, more));
+        }
+    }
+}
+
 /// Prints a run; returns how many of its exceptions are open, counting money that no exception explains as one.
 pub(super) async fn show(run: i64, app: &App, context: &Context) -> Result<usize, Stop> {
     let (run, sums) = app.store.recon(run).await?.ok_or_else(|| Stop::not_found("recon", run))?;
     let filter = ExceptionFilter { run: Some(run.id), ..ExceptionFilter::default() };
-    let found = app.store.exceptions(run.merchant, &filter, 0, SHOWN).await?;
+    let (found, _) = exceptions(app, run.merchant, &filter, u64::MAX).await?;
     let row = [
         id(run.id),
         Cell::text(run.source.as_str()),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 use domain::id::looks_like_a_card_number;
 use domain::money::{Currency, Money};
-use domain::settlement::{RowKind, SettlementRow};
+use domain::settlement::{BankCode, RowKind, SettlementRow};
 
 use super::csv_rows::{Record, Records};
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, shown};
@@ -20,11 +20,14 @@ use super::workbook::{Given, is_workbook, records};
 const MISTAKES_MAX: usize = 1_000;
 /// Longest id and code, in characters (contract §3.3: a key has at most 50).
 const ID_MAX: usize = 64;
+/// What other programs put between fields.
+const SEPARATORS: [(char, &str); 3] = [(';', "semicolon"), ('\t', "tab"), ('|', "bar")];
 /// A code of the ACH for why a bank took a debit back.
 const RETURN_CODE: &str = "R01";
 
 /// Reads a settlement file, or a plain list of returns: one whose header has `return_code` and no `type`. At most 64 MiB; CSV, or
-/// the first visible sheet of a workbook, of which mistakes name row and column.
+/// the first visible sheet of a workbook, of which mistakes name row and column. `latest` is the last day that has begun anywhere:
+/// nothing was settled after it.
 ///
 /// # Errors
 /// Every mistake, at most 1,000.
@@ -32,19 +35,21 @@ pub fn read_settlements(
     label: &str,
     bytes: &[u8],
     map: Option<&SettlementMap>,
+    latest: NaiveDate,
 ) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
     if is_workbook(bytes) {
         let records = records(label, bytes, None).map_err(|mistake| vec![*mistake])?;
-        return read_records(label, records.into_iter(), map);
+        return read_records(label, records.into_iter(), map, latest);
     }
     let text = text_of(label, bytes).map_err(|mistake| vec![*mistake])?;
-    read_records(label, Records::new(text), map)
+    read_records(label, Records::new(text), map, latest)
 }
 
 fn read_records(
     label: &str,
     mut records: impl Iterator<Item = Record>,
     map: Option<&SettlementMap>,
+    latest: NaiveDate,
 ) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
     let Some(header) = records.next() else {
         let mend = "the first line names the columns: type,gateway_id,key,gross,fee,net,currency,settled_on,code";
@@ -52,7 +57,7 @@ fn read_records(
     };
     let returns = map.is_none() && of_returns(&header);
     let own = if returns { SettlementMap::of_returns() } else { map.cloned().unwrap_or_default() };
-    let mut reading = Reading { label, map: &own, returns, places: BTreeMap::new(), mistakes: Vec::new() };
+    let mut reading = Reading { label, map: &own, latest, returns, places: BTreeMap::new(), mistakes: Vec::new() };
     reading.header(&header);
     let mut rows = Vec::new();
     if reading.mistakes.is_empty() {
@@ -77,6 +82,7 @@ fn of_returns(header: &Record) -> bool {
 struct Reading<'t> {
     label: &'t str,
     map: &'t SettlementMap,
+    latest: NaiveDate,
     returns: bool,
     /// The field of each of our columns.
     places: BTreeMap<&'static str, usize>,
@@ -100,6 +106,14 @@ impl Reading<'_> {
     }
 
     fn header(&mut self, header: &Record) {
+        if let [only] = header.fields.as_slice()
+            && let Some((mark, name)) = SEPARATORS.into_iter().find(|(mark, _)| only.contains(*mark))
+        {
+            let message = format!("the separator of this file is the {name}");
+            let mend = "save it with commas between the fields (in a spreadsheet: \"CSV UTF-8\")";
+            self.wrong((header.line, 1), "separator", &mark.escape_default().to_string(), message, mend);
+            return;
+        }
         let mut seen = BTreeSet::new();
         for (place, field) in header.fields.iter().enumerate() {
             let (name, at) = (field.trim(), header.places.get(place).copied().unwrap_or((1, 1)));
@@ -149,20 +163,20 @@ impl Reading<'_> {
         }
         let kind = self.kind(record);
         let currency = self.currency(record);
-        let gross = currency.and_then(|currency| self.amount(record, "gross", currency));
-        let fee = currency.and_then(|currency| self.amount_or(record, "fee", currency, Some(Money::new(0, currency))));
-        let settled_on = self.day(record);
-        let (gateway_id, key) = (self.id(record, "gateway_id"), self.id(record, "key"));
-        let code = self.id(record, "code");
-        if kind.is_some_and(|kind| kind != RowKind::Fee) && gateway_id.is_none() && key.is_none() {
-            let message = "nothing says which payment this row is about";
-            self.wrong((record.line, 1), "id_missing", "", message, "write the gateway's id, or our key");
-        }
-        if kind == Some(RowKind::Return) && code.is_none() {
-            let mend = format!("write the bank's code, such as {RETURN_CODE}");
-            self.wrong(self.at(record, "code"), "code_missing", "", "a return has no code", mend);
-        }
-        let (kind, gross, fee, settled_on) = (kind?, gross?, fee?, settled_on?);
+        let Some(currency) = currency else {
+            // How many decimals there may be is not known; whether it is an amount at all, is.
+            self.amounts_at_least(record);
+            self.others(record, kind);
+            return None;
+        };
+        let gross = self.amount(record, "gross", currency);
+        let fee = self.amount_or(record, "fee", currency, Some(Money::new(0, currency)));
+        let (settled_on, gateway_id, key, code) = self.others(record, kind);
+        let (Some(kind), Some(gross), Some(fee)) = (kind, gross, fee) else {
+            // Its sum is not known; whether it is an amount, is.
+            self.amount_or(record, "net", currency, Some(Money::new(0, currency)));
+            return None;
+        };
         let expected = if kind.comes_in() {
             gross.minor().checked_sub(fee.minor())
         } else {
@@ -177,10 +191,56 @@ impl Reading<'_> {
         if self.mistakes.len() > before {
             return None;
         }
-        let line = u64::try_from(record.line).unwrap_or(u64::MAX);
-        // Codes are compared: the bank's are in capitals.
-        let code = code.map(|code| if code.starts_with(['r']) { code.to_uppercase() } else { code });
+        let (line, settled_on) = (u64::try_from(record.line).unwrap_or(u64::MAX), settled_on?);
         Some(SettlementRow { line, kind, gateway_id, key, gross, fee, net, settled_on, code, occurrence: 0 })
+    }
+
+    /// What a row says beside its amounts.
+    fn others(
+        &mut self,
+        record: &Record,
+        kind: Option<RowKind>,
+    ) -> (Option<NaiveDate>, Option<String>, Option<String>, Option<String>) {
+        let settled_on = self.day(record);
+        let (gateway_id, key) = (self.id(record, "gateway_id"), self.id(record, "key"));
+        let named = ["gateway_id", "key"].iter().any(|name| !self.cell(record, name).is_empty());
+        if kind.is_some_and(|kind| kind != RowKind::Fee) && !named {
+            let message = "nothing says which payment this row is about";
+            self.wrong((record.line, 1), "id_missing", "", message, "write the gateway's id, or our key");
+        }
+        let code = if kind == Some(RowKind::Return) { self.bank_code(record) } else { self.id(record, "code") };
+        (settled_on, gateway_id, key, code)
+    }
+
+    /// The code of a return, in capitals: codes are compared.
+    fn bank_code(&mut self, record: &Record) -> Option<String> {
+        let written = self.cell(record, "code");
+        let mend = format!("write the bank's code, such as {RETURN_CODE}, or C01 of a notice of change");
+        if written.is_empty() {
+            self.wrong(self.at(record, "code"), "code_missing", "", "a return has no code", mend);
+            return None;
+        }
+        let code = written.to_ascii_uppercase();
+        if BankCode::read(&code).is_none() {
+            self.wrong(self.at(record, "code"), "return_code", written, "no bank has such a code", mend);
+            return None;
+        }
+        Some(code)
+    }
+
+    /// Whether amounts are amounts, where their currency is not known.
+    fn amounts_at_least(&mut self, record: &Record) {
+        for name in ["gross", "fee", "net"] {
+            let written = self.cell(record, name);
+            if written.is_empty() && name != "gross" {
+                continue;
+            }
+            let text = written.strip_prefix('-').unwrap_or(written);
+            // An amount without its decimals is one in any currency.
+            let whole = text.split_once('.').filter(|(_, after)| is_digits(after)).map_or(text, |(whole, _)| whole);
+            let checked = if self.map.minor { text } else { whole };
+            self.amount_of(record, name, (written, checked), Currency::USD);
+        }
     }
 
     fn shape(&mut self, record: &Record, width: usize) {
@@ -272,12 +332,23 @@ impl Reading<'_> {
             return absent;
         }
         let text = written.strip_prefix('-').unwrap_or(written);
+        self.amount_of(record, name, (written, text), currency)
+    }
+
+    /// The amount in `text`, which is what `written` comes to.
+    fn amount_of(
+        &mut self,
+        record: &Record,
+        name: &'static str,
+        (written, text): (&str, &str),
+        currency: Currency,
+    ) -> Option<Money> {
         let at = self.at(record, name);
         // A cell that holds a number says nothing about how many decimals are shown of it.
         let padded = matches!(self.given(record, name), Given::Number(_)).then(|| with_decimals(text, currency));
         let text = padded.as_deref().filter(|_| !self.map.minor).unwrap_or(text);
         if self.map.minor {
-            let whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let whole = is_digits(text);
             let minor = text.parse::<i64>().ok().filter(|_| whole);
             if minor.is_none() {
                 self.wrong(at, "amount", written, "this is not a whole number of minor units", "write 7900 for 79.00");
@@ -299,11 +370,19 @@ impl Reading<'_> {
         let dates =
             if matches!(self.given(record, "settled_on"), Given::Date(_)) { Dates::Iso } else { self.map.dates };
         let day = read_day(written, dates);
-        if day.is_none() {
-            let mend = format!("write it as {}", self.map.dates.as_str());
-            self.wrong(self.at(record, "settled_on"), "date", written, "this is not a day", mend);
+        let at = self.at(record, "settled_on");
+        match day {
+            None => {
+                let mend = format!("write it as {}", self.map.dates.as_str());
+                self.wrong(at, "date", written, "this is not a day", mend);
+            }
+            Some(day) if day > self.latest => {
+                let mend = "write the day on which the money moved";
+                self.wrong(at, "date_to_come", written, "this day has not begun anywhere yet", mend);
+            }
+            Some(_) => {}
         }
-        day
+        day.filter(|day| *day <= self.latest)
     }
 
     fn id(&mut self, record: &Record, name: &'static str) -> Option<String> {
@@ -318,6 +397,10 @@ impl Reading<'_> {
         }
         Some(text.to_owned())
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A number as its currency is written: 79 and 79.5 are 79.00 and 79.50 of a dollar. One with more decimals stays as it is, and is refused.
@@ -353,8 +436,12 @@ mod tests {
 
     const HEADER: &str = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
 
+    fn last() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2027, 2, 1).unwrap()
+    }
+
     fn read(text: &str) -> Result<Vec<SettlementRow>, Vec<FileMistake>> {
-        read_settlements("jan.csv", text.as_bytes(), None)
+        read_settlements("jan.csv", text.as_bytes(), None, last())
     }
 
     fn codes(read: Result<Vec<SettlementRow>, Vec<FileMistake>>) -> Vec<(usize, usize, &'static str)> {
@@ -406,10 +493,53 @@ mod tests {
     }
 
     #[test]
+    fn one_mistake_is_named_once_and_hides_no_other() {
+        let text = format!(
+            "{HEADER}payment,p-1,,\"1,000.00\",,,usd,2027-01-05,\nrefund,p-1,,NaN,x,y,XXX,2027-13-05,\n\
+             payment,p 1,,42.00,,,USD,2027-01-05,\nreturn,p-1,,42.00,,,USD,2027-01-05,hello world; drop\n\
+             paymnt,p-1,,42.00,x,y,USD,2027-01-05,\n"
+        );
+        let told: Vec<(usize, &str)> = codes(read(&text)).into_iter().map(|(line, _, code)| (line, code)).collect();
+        let third = ["currency", "amount", "amount", "amount", "date"].map(|code| (3, code));
+        let others = [(4, "id"), (5, "return_code"), (6, "row_type"), (6, "amount"), (6, "amount")];
+        assert_eq!(told, [&[(2, "currency"), (2, "amount")], third.as_slice(), &others].concat());
+    }
+
+    #[test]
+    fn a_file_with_other_separators_is_told_so_and_nothing_else() {
+        for (mark, shown) in [(";", ";"), ("\t", "\\t"), ("|", "|")] {
+            let mistakes = read(&HEADER.replace(',', mark)).unwrap_err();
+            assert_eq!((mistakes.len(), mistakes[0].code, mistakes[0].value.as_str()), (1, "separator", shown));
+        }
+    }
+
+    #[test]
+    fn codes_that_no_bank_has_are_named_and_notices_of_change_are_read() {
+        let line = |code: &str| format!("return,p-1,,42.00,,,USD,2027-01-05,{code}\n");
+        for code in ["R99", "R00", "XYZZY", "R", "=1+1", "51"] {
+            assert_eq!(codes(read(&format!("{HEADER}{}", line(code)))), [(2, 36, "return_code")], "{code}");
+        }
+        let rows = read(&format!("{HEADER}{}{}", line("c01"), line("r01"))).unwrap();
+        assert_eq!(
+            rows.iter().map(|row| (row.is_notice(), row.moved())).collect::<Vec<_>>(),
+            [(true, 0), (false, -4_200)]
+        );
+    }
+
+    #[test]
+    fn a_day_that_has_not_begun_is_a_mistake() {
+        let line = |day: &str| format!("{HEADER}payment,p-1,,42.00,,,USD,{day},\n");
+        assert_eq!(read(&line("2027-02-01")).unwrap().len(), 1);
+        for day in ["2027-02-02", "2035-01-01", "9999-12-31"] {
+            assert_eq!(codes(read(&line(day))), [(2, 26, "date_to_come")], "{day}");
+        }
+    }
+
+    #[test]
     fn a_header_that_lacks_columns_is_refused_before_its_rows() {
         assert_eq!(codes(read("type,gros,settled_on\nx,y,z\n")).len(), 3);
         assert_eq!(codes(read("")), [(1, 1, "empty")]);
-        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None)), [(1, 1, "workbook_damaged")]);
+        assert_eq!(codes(read_settlements("jan.xlsx", b"PK\x03\x04", None, last())), [(1, 1, "workbook_damaged")]);
     }
 
     #[test]
@@ -418,7 +548,7 @@ mod tests {
                    [types]\nCharge = \"payment\"\n[format]\namounts = \"minor\"\ndates = \"MM/DD/YYYY\"\ncurrency = \"USD\"\n";
         let map = SettlementMap::read("map.toml", map).unwrap();
         let text = "id,Kind,Cents,Day,Other\np-1,charge,7900,01/17/2027,x\n";
-        let rows = read_settlements("jan.csv", text.as_bytes(), Some(&map)).unwrap();
+        let rows = read_settlements("jan.csv", text.as_bytes(), Some(&map), last()).unwrap();
         assert_eq!((rows[0].moved(), rows[0].settled_on), (7_900, NaiveDate::from_ymd_opt(2027, 1, 17).unwrap()));
     }
 
@@ -469,11 +599,11 @@ mod tests {
         let bytes = sheet(&[&columns, &payment, &refund], &numbers, (1, 7));
         let text =
             format!("{HEADER}payment,p-1,k-1,79.00,0.30,78.70,USD,2027-01-17,\nrefund,r-1,,-10.00,,,USD,2027-01-18,\n");
-        assert_eq!(read_settlements("payout.xlsx", &bytes, None).unwrap(), read(&text).unwrap());
+        assert_eq!(read_settlements("payout.xlsx", &bytes, None, last()).unwrap(), read(&text).unwrap());
         // A mistake has the row and the column of its cell.
         let wrong = ["payout", "p-1", "k-1", "", "", "", "USD", "", ""];
         let bytes = sheet(&[&columns, &wrong, &refund], &[(1, 3, 79.001)], (1, 7));
-        let mistakes = read_settlements("payout.xlsx", &bytes, None).unwrap_err();
+        let mistakes = read_settlements("payout.xlsx", &bytes, None, last()).unwrap_err();
         let told: Vec<_> = mistakes.iter().map(|one| (one.line, one.column, one.code)).collect();
         assert_eq!(told, [(2, 1, "row_type"), (2, 4, "amount")]);
         assert_eq!(crate::files::workbook::first_sheet(&bytes).as_deref(), Some("Payout"));

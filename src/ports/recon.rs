@@ -15,6 +15,7 @@ use domain::money::Currency;
 use domain::recon::{Kind, Sides, Standing};
 use domain::settlement::SettlementRow;
 
+use super::dispute::DisputeView;
 use super::refund::RefundRecord;
 use super::webhooks::Subject;
 use super::{Claimed, Cursor, Page, StoreError};
@@ -367,6 +368,8 @@ pub trait ReconStore: Send + Sync {
     async fn named(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError>;
     /// Kept rows about each of these charges, oldest first; charges without one are left out.
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError>;
+    /// Disputes about a charge, whatever became of them, oldest first.
+    async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError>;
 
     /// Exceptions, latest first, `skip` left out.
     async fn exceptions(

@@ -25,6 +25,7 @@ use super::pages::{Key, Walk, damaged_charge};
 use super::recon_rows::{self, exception, run};
 use super::rows::whole;
 use super::{DatabaseStore, damage, refund_rows, store_error};
+use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
     BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
@@ -247,6 +248,10 @@ impl ReconStore for DatabaseStore {
             }
         }
         Ok(rows)
+    }
+
+    async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
+        self.disputes_of(charge).await
     }
 
     async fn exceptions(

@@ -13,15 +13,16 @@ use domain::id::Key;
 use domain::money::{Currency, Money};
 use domain::refund::{Reason, Wish};
 use domain::subscription::Method;
-use sandbox::{Behaviour, DeclineCode, Fault, SettlementFaults};
+use sandbox::{Behaviour, DeclineCode, Fault, LateReturn, ReturnCode, SettlementFaults};
 use sha2::Digest as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::recon::{compare, reconciler};
-use crate::world::{Backend, MERCHANT, World, at, card, client, day, everywhere, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, bank, card, client, day, everywhere, plan, subscriber};
 
 everywhere! {
     a_gateway_that_charges_one_key_twice_is_found_by_the_file_and_held;
+    a_double_of_a_payment_that_the_bank_took_back_is_found_and_held;
     an_attempt_that_the_book_does_not_know_is_a_double_of_the_one_that_paid;
     every_planted_double_is_found_and_nothing_honest_is_drafted;
 }
@@ -33,7 +34,7 @@ async fn doubles(world: &World) -> Vec<Double> {
 /// Compares the sandbox's own ledger as a file.
 async fn compare_file(world: &World, faults: &SettlementFaults) {
     let text = world.sandbox().ledger().settlement_file(day("2027-01-01"), day("2027-12-31"), faults);
-    let rows = read_settlements("file.csv", text.as_bytes(), None).unwrap();
+    let rows = read_settlements("file.csv", text.as_bytes(), None, day("2028-12-31")).unwrap();
     let sha256 = hex::encode(sha2::Sha256::digest(text.as_bytes()));
     let file = FileName { name: "file.csv".to_owned(), sha256 };
     let wanted = WantedFile { file, span: None, complete: false, by: "ann".to_owned() };
@@ -96,6 +97,26 @@ async fn a_gateway_that_charges_one_key_twice_is_found_by_the_file_and_held(back
     assert_eq!((&holds[0].scope, &holds[0].lift), (&Scope::Merchant(MERCHANT), &Lift::TwoPeople { first: None }));
     world.turn_to("2027-02-16T12:00:00Z");
     assert_eq!(world.run().await.sent, 0, "nothing more is sent to a gateway that doubles");
+}
+
+async fn a_double_of_a_payment_that_the_bank_took_back_is_found_and_held(backend: Backend) {
+    let methods = [bank(Behaviour::AchSettles { days: Some(1) }, 1)];
+    let Some(world) = world(backend, "a double of what was returned", &methods).await else { return };
+    let mut switches = world.sandbox().switches();
+    switches.late_return = LateReturn::Failed;
+    world.sandbox().set_switches(switches);
+    world.sandbox().fail_next_post(Fault::DuplicateCharge);
+    world.run_until("2027-01-18T12:00:00Z").await;
+    let charge = world.charges_of("sub-1").await[0].id;
+    let booked = world.store.attempts(charge).await.unwrap().remove(0).payment_id.unwrap();
+    world.sandbox().return_payment(booked.parse().unwrap(), ReturnCode::R01).unwrap();
+    compare(&world, "2027-01-15", "2027-01-15").await;
+    assert_eq!(world.charges_of("sub-1").await[0].state.word(), "returned");
+    compare_file(&world, &SettlementFaults::default()).await;
+    let found = doubles(&world).await;
+    assert_eq!((found.len(), found[0].draft.is_none()), (1, true), "one is left of the two: {found:?}");
+    let holds = world.store.holds().await.unwrap();
+    assert!(holds.iter().any(|hold| hold.scope == Scope::Merchant(MERCHANT)), "{holds:?}");
 }
 
 async fn an_attempt_that_the_book_does_not_know_is_a_double_of_the_one_that_paid(backend: Backend) {

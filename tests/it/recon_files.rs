@@ -24,6 +24,10 @@ everywhere! {
     rows_that_stand_twice_are_missing_or_are_altered_are_each_named;
     a_bank_that_says_it_was_debited_twice_is_an_alarm;
     a_payment_without_a_key_of_ours_is_in_the_file_only;
+    a_notice_of_change_moves_no_money_and_another_code_is_a_difference;
+    disputes_that_nobody_told_of_are_differences;
+    a_payment_under_another_key_than_the_booked_one_is_a_mismatch;
+    what_came_and_went_between_two_looks_is_explained_as_a_pair;
     what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something;
     a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one;
 }
@@ -31,7 +35,7 @@ everywhere! {
 const HEADER: &str = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
 
 fn rows(text: &str) -> Vec<SettlementRow> {
-    read_settlements("file.csv", text.as_bytes(), None).unwrap()
+    read_settlements("file.csv", text.as_bytes(), None, day("2028-12-31")).unwrap()
 }
 
 fn wanted(text: &str, complete: bool) -> WantedFile {
@@ -181,6 +185,59 @@ async fn a_payment_without_a_key_of_ours_is_in_the_file_only(backend: Backend) {
     let (run, sums, found) = compare(&world, &text, false).await;
     assert_eq!(kinds(&found), [Kind::OnlyInFile, Kind::OnlyInFile]);
     assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs, run.asked), (0, 900, 0));
+}
+
+async fn a_notice_of_change_moves_no_money_and_another_code_is_a_difference(backend: Backend) {
+    let Some(world) = paid(backend, "a notice of change", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-3").await;
+    world.sandbox().return_payment(payment.parse().unwrap(), ReturnCode::R02).unwrap();
+    let line = |code: &str| format!("return,{payment},{key},79.00,,,USD,2027-01-18,{code}\n");
+    let (run, sums, found) = compare(&world, &format!("{HEADER}{}", line("C01")), false).await;
+    assert_eq!((kinds(&found), run.asked), (vec![Kind::AccountChanged], 0));
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (0, 0));
+    let (_, sums, found) = compare(&world, &format!("{HEADER}{}", line("R03")), false).await;
+    assert_eq!(kinds(&found), [Kind::CodeDiffers], "the gateway says R02");
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (-7_900, -7_900));
+}
+
+async fn disputes_that_nobody_told_of_are_differences(backend: Backend) {
+    let Some(world) = paid(backend, "disputes of a file", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let (other, its_key) = payment_of(&world, "sub-2").await;
+    let text = format!(
+        "{HEADER}dispute,{payment},{key},999.00,,,USD,2027-01-17,\ndispute_won,{payment},{key},500.00,,,USD,2027-01-18,\n\
+         dispute_won,{other},{its_key},79.00,,,USD,2027-01-18,\n"
+    );
+    let (_, sums, found) = compare(&world, &text, false).await;
+    assert_eq!(kinds(&found), [Kind::Disputed, Kind::Reinstated, Kind::OnlyInFile]);
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (0, -42_000));
+}
+
+async fn a_payment_under_another_key_than_the_booked_one_is_a_mismatch(backend: Backend) {
+    let Some(world) = paid(backend, "another key", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let other = "00000000-0000-4000-8000-000000000000";
+    let text = format!("{HEADER}payment,{payment},{other},79.00,,,USD,2027-01-17,\n");
+    let (_, _, found) = compare(&world, &text, false).await;
+    assert_eq!((kinds(&found), found[0].finding.sides.difference()), (vec![Kind::Mismatch], 0));
+    assert!(found[0].finding.evidence.contains(&key), "{}", found[0].finding.evidence);
+}
+
+async fn what_came_and_went_between_two_looks_is_explained_as_a_pair(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-15T10:00:00Z", "came and went").await else { return };
+    world.apply(&[plan("gold", "1 month", "America/New_York", "06:00", "79.00")]).await;
+    let method = bank(Behaviour::AchReturned { days: Some(1), code: ReturnCode::R07 }, 1);
+    world.enrol(vec![subscriber("sub-1", "gold", "2027-01-15", method)]).await;
+    world.run_until("2027-01-20T12:00:00Z").await;
+    assert_eq!(world.charges_of("sub-1").await[0].state.word(), "failed");
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let came = format!("payment,{payment},{key},79.00,,,USD,2027-01-18,\n");
+    let went = format!("return,{payment},{key},79.00,,,USD,2027-01-18,R07\n");
+    let (_, _, found) = compare(&world, &format!("{HEADER}{came}"), false).await;
+    assert_eq!(kinds(&found), [Kind::PaidThereNotHere], "alone it is money that the book does not have");
+    let (_, _, found) = compare(&world, &format!("{HEADER}{came}{went}"), false).await;
+    assert_eq!(kinds(&found), [], "its other half explains both");
+    assert_eq!(world.store.exceptions_open(MERCHANT).await.unwrap(), 0);
 }
 
 /// Every fee in the ledger: its amount, and whether it is about a charge.

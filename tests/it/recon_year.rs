@@ -89,7 +89,7 @@ async fn a_year_of_every_fault_ties_out_to_the_cent_and_every_double_is_found() 
         }
     }
     let text = ledger.settlement_file(day("2027-01-01"), day("2027-12-31"), &SettlementFaults::default());
-    let rows = read_settlements("year.csv", text.as_bytes(), None).unwrap();
+    let rows = read_settlements("year.csv", text.as_bytes(), None, day("2028-12-31")).unwrap();
     let file = FileName { name: "year.csv".to_owned(), sha256: hex::encode(sha2::Sha256::digest(text.as_bytes())) };
     let wanted = WantedFile { file, span: None, complete: false, by: "ann".to_owned() };
     let (reconciler, stop) = (reconciler(&world), CancellationToken::new());

@@ -48,11 +48,15 @@ pub enum Kind {
     NotInFile,
     /// A settlement file tells of one movement twice.
     RepeatedRow,
+    /// Both say that the bank took a payment back, with different return codes.
+    CodeDiffers,
+    /// A bank notified of a change of the account (C01, say). No money moved.
+    AccountChanged,
 }
 
 impl Kind {
     /// Every kind, for tables and exhaustive tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::PaidThereNotHere,
         Self::PaidHereNotThere,
         Self::AmountDiffers,
@@ -70,6 +74,8 @@ impl Kind {
         Self::OnlyInFile,
         Self::NotInFile,
         Self::RepeatedRow,
+        Self::CodeDiffers,
+        Self::AccountChanged,
     ];
 
     /// The word in the database and for people.
@@ -93,6 +99,8 @@ impl Kind {
             Self::OnlyInFile => "only_in_file",
             Self::NotInFile => "not_in_file",
             Self::RepeatedRow => "repeated_row",
+            Self::CodeDiffers => "code_differs",
+            Self::AccountChanged => "account_changed",
         }
     }
 
@@ -169,6 +177,14 @@ impl Kind {
             Self::RepeatedRow => of(
                 "ask who made the file: it tells twice of one payment of {}",
                 "ask who made the file: it tells of one movement twice",
+            ),
+            Self::CodeDiffers => of(
+                "ask the bank which code holds: what may be charged after it hangs on it; it is about {}",
+                "ask the bank which code holds",
+            ),
+            Self::AccountChanged => of(
+                "have the stored account changed before the next entry; then match this to {} (`autopay recon match`)",
+                "find whose account it is, and have it changed before the next entry",
             ),
         }
     }

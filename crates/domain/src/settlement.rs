@@ -1,10 +1,13 @@
 //! Rows of settlement files: what a gateway or a bank reports of money that moved. A report, never an answer: nothing moves by it.
 
+pub mod against;
+
 use chrono::NaiveDate;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::money::Money;
+use crate::verdict::Decline;
 
 /// What a row tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,6 +57,35 @@ impl RowKind {
             Self::Payment | Self::DisputeWon => true,
             Self::Refund | Self::Return | Self::Dispute | Self::Fee => false,
         }
+    }
+}
+
+/// What a bank's code is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BankCode {
+    /// The bank takes the money back: `R01`.
+    Return,
+    /// The bank notifies of a change of the account, or refuses such a notice: `C01`. No money moves.
+    Notice,
+}
+
+impl BankCode {
+    /// What this code is of; `None` where the table of codes has no such code of a bank. Banks write them in capitals.
+    ///
+    /// ```
+    /// use domain::settlement::BankCode;
+    /// assert_eq!(BankCode::read("R01"), Some(BankCode::Return));
+    /// assert_eq!(BankCode::read("C05"), Some(BankCode::Notice));
+    /// assert_eq!((BankCode::read("R99"), BankCode::read("R"), BankCode::read("51")), (None, None, None));
+    /// ```
+    #[must_use]
+    pub fn read(code: &str) -> Option<Self> {
+        let of = match code.as_bytes() {
+            [b'R', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => Self::Return,
+            [b'C', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => Self::Notice,
+            _ => return None,
+        };
+        Decline::table().iter().any(|row| row.code == code).then_some(of)
     }
 }
 
@@ -122,11 +154,27 @@ impl SettlementRow {
         RowId(Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()))
     }
 
-    /// What moved: positive to the merchant, in minor units.
+    /// What moved: positive to the merchant, in minor units. A notice of change moves nothing, whatever stands beside it.
     #[must_use]
-    pub const fn moved(&self) -> i64 {
+    pub fn moved(&self) -> i64 {
         let minor = self.gross.minor();
-        if self.kind.comes_in() { minor } else { minor.saturating_neg() }
+        match self.is_notice() {
+            true => 0,
+            false if self.kind.comes_in() => minor,
+            false => minor.saturating_neg(),
+        }
+    }
+
+    /// Does a bank only notify of a change of the account (billing-rules.md §1.5)? It stands among returns, under a code of its own.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.kind == RowKind::Return && self.code.as_deref().and_then(BankCode::read) == Some(BankCode::Notice)
+    }
+
+    /// Did a bank take a payment back?
+    #[must_use]
+    pub fn is_return(&self) -> bool {
+        self.kind == RowKind::Return && !self.is_notice()
     }
 
     /// What the gateway and its processors kept: of a row that tells of a fee all of it, else what was kept of what moved. `None`
@@ -202,5 +250,8 @@ mod tests {
             assert_eq!(SettlementRow { kind, ..row() }.moved() > 0, kind.comes_in());
         }
         assert!(SettlementRow { kind: RowKind::Return, code: Some("R24".to_owned()), ..row() }.is_double_entry());
+        let notice = SettlementRow { kind: RowKind::Return, code: Some("C01".to_owned()), ..row() };
+        assert_eq!((notice.is_notice(), notice.is_return(), notice.moved()), (true, false, 0));
+        assert!(!SettlementRow { kind: RowKind::Dispute, ..notice }.is_notice(), "a dispute has codes of its own");
     }
 }

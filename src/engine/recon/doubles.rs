@@ -126,6 +126,11 @@ impl Reconciler {
                 double.amount = *amount;
                 self.draft(&charge, &mut double).await?;
             }
+            (_, Seen::Succeeded { .. }) if matches!(charge.state, State::Returned { .. }) => double.evidence.push(
+                "the bank took back the payment that is booked, and this one is left: nothing is drafted; a person matches it to the \
+                 charge or gives it back"
+                    .to_owned(),
+            ),
             _ => double.evidence.push("the gateway does not say that both took money: nothing is drafted".to_owned()),
         }
         Ok(Some(double))
@@ -181,8 +186,9 @@ impl Reconciler {
     ) -> Result<Observation, ReconError> {
         let second = self.by_id(charge, other.0, other.1, stop).await?;
         if booked.0 == other.0 && matches!(second.seen, Seen::Succeeded { .. }) {
-            let first = self.by_id(charge, booked.0, booked.1, stop).await?;
-            if matches!(first.seen, Seen::Succeeded { .. }) {
+            // What a bank took back was collected first: the book has that from the gateway.
+            let came = matches!(charge.state, State::Returned { .. });
+            if came || matches!(self.by_id(charge, booked.0, booked.1, stop).await?.seen, Seen::Succeeded { .. }) {
                 self.halt(charge, booked.0).await?;
             }
         }

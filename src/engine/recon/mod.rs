@@ -26,6 +26,7 @@ use domain::settlement::SettlementRow;
 use domain::verdict::Seen;
 
 pub use doubles::{Double, Draft};
+use reports::Report;
 pub use reports::WantedFile;
 
 use super::{Engine, EngineError, Refunds};
@@ -40,8 +41,10 @@ const PAGE: u32 = 50;
 const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Of the requests that may be under way, a reconciliation takes one in so many.
 const SHARE: usize = 8;
-/// Rows of a file of one page: few of them lead to questions.
-const PAGE_OF_FILE: usize = 100;
+/// Rows of a file of one page at most.
+const PAGE_OF_FILE: usize = 1_000;
+/// A page of a file ends after so many questions: a killed run asks no more than these again.
+const ASKED_OF_FILE: u64 = 100;
 /// How often a question that was not answered is put, in all.
 const TRIES: u32 = 3;
 /// The pause before it is put again, where the gateway names none.
@@ -188,6 +191,7 @@ impl Reconciler {
         rows: &[SettlementRow],
         stop: &CancellationToken,
     ) -> Result<(Run, Sums), ReconError> {
+        let report = Report::of(rows);
         let at = self.engine().compare_clocks().await?;
         let Some(Claimed { value: mut run, fence }) = self.store().claim_recon(id, at, self.lease()).await? else {
             let found = self.store().recon(id).await?;
@@ -197,7 +201,7 @@ impl Reconciler {
             });
         };
         while run.stage != Stage::Done {
-            let looked = self.page(&run, rows, stop).await;
+            let looked = self.page(&run, &report, stop).await;
             let (page, trouble) = match looked {
                 Ok(page) => (page, None),
                 // The place is given back at once: nobody has to wait for the lease.
@@ -232,9 +236,9 @@ impl Reconciler {
         now.checked_add_signed(lease).unwrap_or(now)
     }
 
-    async fn page(&self, run: &Run, rows: &[SettlementRow], stop: &CancellationToken) -> Result<Page, ReconError> {
+    async fn page(&self, run: &Run, report: &Report<'_>, stop: &CancellationToken) -> Result<Page, ReconError> {
         match (run.source, run.stage) {
-            (Source::File, Stage::Rows) => self.rows_page(run, rows, stop).await,
+            (Source::File, Stage::Rows) => self.rows_page(run, report, stop).await,
             (Source::File, Stage::Due) => self.missing_page(run).await,
             (Source::Gateway, Stage::Due) => self.due_page(run, stop).await,
             (Source::Gateway, Stage::Others) => self.others_page(run, stop).await,

@@ -3,17 +3,22 @@
 //! A file is a report. What it says of a charge that the book does not know yet leads to a question, as an event does, and the
 //! answer goes through `observe`; then file and book are compared. Nothing else of a file reaches a charge.
 
+use std::collections::BTreeMap;
+
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use domain::charge::{Charge, State};
 use domain::id::{ChargeId, Key};
+use domain::money::Money;
 use domain::recon::{self, Kind, Sides};
+use domain::settlement::against::{self, Claim};
 use domain::settlement::{RowKind, SettlementRow};
 use domain::verdict::Seen;
 
 use super::doubles::booked;
-use super::{Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
+use super::{ASKED_OF_FILE, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
+use crate::ports::dispute::DisputeView;
 use crate::ports::recon::{BegunRun, FileName, Finding, KeptRow, Named, NewRun, Run, Source, Span, Stage};
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, ChargeFilter, Place};
@@ -58,33 +63,40 @@ impl Reconciler {
     pub(super) async fn rows_page(
         &self,
         run: &Run,
-        rows: &[SettlementRow],
+        report: &Report<'_>,
         stop: &CancellationToken,
     ) -> Result<Page, ReconError> {
+        let rows = report.rows;
         let done = run.place.as_ref().and_then(|place| place.0.parse::<usize>().ok()).unwrap_or(0);
         let page: Vec<&SettlementRow> = rows.iter().skip(done).take(super::PAGE_OF_FILE).collect();
         let identities: Vec<String> = page.iter().map(|row| row.identity()).collect();
         let known = self.store().rows_known(run.merchant, &identities).await?;
-        let fresh: Vec<&SettlementRow> = page
-            .iter()
-            .zip(&identities)
-            .filter(|(_, identity)| !known.contains(*identity))
-            .map(|(row, _)| *row)
+        let fresh: Vec<(usize, &SettlementRow)> = (1..)
+            .zip(page.iter().copied().zip(&identities))
+            .filter(|(_, (_, identity))| !known.contains(*identity))
+            .map(|(place, (row, _))| (place, row))
             .collect();
-        let subjects: Vec<Subject> = fresh.iter().map(|row| subject(row)).collect();
+        let subjects: Vec<Subject> = fresh.iter().map(|(_, row)| subject(row)).collect();
         let named = self.store().named(run.merchant, &subjects).await?;
         let charges: Vec<ChargeId> = named.iter().filter_map(|named| named.charge).collect();
         let mut settled = self.store().rows_of(&charges).await?;
         let (mut looks, mut kept) = (Vec::new(), Vec::new());
-        for (row, named) in fresh.into_iter().zip(named) {
+        let (mut asked, mut read) = (0_u64, page.len());
+        for ((place, row), named) in fresh.into_iter().zip(named) {
             let before = named.charge.and_then(|charge| settled.get(&charge)).map(Vec::as_slice).unwrap_or_default();
-            looks.push(self.look_at_row(row, &named, before, stop).await?);
+            let look = self.look_at_row(row, &named, Told { before, report }, stop).await?;
+            asked = asked.saturating_add(look.asked);
+            looks.push(look);
             if let Some(charge) = named.charge {
                 settled.entry(charge).or_default().push(row.clone());
             }
             kept.push(KeptRow { row: row.clone(), charge: named.charge, refund: named.refund });
+            if asked >= ASKED_OF_FILE {
+                read = place;
+                break;
+            }
         }
-        let next = done.saturating_add(page.len());
+        let next = done.saturating_add(read);
         let (stage, place) = match (next < rows.len(), run.finals) {
             (true, _) => (Stage::Rows, Some(Place(next.to_string()))),
             (false, true) => (Stage::Due, None),
@@ -127,11 +139,16 @@ impl Reconciler {
         &self,
         row: &SettlementRow,
         named: &Named,
-        before: &[SettlementRow],
+        told: Told<'_>,
         stop: &CancellationToken,
     ) -> Result<Look, ReconError> {
         let mut look = Look::default();
         let mut finding = of_row(row, named);
+        if row.is_notice() {
+            let sides = Sides { currency: row.gross.currency(), ours: 0, theirs: 0, kind: Some(Kind::AccountChanged) };
+            look.compare(sides, finding);
+            return Ok(look);
+        }
         if row.kind == RowKind::Fee {
             // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
             // charge, and a person says to which where nobody knows the payment.
@@ -147,7 +164,7 @@ impl Reconciler {
         let (ours, kind) = match (row.kind, named.charge, named.refund) {
             (RowKind::Refund, _, Some(id)) => self.refund_row(row, id, &mut look, stop).await?,
             (RowKind::Refund, Some(_), None) => (0, Some(Kind::RefundedThereNotHere)),
-            (_, Some(id), _) => self.charge_row(row, id, before, (&mut look, &mut finding), stop).await?,
+            (_, Some(id), _) => self.charge_row(row, id, told, (&mut look, &mut finding), stop).await?,
             (RowKind::Refund, None, None) | (_, None, _) => (0, Some(Kind::OnlyInFile)),
         };
         look.subjects.extend(named.charge.filter(|_| row.kind == RowKind::Payment).map(unreported));
@@ -198,7 +215,7 @@ impl Reconciler {
         &self,
         row: &SettlementRow,
         id: ChargeId,
-        before: &[SettlementRow],
+        told: Told<'_>,
         (look, finding): (&mut Look, &mut Finding),
         stop: &CancellationToken,
     ) -> Result<(i64, Option<Kind>), ReconError> {
@@ -208,29 +225,59 @@ impl Reconciler {
             return Ok((0, Some(Kind::Mismatch)));
         }
         let mut attempts = self.store().attempts(id).await?;
-        if is_news(row, &charge, &attempts) {
+        if is_news(told, row, &charge, &attempts) {
             let asked = self.look_at(charge.clone(), stop).await?;
             (look.asked, look.moved) = (asked.asked, asked.moved);
             charge = self.store().charge(id).await?.unwrap_or(charge);
             attempts = self.store().attempts(id).await?;
         }
         finding.evidence.push_str(&format!("; the book says {}", charge.state.word()));
-        Ok(match row.kind {
-            RowKind::Payment => match self.another(row, (&charge, &attempts), before, finding, stop).await? {
-                Some(kind) => (0, Some(kind)),
-                None => payment(row, &charge, &attempts),
-            },
-            RowKind::Return => returned(row, &charge, &attempts, before),
+        let (ours, kind) = match row.kind {
+            RowKind::Payment | RowKind::Return => {
+                self.money_row(row, (&charge, &attempts), told, (look, finding), stop).await?
+            }
             RowKind::Dispute | RowKind::DisputeWon => {
-                let claims = self.store().disputed(&[id]).await?;
-                let withdrawn = claims.get(&id).is_some_and(|claims| !claims.is_empty());
-                match (row.kind == RowKind::Dispute, withdrawn) {
-                    (true, true) | (false, false) => (row.moved(), None),
-                    (true, false) => (0, Some(Kind::Disputed)),
-                    (false, true) => (0, Some(Kind::Reinstated)),
-                }
+                let disputes = self.store().claims_on(id).await?;
+                against::contested(row, &claims(&charge, &disputes), told.before)
             }
             RowKind::Refund | RowKind::Fee => (0, Some(Kind::OnlyInFile)),
+        };
+        let other = other_key(row, &attempts).filter(|_| kind.is_none());
+        if let Some(key) = other {
+            finding.evidence.push_str(&format!("; the key of this payment is {key}"));
+        }
+        Ok((ours, kind.or(other.map(|_| Kind::Mismatch))))
+    }
+
+    /// A payment that came, or one that the bank took back.
+    async fn money_row(
+        &self,
+        row: &SettlementRow,
+        (charge, attempts): (&Charge, &[AttemptRecord]),
+        told: Told<'_>,
+        (look, finding): (&mut Look, &mut Finding),
+        stop: &CancellationToken,
+    ) -> Result<(i64, Option<Kind>), ReconError> {
+        if let Some((code, pair)) = told.taken_back(row, attempts) {
+            // It came and went before anybody saw that it had come: the book has neither, and both are nothing together.
+            finding.evidence.push_str(&format!("; declined here as {code}, line {} is the other half", pair.line));
+            look.subjects.push(about_row(pair));
+            return Ok(match row.kind.comes_in() {
+                true => against::payment(row, charge.amount.minor()),
+                false => against::taken_back(row, Some((code, charge.amount))),
+            });
+        }
+        if row.kind == RowKind::Return {
+            // Each payment goes back once; a charge that was asked for again has several.
+            let known = gone(told, row, charge, attempts).filter(|(.., attempt)| !told.again(*attempt));
+            return Ok(against::taken_back(row, known.map(|(code, amount, _)| (code, amount))));
+        }
+        Ok(match self.another(row, (charge, attempts), told, finding, stop).await? {
+            Some(kind) => (0, Some(kind)),
+            None => {
+                let went = earlier(told, row, charge, attempts);
+                against::payment(row, went.map_or_else(|| came(charge), |(_, amount, _)| amount.minor()))
+            }
         })
     }
 
@@ -240,25 +287,24 @@ impl Reconciler {
         &self,
         row: &SettlementRow,
         (charge, attempts): (&Charge, &[AttemptRecord]),
-        before: &[SettlementRow],
+        told: Told<'_>,
         finding: &mut Finding,
         stop: &CancellationToken,
     ) -> Result<Option<Kind>, ReconError> {
-        let told = |other: &SettlementRow| other.kind == RowKind::Payment && other.gateway_id == row.gateway_id;
-        if row.gateway_id.is_some() && before.iter().any(told) {
+        let payments = || told.before.iter().filter(|other| other.kind == RowKind::Payment);
+        if row.gateway_id.is_some() && payments().any(|other| other.gateway_id == row.gateway_id) {
             return Ok(Some(Kind::RepeatedRow));
         }
-        if taken_back(charge, attempts, row).is_some() && !matches!(charge.state, State::Returned { .. }) {
+        if earlier(told, row, charge, attempts).is_some() {
             return Ok(None);
         }
         let booked = booked(charge, attempts);
         let known = booked.and_then(|attempt| Some((attempt.key, attempt.payment_id.as_deref()?)));
         let (Some((key, known)), Some(named)) = (known, row.gateway_id.as_deref()) else {
             // Nothing tells the payments apart but their number.
-            let again = before.iter().any(|other| other.kind == RowKind::Payment);
-            return Ok(again.then_some(Kind::Duplicate));
+            return Ok(payments().next().map(|_| Kind::Duplicate));
         };
-        if known.eq_ignore_ascii_case(named) || recon::collected(&charge.state) == 0 {
+        if known.eq_ignore_ascii_case(named) || came(charge) == 0 {
             return Ok(None);
         }
         let other = (key_of(row).unwrap_or(key), named);
@@ -269,67 +315,178 @@ impl Reconciler {
     }
 }
 
+/// A file, and where in it payments and returns are told of, by their ids and keys.
+pub(super) struct Report<'r> {
+    rows: &'r [SettlementRow],
+    places: BTreeMap<(RowKind, String), Vec<usize>>,
+}
+
+impl<'r> Report<'r> {
+    pub(super) fn of(rows: &'r [SettlementRow]) -> Self {
+        let mut places: BTreeMap<(RowKind, String), Vec<usize>> = BTreeMap::new();
+        for (place, row) in rows.iter().enumerate().filter(|(_, row)| row.kind == RowKind::Payment || row.is_return()) {
+            for name in names(row) {
+                places.entry((row.kind, name)).or_default().push(place);
+            }
+        }
+        Self { rows, places }
+    }
+
+    /// Rows of a kind that share an id or a key with `row`.
+    fn like<'a>(&'a self, kind: RowKind, row: &SettlementRow) -> impl Iterator<Item = &'r SettlementRow> + use<'a, 'r> {
+        let rows = self.rows;
+        let of = move |name| self.places.get(&(kind, name)).into_iter().flatten();
+        names(row).flat_map(of).filter_map(move |place| rows.get(*place))
+    }
+}
+
+/// What a row is known by, for comparing: ids and keys are of one alphabet.
+fn names(row: &SettlementRow) -> impl Iterator<Item = String> + use<> {
+    [&row.gateway_id, &row.key].map(|name| name.as_ref().map(|name| name.to_ascii_lowercase())).into_iter().flatten()
+}
+
+/// What rows tell beside the one that is looked at.
+#[derive(Clone, Copy)]
+struct Told<'t> {
+    /// Rows about its charge that were compared before, of this file and of others.
+    before: &'t [SettlementRow],
+    /// The whole file.
+    report: &'t Report<'t>,
+}
+
+impl<'t> Told<'t> {
+    /// Rows of a kind that share an id or a key with `row`, compared already or still to come.
+    fn like(self, kind: RowKind, row: &SettlementRow) -> impl Iterator<Item = &'t SettlementRow> {
+        let names: Vec<String> = names(row).collect();
+        let shares = move |other: &&SettlementRow| self::names(other).any(|name| names.contains(&name));
+        let before = self.before.iter().filter(move |other| other.kind == kind && !other.is_notice());
+        before.filter(shares).chain(self.report.like(kind, row))
+    }
+
+    /// Does this id stand on a payment row?
+    fn is_payment(self, row: &SettlementRow) -> bool {
+        let same = |other: &SettlementRow| same(other.gateway_id.as_deref(), row.gateway_id.as_deref());
+        self.like(RowKind::Payment, row).any(same)
+    }
+
+    /// Are these rows about this payment: by its id, or by its key where the row's id is that of no other payment?
+    fn is_about(self, row: &SettlementRow, attempt: &AttemptRecord) -> bool {
+        match (attempt.payment_id.as_deref(), row.gateway_id.as_deref()) {
+            (Some(known), Some(named)) if known.eq_ignore_ascii_case(named) => true,
+            (Some(_), Some(_)) if row.kind == RowKind::Payment || self.is_payment(row) => false,
+            (Some(_), Some(_) | None) | (None, Some(_) | None) => key_of(row) == Some(attempt.key),
+        }
+    }
+
+    /// The code under which the book has the payment of this row as taken back by the bank before it was seen paid, with the row
+    /// that tells of the other half: of its coming or of its going.
+    fn taken_back<'a>(
+        self,
+        row: &SettlementRow,
+        attempts: &'a [AttemptRecord],
+    ) -> Option<(&'a str, &'t SettlementRow)> {
+        let attempt = attempts.iter().find(|attempt| attempt.state == DECLINED && self.is_about(row, attempt))?;
+        let code = attempt.code.as_deref().filter(|code| against::returns_of(code).next().is_some())?;
+        if self.before.iter().any(|other| other.kind == row.kind && !other.is_notice() && self.is_about(other, attempt))
+        {
+            return None;
+        }
+        let half = if row.kind == RowKind::Payment { RowKind::Return } else { RowKind::Payment };
+        let pair = self.like(half, row).find(|other| self.is_about(other, attempt))?;
+        Some((code, pair))
+    }
+
+    /// Did a row tell of the return of this payment before?
+    fn again(self, attempt: Option<&AttemptRecord>) -> bool {
+        let of_it = |row: &SettlementRow| attempt.is_none_or(|attempt| self.is_about(row, attempt));
+        self.before.iter().any(|other| other.is_return() && of_it(other))
+    }
+}
+
+/// The stored word of an attempt that was declined.
+const DECLINED: &str = "declined";
+
+fn same(one: Option<&str>, other: Option<&str>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+}
+
+/// The key of the payment that the row names by its id, where the row says another.
+fn other_key(row: &SettlementRow, attempts: &[AttemptRecord]) -> Option<Key> {
+    let named = attempts.iter().find(|attempt| same(attempt.payment_id.as_deref(), row.gateway_id.as_deref()))?;
+    let differs = row.key.is_some() && key_of(row) != Some(named.key);
+    differs.then_some(named.key)
+}
+
+/// The disputes about a charge: what nobody said how much of is withdrawn as a whole.
+fn claims(charge: &Charge, disputes: &[DisputeView]) -> Vec<Claim> {
+    let currency = charge.amount.currency();
+    let whole = Money::new(came(charge), currency);
+    let amount = |dispute: &DisputeView| {
+        let ours = dispute.currency.as_deref() == Some(currency.code());
+        let said = dispute.amount_minor.filter(|minor| ours && *minor > 0);
+        said.map_or(whole, |minor| Money::new(minor, currency))
+    };
+    disputes.iter().map(|dispute| Claim { standing: dispute.standing, amount: amount(dispute) }).collect()
+}
+
 /// Does the row say what the book does not?
-fn is_news(row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
-    let went_back = || taken_back(charge, attempts, row).is_some();
+fn is_news(told: Told<'_>, row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
     match row.kind {
-        RowKind::Payment => recon::collected(&charge.state) == 0 && !went_back(),
-        RowKind::Return => !went_back(),
+        RowKind::Payment => came(charge) == 0 && gone(told, row, charge, attempts).is_none(),
+        RowKind::Return => gone(told, row, charge, attempts).is_none(),
         RowKind::Refund | RowKind::Dispute | RowKind::DisputeWon | RowKind::Fee => false,
     }
 }
 
-/// The payment of a charge, as the file tells of it.
-fn payment(row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> (i64, Option<Kind>) {
-    // What was returned was collected first, and its return is a row of its own.
-    let ours = taken_back(charge, attempts, row).unwrap_or_else(|| recon::collected(&charge.state));
-    let kind = match ours {
-        0 => Some(Kind::PaidThereNotHere),
-        ours if ours == row.moved() => None,
-        _ => Some(Kind::AmountDiffers),
-    };
-    (ours, kind)
+/// What was collected, whether or not the bank took it back: the return is a row of its own.
+fn came(charge: &Charge) -> i64 {
+    if let State::Returned { collected, .. } = &charge.state {
+        return collected.minor();
+    }
+    recon::collected(&charge.state)
 }
 
-/// What was collected by the attempt that a row names and taken back since, if it was. Of an attempt before the latest it is all of the
-/// charge: what was collected in part is not asked for again.
-fn taken_back(charge: &Charge, attempts: &[AttemptRecord], row: &SettlementRow) -> Option<i64> {
-    if let State::Returned { collected, .. } = &charge.state {
-        return Some(collected.minor());
-    }
+/// A payment of a charge that was collected, and that the bank took back: under which code, how much, and by which attempt, where that is
+/// known.
+type Gone<'a> = (&'a str, Money, Option<&'a AttemptRecord>);
+
+/// The payment of a row, if the bank took it back after it was collected.
+fn gone<'a>(
+    told: Told<'_>,
+    row: &SettlementRow,
+    charge: &'a Charge,
+    attempts: &'a [AttemptRecord],
+) -> Option<Gone<'a>> {
+    let latest = || {
+        let State::Returned { code, collected, .. } = &charge.state else { return None };
+        let booked = booked(charge, attempts);
+        booked.is_none_or(|attempt| told.is_about(row, attempt)).then_some((code.as_str(), *collected, booked))
+    };
+    earlier(told, row, charge, attempts).or_else(latest)
+}
+
+/// As [`gone`], of an attempt before the latest: it was all of the charge, because what was collected in part is not asked for again.
+fn earlier<'a>(
+    told: Told<'_>,
+    row: &SettlementRow,
+    charge: &Charge,
+    attempts: &'a [AttemptRecord],
+) -> Option<Gone<'a>> {
     let went_back = |attempt: &&AttemptRecord| {
         attempt.number < charge.tries.attempt && attempt.state == "succeeded" && attempt.class.is_some()
     };
-    attempts.iter().filter(went_back).find(|attempt| names(row, attempt)).map(|_| charge.amount.minor())
-}
-
-fn names(row: &SettlementRow, attempt: &AttemptRecord) -> bool {
-    let ids = row.gateway_id.as_deref().zip(attempt.payment_id.as_deref());
-    ids.is_some_and(|(named, known)| named.eq_ignore_ascii_case(known)) || key_of(row) == Some(attempt.key)
-}
-
-fn returned(
-    row: &SettlementRow,
-    charge: &Charge,
-    attempts: &[AttemptRecord],
-    before: &[SettlementRow],
-) -> (i64, Option<Kind>) {
-    // Each payment goes back once; a charge that was asked for again has several.
-    let of = |row: &SettlementRow| attempts.iter().find(|attempt| names(row, attempt)).map(|attempt| attempt.number);
-    let again = before.iter().any(|other| other.kind == RowKind::Return && of(other) == of(row));
-    let ours = taken_back(charge, attempts, row).filter(|_| !again).map_or(0, i64::saturating_neg);
-    let kind = match ours {
-        _ if row.is_double_entry() => Some(Kind::DoubleEntry),
-        0 => Some(Kind::Returned),
-        ours if ours == row.moved() => None,
-        _ => Some(Kind::AmountDiffers),
-    };
-    (ours, kind)
+    let attempt = attempts.iter().filter(went_back).find(|attempt| told.is_about(row, attempt))?;
+    Some((attempt.code.as_deref().unwrap_or_default(), charge.amount, Some(attempt)))
 }
 
 /// What the absence of a charge from files is called.
 fn unreported(charge: ChargeId) -> String {
     format!("unreported:{charge}")
+}
+
+/// What a row is called as a subject.
+fn about_row(row: &SettlementRow) -> String {
+    format!("row:{}", row.identity())
 }
 
 fn key_of(row: &SettlementRow) -> Option<Key> {
@@ -341,7 +498,7 @@ fn subject(row: &SettlementRow) -> Subject {
 }
 
 fn of_row(row: &SettlementRow, named: &Named) -> Finding {
-    let mut finding = about(format!("row:{}", row.identity()), row.gross.currency());
+    let mut finding = about(about_row(row), row.gross.currency());
     (finding.charge, finding.refund) = (named.charge, named.refund);
     finding.key = key_of(row);
     finding.payment_id.clone_from(&row.gateway_id);

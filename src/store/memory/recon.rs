@@ -12,6 +12,7 @@ use domain::recon::{Kind, Standing};
 use domain::settlement::SettlementRow;
 
 use super::{MemoryStore, entry, page};
+use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
     BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
@@ -332,6 +333,10 @@ impl ReconStore for MemoryStore {
             of_charge.sort_by_key(|row| row.line);
         }
         Ok(rows)
+    }
+
+    async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
+        self.disputes_of(charge).await
     }
 
     async fn exceptions(
