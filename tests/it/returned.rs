@@ -41,7 +41,7 @@ async fn taken_back(world: &World, code: ReturnCode) -> Charge {
     let attempt = world.store.attempts(one(world).await.id).await.unwrap().pop().unwrap();
     world.sandbox().return_payment(attempt.payment_id.unwrap().parse().unwrap(), code).unwrap();
     while one(world).await.state.word() == "paid" {
-        let next_at = one(world).await.state.next_at().expect("a debit is looked at for two months");
+        let next_at = one(world).await.state.next_at().unwrap();
         world.run_until(&next_at.to_rfc3339()).await;
         world.run().await;
     }

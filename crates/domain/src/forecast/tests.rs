@@ -121,7 +121,8 @@ fn a_first_try_is_collected_on_the_day_of_its_submission_and_counts_as_later_whe
     let none = |_: &mut Subscription| {};
     let odds = Scenario::Odds(Odds::new(History::default(), Mood::Worst));
     for scenario in [Scenario::AllPay, script(&[(7, 1, DeclineClass::Never)]), odds] {
-        let cases: [(Plan, &dyn Fn(&mut Subscription), &str, [bool; 2]); 4] = [
+        type Change<'c> = &'c dyn Fn(&mut Subscription);
+        let cases: [(Plan, Change<'_>, &str, [bool; 2]); 4] = [
             (rolled("none"), &none, "2027-01-31", [false, true]),
             (rolled("next"), &none, "2027-02-01", [true, false]),
             (rolled("previous"), &none, "2027-01-29", [false, true]),
@@ -137,7 +138,7 @@ fn a_first_try_is_collected_on_the_day_of_its_submission_and_counts_as_later_whe
         }
     }
     // A try before the window is no later one, and does not land in it.
-    let sums = summed(&rolled("previous"), &none, &Scenario::AllPay, ("2027-01-31", "2027-01-31"));
+    let sums = summed(&rolled("previous"), none, &Scenario::AllPay, ("2027-01-31", "2027-01-31"));
     assert_eq!((sums.later().minor(), sums.lands().minor(), sums.expected().minor()), (0, 0, 7_900));
 }
 
