@@ -90,32 +90,14 @@ const HEADER: [&str; 6] =
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
 /// The columns of each backup: its id, its kind, who agreed, when, where that is written, and how for a bank account.
-const BACKUPS: [[&str; 6]; BACKUPS_MAX] = [
-    [
-        "backup_1_method_id",
-        "backup_1_method_kind",
-        "backup_1_agreed_by",
-        "backup_1_agreed_at",
-        "backup_1_agreement",
-        "backup_1_channel",
-    ],
-    [
-        "backup_2_method_id",
-        "backup_2_method_kind",
-        "backup_2_agreed_by",
-        "backup_2_agreed_at",
-        "backup_2_agreement",
-        "backup_2_channel",
-    ],
-    [
-        "backup_3_method_id",
-        "backup_3_method_kind",
-        "backup_3_agreed_by",
-        "backup_3_agreed_at",
-        "backup_3_agreement",
-        "backup_3_channel",
-    ],
-];
+const BACKUPS: [[&str; 6]; BACKUPS_MAX] = [backup(0), backup(1), backup(2)];
+
+/// The columns of the backup in this place, from 0: the last ones of a roster.
+const fn backup(place: usize) -> [&'static str; 6] {
+    let first = COLUMNS.len() - 6 * (BACKUPS_MAX - place);
+    [COLUMNS[first], COLUMNS[first + 1], COLUMNS[first + 2], COLUMNS[first + 3], COLUMNS[first + 4], COLUMNS[first + 5]]
+}
+
 const KIND_OF: &str = "add the column method_kind, with card or bank_account in each row";
 const SECOND_KIND_OF: &str = "add the column second_method_kind, with card or bank_account in each row";
 /// The form of a roster.
