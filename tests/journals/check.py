@@ -1,4 +1,4 @@
-"""Exports three months of a book in six forms, and holds each form against the trial balance of its month.
+"""Has three months of a book settled with fees, exports them in six forms, and holds each form against the trial balance of its month.
 
 usage: check.py AUTOPAY FOLDER, where FOLDER holds autopay.db
 """
@@ -6,7 +6,9 @@ usage: check.py AUTOPAY FOLDER, where FOLDER holds autopay.db
 import csv
 import io
 import json
+import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,11 +18,22 @@ from pathlib import Path
 AUTOPAY, FOLDER = str(Path(sys.argv[1]).resolve()), Path(sys.argv[2])
 MONTHS = ["2026-12", "2027-01", "2027-02"]
 FORMS = ["generic-csv", "quickbooks-iif", "xero-csv", "netsuite-csv", "beancount", "ledger"]
-(FOLDER / "autopay.toml").write_text('[database]\nurl = "sqlite:autopay.db"\n')
+# Nothing answers there, and nothing is asked: the file says what the book says.
+(FOLDER / "autopay.toml").write_text("""
+[database]
+url = "sqlite:autopay.db"
+[gateway]
+base_url = "http://127.0.0.1:9"
+token_url = "http://127.0.0.1:9/token"
+client_id = "journals"
+client_secret_file = "secret"
+""")
+(FOLDER / "secret").write_text("journals")
+(FOLDER / "secret").chmod(0o600)
 
 
 def run(*command, ok=True):
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env={**os.environ, "AUTOPAY_USER": "nora"})
     if ok and done.returncode != 0:
         sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -64,13 +77,36 @@ def key(account):
     return re.sub(r"[^A-Za-z0-9]+", "-", account.split(":")[-1]).lower()
 
 
+def settle():
+    """A settlement file of every payment, its day its month's, 2.9 % kept of each, and a fee of its own; read twice. Returns the fees by month."""
+    fees = defaultdict(Decimal)
+    rows = sqlite3.connect(f"file:{FOLDER}/autopay.db?mode=ro", uri=True).execute(
+        "SELECT payment_id, amount_minor, currency, substr(updated_at, 1, 10) FROM attempt WHERE state = 'succeeded' AND payment_id IS NOT NULL"
+    )
+    with open(FOLDER / "settled.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["type", "gateway_id", "gross", "fee", "currency", "settled_on"])
+        for payment, minor, currency, day in rows:
+            fee = (Decimal(minor) / 100 * Decimal("0.029")).quantize(Decimal("0.01"))
+            fees[day[:7]] += fee
+            out.writerow(["payment", payment, Decimal(minor) / 100, fee, currency, day])
+        out.writerow(["fee", "", "19.00", "", "USD", f"{MONTHS[1]}-31"])
+        fees[MONTHS[1]] += Decimal("19.00")
+    for _ in range(2):
+        # The book's clock ran ahead of the machine's.
+        run("faketime", "2027-03-05 12:00:00", AUTOPAY, "recon", "run", "--settlement", "settled.csv")
+    return fees
+
+
 transactions = 0
+fees = settle()
 for month in MONTHS:
     shown = json.loads(run(AUTOPAY, "ledger", "show", "--month", month, "--by", "entry", "-o", "json"))
     assert shown, f"{month} is empty"
     by_role = json.loads(run(AUTOPAY, "ledger", "show", "--month", month, "-o", "json"))
     balances = {row["account"]: Decimal(row["balance"]) for row in by_role if Decimal(row["balance"])}
     assert sum(balances.values()) == 0, by_role
+    assert balances["fees"] == fees[month], f"{month}: {balances['fees']} of fees, and the files say {fees[month]}"
     # Plans name accounts of their own for one role: what each account is, the generic form says.
     roles = {}
     for row in csv.DictReader(io.StringIO(run(AUTOPAY, "export", "journal", "--period", month, "--format", "generic-csv"))):
@@ -104,4 +140,4 @@ for month in MONTHS:
                 found[roles[key(account)]] += amount
             found = {role: amount for role, amount in found.items() if amount}
             assert found == balances, f"{path}: {found}, and the ledger says {balances}"
-print(f"{len(MONTHS)} months in {len(FORMS)} forms, by day and in detail: {transactions} transactions of the tables come to zero, and all agree")
+print(f"{len(MONTHS)} months in {len(FORMS)} forms, by day and in detail: {transactions} transactions of the tables come to zero, and all agree, fees of {sum(fees.values())} among them")

@@ -7,6 +7,7 @@ missing=()
 command -v bean-check >/dev/null || missing+=(beancount)
 command -v hledger >/dev/null || missing+=(hledger)
 command -v ledger >/dev/null || missing+=(ledger)
+command -v faketime >/dev/null || missing+=(faketime)
 if [ "${#missing[@]}" -gt 0 ]; then
   apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
