@@ -37,7 +37,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use thiserror::Error;
 
-use domain::agenda::{Advance, GoesOn, Hold, Open, Part, Scope};
+use domain::agenda::{Advance, GoesOn, Hold, HoldKind, Open, Part, Scope};
 use domain::attempt::{Body, Intent};
 use domain::authorization::OrderKind;
 use domain::charge::{Charge, ParkWhy, State};
@@ -657,14 +657,21 @@ pub trait Store:
 
     /// Holds in force, oldest first.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
-    /// Sets a hold; a hold of the same scope already in force is returned as it is.
+    /// Sets a hold that keeps back; one of the same scope already in force is returned as it is.
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError>;
-    /// Lifts the hold of a scope; `false` when there was none.
+    /// Lifts whatever holds a scope; `false` when nothing did.
     async fn lift(&self, scope: &Scope, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.lift_because(scope, "", by, at).await
+        self.lift_because(scope, None, ("", by), at).await
     }
-    /// As [`Store::lift`], with a reason for the audit.
-    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Lifts the holds of a scope that people set, or the one of a kind, for a reason and by whom; `false` when there was none. One about
+    /// a person is lifted for all of theirs.
+    async fn lift_because(
+        &self,
+        scope: &Scope,
+        kind: Option<HoldKind>,
+        why: (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
 
     /// Adds or updates subscriptions, all or none. An update never moves cycle, due date or plan rhythm.
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError>;

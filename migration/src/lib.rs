@@ -34,6 +34,8 @@ mod m20261126_000034_notices_of_change;
 mod m20261126_000035_backlog;
 mod m20261126_000037_kinds_of_holds;
 mod m20261126_000038_damaged_cases;
+mod m20261126_000040_returned_installments;
+mod m20261126_000041_holds_side_by_side;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000035_backlog::Migration),
             Box::new(m20261126_000037_kinds_of_holds::Migration),
             Box::new(m20261126_000038_damaged_cases::Migration),
+            Box::new(m20261126_000040_returned_installments::Migration),
+            Box::new(m20261126_000041_holds_side_by_side::Migration),
         ]
     }
 }

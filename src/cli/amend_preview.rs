@@ -146,14 +146,14 @@ fn signed(money: Money) -> String {
 pub(super) fn next_charge(plan: &Plan, after: &Subscription) -> String {
     let stands = match after.status {
         SubscriptionStatus::Active => true,
-        SubscriptionStatus::Paused => after.amendments.resume_on.is_some(),
+        SubscriptionStatus::Paused => after.wakes_by_itself(),
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended | SubscriptionStatus::Quarantined => false,
     };
     let most = usize::try_from(WALKED).unwrap_or(usize::MAX);
     let charged = |cycle: &Cycle| cycle.left_out.is_none() && cycle.price.is_ok() && !cycle.amount.is_zero();
     let walk = domain::agenda::cycles(plan, after, after.next_cycle).ok().filter(|_| stands);
     let next = walk.and_then(|walk| walk.take(most).map_while(Result::ok).find(charged));
-    let resumes = after.amendments.resume_on.filter(|_| stands && after.status == SubscriptionStatus::Paused);
+    let resumes = after.amendments.resume_on.filter(|_| after.wakes_by_itself());
     let resumes = resumes.map(|day| format!("It goes on by itself on {day}. ")).unwrap_or_default();
     match next {
         Some(cycle) => format!(

@@ -80,7 +80,7 @@ enum Way {
 fn way(plan: Option<&Plan>, subscription: &Subscription, now: bool, no_refund: bool) -> Way {
     let goes_on = match subscription.status {
         SubscriptionStatus::Active => true,
-        SubscriptionStatus::Paused => subscription.amendments.resume_on.is_some(),
+        SubscriptionStatus::Paused => subscription.wakes_by_itself(),
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended | SubscriptionStatus::Quarantined => false,
     };
     let is_open = goes_on || subscription.status == SubscriptionStatus::Paused;

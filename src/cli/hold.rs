@@ -42,6 +42,9 @@ pub(super) enum Hold {
         /// all, merchant:ID, plan:ID, subscription:ID or currency:CODE
         #[arg(long)]
         scope: Scope,
+        /// Only the one of this kind; needed where a scope is held by several
+        #[arg(long, value_parser = kind)]
+        kind: Option<HoldKind>,
         /// Why, as a sentence part; kept in the audit
         #[arg(long, value_parser = reason)]
         reason: Option<String>,
@@ -159,15 +162,29 @@ async fn person_held(
     };
     let done = app.store.hold_person(id, kind, reason, &person(), at).await?;
     let holds = app.store.holds().await?;
-    if let Some(hold) = holds.iter().find(|hold| hold.scope == *scope) {
+    if let Some(hold) = holds.iter().find(|hold| hold.scope == *scope && hold.kind == kind) {
         context.printer.record(COLUMNS, &row(hold))?;
-        if hold.kind != kind || hold.reason != reason {
+        if hold.reason != reason {
             context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
         }
     }
     let HeldPerson { held, ended } = done;
     context.printer.say(&format!("Subscriptions of this customer held: {held}. Cases ended: {ended}."));
     Ok(())
+}
+
+/// The kind of hold that is lifted. Each was set for a reason of its own: where there are several, it has to be said which.
+async fn which(scope: &Scope, kind: Option<HoldKind>, app: &App) -> Result<Option<HoldKind>, Stop> {
+    let holds = app.store.holds().await?;
+    let mut kinds: Vec<&str> =
+        holds.iter().filter(|hold| hold.scope == *scope).map(|hold| hold.kind.as_str()).collect();
+    kinds.sort_unstable();
+    if kind.is_some() || kinds.len() < 2 {
+        return Ok(kind);
+    }
+    let message = format!("is held for {} reasons: {}", kinds.len(), kinds.join(", "));
+    let mend = "say which one is over: --kind";
+    Err(Stop::because(Exit::Usage, Problem::new("--scope", scope.to_string(), message, mend)))
 }
 
 pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> {
@@ -187,8 +204,9 @@ pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> 
                         context.printer.say(&format!("A hold on {scope} was in force already; it stays as it is."));
                     }
                 }
-                Hold::Off { scope, reason } => {
+                Hold::Off { scope, kind, reason } => {
                     let reason = reason.unwrap_or_default();
+                    let kind = which(&scope, kind, app).await?;
                     match app.store.release_brake_because(&scope, &reason, &person(), at).await? {
                         Release::Lifted { first } => {
                             context
@@ -205,7 +223,7 @@ pub(super) async fn run(command: Hold, context: &Context) -> Result<Exit, Stop> 
                             return Err(Stop::because(Exit::Waiting, Problem::new(place, "", message, mend)));
                         }
                         Release::NotInForce => {
-                            if !app.store.lift_because(&scope, &reason, &person(), at).await? {
+                            if !app.store.lift_because(&scope, kind, (&reason, &person()), at).await? {
                                 let place = format!("hold on {scope}");
                                 let mend = "`autopay hold show` lists those in force";
                                 return Err(Stop::because(

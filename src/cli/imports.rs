@@ -18,7 +18,7 @@ use super::output::{Cell, Column, counted};
 use super::{Context, person};
 use crate::app::App;
 use crate::config::{Config, plainly};
-use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RowMistake, report_csv_as};
+use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RosterRow, RowMistake, report_csv_as};
 use crate::files::workbook::{cell_name, is_workbook};
 use crate::files::{FileMistake, HasAmount, read_either, report_xlsx};
 use crate::ports::Imported;
@@ -102,10 +102,12 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let workbook = is_workbook(bytes);
     command.table.fits(workbook, "roster")?;
     let mut roster = read_either(&label, bytes, command.table.sheet.as_deref(), &book);
+    pass_over_ended(&mut roster, app).await?;
     let known = stored(app, &roster).await?;
     let shortened = shortened(app, &roster, &known).await?;
     roster.refuse_shortened(&shortened);
     refuse_moved(&mut roster, &known);
+    keep_backups(&mut roster, &known, &catalog);
     roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
     refuse_collected(&mut roster, &known, &catalog, app).await?;
 
@@ -268,6 +270,26 @@ pub(super) fn write_report(path: &Path, report: &[u8]) -> Result<(), Stop> {
     })
 }
 
+/// Rows whose last charge has passed, of subscriptions that the book knows to be over: they stay as they are, and are no mistake.
+async fn pass_over_ended(roster: &mut Roster, app: &App) -> Result<(), Stop> {
+    let Some(column) = roster.headers.iter().position(|name| name == "subscription_id") else { return Ok(()) };
+    let id = |row: &RosterRow| row.fields.get(column).and_then(|field| SubscriptionId::parse(field).ok());
+    let ids: Vec<SubscriptionId> = roster.rows.iter().filter(|row| row.is_over()).filter_map(id).collect();
+    let mut over = HashMap::new();
+    for page in ids.chunks(LOOK_UP) {
+        let found = app.store.existing(page).await?.into_iter();
+        let ended =
+            |one: &Subscription| matches!(one.status, SubscriptionStatus::Ended | SubscriptionStatus::Cancelled);
+        over.extend(found.filter(ended).map(|one| (one.id.clone(), one)));
+    }
+    for row in roster.rows.iter_mut().filter(|row| row.is_over()) {
+        if let Some(stands) = id(row).and_then(|id| over.remove(&id)) {
+            row.outcome = Ok(stands);
+        }
+    }
+    Ok(())
+}
+
 async fn stored(app: &App, roster: &Roster) -> Result<HashMap<SubscriptionId, Subscription>, Stop> {
     let ids: Vec<SubscriptionId> =
         roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().map(|good| good.id.clone())).collect();
@@ -383,6 +405,28 @@ async fn refuse_collected(
         }
     }
     Ok(())
+}
+
+/// A file without columns for backups says nothing of them: those that stand are kept, and must go with what the row says.
+fn keep_backups(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscription>, catalog: &Catalog) {
+    if roster.headers.iter().any(|name| name.starts_with("backup_")) {
+        return;
+    }
+    for row in &mut roster.rows {
+        let Ok(new) = &mut row.outcome else { continue };
+        let Some(old) = known.get(&new.id).filter(|old| !old.backups.is_empty()) else { continue };
+        new.backups.clone_from(&old.backups);
+        let Some(plan) = catalog.plans.get(&new.plan) else { continue };
+        if let Some((why, _)) = (0..new.backups.len()).find_map(|place| plan.refuses_backup(new, place)) {
+            row.outcome = Err(vec![RowMistake {
+                column: "payment_method_id".to_owned(),
+                code: "backup_not_allowed",
+                value: new.method.as_ref().map(|method| method.id.to_string()).unwrap_or_default(),
+                message: format!("The subscription has backups, of which this file says nothing: {why}"),
+                mend: "change its backups first (`autopay subscriptions backups`), or add their columns".to_owned(),
+            }]);
+        }
+    }
 }
 
 /// What an import would do: the store's own rule is that method, amount, end and customer may change.

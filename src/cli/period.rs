@@ -388,7 +388,9 @@ async fn would_reopen(month: &str, by: &str, app: &App, context: &Context) -> Re
         return Err(not_the_last(month));
     };
     let said = match &closed.reopen_asked_by {
-        Some(first) if first == by => "stays closed: you said already that it may be opened, and it takes two people",
+        Some(first) if same_person(first, by) => {
+            "stays closed: you said already that it may be opened, and it takes two people"
+        }
         Some(_) => "would be open again: you are the second person to say so",
         None => "stays closed: your word would be recorded, and it takes two people",
     };

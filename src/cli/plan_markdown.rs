@@ -61,7 +61,7 @@ fn effect(out: &mut String, money: &ToldMoney) {
     if let Some(first) = &money.first_that_cannot {
         let _ = writeln!(
             out,
-            "\n**{} could not be charged any more**, the first: {}",
+            "\n**{} would not be charged as planned**, the first: {}",
             money.cannot_be_charged,
             plain(first)
         );

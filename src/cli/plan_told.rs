@@ -238,7 +238,7 @@ fn money_in_words(out: &mut String, money: &ToldMoney, until: Option<NaiveDate>)
     );
     if let Some(first) = &money.first_that_cannot {
         let count = money.cannot_be_charged;
-        let _ = writeln!(out, "      {:<12} {count} could not be charged any more, the first: {first}", "attention");
+        let _ = writeln!(out, "      {:<12} {count} would not be charged as planned, the first: {first}", "attention");
     }
     months_in_words(out, &money.months);
     if let Some(by) = money.notices_by {

@@ -56,6 +56,7 @@ pub(super) async fn resumed(
 ) -> Result<(), Stop> {
     let mut stood = row.clone();
     stood.amendments.resume_on = row.amendments.resume_on.filter(|_| goes_on.paused);
+    stood.amendments.unpaid = None;
     stood.status = if goes_on.paused { SubscriptionStatus::Paused } else { SubscriptionStatus::Active };
     let goes_on = Subscription { next_cycle: goes_on.next_cycle, ..stood.clone() };
     changed(app, plan, (&stood, &goes_on), now, context).await

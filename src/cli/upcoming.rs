@@ -124,7 +124,7 @@ fn stands(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Resul
     match subscription.status {
         SubscriptionStatus::Active | SubscriptionStatus::Quarantined => Ok(Some(subscription.next_cycle)),
         // A pause with an end passes its cycles over one by one: they are in the list, with that reason.
-        SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => Ok(Some(subscription.next_cycle)),
+        SubscriptionStatus::Paused if subscription.wakes_by_itself() => Ok(Some(subscription.next_cycle)),
         // What falls due while it stands unpaid is owed.
         SubscriptionStatus::Paused if subscription.amendments.unpaid.is_some() => Ok(Some(subscription.next_cycle)),
         SubscriptionStatus::Paused => {

@@ -49,7 +49,7 @@ pub struct PlanEffect {
     pub owed: Option<Owed>,
     /// Some of those that are touched, by id.
     pub sample: Vec<(SubscriptionId, Touched)>,
-    /// The first of those that could not be charged any more.
+    /// The first of those of which a cycle could not be charged.
     pub stuck: Option<(SubscriptionId, NaiveDate, String)>,
 }
 

@@ -282,9 +282,25 @@ impl Engine {
                 open_left = !claim.is_empty();
                 if open_left {
                     let shared = self.shared(&mut shared).await?;
-                    let agenda = self.dispatch_open(pipeline, shared, &claim, bounds.as_of, report).await?;
-                    open_digest.add(&agenda.items);
-                    waiting.note_open(&claim, &agenda);
+                    // What the database refuses is halved until the row that it will not have stands alone: its neighbours go on.
+                    let mut pieces = vec![&claim[..]];
+                    while let Some(piece) = pieces.pop() {
+                        match self.dispatch_open(pipeline, shared.clone(), piece, bounds.as_of, report).await {
+                            Ok(agenda) => {
+                                open_digest.add(&agenda.items);
+                                waiting.note_open(piece, &agenda);
+                            }
+                            Err(EngineError::Store(StoreError::Refused(why))) => match piece {
+                                [] => {}
+                                [one] => refused(one, &why),
+                                more => {
+                                    let (first, rest) = more.split_at(more.len() / 2);
+                                    pieces.extend([rest, first]);
+                                }
+                            },
+                            Err(error) => return Err(error),
+                        }
+                    }
                 }
             }
             if due_left {
@@ -477,6 +493,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Says which charge the database would not let move. It is drawn again when its claim ends.
+fn refused(claim: &Claimed<OpenCharge>, why: &str) {
+    let charge = claim.value.open.charge.id;
+    tracing::error!(event = "charge_refused", charge_id = %charge, why, "what was decided for a charge cannot be recorded");
 }
 
 impl Waiting {

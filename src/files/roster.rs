@@ -197,6 +197,12 @@ pub struct RowMistake {
 }
 
 impl<T> RosterRow<T> {
+    /// Is nothing wrong with it but that its last charge has passed?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|mistakes| matches!(&mistakes[..], [one] if one.code == OVER))
+    }
+
     /// Line and column at which a field begins. Of a good row that the caller refused, as if no field needed quotation marks.
     fn place(&self, field: usize) -> (usize, usize) {
         let before = || self.fields.iter().take(field).map(|field| field.chars().count() + 1).sum::<usize>();
@@ -413,6 +419,9 @@ pub(super) struct Place {
     /// Is a subscription taken whose last charge has passed? A forecast has nothing to add for it; an import wants to know why it is there.
     pub(super) finished: bool,
 }
+
+/// The code of a row whose last charge has passed.
+const OVER: &str = "has_ended";
 
 /// Does the subscription have any cycle at all, however long ago?
 fn has_cycles(plan: &Plan, subscription: &Subscription) -> bool {
@@ -720,8 +729,23 @@ impl<'r, 'a> Row<'r, 'a> {
                 Ok((subscription, None))
             }
             Ok((_, None)) => {
-                let mend = "write a later end_on, or remove the row";
-                self.note("end_on", "ends_before_first_charge", "the subscription ends before its first charge", mend);
+                let ends = subscription.end_on.is_some();
+                let mend = if ends { "write a later end_on, or remove the row" } else { "remove the row" };
+                if has_cycles(plan, &subscription) {
+                    let message = "the subscription has ended: none of its charges is to come";
+                    self.note("end_on", OVER, message, mend);
+                } else if ends {
+                    let message = "the subscription ends before its first charge";
+                    self.note("end_on", "ends_before_first_charge", message, mend);
+                } else {
+                    let message = "the plan ends before its first charge: its free period is not shorter than its term";
+                    self.note(
+                        "plan",
+                        "ends_before_first_charge",
+                        message,
+                        "give the plan a longer term, or a shorter free_first",
+                    );
+                }
                 Err(self.fields.mistakes)
             }
             Err(sentence) => {

@@ -322,8 +322,8 @@ impl DatabaseStore {
             Change::Skip { .. } | Change::Move { .. } | Change::Clear { .. } | Change::Adjust { .. } => "",
         };
         let sql = format!(
-            "UPDATE subscription SET amend_revision = amend_revision + 1, next_due_at = $6, leased_until = NULL, \
-             fence = fence + 1, updated_at = $7{extra} \
+            "UPDATE subscription SET amend_revision = amend_revision + 1, leased_until = NULL, \
+             next_due_at = CASE WHEN unpaid_charge_id IS NULL THEN $6 ELSE NULL END, fence = fence + 1, updated_at = $7{extra} \
              WHERE id = $1 AND amend_revision = $2 AND next_cycle = $3 AND status = $4 AND plan_id = $5"
         );
         let before = self.standing(on, id).await?;

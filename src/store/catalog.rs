@@ -247,7 +247,7 @@ impl DatabaseStore {
                 let brake = brake.map(Brake::as_str);
                 let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), brake.into()];
                 let sql = "INSERT INTO hold (scope, reason, held_by, since, brake, kind) VALUES ($1, $2, $3, $4, $5, 'operator') \
-                           ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
+                           ON CONFLICT (scope, kind) WHERE lifted_at IS NULL DO NOTHING";
                 let done = transaction.execute_raw(self.statement(sql, values)).await?;
                 if done.rows_affected() > 0 {
                     self.note(transaction, lines::held(word, (reason, by), at))?;
@@ -257,7 +257,7 @@ impl DatabaseStore {
         })
         .await?;
         let holds = self.read_holds().await?;
-        holds.into_iter().find(|hold| hold.scope == *scope).ok_or_else(|| {
+        holds.into_iter().find(|hold| hold.scope == *scope && hold.kind == HoldKind::Operator).ok_or_else(|| {
             StoreError::Unavailable("the hold was lifted by someone else at the same moment: look again".to_owned())
         })
     }
@@ -265,26 +265,31 @@ impl DatabaseStore {
     pub(super) async fn lift_hold(
         &self,
         scope: &Scope,
-        why: (&str, &str),
+        kind: Option<HoldKind>,
+        (reason, by): (&str, &str),
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let word = scope.to_string();
         let word = &word;
         self.transaction(&move |on, _| {
             Box::pin(async move {
-                // One about a person is lifted for all of theirs, as it was set.
-                let sql = "SELECT kind FROM hold WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL";
-                let found = on.query_one_raw(self.statement(sql, [word.as_str().into()])).await?;
-                let kind = found.map(|row| row.try_get::<String>("", "kind")).transpose()?;
-                let about_a_person = kind.as_deref().and_then(HoldKind::parse).and_then(HoldKind::ends).is_some();
-                let mut words = BTreeSet::from([word.clone()]);
-                if let (Scope::Subscription(id), true) = (scope, about_a_person) {
-                    let theirs = self.all_of_the_person(on, id.as_str()).await?;
-                    words.extend(theirs.iter().map(|id| format!("subscription:{id}")));
-                }
                 let mut lifted = false;
-                for word in &words {
-                    lifted |= self.lift_within(on, word, kind.as_deref(), why, at).await?;
+                for kind in HoldKind::ALL.into_iter().filter(|one| kind.is_none_or(|kind| kind == *one)) {
+                    let mut words = BTreeSet::from([word.clone()]);
+                    // One about a person is lifted for all of theirs, as it was set.
+                    if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends()) {
+                        let theirs = self.all_of_the_person(on, id.as_str()).await?;
+                        words.extend(theirs.iter().map(|id| format!("subscription:{id}")));
+                    }
+                    for word in &words {
+                        let values: [Value; 4] = [word.as_str().into(), at.into(), by.into(), kind.as_str().into()];
+                        let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
+                                   WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL AND kind = $4";
+                        if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
+                            self.note(on, lines::lifted(word, (reason, by), at))?;
+                            lifted = true;
+                        }
+                    }
                 }
                 Ok(lifted)
             })
@@ -292,26 +297,7 @@ impl DatabaseStore {
         .await
     }
 
-    /// Lifts the hold of one scope that is of a kind.
-    async fn lift_within(
-        &self,
-        on: &DatabaseTransaction,
-        word: &str,
-        kind: Option<&str>,
-        (reason, by): (&str, &str),
-        at: DateTime<Utc>,
-    ) -> Result<bool, DbErr> {
-        let values: [Value; 4] = [word.into(), at.into(), by.into(), kind.into()];
-        let sql = "UPDATE hold SET lifted_at = $2, lifted_by = $3 \
-                   WHERE scope = $1 AND lifted_at IS NULL AND brake IS NULL AND kind = $4";
-        let lifted = on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0;
-        if lifted {
-            self.note(on, lines::lifted(word, (reason, by), at))?;
-        }
-        Ok(lifted)
-    }
-
-    /// Sets a hold about a person on each of these subscriptions; one that only waits gives way to it. Returns how many it set.
+    /// Sets a hold about a person on each of these subscriptions, beside those of other kinds. Returns how many it set.
     pub(super) async fn hold_each(
         &self,
         on: &DatabaseTransaction,
@@ -323,10 +309,9 @@ impl DatabaseStore {
         let mut set = 0;
         for id in subscriptions {
             let word = format!("subscription:{id}");
-            self.lift_within(on, &word, Some(HoldKind::Operator.as_str()), (reason, by), at).await?;
             let values: [Value; 5] = [word.clone().into(), reason.into(), by.into(), at.into(), kind.as_str().into()];
             let sql = "INSERT INTO hold (scope, reason, held_by, since, kind) VALUES ($1, $2, $3, $4, $5) \
-                       ON CONFLICT (scope) WHERE lifted_at IS NULL DO NOTHING";
+                       ON CONFLICT (scope, kind) WHERE lifted_at IS NULL DO NOTHING";
             if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
                 self.note(on, lines::held_for(&word, kind, (reason, by), at))?;
                 set += 1;

@@ -237,7 +237,7 @@ impl DatabaseStore {
               resume_on = CASE WHEN v.s_status IN ('paused', 'quarantined') THEN resume_on ELSE NULL END, \
               leased_until = NULL, updated_at = v.s_at FROM v \
               WHERE id = v.s_id AND fence = v.s_fence AND next_cycle = v.s_from_cycle \
-              AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \
+              AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL AND unpaid_charge_id IS NULL)) \
               AND NOT EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.s_id \
               AND t.taken_minor + v.s_takes > t.total_minor) RETURNING id, amend_open";
         let (mut found, mut amended) = (BTreeSet::new(), Vec::new());
@@ -604,11 +604,14 @@ impl DatabaseStore {
                 let row = on.query_one_raw(self.statement(sql, [id.as_str().into()])).await?;
                 let until = row.map(|row| row.try_get::<NaiveDate>("", "resume_on")).transpose()?;
                 let note = until.map_or_else(|| note.clone(), |until| endless(&note, until));
+                // What a pause was to leave out is not owed, whenever the subscription is resumed.
                 let unpaid = (stop == Stop::Unpaid).then_some(charge.id.0);
-                let values: [Value; 4] = [id.as_str().into(), note.clone().into(), at.into(), unpaid.into()];
-                let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, resume_on = NULL, \
-                           unpaid_charge_id = $4, leased_until = NULL, fence = fence + 1, updated_at = $3 \
-                           WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL))";
+                let is_unpaid = unpaid.is_some();
+                let values: [Value; 5] =
+                    [id.as_str().into(), note.clone().into(), at.into(), unpaid.into(), is_unpaid.into()];
+                let sql = "UPDATE subscription SET status = 'paused', note = $2, next_due_at = NULL, \
+                           resume_on = CASE WHEN $5 THEN resume_on ELSE NULL END, unpaid_charge_id = $4, leased_until = NULL, fence = fence + 1, updated_at = $3 \
+                           WHERE id = $1 AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL AND unpaid_charge_id IS NULL))";
                 let before = self.standing(on, id).await?;
                 if on.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
                     continue;

@@ -103,9 +103,10 @@ impl DatabaseStore {
         totals: &BTreeMap<String, i64>,
     ) -> Result<(), DbErr> {
         let sql = "INSERT INTO installment_total (subscription_id, total_minor, taken_minor) SELECT v.t_id, v.t_total, \
-             COALESCE((SELECT SUM(CASE WHEN c.state = 'paid' THEN COALESCE(c.collected_minor, c.amount_minor) ELSE c.amount_minor END) \
+             COALESCE((SELECT SUM(CASE WHEN c.state = 'paid' AND c.returned_at IS NULL \
+             THEN COALESCE(c.collected_minor, c.amount_minor) ELSE c.amount_minor END) \
              FROM charge c WHERE c.subscription_id = v.t_id AND c.purpose = 'cycle' AND c.state NOT IN ('failed', 'skipped') \
-             AND c.returned_at IS NULL), 0) FROM v WHERE true \
+             AND (c.returned_at IS NULL OR c.next_at IS NOT NULL)), 0) FROM v WHERE true \
              ON CONFLICT (subscription_id) DO UPDATE SET total_minor = excluded.total_minor";
         self.run(on, sql, &totals_table(totals)).await
     }
@@ -130,7 +131,7 @@ impl DatabaseStore {
         }
         let sql = "UPDATE subscription SET status = 'quarantined', note = v.x_note, next_due_at = NULL, leased_until = NULL, \
              updated_at = v.x_at FROM v WHERE id = v.x_id AND fence = v.x_fence \
-             AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL)) \
+             AND (status = 'active' OR (status = 'paused' AND resume_on IS NOT NULL AND unpaid_charge_id IS NULL)) \
              AND EXISTS (SELECT 1 FROM installment_total t WHERE t.subscription_id = v.x_id \
              AND t.taken_minor + v.x_takes > t.total_minor) RETURNING id";
         for id in self.ids::<String>(on, sql, &rows).await? {

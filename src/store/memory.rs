@@ -163,8 +163,7 @@ impl Book {
 
 /// Is it charged on schedule, or paused with a day on which it goes on?
 fn goes_on_by_itself(row: &Subscription) -> bool {
-    row.status == SubscriptionStatus::Active
-        || (row.status == SubscriptionStatus::Paused && row.amendments.resume_on.is_some())
+    row.status == SubscriptionStatus::Active || row.wakes_by_itself()
 }
 
 /// When a verdict was learnt.
@@ -257,7 +256,7 @@ impl Store for MemoryStore {
 
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
         let mut book = self.book();
-        if let Some(hold) = book.holds.iter().find(|hold| hold.scope == *scope) {
+        if let Some(hold) = book.holds.iter().find(|hold| hold.scope == *scope && hold.kind == HoldKind::Operator) {
             return Ok(hold.clone());
         }
         book.holds_ever += 1;
@@ -275,21 +274,28 @@ impl Store for MemoryStore {
         Ok(hold)
     }
 
-    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn lift_because(
+        &self,
+        scope: &Scope,
+        kind: Option<HoldKind>,
+        why: (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let mut book = self.book();
-        let found = book.holds.iter().find(|hold| hold.scope == *scope && hold.lift == Lift::Anybody);
-        let Some(kind) = found.map(|hold| hold.kind) else { return Ok(false) };
-        let mut scopes = BTreeSet::from([scope.to_string()]);
-        // One about a person is lifted for all of theirs, as it was set.
-        if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends())
-            && let Some(row) = book.subscriptions.get(id)
-        {
-            scopes.extend(book.all_of(&row.value.customer).iter().map(|id| format!("subscription:{id}")));
+        let mut lifted = false;
+        for kind in HoldKind::ALL.into_iter().filter(|one| kind.is_none_or(|kind| kind == *one)) {
+            let mut scopes = BTreeSet::from([scope.to_string()]);
+            // One about a person is lifted for all of theirs, as it was set.
+            if let (Scope::Subscription(id), Some(_)) = (scope, kind.ends())
+                && let Some(row) = book.subscriptions.get(id)
+            {
+                scopes.extend(book.all_of(&row.value.customer).iter().map(|id| format!("subscription:{id}")));
+            }
+            for scope in scopes.iter().filter_map(|scope| scope.parse().ok()) {
+                lifted |= book.lift(&scope, kind, why, at);
+            }
         }
-        for scope in scopes.iter().filter_map(|scope| scope.parse().ok()) {
-            book.lift(&scope, kind, (reason, by), at);
-        }
-        Ok(true)
+        Ok(lifted)
     }
 
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {

@@ -63,7 +63,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _, Value,
 };
 
-use domain::agenda::{Hold, Scope};
+use domain::agenda::{Hold, HoldKind, Scope};
 use domain::charge::Charge;
 use domain::firing::Booked;
 use domain::id::{ChargeId, MerchantId, PlanId, SubscriptionId};
@@ -219,8 +219,14 @@ impl Store for DatabaseStore {
     async fn hold(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<Hold, StoreError> {
         self.set_hold(scope, reason, by, whole(at)).await
     }
-    async fn lift_because(&self, scope: &Scope, reason: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.lift_hold(scope, (reason, by), whole(at)).await
+    async fn lift_because(
+        &self,
+        scope: &Scope,
+        kind: Option<HoldKind>,
+        why: (&str, &str),
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.lift_hold(scope, kind, why, whole(at)).await
     }
     async fn import(&self, rows: &[Subscription], by: &str, at: DateTime<Utc>) -> Result<Imported, StoreError> {
         self.import_subscriptions(rows, by, whole(at)).await

@@ -213,7 +213,7 @@ impl DatabaseStore {
         let lock = if self.is_postgres() { "ORDER BY s.id FOR UPDATE OF s" } else { "" };
         let sql = format!(
             "SELECT s.id AS id FROM subscription s JOIN v ON s.id = v.g_id AND s.fence = v.g_fence AND s.next_cycle = v.g_from \
-             WHERE s.status = 'active' OR (s.status = 'paused' AND s.resume_on IS NOT NULL) {lock}"
+             WHERE s.status = 'active' OR (s.status = 'paused' AND s.resume_on IS NOT NULL AND s.unpaid_charge_id IS NULL) {lock}"
         );
         let ours = self.ids::<String>(on, &sql, &rows).await?;
         let mut rows = Bulk::new(RECORDED);

@@ -361,6 +361,7 @@ impl Play {
 async fn play(backend: Backend, deeds: Vec<Deed>) {
     let Some(b) = bench(backend, "amendments").await else { return };
     // Bank accounts: no network counts how many cycles are debited at once, so that only changes and claims are played.
+    // What networks allow a card in a day is another story: a long downtime makes more cycles due at once.
     let row = |name| Subscription { method: bank(Behaviour::Pays, 7), ..due(name, b.now()) };
     b.import(&NAMES.map(row)).await;
     let models = NAMES.map(|name| (name.to_owned(), Model::new())).into();

@@ -24,6 +24,7 @@ everywhere! {
     a_debit_that_another_system_entered_twice_is_entered_once_more;
     a_debit_that_another_system_entered_three_times_is_not_entered_here;
     cycles_that_waited_for_a_limit_were_not_missed;
+    cycles_that_nobody_drew_were_missed_however_many_a_limit_allows;
 }
 
 /// Plans whose policy goes on after a failure and tries on most days.
@@ -220,6 +221,33 @@ async fn cycles_that_waited_for_a_limit_were_not_missed(backend: Backend) {
     assert!(made > 20, "it waited, and went on: {made}");
     let row = world.store.subscription(&SubscriptionId::parse("a").unwrap()).await.unwrap().unwrap();
     assert_eq!((row.subscription.status, row.note), (domain::subscription::SubscriptionStatus::Active, None));
+    world.balance().await;
+}
+
+/// More cycles than a card may be tried in a day, and none of them was tried.
+async fn cycles_that_nobody_drew_were_missed_however_many_a_limit_allows(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "budget_missed").await else { return };
+    let rules = ["latest", "forgive", "ask"];
+    let daily = rules.map(|rule| {
+        let mut daily = plan(rule, "1 day", "UTC", "10:00", "2.00");
+        daily.schedule.catch_up = Some(rule.to_owned());
+        daily
+    });
+    apply(&world, daily.to_vec()).await;
+    let rows = (1..).zip(rules).map(|(n, rule)| subscriber(rule, rule, "2027-01-05", card(Behaviour::Pays, n)));
+    world.enrol(rows.collect()).await;
+    world.run_until("2027-01-05T12:00:00Z").await;
+    world.turn_to("2027-01-21T09:00:00Z");
+    world.run().await;
+    let left_out = (6..=20).map(|day| format!("2027-01-{day:02} skipped"));
+    let mut expected: Vec<String> = std::iter::once("2027-01-05 paid".to_owned()).chain(left_out).collect();
+    assert_eq!(states(&world, "forgive").await, expected);
+    expected.pop();
+    expected.push("2027-01-20 paid".to_owned());
+    assert_eq!(states(&world, "latest").await, expected, "the newest alone");
+    assert_eq!(states(&world, "ask").await, ["2027-01-05 paid"]);
+    let asked = world.store.subscription(&SubscriptionId::parse("ask").unwrap()).await.unwrap().unwrap();
+    assert!(asked.note.is_some_and(|note| note.starts_with("14 cycles were missed")));
     world.balance().await;
 }
 

@@ -146,6 +146,14 @@ fn backups_are_changed_by_command_with_a_preview() {
     assert_eq!(backups().as_array().map(Vec::len), Some(0));
     add(&other, &[]).exits(0);
     assert_eq!(backups()[0]["payment_method_id"], other);
+    // A roster without columns for backups says nothing of them, and changes nothing of them.
+    bench.run(&["subscriptions", "import", "r.csv"]).exits(0).complains(&["Nothing to do"]);
+    bench.write("end.csv", format!("{},end_on\na,wellness,{own},card,C-1,2030-01-05,2031-01-01\n", header.trim()));
+    bench.run(&["subscriptions", "import", "end.csv", "-q"]).exits(0);
+    assert_eq!(backups()[0]["payment_method_id"], other);
+    bench.write("swap.csv", format!("{header}a,wellness,{other},card,C-1,2030-01-05\n"));
+    let refused = bench.run(&["subscriptions", "import", "swap.csv"]).exits(6);
+    refused.complains(&["backup_not_allowed", "of which this file says nothing"]);
     add(&other, &[]).exits(2).complains(&["stands in this subscription already"]);
     add(&own.to_string(), &[]).exits(2).complains(&["stands in this subscription already"]);
     bench

@@ -202,7 +202,7 @@ fn what_the_files_could_not_charge_is_said_before_anybody_proposes_it() {
     let bench = members(1);
     bench.write("plans/gold.toml", GOLD.replace("\"79.00\"", "\"from_subscription\""));
     let words = bench.run(&["plans", "diff", "plans"]).exits(0).out;
-    assert!(words.contains("1 could not be charged any more, the first: m-0000"), "{words}");
+    assert!(words.contains("1 would not be charged as planned, the first: m-0000"), "{words}");
     bench.write("plans/gold.toml", GOLD.replace("1 month", "1 week").replace("on_day = 15\n", ""));
     for command in [vec!["plans", "diff", "plans"], vec!["plans", "propose", "plans", "--reason", "x"]] {
         bench.run(&command).exits(6).complains(&["rhythm_in_use", "gold.toml:14"]);

@@ -87,6 +87,11 @@ async fn a_month_is_closed_when_it_is_over_and_opened_by_two() {
     bench.run(&reopen).exits(8).complains(&["two people"]);
     assert!(bench.run(&would).exits(0).err.contains("you said already"));
     bench.run(&reopen).exits(8).complains(&["you said already"]);
+    // The same person under another spelling is no second one.
+    bench.env("AUTOPAY_USER", " Tester ");
+    let (would_be, is) = (bench.run(&would).exits(0).err, bench.run(&reopen));
+    assert!(would_be.contains("you said already"), "{would_be}");
+    is.exits(8).complains(&["you said already"]);
     bench.env("AUTOPAY_USER", "another");
     assert!(bench.run(&would).exits(0).err.contains("the second person"));
     bench.run(&reopen).exits(0);

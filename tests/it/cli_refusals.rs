@@ -4,6 +4,7 @@ use std::fs::File;
 use std::process::Stdio;
 
 use sandbox::{Fault, Faults, Options};
+use sea_orm::{ConnectionTrait as _, Database};
 
 use crate::cli_book::{due_now, with_sandbox_of};
 use crate::cli_support::{Bench, PLAN, Said, roster};
@@ -134,4 +135,27 @@ fn what_an_import_or_an_application_leaves_as_it_is_is_said() {
     told.complains(&["1 plan has no file here and stays in force: wellness", "status = \"retired\""]);
     bench.write("others/wellness.toml", PLAN);
     assert!(!bench.run(&["plans", "apply", "others"]).exits(0).err.contains("no file here"));
+}
+
+#[tokio::test]
+async fn a_roster_is_imported_again_when_some_of_its_subscriptions_have_ended() {
+    let bench = Bench::with_plans();
+    bench.write("roster.csv", roster(&["a", "b"], "2099-01-05"));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let set = async |sql: &str| {
+        let url = format!("sqlite:{}", bench.path().join("autopay.db").display());
+        let database = Database::connect(url).await.unwrap();
+        database.execute_unprepared(sql).await.unwrap();
+        database.close().await.unwrap();
+    };
+    // As if a had been charged through its last year.
+    set("UPDATE subscription SET start_on = '2020-01-05', end_on = '2020-11-30', next_cycle = 11 WHERE id = 'a'").await;
+    let rows = roster(&["a", "b"], "2099-01-05").replacen("2099", "2020", 1);
+    let rows = rows.replace("start_on\n", "start_on,end_on\n").replace("01-05\n", "01-05,\n");
+    bench.write("roster.csv", rows.replacen("2020-01-05,", "2020-01-05,2020-11-30", 1));
+    let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(6);
+    told.complains(&["has_ended", "none of its charges is to come", "write a later end_on"]);
+    set("UPDATE subscription SET status = 'ended', next_due_at = NULL WHERE id = 'a'").await;
+    let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(0);
+    told.complains(&["Nothing to do: 2 subscriptions are as the file says already", "a (ended)"]);
 }

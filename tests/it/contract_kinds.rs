@@ -241,7 +241,9 @@ async fn a_charge_counts_until_it_is_proven_that_nothing_was_collected(b: Bench)
     let failed = State::Failed { class, code: code(), why: GaveUp::LadderSpent, at: now };
     let returned =
         State::Returned { class, code: code(), next_at: None, collected: usd(10_000), paid_at: now, at: now };
-    let counts: [(&str, Vec<State>, bool); 8] = [
+    let comes_back =
+        State::Returned { class, code: code(), next_at: Some(later), collected: usd(10_000), paid_at: now, at: now };
+    let counts: [(&str, Vec<State>, bool); 9] = [
         ("unknown", vec![State::Unknown { since: now, asked: 1, next_at: later }], true),
         ("settling", vec![State::Settling { since: now, asked: 1, next_at: later, slow: true }], true),
         ("failing", vec![State::Failing { class, code: code(), next_at: later }], true),
@@ -251,6 +253,8 @@ async fn a_charge_counts_until_it_is_proven_that_nothing_was_collected(b: Bench)
         ("paid", vec![State::Unknown { since: now, asked: 1, next_at: later }, State::paid(now, usd(10_000))], true),
         ("failed", vec![State::Unknown { since: now, asked: 1, next_at: later }, failed], false),
         ("returned", vec![State::paid(now, usd(10_000)), returned], false),
+        // What will be asked for again is not free for another charge.
+        ("comes-back", vec![State::paid(now, usd(10_000)), comes_back], true),
     ];
     // Each with a card of its own: what networks allow one card is another story.
     let own = |(n, (name, _, _)): (u64, &(&str, Vec<State>, bool))| Subscription {
@@ -261,7 +265,7 @@ async fn a_charge_counts_until_it_is_proven_that_nothing_was_collected(b: Bench)
     b.begin(&rows).await;
     let whole: Vec<(&str, i64)> = counts.iter().map(|(name, _, _)| (*name, 10_000)).collect();
     let (intents, lost) = b.record(&whole).await;
-    assert_eq!((intents.len(), lost), (8, 0));
+    assert_eq!((intents.len(), lost), (9, 0));
     for (name, states, _) in &counts {
         let recorded = intents.iter().find(|one| one.charge.subscription == id(name)).unwrap();
         let mut charge = recorded.charge.clone();
@@ -272,7 +276,7 @@ async fn a_charge_counts_until_it_is_proven_that_nothing_was_collected(b: Bench)
     let (again, lost) = b.record(&whole).await;
     let mut free: Vec<&str> = again.iter().map(|one| one.charge.subscription.as_str()).collect();
     free.sort_unstable();
-    assert_eq!((free, lost), (vec!["failed", "returned"], 6));
+    assert_eq!((free, lost), (vec!["failed", "returned"], 7));
 }
 
 async fn a_subscription_that_would_overdraw_is_set_aside_and_its_neighbours_go_on(b: Bench) {

@@ -1,20 +1,28 @@
-//! Journeys of what a policy's end does: a queue that takes over, a subscription that stands unpaid.
+//! Journeys of what a policy's end does: a queue that takes over, a subscription that stands unpaid; and of a try that the database will not have.
+
+use std::collections::BTreeSet;
 
 use autopay::ports::cases::Cases;
 use autopay::ports::{CatalogChange, ChargeFilter, Resume};
+use autopay::store::{DatabaseUrl, Pool, open};
+use chrono::TimeDelta;
 use domain::agenda::resume;
+use domain::amendment::{Change, propose};
 use domain::charge::{Ruling, State};
 use domain::dunning::{AtTheEnd, Policy};
 use domain::id::{PolicyId, SubscriptionId};
 use domain::plan::Plan;
 use domain::subscription::{Subscription, SubscriptionStatus};
-use sandbox::{Behaviour, DeclineCode};
+use sandbox::{Behaviour, DeclineCode, ReturnCode};
+use sea_orm::ConnectionTrait as _;
 
-use crate::world::{Backend, World, card, everywhere, plan, subscriber};
+use crate::world::{Backend, World, bank, card, everywhere, plan, subscriber};
 
 everywhere! {
     a_charge_is_handed_over_once_to_the_queue_it_failed_under;
     an_unpaid_subscription_is_charged_nothing_and_owes_what_passed;
+    what_a_pause_was_to_leave_out_is_not_owed_by_one_that_stands_unpaid;
+    a_try_that_the_database_refuses_stops_no_neighbours;
 }
 
 fn policy(at_the_end: AtTheEnd, hand_to: Option<&str>) -> Policy {
@@ -101,5 +109,88 @@ async fn an_unpaid_subscription_is_charged_nothing_and_owes_what_passed(backend:
     let charges = world.charges_of("a").await;
     let paid = charges.iter().filter(|charge| matches!(charge.state, State::Paid { .. }));
     assert_eq!(paid.map(|charge| charge.cycle).collect::<Vec<_>>(), [1, 2]);
+    world.balance().await;
+}
+
+async fn what_a_pause_was_to_leave_out_is_not_owed_by_one_that_stands_unpaid(backend: Backend) {
+    for (resumed_at, passed_over, charged) in
+        [("2027-03-20T00:00:00Z", vec![1], vec![2, 3]), ("2027-02-01T00:00:00Z", vec![1], vec![2, 3])]
+    {
+        let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "unpaid in a pause").await else { return };
+        apply(&world, policy(AtTheEnd::MarkUnpaid, None)).await;
+        let closed = bank(Behaviour::AchReturned { days: Some(5), code: ReturnCode::R02 }, 1);
+        world.enrol(vec![subscriber("a", "gold", "2027-01-05", closed)]).await;
+        world.run_until("2027-01-06T00:00:00Z").await;
+        let until = Some("2027-03-01".parse().unwrap());
+        let propose_pause = async |row: &Subscription| {
+            let catalog = world.store.catalog().await.unwrap();
+            propose(&catalog, row, Change::Pause { until }, ("a journey", "ann"), world.now())
+        };
+        let (pause, _) = propose_pause(&row(&world, "a").await).await.unwrap();
+        assert!(world.store.amend(&pause).await.unwrap().is_some());
+        world.run_until("2027-01-25T00:00:00Z").await;
+        let unpaid = row(&world, "a").await;
+        assert_eq!((unpaid.word(), unpaid.amendments.resume_on), ("unpaid", until));
+        assert!(unpaid.next_due_at.is_none() && !unpaid.wakes_by_itself());
+        assert!(propose_pause(&unpaid).await.unwrap_err().message.contains("unpaid"), "nor is it paused again");
+
+        world.run_until(resumed_at).await;
+        assert_eq!(world.charges_of("a").await.len(), 1, "{resumed_at}: it woke by itself");
+        let paying = Subscription { method: card(Behaviour::Pays, 2), ..row(&world, "a").await };
+        world.store.import(&[paying.clone()], "test", world.now()).await.unwrap();
+        let now = world.now();
+        let goes_on = resume(&world.store.catalog().await.unwrap().plans[&paying.plan], &paying, false, now).unwrap();
+        let from = Resume { from_cycle: paying.next_cycle, goes_on, owed_until: Some(now) };
+        assert!(world.store.resume_because(&paying.id, &from, "paid up", "ann", now).await.unwrap());
+        world.run_until("2027-04-06T00:00:00Z").await;
+        let charges = world.charges_of("a").await;
+        let cycles = |word: &str| {
+            let of = charges.iter().filter(|charge| charge.state.word() == word);
+            of.map(|charge| charge.cycle).collect::<Vec<_>>()
+        };
+        assert_eq!((cycles("skipped"), cycles("paid")), (passed_over, charged), "{resumed_at}: {charges:#?}");
+        world.balance().await;
+    }
+}
+
+/// Statements after which no charge of subscription b may be sent, and those that mend it; `None` without a database.
+const fn refusing(backend: Backend) -> Option<[&'static str; 2]> {
+    match backend {
+        Backend::Memory => None,
+        Backend::Sqlite => Some([
+            "CREATE TRIGGER refusing BEFORE UPDATE ON charge WHEN NEW.subscription_id = 'b' AND NEW.state = 'sending' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END",
+            "DROP TRIGGER refusing",
+        ]),
+        Backend::Postgres => Some([
+            "ALTER TABLE charge ADD CONSTRAINT refusing CHECK (subscription_id <> 'b' OR state <> 'sending') NOT VALID",
+            "ALTER TABLE charge DROP CONSTRAINT refusing",
+        ]),
+    }
+}
+
+async fn a_try_that_the_database_refuses_stops_no_neighbours(backend: Backend) {
+    let Some([spoil, mend]) = refusing(backend) else { return };
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "refusing").await else { return };
+    apply(&world, Policy { id: PolicyId::parse("ends").unwrap(), ..Policy::standard().unwrap() }).await;
+    let once = |n| card(Behaviour::DeclinesThenPays { times: 1, code: DeclineCode::InsufficientFunds }, n);
+    let rows = (1..).zip(["a", "b", "c", "d", "e"]).map(|(n, id)| subscriber(id, "gold", "2027-01-05", once(n)));
+    world.enrol(rows.collect()).await;
+    world.run_until("2027-01-06T00:00:00Z").await;
+    let database = open(&DatabaseUrl::parse(world.url()).unwrap(), Pool::engine(1)).await.unwrap();
+    database.execute_unprepared(spoil).await.unwrap();
+    let words = async || {
+        let charges = world.charges().await.into_iter();
+        charges.map(|charge| format!("{} {}", charge.subscription, charge.state.word())).collect::<BTreeSet<_>>()
+    };
+    let all = |b: &str| BTreeSet::from(["a paid", b, "c paid", "d paid", "e paid"].map(ToOwned::to_owned));
+    world.turn_to("2027-01-12T00:00:00Z");
+    world.run().await;
+    assert_eq!(words().await, all("b failing"));
+    database.execute_unprepared(mend).await.unwrap();
+    world.turn(TimeDelta::seconds(90));
+    world.run().await;
+    assert_eq!(words().await, all("b paid"));
+    database.close().await.unwrap();
     world.balance().await;
 }

@@ -448,14 +448,18 @@ async fn a_hold_about_a_person_ends_all_their_cases_and_stops_none_of_their_subs
     };
     assert_eq!(held(HoldKind::Operator).await, HeldPerson::default(), "a hold that ends nothing is about no person");
     assert_eq!(held(HoldKind::Legal).await, HeldPerson { held: 2, ended: 2 });
-    assert_eq!(held(HoldKind::Fraud).await, HeldPerson { held: 0, ended: 0 }, "what is in force stays as it is");
-    let holds = book.store.holds().await.unwrap();
-    let kinds: Vec<_> = holds.iter().map(|hold| (hold.scope.clone(), hold.kind, hold.by.as_str())).collect();
-    assert_eq!(
-        kinds,
-        [(scope(first), HoldKind::Legal, "ann"), (scope(second), HoldKind::Legal, "ann")],
-        "the one that only waited gave way"
-    );
+    assert_eq!(held(HoldKind::Legal).await, HeldPerson { held: 0, ended: 0 }, "what is in force stays as it is");
+    assert_eq!(held(HoldKind::Fraud).await, HeldPerson { held: 2, ended: 0 });
+    let kinds = async || {
+        let holds = book.store.holds().await.unwrap().into_iter();
+        holds.map(|hold| (hold.scope.to_string(), hold.kind, hold.by)).collect::<Vec<_>>()
+    };
+    let by = |name: &str, kind, by: &str| (scope(name).to_string(), kind, by.to_owned());
+    let (looked_at, fraud) = (by(first, HoldKind::Operator, "bob"), HoldKind::Fraud);
+    let legal = [by(first, HoldKind::Legal, "ann"), by(second, HoldKind::Legal, "ann")];
+    let suspected = [by(first, fraud, "ann"), by(second, fraud, "ann")];
+    let all = [std::slice::from_ref(&looked_at), &legal, &suspected].concat();
+    assert_eq!(kinds().await, all, "each stands for itself");
     for name in [first, second] {
         let charge = book.charge(name).await;
         assert_eq!(ended(&charge), Some(Ended::Failed(GaveUp::LegalHold)));
@@ -465,8 +469,13 @@ async fn a_hold_about_a_person_ends_all_their_cases_and_stops_none_of_their_subs
     }
     assert_eq!(ended(&book.charge(other).await), None, "somebody else's goes on");
     // Lifted from one of them, it is lifted from all; what ended stays ended until a person takes it up.
+    let why = ("no case of fraud", "ann");
+    assert!(book.store.lift_because(&scope(second), Some(fraud), why, book.now()).await.unwrap());
+    assert!(!book.store.lift_because(&scope(second), Some(fraud), why, book.now()).await.unwrap());
+    assert_eq!(kinds().await, [std::slice::from_ref(&looked_at), &legal].concat());
     assert!(book.store.lift(&scope(second), "ann", book.now()).await.unwrap());
-    assert_eq!(book.store.holds().await.unwrap(), []);
+    assert_eq!(kinds().await, [looked_at], "what one person looks into is not another's to end");
+    assert!(book.store.lift(&scope(first), "bob", book.now()).await.unwrap());
     book.pass_days(20).await;
     let charge = book.charge(first).await;
     assert_eq!((ended(&charge), charge.tries.attempt), (Some(Ended::Failed(GaveUp::LegalHold)), 1));

@@ -588,7 +588,7 @@ fn draw_due(
     // A pair waits together, whatever the amounts of the cycles that are due.
     let second = plan.and_then(|plan| second_of(plan, subscription, None));
     // A pause with an end passes its cycles over one by one, and ends by itself: it keeps nothing back here.
-    let paused = amended::ends_by_itself(subscription).then(|| amended::awake(subscription));
+    let paused = subscription.wakes_by_itself().then(|| amended::awake(subscription));
     let waits = waits(book, plan, None, paused.as_ref().unwrap_or(subscription))
         .or_else(|| not_now(method))
         .or_else(|| second.and_then(|second| not_now(Some(second))));
@@ -863,6 +863,7 @@ pub fn resume(
 ) -> Result<GoesOn, String> {
     let awake = match subscription.status {
         SubscriptionStatus::Quarantined => Cow::Borrowed(subscription),
+        SubscriptionStatus::Paused if subscription.amendments.unpaid.is_some() => Cow::Borrowed(subscription),
         SubscriptionStatus::Active
         | SubscriptionStatus::Paused
         | SubscriptionStatus::Cancelled

@@ -346,9 +346,10 @@ impl<'a> Standing<'a> {
         Verdict::Missed(self.untaken(span, cycle))
     }
 
-    /// When the pause that lasts ends by itself; `None` for any other subscription.
+    /// When the pause that lasts ends by itself; `None` for any other subscription, one that stands unpaid among them.
     fn pause_ends_at(&self) -> Option<DateTime<Utc>> {
         match self.subscription.status {
+            SubscriptionStatus::Paused if self.subscription.amendments.unpaid.is_some() => None,
             // A day that the calendar does not have ends no pause.
             SubscriptionStatus::Paused => resumes_at(self.plan, self.subscription).ok().flatten(),
             SubscriptionStatus::Active
@@ -465,9 +466,15 @@ impl<'a> Standing<'a> {
                 TurnKind::Stopped => stopped = stopped.or(Some(turn.at)),
                 TurnKind::Awoke => stopped = None,
                 TurnKind::Cancelled => {
-                    if index >= self.subscription.next_cycle && stopped.is_some_and(due_while_stopped) {
-                        let at = turn.at.date_naive();
+                    let at = turn.at.date_naive();
+                    let stood = self.subscription.status == SubscriptionStatus::Cancelled
+                        && index >= self.subscription.next_cycle;
+                    if stood && stopped.is_some_and(due_while_stopped) {
                         return Some(format!("never charged: the subscription stood still, and was cancelled on {at}"));
+                    }
+                    // For a hold, a limit, a notice: whatever it waited for, the cancellation let it go.
+                    if stood && due_at <= turn.at {
+                        return Some(format!("never charged: it waited, and the subscription was cancelled on {at}"));
                     }
                 }
                 TurnKind::Resumed { stood_at, goes_on } => {

@@ -221,6 +221,15 @@ impl Subscription {
     pub fn last_on(&self) -> Option<NaiveDate> {
         self.end_on.into_iter().chain(self.amendments.last_on).min()
     }
+
+    /// Is it paused with a day on which it goes on by itself? One that stands unpaid never does, whatever pause it was in: a person
+    /// resumes it (decision 142).
+    #[must_use]
+    pub fn wakes_by_itself(&self) -> bool {
+        self.status == SubscriptionStatus::Paused
+            && self.amendments.resume_on.is_some()
+            && self.amendments.unpaid.is_none()
+    }
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ fn to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Resu
     let nothing = Money::new(0, plan.currency);
     let from = match subscription.status {
         SubscriptionStatus::Active | SubscriptionStatus::Quarantined => subscription.next_cycle,
-        SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => subscription.next_cycle,
+        SubscriptionStatus::Paused if subscription.wakes_by_itself() || subscription.amendments.unpaid.is_some() => {
+            subscription.next_cycle
+        }
         SubscriptionStatus::Paused => resume(plan, subscription, true, now)?.next_cycle,
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => return Ok(nothing),
     };

@@ -65,7 +65,7 @@ fn streamed_alike(bytes: &[u8], roster: &Roster, context: RosterContext<'_>) {
     shared_alike(&source, context, &streamed, &good);
     let sorted = |mut found: Vec<FileMistake>| {
         // A forecast may look from a day before the consent, or from one after the next cycle that a row names, or its last.
-        let by_the_day = ["next_cycle_behind", "ends_before_first_charge"];
+        let by_the_day = ["next_cycle_behind", "has_ended"];
         found.retain(|one| !one.message.contains("lies in the future") && !by_the_day.contains(&one.code));
         found.sort_by(|one, other| {
             (one.line, one.column, one.code, &one.value).cmp(&(other.line, other.column, other.code, &other.value))
@@ -315,7 +315,7 @@ fn broken_rows_are_refused_at_their_column() {
         (&[("end_on", "2026-12-04")], "end_before_start@end_on"),
         (&[("end_on", "12/31/2027")], "excel_date@end_on"),
         (&[("anchor_day", "1"), ("end_on", "2026-12-31")], "ends_before_first_charge@end_on"),
-        (&[("start_on", "2026-01-05"), ("end_on", "2026-11-30")], "ends_before_first_charge@end_on"),
+        (&[("start_on", "2026-01-05"), ("end_on", "2026-11-30")], "has_ended@end_on"),
         (&[("anchor_day", "0")], "anchor_day_invalid@anchor_day"),
         (&[("anchor_day", "32")], "anchor_day_invalid@anchor_day"),
         (&[("anchor_day", "1st")], "anchor_day_invalid@anchor_day"),

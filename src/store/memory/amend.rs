@@ -107,7 +107,10 @@ impl Book {
             let before = standing(&row.value);
             row.value.status = SubscriptionStatus::Paused;
             row.value.amendments.unpaid = unpaid;
-            let until = row.value.amendments.resume_on.take();
+            let until = row.value.amendments.resume_on;
+            if unpaid.is_none() {
+                row.value.amendments.resume_on = None;
+            }
             row.value.next_due_at = None;
             row.fence += 1;
             let note = until.map_or_else(|| note.to_owned(), |until| endless(note, until));
@@ -148,6 +151,9 @@ impl Book {
         let Some(row) = self.subscriptions.get_mut(&amendment.subscription) else { return (number, cancelled) };
         let before = standing(&row.value);
         amendment.apply(&mut row.value, number);
+        if row.value.amendments.unpaid.is_some() {
+            row.value.next_due_at = None;
+        }
         if adjusts {
             let made = row.value.amendments.open.iter().filter(|one| one.id >= number);
             self.adjustments.extend(made.map(|one| (row.value.id.clone(), one.clone())));

@@ -96,11 +96,10 @@ impl Book {
         self.end_cases(&theirs, GaveUp::FraudHold, lines::ENGINE, whole(at));
     }
 
-    /// Sets a hold about a person on one of their subscriptions; one that only waits gives way to it.
+    /// Sets a hold about a person on one of their subscriptions, beside those of other kinds.
     fn hold_for(&mut self, id: &SubscriptionId, kind: HoldKind, (reason, by): (&str, &str), at: DateTime<Utc>) -> bool {
         let scope = Scope::Subscription(id.clone());
-        self.lift(&scope, HoldKind::Operator, (reason, by), at);
-        if self.holds.iter().any(|hold| hold.scope == scope) {
+        if self.holds.iter().any(|hold| hold.scope == scope && hold.kind == kind) {
             return false;
         }
         self.holds_ever += 1;

@@ -8,10 +8,10 @@ use super::Book;
 use crate::ports::StoreError;
 use crate::store::installments;
 
-/// What a charge counts for: everything that was collected or may have been, until it is proven not to be.
+/// What a charge counts for: everything that was collected, may have been, or will be asked for.
 fn counted(charge: &Charge) -> i64 {
     match (&charge.state, charge.purpose) {
-        (State::Failed { .. } | State::Skipped { .. } | State::Returned { .. }, Purpose::Cycle) => 0,
+        (State::Failed { .. } | State::Skipped { .. } | State::Returned { next_at: None, .. }, Purpose::Cycle) => 0,
         (State::Paid { collected, .. }, Purpose::Cycle) => collected.minor(),
         (
             State::Planned
@@ -23,6 +23,7 @@ fn counted(charge: &Charge) -> i64 {
             | State::Capturing { .. }
             | State::Releasing { .. }
             | State::Failing { .. }
+            | State::Returned { next_at: Some(_), .. }
             | State::Parked { .. },
             Purpose::Cycle,
         ) => charge.amount.minor(),

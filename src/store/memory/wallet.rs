@@ -147,6 +147,11 @@ impl WalletBook {
     }
 }
 
+/// Does a charge in this state wait for a try?
+const fn waits(state: &State) -> bool {
+    matches!(state, State::Due { .. } | State::Failing { .. } | State::Returned { next_at: Some(_), .. })
+}
+
 impl Book {
     /// Decisions under way that would use a method lose their claims.
     fn stop_using(&mut self, method: PaymentMethodId, news: &str, at: DateTime<Utc>) {
@@ -161,7 +166,7 @@ impl Book {
         self.free_waiting(&users);
         let through = |row: &ChargeRow| row.value.tries.fallback.as_ref().is_some_and(|one| one.method == method);
         for row in self.charges.values_mut().filter(|row| through(row)) {
-            if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
+            if waits(&row.value.state) {
                 row.fence += 1;
                 row.leased_until = None;
             }
@@ -201,7 +206,7 @@ impl Book {
 
     pub(super) fn free_waiting(&mut self, users: &BTreeSet<SubscriptionId>) {
         for row in self.charges.values_mut().filter(|row| users.contains(&row.value.subscription)) {
-            if matches!(row.value.state, State::Due { .. } | State::Failing { .. }) {
+            if waits(&row.value.state) {
                 row.fence += 1;
                 row.leased_until = None;
             }

@@ -116,14 +116,12 @@ pub(super) fn fates(plan: &Plan, subscription: &Subscription, due: &mut [Cycle],
     fates
 }
 
-/// Is it paused with a day on which it goes on?
-pub(super) fn ends_by_itself(subscription: &Subscription) -> bool {
-    subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
-}
-
-/// Does the end of its pause count? A subscription that was set aside during a pause is still paused when it is mended.
+/// Does the end of its pause count? A subscription that was set aside during a pause, or stands unpaid since, is still paused when it
+/// is resumed.
 fn is_in_force(subscription: &Subscription) -> bool {
-    ends_by_itself(subscription) || subscription.status == SubscriptionStatus::Quarantined
+    subscription.wakes_by_itself()
+        || subscription.status == SubscriptionStatus::Quarantined
+        || subscription.amendments.unpaid.is_some()
 }
 
 /// The subscription without its pause.
@@ -147,7 +145,7 @@ impl Pause {
     /// # Errors
     /// A sentence when the calendar has no answer.
     pub(super) fn of(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<Self, String> {
-        let was = ends_by_itself(subscription);
+        let was = subscription.wakes_by_itself();
         let ends_at = if was { resumes_at(plan, subscription)?.filter(|at| *at > now) } else { None };
         Ok(Self { was, ends_at })
     }

@@ -40,8 +40,8 @@ pub(super) fn falls_on(cycle: &Cycle) -> NaiveDate {
     cycle.occurrence.date.max(cycle.occurrence.submit_on)
 }
 
-/// What becomes of each due cycle, oldest first; `waited` says of one, and of how many older
-/// ones it stands behind, whether it had to wait for a network's limit.
+/// What becomes of each due cycle, oldest first; `waited` says of one, and of how many older ones that had to wait it stands behind,
+/// whether it had to wait for a network's limit. An older one that was missed took nothing of any limit.
 ///
 /// # Errors
 /// A sentence when the plan leaves it to a person.
@@ -53,9 +53,19 @@ pub(super) fn fates(
     waited: impl Fn(usize, &Cycle) -> bool,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
+    let mut ahead = 0;
+    let waited: Vec<bool> = due
+        .iter()
+        .map(|cycle| {
+            let waited = waited(ahead, cycle);
+            ahead += usize::from(waited);
+            waited
+        })
+        .collect();
     let newest = due.len().saturating_sub(1);
-    let missed =
-        |place: usize, cycle: &Cycle| was_missed(cycle, place == newest, today, subscription) && !waited(place, cycle);
+    let missed = |place: usize, cycle: &Cycle| {
+        was_missed(cycle, place == newest, today, subscription) && !waited.get(place).copied().unwrap_or_default()
+    };
     let count = due.iter().enumerate().filter(|(place, cycle)| missed(*place, cycle)).count();
     let skipped = |cycle: &Cycle| {
         let rule = format!("missed; the plan's catch_up is {}", plan.catch_up.as_str());

@@ -65,7 +65,7 @@ pub fn effect(before: (&Plan, &Subscription), after: (&Plan, &Subscription), mos
 fn fates((plan, subscription): (&Plan, &Subscription), most: u32) -> Vec<(Option<NaiveDate>, Fate)> {
     let stands = match subscription.status {
         SubscriptionStatus::Active => None,
-        SubscriptionStatus::Paused if subscription.amendments.resume_on.is_some() => None,
+        SubscriptionStatus::Paused if subscription.wakes_by_itself() => None,
         SubscriptionStatus::Paused => Some("the subscription is paused"),
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => Some("the subscription has ended"),
         SubscriptionStatus::Quarantined => Some("the subscription is quarantined"),

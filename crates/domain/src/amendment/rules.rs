@@ -169,6 +169,7 @@ fn wake(
     match after.status {
         // Without a further cycle it is looked at once more, at the moment it stood at, and ends.
         SubscriptionStatus::Active => Ok(next.or(before)),
+        SubscriptionStatus::Paused if after.amendments.unpaid.is_some() => Ok(None),
         SubscriptionStatus::Paused => {
             let ends_at = agenda::resumes_at(plan, after).map_err(no_answer)?;
             Ok(ends_at.map(|ends_at| next.map_or(ends_at, |next| next.min(ends_at))))
@@ -332,6 +333,12 @@ fn pausable(
     subscription: &Subscription,
     now: DateTime<Utc>,
 ) -> Result<(), Refused> {
+    if subscription.amendments.unpaid.is_some() {
+        return Err(standing(
+            "it stands unpaid: nothing of it is charged until it is resumed, and what falls due is owed",
+            "resume it first, or cancel it",
+        ));
+    }
     let Some(until) = until else { return Ok(()) };
     let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
     let today = zone.civil(now).map_err(no_answer)?.date;
@@ -348,7 +355,7 @@ fn pausable(
 /// A period begins with its cycle's own date, at the plan's hour, whenever that cycle is charged: what was put off to a later day, or
 /// is late, belongs to the running period and stays owed.
 fn last_day(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -> Result<NaiveDate, Refused> {
-    if subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_none() {
+    if subscription.status == SubscriptionStatus::Paused && !subscription.wakes_by_itself() {
         return Err(standing("it is paused, and nothing of it falls due", "cancel it with --now, or resume it first"));
     }
     let schedule = plan.schedule_of(subscription).map_err(no_answer)?;

@@ -84,7 +84,7 @@ pub struct Touched {
     pub old: Option<Money>,
     /// What is planned for it under the new plan; `None` where nothing is.
     pub new: Option<Money>,
-    /// The new plan cannot charge it from here on, and why.
+    /// The first cycle that the new plan cannot charge, and why: nothing after it is charged either, or it alone waits for a person.
     pub stuck: Option<(NaiveDate, String)>,
 }
 
@@ -143,10 +143,17 @@ fn planned(plan: Option<&Plan>, subscription: &Subscription, horizon: Horizon) -
                 break;
             }
             Ok(cycle) if cycle.occurrence.date >= horizon.end => break,
-            // Whoever cannot be charged is set aside, and nothing after it is charged either.
             Ok(cycle) => match cycle.price {
+                // It waits for a person, and those after it are charged (decision 52).
+                Err(why) if cycle.out_of_bounds => {
+                    let first = planned.stuck.take();
+                    planned.stuck =
+                        first.or_else(|| Some((cycle.occurrence.date, format!("it waits for a person: {why}"))));
+                }
+                // Whoever cannot be charged is set aside, and nothing after it is charged either.
                 Err(why) => {
-                    planned.stuck = Some((cycle.occurrence.date, why));
+                    let first = planned.stuck.take();
+                    planned.stuck = first.or(Some((cycle.occurrence.date, why)));
                     break;
                 }
                 Ok(()) if cycle.amount.is_zero() => {}
@@ -313,6 +320,31 @@ mod tests {
         assert_eq!(on, day("2027-01-31"));
         assert!(why.contains("no price"), "{why}");
         assert_eq!(effect.stuck, 1);
+    }
+
+    #[test]
+    fn a_cycle_out_of_bounds_waits_alone() {
+        // The step of February lies above the maximum of the new plan, the one of March below it again.
+        let under = |maximum: Option<&str>| {
+            plan(|spec| {
+                let step = |from: &str, value: &str| -> StepSpec {
+                    serde_json::from_value(serde_json::json!({ "from": from, "value": value })).unwrap()
+                };
+                spec.amount.value = None;
+                spec.amount.maximum = maximum.map(ToOwned::to_owned);
+                spec.amount.step =
+                    vec![step("2025-01-01", "10.00"), step("2027-02-01", "90.00"), step("2027-03-01", "20.00")];
+            })
+        };
+        let (old, new) = (under(None), under(Some("50.00")));
+        let mut effect = Effect::default();
+        let horizon = Horizon::from(day("2027-01-15"), 3).unwrap();
+        let touched = effect.add(Some(&old), Some(&new), &sample(), horizon).unwrap().unwrap();
+        assert_eq!((touched.on, touched.old, touched.new), (day("2027-02-28"), Some(usd(9_000)), None));
+        assert!(touched.stuck.is_some_and(|(on, why)| on == day("2027-02-28") && why.contains("waits for a person")));
+        let months =
+            effect.months.iter().map(|((month, _), shift)| (month.month(), shift.old.minor(), shift.new.minor()));
+        assert_eq!(months.collect::<Vec<_>>(), [(1, 1_000, 1_000), (2, 9_000, 0), (3, 2_000, 2_000)]);
     }
 
     #[test]

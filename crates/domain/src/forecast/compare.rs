@@ -370,7 +370,7 @@ impl Comparison<'_> {
         let is_to_come = occurrence.charge_at > self.now;
         let passed_over = cycle.left_out.as_ref().is_some_and(|left_out| left_out.why == SkipWhy::Paused);
         let is_paused = subscription.status == SubscriptionStatus::Paused
-            && (subscription.amendments.resume_on.is_none() || passed_over || !is_to_come);
+            && (!subscription.wakes_by_itself() || passed_over || !is_to_come);
         if !self.month.holds(occurrence.date) {
             Reason::Timing
         } else if is_paused {

@@ -111,7 +111,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
                 None => {}
             }
         }
-        if subscription.status != SubscriptionStatus::Active && !goes_on_by_itself(&subscription) {
+        if subscription.status != SubscriptionStatus::Active && !subscription.wakes_by_itself() {
             let risk = match subscription.status {
                 SubscriptionStatus::Paused => Some(Risk::Paused),
                 SubscriptionStatus::Quarantined => Some(Risk::Stuck),
@@ -147,7 +147,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             if subscription.status == SubscriptionStatus::Cancelled {
                 subscription.next_due_at = None;
             }
-            let rests = subscription.status == SubscriptionStatus::Paused && !goes_on_by_itself(&subscription);
+            let rests = subscription.status == SubscriptionStatus::Paused && !subscription.wakes_by_itself();
             if rests && subscription.next_due_at.take().is_some() {
                 let said = self.rest(&subscription, Risk::Paused);
                 trouble = trouble.or(said);
@@ -167,7 +167,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             // The engine finds out what is wrong with it at that moment.
             Some(Err(_)) => Some(due),
             // It ends when its pause does, and what waits for that goes on.
-            None => goes_on_by_itself(subscription).then_some(due),
+            None => subscription.wakes_by_itself().then_some(due),
         }
     }
 
@@ -661,9 +661,4 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             Standing::ChangeNotified { .. } => Some((Risk::ChangeNotified, None)),
         }
     }
-}
-
-/// Is it paused with a day on which it goes on?
-fn goes_on_by_itself(subscription: &Subscription) -> bool {
-    subscription.status == SubscriptionStatus::Paused && subscription.amendments.resume_on.is_some()
 }
