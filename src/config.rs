@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use toml_edit::{Document, Item, TableLike, Value};
 
-pub use events::{EventEndpoint, EventsConfig};
+pub use events::{EventChecks, EventEndpoint, EventsConfig};
 
 use crate::ports::Quota;
 
@@ -282,19 +282,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads, layers and checks all sources.
+    /// Reads, layers and checks all sources; where events go and what signs them also by what their courier knows.
     ///
     /// # Errors
     /// Every mistake at once; never an empty list.
-    pub fn load(sources: &Sources) -> Result<Self, Vec<ConfigMistake>> {
+    pub fn load(sources: &Sources, events: EventChecks) -> Result<Self, Vec<ConfigMistake>> {
         let mut layers = Layers::default();
         layers.file(sources.file.as_deref());
         layers.env(&sources.env);
         layers.flags(&sources.set);
-        layers.understand()
+        layers.understand(events)
     }
 
-    /// A configuration made of keys and values only: for programs that hold autopay in process. Secrets may be given.
+    /// A configuration made of keys and values only: for programs that hold autopay in process. Secrets may be given. What only the
+    /// courier of events knows is found when one is built.
     ///
     /// # Errors
     /// Every mistake at once; never an empty list.
@@ -303,7 +304,7 @@ impl Config {
         for (key, value) in settings {
             layers.put(key, (*value).to_owned(), Origin::Code);
         }
-        layers.understand()
+        layers.understand(EventChecks::NONE)
     }
 
     /// The merchant whose charges are made.
@@ -907,7 +908,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl Layers {
-    fn understand(self) -> Result<Config, Vec<ConfigMistake>> {
+    fn understand(self, checks: EventChecks) -> Result<Config, Vec<ConfigMistake>> {
         let mut r = Reader { layers: self, shown: Vec::new() };
         let named = r.said("environment").unwrap_or_else(|| "development".to_owned());
         let environment = Environment::parse(&named).map_err(|error| error.to_string());
@@ -933,7 +934,7 @@ impl Layers {
         let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
-        let events = events::events(&mut r, production);
+        let events = events::events(&mut r, checks, production);
         let approvals = approvals(&mut r, production);
         let log = log(&mut r);
         let limits = limits(&mut r, production);

@@ -6,9 +6,9 @@
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use domain::agenda::{Book, NotNow, try_now};
+use domain::agenda::{Book, NotNow, Open, put_off, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
-use domain::dunning::{AtTheEnd, Stop};
+use domain::dunning::{AtTheEnd, GaveUp, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
 use domain::notice::Notices;
 
@@ -38,6 +38,9 @@ pub enum RulingRefused {
     /// Something stands in the way: a hold, the method, the rule of a network with its version and source.
     #[error("it may not be tried now: {0}")]
     NotNow(String),
+    /// The policy makes no try on the day to which it was to be put off.
+    #[error("it may not be tried then: {0}")]
+    NotThen(String),
     /// Somebody else works on it right now.
     #[error("the charge is being sent or asked about right now: try again in a minute and a half")]
     Busy,
@@ -80,6 +83,14 @@ fn is_in_doubt(state: &State) -> bool {
     }
 }
 
+/// Does more than the charge say whether a ruling may be carried out?
+const fn is_weighed(ruling: Ruling) -> bool {
+    match ruling {
+        Ruling::TryNow | Ruling::PutOff { .. } => true,
+        Ruling::WriteOff | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod => false,
+    }
+}
+
 /// What a refused step of a charge means to whoever wanted it.
 fn refused(charge: &Charge, refused: Refused) -> RulingRefused {
     let word = charge.state.word();
@@ -105,17 +116,39 @@ impl Engine {
     /// [`RulingRefused`].
     pub async fn foresee_ruling(&self, id: ChargeId, ruling: Ruling) -> Result<Charge, RulingRefused> {
         let charge = self.inner.store.charge(id).await?.ok_or(RulingRefused::NoCharge(id))?;
-        if ruling == Ruling::TryNow && !is_in_doubt(&charge.state) {
-            let view = self.inner.store.subscription(&charge.subscription).await?;
-            let Some(view) = view else { return Err(RulingRefused::NoCharge(id)) };
-            let attempts = self.inner.store.attempts(id).await?;
-            let instrument = attempts.last().map(|attempt| attempt.method);
-            let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
-            let open = domain::agenda::Open { charge, subscription: view.subscription, payers, instrument };
-            return self.may_be_tried(&open).await;
+        if is_in_doubt(&charge.state) || !is_weighed(ruling) {
+            return self.ruled(&charge, ruling);
         }
-        let at = self.now();
-        charge.clone().step(Event::Ruled(ruling), at, &self.inner.settings.limits).map_err(|why| refused(&charge, why))
+        let view = self.inner.store.subscription(&charge.subscription).await?;
+        let Some(view) = view else { return Err(RulingRefused::NoCharge(id)) };
+        let attempts = self.inner.store.attempts(id).await?;
+        let instrument = attempts.last().map(|attempt| attempt.method);
+        let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
+        self.weighed(&Open { charge, subscription: view.subscription, payers, instrument }, ruling).await
+    }
+
+    /// The charge once a ruling is carried out, whatever is known beside it.
+    fn ruled(&self, charge: &Charge, ruling: Ruling) -> Result<Charge, RulingRefused> {
+        let ruled = charge.clone().step(Event::Ruled(ruling), self.now(), &self.inner.settings.limits);
+        ruled.map_err(|why| refused(charge, why))
+    }
+
+    /// The charge once a ruling is carried out, if its subscription, its policy and its instrument allow that.
+    async fn weighed(&self, open: &Open, ruling: Ruling) -> Result<Charge, RulingRefused> {
+        match ruling {
+            Ruling::TryNow => self.may_be_tried(open).await,
+            Ruling::PutOff { until } => {
+                let catalog = self.inner.store.catalog().await?;
+                let put_off = put_off(&catalog, open, until, self.now(), &self.inner.settings.limits);
+                put_off.map_err(|why| match why {
+                    NotNow::Refused(why) => refused(&open.charge, why),
+                    NotNow::Because(why) => RulingRefused::NotThen(why),
+                })
+            }
+            Ruling::WriteOff | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod => {
+                self.ruled(&open.charge, ruling)
+            }
+        }
     }
 
     /// Carries out what a person decided about a charge that failed, with its audit rows, in one transaction. A try is made at the next pass.
@@ -144,15 +177,10 @@ impl Engine {
     ) -> Result<Charge, RulingRefused> {
         let (before, at) = (&taken.open.charge, self.now());
         // Looked at once more, now that nobody else moves it.
-        let after = if ruling == Ruling::TryNow {
-            self.may_be_tried(&taken.open).await?
-        } else {
-            let ruled = before.clone().step(Event::Ruled(ruling), at, &self.inner.settings.limits);
-            ruled.map_err(|why| refused(before, why))?
-        };
+        let after = self.weighed(&taken.open, ruling).await?;
         let ruled = Ruled {
             before: Claimed { value: before.clone(), fence },
-            stop: stops(&after),
+            stop: stops(&after, gave_up(ruling)),
             after: after.clone(),
             note: note.clone(),
         };
@@ -164,7 +192,7 @@ impl Engine {
     }
 
     /// The charge once a person wants it tried now, if the agenda would send it.
-    async fn may_be_tried(&self, open: &domain::agenda::Open) -> Result<Charge, RulingRefused> {
+    async fn may_be_tried(&self, open: &Open) -> Result<Charge, RulingRefused> {
         let store = &self.inner.store;
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
         let methods: Vec<PaymentMethodId> =
@@ -189,9 +217,9 @@ impl Engine {
     /// Ends cases for which nothing is left to try them with. Returns how many ended.
     pub(super) async fn give_up(&self, endings: Vec<Ending>) -> Result<u64, EngineError> {
         let mut ended = 0;
-        for Ending { before, after, because } in endings {
+        for Ending { before, after, why, because } in endings {
             let note = PersonsNote { by: "autopay".to_owned(), action: "charge.given_up", detail: because };
-            let ruled = Ruled { stop: stops(&after), before, after, note };
+            let ruled = Ruled { stop: stops(&after, Some(why)), before, after, note };
             let at: DateTime<Utc> = self.now();
             if self.inner.store.rule_on_charge(&ruled, at).await? {
                 ended += 1;
@@ -207,13 +235,21 @@ impl Engine {
     }
 }
 
-/// What the end of this charge does to its subscription. What a person writes off does nothing.
-fn stops(after: &Charge) -> Option<Stop> {
+/// Why trying ends with a ruling, if it does.
+const fn gave_up(ruling: Ruling) -> Option<GaveUp> {
+    match ruling {
+        Ruling::GiveUp { why } => Some(why),
+        Ruling::TryNow | Ruling::WriteOff | Ruling::PutOff { .. } | Ruling::NewMethod | Ruling::FirstMethod => None,
+    }
+}
+
+/// What the end of this charge, where a ruling gave it up, does to its subscription. What a person writes off does nothing.
+fn stops(after: &Charge, gave_up: Option<GaveUp>) -> Option<Stop> {
+    let end = || after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
     match &after.state {
-        State::Failed { why, .. } => {
-            let end = after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
-            why.stops(end)
-        }
+        State::Failed { why, .. } => why.stops(end()),
+        // What came back after its subscription was over is for people to collect.
+        State::Returned { next_at: None, .. } => gave_up.filter(|why| *why != GaveUp::MustAct)?.stops(end()),
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -223,7 +259,7 @@ fn stops(after: &Charge) -> Option<Stop> {
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: Some(_), .. }
         | State::Failing { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => None,

@@ -8,15 +8,15 @@ use autopay::ports::cases::Ruled;
 use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
 use autopay::ports::people::PersonsNote;
 use autopay::ports::recon::{BegunRun, Compared, Finding, NewRun, Source, Span, Stage};
-use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store};
+use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store, Verdict};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::TimeDelta;
 use domain::agenda::Scope;
 use domain::charge::{Event, Limits, Ruling, State};
-use domain::dunning::GaveUp;
+use domain::dunning::{GaveUp, Next};
 use domain::money::Currency;
 use domain::recon::{Kind, Sides};
-use domain::verdict::DeclineClass;
+use domain::verdict::{Decline, DeclineClass};
 
 use crate::contract_store::{Bench, id, intent, paid, secs, verdict};
 use crate::postgres::TestDatabase;
@@ -27,9 +27,11 @@ everywhere! {
     the_life_of_a_charge_is_told_once_each;
     what_is_kept_back_from_the_charge_is_not_told;
     a_case_is_told_when_it_begins_goes_on_and_ends;
+    a_case_that_ends_at_its_first_decline_is_told_to_begin_too;
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
+    a_status_and_a_reason_are_those_of_one_try;
     an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it;
     what_nobody_carries_any_more_is_named_and_dropped_by_a_person;
     what_is_sent_again_under_the_same_key_is_told_once;
@@ -260,6 +262,32 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     assert_eq!((&bodies[8]["data"]["case"], &bodies[8]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
 }
 
+async fn a_case_that_ends_at_its_first_decline_is_told_to_begin_too(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "cases of one decline").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let decline = Decline { class: DeclineClass::Never, code: "stolen_card".to_owned() };
+    let event = Event::Declined { decline, next: Next::GiveUp(GaveUp::HardDecline) };
+    let failed = one.charge.clone().step(event, now, &Limits::default()).unwrap();
+    let learnt =
+        Verdict { after: Some(failed.clone()), ..verdict(&one.charge, one.fence, failed.state.clone(), None, now) };
+    for applied in [1, 0] {
+        assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&learnt)).await.unwrap().applied, applied);
+    }
+    let expected = ["charge.planned", "charge.sent", "charge.failed", "dunning.case.opened", "dunning.case.ended"];
+    assert_eq!(t.kinds().await, expected, "each once, the beginning first");
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let [opened, ended] = [&bodies[3]["data"], &bodies[4]["data"]];
+    assert_eq!((&opened["case"], &opened["class"], opened.get("why")), (&1.into(), &"never".into(), None));
+    assert_eq!((opened.get("next_step"), &opened["end_action"]), (None, &"keep_subscription".into()));
+    assert_eq!((&ended["case"], &ended["why"]), (&1.into(), &"hard_decline".into()));
+    assert!(opened["sequence"].as_i64() < ended["sequence"].as_i64(), "{opened} {ended}");
+    let story = b.store.case_story(one.charge.id).await.unwrap();
+    let events: Vec<&str> = story.iter().map(|entry| entry.event.as_str()).collect();
+    assert_eq!(events, ["dunning.case.opened", "dunning.case.ended"]);
+}
+
 async fn people_and_pauses_are_told(backend: Backend) {
     let Some(t) = Told::begin(backend, &["billing"], "people's events").await else { return };
     let (b, now) = (&t.bench, t.bench.now());
@@ -340,6 +368,33 @@ async fn what_failed_waits_for_its_time_and_what_was_given_up_for_a_person(backe
     assert_eq!(t.outbox.forget_delivered(now - secs(1), 10).await.unwrap(), 0);
     assert_eq!(t.outbox.forget_delivered(now, 10).await.unwrap(), 1);
     assert_eq!(t.kinds().await, ["hold.on"]);
+}
+
+async fn a_status_and_a_reason_are_those_of_one_try(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "statuses of deliveries").await else { return };
+    t.holds(1).await;
+    let failed = |status, why: &str| Outcome::Failed { status, why: why.to_owned(), next_at: Some(t.bench.now()) };
+    let told = async |outcome| {
+        let claim = t.claim("billing", 1).await.remove(0);
+        assert_eq!(t.settle("billing", &claim, outcome).await, 1);
+        let row = t.rows().await.remove(0);
+        (row.http_status, row.why)
+    };
+    let why = |why: &str| Some(why.to_owned());
+    assert_eq!(told(failed(Some(503), "busy")).await, (Some(503), why("busy")));
+    assert_eq!(
+        told(failed(None, "no connection")).await,
+        (None, why("no connection")),
+        "of no answer there is no status"
+    );
+    assert_eq!(told(failed(Some(500), "broken")).await, (Some(500), why("broken")));
+    // What was claimed and not tried leaves both as they are; what is sent again has neither yet.
+    assert_eq!(told(Outcome::Untried).await, (Some(500), why("broken")));
+    let event = t.rows().await.remove(0).id.parse().unwrap();
+    assert_eq!(t.outbox.resend(event, None, "ann", t.bench.now()).await.unwrap(), 1);
+    let row = t.rows().await.remove(0);
+    assert_eq!((row.http_status, row.why), (None, None));
+    assert_eq!(told(Outcome::Delivered { status: 204 }).await, (Some(204), None));
 }
 
 async fn an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it(backend: Backend) {

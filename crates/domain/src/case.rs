@@ -125,10 +125,8 @@ impl Case {
     #[must_use]
     pub fn handed_to(&self) -> Option<&str> {
         match self.standing {
-            Standing::Ended { why: Ended::Failed(_), .. } => self.hand_to.as_deref(),
-            Standing::Ended { why: Ended::Paid | Ended::Returned | Ended::Skipped(_), .. } | Standing::Open { .. } => {
-                None
-            }
+            Standing::Ended { why: Ended::Failed(_) | Ended::Returned, .. } => self.hand_to.as_deref(),
+            Standing::Ended { why: Ended::Paid | Ended::Skipped(_), .. } | Standing::Open { .. } => None,
         }
     }
 }
@@ -222,6 +220,9 @@ impl News {
                 next_step.as_str(),
                 next_step_at.to_rfc3339()
             ),
+            Standing::Ended { .. } if matches!(self, Self::Opened(_)) => {
+                format!("class {} after {} tries: no try comes next; {ends}", case.class, case.tries)
+            }
             Standing::Ended { why, .. } => {
                 let handed = case.handed_to().map(|queue| format!("; handed to {queue}")).unwrap_or_default();
                 format!("{} after {} tries (class {}){handed}", why.as_str(), case.tries, case.class)
@@ -230,19 +231,19 @@ impl News {
     }
 }
 
-/// What a step from one state of a charge to another means for its case, told exactly once: the step is recorded by compare-and-set,
-/// and so is this. A charge that fails for good at its first decline opens its case and ends it, and that is told as its end.
+/// What a step from one state of a charge to another means for its case, in order and told exactly once: the step is recorded by
+/// compare-and-set, and so is this. A charge that fails for good at its first decline opens its case and ends it.
 #[must_use]
-pub fn news(before: &Charge, after: &Charge) -> Option<News> {
-    let now = case(after)?;
+pub fn news(before: &Charge, after: &Charge) -> Vec<News> {
+    let Some(now) = case(after) else { return Vec::new() };
     let was = case(before).filter(|was| was.number == now.number);
     match (was, now.is_open()) {
-        (None, true) => Some(News::Opened(now)),
-        (None, false) => Some(News::Ended(now)),
-        (Some(was), false) if was.is_open() => Some(News::Ended(now)),
-        (Some(was), true) if !was.is_open() => Some(News::Opened(now)),
-        (Some(was), true) if was.standing != now.standing => Some(News::Step(now)),
-        (Some(_), true | false) => None,
+        (None, true) => vec![News::Opened(now)],
+        (None, false) => vec![News::Opened(now.clone()), News::Ended(now)],
+        (Some(was), false) if was.is_open() => vec![News::Ended(now)],
+        (Some(was), true) if !was.is_open() => vec![News::Opened(now)],
+        (Some(was), true) if was.standing != now.standing => vec![News::Step(now)],
+        (Some(_), true | false) => Vec::new(),
     }
 }
 
