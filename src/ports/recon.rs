@@ -342,8 +342,8 @@ pub trait ReconStore: Send + Sync {
     /// Adds a page and moves the run on; `false`, and nothing is kept, when somebody else has the run.
     async fn keep_compared(&self, page: &Compared) -> Result<bool, StoreError>;
 
-    /// Charges that did not fall due in the span and are not final, or, with `finals`, were tried in it; by id. Paid ones that are only
-    /// looked at again count as final.
+    /// Charges that fell due before the span and are not final, or, with `finals`, were tried in it without falling due in it; by id. Paid
+    /// ones that are only looked at again count as final. What fell due after the span belongs to a later day, unless it was tried in it.
     async fn charges_beside(
         &self,
         merchant: MerchantId,
@@ -352,7 +352,7 @@ pub trait ReconStore: Send + Sync {
         after: &Cursor,
         limit: u32,
     ) -> Result<Page<Charge>, StoreError>;
-    /// Refunds that are not final or, with `finals`, were recorded in the span; by id.
+    /// Refunds recorded by the end of the span that are not final or, with `finals`, were recorded in it; by id.
     async fn refunds_beside(
         &self,
         merchant: MerchantId,

@@ -175,8 +175,8 @@ impl ReconStore for DatabaseStore {
     ) -> Result<Page<Charge>, StoreError> {
         let mut values: Vec<Value> = vec![merchant.0.into(), span.from.into(), span.until.into()];
         let mut wanted = "merchant_id = $1 AND NOT (due_on >= $2 AND due_on <= $3) AND id IN (\
-             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND c.state <> 'paid' \
-             UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked'"
+             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND c.state <> 'paid' AND c.due_on < $2 \
+             UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked' AND c.due_on < $2"
             .to_owned();
         if finals {
             wanted.push_str(" UNION SELECT a.charge_id FROM attempt a WHERE a.created_at >= $4 AND a.created_at < $5");
@@ -196,11 +196,12 @@ impl ReconStore for DatabaseStore {
         after: &Cursor,
         limit: u32,
     ) -> Result<Page<RefundRecord>, StoreError> {
-        let mut wanted = "merchant_id = $1 AND (next_at IS NOT NULL OR state = 'parked'".to_owned();
-        let mut values: Vec<Value> = vec![merchant.0.into()];
+        let mut wanted =
+            "merchant_id = $1 AND recorded_at < $2 AND (next_at IS NOT NULL OR state = 'parked'".to_owned();
+        let mut values: Vec<Value> = vec![merchant.0.into(), bounds(span.until).1.into()];
         if finals {
-            wanted.push_str(" OR (recorded_at >= $2 AND recorded_at < $3)");
-            values.extend([Value::from(bounds(span.from).0), bounds(span.until).1.into()]);
+            wanted.push_str(" OR recorded_at >= $3");
+            values.push(bounds(span.from).0.into());
         }
         wanted.push(')');
         let walk = Walk { table: "refund", keys: &[("id", Key::Uuid)], wanted, values };

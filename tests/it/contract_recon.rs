@@ -25,7 +25,7 @@ everywhere! {
     what_is_looked_at_again_ends_what_was_found_before;
     a_person_matches_and_another_one_waives;
     what_was_waived_stays_waived_when_it_is_found_just_so_again;
-    charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it;
+    charges_beside_the_span_are_those_that_are_open_since_before_it_or_were_tried_in_it;
     a_row_of_a_file_is_kept_once_and_found_by_its_charge;
 }
 
@@ -230,7 +230,7 @@ async fn what_was_waived_stays_waived_when_it_is_found_just_so_again(backend: Ba
     );
 }
 
-async fn charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it(backend: Backend) {
+async fn charges_beside_the_span_are_those_that_are_open_since_before_it_or_were_tried_in_it(backend: Backend) {
     let Some(b) = bench(backend, "charges beside").await else { return };
     b.seed(&["a", "b", "c"]).await;
     // Due on the 15th, tried on the 16th.
@@ -253,6 +253,9 @@ async fn charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it(bac
     };
     let none = Vec::<String>::new();
     assert_eq!(beside("2027-01-20", false, 2).await, ["a", "b", "c"], "on their way");
+    for finals in [false, true] {
+        assert_eq!(beside("2027-01-14", finals, 2).await, none, "they fall due after it");
+    }
     assert_eq!(beside("2027-01-15", true, 2).await, none, "due in the span itself");
     for sent in &intents {
         b.become_(&sent.charge, sent.fence, State::paid(b.now(), sent.charge.amount), None).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use autopay::engine::Refunds;
 use autopay::gateway::CcgGateway;
+use autopay::ports::recon::Span;
 use autopay::ports::refund::{
     Begun, Kept, Learnt, RefundAsked, RefundFilter, RefundIntent, RefundObservation, RefundRecord, RefundVerdict,
 };
@@ -46,6 +47,7 @@ contract! {
     an_announced_id_is_a_hint_that_only_a_sent_refund_takes;
     an_announced_id_and_the_senders_answer_meet_without_loss;
     refunds_are_listed_by_word_and_charge_and_paged;
+    a_reconciliation_takes_refunds_recorded_by_the_end_of_its_days;
     a_history_tells_everything_and_stands_in_the_charges_timeline;
 }
 
@@ -379,6 +381,25 @@ async fn an_announced_id_and_the_senders_answer_meet_without_loss(b: Bench) {
         let met = b.read(before.refund.id).await;
         assert_eq!((met.refund.state.name(), met.refund.known_as()), ("unknown", Some(format!("rf-{n}").as_str())));
     }
+}
+
+async fn a_reconciliation_takes_refunds_recorded_by_the_end_of_its_days(b: Bench) {
+    let record = b.record(0, Some(100)).await;
+    let beside = async |on: &str, finals| {
+        let span = Span { from: on.parse().unwrap(), until: on.parse().unwrap() };
+        let page = b.store().refunds_beside(MERCHANT, span, finals, &None, 10).await.unwrap();
+        page.whole().into_iter().map(|found| found.refund.id).collect::<Vec<_>>()
+    };
+    let id = record.refund.id;
+    for finals in [false, true] {
+        assert_eq!(beside("2027-01-14", finals).await, [], "it is recorded after that day");
+        assert_eq!(beside("2027-01-15", finals).await, [id]);
+        assert_eq!(beside("2027-01-16", finals).await, [id], "still open");
+    }
+    let begun = b.begin(&record).await;
+    b.learn(&begun, completed("rf-1", 100)).await;
+    assert_eq!(beside("2027-01-15", true).await, [id], "final, of that day");
+    assert_eq!((beside("2027-01-15", false).await, beside("2027-01-16", true).await), (vec![], vec![]));
 }
 
 async fn refunds_are_listed_by_word_and_charge_and_paged(b: Bench) {

@@ -91,11 +91,7 @@ async fn a_day_on_which_everything_agrees_has_no_difference(backend: Backend) {
     assert_eq!(run.asked, 7);
     assert_eq!(world.story("sub-1").await, before, "what agrees leaves no trace");
     let (_, sums, _) = compare(&world, "2027-01-14", "2027-01-14").await;
-    assert_eq!(
-        sums.get(&Currency::USD).map_or(0, |sum| sum.theirs),
-        0,
-        "only what is not final belongs to another day"
-    );
+    assert_eq!(sums.get(&Currency::USD).map_or(0, |sum| sum.theirs), 0, "what fell due later belongs to a later day");
     world.balance().await;
 }
 

@@ -267,7 +267,7 @@ impl ReconStore for MemoryStore {
         let wanted = book.charges.values().filter(|row| {
             row.value.merchant == merchant
                 && !(span.from..=span.until).contains(&row.value.due_on)
-                && (is_open(&row.value.state) || (finals && tried(row)))
+                && ((is_open(&row.value.state) && row.value.due_on < span.from) || (finals && tried(row)))
                 && after.as_ref().is_none_or(|after| row.value.id.to_string() > after.0)
         });
         Ok(page(wanted.map(|row| row.value.clone()), limit.into(), |charge| Place(charge.id.to_string())))
@@ -282,15 +282,12 @@ impl ReconStore for MemoryStore {
         limit: u32,
     ) -> Result<Page<RefundRecord>, StoreError> {
         let book = self.book();
-        let recorded = |record: &RefundRecord| {
-            let at = record.refund.recorded_at;
-            at >= bounds(span.from).0 && at < bounds(span.until).1
-        };
         let wanted = book.refunds.records().filter(|record| {
             let refund = &record.refund;
             let open = refund.state.next_at().is_some() || matches!(refund.state, domain::refund::State::Parked { .. });
             refund.merchant == merchant
-                && (open || (finals && recorded(record)))
+                && refund.recorded_at < bounds(span.until).1
+                && (open || (finals && refund.recorded_at >= bounds(span.from).0))
                 && after.as_ref().is_none_or(|after| refund.id.to_string() > after.0)
         });
         Ok(page(wanted.cloned(), limit.into(), |record| Place(record.refund.id.to_string())))
