@@ -1,16 +1,23 @@
 //! Journeys of the reconciliation against the sandbox: what it finds, and that nothing is found where nothing is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use autopay::engine::Refunds;
+use async_trait::async_trait;
 use autopay::engine::recon::{ReconError, Reconciler, Wanted};
+use autopay::engine::{Engine, Refunds};
 use autopay::gateway::CcgGateway;
 use autopay::ports::recon::{BegunRun, Exception, ExceptionFilter, Run, Span, Stage, Sum, Sums};
+use autopay::ports::{Gateway, Observation, Question, Recorded};
 use chrono::TimeDelta;
 use domain::agenda::Scope;
+use domain::attempt::{Body, Intent};
+use domain::charge::Charge;
+use domain::id::{Key, SubscriptionId};
 use domain::money::Currency;
+use domain::plan::Plan;
 use domain::recon::{Kind, Standing};
-use domain::subscription::Method;
+use domain::subscription::{Method, Subscription};
 use sandbox::{Behaviour, DeclineCode, Fault, Faults, LateReturn, ReturnCode};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +29,8 @@ everywhere! {
     a_bank_that_took_the_money_back_is_found_by_the_question_alone;
     a_restored_book_finds_what_it_has_forgotten_and_takes_it_over_under_the_same_key;
     a_restored_book_is_held_where_a_later_attempt_exists;
+    what_the_same_process_sends_while_it_asks_is_no_orphan_and_holds_nobody;
+    a_cycle_that_is_charged_while_it_is_asked_about_is_no_orphan;
     a_gateway_that_is_away_ends_the_run_and_the_same_run_goes_on;
     yesterday_is_compared_once_by_the_scheduler;
 }
@@ -176,6 +185,90 @@ async fn a_restored_book_is_held_where_a_later_attempt_exists(backend: Backend) 
     let holds: Vec<Scope> = world.store.holds().await.unwrap().into_iter().map(|hold| hold.scope).collect();
     assert_eq!(holds, [Scope::Subscription(found[0].finding.subscription.clone().unwrap())]);
     assert_eq!((world.run().await.sent, world.sandbox().ledger().success_count()), (0, 1));
+}
+
+/// A gateway that answers the first question about one of these keys only after the dispatcher did what was due.
+struct Overtaken {
+    inner: CcgGateway,
+    keys: Vec<Key>,
+    dispatcher: Engine,
+    left: AtomicU32,
+}
+
+#[async_trait]
+impl Gateway for Overtaken {
+    fn compose(
+        &self,
+        charge: &Charge,
+        subscription: &Subscription,
+        plan: &Plan,
+        method: &Method,
+        key: Key,
+    ) -> Result<Body, String> {
+        self.inner.compose(charge, subscription, plan, method, key)
+    }
+    async fn submit(&self, intent: &Recorded<Intent>) -> Observation {
+        self.inner.submit(intent).await
+    }
+    async fn ask(&self, question: &Question) -> Observation {
+        let first = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if self.keys.contains(&question.key) && first() {
+            self.dispatcher.run_once().await.unwrap();
+        }
+        self.inner.ask(question).await
+    }
+}
+
+/// Compares a day while the dispatcher sends what is due, right before the first answer about attempt `attempt` of cycle 0.
+async fn overtaken(world: &World, on: &str, attempt: u16) -> (Run, Sums, Vec<Exception>) {
+    let mut settings = world.engine.settings().clone();
+    // One look after the other: the second charge is looked at as it was read before the dispatcher came.
+    settings.in_flight = 1;
+    let key = |charged: &str| {
+        let subscription = SubscriptionId::parse(charged).unwrap();
+        Key::of(&settings.environment, MERCHANT, &subscription, 0, attempt)
+    };
+    let gateway = Arc::new(Overtaken {
+        inner: CcgGateway::new(client(world.sandbox()), MERCHANT),
+        keys: ["sub-1", "sub-2"].map(key).to_vec(),
+        dispatcher: world.engine.clone(),
+        left: AtomicU32::new(1),
+    });
+    let engine = Engine::new(world.store.clone(), gateway.clone(), world.clock.clone(), settings);
+    let refunds = Arc::new(CcgGateway::new(client(world.sandbox()), MERCHANT));
+    let reconciler = Reconciler::new(Refunds::new(engine, refunds));
+    let BegunRun::New(run) = reconciler.begin(&wanted(on, on)).await.unwrap() else { panic!() };
+    let (run, sums) = reconciler.carry_on(run.id, &CancellationToken::new()).await.unwrap();
+    assert_eq!(gateway.left.load(Ordering::SeqCst), 0, "the dispatcher came in between");
+    (run.clone(), sums, found(world, run.id).await)
+}
+
+/// One of the two is read as it stood before its next try, the other's attempts are read after it: neither differs from the gateway.
+async fn what_the_same_process_sends_while_it_asks_is_no_orphan_and_holds_nobody(backend: Backend) {
+    let again = Behaviour::DeclinesThenPays { times: 1, code: DeclineCode::InsufficientFunds };
+    for (n, (behaviour, paid)) in [(declines(), 0), (again, 15_800)].into_iter().enumerate() {
+        let methods = [card(behaviour, 1), card(behaviour, 2)];
+        let Some(world) = world(backend, &format!("overtaken {n}"), &methods).await else { return };
+        world.run().await;
+        let due = world.charges().await.iter().filter_map(|charge| charge.state.next_at()).max().unwrap();
+        world.turn(due - world.now());
+        let (_, sums, found) = overtaken(&world, "2027-01-15", 2).await;
+        assert_eq!(found, []);
+        assert_eq!(usd(&sums), Sum { ours: paid, theirs: paid, listed: 0 });
+        assert_eq!(world.store.holds().await.unwrap(), []);
+        assert!(world.charges().await.iter().all(|charge| charge.tries.attempt == 2));
+        world.balance().await;
+    }
+}
+
+async fn a_cycle_that_is_charged_while_it_is_asked_about_is_no_orphan(backend: Backend) {
+    let methods = [card(Behaviour::Pays, 1), card(Behaviour::Pays, 2)];
+    let Some(world) = world(backend, "charged meanwhile", &methods).await else { return };
+    let (_, sums, found) = overtaken(&world, "2027-01-15", 1).await;
+    assert_eq!(found, []);
+    assert_eq!(usd(&sums), Sum { ours: 15_800, theirs: 15_800, listed: 0 });
+    assert_eq!(world.sandbox().ledger().success_count(), 2);
+    world.balance().await;
 }
 
 async fn a_gateway_that_is_away_ends_the_run_and_the_same_run_goes_on(backend: Backend) {

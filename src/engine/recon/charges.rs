@@ -18,6 +18,8 @@ use crate::ports::{
 
 /// A charge that moves while it is looked at is looked at again this often.
 const LOOKS_MAX: u32 = 3;
+/// What is told of a charge that moves all the while.
+const IN_MOTION: &str = "is being sent or asked about right now";
 
 /// What became of an answer.
 enum Taken {
@@ -54,11 +56,45 @@ impl Reconciler {
         Ok(Page { looks, rows: Vec::new(), stage, place: page.next })
     }
 
-    /// Asks about everything that a charge may have at the gateway.
-    pub(super) async fn look_at(&self, charge: Charge, stop: &CancellationToken) -> Result<Look, ReconError> {
+    /// Asks about everything that a charge may have at the gateway. What differs is told, and a hold set, only where the book stands
+    /// after the answers as it did before them: what was recorded and sent in between is looked at again and is no difference.
+    pub(super) async fn look_at(&self, mut charge: Charge, stop: &CancellationToken) -> Result<Look, ReconError> {
+        let (mut asked, mut moved) = (0_u64, 0_u64);
+        for _ in 0..LOOKS_MAX {
+            let attempts = self.store().attempts(charge.id).await?;
+            let (seen, mut look) = self.look_once(charge, &attempts, stop).await?;
+            look.asked = look.asked.saturating_add(asked);
+            look.moved = look.moved.saturating_add(moved);
+            if look.findings.is_empty() {
+                return Ok(look);
+            }
+            let now = self.store().charge(seen.id).await?;
+            let known = self.store().attempts(seen.id).await?.len();
+            match now.filter(|now| known != attempts.len() || !stands_alike(now, &seen)) {
+                None => {
+                    self.keep_from_charging(&seen, &mut look.findings).await?;
+                    return Ok(look);
+                }
+                Some(now) => (charge, asked, moved) = (now, look.asked, look.moved),
+            }
+        }
+        // It moves each time it is looked at: nothing that was seen of it can be told as a difference.
         let attempts = self.store().attempts(charge.id).await?;
+        let latest = attempts.iter().find(|attempt| attempt.number == charge.tries.attempt);
+        let mut look = Look { asked, moved, ..Look::default() };
+        look.compare(in_motion(&charge), Finding { evidence: IN_MOTION.to_owned(), ..of_latest(&charge, latest) });
+        Ok(look)
+    }
+
+    /// One look at a charge, and how it stands by what the look itself learnt.
+    async fn look_once(
+        &self,
+        charge: Charge,
+        attempts: &[AttemptRecord],
+        stop: &CancellationToken,
+    ) -> Result<(Charge, Look), ReconError> {
         let mut look = Look::default();
-        let charge = self.latest(charge, &attempts, &mut look, stop).await?;
+        let charge = self.latest(charge, attempts, &mut look, stop).await?;
         let collector = self.collected_by(&charge).await?;
         let currency = charge.amount.currency();
         for attempt in attempts.iter().filter(|attempt| attempt.number != charge.tries.attempt) {
@@ -66,7 +102,7 @@ impl Reconciler {
             let answer = self.question(&question, stop).await?;
             look.asked += 1;
             let sides = recon::other_attempt(currency, &answer.seen, true, collector.is_some());
-            self.other((&charge, collector), attempt.key, (sides, &answer), &mut look).await?;
+            other((&charge, collector), attempt.key, (sides, &answer), &mut look);
         }
         // What a restored book has forgotten stands at the gateway under a key that can be computed again.
         let next = charge.tries.attempt.saturating_add(1);
@@ -77,9 +113,9 @@ impl Reconciler {
             let answer = self.question(&question, stop).await?;
             look.asked += 1;
             let sides = recon::other_attempt(currency, &answer.seen, false, collector.is_some());
-            self.other((&charge, collector), key, (sides, &answer), &mut look).await?;
+            other((&charge, collector), key, (sides, &answer), &mut look);
         }
-        Ok(look)
+        Ok((charge, look))
     }
 
     /// The latest attempt: its answer is observed, and what stands then is compared.
@@ -91,17 +127,15 @@ impl Reconciler {
         stop: &CancellationToken,
     ) -> Result<Charge, ReconError> {
         let currency = charge.amount.currency();
-        let Some(attempt) = attempts.iter().find(|attempt| attempt.number == charge.tries.attempt) else {
+        let attempt = attempts.iter().find(|attempt| attempt.number == charge.tries.attempt);
+        let mut finding = of_latest(&charge, attempt);
+        let Some(attempt) = attempt else {
             let ours = recon::collected(&charge.state);
             let kind = recon::in_doubt(&charge.state).then_some(Kind::Unknown);
-            let mut finding = of_charge(format!("charge:{}", charge.id), &charge);
             finding.evidence = "no attempt is recorded".to_owned();
             look.compare(Sides { currency, ours, theirs: 0, kind }, finding);
             return Ok(charge);
         };
-        let mut finding = of_charge(format!("attempt:{}", attempt.key), &charge);
-        finding.key = Some(attempt.key);
-        finding.payment_id.clone_from(&attempt.payment_id);
         for _ in 0..LOOKS_MAX {
             let answer = self.ask_about(&charge, attempt, look, stop).await?;
             finding.evidence = evidence(&answer);
@@ -113,9 +147,6 @@ impl Reconciler {
                     let mut sides = recon::charge(&now.state, currency, &answer.seen);
                     if returned {
                         sides.kind = sides.kind.or(Some(Kind::Returned));
-                    }
-                    if sides.kind == Some(Kind::PaidThereNotHere) {
-                        self.keep_from_charging(&now, &mut finding).await?;
                     }
                     look.compare(sides, finding);
                     return Ok(*now);
@@ -133,9 +164,8 @@ impl Reconciler {
                 },
             }
         }
-        finding.evidence = "is being sent or asked about right now".to_owned();
-        let ours = recon::collected(&charge.state);
-        look.compare(Sides { currency, ours, theirs: 0, kind: Some(Kind::Unknown) }, finding);
+        IN_MOTION.clone_into(&mut finding.evidence);
+        look.compare(in_motion(&charge), finding);
         Ok(charge)
     }
 
@@ -225,40 +255,64 @@ impl Reconciler {
         }
     }
 
-    /// An attempt that is not the latest: nothing moves by it, and money under it is a difference.
-    async fn other(
-        &self,
-        (charge, collector): (&Charge, Option<ChargeId>),
-        key: Key,
-        (sides, answer): (Sides, &Observation),
-        look: &mut Look,
-    ) -> Result<(), ReconError> {
-        let mut finding = of_charge(format!("attempt:{key}"), charge);
-        finding.key = Some(key);
-        finding.payment_id.clone_from(&answer.payment_id);
-        finding.evidence = evidence(answer);
-        if sides.kind == Some(Kind::Duplicate) {
-            // Whoever collected the obligation is who gives the second payment back.
-            finding.charge = collector;
-        }
-        if matches!(sides.kind, Some(Kind::PaidThereNotHere | Kind::Orphan)) {
-            self.keep_from_charging(charge, &mut finding).await?;
-        }
-        look.compare(sides, finding);
-        Ok(())
-    }
-
     /// What the gateway has and the book does not must not be charged again: the subscription is held until somebody looked.
-    async fn keep_from_charging(&self, charge: &Charge, finding: &mut Finding) -> Result<(), ReconError> {
-        if !may_be_charged_again(&charge.state) {
+    async fn keep_from_charging(&self, charge: &Charge, findings: &mut [Finding]) -> Result<(), ReconError> {
+        if !may_be_charged_again(&charge.state) || !findings.iter().any(is_only_there) {
             return Ok(());
         }
         let scope = Scope::Subscription(charge.subscription.clone());
         let reason =
             format!("reconciliation: the gateway has a payment for cycle {} that the book does not", charge.cycle);
         self.store().hold(&scope, &reason, ACTOR, self.engine().now()).await?;
-        finding.evidence.push_str("; the subscription is held");
+        for finding in findings.iter_mut().filter(|finding| is_only_there(finding)) {
+            finding.evidence.push_str("; the subscription is held");
+        }
         Ok(())
+    }
+}
+
+/// An attempt that is not the latest: nothing moves by it, and money under it is a difference.
+fn other(
+    (charge, collector): (&Charge, Option<ChargeId>),
+    key: Key,
+    (sides, answer): (Sides, &Observation),
+    look: &mut Look,
+) {
+    let mut finding = of_charge(format!("attempt:{key}"), charge);
+    finding.key = Some(key);
+    finding.payment_id.clone_from(&answer.payment_id);
+    finding.evidence = evidence(answer);
+    if sides.kind == Some(Kind::Duplicate) {
+        // Whoever collected the obligation is who gives the second payment back.
+        finding.charge = collector;
+    }
+    look.compare(sides, finding);
+}
+
+/// Has the gateway something that the book takes for declined, or does not know?
+const fn is_only_there(finding: &Finding) -> bool {
+    matches!(finding.kind, Kind::PaidThereNotHere | Kind::Orphan)
+}
+
+/// Does the charge stand by the book as it was seen? Its moments may differ.
+fn stands_alike(now: &Charge, seen: &Charge) -> bool {
+    (now.tries.attempt, now.state.name(), recon::collected(&now.state))
+        == (seen.tries.attempt, seen.state.name(), recon::collected(&seen.state))
+}
+
+/// The sides of a charge that somebody moves while it is looked at.
+const fn in_motion(charge: &Charge) -> Sides {
+    let ours = recon::collected(&charge.state);
+    Sides { currency: charge.amount.currency(), ours, theirs: 0, kind: Some(Kind::Unknown) }
+}
+
+/// A finding about the latest attempt, or about the charge where none is recorded.
+fn of_latest(charge: &Charge, attempt: Option<&AttemptRecord>) -> Finding {
+    let Some(attempt) = attempt else { return of_charge(format!("charge:{}", charge.id), charge) };
+    Finding {
+        key: Some(attempt.key),
+        payment_id: attempt.payment_id.clone(),
+        ..of_charge(format!("attempt:{}", attempt.key), charge)
     }
 }
 

@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use domain::agenda::{Scope, cycles};
-use domain::id::Key;
+use domain::id::{ChargeId, Key, Purpose};
+use domain::money::Money;
 use domain::plan::Catalog;
 use domain::recon::{self, Kind};
 use domain::subscription::Subscription;
@@ -52,32 +53,55 @@ impl Reconciler {
             .filter(|cycle| (run.span.from..=run.span.until).contains(&cycle.occurrence.date))
             .map(|cycle| (cycle.occurrence.index, cycle.amount))
             .collect();
+        for due in of_span {
+            let of_cycle = self.look_at_cycle(run, subscription, due, stop).await?;
+            look.add(of_cycle);
+        }
+        Ok(look)
+    }
+
+    /// What the gateway has of a cycle that the book has no charge for. Where it has one by the time of the answers, that charge is
+    /// looked at instead: it was recorded and sent in between.
+    async fn look_at_cycle(
+        &self,
+        run: &Run,
+        subscription: &Subscription,
+        (cycle, amount): (u32, Money),
+        stop: &CancellationToken,
+    ) -> Result<Look, ReconError> {
         let settings = &self.engine().inner.settings;
-        for (cycle, amount) in of_span {
-            for attempt in 1..=ATTEMPTS_MAX {
-                let key = Key::of(&settings.environment, run.merchant, &subscription.id, cycle, attempt);
-                let answer = self.question(&Question { key, payment_id: None, amount }, stop).await?;
-                look.asked += 1;
-                let sides = recon::other_attempt(amount.currency(), &answer.seen, false, false);
-                let mut finding = about(format!("attempt:{key}"), amount.currency());
-                finding.subscription = Some(subscription.id.clone());
-                finding.key = Some(key);
-                finding.payment_id.clone_from(&answer.payment_id);
-                finding.evidence = format!("cycle {cycle}, attempt {attempt}, not in the book; {}", evidence(&answer));
-                let found = sides.kind == Some(Kind::Orphan);
-                if found && attempt > 1 {
-                    let scope = Scope::Subscription(subscription.id.clone());
-                    let reason = format!(
-                        "reconciliation: the gateway has attempt {attempt} of cycle {cycle}, the book has none"
-                    );
-                    self.store().hold(&scope, &reason, ACTOR, now).await?;
-                    finding.evidence.push_str("; the subscription is held");
-                }
-                look.compare(sides, finding);
-                if !found {
-                    break;
-                }
+        let mut look = Look::default();
+        for attempt in 1..=ATTEMPTS_MAX {
+            let key = Key::of(&settings.environment, run.merchant, &subscription.id, cycle, attempt);
+            let answer = self.question(&Question { key, payment_id: None, amount }, stop).await?;
+            look.asked += 1;
+            let sides = recon::other_attempt(amount.currency(), &answer.seen, false, false);
+            let mut finding = about(format!("attempt:{key}"), amount.currency());
+            finding.subscription = Some(subscription.id.clone());
+            finding.key = Some(key);
+            finding.payment_id.clone_from(&answer.payment_id);
+            finding.evidence = format!("cycle {cycle}, attempt {attempt}, not in the book; {}", evidence(&answer));
+            look.compare(sides, finding);
+            if sides.kind != Some(Kind::Orphan) {
+                break;
             }
+        }
+        if look.findings.is_empty() {
+            return Ok(look);
+        }
+        let id = ChargeId::of(run.merchant, &subscription.id, cycle, Purpose::Cycle);
+        if let Some(charge) = self.store().charge(id).await? {
+            let seen = self.look_at(charge, stop).await?;
+            return Ok(Look { asked: look.asked.saturating_add(seen.asked), ..seen });
+        }
+        // They were found in their order, from the first attempt on.
+        let orphans: Vec<_> = look.findings.iter_mut().filter(|finding| finding.kind == Kind::Orphan).collect();
+        for (finding, attempt) in orphans.into_iter().zip(1_u16..).skip(1) {
+            let scope = Scope::Subscription(subscription.id.clone());
+            let reason =
+                format!("reconciliation: the gateway has attempt {attempt} of cycle {cycle}, the book has none");
+            self.store().hold(&scope, &reason, ACTOR, self.engine().now()).await?;
+            finding.evidence.push_str("; the subscription is held");
         }
         Ok(look)
     }

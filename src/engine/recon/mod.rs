@@ -108,6 +108,15 @@ impl Look {
             self.findings.push(Finding { kind, sides, ..about });
         }
     }
+
+    /// Takes what another look came to.
+    fn add(&mut self, other: Self) {
+        self.asked = self.asked.saturating_add(other.asked);
+        self.moved = self.moved.saturating_add(other.moved);
+        self.sums.extend(other.sums);
+        self.subjects.extend(other.subjects);
+        self.findings.extend(other.findings);
+    }
 }
 
 /// A page that was looked at, and where the run goes on after it.
