@@ -458,6 +458,10 @@ fn has_its_own_id(booked: &Booked) -> bool {
     charge.id == ChargeId::of(charge.merchant, &charge.subscription, charge.cycle, charge.purpose)
 }
 
+/// What is told of a subscription whose cancellation is not recorded.
+pub const CANCELLED_UNRECORDED: &str =
+    "the subscription is cancelled by its row, and no record says that anybody cancelled it";
+
 /// A second charge of one cycle.
 const DOUBLED: (&str, &str) = ("doubled", "another charge of the same cycle is recorded beside it");
 
@@ -519,6 +523,7 @@ async fn said(
             };
             told(missed.as_str(), format!("the subscription {stored}, and on {} by its plan", due_at.to_rfc3339()))
         }
+        Missed::NotCancelled => told(missed.as_str(), CANCELLED_UNRECORDED.to_owned()),
         Missed::NotTaken | Missed::NotSent => match stopped(store, span, standing).await? {
             Some(note) => Ok(Said { word: Word::Held, reason: "", note }),
             None if missed == Missed::NotSent => {

@@ -14,13 +14,13 @@ use domain::agenda::{cycles, planned};
 use domain::change::Object;
 use domain::charge::{Charge, SkipWhy, State};
 use domain::completeness::{Share, Sums, shares};
-use domain::firing::{Span, Standing};
+use domain::firing::{Missed, Span, Standing};
 use domain::id::{ChargeId, PlanId};
 use domain::money::{Currency, Money};
 use domain::plan::{Catalog, Plan};
 use domain::subscription::{Subscription, SubscriptionStatus};
 
-use super::fired::{self, Listener, NO_SUBSCRIPTION, Told, Word};
+use super::fired::{self, CANCELLED_UNRECORDED, Listener, NO_SUBSCRIPTION, Told, Word};
 use crate::ports::audit::{AuditFilter, facts_of_charge};
 use crate::ports::changes::Meaning;
 use crate::ports::prove::Evidence;
@@ -226,6 +226,9 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> Prov
             let note =
                 format!("the subscription is claimed until {}, and no run claims for so long", until.to_rfc3339());
             return Some(("lease_stuck", note));
+        }
+        if standing.is_cancelled_unrecorded() {
+            return Some((Missed::NotCancelled.as_str(), CANCELLED_UNRECORDED.to_owned()));
         }
         let active = subscription.status == SubscriptionStatus::Active && subscription.next_due_at.is_none();
         let next = cycles(standing.plan, subscription, subscription.next_cycle).ok().filter(|_| active)?;

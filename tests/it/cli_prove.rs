@@ -153,6 +153,18 @@ async fn each_fault_breaks_the_proof_and_is_named(backend: Backend) {
     world.enrol(vec![subscriber("z", "gold", "2099-01-10", card(Behaviour::Pays, 1))]).await;
     vandalize(&world, "DELETE FROM subscription WHERE id = 'z'", Vec::new()).await;
     step("z/null subscription_gone", 0);
+    // Nobody cancelled these: the one owes nothing more in these days, and would owe nothing ever; of the other three cycles were held.
+    for id in ["w", "e"] {
+        let sql = format!("UPDATE subscription SET status = 'cancelled' WHERE id = '{id}'");
+        vandalize(&world, &sql, Vec::new()).await;
+    }
+    found.extend(["w/23", "e/3", "e/4", "e/5"].map(|row| format!("{row} cancelled_unrecorded")));
+    found.sort();
+    let said = prove(&world).exits(10);
+    let mut named = culprits(&said);
+    named.sort();
+    assert_eq!(named, found);
+    assert_eq!(sums(&said)[7], Money::new(difference + 3 * 8_400, Currency::USD).plain());
 }
 
 /// Terms that a person changed after a charge was recorded are no fault of the charge: the audit knows its amount.

@@ -131,6 +131,8 @@ pub enum Missed {
     NotTaken,
     /// Its charge is recorded, should have been sent long ago, and was not.
     NotSent,
+    /// The subscription is cancelled by its row, and nothing tells that anybody cancelled it.
+    NotCancelled,
 }
 
 impl Missed {
@@ -143,6 +145,7 @@ impl Missed {
             Self::Unscheduled => "not_scheduled",
             Self::NotTaken => "not_taken",
             Self::NotSent => "not_sent",
+            Self::NotCancelled => "cancelled_unrecorded",
         }
     }
 }
@@ -217,6 +220,12 @@ impl<'a> Standing<'a> {
         last.map(|turn| turn.at).filter(|_| self.subscription.status == SubscriptionStatus::Cancelled)
     }
 
+    /// Is it cancelled by its row alone? Each cancellation is recorded together with the row, so its cycles are still expected.
+    #[must_use]
+    pub fn is_cancelled_unrecorded(&self) -> bool {
+        self.subscription.status == SubscriptionStatus::Cancelled && self.cancelled_at().is_none()
+    }
+
     /// What the book shows of a cycle; `None` when it is not expected: it belongs to another span, is to come, or was cancelled away.
     #[must_use]
     pub fn judge(&self, span: &Span, cycle: &Cycle, recorded: Option<&Booked>) -> Option<Verdict> {
@@ -224,26 +233,20 @@ impl<'a> Standing<'a> {
         // One that another charge took along was recorded before its own hour.
         let due_at =
             recorded.filter(|one| is_collected_by_another(&one.charge)).map_or(due_at, |one| due_at.min(one.at));
-        let cancelled = match self.subscription.status {
-            SubscriptionStatus::Cancelled => Some(self.cancelled_at()),
-            SubscriptionStatus::Active
-            | SubscriptionStatus::Paused
-            | SubscriptionStatus::Ended
-            | SubscriptionStatus::Quarantined => None,
-        };
+        let cancelled = self.cancelled_at();
         if !span.holds(cycle.occurrence.date) {
             return None;
         }
         match recorded {
             Some(recorded) => Some(match cancelled {
-                Some(Some(at)) if due_at > at => Verdict::Odd(Odd::BeyondEnd),
+                Some(at) if due_at > at => Verdict::Odd(Odd::BeyondEnd),
                 Some(_) | None => self.fired(span, cycle, recorded),
             }),
             // One that is to come is expected then, unless the subscription stands beyond it already: it never comes.
             None if due_at > span.now && cycle.occurrence.index >= self.subscription.next_cycle => None,
             None => {
                 let latest = due_at.checked_add_signed(span.grace);
-                let away = cancelled.is_some_and(|at| at.is_none_or(|at| latest.is_none_or(|latest| latest > at)));
+                let away = cancelled.is_some_and(|at| latest.is_none_or(|latest| latest > at));
                 (!away).then(|| self.unfired(span, cycle))
             }
         }
@@ -325,6 +328,9 @@ impl<'a> Standing<'a> {
         }
         if index < subscription.next_cycle {
             return Verdict::Missed(Missed::PassedOver);
+        }
+        if self.is_cancelled_unrecorded() {
+            return Verdict::Missed(Missed::NotCancelled);
         }
         // A cycle that falls into a pause with an end is recorded when it falls due, and one that does not waits for that end.
         let passes = cycle.left_out.is_some() && self.pause_ends_at().is_some();

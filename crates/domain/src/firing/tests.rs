@@ -219,6 +219,29 @@ fn a_cancelled_subscription_is_expected_to_have_fired_until_then() {
 }
 
 #[test]
+fn a_cancellation_that_nothing_tells_of_excuses_no_cycle() {
+    let (plan, mut sub) = (plan(), Subscription { next_cycle: 3, ..subscription() });
+    sub.status = SubscriptionStatus::Cancelled;
+    let recorded: Vec<Booked> =
+        [0, 1, 2].map(|cycle| charge(&plan, &sub, cycle, TimeDelta::minutes(2))).into_iter().collect();
+    let paused = [
+        Turn { at: at("2027-02-10T00:00:00Z"), kind: TurnKind::Stopped },
+        Turn { at: at("2027-02-11T00:00:00Z"), kind: TurnKind::Resumed { stood_at: Some(1), goes_on: 1 } },
+    ];
+    for turns in [&[][..], &paused] {
+        let standing = Standing { turns, ..standing(&plan, &sub) };
+        assert!(standing.is_cancelled_unrecorded());
+        let told = audit(&standing, &recorded);
+        assert_eq!(told[..3], ["0 done", "1 done", "2 done"]);
+        assert_eq!(told[3..], [3, 4, 5].map(|cycle| format!("{cycle} missed cancelled_unrecorded")));
+    }
+    let turns = [Turn { at: at("2027-04-10T00:00:00Z"), kind: TurnKind::Cancelled }];
+    let standing = Standing { turns: &turns, ..standing(&plan, &sub) };
+    assert!(!standing.is_cancelled_unrecorded());
+    assert_eq!(audit(&standing, &recorded), ["0 done", "1 done", "2 done"], "one that is told of");
+}
+
+#[test]
 fn a_charge_of_another_date_and_a_subscription_that_did_not_advance_are_odd() {
     let (plan, sub) = (plan(), Subscription { next_cycle: 5, ..subscription() });
     let mut other = charge(&plan, &sub, 3, TimeDelta::zero());
