@@ -63,7 +63,7 @@ impl Obstacle {
     #[must_use]
     pub const fn action(self) -> &'static str {
         match self {
-            Self::OutcomeUnknown => "autopay charges resolve, or autopay refunds resolve, with evidence",
+            Self::OutcomeUnknown => "autopay charges resolve with evidence, for a charge (ch_…) or a refund (re_…)",
             Self::UnderWay => "wait: the engine asks the gateway until it knows",
             Self::Held => "autopay charges show says what is wrong with it",
             Self::NotRecorded => "autopay schedule audit says why; autopay run once records it",

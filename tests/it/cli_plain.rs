@@ -1,8 +1,13 @@
 //! Commands that need no database: the calendar, versions, completions, usage, configuration.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Stdio;
 
+use autopay::ports::books::Obstacle;
+
+use crate::architecture::sources;
 use crate::cli_support::{Bench, PLAN, roster};
 
 const PREVIEW: &[&str] = &[
@@ -36,6 +41,46 @@ fn the_preview_prints_dates_days_of_submission_and_instants() {
     assert!(said.out.contains(second), "{}", said.out);
     assert_eq!(rows[2]["date"], "2027-03-31");
     assert_eq!(rows[2]["charge_at"], "2027-03-31T10:00:00Z");
+}
+
+/// The words of a command after its name, as far as they can be words of one.
+fn words(command: &str) -> Vec<String> {
+    let is_word = |word: &&str| {
+        word.starts_with(|ch: char| ch.is_ascii_lowercase())
+            && word.chars().all(|ch| ch.is_ascii_lowercase() || ch == '-')
+    };
+    command.split([' ', '`', ',', ':', ';', '.', '"', '\\', '\n']).take_while(is_word).map(ToOwned::to_owned).collect()
+}
+
+/// What a message tells somebody to run, there is.
+#[test]
+fn every_command_that_is_named_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "crates/domain/src"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut named = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let commands = text.match_indices("`autopay ").map(|(place, start)| {
+            let rest = &text[place + start.len()..];
+            words(&rest[..rest.find('`').unwrap_or(0)])
+        });
+        named.extend(commands);
+    }
+    // Those that stand in a column of their own have no marks around them; the command ends where the sentence goes on.
+    for obstacle in Obstacle::ALL {
+        let action = obstacle.action();
+        let commands = action.match_indices("autopay ").map(|(place, start)| words(&action[place + start.len()..]));
+        named.extend(commands.map(|words| words.into_iter().take(2).collect()));
+    }
+    assert!(named.len() > 60, "{named:?}");
+    let bench = Bench::new();
+    for command in named {
+        let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        assert_eq!(bench.run(&arguments).code, 0, "autopay {} does not exist", command.join(" "));
+    }
 }
 
 #[test]
