@@ -79,7 +79,7 @@ pub(super) struct Mark {
     /// Of which cycle
     #[arg(long, requires = "subscription")]
     cycle: Option<u32>,
-    /// When: a day, or an instant with its zone [default: now]
+    /// When: a day where the payer lives, or an instant with its zone [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     delivered_at: Option<Told>,
     /// Checks everything, and changes nothing
@@ -230,7 +230,7 @@ async fn mark(command: Mark, context: &Context) -> Result<Exit, Stop> {
             let facts = app.store.notice_facts(std::slice::from_ref(&id)).await?;
             let last = charged_before(plan, &row, cycle, facts.get(&id));
             let kind = duty(plan, &row, &planned, last).map_or(Kind::EveryCharge, |duty| duty.kind);
-            let delivered_at = delivered_at.map_or(now, |told| instant(plan, &row, told));
+            let delivered_at = delivered_at.map_or(now, |told| instant(plan, &row, told, now));
             if delivered_at > now {
                 let mend = "write when the payer was told, once that has happened";
                 let problem = Problem::new("--delivered-at", "", "lies in the future", mend);
@@ -256,13 +256,17 @@ async fn mark(command: Mark, context: &Context) -> Result<Exit, Stop> {
         .await
 }
 
-/// The instant of a day is its noon where the payer lives: the day is what counts.
-fn instant(plan: &Plan, subscription: &Subscription, told: Told) -> DateTime<Utc> {
+/// The instant of a day is its noon where the payer lives, and on the morning of today the present one: the day is what counts.
+fn instant(plan: &Plan, subscription: &Subscription, told: Told, now: DateTime<Utc>) -> DateTime<Utc> {
     let zone = subscription.zone.as_ref().unwrap_or(&plan.zone);
     let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap_or_default();
     match told {
         Told::At(at) => at,
-        Told::On(on) => zone.instant(on, noon).unwrap_or_else(|_| on.and_time(noon).and_utc()),
+        Told::On(on) => {
+            let is_today = zone.civil(now).is_ok_and(|civil| civil.date == on);
+            let at = zone.instant(on, noon).unwrap_or_else(|_| on.and_time(noon).and_utc());
+            if is_today { at.min(now) } else { at }
+        }
     }
 }
 
@@ -393,7 +397,7 @@ fn understood(
     let amount = Money::parse(&line.amount, plan.currency).map_err(|error| {
         wrong("amount", "bad_amount", line.amount.clone(), error.to_string(), "write it like 84.00")
     })?;
-    let delivered_at = instant(plan, row, line.told);
+    let delivered_at = instant(plan, row, line.told, now);
     if delivered_at > now {
         let (message, mend) = ("lies in the future".to_owned(), "hand it in once the payer was told");
         return Err(wrong("delivered_at", "in_the_future", delivered_at.to_rfc3339(), message, mend));

@@ -1,13 +1,16 @@
 //! `autopay notices`, by the real binary.
 
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+
 use crate::cli_support::{Bench, PLAN, roster};
 
 fn bench() -> Bench {
+    with(&format!("{PLAN}\n[collect]\nnotify_before = \"5 days\"\nnotice_template = \"heads-up\"\n"))
+}
+
+fn with(plan: &str) -> Bench {
     let bench = Bench::new();
-    bench.write(
-        "plans/wellness.toml",
-        format!("{PLAN}\n[collect]\nnotify_before = \"5 days\"\nnotice_template = \"heads-up\"\n"),
-    );
+    bench.write("plans/wellness.toml", plan);
     bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     bench.write("roster.csv", roster(&["sub-1", "sub-2"], "2099-03-15"));
@@ -40,6 +43,33 @@ fn a_letter_is_marked_and_listed() {
     bench.run(&["notices", "mark", "--subscription", "sub-1", "--cycle", "0", "--delivered-at", "2999-01-01"]).exits(2);
     bench.run(&["notices", "mark", "--subscription", "sub-1"]).exits(2);
     bench.run(&["notices", "mark"]).exits(2);
+}
+
+/// What is told on the morning of a day was told by now, not at a noon to come.
+#[test]
+fn a_letter_of_today_is_taken_before_noon() {
+    let bench = bench();
+    bench.run(&["notices", "mark", "--subscription", "sub-1", "--cycle", "0"]).exits(0);
+    let now: DateTime<Utc> = rows(&bench, &[])[0]["delivered_at"].as_str().unwrap().parse().unwrap();
+    // Somewhere it is morning, and will be for a while.
+    let (zone, ahead) = match now.hour() {
+        0..11 => ("UTC", 0),
+        11..21 => ("Pacific/Honolulu", -10),
+        _ => ("Asia/Tokyo", 9),
+    };
+    let today = (now + TimeDelta::hours(ahead)).date_naive();
+    let plan = bench.read("plans/wellness.toml").replace("America/Chicago", zone);
+    assert!(plan.contains(zone), "{plan}");
+    let bench = with(&plan);
+    let mark =
+        |on: String| bench.run(&["notices", "mark", "--subscription", "sub-1", "--cycle", "0", "--delivered-at", &on]);
+    mark((today + TimeDelta::days(1)).to_string()).exits(2).complains(&["lies in the future"]);
+    mark(today.to_string()).exits(0);
+    let told: DateTime<Utc> = rows(&bench, &[])[0]["delivered_at"].as_str().unwrap().parse().unwrap();
+    assert!(told >= now && (told + TimeDelta::hours(ahead)).date_naive() == today, "{told}");
+    bench.write("letters.csv", format!("subscription_id,cycle,delivered_at,amount\nsub-2,0,{today},1079.00\n"));
+    bench.run(&["notices", "mark", "letters.csv"]).exits(0);
+    assert_eq!(rows(&bench, &["--state", "delivered"]).len(), 2);
 }
 
 #[test]
