@@ -72,7 +72,10 @@ impl Reconciler {
             let known = self.store().attempts(seen.id).await?.len();
             match now.filter(|now| known != attempts.len() || !stands_alike(now, &seen)) {
                 None => {
-                    self.keep_from_charging(&seen, &mut look.findings).await?;
+                    let there: Vec<_> = look.findings.iter_mut().filter(|finding| is_only_there(finding)).collect();
+                    for finding in there {
+                        self.keep_from_charging(&seen, finding).await?;
+                    }
                     return Ok(look);
                 }
                 Some(now) => (charge, asked, moved) = (now, look.asked, look.moved),
@@ -256,17 +259,15 @@ impl Reconciler {
     }
 
     /// What the gateway has and the book does not must not be charged again: the subscription is held until somebody looked.
-    async fn keep_from_charging(&self, charge: &Charge, findings: &mut [Finding]) -> Result<(), ReconError> {
-        if !may_be_charged_again(&charge.state) || !findings.iter().any(is_only_there) {
+    async fn keep_from_charging(&self, charge: &Charge, finding: &mut Finding) -> Result<(), ReconError> {
+        if !may_be_charged_again(&charge.state) {
             return Ok(());
         }
         let scope = Scope::Subscription(charge.subscription.clone());
         let reason =
             format!("reconciliation: the gateway has a payment for cycle {} that the book does not", charge.cycle);
         self.store().hold(&scope, &reason, ACTOR, self.engine().now()).await?;
-        for finding in findings.iter_mut().filter(|finding| is_only_there(finding)) {
-            finding.evidence.push_str("; the subscription is held");
-        }
+        finding.evidence.push_str("; the subscription is held");
         Ok(())
     }
 }
