@@ -13,8 +13,8 @@ use domain::refund::Refund;
 use domain::subscription::{Method, Subscription};
 
 use crate::clock::WallClock;
-use crate::config::{Config, EventsConfig, GatewayConfig, WebhooksConfig};
-use crate::courier::{EndpointSettings, HttpCourier, Reach};
+use crate::config::{Config, EventChecks, EventEndpoint, EventsConfig, GatewayConfig, WebhooksConfig};
+use crate::courier::{EndpointSettings, HttpCourier, Reach, check_address, check_secret};
 use crate::engine::intake::{Ears, Intake, IntakeParts};
 use crate::engine::recon::Reconciler;
 use crate::engine::{
@@ -134,17 +134,45 @@ impl Reader {
     }
 }
 
+/// What came of reading the secrets of endpoints again.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Who is signed for with other secrets now.
+    pub endpoints: Vec<String>,
+    /// A sentence for each endpoint whose secrets are none; it is signed for as before.
+    pub troubles: Vec<String>,
+}
+
 /// What events are signed with, to be renewed while they are carried.
 #[derive(Debug)]
 pub struct Signing(Arc<HttpCourier>);
 
 impl Signing {
-    /// Signs with these secrets from now on.
-    ///
-    /// # Errors
-    /// A sentence that names the endpoint whose secret is none; it is signed as before.
-    pub fn renew(&self, events: &EventsConfig) -> Result<(), String> {
-        events.endpoints.iter().try_for_each(|one| self.0.sign_with(&one.name, &one.secrets))
+    /// Reads the secrets of every endpoint again, and signs with those that changed from now on. What cannot be read of one endpoint
+    /// keeps no other from its new secrets.
+    pub fn renew(&self, events: &mut EventsConfig) -> Renewed {
+        let mut renewed = Renewed::default();
+        for endpoint in &mut events.endpoints {
+            match self.renewed(endpoint) {
+                Ok(None) => {}
+                Ok(Some(now)) => {
+                    renewed.endpoints.push(now.name.clone());
+                    *endpoint = now;
+                }
+                Err(why) => renewed.troubles.push(why),
+            }
+        }
+        renewed
+    }
+
+    /// The endpoint with the secrets that its files hold now, if these are others, and are some.
+    fn renewed(&self, endpoint: &EventEndpoint) -> Result<Option<EventEndpoint>, String> {
+        let now = endpoint.read_again()?;
+        if now.signs_as(endpoint) {
+            return Ok(None);
+        }
+        self.0.sign_with(&now.name, &now.secrets)?;
+        Ok(Some(now))
     }
 }
 
@@ -246,7 +274,7 @@ impl App {
             .iter()
             .map(|one| EndpointSettings { name: one.name.clone(), url: one.url.clone(), secrets: one.secrets.clone() })
             .collect();
-        let reach = if *loopback { Reach::PublicAndLoopback } else { Reach::Public };
+        let reach = reach(*loopback);
         let courier = Arc::new(HttpCourier::new(&endpoints, reach).map_err(AppError::Config)?);
         let signing = Signing(Arc::clone(&courier));
         let postman = Postman::new(PostmanParts {
@@ -355,6 +383,16 @@ impl App {
 fn database_url(config: &Config) -> Result<DatabaseUrl, AppError> {
     use secrecy::ExposeSecret as _;
     DatabaseUrl::parse(config.database.url.expose_secret()).map_err(AppError::Config)
+}
+
+/// What the courier refuses, for the configuration to be refused by when it is read.
+#[must_use]
+pub fn event_checks() -> EventChecks {
+    EventChecks { address: |url, loopback| check_address(url, reach(loopback)), secret: check_secret }
+}
+
+const fn reach(loopback: bool) -> Reach {
+    if loopback { Reach::PublicAndLoopback } else { Reach::Public }
 }
 
 /// Who is told of events.
@@ -492,5 +530,47 @@ fn no_gateway(asked: Asked) -> Observation {
         detail: Some("no gateway is configured".to_owned()),
         body_sha256: None,
         request_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_none_keeps_no_other_endpoint_from_its_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (old, new) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX");
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+        let names = ["billing", "books", "crm"];
+        names.iter().for_each(|name| write(name, old));
+        let listed = |value: &dyn Fn(&str) -> String| names.map(|name| format!("{name}={}", value(name))).join(",");
+        let urls = listed(&|name| format!("https://{name}.example.org/"));
+        let files = listed(&|name| path(name).display().to_string());
+        let config = Config::of(&[("events.endpoints", &urls), ("events.secret_files", &files)]).unwrap();
+        let mut events = config.events.unwrap();
+        let settings = events.endpoints.iter().map(|one| EndpointSettings {
+            name: one.name.clone(),
+            url: one.url.clone(),
+            secrets: one.secrets.clone(),
+        });
+        let courier = HttpCourier::new(&settings.collect::<Vec<_>>(), Reach::Public).unwrap();
+        let signing = Signing(Arc::new(courier));
+        let none = signing.renew(&mut events);
+        assert!(none.endpoints.is_empty() && none.troubles.is_empty(), "{none:?}");
+        // One is too short, one is gone, and the last is new.
+        write("billing", "whsec_AAAA");
+        std::fs::remove_file(path("books")).unwrap();
+        write("crm", new);
+        let renewed = signing.renew(&mut events);
+        assert_eq!(renewed.endpoints, ["crm"]);
+        let named =
+            |at: usize, name: &str| renewed.troubles[at].contains(name) && !renewed.troubles[at].contains("AAAA");
+        assert!(renewed.troubles.len() == 2 && named(0, "billing") && named(1, "books"), "{renewed:?}");
+        // They are tried again at the next look, and the others are left alone.
+        write("books", new);
+        let renewed = signing.renew(&mut events);
+        assert_eq!((renewed.endpoints, renewed.troubles.len()), (vec!["books".to_owned()], 1));
     }
 }

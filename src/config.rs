@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use toml_edit::{Document, Item, TableLike, Value};
 
-pub use events::{EventEndpoint, EventsConfig};
+pub use events::{EventChecks, EventEndpoint, EventsConfig};
 
 use crate::ports::Quota;
 
@@ -282,19 +282,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads, layers and checks all sources.
+    /// Reads, layers and checks all sources; where events go and what signs them also by what their courier knows.
     ///
     /// # Errors
     /// Every mistake at once; never an empty list.
-    pub fn load(sources: &Sources) -> Result<Self, Vec<ConfigMistake>> {
+    pub fn load(sources: &Sources, events: EventChecks) -> Result<Self, Vec<ConfigMistake>> {
         let mut layers = Layers::default();
         layers.file(sources.file.as_deref());
         layers.env(&sources.env);
         layers.flags(&sources.set);
-        layers.understand()
+        layers.understand(events)
     }
 
-    /// A configuration made of keys and values only: for programs that hold autopay in process. Secrets may be given.
+    /// A configuration made of keys and values only: for programs that hold autopay in process. Secrets may be given. What only the
+    /// courier of events knows is found when one is built.
     ///
     /// # Errors
     /// Every mistake at once; never an empty list.
@@ -303,7 +304,7 @@ impl Config {
         for (key, value) in settings {
             layers.put(key, (*value).to_owned(), Origin::Code);
         }
-        layers.understand()
+        layers.understand(EventChecks::NONE)
     }
 
     /// The merchant whose charges are made.
@@ -907,7 +908,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl Layers {
-    fn understand(self) -> Result<Config, Vec<ConfigMistake>> {
+    fn understand(self, checks: EventChecks) -> Result<Config, Vec<ConfigMistake>> {
         let mut r = Reader { layers: self, shown: Vec::new() };
         let named = r.said("environment").unwrap_or_else(|| "development".to_owned());
         let environment = Environment::parse(&named).map_err(|error| error.to_string());
@@ -933,7 +934,7 @@ impl Layers {
         let brakes = brakes(&mut r);
         let http = http(&mut r);
         let webhooks = webhooks(&mut r);
-        let events = events::events(&mut r, production);
+        let events = events::events(&mut r, checks, production);
         let approvals = approvals(&mut r, production);
         let log = log(&mut r);
         let limits = limits(&mut r, production);
@@ -1356,7 +1357,7 @@ mod tests {
         let told = format!("{:?}", Config::of(&wrong).map(|_| ()).unwrap_err());
         assert!(!told.contains(SECRET), "{told}");
         let refused = Sources { set: vec![format!("gateway.client_secret={SECRET}")], ..Sources::default() };
-        assert!(!format!("{:?}", Config::load(&refused).map(|_| ()).unwrap_err()).contains(SECRET));
+        assert!(!format!("{:?}", Config::load(&refused, EventChecks::NONE).map(|_| ()).unwrap_err()).contains(SECRET));
     }
 
     #[test]
@@ -1450,7 +1451,7 @@ mod tests {
         };
         let with = |set: &[&str]| {
             let set = set.iter().map(|one| (*one).to_owned()).collect();
-            Config::load(&Sources { file: Some(file.clone()), env: BTreeMap::new(), set })
+            Config::load(&Sources { file: Some(file.clone()), env: BTreeMap::new(), set }, EventChecks::NONE)
         };
         let loose = ["changes.two_approvals_above=900"];
         std::fs::write(&file, text("production")).unwrap();
@@ -1481,7 +1482,7 @@ mod tests {
         env.insert("AUTOPAY_GATEWAY_BASE_URL".into(), "https://stage.example.org".into());
         env.insert("AUTOPAY_GATEWAY_TOKEN_URL".into(), "https://stage.example.org/t".into());
         let sources = Sources { file: Some(file.clone()), env, set: vec!["engine.settle_wait_ms=32".into()] };
-        let config = Config::load(&sources).unwrap();
+        let config = Config::load(&sources, EventChecks::NONE).unwrap();
         assert_eq!(
             (config.engine.batch, config.engine.in_flight, config.engine.settle_wait),
             (10, 21, Duration::from_millis(32))
@@ -1503,8 +1504,12 @@ mod tests {
         std::fs::write(&file, wrong).unwrap();
         let env = BTreeMap::from([("AUTOPAY_ENGINE_BACTH".to_owned(), "1".to_owned())]);
         let sources = Sources { file: Some(file), env, set: vec!["nonsense".into()] };
-        let told: Vec<String> =
-            Config::load(&sources).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect();
+        let told: Vec<String> = Config::load(&sources, EventChecks::NONE)
+            .map(|_| ())
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for part in [
             "a.toml:1: enviroment: is not a setting: did you mean environment?",
             "a.toml:3: engine.batch = true: is not a number",
@@ -1518,7 +1523,7 @@ mod tests {
         }
         assert_eq!(told.len(), 7, "{told:#?}");
         let none = Sources { file: Some(folder.path().join("none.toml")), ..Sources::default() };
-        assert!(Config::load(&none).is_err());
+        assert!(Config::load(&none, EventChecks::NONE).is_err());
     }
 
     #[test]
@@ -1581,7 +1586,7 @@ mod tests {
         let told = |bytes: &[u8]| {
             std::fs::write(&file, bytes).unwrap();
             let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-            let told = Config::load(&sources).map(|_| ()).unwrap_err();
+            let told = Config::load(&sources, EventChecks::NONE).map(|_| ()).unwrap_err();
             told.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let lines = told(b"environment = staging\n[engine]\nbatch = 0\n[log]\nlevel = loud\nformat = \"xml\"\n");

@@ -83,7 +83,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::clock::WallClock;
 use crate::config::{Config, LogFormat, Sources};
 use crate::ports::Clock as _;
@@ -252,7 +252,7 @@ struct Context {
 impl Context {
     /// The configuration; every mistake of it at once.
     fn config(&self) -> Result<Config, Stop> {
-        Ok(Config::load(&self.sources)?)
+        Ok(Config::load(&self.sources, app::event_checks())?)
     }
 
     /// Configuration and an open database at this binary's schema.

@@ -50,7 +50,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) async fn run(command: Serve, context: &Context) -> Result<Exit, Stop> {
     let mut sources = context.sources.clone();
     sources.set.extend(command.listen.map(|listen| format!("http.listen={listen}")));
-    let config = Config::load(&sources)?;
+    let config = Config::load(&sources, app::event_checks())?;
     config.need_gateway()?;
     // From here on, a signal means a clean stop.
     let signals = Signals::listen()?;
@@ -125,7 +125,8 @@ async fn serve(migrate: bool, config: &Config, metrics: PrometheusHandle, mut si
                         tasks.spawn(async move { postman.serve(stop).await });
                     }
                     Ok(None) => {}
-                    // Charges do not wait for whoever is to hear of them: events are written, and wait.
+                    // What people can mend was refused before. Charges do not wait for whoever is to hear of them: events are
+                    // written, and wait.
                     Err(error) => {
                         tracing::error!(event = "postman_not_started", why = error.to_string(), "events wait in the outbox");
                     }
@@ -281,7 +282,7 @@ async fn rotate(config: Config, mut webhooks: WebhooksConfig, door: Door, stop: 
 }
 
 /// Follows a rotation of the secrets that events are signed with, as of the gateway's public keys: an endpoint that names two files
-/// is signed for with both.
+/// is signed for with both. What cannot be read of one endpoint keeps no other from its new secrets.
 async fn rotate_signing(mut events: EventsConfig, signing: Signing, stop: CancellationToken) {
     let mut told: Option<String> = None;
     loop {
@@ -289,21 +290,15 @@ async fn rotate_signing(mut events: EventsConfig, signing: Signing, stop: Cancel
             () = stop.cancelled() => return,
             () = WallClock.sleep(KEYS_EVERY) => {}
         }
-        let trouble = match events.read_again() {
-            Ok(now) if now.signs_as(&events) => None,
-            Ok(now) => match signing.renew(&now) {
-                Ok(()) => {
-                    events = now;
-                    tracing::info!(
-                        event = "event_secrets_rotated",
-                        "the secrets that events are signed with were read again"
-                    );
-                    None
-                }
-                Err(why) => Some(why),
-            },
-            Err(why) => Some(why),
-        };
+        let renewed = signing.renew(&mut events);
+        for endpoint in renewed.endpoints {
+            tracing::info!(
+                event = "event_secrets_rotated",
+                endpoint,
+                "the secrets that events are signed with were read again"
+            );
+        }
+        let trouble = (!renewed.troubles.is_empty()).then(|| renewed.troubles.join("; "));
         if let Some(why) = trouble.as_ref().filter(|why| told.as_ref() != Some(why)) {
             tracing::error!(event = "event_secrets_unreadable", why, "events are signed with the secrets of before");
         }

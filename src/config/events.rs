@@ -12,6 +12,20 @@ use super::{HIDDEN, Reader, address, is_loopback, read_small};
 const ENDPOINTS_MAX: usize = 8;
 const SECRETS_MAX: usize = 3;
 
+/// What the courier of events knows of its settings: this room hands them on, and names it not.
+#[derive(Debug, Clone, Copy)]
+pub struct EventChecks {
+    /// What is wrong with an address, whether or not it may be on this machine; a sentence part.
+    pub address: fn(&str, bool) -> Result<(), String>,
+    /// What is wrong with a secret: a sentence part that begins with "holds" and repeats nothing of it.
+    pub secret: fn(&str) -> Result<(), String>,
+}
+
+impl EventChecks {
+    /// Nothing more is looked at than is known here.
+    pub const NONE: Self = Self { address: |_, _| Ok(()), secret: |_| Ok(()) };
+}
+
 /// An endpoint that events are delivered to.
 #[derive(Clone)]
 pub struct EventEndpoint {
@@ -30,6 +44,24 @@ impl EventEndpoint {
     #[must_use]
     pub fn shown(&self) -> String {
         shown(&self.url)
+    }
+
+    /// The same files as they are now: a rotation changes them under a running process.
+    ///
+    /// # Errors
+    /// A sentence naming the file that holds no secret any more; it repeats nothing of it.
+    pub fn read_again(&self) -> Result<Self, String> {
+        let read = |file: &String| read_secret(file).map_err(|why| format!("{file} {}", why.said()));
+        let secrets = self.files.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { secrets, ..self.clone() })
+    }
+
+    /// Would everything be signed as by the other?
+    #[must_use]
+    pub fn signs_as(&self, other: &Self) -> bool {
+        let exposed =
+            |one: &Self| -> Vec<String> { one.secrets.iter().map(|it| it.expose_secret().to_owned()).collect() };
+        exposed(self) == exposed(other)
     }
 }
 
@@ -60,31 +92,6 @@ pub struct EventsConfig {
     pub notices_to: String,
     /// May they be on this machine? Never in production.
     pub loopback: bool,
-}
-
-impl EventsConfig {
-    /// The same files as they are now: a rotation changes them under a running process.
-    ///
-    /// # Errors
-    /// A sentence naming the file that holds no secret any more; it repeats nothing of it.
-    pub fn read_again(&self) -> Result<Self, String> {
-        let mut now = self.clone();
-        for endpoint in &mut now.endpoints {
-            let read = |file: &String| read_secret(file).map_err(|why| format!("{file} {}", why.said()));
-            endpoint.secrets = endpoint.files.iter().map(read).collect::<Result<_, _>>()?;
-        }
-        Ok(now)
-    }
-
-    /// Would everything be signed as by the other?
-    #[must_use]
-    pub fn signs_as(&self, other: &Self) -> bool {
-        let secrets = |of: &Self| -> Vec<Vec<String>> {
-            let exposed = |one: &EventEndpoint| one.secrets.iter().map(|it| it.expose_secret().to_owned()).collect();
-            of.endpoints.iter().map(exposed).collect()
-        };
-        secrets(self) == secrets(other)
-    }
 }
 
 /// Why a file holds no secret.
@@ -145,13 +152,19 @@ fn pairs(r: &mut Reader, key: &'static str, show_all: bool, example: &str) -> Ve
     found
 }
 
-fn secret(r: &mut Reader, key: &'static str, path: &str) -> Option<SecretString> {
+fn secret(r: &mut Reader, checks: EventChecks, key: &'static str, path: &str) -> Option<SecretString> {
+    let mut refuse = |why: &str| {
+        let mend =
+            "write whsec_ and base64 of 24 to 64 random bytes into it, or whsk_ and base64 of an ed25519 private key";
+        r.refuse(key, path, &format!("names a file that {why}: {mend}"));
+        None
+    };
     match read_secret(path) {
-        Ok(secret) => Some(secret),
-        Err(NoSecret::OfAnotherForm) => {
-            r.refuse(key, path, "names a file that holds no secret of Standard Webhooks: write whsec_ and base64 of 24 to 64 random bytes into it, or whsk_ and base64 of an ed25519 private key");
-            None
-        }
+        Ok(secret) => match (checks.secret)(secret.expose_secret()) {
+            Ok(()) => Some(secret),
+            Err(why) => refuse(&why),
+        },
+        Err(NoSecret::OfAnotherForm) => refuse("holds no secret of Standard Webhooks"),
         Err(NoSecret::Unreadable(why)) => {
             let why = format!("cannot be read ({why}): name a readable file that holds the secret and nothing else");
             r.refuse(key, path, &why);
@@ -161,7 +174,7 @@ fn secret(r: &mut Reader, key: &'static str, path: &str) -> Option<SecretString>
 }
 
 /// Who is told of events; `None` when nobody is.
-pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
+pub(super) fn events(r: &mut Reader, checks: EventChecks, production: bool) -> Option<EventsConfig> {
     let loopback = loopback(r, production);
     let urls = pairs(r, "events.endpoints", false, "billing=https://hooks.example.org/autopay");
     let files = pairs(r, "events.secret_files", true, "billing=/run/secrets/autopay-events");
@@ -180,25 +193,33 @@ pub(super) fn events(r: &mut Reader, production: bool) -> Option<EventsConfig> {
                 Err("is not https: write https://HOST/PATH".to_owned())
             }
         });
+        let fits = fits.and_then(|()| {
+            let mend = "write https://HOST/PATH with a host of the public internet";
+            (checks.address)(&url, loopback).map_err(|why| format!("{why}: {mend}"))
+        });
         if let Err(why) = fits {
             r.refuse("events.endpoints", &name, &why);
         }
         endpoints.push(EventEndpoint { name, url, secrets: Vec::new(), files: Vec::new() });
     }
+    let mut refused: BTreeSet<String> = BTreeSet::new();
     for (name, path) in files {
         let Some(place) = endpoints.iter().position(|known| known.name == name) else {
             let why = "is not among events.endpoints: write the name of one of them";
             r.refuse("events.secret_files", &name, why);
             continue;
         };
-        let secret = secret(r, "events.secret_files", &path);
-        if let (Some(secret), Some(endpoint)) = (secret, endpoints.get_mut(place)) {
-            endpoint.secrets.push(secret);
-            endpoint.files.push(path);
+        match (secret(r, checks, "events.secret_files", &path), endpoints.get_mut(place)) {
+            (Some(secret), Some(endpoint)) => {
+                endpoint.secrets.push(secret);
+                endpoint.files.push(path);
+            }
+            (_, _) => drop(refused.insert(name)),
         }
     }
     let unsigned: BTreeSet<String> = endpoints
         .iter()
+        .filter(|known| !refused.contains(&known.name))
         .filter(|known| known.secrets.is_empty() || known.secrets.len() > SECRETS_MAX)
         .map(|known| known.name.clone())
         .collect();
@@ -291,15 +312,15 @@ mod tests {
         let files = format!("billing={}", path.display());
         let settings =
             [("events.endpoints", "billing=https://hooks.example.org/"), ("events.secret_files", files.as_str())];
-        let events = Config::of(&settings).unwrap().events.unwrap();
-        assert!(events.signs_as(&events.read_again().unwrap()));
+        let endpoint = Config::of(&settings).unwrap().events.unwrap().endpoints.remove(0);
+        assert!(endpoint.signs_as(&endpoint.read_again().unwrap()));
         std::fs::write(&path, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX\n").unwrap();
-        assert!(!events.signs_as(&events.read_again().unwrap()));
+        assert!(!endpoint.signs_as(&endpoint.read_again().unwrap()));
         std::fs::write(&path, "s3cret").unwrap();
-        let why = events.read_again().unwrap_err();
+        let why = endpoint.read_again().unwrap_err();
         assert!(why.contains("no secret") && !why.contains("s3cret"), "{why}");
         std::fs::remove_file(&path).unwrap();
-        assert!(events.read_again().unwrap_err().contains("cannot be read"));
+        assert!(endpoint.read_again().unwrap_err().contains("cannot be read"));
     }
 
     #[test]
@@ -313,6 +334,6 @@ mod tests {
             ("events.notices_to", "nobody"),
             ("testing.events_to_loopback", "perhaps"),
         ]);
-        assert_eq!(wrong.len(), 10, "{wrong:#?}");
+        assert_eq!(wrong.len(), 9, "{wrong:#?}");
     }
 }

@@ -94,8 +94,7 @@ impl HttpCourier {
         let mut any_tls = false;
         for EndpointSettings { name, url, secrets } in endpoints {
             let refused = |why: String| format!("endpoint {name}: {why}");
-            let url = Url::parse(url).map_err(|_| refused("is not a URL".to_owned()))?;
-            guard::may_be_called(&url, reach).map_err(|why| refused(why.to_owned()))?;
+            let url = called(url, reach).map_err(refused)?;
             any_tls |= url.scheme() == "https";
             let signers = RwLock::new(signers(secrets).map_err(refused)?);
             known.insert(name.clone(), Endpoint { url, signers });
@@ -194,8 +193,21 @@ impl Courier for HttpCourier {
 /// # Errors
 /// A sentence part.
 pub fn check_address(url: &str, reach: Reach) -> Result<(), String> {
+    called(url, reach).map(drop)
+}
+
+/// What is wrong with a secret that events are to be signed with, if anything is.
+///
+/// # Errors
+/// A sentence part that begins with "holds" and repeats nothing of it.
+pub fn check_secret(secret: &str) -> Result<(), String> {
+    Signer::parse(secret).map(drop)
+}
+
+fn called(url: &str, reach: Reach) -> Result<Url, String> {
     let url = Url::parse(url).map_err(|_| "is not a URL".to_owned())?;
-    guard::may_be_called(&url, reach).map_err(ToOwned::to_owned)
+    guard::may_be_called(&url, reach)?;
+    Ok(url)
 }
 
 #[cfg(test)]

@@ -90,3 +90,25 @@ fn an_endpoint_that_cannot_be_signed_for_is_a_mistake_of_the_configuration() {
     let said = bench.run(&["events", "list"]).exits(2);
     assert!(said.err.contains("events.secret_files") && !said.err.contains("not a secret"), "{}", said.err);
 }
+
+#[test]
+fn what_the_courier_would_refuse_is_refused_before_anything_starts_and_all_of_it_at_once() {
+    let bench = bench();
+    bench.write("short", "whsec_AAAA");
+    let endpoints = "\"billing=https://hooks.example.org/a\", \"near=https://169.254.169.254/latest\", \"books=https://books.example.org/\"";
+    let settings = format!(
+        "[events]\nendpoints = [{endpoints}]\nsecret_files = [\"billing=whsec\", \"near=whsec\", \"books=short\"]\n[log]\nlevel = \"loud\"\n"
+    );
+    bench.write("autopay.toml", settings);
+    for command in ["serve", "doctor"] {
+        let said = bench.run(&[command]).exits(2);
+        for mistake in [
+            "autopay.toml:2: events.endpoints = near: is an address that no event is sent to: write https://HOST/PATH",
+            "autopay.toml:3: events.secret_files = short: names a file that holds a secret that is not of 24 to 64 bytes: write whsec_",
+            "autopay.toml:5: log.level = loud",
+        ] {
+            assert!(said.err.contains(mistake), "{mistake}\n{}", said.err);
+        }
+        assert!(!said.err.contains("AAAA") && !said.err.contains("no secret to sign with"), "{}", said.err);
+    }
+}

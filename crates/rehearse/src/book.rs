@@ -98,7 +98,7 @@ pub async fn of_the_live_book(sources: &Sources, as_of: DateTime<Utc>) -> Result
         exit: Exit::Usage,
         problems: mistakes.into_iter().map(|one| Problem::new(one.place, one.value, one.message, one.mend)).collect(),
     };
-    let config = Config::load(sources).map_err(wrong)?;
+    let config = Config::load(sources, autopay::app::event_checks()).map_err(wrong)?;
     let failed = |error: autopay::app::AppError| sentence(Exit::from(&error), &error.to_string());
     let reader = Reader::open(&config).await.map_err(failed)?;
     let read = copied(&reader, config.merchant(), as_of).await;
