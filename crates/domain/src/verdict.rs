@@ -12,8 +12,8 @@ use crate::money::Money;
 
 mod codes;
 
+pub(crate) use codes::{Budget, asks, blames_the_instrument};
 pub use codes::{CodeRow, Origin};
-pub(crate) use codes::{asks, blames_the_instrument};
 
 /// When and how a declined charge may be tried again: the merged class table of billing-rules.md §1.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ impl DeclineClass {
             Self::Contact => "a small budget of tries, then the customer must act",
             Self::LaterFunds => "tried again in days, by the policy",
             Self::LaterTechnical => "tried again in hours, by the policy",
-            Self::Unclassified => "one try in 72 hours by default; a code seen for the first time raises an alert",
+            Self::Unclassified => "one try in 72 hours at most; a code seen for the first time raises an alert",
             Self::Partial => "given back or taken, by the plan; then as for want of funds",
         }
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::agenda::{Action, Agenda, Book, Open, Reason, draw, observe, taken_up, used};
-use domain::charge::{Charge, Event, Limits, State};
+use domain::charge::{Charge, Event, Limits, Ruling, State};
 use domain::dunning::{AtTheEnd, Backups, Policy, Step, Wait};
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{ChargeId, Environment, MerchantId, PaymentMethodId, PlanId, PolicyId, SubscriptionId};
@@ -94,6 +94,8 @@ struct Made {
     attempt: u16,
     /// `None`: it was paid.
     outcome: Option<Outcome>,
+    /// What the bank or network said of it.
+    code: String,
 }
 
 /// The reference: every try of an instrument.
@@ -145,6 +147,30 @@ impl Model {
             }
         }
         None
+    }
+}
+
+/// By whom a try is made: what the rules say of answers binds whoever acts by themselves, and not a person who has spoken with the
+/// customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Policy,
+    Person,
+}
+
+impl Model {
+    /// Is one more try of a charge, by itself, one that the last answer about it forbids? After none that says why, there is one in 72
+    /// hours; a refusal by code 05 leaves two tries after the first.
+    fn answered(&self, method: PaymentMethodId, charge: &Charge, at: DateTime<Utc>) -> Option<String> {
+        let made = self.made.get(&method).into_iter().flatten();
+        let own: Vec<&Made> = made.filter(|one| one.charge == charge.id && one.attempt > 0).collect();
+        let last = own.iter().max_by_key(|one| one.attempt)?;
+        let broken = match last.outcome {
+            Some(Outcome::Declined(DeclineClass::Unclassified)) => at - last.at < TimeDelta::hours(72),
+            Some(Outcome::Declined(_)) if last.code == "05" => own.len() >= 3,
+            _ => false,
+        };
+        broken.then(|| format!("{charge:?} at {at}, after {own:#?}"))
     }
 }
 
@@ -350,8 +376,9 @@ impl Life {
         life
     }
 
-    fn try_now(&mut self, charge: Charge, attempt: u16, method: &Method) {
-        let broken = self.model.forbids(&self.caps, method.kind, method.id, &charge, self.now);
+    fn try_now(&mut self, charge: Charge, attempt: u16, method: &Method, by: By) {
+        let answered = (by == By::Policy).then(|| self.model.answered(method.id, &charge, self.now)).flatten();
+        let broken = self.model.forbids(&self.caps, method.kind, method.id, &charge, self.now).or(answered);
         assert!(broken.is_none(), "{}", broken.unwrap_or_default());
         let last = self.last(&charge).map(|one| one.id);
         let charge = match last {
@@ -362,7 +389,7 @@ impl Life {
             None => charge,
         };
         let charge = charge.step(Event::Send { attempt }, self.now, &self.limits).unwrap();
-        let made = Made { at: self.now, charge: charge.id, attempt, outcome: Some(Outcome::Open) };
+        let made = Made { at: self.now, charge: charge.id, attempt, outcome: Some(Outcome::Open), code: String::new() };
         self.model.made.entry(method.id).or_default().push(made);
         self.charges.insert(charge.id, charge);
         self.tries += 1;
@@ -399,10 +426,10 @@ impl Life {
             let is_new = !self.charges.contains_key(&charge.id);
             match &item.action {
                 Action::Send { attempt, method, .. } if is_new && !lost.contains(&item.subscription) => {
-                    self.try_now(charge, *attempt, method);
+                    self.try_now(charge, *attempt, method, By::Policy);
                 }
                 Action::Send { attempt, method, .. } if !is_new && left.take([method.id]) => {
-                    self.try_now(charge, *attempt, method);
+                    self.try_now(charge, *attempt, method, By::Policy);
                 }
                 Action::ParkNoMethod { .. } if !lost.contains(&item.subscription) => {
                     let charge = charge.step(Event::NoMethod, self.now, &self.limits).unwrap();
@@ -424,7 +451,8 @@ impl Life {
         let entered = method.kind == MethodKind::BankAccount && known.forbids_entry(&charge, self.now).is_some();
         if matches!(known.permit(self.now), Permit::Tries { left: None | Some(1..) }) && !entered {
             let attempt = charge.tries.attempt + 1;
-            self.try_now(charge, attempt, &method);
+            let ordered = charge.step(Event::Ruled(Ruling::TryNow), self.now, &self.limits).unwrap();
+            self.try_now(ordered, attempt, &method, By::Person);
         }
     }
 
@@ -442,7 +470,8 @@ impl Life {
                 (State::Sending { .. }, 0) => declined(DeclineClass::Never, "stolen_card"),
                 (State::Sending { .. }, 1..=4) => Seen::Succeeded { amount: charge.amount },
                 (State::Sending { .. }, 5..=9) => continue,
-                (State::Sending { .. }, 10..=19) => declined(DeclineClass::Unclassified, "card_declined"),
+                (State::Sending { .. }, 10..=16) => declined(DeclineClass::Unclassified, "card_declined"),
+                (State::Sending { .. }, 17..=22) => declined(DeclineClass::Contact, "05"),
                 (State::Sending { .. }, _) => declined(DeclineClass::LaterFunds, "insufficient_funds"),
                 (State::Paid { .. }, 0..=2) if method.kind == MethodKind::BankAccount => {
                     declined(DeclineClass::LaterFunds, "R01")
@@ -459,7 +488,11 @@ impl Life {
                 _ => None,
             };
             let made = self.model.made.get_mut(&method.id).unwrap();
-            made.iter_mut().find(|one| one.charge == id && one.attempt == attempt).unwrap().outcome = outcome;
+            let made = made.iter_mut().find(|one| one.charge == id && one.attempt == attempt).unwrap();
+            made.outcome = outcome;
+            if let Seen::Declined(decline) = seen {
+                made.code = decline.code;
+            }
             self.charges.insert(id, learnt.charge);
         }
     }
@@ -484,7 +517,8 @@ impl Life {
                 amount: Money::new(200, Currency::USD),
                 cycle: cycle.map(|(n, cycle)| (name(n), u32::from(cycle))).filter(|_| n < 2),
             };
-            let made = Made { at: one.at, charge: one.charge(), attempt: 0, outcome: Some(became) };
+            let made =
+                Made { at: one.at, charge: one.charge(), attempt: 0, outcome: Some(became), code: String::new() };
             self.model.made.entry(id).or_default().push(made);
         }
     }
@@ -556,6 +590,29 @@ fn what_the_caps_allow_is_made_use_of() {
     assert_eq!([made(0), made(1)], [10, 10], "as many as a day allows");
     assert_eq!([made(2), made(3)], [9, 9], "three entries of each of three debits");
     assert_eq!(life.tries, 38);
+}
+
+#[test]
+fn the_model_notices_a_try_that_an_answer_forbids() {
+    let mut life = Life::begin();
+    life.live(&[(120, Deed::Pass)]);
+    let charge = life.charges.values().find(|one| matches!(one.state, State::Sending { .. })).unwrap().clone();
+    let method = life.last(&charge).unwrap().id;
+    let answer = |life: &mut Life, class, code: &str| {
+        let made = life.model.made.get_mut(&method).unwrap().iter_mut().find(|one| one.charge == charge.id).unwrap();
+        (made.outcome, made.code) = (Some(Outcome::Declined(class)), code.to_owned());
+    };
+    answer(&mut life, DeclineClass::Unclassified, "card_declined");
+    assert!(life.model.answered(method, &charge, life.now + TimeDelta::hours(71)).is_some());
+    assert!(life.model.answered(method, &charge, life.now + TimeDelta::hours(72)).is_none());
+    answer(&mut life, DeclineClass::Contact, "05");
+    assert!(life.model.answered(method, &charge, life.now).is_none());
+    for attempt in [2, 3] {
+        let again =
+            Made { attempt, ..life.model.made[&method].iter().find(|one| one.charge == charge.id).unwrap().clone() };
+        life.model.made.get_mut(&method).unwrap().push(again);
+    }
+    assert!(life.model.answered(method, &charge, life.now + TimeDelta::days(30)).is_some());
 }
 
 #[test]

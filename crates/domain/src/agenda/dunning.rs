@@ -65,30 +65,38 @@ pub(super) fn after_decline(
     let (on_ladder, since) = charge.ladder(at);
     let step = if charge.is_by_hand() { ladder.step.saturating_sub(1) } else { ladder.step };
     let method = if by_bank { MethodKind::BankAccount } else { MethodKind::Card };
+    let (entries, first) = charge.tries.declined_with(fallback.map(|fallback| fallback.method));
+    let on_ladder = on_ladder.saturating_sub(fallback.map_or(0, |fallback| fallback.beside));
+    // A ladder that began later than the declines is that of another method, whose tries are counted from there.
+    let is_first = charge.tries.first_failed_at.is_none_or(|first_failed_at| first_failed_at == since);
     let declined = Declined {
         charge: charge.id,
         class: decline.class,
         code: &decline.code,
         method,
-        declined: on_ladder.saturating_sub(fallback.map_or(0, |fallback| fallback.beside)),
+        declined: on_ladder,
+        in_all: if is_first { entries.saturating_add(1) } else { on_ladder },
         first_failed_at: since,
         step,
     };
     let around = Around::of(policy, plan, subscription, zone, charge);
     let mut rung = around.rung(policy, &declined, at);
     let mut rule = None;
-    if let Next::RetryAt(retry) = rung.next {
-        // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
-        let (entries, first) = charge.tries.declined_with(fallback.map(|fallback| fallback.method));
-        let first = first.unwrap_or(at).min(charge.due_at);
-        rule = around.forbids_entry(method, (entries.saturating_add(1), first), retry);
-    }
-    if rule.is_some() {
-        rung.next = Next::GiveUp(GaveUp::EntriesSpent);
+    match rung.next {
+        Next::RetryAt(retry) => {
+            // Of two dates of the first entry the earlier one counts. Cards have no rule about the tries of one charge.
+            let first = first.unwrap_or(at).min(charge.due_at);
+            if let Some(entry) = around.forbids_entry(method, (entries.saturating_add(1), first), retry) {
+                rung.next = Next::GiveUp(GaveUp::EntriesSpent);
+                rule = Some(entry.to_string());
+            }
+        }
+        Next::GiveUp(GaveUp::MustAct) => rule = declined.spent_budget().map(|budget| budget.to_string()),
+        Next::GiveUp(_) => {}
     }
     let asked = Asked { policy, wallet, subscription, plan, charge, decline, declined, around: &around, at };
     let fell = asked.falls(rung);
-    let rule = rule.filter(|_| fell.is_none()).map(ToString::to_string);
+    let rule = rule.filter(|_| fell.is_none());
     let (Rung { next, step }, fallback) = match fell {
         Some(Fell { rung, fallback }) => (rung, Some(fallback)),
         None => (rung, charge.tries.fallback.clone()),

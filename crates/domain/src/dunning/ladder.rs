@@ -7,7 +7,7 @@ use crate::calendar::{CalendarError, Zone};
 use crate::holidays::HolidayCalendar;
 use crate::id::ChargeId;
 use crate::subscription::MethodKind;
-use crate::verdict::{DeclineClass, asks};
+use crate::verdict::{Budget, DeclineClass, asks};
 
 /// A definitive decline to decide upon.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +22,19 @@ pub struct Declined<'a> {
     pub method: MethodKind,
     /// Definitive declines of the charge so far, this one included.
     pub declined: u16,
+    /// Those of all its tries with this method, whoever ordered them: a budget that a code sets counts every one.
+    pub in_all: u16,
     /// When the first of them was learnt, UTC.
     pub first_failed_at: DateTime<Utc>,
     /// The last step taken, from 1; 0 before the first.
     pub step: u16,
+}
+
+impl Declined<'_> {
+    /// The budget that its code sets and that is used up with it.
+    pub(crate) fn spent_budget(&self) -> Option<Budget> {
+        asks(self.class, self.code).budget.filter(|budget| self.declined.max(self.in_all) > budget.most)
+    }
 }
 
 /// Where the payer lives, and what lies ahead.
@@ -53,7 +62,8 @@ impl Policy {
     ///
     /// The step taken is the first that applies to the class and the instrument, comes after the last step taken, and lies after
     /// `now`; each step serves once, so a decline that comes late does not squeeze two tries together. An instant that the code
-    /// itself names as the earliest (a network's advice) moves the step, never the other way.
+    /// itself names as the earliest (a network's advice), and the wait after a decline without a reason, move the step, never the
+    /// other way.
     ///
     /// # Errors
     /// When the retry date leaves the calendar's range.
@@ -73,8 +83,8 @@ impl Policy {
             | DeclineClass::Unclassified
             | DeclineClass::Partial => {}
         }
-        let asked = asks(declined.code);
-        if asked.most_retries.is_some_and(|most| declined.declined > most) {
+        let asked = asks(declined.class, declined.code);
+        if declined.spent_budget().is_some() {
             return Ok(give_up(GaveUp::MustAct));
         }
         if declined.declined >= self.most_attempts {

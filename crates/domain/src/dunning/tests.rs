@@ -30,6 +30,7 @@ fn climb(
             code,
             method,
             declined,
+            in_all: declined,
             first_failed_at: first,
             step,
         };
@@ -79,6 +80,7 @@ fn debits_are_entered_again_after_five_business_days_and_on_the_payday_after_the
         code: "R01",
         method: MethodKind::BankAccount,
         declined,
+        in_all: declined,
         first_failed_at: first,
         step,
     };
@@ -125,8 +127,62 @@ fn codes_with_a_budget_of_their_own_end_there() {
     assert_eq!(end("59", DeclineClass::Contact), (1, GaveUp::MustAct));
     assert_eq!(end("R08", DeclineClass::Contact), (0, GaveUp::MustAct));
     assert_eq!(end("05", DeclineClass::Contact), (2, GaveUp::MustAct));
+    assert_eq!(end("do_not_honor", DeclineClass::Contact), (2, GaveUp::MustAct));
     assert_eq!(end("stolen_card", DeclineClass::Never), (0, GaveUp::HardDecline));
     assert_eq!(end("expired_card", DeclineClass::NewData), (0, GaveUp::NewMethodNeeded));
+}
+
+/// A policy of nine steps, six hours apart, for whatever may be tried again.
+fn eager() -> Policy {
+    let step = |n: u16| Step { after: Wait::Hours(n * 6), classes: RETRIED.to_vec(), method: None };
+    Policy { steps: (1..=9).map(step).collect(), paydays: None, ..Policy::standard().unwrap() }
+}
+
+#[test]
+fn a_budget_of_a_code_holds_for_an_eager_policy_and_counts_what_a_person_ordered() {
+    let zone = Zone::parse("UTC").unwrap();
+    let first = at("2027-03-01T11:00:00Z");
+    for code in ["05", "do_not_honor"] {
+        let (seen, why) = climb(&eager(), (DeclineClass::Contact, code, MethodKind::Card), first, &zone, None);
+        assert_eq!(
+            (told(&seen), why),
+            (vec!["2027-03-01T17:00Z".to_owned(), "2027-03-01T23:00Z".to_owned()], GaveUp::MustAct)
+        );
+    }
+    let one = |declined, in_all| Declined {
+        charge: ChargeId(uuid::Uuid::nil()),
+        class: DeclineClass::Contact,
+        code: "05",
+        method: MethodKind::Card,
+        declined,
+        in_all,
+        first_failed_at: first,
+        step: 0,
+    };
+    let around = Surroundings { zone: &zone, holidays: HOLIDAYS, before: None };
+    let next = |declined, in_all| eager().after_decline(&one(declined, in_all), &around, first).unwrap().next;
+    assert!(matches!(next(1, 2), Next::RetryAt(_)), "a person tried it once beside the policy");
+    assert_eq!(next(1, 3), Next::GiveUp(GaveUp::MustAct), "and once more");
+    let rule = one(1, 3).spent_budget().unwrap().to_string();
+    assert_eq!(
+        rule,
+        "after 05 (do not honor) a charge is tried 2 times more at most (card_network-05, version 2026-11-26; \
+         checkout.com, Visa response codes; Forte and TabaPay where they are stricter)"
+    );
+    assert_eq!(one(1, 2).spent_budget(), None);
+}
+
+#[test]
+fn what_nobody_gave_a_reason_for_is_tried_once_in_72_hours_by_whatever_policy() {
+    let zone = Zone::parse("America/New_York").unwrap();
+    let first = at("2027-03-01T17:00:00Z");
+    let tries = |policy: &Policy| {
+        let bare = (DeclineClass::Unclassified, "card_declined", MethodKind::Card);
+        told(&climb(policy, bare, first, &zone, None).0)
+    };
+    assert_eq!(tries(&eager())[..1], ["2027-03-04T17:00Z"], "72 hours, where the policy says six");
+    // Noon to nine o'clock would be three hours short; from there on the second step is short as well.
+    assert_eq!(tries(&Policy::standard().unwrap()), ["2027-03-05T14:00Z", "2027-03-08T14:00Z"]);
 }
 
 #[test]
@@ -177,6 +233,8 @@ const RETRIED: [DeclineClass; 5] = [
     DeclineClass::Unclassified,
     DeclineClass::Partial,
 ];
+/// The wait after a decline without a reason, in hours, as the rules have it.
+const WITHOUT_A_REASON: i64 = 72;
 
 proptest! {
     /// A ladder of n steps gives n tries, each at the stated instant: so many civil days after the first failure at the local hour,
@@ -203,8 +261,16 @@ proptest! {
             ..Policy::standard().unwrap()
         };
         let (seen, why) = climb(&policy, (RETRIED[class], "x", MethodKind::Card), first, &zone, None);
-        prop_assert_eq!((seen.len(), why), (waits.len(), if waits.len() == 9 { GaveUp::TriesSpent } else { GaveUp::LadderSpent }));
         let first_on = zone.civil(first).unwrap().date;
+        if RETRIED[class] == DeclineClass::Unclassified {
+            let moments = std::iter::once(&first).chain(&seen);
+            for (before, after) in moments.zip(&seen) {
+                prop_assert!(*after - *before >= chrono::TimeDelta::hours(WITHOUT_A_REASON), "{before} {after}");
+            }
+            prop_assert!(seen.len() <= waits.len());
+            return Ok(());
+        }
+        prop_assert_eq!((seen.len(), why), (waits.len(), if waits.len() == 9 { GaveUp::TriesSpent } else { GaveUp::LadderSpent }));
         for (n, at) in waits.iter().zip(&seen) {
             if hours {
                 prop_assert_eq!(*at, first + chrono::TimeDelta::hours(i64::from(*n)));
@@ -254,6 +320,7 @@ fn a_code_takes_a_step_exactly_where_its_line_says_so() {
             code: row.code,
             method: MethodKind::Card,
             declined: 1,
+            in_all: 1,
             first_failed_at: first,
             step: 0,
         };

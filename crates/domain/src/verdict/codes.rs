@@ -159,7 +159,8 @@ pub(super) const CODES: &[CodeRow] = &[
     row(Stripe, "try_again_later", LaterTechnical, "no reason given; try later"),
     row(Stripe, "reenter_transaction", LaterTechnical, "the issuer asks for the payment again"),
     row(Stripe, "approve_with_id", LaterTechnical, "the payment cannot be authorized now"),
-    row(Stripe, "do_not_honor", Contact, "the issuer refused"),
+    // The name of 05.
+    row(Stripe, "do_not_honor", Contact, "the issuer refused").then("two tries, then the customer").retried(2),
     row(Stripe, "call_issuer", Contact, "the customer must call the issuer"),
     row(Stripe, "no_action_taken", Contact, "the issuer refused"),
     row(Stripe, "not_permitted", Contact, "not permitted for this card"),
@@ -484,25 +485,55 @@ pub(super) fn known(code: &str) -> Option<&'static CodeRow> {
     CODES.iter().find(|row| row.code.eq_ignore_ascii_case(code))
 }
 
-/// What a code, or several joined with `+`, asks of further tries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The day as of which the table stands: the version that is cited where a line of it ends trying.
+const AS_OF: &str = "2026-11-26";
+
+/// What nobody gave a reason for is tried at most once in so many hours, by whatever policy (billing-rules.md §1.4). No network sets it.
+const WITHOUT_A_REASON_HOURS: u16 = 72;
+
+/// So many further tries of a charge at most, by a line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// How many.
+    pub(crate) most: u16,
+    row: &'static CodeRow,
+}
+
+impl std::fmt::Display for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { most, row } = self;
+        let CodeRow { code, meaning, origin, .. } = row;
+        let tries = match most {
+            0 => "no more".to_owned(),
+            1 => "once more at most".to_owned(),
+            most => format!("{most} times more at most"),
+        };
+        let (name, source) = (origin.as_str(), origin.source());
+        write!(f, "after {code} ({meaning}) a charge is tried {tries} ({name}-{code}, version {AS_OF}; {source})")
+    }
+}
+
+/// What a decline asks of further tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asks {
     /// No try earlier than so many hours after the decline.
     pub(crate) wait_hours: u16,
     /// So many further tries of the charge at most.
-    pub(crate) most_retries: Option<u16>,
+    pub(crate) budget: Option<Budget>,
 }
 
-/// What the code of a decline asks for, beyond its class.
+/// What a decline asks for by its code, or several joined with `+`, and for want of one.
 #[must_use]
-pub(crate) fn asks(code: &str) -> Asks {
-    let mut asks = Asks::default();
+pub(crate) fn asks(class: DeclineClass, code: &str) -> Asks {
+    let wait_hours = match class {
+        Unclassified => WITHOUT_A_REASON_HOURS,
+        Never | NewData | Contact | LaterFunds | LaterTechnical | DeclineClass::Partial => 0,
+    };
+    let mut asks = Asks { wait_hours, budget: None };
     for row in code.split('+').filter_map(known) {
         asks.wait_hours = asks.wait_hours.max(row.wait_hours);
-        asks.most_retries = match (asks.most_retries, row.most_retries) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let budget = row.most_retries.map(|most| Budget { most, row });
+        asks.budget = [asks.budget, budget].into_iter().flatten().min_by_key(|budget| budget.most);
     }
     asks
 }
