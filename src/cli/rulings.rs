@@ -85,5 +85,6 @@ pub(super) fn refused(id: ChargeId, why: &RulingRefused) -> Stop {
         }
         // The rule of a network speaks for itself.
         RulingRefused::NotNow(_) => stop(Exit::Conflict, (&sentence, "see `autopay dunning show` for what is left")),
+        RulingRefused::NotThen(_) => stop(Exit::Conflict, (&sentence, "name a day before it, or stop the case")),
     }
 }

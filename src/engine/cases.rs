@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use domain::agenda::{Book, NotNow, try_now};
+use domain::agenda::{Book, NotNow, Open, put_off, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
 use domain::dunning::{AtTheEnd, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
@@ -38,6 +38,9 @@ pub enum RulingRefused {
     /// Something stands in the way: a hold, the method, the rule of a network with its version and source.
     #[error("it may not be tried now: {0}")]
     NotNow(String),
+    /// The policy makes no try on the day to which it was to be put off.
+    #[error("it may not be tried then: {0}")]
+    NotThen(String),
     /// Somebody else works on it right now.
     #[error("the charge is being sent or asked about right now: try again in a minute and a half")]
     Busy,
@@ -80,6 +83,14 @@ fn is_in_doubt(state: &State) -> bool {
     }
 }
 
+/// Does more than the charge say whether a ruling may be carried out?
+const fn is_weighed(ruling: Ruling) -> bool {
+    match ruling {
+        Ruling::TryNow | Ruling::PutOff { .. } => true,
+        Ruling::WriteOff | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod => false,
+    }
+}
+
 /// What a refused step of a charge means to whoever wanted it.
 fn refused(charge: &Charge, refused: Refused) -> RulingRefused {
     let word = charge.state.word();
@@ -105,14 +116,38 @@ impl Engine {
     /// [`RulingRefused`].
     pub async fn foresee_ruling(&self, id: ChargeId, ruling: Ruling) -> Result<Charge, RulingRefused> {
         let charge = self.inner.store.charge(id).await?.ok_or(RulingRefused::NoCharge(id))?;
-        if ruling == Ruling::TryNow && !is_in_doubt(&charge.state) {
-            let view = self.inner.store.subscription(&charge.subscription).await?;
-            let Some(view) = view else { return Err(RulingRefused::NoCharge(id)) };
-            let attempts = self.inner.store.attempts(id).await?;
-            let instrument = attempts.last().map(|attempt| attempt.method);
-            let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
-            let open = domain::agenda::Open { charge, subscription: view.subscription, payers, instrument };
-            return self.may_be_tried(&open).await;
+        if is_in_doubt(&charge.state) || !is_weighed(ruling) {
+            return self.ruled(&charge, ruling);
+        }
+        let view = self.inner.store.subscription(&charge.subscription).await?;
+        let Some(view) = view else { return Err(RulingRefused::NoCharge(id)) };
+        let attempts = self.inner.store.attempts(id).await?;
+        let instrument = attempts.last().map(|attempt| attempt.method);
+        let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
+        self.weighed(&Open { charge, subscription: view.subscription, payers, instrument }, ruling).await
+    }
+
+    /// The charge once a ruling is carried out, whatever is known beside it.
+    fn ruled(&self, charge: &Charge, ruling: Ruling) -> Result<Charge, RulingRefused> {
+        let ruled = charge.clone().step(Event::Ruled(ruling), self.now(), &self.inner.settings.limits);
+        ruled.map_err(|why| refused(charge, why))
+    }
+
+    /// The charge once a ruling is carried out, if its subscription, its policy and its instrument allow that.
+    async fn weighed(&self, open: &Open, ruling: Ruling) -> Result<Charge, RulingRefused> {
+        match ruling {
+            Ruling::TryNow => self.may_be_tried(open).await,
+            Ruling::PutOff { until } => {
+                let catalog = self.inner.store.catalog().await?;
+                let put_off = put_off(&catalog, open, until, self.now(), &self.inner.settings.limits);
+                put_off.map_err(|why| match why {
+                    NotNow::Refused(why) => refused(&open.charge, why),
+                    NotNow::Because(why) => RulingRefused::NotThen(why),
+                })
+            }
+            Ruling::WriteOff | Ruling::GiveUp { .. } | Ruling::NewMethod | Ruling::FirstMethod => {
+                self.ruled(&open.charge, ruling)
+            }
         }
         let at = self.now();
         charge.clone().step(Event::Ruled(ruling), at, &self.inner.settings.limits).map_err(|why| refused(&charge, why))
@@ -144,12 +179,7 @@ impl Engine {
     ) -> Result<Charge, RulingRefused> {
         let (before, at) = (&taken.open.charge, self.now());
         // Looked at once more, now that nobody else moves it.
-        let after = if ruling == Ruling::TryNow {
-            self.may_be_tried(&taken.open).await?
-        } else {
-            let ruled = before.clone().step(Event::Ruled(ruling), at, &self.inner.settings.limits);
-            ruled.map_err(|why| refused(before, why))?
-        };
+        let after = self.weighed(&taken.open, ruling).await?;
         let ruled = Ruled {
             before: Claimed { value: before.clone(), fence },
             stop: stops(&after),
@@ -164,7 +194,7 @@ impl Engine {
     }
 
     /// The charge once a person wants it tried now, if the agenda would send it.
-    async fn may_be_tried(&self, open: &domain::agenda::Open) -> Result<Charge, RulingRefused> {
+    async fn may_be_tried(&self, open: &Open) -> Result<Charge, RulingRefused> {
         let store = &self.inner.store;
         let (catalog, holds) = (store.catalog().await?, store.holds().await?);
         let methods: Vec<PaymentMethodId> =

@@ -24,6 +24,7 @@ everywhere! {
     a_rule_refuses_a_try_by_name_version_and_source;
     a_revoked_mandate_ends_the_case_and_every_other_on_the_account;
     a_case_that_is_put_off_is_tried_on_that_day;
+    nothing_is_put_off_to_a_day_that_belongs_to_the_next_cycle;
 }
 
 fn poor(n: u64) -> Option<Method> {
@@ -272,5 +273,33 @@ async fn a_case_that_is_put_off_is_tried_on_that_day(backend: Backend) {
     world.run_until("2027-03-01T00:00:00Z").await;
     let made = ["01-05 10:00", "01-18 00:00", "01-20 09:00", "01-27 09:00"];
     assert_eq!(made_at(&world, charge.id).await, made, "the ladder's later tries stay where they are");
+    world.balance().await;
+}
+
+async fn nothing_is_put_off_to_a_day_that_belongs_to_the_next_cycle(backend: Backend) {
+    let Some(world) = World::begin(backend, "2027-01-04T00:00:00Z", "put_off_past").await else { return };
+    let month = |id: &str, dunning: Option<&str>| {
+        let mut spec = plan(id, "1 month", "UTC", "10:00", "79.00");
+        spec.collect.dunning = dunning.map(ToOwned::to_owned);
+        let understood = Plan::from_spec(&spec, 0).unwrap();
+        (spec, understood)
+    };
+    let plans = vec![month("usual", None), month("lasting", Some("steady"))];
+    world.store.apply(&CatalogChange { plans, policies: vec![policy()] }, "test", world.now()).await.unwrap();
+    let rows = [("a", "usual", 1), ("b", "lasting", 2)];
+    world.enrol(rows.map(|(name, plan, n)| subscriber(name, plan, "2027-01-05", poor(n))).into()).await;
+    world.run_until("2027-01-05T12:00:00Z").await;
+    let until = |day: &str| Ruling::PutOff { until: format!("{day}T00:00:00Z").parse().unwrap() };
+    for day in ["2027-02-05", "2027-02-06", "2027-03-01"] {
+        let RulingRefused::NotThen(why) = refused(&world, "a", until(day)).await else { panic!("put off to {day}") };
+        assert_eq!(why, "the next cycle is due on 2027-02-05, and its policy makes no try on that day or later");
+    }
+    assert_eq!(rule(&world, "a", until("2027-02-04")).await.state.next_at(), "2027-02-04T00:00:00Z".parse().ok());
+    // A policy that says which debt comes first goes past the next cycle, and keeps off the days of all of them.
+    for day in ["2027-02-05", "2027-03-05"] {
+        let RulingRefused::NotThen(why) = refused(&world, "b", until(day)).await else { panic!("put off to {day}") };
+        assert_eq!(why, format!("{day} is the day of another cycle of the same subscription"));
+    }
+    assert_eq!(rule(&world, "b", until("2027-02-06")).await.state.next_at(), "2027-02-06T00:00:00Z".parse().ok());
     world.balance().await;
 }

@@ -43,7 +43,7 @@ mod tries;
 pub use amended::LeftOut;
 pub(crate) use amended::resumes_at;
 pub use backups::{taken_up, used};
-pub use by_hand::{NotNow, try_now};
+pub use by_hand::{NotNow, put_off, try_now};
 pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;

@@ -113,7 +113,7 @@ pub(super) struct Around<'a> {
 }
 
 impl<'a> Around<'a> {
-    fn of(
+    pub(super) fn of(
         policy: &Policy,
         plan: Option<&'a Plan>,
         subscription: &'a Subscription,
@@ -154,6 +154,18 @@ impl<'a> Around<'a> {
         let on = zone.civil(at).ok()?.date;
         let in_time = on <= policy.last_on(declined.first_failed_at, zone).ok()?;
         (in_time && self.surroundings.before.is_none_or(|before| on < before)).then_some(at)
+    }
+
+    /// Why nobody puts a try off to a moment, in words: its day belongs to a later cycle of the same subscription.
+    pub(super) fn belongs_to_a_cycle(&self, at: DateTime<Utc>) -> Option<String> {
+        let on = self.day_of(at);
+        match self.surroundings.before {
+            Some(before) if on >= before => {
+                Some(format!("the next cycle is due on {before}, and its policy makes no try on that day or later"))
+            }
+            None if self.ahead.has(on) => Some(format!("{on} is the day of another cycle of the same subscription")),
+            Some(_) | None => None,
+        }
     }
 
     /// The civil date of a moment where the payer lives.
