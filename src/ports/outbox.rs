@@ -306,15 +306,14 @@ impl NewEvent {
             event(EventKind::ChargeOutcomeResolved, Some(asked))
         });
         let told = EventKind::of_state(&after.state).filter(|kind| EventKind::of_state(&before.state) != Some(*kind));
-        let case = Self::of_case(news(before, after), after, at);
+        let case = news(before, after).into_iter().filter_map(|news| Self::of_case(&news, after, at));
         resolved.into_iter().chain(told.map(|kind| event(kind, None))).chain(case).collect()
     }
 
     /// What a case tells: each of its beginnings and ends once, and each further try that is planned in it.
-    fn of_case(news: Option<News>, charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
-        let news = news?;
+    fn of_case(news: &News, charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
         let case = news.case();
-        let (kind, which) = match &news {
+        let (kind, which) = match news {
             News::Opened(case) => (EventKind::DunningCaseOpened, case.number.to_string()),
             News::Ended(case) => (EventKind::DunningCaseEnded, case.number.to_string()),
             // What is sent and asked meanwhile is the charge's to tell.
@@ -330,16 +329,19 @@ impl NewEvent {
         data.insert("case".to_owned(), json!(case.number));
         data.insert("class".to_owned(), json!(case.class.as_str()));
         let instant = |at: DateTime<Utc>| json!(at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-        match case.standing {
-            Case::Open { next_step, next_step_at } => {
-                data.insert("next_step".to_owned(), json!(next_step.as_str()));
-                data.insert("next_step_at".to_owned(), instant(next_step_at));
-                data.insert("ends_at".to_owned(), instant(case.ends_at));
-                data.insert("end_action".to_owned(), json!(case.end_action.as_str()));
-            }
-            Case::Ended { why, .. } => {
+        if let Case::Open { next_step, next_step_at } = case.standing {
+            data.insert("next_step".to_owned(), json!(next_step.as_str()));
+            data.insert("next_step_at".to_owned(), instant(next_step_at));
+        }
+        match (news, case.standing) {
+            (News::Ended(_), Case::Ended { why, .. }) => {
                 data.insert("why".to_owned(), json!(why.as_str()));
                 data.extend(case.handed_to().map(|queue| ("hand_to".to_owned(), json!(queue))));
+            }
+            // One that ends at its first decline is told to begin with the end that its policy set it.
+            (_, _) => {
+                data.insert("ends_at".to_owned(), instant(case.ends_at));
+                data.insert("end_action".to_owned(), json!(case.end_action.as_str()));
             }
         }
         let object = charge.id.to_string();
@@ -350,7 +352,7 @@ impl NewEvent {
     #[must_use]
     pub fn of_case_end(charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
         let case = case(charge).filter(|case| !case.is_open())?;
-        Self::of_case(Some(News::Ended(case)), charge, at)
+        Self::of_case(&News::Ended(case), charge, at)
     }
 }
 

@@ -436,9 +436,9 @@ impl DatabaseStore {
         let kept = self.insert_evidence(on, verdicts, &applied).await?;
         let moved = verdicts.iter().filter(|verdict| applied.contains(&verdict.before.value.id.0));
         self.note_all(on, moved.filter_map(lines::learnt))?;
-        let moved = verdicts.iter().filter_map(|verdict| {
-            let after = verdict.after.as_ref().filter(|after| applied.contains(&after.id.0))?;
-            lines::case(&verdict.before.value, after, lines::ENGINE, learnt_at(verdict, None))
+        let moved = verdicts.iter().flat_map(|verdict| {
+            let after = verdict.after.iter().filter(|after| applied.contains(&after.id.0));
+            after.flat_map(|after| lines::case(&verdict.before.value, after, lines::ENGINE, learnt_at(verdict, None)))
         });
         self.note_all(on, moved)?;
         self.tell(on, &outbox::of_verdicts(verdicts.iter().filter(|one| applied.contains(&one.before.value.id.0))))

@@ -118,9 +118,9 @@ pub(super) fn ended(before: String, charge: &Charge, by: &str, at: DateTime<Utc>
     line.moved(Some(before), Some(facts_of_charge(charge)))
 }
 
-/// What the case of a charge tells of a step: its beginning or its end. What lies between, the charge's own lines tell.
-pub(super) fn case(before: &Charge, after: &Charge, by: &str, at: DateTime<Utc>) -> Option<Line> {
-    case_line(&news(before, after)?, after, by, at)
+/// What the case of a charge tells of a step: its beginning, its end, or both. What lies between, the charge's own lines tell.
+pub(super) fn case(before: &Charge, after: &Charge, by: &str, at: DateTime<Utc>) -> Vec<Line> {
+    news(before, after).iter().filter_map(|news| case_line(news, after, by, at)).collect()
 }
 
 /// The end of a case whose charge ended while it waited.

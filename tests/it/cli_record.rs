@@ -199,6 +199,7 @@ async fn a_payment_that_a_person_gives_up_leaves_exactly_its_lines() {
     let expected = [
         format!("ann charge.cancel_sent {id}"),
         format!("gateway charge.learnt {id}"),
+        format!("autopay dunning.case.opened {id}/1"),
         format!("autopay dunning.case.ended {id}/1"),
         // As its policy says at the end.
         "autopay subscription.paused b".to_owned(),

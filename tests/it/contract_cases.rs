@@ -146,11 +146,12 @@ async fn a_case_begins_once_and_ends_once_whoever_is_told_how_often(backend: Bac
         "dunning.case.ended cancelled",
     ];
     assert_eq!(story(&b, charge.id).await, all);
-    // One that fails for good at its first decline is told as its end, and a first success tells nothing.
+    // One that fails for good at its first decline is told to begin and to end, and a first success tells nothing.
     let lost = b.one("b").await;
     let never = declined("stolen_card", DeclineClass::Never, Next::GiveUp(GaveUp::HardDecline));
     decline(&b, &lost.charge, lost.fence, never).await;
-    assert_eq!(story(&b, lost.charge.id).await, ["dunning.case.ended hard_decline"]);
+    let both = ["dunning.case.opened class", "dunning.case.ended hard_decline"];
+    assert_eq!(story(&b, lost.charge.id).await, both);
     let paid = b.one("c").await;
     b.become_(&paid.charge, paid.fence, State::paid(b.now(), paid.charge.amount), None).await;
     assert_eq!(story(&b, paid.charge.id).await, Vec::<String>::new());
@@ -294,7 +295,7 @@ async fn whom_a_bank_questions_is_held_until_a_person_has_reviewed_them(backend:
     let hold = |name: &str| (format!("subscription:{name}"), HoldKind::Fraud, "autopay");
     assert_eq!(found, [hold("a"), hold("b")]);
     assert!(holds[0].reason.contains(&questioned.id.to_string()), "{}", holds[0].reason);
-    assert_eq!(story(&b, questioned.id).await, ["dunning.case.ended must_act"]);
+    assert_eq!(story(&b, questioned.id).await, ["dunning.case.opened class", "dunning.case.ended must_act"]);
     assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended fraud_hold");
     assert_eq!(b.charge(others.id).await.state.word(), "failing");
 }

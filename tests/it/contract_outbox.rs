@@ -8,15 +8,15 @@ use autopay::ports::cases::Ruled;
 use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
 use autopay::ports::people::PersonsNote;
 use autopay::ports::recon::{BegunRun, Compared, Finding, NewRun, Source, Span, Stage};
-use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store};
+use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store, Verdict};
 use autopay::store::{DatabaseStore, DatabaseUrl, MemoryStore, Pool, migrate, open};
 use chrono::TimeDelta;
 use domain::agenda::Scope;
 use domain::charge::{Event, Limits, Ruling, State};
-use domain::dunning::GaveUp;
+use domain::dunning::{GaveUp, Next};
 use domain::money::Currency;
 use domain::recon::{Kind, Sides};
-use domain::verdict::DeclineClass;
+use domain::verdict::{Decline, DeclineClass};
 
 use crate::contract_store::{Bench, id, intent, paid, secs, verdict};
 use crate::postgres::TestDatabase;
@@ -27,6 +27,7 @@ everywhere! {
     the_life_of_a_charge_is_told_once_each;
     what_is_kept_back_from_the_charge_is_not_told;
     a_case_is_told_when_it_begins_goes_on_and_ends;
+    a_case_that_ends_at_its_first_decline_is_told_to_begin_too;
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
@@ -261,6 +262,32 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
 }
 
 async fn people_and_pauses_are_told(backend: Backend) {
+async fn a_case_that_ends_at_its_first_decline_is_told_to_begin_too(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "cases of one decline").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let decline = Decline { class: DeclineClass::Never, code: "stolen_card".to_owned() };
+    let event = Event::Declined { decline, next: Next::GiveUp(GaveUp::HardDecline) };
+    let failed = one.charge.clone().step(event, now, &Limits::default()).unwrap();
+    let learnt =
+        Verdict { after: Some(failed.clone()), ..verdict(&one.charge, one.fence, failed.state.clone(), None, now) };
+    for applied in [1, 0] {
+        assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&learnt)).await.unwrap().applied, applied);
+    }
+    let expected = ["charge.planned", "charge.sent", "charge.failed", "dunning.case.opened", "dunning.case.ended"];
+    assert_eq!(t.kinds().await, expected, "each once, the beginning first");
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 10).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let [opened, ended] = [&bodies[3]["data"], &bodies[4]["data"]];
+    assert_eq!((&opened["case"], &opened["class"], opened.get("why")), (&1.into(), &"never".into(), None));
+    assert_eq!((opened.get("next_step"), &opened["end_action"]), (None, &"keep_subscription".into()));
+    assert_eq!((&ended["case"], &ended["why"]), (&1.into(), &"hard_decline".into()));
+    assert!(opened["sequence"].as_i64() < ended["sequence"].as_i64(), "{opened} {ended}");
+    let story = b.store.case_story(one.charge.id).await.unwrap();
+    let events: Vec<&str> = story.iter().map(|entry| entry.event.as_str()).collect();
+    assert_eq!(events, ["dunning.case.opened", "dunning.case.ended"]);
+}
+
     let Some(t) = Told::begin(backend, &["billing"], "people's events").await else { return };
     let (b, now) = (&t.bench, t.bench.now());
     let one = b.one("a").await;

@@ -213,12 +213,13 @@ async fn ten_thousand_lives_end_or_have_a_date() {
         let is_final = matches!(charge.state, State::Paid { .. } | State::Failed { .. } | State::Skipped { .. });
         let with_a_person = matches!(charge.state, State::Parked { .. });
         assert!(is_final || with_a_person, "two months later: {charge:?}");
-        // Each case was told to begin at most once and to end exactly once; a twentieth of them is looked at.
+        // Each case was told to begin and to end exactly once; a twentieth of them is looked at.
         let Some(case) = case(charge).filter(|_| drawn(&Key(charge.id.0), 99).is_multiple_of(20)) else { continue };
         let told = lives.store.case_story(charge.id).await.unwrap();
-        let ends = told.iter().filter(|entry| entry.event == "dunning.case.ended").count();
-        let expected = usize::from(case.number) - usize::from(case.is_open());
-        assert_eq!(ends, expected, "{told:#?}");
+        let count = |event: &str| told.iter().filter(|entry| entry.event == event).count();
+        let number = usize::from(case.number);
+        let expected = (number, number - usize::from(case.is_open()));
+        assert_eq!((count("dunning.case.opened"), count("dunning.case.ended")), expected, "{told:#?}");
     }
     for word in ["paid", "failed", "skipped", "outcome_unknown"] {
         assert!(words.get(word).is_some_and(|count| *count > 50), "{word}: {words:?}");

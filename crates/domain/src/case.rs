@@ -220,6 +220,9 @@ impl News {
                 case.class,
                 case.tries,
                 next_step.as_str(),
+            Standing::Ended { .. } if matches!(self, Self::Opened(_)) => {
+                format!("class {} after {} tries: no try comes next; {ends}", case.class, case.tries)
+            }
                 next_step_at.to_rfc3339()
             ),
             Standing::Ended { why, .. } => {
@@ -230,19 +233,19 @@ impl News {
     }
 }
 
-/// What a step from one state of a charge to another means for its case, told exactly once: the step is recorded by compare-and-set,
-/// and so is this. A charge that fails for good at its first decline opens its case and ends it, and that is told as its end.
+/// What a step from one state of a charge to another means for its case, in order and told exactly once: the step is recorded by
+/// compare-and-set, and so is this. A charge that fails for good at its first decline opens its case and ends it.
 #[must_use]
-pub fn news(before: &Charge, after: &Charge) -> Option<News> {
-    let now = case(after)?;
+pub fn news(before: &Charge, after: &Charge) -> Vec<News> {
+    let Some(now) = case(after) else { return Vec::new() };
     let was = case(before).filter(|was| was.number == now.number);
     match (was, now.is_open()) {
-        (None, true) => Some(News::Opened(now)),
-        (None, false) => Some(News::Ended(now)),
-        (Some(was), false) if was.is_open() => Some(News::Ended(now)),
-        (Some(was), true) if !was.is_open() => Some(News::Opened(now)),
-        (Some(was), true) if was.standing != now.standing => Some(News::Step(now)),
-        (Some(_), true | false) => None,
+        (None, true) => vec![News::Opened(now)],
+        (None, false) => vec![News::Opened(now.clone()), News::Ended(now)],
+        (Some(was), false) if was.is_open() => vec![News::Ended(now)],
+        (Some(was), true) if !was.is_open() => vec![News::Opened(now)],
+        (Some(was), true) if was.standing != now.standing => vec![News::Step(now)],
+        (Some(_), true | false) => Vec::new(),
     }
 }
 

@@ -49,7 +49,7 @@ fn a_first_decline_opens_a_case_with_a_step_an_end_and_an_action() {
     let standing = Standing::Open { next_step: NextStep::Retry, next_step_at: at(72) };
     assert_eq!((opened.number, opened.opened_at, opened.tries, opened.standing), (1, at(1), 1, standing));
     assert_eq!((opened.ends_at, opened.end_action), (at(72), AtTheEnd::KeepSubscription));
-    assert_eq!(news(&sending(), &failing), Some(News::Opened(opened)));
+    assert_eq!(news(&sending(), &failing), [News::Opened(opened)]);
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn what_is_not_known_and_what_waits_for_a_person_have_a_date_too() {
 fn an_end_is_told_once_and_a_case_that_is_taken_up_again_is_another_one() {
     let failing = failing();
     let stopped = step(&failing, Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }), at(2));
-    let Some(News::Ended(ended)) = news(&failing, &stopped) else { panic!("no end") };
+    let [News::Ended(ended)] = &*news(&failing, &stopped) else { panic!("no end") };
     assert_eq!(ended.standing, Standing::Ended { at: at(2), why: Ended::Failed(GaveUp::Stopped) });
-    assert_eq!(news(&stopped, &stopped), None);
+    assert_eq!(news(&stopped, &stopped), []);
     let again = step(&stopped, Event::Ruled(Ruling::TryNow), at(50));
-    let Some(News::Opened(second)) = news(&stopped, &again) else { panic!("no second case") };
+    let [News::Opened(second)] = &*news(&stopped, &again) else { panic!("no second case") };
     assert_eq!((second.number, second.opened_at), (2, at(50)));
     let written_off = step(&stopped, Event::Ruled(Ruling::WriteOff), at(60));
     let why = Ended::Skipped(SkipWhy::WrittenOff);
@@ -81,9 +81,14 @@ fn an_end_is_told_once_and_a_case_that_is_taken_up_again_is_another_one() {
 }
 
 #[test]
-fn a_case_that_ends_with_its_first_decline_is_told_as_its_end() {
+fn a_case_that_ends_with_its_first_decline_is_told_to_begin_and_to_end() {
     let failed = step(&sending(), declined(DeclineClass::Never, Next::GiveUp(GaveUp::HardDecline)), at(1));
-    assert!(matches!(news(&sending(), &failed), Some(News::Ended(_))));
+    let told = news(&sending(), &failed);
+    assert!(matches!(&*told, [News::Opened(_), News::Ended(_)]), "{told:?}");
+    let details: Vec<String> = told.iter().map(News::detail).collect();
+    assert!(details[0].starts_with("class never after 1 tries: no try comes next; ends at "), "{details:?}");
+    assert_eq!(details[1], "hard_decline after 1 tries (class never)");
+    assert_eq!(news(&failed, &failed), [], "and once");
 }
 
 #[test]
