@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use domain::agenda::{Book, NotNow, Open, put_off, try_now};
 use domain::charge::{Charge, Event, ParkWhy, Refused, Ruling, State, Why};
-use domain::dunning::{AtTheEnd, Stop};
+use domain::dunning::{AtTheEnd, GaveUp, Stop};
 use domain::id::{ChargeId, PaymentMethodId};
 use domain::notice::Notices;
 
@@ -149,8 +149,6 @@ impl Engine {
                 self.ruled(&open.charge, ruling)
             }
         }
-        let at = self.now();
-        charge.clone().step(Event::Ruled(ruling), at, &self.inner.settings.limits).map_err(|why| refused(&charge, why))
     }
 
     /// Carries out what a person decided about a charge that failed, with its audit rows, in one transaction. A try is made at the next pass.
@@ -182,7 +180,7 @@ impl Engine {
         let after = self.weighed(&taken.open, ruling).await?;
         let ruled = Ruled {
             before: Claimed { value: before.clone(), fence },
-            stop: stops(&after),
+            stop: stops(&after, gave_up(ruling)),
             after: after.clone(),
             note: note.clone(),
         };
@@ -219,9 +217,9 @@ impl Engine {
     /// Ends cases for which nothing is left to try them with. Returns how many ended.
     pub(super) async fn give_up(&self, endings: Vec<Ending>) -> Result<u64, EngineError> {
         let mut ended = 0;
-        for Ending { before, after, because } in endings {
+        for Ending { before, after, why, because } in endings {
             let note = PersonsNote { by: "autopay".to_owned(), action: "charge.given_up", detail: because };
-            let ruled = Ruled { stop: stops(&after), before, after, note };
+            let ruled = Ruled { stop: stops(&after, Some(why)), before, after, note };
             let at: DateTime<Utc> = self.now();
             if self.inner.store.rule_on_charge(&ruled, at).await? {
                 ended += 1;
@@ -237,13 +235,21 @@ impl Engine {
     }
 }
 
-/// What the end of this charge does to its subscription. What a person writes off does nothing.
-fn stops(after: &Charge) -> Option<Stop> {
+/// Why trying ends with a ruling, if it does.
+const fn gave_up(ruling: Ruling) -> Option<GaveUp> {
+    match ruling {
+        Ruling::GiveUp { why } => Some(why),
+        Ruling::TryNow | Ruling::WriteOff | Ruling::PutOff { .. } | Ruling::NewMethod | Ruling::FirstMethod => None,
+    }
+}
+
+/// What the end of this charge, where a ruling gave it up, does to its subscription. What a person writes off does nothing.
+fn stops(after: &Charge, gave_up: Option<GaveUp>) -> Option<Stop> {
+    let end = || after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
     match &after.state {
-        State::Failed { why, .. } => {
-            let end = after.tries.episode.as_ref().map_or(AtTheEnd::KeepSubscription, |episode| episode.end_action);
-            why.stops(end)
-        }
+        State::Failed { why, .. } => why.stops(end()),
+        // What came back after its subscription was over is for people to collect.
+        State::Returned { next_at: None, .. } => gave_up.filter(|why| *why != GaveUp::MustAct)?.stops(end()),
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -253,7 +259,7 @@ fn stops(after: &Charge) -> Option<Stop> {
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: Some(_), .. }
         | State::Failing { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => None,

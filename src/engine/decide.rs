@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::agenda::{Action, Advance, Agenda, Item, Reason, second_of, taken_up};
 use domain::attempt::Intent;
 use domain::charge::{Charge, Event, Limits, Refused, Ruling};
+use domain::dunning::GaveUp;
 use domain::id::{Key, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::{Method, Subscription, SubscriptionStatus};
@@ -50,6 +51,8 @@ pub(super) struct Opened {
 pub(super) struct Ending {
     pub(super) before: Claimed<Charge>,
     pub(super) after: Charge,
+    /// Why.
+    pub(super) why: GaveUp,
     /// What stands in the way.
     pub(super) because: String,
 }
@@ -231,7 +234,7 @@ impl Desk<'_> {
                     match charge.clone().step(given_up, self.at, self.limits) {
                         Ok(after) => {
                             let before = Claimed { value: charge.clone(), fence: claim.fence };
-                            ends.push(Ending { before, after, because: because.clone() });
+                            ends.push(Ending { before, after, why: *why, because: because.clone() });
                         }
                         Err(refused) => refusal(charge, &refused.to_string()),
                     }

@@ -27,8 +27,34 @@ pub(super) const OPEN: &str = "(((case_number > 0 OR state = 'failing') AND stat
      OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
 
 /// Did the bank say that the customer has died?
-pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
-    matches!(charge.state, State::Failed { why: GaveUp::CustomerGone, .. })
+pub(super) fn customer_is_gone(charge: &Charge) -> bool {
+    match &charge.state {
+        State::Failed { why, .. } => *why == GaveUp::CustomerGone,
+        State::Returned { next_at: None, code, .. } => GaveUp::of_code(code) == Some(GaveUp::CustomerGone),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Returned { next_at: Some(_), .. }
+        | State::Failing { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    }
+}
+
+/// How a charge ended that stops its subscriptions, as a sentence.
+pub(super) fn ended_for_good(charge: &Charge) -> String {
+    let how = if matches!(charge.state, State::Returned { .. }) {
+        "was taken back by its bank and is tried no more"
+    } else {
+        "failed for good"
+    };
+    format!("charge {} {how}", charge.id)
 }
 
 /// Why its customer is held for fraud, where the bank asks for that.
@@ -42,12 +68,10 @@ pub(super) fn pause_note(stop: Stop, charge: &Charge) -> String {
     if customer_is_gone(charge) {
         format!("paused because the bank says that the customer has died (charge {})", charge.id)
     } else if stop == Stop::Unpaid {
-        format!(
-            "unpaid because charge {} failed for good: cycles are owed and not charged until a person resumes it",
-            charge.id
-        )
+        let ended = ended_for_good(charge);
+        format!("unpaid because {ended}: cycles are owed and not charged until a person resumes it")
     } else {
-        format!("paused because charge {} failed for good", charge.id)
+        format!("paused because {}", ended_for_good(charge))
     }
 }
 

@@ -18,7 +18,7 @@ use domain::verdict::DeclineClass;
 use entity::charge;
 
 use super::bulk::{Bulk, Kind, Val};
-use super::cases::{customer_is_gone, pause_note};
+use super::cases::{customer_is_gone, ended_for_good, pause_note};
 use super::rows::{self, CHARGE_STATE, SET_CHARGE_STATE, charge_state, stored_word, whole};
 use super::wallet::ids;
 use super::{DatabaseStore, installments, lines, outbox, store_error};
@@ -579,7 +579,7 @@ impl DatabaseStore {
             let Some(stop) = verdict.stop else { continue };
             let charge = verdict.after.as_ref().unwrap_or(&verdict.before.value);
             let at = learnt_at(verdict, decided_at);
-            let because = format!("charge {} failed for good", charge.id);
+            let because = ended_for_good(charge);
             let note = pause_note(stop, charge);
             // Everybody it was to pay for.
             let mut payers = match charge.carried {

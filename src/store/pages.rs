@@ -277,7 +277,9 @@ impl DatabaseStore {
             wanted.add("case_class =", class.as_str().into());
         }
         if let Some(queue) = &filter.handed_to {
-            wanted.parts.push("state = 'failed'".to_owned());
+            wanted.parts.push(
+                "(state = 'failed' OR (state = 'paid' AND returned_at IS NOT NULL AND next_at IS NULL))".to_owned(),
+            );
             wanted.add("case_hand_to =", queue.as_str().into());
         }
         match filter.cases {

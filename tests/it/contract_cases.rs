@@ -25,6 +25,7 @@ everywhere! {
     a_cancel_between_the_order_of_a_try_and_its_sending_wins;
     a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_although_it_is_held;
     who_has_died_is_charged_for_nothing_more;
+    who_has_died_after_paying_is_charged_for_nothing_more;
     whom_a_bank_questions_is_held_until_a_person_has_reviewed_them;
     cases_are_listed_by_plan_and_class_and_whether_they_go_on;
     cases_are_counted_by_what_comes_next;
@@ -276,6 +277,39 @@ async fn who_has_died_is_charged_for_nothing_more(backend: Backend) {
     assert_eq!(b.charge(waiting.id).await.state.word(), "failed");
     assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended customer_gone");
     assert_eq!(b.charge(others.id).await.state.word(), "failing");
+}
+
+async fn who_has_died_after_paying_is_charged_for_nothing_more(backend: Backend) {
+    let Some(b) = bench(backend, "the person who had paid").await else { return };
+    b.import(&[due("a", b.now()), due("b", b.now())]).await;
+    let begun = b.begin().await;
+    let of = |name: &str| begun.iter().find(|one| one.charge.subscription == id(name)).unwrap();
+    let waiting = decline(&b, &of("b").charge, of("b").fence, later(&b)).await;
+    let learnt = async |before: &Charge, fence: i64, event: Event, stop: Option<Stop>| {
+        let verdict = Verdict {
+            before: Claimed { value: before.clone(), fence },
+            after: Some(before.clone().step(event, b.now(), &limits()).unwrap()),
+            attempt: before.tries.attempt,
+            observations: Vec::new(),
+            stop,
+        };
+        assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
+        b.charge(before.id).await
+    };
+    let succeeded = Event::Succeeded { amount: of("a").charge.amount, returnable: true };
+    let paid = learnt(&of("a").charge, of("a").fence, succeeded, None).await;
+    assert_eq!(paid.state.word(), "paid");
+    let before = take(&b, paid.id).await;
+    let gone = declined("R15", DeclineClass::Never, Next::GiveUp(GaveUp::CustomerGone));
+    let back = learnt(&before.value, before.fence, gone, Some(Stop::Pause)).await;
+    assert_eq!(back.state.word(), "returned");
+    for name in ["a", "b"] {
+        let view = b.store.subscription(&id(name)).await.unwrap().unwrap();
+        assert_eq!(view.subscription.status.as_str(), "paused", "{name}");
+        assert!(view.note.is_some_and(|note| note.contains("has died")), "{name}");
+    }
+    assert_eq!(b.charge(waiting.id).await.state.word(), "failed");
+    assert_eq!(story(&b, back.id).await, ["dunning.case.opened class", "dunning.case.ended returned"]);
 }
 
 async fn whom_a_bank_questions_is_held_until_a_person_has_reviewed_them(backend: Backend) {

@@ -1,9 +1,15 @@
 //! Journeys of debits that a bank takes back after they were paid: by whatever way that is learnt, they are owed again and asked for again.
 
 use autopay::engine::RulingRefused;
+use autopay::ports::cases::Cases;
 use autopay::ports::people::PersonsNote;
-use domain::case::{NextStep, Standing, case};
+use autopay::ports::{CatalogChange, ChargeFilter};
+use domain::case::{Ended, NextStep, Standing, case};
 use domain::charge::{Charge, Ruling, SkipWhy, State};
+use domain::dunning::{AtTheEnd, GaveUp, Policy};
+use domain::id::{PolicyId, SubscriptionId};
+use domain::plan::Plan;
+use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
 
@@ -16,15 +22,27 @@ everywhere! {
     a_debit_is_entered_three_times_and_then_only_written_off;
     what_the_policy_gives_up_is_taken_up_or_written_off_by_a_person;
     a_cancelled_subscription_is_not_debited_again_for_what_was_taken_back;
+    a_return_that_is_given_up_ends_as_the_policy_says_once;
 }
 
 /// A debit of 15 January, paid on the 18th. A year passes before the next one.
 async fn paid(backend: Backend, name: &str) -> Option<World> {
+    paid_under(backend, name, None).await
+}
+
+/// The same under a policy of its own.
+async fn paid_under(backend: Backend, name: &str, policy: Option<Policy>) -> Option<World> {
     let world = World::begin(backend, "2027-01-15T10:00:00Z", name).await?;
     let mut switches = world.sandbox().switches();
     switches.late_return = LateReturn::Failed;
     world.sandbox().set_switches(switches);
-    world.apply(&[plan("gold", "1 year", "America/New_York", "06:00", "79.00")]).await;
+    let mut spec = plan("gold", "1 year", "America/New_York", "06:00", "79.00");
+    spec.collect.dunning = policy.as_ref().map(|policy| policy.id.to_string());
+    let change = CatalogChange {
+        plans: vec![(spec.clone(), Plan::from_spec(&spec, 0).unwrap())],
+        policies: policy.into_iter().collect(),
+    };
+    world.store.apply(&change, "test", world.now()).await.unwrap();
     let debit = bank(Behaviour::AchSettles { days: Some(1) }, 1);
     world.enrol(vec![subscriber("sub-1", "gold", "2027-01-15", debit)]).await;
     world.run_until("2027-01-18T12:00:00Z").await;
@@ -166,4 +184,61 @@ async fn a_cancelled_subscription_is_not_debited_again_for_what_was_taken_back(b
     world.run_until("2027-03-10T00:00:00Z").await;
     let given_up = one(&world).await;
     assert_eq!((given_up.state.word(), given_up.state.next_at(), given_up.tries.attempt), ("returned", None, 1));
+}
+
+async fn row(world: &World, name: &str) -> Subscription {
+    world.store.subscription(&SubscriptionId::parse(name).unwrap()).await.unwrap().unwrap().subscription
+}
+
+async fn a_return_that_is_given_up_ends_as_the_policy_says_once(backend: Backend) {
+    let ends = [
+        (AtTheEnd::PauseSubscription, SubscriptionStatus::Paused, "paused"),
+        (AtTheEnd::CancelSubscription, SubscriptionStatus::Cancelled, "cancelled"),
+        (AtTheEnd::MarkUnpaid, SubscriptionStatus::Paused, "unpaid"),
+        (AtTheEnd::KeepSubscription, SubscriptionStatus::Active, "active"),
+    ];
+    for (at_the_end, status, word) in ends {
+        // By the rule that allows no further entry, and by a person who stops its tries.
+        for (way, code) in [("by rule", ReturnCode::R03), ("by a person", ReturnCode::R01)] {
+            let policy = Policy {
+                id: PolicyId::parse("ends").unwrap(),
+                at_the_end,
+                hand_to: Some("collections".to_owned()),
+                ..Policy::standard().unwrap()
+            };
+            let Some(world) = paid_under(backend, &format!("{way} {word}"), Some(policy)).await else { return };
+            let back = taken_back(&world, code).await;
+            if way == "by a person" {
+                assert!(back.state.next_at().is_some());
+                assert_eq!(row(&world, "sub-1").await.status, SubscriptionStatus::Active, "while it is tried");
+                rule(&world, Ruling::GiveUp { why: GaveUp::Stopped }).await.unwrap();
+            }
+            let charge = one(&world).await;
+            assert_eq!((charge.state.word(), charge.state.next_at()), ("returned", None), "{way} {word}");
+            let stopped = row(&world, "sub-1").await;
+            assert_eq!((stopped.status, stopped.word()), (status, word), "{way}");
+            assert_eq!(stopped.amendments.unpaid, (at_the_end == AtTheEnd::MarkUnpaid).then_some(charge.id), "{way}");
+            let why = case(&charge).unwrap().standing;
+            assert!(matches!(why, Standing::Ended { why: Ended::Returned, .. }), "{way} {word}: {why:?}");
+            // It is handed over with its end, and each is told once.
+            world.run_until("2027-03-10T00:00:00Z").await;
+            let told = world.store.case_story(charge.id).await.unwrap();
+            let ended: Vec<&str> = told
+                .iter()
+                .filter(|entry| entry.event == "dunning.case.ended")
+                .map(|entry| entry.detail.as_str())
+                .collect();
+            assert_eq!(ended.last().map(|detail| detail.ends_with("; handed to collections")), Some(true), "{told:#?}");
+            assert_eq!(ended.iter().filter(|detail| detail.starts_with("returned ")).count(), 1, "{told:#?}");
+            let queue = ChargeFilter {
+                handed_to: Some("collections".to_owned()),
+                cases: Some(Cases::Ended),
+                ..ChargeFilter::default()
+            };
+            let handed = world.store.charges(&queue, &None, 10).await.unwrap();
+            assert_eq!(handed.iter().map(|one| one.id).collect::<Vec<_>>(), [charge.id], "{way} {word}");
+            rule(&world, Ruling::WriteOff).await.unwrap();
+            assert_eq!(world.store.charges(&queue, &None, 10).await.unwrap(), [], "what is given up is nobody's");
+        }
+    }
 }

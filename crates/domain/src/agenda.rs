@@ -1210,6 +1210,27 @@ pub fn observe(
         | SubscriptionStatus::Quarantined => when_it_expires,
     };
     let too_little = order::too_little();
+    // What a bank takes back of a debit is the policy's as a decline is; the rest that goes back is for people alone.
+    let is_debit_gone_back = match &charge.state {
+        State::Paid { collected, recheck: Some(recheck), .. } => {
+            recheck.returnable && *collected == charge.amount && !is_over(subscription, &charge)
+        }
+        State::Paid { recheck: None, .. }
+        | State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Returned { .. }
+        | State::Failing { .. }
+        | State::Failed { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    };
+    let mut gave_up = None;
     let (mut rule, mut ladder, mut bound, mut fallback) = (None, None, None, None);
     let event = match seen {
         Seen::Succeeded { amount } => {
@@ -1234,6 +1255,9 @@ pub fn observe(
             // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
             let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
             let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
+            if let Next::GiveUp(why) = next {
+                gave_up = Some(why);
+            }
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
@@ -1255,6 +1279,7 @@ pub fn observe(
     }
     let ended = match &charge.state {
         State::Failed { why, .. } => Some(*why),
+        State::Returned { next_at: None, .. } if is_debit_gone_back => gave_up,
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
         // What was learnt of it started no ladder, or came too late for one.
         State::Planned

@@ -125,10 +125,8 @@ impl Case {
     #[must_use]
     pub fn handed_to(&self) -> Option<&str> {
         match self.standing {
-            Standing::Ended { why: Ended::Failed(_), .. } => self.hand_to.as_deref(),
-            Standing::Ended { why: Ended::Paid | Ended::Returned | Ended::Skipped(_), .. } | Standing::Open { .. } => {
-                None
-            }
+            Standing::Ended { why: Ended::Failed(_) | Ended::Returned, .. } => self.hand_to.as_deref(),
+            Standing::Ended { why: Ended::Paid | Ended::Skipped(_), .. } | Standing::Open { .. } => None,
         }
     }
 }
@@ -220,11 +218,11 @@ impl News {
                 case.class,
                 case.tries,
                 next_step.as_str(),
+                next_step_at.to_rfc3339()
+            ),
             Standing::Ended { .. } if matches!(self, Self::Opened(_)) => {
                 format!("class {} after {} tries: no try comes next; {ends}", case.class, case.tries)
             }
-                next_step_at.to_rfc3339()
-            ),
             Standing::Ended { why, .. } => {
                 let handed = case.handed_to().map(|queue| format!("; handed to {queue}")).unwrap_or_default();
                 format!("{} after {} tries (class {}){handed}", why.as_str(), case.tries, case.class)

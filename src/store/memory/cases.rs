@@ -16,7 +16,7 @@ use super::{Book, MemoryStore, entry};
 use crate::ports::cases::{CaseCounts, CaseStore, Cases, HeldPerson, Ruled};
 use crate::ports::outbox::NewEvent;
 use crate::ports::{ChargeFilter, StoreError, TimelineEntry};
-use crate::store::cases::{customer_is_gone, pause_note, suspicion};
+use crate::store::cases::{customer_is_gone, ended_for_good, pause_note, suspicion};
 use crate::store::lines;
 use crate::store::rows::whole;
 
@@ -50,7 +50,7 @@ impl Book {
             self.end_cases(&theirs, GaveUp::CustomerGone, lines::ENGINE, at);
             payers.extend(theirs);
         }
-        let because = format!("charge {} failed for good", charge.id);
+        let because = ended_for_good(charge);
         for id in payers {
             match stop {
                 Stop::Cancel => drop(self.cancel(&id, (&because, "autopay"), at)),
