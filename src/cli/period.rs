@@ -1,6 +1,6 @@
 //! `autopay period`: months that are closed, and what keeps one open.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::calendar::Zone;
 use domain::change::same_person;
@@ -274,6 +274,21 @@ fn refused(blockers: &[Blocker], month: &str) -> Stop {
     )
 }
 
+/// Was this very month closed, and not opened again?
+fn is_closed(books: &Books, month: &str) -> bool {
+    books.periods.iter().any(|one| one.month == month && one.reopened_at.is_none())
+}
+
+fn not_next(month: &str, closed: DateTime<Utc>, from: DateTime<Utc>) -> Stop {
+    let message = format!("is not the next to close: the books are closed until {closed}");
+    let mend = if from < closed {
+        "close later months: it lies before the first that was closed, and nothing is posted in it any more"
+    } else {
+        "close the months in their order"
+    };
+    Stop::because(Exit::Conflict, Problem::new(format!("month {month}"), "", message, mend))
+}
+
 async fn close(command: &Close, app: &App, context: &Context) -> Result<Exit, Stop> {
     let by = named_person()?;
     let named = named(command.month, command.time_zone.as_ref(), app).await?;
@@ -292,7 +307,12 @@ async fn close(command: &Close, app: &App, context: &Context) -> Result<Exit, St
         .filter(|one| one.waived_by.as_ref().is_none_or(|other| same_person(other, &by)))
         .cloned()
         .collect();
-    let is_closed = named.books.closed_until.is_some_and(|closed| closed >= until);
+    if let Some(closed) = named.books.closed_until.filter(|closed| *closed >= until)
+        && !is_closed(&named.books, &named.month)
+    {
+        return Err(not_next(&named.month, closed, from));
+    }
+    let is_closed = is_closed(&named.books, &named.month);
     if command.dry_run || (!open.is_empty() && !is_closed) {
         let rows: Vec<Vec<Cell>> = found.iter().map(blocked).collect();
         context.printer.rows(BLOCKED, &rows)?;
@@ -313,13 +333,7 @@ async fn close(command: &Close, app: &App, context: &Context) -> Result<Exit, St
     let place = || format!("month {}", named.month);
     match app.store.close_month(&closing).await? {
         Closed::Yes | Closed::Already => {}
-        Closed::NotNext(closed) => {
-            let message = format!("is not the next: the books are closed until {closed}");
-            return Err(Stop::because(
-                Exit::Conflict,
-                Problem::new(place(), "", message, "close the months in their order"),
-            ));
-        }
+        Closed::NotNext(closed) => return Err(not_next(&named.month, closed, from)),
         Closed::OtherZone(kept_in) => {
             let message = format!("has other days than the closed months, which are those of {kept_in}");
             return Err(Stop::because(Exit::Conflict, Problem::new(place(), "", message, "leave --time-zone out")));

@@ -110,7 +110,7 @@ pub enum Closed {
     Yes,
     /// It was closed before.
     Already,
-    /// Another month comes first: the books are closed until this instant.
+    /// Another month comes first, or it lies before the first that was closed: the books are closed until this instant.
     NotNext(DateTime<Utc>),
     /// The books are kept by the days of another zone.
     OtherZone(String),

@@ -279,6 +279,12 @@ impl DatabaseStore {
         }
     }
 
+    /// Was this very month closed, and not opened again?
+    async fn has_closed(&self, on: &DatabaseTransaction, month: &str) -> Result<bool, DbErr> {
+        let sql = "SELECT 1 AS one FROM ledger_period WHERE month = $1 AND reopened_at IS NULL";
+        Ok(on.query_one_raw(self.statement(sql, [month.into()])).await?.is_some())
+    }
+
     async fn close_within_books(&self, on: &DatabaseTransaction, closing: &Closing) -> Result<Closed, DbErr> {
         let Closing { month, zone, bounds: (from, until), by, reason, at } = closing;
         let (from, until, at) = (whole(*from), whole(*until), whole(*at));
@@ -287,7 +293,8 @@ impl DatabaseStore {
             return Ok(Closed::OtherZone(kept_in));
         }
         match closed_until {
-            Some(closed) if closed >= until => return Ok(Closed::Already),
+            Some(closed) if closed >= until && self.has_closed(on, month).await? => return Ok(Closed::Already),
+            // One before the first that was closed was never closed itself.
             Some(closed) if closed != from => return Ok(Closed::NotNext(closed)),
             Some(_) | None => {}
         }

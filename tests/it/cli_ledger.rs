@@ -78,7 +78,12 @@ async fn a_month_is_closed_when_it_is_over_and_opened_by_two() {
     assert!(said.contains("2020-01 is closed: 0 entries"), "{said}");
     bench.run(&["period", "close", "2020-01"]).exits(0);
     bench.run(&["period", "show", "2020-01", "--verify"]).exits(0);
-    bench.run(&["period", "close", "2020-03"]).exits(7).complains(&["is not the next"]);
+    bench.run(&["period", "close", "2020-03"]).exits(7).complains(&["is not the next to close", "in their order"]);
+    // What was never closed does not say that it is.
+    for how in [&["2019-12"][..], &["2019-12", "--dry-run"]] {
+        let said = bench.run(&[&["period", "close"], how].concat()).exits(7);
+        said.complains(&["is not the next to close: the books are closed until 2020-02-01", "before the first"]);
+    }
     bench.run(&["period", "close", "2020-02", "--time-zone", "UTC"]).exits(2).complains(&["America/New_York"]);
     bench.run(&["period", "waive", "2020-02", "--blocker", "held", "--culprit", "ch_x", "--reason", "y"]).exits(5);
     let reopen = ["period", "reopen", "2020-01", "--reason", "a mistake"];

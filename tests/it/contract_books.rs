@@ -19,6 +19,7 @@ everywhere! {
     what_is_learnt_late_counts_from_the_first_open_instant;
     closing_does_not_wait_for_a_transaction_that_was_left_open;
     two_people_open_the_last_month_again;
+    a_month_before_the_first_closed_one_was_never_closed;
     journals_are_remembered_in_their_order;
 }
 
@@ -221,4 +222,14 @@ async fn journals_are_remembered_in_their_order(backend: Backend) {
     }
     assert_eq!(b.store.journals_of("2027-01").await.unwrap(), [handed("a"), handed("b")]);
     assert_eq!(b.store.journals_of("2027-02").await.unwrap(), []);
+}
+
+async fn a_month_before_the_first_closed_one_was_never_closed(backend: Backend) {
+    let Some(b) = bench(backend, "months before the first").await else { return };
+    assert_eq!(close(&b, "2027-02", "ann").await, Closed::Yes);
+    let march = at("2027-03-01T05:00:00Z");
+    assert_eq!(close(&b, "2027-01", "ann").await, Closed::NotNext(march));
+    assert_eq!(close(&b, "2027-02", "ann").await, Closed::Already);
+    let books = b.store.books().await.unwrap();
+    assert_eq!((books.closed_until, books.periods.len()), (Some(march), 1), "nothing was changed");
 }

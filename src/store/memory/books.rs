@@ -143,8 +143,10 @@ impl BookStore for MemoryStore {
         if let Some(kept_in) = book.months.zone.clone().filter(|kept_in| kept_in != zone) {
             return Ok(Closed::OtherZone(kept_in));
         }
+        let has_closed = book.months.periods.iter().any(|one| one.month == *month && one.reopened_at.is_none());
         match book.ledger.closed_until {
-            Some(closed) if closed >= *until => return Ok(Closed::Already),
+            Some(closed) if closed >= *until && has_closed => return Ok(Closed::Already),
+            // One before the first that was closed was never closed itself.
             Some(closed) if closed != *from => return Ok(Closed::NotNext(closed)),
             Some(_) | None => {}
         }
