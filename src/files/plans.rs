@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use domain::dunning::{Policy, Wait};
 use domain::id::{PlanId, looks_like_a_card_number};
+use domain::ledger::{ACCOUNT_NAME_MAX, is_account_name};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
 
@@ -444,8 +445,15 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     if let Some(ledger) = sheet.table(&top, "ledger", Need::Optional) {
         sheet.known(&ledger, LEDGER, &[], ELSEWHERE);
         for key in LEDGER {
-            let account = sheet.text(&ledger, key, Need::Optional);
-            spec.ledger.extend(account.map(|account| ((*key).to_owned(), account)));
+            let Some(account) = sheet.text(&ledger, key, Need::Optional) else { continue };
+            if let Some(entry) = ledger.get(key).filter(|_| !is_account_name(&account)) {
+                let message = "is no name that an account can have in a journal";
+                let mend = format!(
+                    "write at most {ACCOUNT_NAME_MAX} characters on one line, without quotation marks, that do not begin with =, +, -, @ or a blank"
+                );
+                sheet.refuse(&ledger, entry, "account_invalid", message, mend);
+            }
+            spec.ledger.insert((*key).to_owned(), account);
         }
     }
     let plan = understood(&mut sheet, &mut tables, &spec);

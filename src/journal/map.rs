@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::id::PlanId;
-use domain::ledger::{Account, Posting};
+use domain::ledger::{ACCOUNT_NAME_MAX, Account, Posting, is_account_name};
 use toml_edit::{Document, Item, TableLike, Value};
 
 use super::{Chart, Form};
@@ -15,9 +15,6 @@ use crate::files::near::nearest;
 pub const LARGEST_MAP: u64 = 256 * 1024;
 /// The map that is used where a site has none of its own.
 pub const STANDARD: &str = include_str!("standard.toml");
-/// Most characters of an account's name: QuickBooks takes no more in all its parts.
-const NAME_MAX: usize = 159;
-
 /// The accounts that a version of a plan names, as its file does: `debit`, `credit`.
 pub type PlanAccounts = BTreeMap<(PlanId, u32), BTreeMap<String, String>>;
 
@@ -84,6 +81,8 @@ pub(super) struct Table {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Map {
     accounts: BTreeMap<&'static str, String>,
+    /// Other names for accounts as plans call them.
+    names: BTreeMap<String, String>,
     kinds: BTreeMap<String, &'static str>,
     tables: BTreeMap<&'static str, Table>,
 }
@@ -150,10 +149,10 @@ impl Reading<'_> {
     }
 
     fn text(&mut self, item: &Value, place: &str) -> Option<String> {
-        let found = item.as_str().map(str::to_owned).filter(|text| is_name(text));
+        let found = item.as_str().map(str::to_owned).filter(|text| is_account_name(text));
         if found.is_none() {
             let at = item.span().map(|span| span.start);
-            let mend = format!("write a name in quotation marks, of at most {NAME_MAX} characters on one line");
+            let mend = format!("write a name in quotation marks, of at most {ACCOUNT_NAME_MAX} characters on one line");
             self.refuse(at, "name_invalid", &format!("{place} = {}", item.to_string().trim()), "is not a name", mend);
         }
         found
@@ -165,11 +164,6 @@ impl Reading<'_> {
             near.map_or_else(|| format!("known are {}", known.join(", ")), |near| format!("did you mean {near}?"));
         self.refuse(at, "unknown_key", key, "is not known here", mend);
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let starts_plainly = text.chars().next().is_some_and(|ch| !matches!(ch, '=' | '+' | '-' | '@' | ' '));
-    starts_plainly && text.chars().count() <= NAME_MAX && !text.contains(|ch: char| ch.is_control() || ch == '"')
 }
 
 fn key_at(table: &dyn TableLike, key: &str) -> Option<usize> {
@@ -245,13 +239,19 @@ impl Map {
                         None => reading.unknown(key_at(table, key), key, &roles),
                     }
                 }
+                "names" => {
+                    let account = reading.text(value, &place);
+                    self.names.extend(account.map(|account| (key.to_owned(), account)));
+                }
                 "kinds" => {
                     let root = reading.word(value, &place, ROOTS);
                     self.kinds.extend(root.map(|root| (key.to_owned(), root)));
                 }
                 _ => {
-                    let known: Vec<&str> =
-                        ["accounts", "kinds"].into_iter().chain(TABLES.iter().map(|(word, _)| *word)).collect();
+                    let known: Vec<&str> = ["accounts", "names", "kinds"]
+                        .into_iter()
+                        .chain(TABLES.iter().map(|(word, _)| *word))
+                        .collect();
                     reading.unknown(at, name, &known);
                     return;
                 }
@@ -316,7 +316,7 @@ impl Named {
         Self { map, plans, nothing: Table::default() }
     }
 
-    /// The account that plays a role under a version of a plan, or under none.
+    /// The account that plays a role under a version of a plan, or under none; the map may name any of them otherwise.
     #[must_use]
     pub fn name(&self, role: Account, plan: Option<&(PlanId, u32)>) -> String {
         let own = plan.and_then(|plan| self.plans.get(plan));
@@ -330,7 +330,8 @@ impl Named {
             | Account::BadDebt
             | Account::Fees => None,
         };
-        named.or_else(|| self.map.accounts.get(role.as_str())).cloned().unwrap_or_else(|| role.as_str().to_owned())
+        let name = named.or_else(|| self.map.accounts.get(role.as_str())).map_or_else(|| role.as_str(), String::as_str);
+        self.map.names.get(name).map_or(name, String::as_str).to_owned()
     }
 
     /// What an entry debits and what it credits.
@@ -375,11 +376,11 @@ impl Named {
         };
         let names: BTreeSet<&str> = used.iter().map(|(account, _)| account.as_str()).collect();
         for account in &names {
-            if !is_name(account) {
+            if !is_account_name(account) {
                 refuse(
                     account,
                     "cannot be the name of an account in a journal".to_owned(),
-                    "name another in the plan's [ledger], or in --map",
+                    "name another under [names] in --map, and in the plan's [ledger]",
                 );
             } else if form == Form::QuickbooksIif && !account.is_ascii() {
                 refuse(
@@ -389,8 +390,9 @@ impl Named {
                 );
             } else if let Some(chart) = chart.filter(|chart| !chart.has(account)) {
                 let near = chart.nearest(account).map(|near| format!("did you mean {near}?"));
-                let mend = near
-                    .unwrap_or_else(|| "add it there, or name another in the plan's [ledger] or in --map".to_owned());
+                let mend = near.unwrap_or_else(|| {
+                    "add it there, or name another in the plan's [ledger] or under [names] in --map".to_owned()
+                });
                 refuse(account, "is not in the chart of accounts".to_owned(), &mend);
             }
         }

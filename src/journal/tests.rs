@@ -193,6 +193,30 @@ fn an_account_that_is_not_in_the_chart_is_named_with_the_one_that_was_meant() {
     assert_eq!(codes(b"account\na\n\"\"\n"), [(3, "no_name")]);
 }
 
+/// Plans that were applied before their accounts' names were looked at keep them: the map names them otherwise.
+#[test]
+fn any_account_that_a_plan_names_is_named_otherwise_by_the_map() {
+    let plan = (PlanId::parse("gold").unwrap(), 1);
+    let own = [("debit", "=Cash"), ("credit", "Revenue \"gold\"")].map(|(key, name)| (key.to_owned(), name.to_owned()));
+    let plans = PlanAccounts::from([(plan.clone(), own.into())]);
+    let names = |map: &str| Named::new(Map::standard().unwrap().and("map.toml", map).unwrap(), plans.clone());
+    let used = |names: &Named| -> BTreeSet<(String, Account)> {
+        [Account::Clearing, Account::Revenue].map(|role| (names.name(role, Some(&plan)), role)).into()
+    };
+    let bare = names("");
+    assert_eq!(bare.unfit(&used(&bare), Form::GenericCsv, None).len(), 2);
+    let mapped =
+        names("[names]\n\"=Cash\" = \"1100 Cash\"\n'Revenue \"gold\"' = \"4000 Gold\"\n\"Bad Debt\" = \"Losses\"\n");
+    for form in Form::ALL {
+        assert_eq!(mapped.unfit(&used(&mapped), form, None), [], "{form:?}");
+    }
+    assert_eq!(mapped.name(Account::Clearing, Some(&plan)), "1100 Cash");
+    assert_eq!(mapped.name(Account::Revenue, Some(&plan)), "4000 Gold");
+    assert_eq!(mapped.name(Account::BadDebt, None), "Losses", "whoever named it");
+    let refused = Map::standard().unwrap().and("map.toml", "[names]\n\"=Cash\" = \"=Cash\"\n").unwrap_err();
+    assert_eq!((refused[0].line, refused[0].column, refused[0].code), (2, 11, "name_invalid"));
+}
+
 #[test]
 fn every_mistake_of_a_map_is_named_at_once_with_its_place() {
     let map = "[accounts]\nreceivble = \"x\"\nclearing = 5\nfees = \"=1+1\"\n[kinds]\na = \"aset\"\n[xero-csv]\ndate = \"YY\"\n\

@@ -18,6 +18,24 @@ use crate::money::Money;
 use crate::refund::{Refund, State as RefundState};
 use crate::settlement::{RowId, SettlementRow};
 
+/// Most characters of an account's name: QuickBooks takes no more in all its parts.
+pub const ACCOUNT_NAME_MAX: usize = 159;
+
+/// May an account have this name in every journal? It stands on one line, is quoted nowhere, and no spreadsheet reads it as a formula.
+///
+/// ```
+/// use domain::ledger::is_account_name;
+/// assert!(is_account_name("1100-Gateway-Clearing"));
+/// assert!(!is_account_name("=Cash") && !is_account_name("a \"b\"") && !is_account_name(""));
+/// ```
+#[must_use]
+pub fn is_account_name(text: &str) -> bool {
+    let starts_plainly = text.chars().next().is_some_and(|ch| !matches!(ch, '=' | '+' | '-' | '@' | ' '));
+    starts_plainly
+        && text.chars().count() <= ACCOUNT_NAME_MAX
+        && !text.contains(|ch: char| ch.is_control() || ch == '"')
+}
+
 /// The role of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -203,6 +203,16 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         ("\"standard\"", "\"standard\"\nmethod = \"cash\"", "unknown_word@18:10"),
         ("\"standard\"", "\"standard\"\nstatement_suffix = \"!!\"", "statement_suffix_invalid@18:20"),
         ("[collect]", "[ledger]\ndebit = 1100\ncrdit = \"x\"\n[collect]", "wrong_type@17:9 unknown_key@18:1"),
+        (
+            "[collect]",
+            "[ledger]\ndebit = \"=1+1\"\ncredit = 'a \"b\"'\n[collect]",
+            "account_invalid@17:9 account_invalid@18:10",
+        ),
+        (
+            "[collect]",
+            "[ledger]\ndebit = \"\"\ncredit = \"@x\"\n[collect]",
+            "account_invalid@17:9 account_invalid@18:10",
+        ),
         // What no file may hold.
         ("name = \"X\"", "name = \"4242 4242 4242 4242\"", "card_number@3:9"),
         ("name = \"X\"", "name = \"\\u00342424242424242 42\"", "card_number@3:8"),
