@@ -268,11 +268,14 @@ pub fn read_policy(label: &str, text: &str) -> Result<Policy, Vec<FileMistake>> 
 /// Reads the dunning policy file at a path.
 ///
 /// # Errors
-/// Every mistake, or that it cannot be read.
+/// Every mistake, an id that is not the file's name among them, or that it cannot be read.
 pub fn read_policy_at(path: &Path) -> Result<Policy, Vec<FileMistake>> {
     let label = path.display().to_string();
     let text = text_of(path, &label).map_err(|mistake| vec![*mistake])?;
-    read_policy(&label, &text)
+    let (policy, id, mut mistakes) = policies::read(&label, &text);
+    mistakes.extend(misnamed(path, &label, &id, &mut BTreeMap::new()));
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    policy.filter(|_| mistakes.is_empty()).ok_or(mistakes)
 }
 
 /// A mistake about a field of a plan that was read from a directory, at its place: for what only the caller can judge. `value` of the

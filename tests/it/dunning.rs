@@ -290,6 +290,12 @@ fn a_policy_file_is_checked_and_its_tries_are_listed() {
     assert_eq!(funds["again_after"], "1 day, 3 days, 7 days, 14 days");
     assert_eq!((&funds["at_the_end"], &funds["hand_to"]), (&"pause_subscription".into(), &"collections-queue".into()));
     assert_eq!((&row("never")["tries"], &row("new_data")["tries"]), (&1.into(), &1.into()));
+    let renamed = bench.write("another.toml", std::fs::read_to_string(file).unwrap());
+    bench.run(&["dunning", "policy", "check", renamed.to_str().unwrap()]).exits(6).complains(&[
+        "another.toml:2:",
+        "the id must be the file's name without .toml, which is another",
+        "rename the file to member-standard.toml",
+    ]);
     let broken = bench.write("broken.toml", "schema = \"autopay.dunning/1\"\n");
     let said = bench.run(&["dunning", "policy", "check", broken.to_str().unwrap()]).exits(6);
     assert!(said.err.contains("add [limits] with most_attempts and give_up_after"), "{}", said.err);
