@@ -177,7 +177,8 @@ impl DatabaseStore {
             ]);
         }
         let sql = "UPDATE outbox_event SET state = v.d_state, tries = tries + v.d_tries, next_at = v.d_next_at, \
-             http_status = COALESCE(v.d_status, http_status), why = v.d_why, delivered_at = v.d_delivered_at, \
+             http_status = CASE WHEN v.d_tries = 0 THEN http_status ELSE v.d_status END, \
+             why = CASE WHEN v.d_tries = 0 THEN why ELSE v.d_why END, delivered_at = v.d_delivered_at, \
              leased_until = NULL FROM v WHERE sequence = v.d_sequence AND fence = v.d_fence RETURNING sequence AS id";
         let done = self.ids::<i64>(on, sql, &rows).await?;
         let taken = settled.iter().filter(|(claim, outcome)| {
@@ -311,7 +312,7 @@ impl Outbox for DatabaseStore {
         self.transaction(&move |on, _| {
             Box::pin(async move {
                 let values: [Value; 3] = [id.0.into(), at.into(), endpoint.into()];
-                let sql = "UPDATE outbox_event SET state = 'waiting', tries = 0, next_at = $2, why = NULL, delivered_at = NULL, \
+                let sql = "UPDATE outbox_event SET state = 'waiting', tries = 0, next_at = $2, http_status = NULL, why = NULL, delivered_at = NULL, \
                      leased_until = NULL, fence = fence + 1 WHERE event_id = $1 AND endpoint = COALESCE($3, endpoint)";
                 let done = on.execute_raw(self.statement(sql, values)).await?.rows_affected();
                 if done > 0 {

@@ -31,6 +31,7 @@ everywhere! {
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
+    a_status_and_a_reason_are_those_of_one_try;
     an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it;
     what_nobody_carries_any_more_is_named_and_dropped_by_a_person;
     what_is_sent_again_under_the_same_key_is_told_once;
@@ -261,7 +262,6 @@ async fn a_case_is_told_when_it_begins_goes_on_and_ends(backend: Backend) {
     assert_eq!((&bodies[8]["data"]["case"], &bodies[8]["data"]["id"]), (&2.into(), &one.charge.id.to_string().into()));
 }
 
-async fn people_and_pauses_are_told(backend: Backend) {
 async fn a_case_that_ends_at_its_first_decline_is_told_to_begin_too(backend: Backend) {
     let Some(t) = Told::begin(backend, &["billing"], "cases of one decline").await else { return };
     let (b, now) = (&t.bench, t.bench.now());
@@ -288,6 +288,7 @@ async fn a_case_that_ends_at_its_first_decline_is_told_to_begin_too(backend: Bac
     assert_eq!(events, ["dunning.case.opened", "dunning.case.ended"]);
 }
 
+async fn people_and_pauses_are_told(backend: Backend) {
     let Some(t) = Told::begin(backend, &["billing"], "people's events").await else { return };
     let (b, now) = (&t.bench, t.bench.now());
     let one = b.one("a").await;
@@ -367,6 +368,33 @@ async fn what_failed_waits_for_its_time_and_what_was_given_up_for_a_person(backe
     assert_eq!(t.outbox.forget_delivered(now - secs(1), 10).await.unwrap(), 0);
     assert_eq!(t.outbox.forget_delivered(now, 10).await.unwrap(), 1);
     assert_eq!(t.kinds().await, ["hold.on"]);
+}
+
+async fn a_status_and_a_reason_are_those_of_one_try(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "statuses of deliveries").await else { return };
+    t.holds(1).await;
+    let failed = |status, why: &str| Outcome::Failed { status, why: why.to_owned(), next_at: Some(t.bench.now()) };
+    let told = async |outcome| {
+        let claim = t.claim("billing", 1).await.remove(0);
+        assert_eq!(t.settle("billing", &claim, outcome).await, 1);
+        let row = t.rows().await.remove(0);
+        (row.http_status, row.why)
+    };
+    let why = |why: &str| Some(why.to_owned());
+    assert_eq!(told(failed(Some(503), "busy")).await, (Some(503), why("busy")));
+    assert_eq!(
+        told(failed(None, "no connection")).await,
+        (None, why("no connection")),
+        "of no answer there is no status"
+    );
+    assert_eq!(told(failed(Some(500), "broken")).await, (Some(500), why("broken")));
+    // What was claimed and not tried leaves both as they are; what is sent again has neither yet.
+    assert_eq!(told(Outcome::Untried).await, (Some(500), why("broken")));
+    let event = t.rows().await.remove(0).id.parse().unwrap();
+    assert_eq!(t.outbox.resend(event, None, "ann", t.bench.now()).await.unwrap(), 1);
+    let row = t.rows().await.remove(0);
+    assert_eq!((row.http_status, row.why), (None, None));
+    assert_eq!(told(Outcome::Delivered { status: 204 }).await, (Some(204), None));
 }
 
 async fn an_endpoint_that_is_gone_is_told_nothing_until_somebody_enables_it(backend: Backend) {

@@ -132,8 +132,11 @@ impl Outbox for MemoryStore {
             sent.row.state = after.state;
             sent.row.tries = sent.row.tries.saturating_add(after.tries);
             sent.row.next_at = after.next_at;
-            sent.row.http_status = after.status.or(sent.row.http_status);
-            sent.row.why = after.why.map(ToOwned::to_owned);
+            // What was not tried leaves what is told of the last try: a status and a reason are of one try.
+            if after.tries > 0 {
+                sent.row.http_status = after.status;
+                sent.row.why = after.why.map(ToOwned::to_owned);
+            }
             sent.row.delivered_at = after.delivered_at;
             sent.leased_until = None;
             done += 1;
@@ -181,7 +184,8 @@ impl Outbox for MemoryStore {
         let meant = |sent: &&mut Sent| sent.event == id && endpoint.is_none_or(|name| sent.row.endpoint == name);
         for sent in book.letters.rows.values_mut().filter(meant) {
             (sent.row.state, sent.row.tries, sent.row.next_at) = (DeliveryState::Waiting, 0, Some(whole(at)));
-            (sent.row.why, sent.row.delivered_at, sent.leased_until) = (None, None, None);
+            (sent.row.http_status, sent.row.why) = (None, None);
+            (sent.row.delivered_at, sent.leased_until) = (None, None);
             sent.fence += 1;
             done += 1;
         }
