@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
-use domain::dunning_stats::{By, Case, Figures, Standing, Stats, permille};
+use domain::dunning_stats::{By, Case, Figures, Standing, Stats, permille, week};
 use domain::money::{Currency, Money};
+use domain::subscription::MethodKind;
+use domain::verdict::DeclineClass;
 
 use super::Context;
 use super::dunning_chart;
@@ -244,11 +246,47 @@ pub(super) async fn run(command: DunningStats, context: &Context) -> Result<Exit
     }
     let due = DueBetween { from, until };
     context
-        .with_app(async |app, _| match command.rows {
-            Some(number) => rows(&command, (due, number), app, context).await,
-            None => figures(&command, due, app, context).await,
+        .with_app(async |app, _| {
+            if let Some(group) = &command.group {
+                can_be(group, by(command.by), due, app).await?;
+            }
+            match command.rows {
+                Some(number) => rows(&command, (due, number), app, context).await,
+                None => figures(&command, due, app, context).await,
+            }
         })
         .await
+}
+
+/// Is it the name of a group that there can be, whatever was charged? An empty list would say that nothing was.
+async fn can_be(group: &str, by: By, due: DueBetween, app: &App) -> Result<(), Stop> {
+    let one_of = |names: Vec<String>| match names.iter().any(|name| name == group) {
+        true => Ok(()),
+        false => Err(format!("is none of the groups: write one of {}", names.join(", "))),
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let known = match by {
+        By::All => one_of(words(&["all"])),
+        By::Class => one_of(words(&[&DeclineClass::ALL.map(DeclineClass::as_str)[..], &["none"]].concat())),
+        By::Method => one_of(words(&[MethodKind::Card.as_str(), MethodKind::BankAccount.as_str(), "unknown"])),
+        By::Plan => one_of(app.store.catalog().await?.plans.keys().map(ToString::to_string).collect()),
+        By::Try => {
+            let number = group.strip_prefix("try ").and_then(|number| number.parse::<u16>().ok());
+            match number.filter(|number| *number > 0 && format!("try {number}") == group) {
+                Some(_) => Ok(()),
+                None => Err("is no try: write \"try 1\", \"try 2\" and so on".to_owned()),
+            }
+        }
+        By::Week => {
+            let [first, last] = [due.from, due.until].map(week);
+            let monday = NaiveDate::parse_from_str(&format!("{group}-1"), "%G-W%V-%u").ok();
+            // Weeks are written so that they are in order as texts are.
+            let is_one =
+                monday.is_some_and(|monday| week(monday) == group && (first.as_str()..=last.as_str()).contains(&group));
+            if is_one { Ok(()) } else { Err(format!("is no week of the span: write one from {first} to {last}")) }
+        }
+    };
+    known.map_err(|why| Stop::usage("--group", group, &why))
 }
 
 fn in_group(command: &DunningStats, case: &Case<'_>) -> bool {

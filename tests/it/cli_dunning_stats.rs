@@ -234,4 +234,25 @@ async fn an_empty_span_divides_nothing_and_a_picture_needs_no_colour() {
         .exits(2)
         .complains(&["--until"]);
     autopay(&world, &["dunning", "stats"]).exits(2).complains(&["--from"]);
+    // A group that there cannot be is no empty list.
+    for (by, group, allowed) in [
+        ("class", "later_fund", "write one of never, new_data, "),
+        ("class", "Never", "partial, none"),
+        ("method", "cards", "write one of card, bank_account, unknown"),
+        ("plan", "golden", "write one of gold, weekly"),
+        ("try", "2", "write \"try 1\", \"try 2\" and so on"),
+        ("try", "try 01", "write \"try 1\""),
+        ("week", "2025-W14x", "write one from 2025-W01 to 2025-W14"),
+        ("week", "2025-W15", "write one from 2025-W01 to 2025-W14"),
+        ("week", "2025-W1", "write one from 2025-W01 to 2025-W14"),
+    ] {
+        let all = [&["dunning", "stats", "--by", by, "--group", group], SPAN.as_slice()].concat();
+        autopay(&world, &all).exits(2).complains(&[format!("--group = {group}").as_str(), allowed]);
+        autopay(&world, &[&all[..], &["--rows", "failed"]].concat()).exits(2).complains(&[allowed]);
+    }
+    for (by, group) in
+        [("class", "none"), ("method", "bank_account"), ("plan", "gold"), ("try", "try 9"), ("week", "2025-W01")]
+    {
+        stats(&world, &["--by", by, "--group", group]);
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use serde::Serialize;
 
 use crate::charge::{Charge, State};
@@ -165,13 +165,21 @@ impl<'c> Case<'c> {
             By::Class => vec![self.class().map_or("none", DeclineClass::as_str).to_owned()],
             By::Method => vec![self.method().map_or("unknown", MethodKind::as_str).to_owned()],
             By::Plan => vec![self.charge.plan.to_string()],
-            By::Week => {
-                let week = self.charge.due_on.iso_week();
-                vec![format!("{}-W{:02}", week.year(), week.week())]
-            }
+            By::Week => vec![week(self.charge.due_on)],
             By::Try => self.tries.iter().map(|one| format!("try {}", one.number)).collect(),
         }
     }
+}
+
+/// The name of the ISO week of a day.
+///
+/// ```
+/// assert_eq!(domain::dunning_stats::week("2027-01-03".parse().unwrap()), "2026-W53");
+/// ```
+#[must_use]
+pub fn week(on: NaiveDate) -> String {
+    let week = on.iso_week();
+    format!("{}-W{:02}", week.year(), week.week())
 }
 
 /// By what figures are told apart.
