@@ -110,6 +110,7 @@ async fn with_live(command: &Diff, app: &App, rule: ApprovalRule, context: &Cont
     refuse_other_rhythms(&command.dir, &comparison, app).await?;
     price_gaps::refuse(&command.dir, &folder.catalog, app).await?;
     let as_of = command.as_of.unwrap_or_else(|| app.clock.now().date_naive());
+    price_gaps::refuse_late(&command.dir, &folder.catalog, comparison.in_force(), as_of)?;
     let horizon = horizon_of(command, as_of)?;
     let effects = comparison.effect(app, horizon, command.sample.into()).await?;
     let touches = Some((comparison.touches(app).await?, rule));

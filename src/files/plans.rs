@@ -18,7 +18,7 @@ use super::kinds::{self, Tables};
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
-use super::sheet::{Kind, Need, Sheet, Tab, written};
+use super::sheet::{Kind, Need, Node, Sheet, Tab, written};
 use super::tables::Beside;
 
 /// Most plan and policy files in one directory.
@@ -291,13 +291,18 @@ pub fn mistake_in_plan(
     let Ok(text) = text_of(&path, &label) else { return whole };
     let (sheet, entries) = Sheet::open(&label, &text);
     let mut level = entries.as_deref().unwrap_or_default();
+    let mut list: &[Node] = &[];
     let mut found = None;
     for key in field.split('.') {
-        let Some(entry) = level.iter().find(|entry| entry.key == key) else { break };
-        found = Some(entry);
-        level = match &entry.node.kind {
-            Kind::Table(inner) => inner,
-            _ => &[],
+        let entry = level.iter().find(|entry| entry.key == key);
+        // One of several tables goes by its number, from 0.
+        let numbered = || key.parse::<usize>().ok().and_then(|place| list.get(place));
+        let Some(node) = entry.map(|entry| &entry.node).or_else(numbered) else { break };
+        found = entry.or(found);
+        (level, list) = match &node.kind {
+            Kind::Table(inner) => (inner.as_slice(), &[][..]),
+            Kind::List(nodes) => (&[][..], nodes.as_slice()),
+            _ => (&[][..], &[][..]),
         };
     }
     let Some(entry) = found else { return whole };
