@@ -298,6 +298,14 @@ async fn a_part_that_fell_due_in_a_pause_is_dropped_by_nobody_but_a_person_who_s
     told.complains(&["parts of the total of subscription b fell due meanwhile", "--with-missed", "--from-today"]);
     let shown = bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["status"], &shown["next_cycle"]), (&"paused".into(), &0.into()));
+    let dry = bench.run(&["subscriptions", "resume", "b", "--from-today", "-n", "-o", "json"]).exits(0);
+    dry.complains(&["of its total is not collected, and no later part makes up for it"]);
+    let row = &dry.json()[0];
+    assert_eq!((&row["was"], &row["becomes"]), (&"not charged".into(), &"not charged".into()), "{row}");
+    assert!(row["why"].as_str().unwrap().ends_with("is passed over"), "{row}");
+    let dry = bench.run(&["subscriptions", "resume", "b", "--with-missed", "-n"]).exits(0);
+    dry.complains(&["fell due already: the next run charges"]);
+    assert_eq!(bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json()["status"], "paused");
     let dropped = bench.run(&["subscriptions", "resume", "b", "--from-today"]).exits(0);
     dropped.complains(&["of its total is not collected, and no later part makes up for it", "not collected (left out"]);
     let kept = bench.run(&["subscriptions", "resume", "c", "--with-missed"]).exits(0);
