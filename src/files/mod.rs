@@ -21,7 +21,7 @@ pub mod roster_stream;
 mod settlement_map;
 mod settlements;
 mod sheet;
-mod syntax;
+pub mod syntax;
 pub mod tables;
 mod terms;
 #[cfg(test)]
