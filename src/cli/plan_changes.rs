@@ -10,6 +10,7 @@ use domain::plan::{Catalog, Plan, PlanStatus};
 use domain::subscription::Subscription;
 
 use super::exit::{Exit, Problem, Stop};
+use super::plans::rhythm;
 use super::price_gaps::too_late;
 use crate::app::App;
 use crate::engine::changes::{BookEffect, PlanEffect, Question, active_under, effect_on_book};
@@ -200,7 +201,7 @@ impl Comparison {
         let differs = |id: &PlanId| {
             let (old, new) = (self.old.plans.get(id)?, self.new.plans.get(id)?);
             let field = old.rhythm_differs(new)?;
-            Some((id.clone(), field, [super::plans::rhythm(old, field), super::plans::rhythm(new, field)]))
+            Some((id.clone(), field, [rhythm(old, new, field), rhythm(new, old, field)]))
         };
         let found: Vec<_> = self.changed_plans().iter().filter_map(differs).collect();
         if found.is_empty() {

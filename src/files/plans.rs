@@ -214,8 +214,15 @@ pub(super) fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistak
         let mend = "check that this is the right file; one plan needs a few hundred bytes";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 1 MiB", mend)));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| Box::new(not_utf8(label, error.as_bytes(), error.utf8_error().valid_up_to())))
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Box::new(not_utf8(label, error.as_bytes(), error.utf8_error().valid_up_to())))?;
+    if text.contains('\r') && !text.contains('\n') { Err(Box::new(bare_returns(label))) } else { Ok(text) }
+}
+
+/// The mistake of a file whose lines end as nothing ends them today.
+pub(super) fn bare_returns(label: &str) -> FileMistake {
+    let message = "the lines end with carriage returns alone, as on very old computers";
+    FileMistake::of_file(label, "line_ends", message, "save the file again with line ends of today (LF or CRLF)")
 }
 
 /// The mistake of a file in another encoding, at its first wrong byte.

@@ -12,7 +12,7 @@ use domain::cadence::{AnchorDay, Unit};
 use domain::calendar::Zone;
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
 use domain::money::Money;
-use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
+use domain::plan::{Catalog, LARGEST_CHARGE, Mode, Plan, Price, chargeable};
 use domain::subscription::{
     Agreement, BACKUPS_MAX, Backup, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
 };
@@ -25,7 +25,7 @@ use super::form::Form;
 use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{FileMistake, HIDDEN, shown};
 use super::near::{self, nearest};
-use super::plans::not_utf8;
+use super::plans::{bare_returns, not_utf8};
 use super::terms;
 use super::workbook::Given;
 
@@ -419,6 +419,16 @@ fn has_cycles(plan: &Plan, subscription: &Subscription) -> bool {
     cycles(plan, subscription, 0).is_ok_and(|mut cycles| matches!(cycles.next(), Some(Ok(_))))
 }
 
+/// How many units of a cycle can be charged at most, where the quantity is all that keeps it from being charged.
+fn most_units(plan: &Plan, subscription: &Subscription, cycle: u32) -> Option<i64> {
+    subscription.terms.quantity?;
+    let mut single = subscription.clone();
+    single.terms.quantity = None;
+    let one = cycles(plan, &single, cycle).ok()?.next()?.ok()?;
+    let charged = one.price.is_ok() || one.out_of_bounds;
+    LARGEST_CHARGE.checked_div(one.amount.minor()).filter(|_| charged)
+}
+
 /// Zones remembered: more than there are.
 const MOST_ZONES: usize = 1_000;
 /// Enrolments remembered before all are forgotten: some three megabytes.
@@ -484,9 +494,7 @@ pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<F
     let text = std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(label, bytes, error.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\r') && !text.contains('\n') {
-        let message = "the lines end with carriage returns alone, as on very old computers";
-        let mend = "save the file again with line ends of today (LF or CRLF)";
-        return Err(Box::new(FileMistake::of_file(label, "line_ends", message, mend)));
+        return Err(Box::new(bare_returns(label)));
     }
     Ok(text)
 }
@@ -690,6 +698,11 @@ impl<'r, 'a> Row<'r, 'a> {
                 let first = cycles(plan, &subscription, cycle).ok().and_then(|mut cycles| cycles.next()?.ok());
                 let price = first.filter(|first| !first.out_of_bounds).map(|first| first.price);
                 if let Some(Err(sentence)) = price {
+                    if let Some(most) = most_units(plan, &subscription, cycle) {
+                        let mend = format!("write a quantity of at most {most}");
+                        self.note("quantity", "quantity_too_large", sentence, mend);
+                        return Err(self.fields.mistakes);
+                    }
                     if let Some(first) = plan.attributes().first() {
                         let mend =
                             "add a row to the plan's price list, or correct what the subscription says of itself";

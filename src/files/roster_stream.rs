@@ -22,7 +22,7 @@ use super::csv_rows::{Record, Records};
 use super::fields::{Columns, Paper};
 use super::migrated::{BEHIND, Claim};
 use super::mistake::{FileMistake, HIDDEN, plainly, shown};
-use super::plans::not_utf8;
+use super::plans::{bare_returns, not_utf8};
 use super::roster::{
     Earlier, MOST_ROWS, Memo, NEEDED, Place, ROSTER, RosterContext, RowMistake, is_wide, read_row, starts_a_formula,
 };
@@ -121,11 +121,9 @@ impl<'s> Lines<'s> {
         if line.is_empty() {
             return Ok(false);
         }
-        let bare_returns = line.contains(&b'\r') && !line.contains(&b'\n');
-        if self.line == 0 && self.ended && bare_returns && std::str::from_utf8(line).is_ok() {
-            let message = "the lines end with carriage returns alone, as on very old computers".to_owned();
-            let mend = "save the file again with line ends of today (LF or CRLF)";
-            return Err(Box::new(FileMistake::of_file(self.label, "line_ends", message, mend)));
+        let bare = line.contains(&b'\r') && !line.contains(&b'\n');
+        if self.line == 0 && self.ended && bare && std::str::from_utf8(line).is_ok() {
+            return Err(Box::new(bare_returns(self.label)));
         }
         self.line += 1;
         Ok(true)

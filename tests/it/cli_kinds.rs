@@ -142,7 +142,17 @@ async fn running_installments_keep_their_total_and_their_parts() {
     roster("1000.00", "6", "300.00");
     bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
     bench.write("plans/wellness.toml", plan.replace("\"last\"", "\"spread\""));
-    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["rhythm_in_use", "installments.remainder"]);
+    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&[
+        "rhythm_in_use",
+        "installments.remainder is spread here and last in force",
+        "leave last, and write a new plan",
+    ]);
+    let fixed = plan.replace("count = \"from_subscription\"", "count = 6");
+    bench.write("plans/wellness.toml", fixed);
+    bench
+        .run(&["plans", "apply", "plans"])
+        .exits(6)
+        .complains(&["installments.count is 6 here and from_subscription in force"]);
 }
 
 /// A folder whose gateway is a sandbox, and a daily plan that is due by now.
