@@ -14,7 +14,7 @@ use super::plan_told::{Against, Told, ToldChange, ToldField, ToldMonth, in_words
 use super::{Context, imports, price_gaps};
 use crate::app::App;
 use crate::clock::WallClock;
-use crate::files::{FileMistake, Folder, RosterContext, mistake_in_plan, read_roster};
+use crate::files::{FileMistake, Folder, RosterContext, mistake_in_plan, read_either};
 use crate::ports::Clock as _;
 use crate::ports::changes::VersionRecord;
 
@@ -79,10 +79,9 @@ fn with_folder(command: &Diff, against: &Path, context: &Context) -> Result<Exit
     let catalog = comparison.either_catalog();
     let bytes = imports::read(file)?;
     let label = file.display().to_string();
-    let roster = read_roster(&label, &bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
-    if !roster.is_clean() {
-        return Err(roster.mistakes(&label).into());
-    }
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let roster = read_either(&label, &bytes, None, &book);
+    imports::decided(&roster, &label, false)?;
     let horizon = horizon_of(command, now.date_naive())?;
     let effects = comparison.effect_on_roster(&roster, now, horizon, command.sample.into());
     let good = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok());

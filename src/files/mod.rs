@@ -17,6 +17,7 @@ mod notice_sheet;
 pub mod plans;
 mod policies;
 pub mod roster;
+mod roster_sheet;
 pub mod roster_stream;
 mod settlement_map;
 mod settlements;

@@ -282,7 +282,7 @@ impl<T> Roster<T> {
 #[must_use]
 pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
     let mut roster = match text_of(label, bytes) {
-        Ok(text) => read_records(label, &mut Records::new(text), Paper::Text, context),
+        Ok(text) => read_records(label, &mut Records::new(text), Place::of_import(Paper::Text, context), context),
         Err(mistake) => Roster::refused(*mistake),
     };
     settle(&mut roster);
@@ -293,14 +293,13 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
 pub(super) fn read_records(
     label: &str,
     records: &mut dyn Iterator<Item = Record>,
-    paper: Paper,
+    place: Place,
     context: &RosterContext<'_>,
 ) -> Roster {
     let attributes = terms::attributes(context.catalog);
     let mut memo = Memo::of(context.catalog);
     let mut earlier: HashMap<String, u64> = HashMap::new();
-    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false };
-    read_table(label, (records, paper), (&ROSTER, &attributes), |columns, header, record| {
+    read_table(label, (records, place.paper), (&ROSTER, &attributes), |columns, header, record| {
         match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
             Ok((subscription, claim)) => (Ok(subscription), claim),
             Err(mistakes) => (Err(mistakes), None),
@@ -412,6 +411,18 @@ pub(super) struct Place {
     pub(super) consents_by: DateTime<Utc>,
     /// Is a subscription taken whose last charge has passed? A forecast has nothing to add for it; an import wants to know why it is there.
     pub(super) finished: bool,
+}
+
+impl Place {
+    /// A row that is to be stored.
+    pub(super) fn of_import(paper: Paper, context: &RosterContext<'_>) -> Self {
+        Self { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false }
+    }
+
+    /// A row that is looked at from any day, of the past or to come.
+    pub(super) const fn of_forecast(paper: Paper) -> Self {
+        Self { paper, consents_by: DateTime::<Utc>::MAX_UTC, finished: true }
+    }
 }
 
 /// Does the subscription have any cycle at all, however long ago?

@@ -49,7 +49,7 @@ struct Command {
     /// Directory of plan files; with --subscriptions, and without a database
     #[arg(long, value_name = "DIR", requires = "subscriptions")]
     plans: Option<PathBuf>,
-    /// Roster, CSV
+    /// Roster, CSV or an Excel workbook, whose first sheet that is not hidden is read
     #[arg(long, value_name = "FILE", requires = "plans")]
     subscriptions: Option<PathBuf>,
     /// A second directory of plans and policies: both are rehearsed with the same luck, and compared
