@@ -182,6 +182,8 @@ pub(crate) async fn daily(amount: &str) -> (Bench, Sandbox) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_amount_is_decided_by_a_person_with_a_reason() {
     let (bench, sandbox) = daily("value = \"1079.00\"\nmaximum = \"100.00\"").await;
+    let dry = bench.run(&["run", "once", "--dry-run"]).exits(0);
+    dry.complains(&["1 item as of", "0 skipped, 0 without a method, 1 with an amount out of bounds, 0 waiting"]);
     let run = bench.run(&["run", "once", "-o", "json"]).exits(9).json();
     assert_eq!((&run["sent"], &run["parked"]), (&0.into(), &1.into()), "{run}");
     let listed = bench.run(&["charges", "list", "--state", "held", "-o", "json"]).exits(0).json();
