@@ -89,9 +89,9 @@ pub(super) enum Subscriptions {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only those that are active, paused, cancelled, ended or quarantined
-    #[arg(long, value_parser = status)]
-    status: Option<SubscriptionStatus>,
+    /// Only those that are active, paused, unpaid, cancelled, ended or quarantined
+    #[arg(long, value_parser = shown)]
+    status: Option<Shown>,
     /// How many
     #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     limit: u64,
@@ -100,8 +100,20 @@ pub(super) struct List {
     all: bool,
 }
 
-fn status(text: &str) -> Result<SubscriptionStatus, String> {
-    SubscriptionStatus::parse(text).ok_or_else(|| "write active, paused, cancelled, ended or quarantined".to_owned())
+/// A status as it is shown: one that is unpaid stands paused, and is not called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    status: SubscriptionStatus,
+    unpaid: Option<bool>,
+}
+
+fn shown(text: &str) -> Result<Shown, String> {
+    if text == "unpaid" {
+        return Ok(Shown { status: SubscriptionStatus::Paused, unpaid: Some(true) });
+    }
+    let status = SubscriptionStatus::parse(text);
+    let status = status.ok_or_else(|| "write active, paused, unpaid, cancelled, ended or quarantined".to_owned())?;
+    Ok(Shown { status, unpaid: (status == SubscriptionStatus::Paused).then_some(false) })
 }
 
 const COLUMNS: &[Column] = &[
@@ -256,7 +268,8 @@ async fn list(command: &List, context: &Context) -> Result<Exit, Stop> {
         .with_app(async |app, _| {
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if command.all { u64::MAX } else { command.limit };
-            let filter = SubscriptionFilter { status: command.status, id: None };
+            let (status, unpaid) = command.status.map_or((None, None), |shown| (Some(shown.status), shown.unpaid));
+            let filter = SubscriptionFilter { status, unpaid, id: None };
             let mut after: Cursor = None;
             let mut first = true;
             loop {
