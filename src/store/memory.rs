@@ -366,6 +366,7 @@ impl Store for MemoryStore {
         let book = self.book();
         let wanted = book.subscriptions.values().filter(|row| {
             filter.status.is_none_or(|status| row.value.status == status)
+                && filter.unpaid.is_none_or(|unpaid| row.value.amendments.unpaid.is_some() == unpaid)
                 && filter.id.as_ref().is_none_or(|id| row.value.id == *id)
                 && after.as_ref().is_none_or(|after| row.value.id.as_str() > after.0.as_str())
         });

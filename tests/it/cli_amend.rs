@@ -106,7 +106,21 @@ fn a_pause_shows_what_will_not_happen_and_when_it_ends() {
     assert_eq!((&shown["status"], &shown["resume_on"]), (&json!("paused"), &json!("2090-03-15")));
     assert_eq!(shown["note"], "paused until 2090-03-15: hospital stay (by tester)");
     bench.run(&["subscriptions", "pause", "sub-1", "--until", "2020-03-15"]).exits(2).complains(&["has come already"]);
+    let dry = bench.run(&["subscriptions", "resume", "sub-1", "--dry-run", "-o", "json"]).exits(0);
+    dry.complains(&[
+        "DRY RUN",
+        "2 cycles are affected; altogether +USD 2,158.00 to collect.",
+        "The next charge is cycle 0",
+    ]);
+    let rows = dry.json();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&rows[0]["was"], &rows[0]["becomes"], &rows[0]["amount"]),
+        (&json!("skipped"), &json!("charged"), &json!("1079.00"))
+    );
+    assert_eq!(show(&bench)["status"], "paused");
     tried(&bench, &["resume", "sub-1"]);
+    bench.run(&["subscriptions", "resume", "sub-1", "-n"]).exits(7).complains(&["only a paused or quarantined one"]);
     let shown = show(&bench);
     assert_eq!(
         (&shown["status"], &shown["resume_on"], &shown["next_cycle"]),
@@ -115,6 +129,13 @@ fn a_pause_shows_what_will_not_happen_and_when_it_ends() {
     let endless = bench.run(&["subscriptions", "pause", "sub-1", "-o", "json"]).exits(0);
     endless.complains(&["No further cycle is charged", "Nothing is charged any more, as things stand."]);
     assert_eq!(show(&bench)["next_due_at"], Value::Null);
+    let dry = bench.run(&["subscriptions", "resume", "sub-1", "-n"]).exits(0);
+    dry.complains(&[
+        "cycles shown",
+        "The cycles to come are charged again",
+        "The next charge is cycle 0: USD 1,079.00",
+    ]);
+    bench.run(&["subscriptions", "resume", "sub-1"]).exits(0).complains(&["The next charge is cycle 0: USD 1,079.00"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::charge::{Charge, Fallback, Limits, State};
 use crate::dunning::{AtTheEnd, GaveUp, Next, Stop};
 use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::{Currency, Money};
-use crate::notice::Notices;
+use crate::notice::{Gate, Notices};
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
@@ -666,7 +666,7 @@ fn catch_up(
         resumes: subscription.status == SubscriptionStatus::Paused && status == SubscriptionStatus::Active,
     };
     let pause = amended::Pause::of(plan, subscription, now)?;
-    let mut told = told::Told::of(book, plan, subscription);
+    let mut gate = Gate::before(plan, subscription, subscription.next_cycle, book.notices);
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
         let mut planned = planned?;
         let (cycle, due_at) = (planned.occurrence.index, planned.occurrence.charge_at);
@@ -685,7 +685,7 @@ fn catch_up(
                 due_at.date_naive()
             ));
         }
-        if let Err(early) = told.admits(&mut planned, now) {
+        if let Err(early) = gate.admits(&mut planned, now) {
             // Those before it go first, and it is looked at again with them behind it.
             if due.is_empty() {
                 items.push(early.item(plan, subscription, &planned));
