@@ -1237,7 +1237,7 @@ pub fn observe(
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
-            fallback = ruled.fallback;
+            fallback = Some(ruled.fallback);
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1271,7 +1271,10 @@ pub fn observe(
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
-    charge.tries.fallback = fallback;
+    // What was set aside on a backup and went back is tried with that backup again: no decline says otherwise.
+    if let Some(fallback) = fallback {
+        charge.tries.fallback = fallback;
+    }
     let end = dunning::of(catalog, plan, &charge).map_or(AtTheEnd::KeepSubscription, |(_, policy)| policy.at_the_end);
     let stop = ended.and_then(|why| why.stops(end));
     Ok(Learnt { charge, stop, rule })

@@ -117,6 +117,12 @@ impl Scene {
         &self.charge.state
     }
 
+    /// Another answer about the attempt under way.
+    fn seen(&mut self, seen: &Seen, when: &str) {
+        let (facts, limits) = ((&self.catalog, &self.wallet), Limits::default());
+        self.charge = observe(facts, &self.subscription, self.charge.clone(), seen, at(when), &limits).unwrap().charge;
+    }
+
     fn action(&self, now: &str) -> Action {
         let (environment, limits) = (Environment::parse("test").unwrap(), Limits::default());
         let (charge, subscription) = (self.charge.clone(), self.subscription.clone());
@@ -313,6 +319,25 @@ fn a_plan_that_sets_money_aside_falls_through_to_cards_only() {
         Mode::Authorize { accept_less: false, when_it_expires: crate::authorization::WhenItExpires::Park };
     scene.declined(DeclineClass::Never, "stolen_card", SENT);
     assert_eq!(scene.next().1, Some(2));
+}
+
+#[test]
+fn what_was_set_aside_on_a_backup_and_went_back_is_tried_with_that_backup_again() {
+    for (class, code) in [(DeclineClass::NewData, "incorrect_cvc"), (DeclineClass::Never, "stolen_card")] {
+        let mut scene = scene(vec![card(8)]);
+        let when_it_expires = crate::authorization::WhenItExpires::Reauthorize;
+        scene.plan().mode = Mode::Authorize { accept_less: false, when_it_expires };
+        scene.declined(class, code, SENT);
+        assert_eq!(scene.sent(AT_ONCE_THEN), id(8));
+        let set_aside = Seen::Authorized { amount: scene.charge.amount, asked_for: true };
+        scene.seen(&set_aside, "2027-02-01T08:00:07Z");
+        let went_back =
+            Seen::Declined(Decline { class: DeclineClass::Unclassified, code: "cancelled_at_gateway".to_owned() });
+        scene.seen(&went_back, "2027-02-08T08:00:07Z");
+        assert!(matches!(scene.charge.state, State::Failing { .. }), "{code}: {:?}", scene.charge.state);
+        assert_eq!(scene.next().1, Some(1), "{code}");
+        assert_eq!(scene.sent("2027-02-08T09:00:00Z"), id(8), "{code}: the card that approved it");
+    }
 }
 
 #[test]
