@@ -24,7 +24,7 @@ const AT_ONCE: TimeDelta = TimeDelta::seconds(1);
 /// When a class lets a charge fall through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Falls {
-    /// With its first decline, at once: another try with the same method could only fail.
+    /// At once, where the policy has no try left with the same method: another one could only fail.
     AtOnce,
     /// With the next step, once the method was declined often enough.
     AtAStep,
@@ -149,7 +149,9 @@ impl Asked<'_> {
         };
         match (falls(self.decline.class), stays.next) {
             (Falls::Never, _) | (_, Next::GiveUp(GaveUp::NextCycleDue)) => None,
-            (Falls::AtOnce, _) => at_once(),
+            // The few tries that a class has before somebody must act come first.
+            (Falls::AtOnce, Next::RetryAt(_)) => None,
+            (Falls::AtOnce, Next::GiveUp(_)) => at_once(),
             (Falls::AtAStep, _) if self.declines_of_this() < rule.after_tries => None,
             (Falls::AtAStep, Next::RetryAt(_)) => Some(stays),
             // No step is left for it.

@@ -166,7 +166,7 @@ fn the_class_of_the_first_decline_says_whether_it_falls_through_and_when() {
     let cases = [
         (DeclineClass::Never, "stolen_card", Some((AT_ONCE_THEN, 1))),
         (DeclineClass::NewData, "expired_card", Some((AT_ONCE_THEN, 1))),
-        (DeclineClass::Contact, "do_not_honor", Some((AT_ONCE_THEN, 1))),
+        (DeclineClass::Contact, "do_not_honor", None),
         (DeclineClass::LaterFunds, "insufficient_funds", None),
         (DeclineClass::LaterTechnical, "processing_error", None),
         (DeclineClass::Unclassified, "card_declined", None),
@@ -183,6 +183,25 @@ fn the_class_of_the_first_decline_says_whether_it_falls_through_and_when() {
         }
         assert!(expected.is_some() || with.next() == (Some(at(AT_THE_FIRST_STEP)), None), "{class}");
     }
+}
+
+#[test]
+fn contact_falls_through_once_its_own_tries_are_used_up() {
+    let mut scene = scene(vec![card(8)]);
+    for when in [SENT, AT_THE_FIRST_STEP, "2027-02-04T09:00:00Z"] {
+        if when != SENT {
+            assert_eq!(scene.sent(when), id(BY_CARD), "{when}: the policy has tries for it");
+        }
+        scene.declined(DeclineClass::Contact, "05", when);
+    }
+    // Two more tries are all that a bank which does not honor the card is asked for.
+    assert_eq!(scene.next(), (Some(at("2027-02-04T09:00:01Z")), Some(1)));
+    let mut without_a_step = self::scene(vec![card(8)]);
+    for step in &mut without_a_step.policy().steps {
+        step.classes.retain(|class| *class != DeclineClass::Contact);
+    }
+    without_a_step.declined(DeclineClass::Contact, "do_not_honor", SENT);
+    assert_eq!(without_a_step.next(), (Some(at(AT_ONCE_THEN)), Some(1)));
 }
 
 #[test]
