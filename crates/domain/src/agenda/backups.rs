@@ -96,10 +96,18 @@ pub fn taken_up(
         Some(fallback) if fallback.method == method => return Ok(charge),
         Some(fallback) if fallback.first == method => Ruling::FirstMethod,
         Some(_) => Ruling::NewMethod,
-        None if charge.tries.fallback.is_some() || last.is_some_and(|last| last != method) => Ruling::NewMethod,
+        // A backup that became the subscription's own method goes on where it stood.
+        None if last == Some(method) => return Ok(without_a_fallback(charge)),
+        None if charge.tries.fallback.is_some() || last.is_some() => Ruling::NewMethod,
         None => return Ok(charge),
     };
     charge.step(Event::Ruled(ruling), now, limits)
+}
+
+/// The charge with nothing that it fell through to.
+fn without_a_fallback(mut charge: Charge) -> Charge {
+    charge.tries.fallback = None;
+    charge
 }
 
 /// What a decline is to the charge, where it may fall through.

@@ -419,6 +419,24 @@ fn another_method_of_the_subscription_ends_the_falling_through() {
 }
 
 #[test]
+fn a_backup_that_becomes_the_subscriptions_own_method_goes_on_where_it_stood() {
+    let mut scene = scene(vec![card(8)]);
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", SENT);
+    scene.sent("2027-02-02T09:00:00Z");
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-02T09:00:00Z");
+    assert_eq!(scene.sent("2027-02-04T09:00:00Z"), id(8));
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-04T09:00:00Z");
+    let (ladder, episode) = (scene.charge.tries.ladder.clone(), scene.charge.tries.episode.clone());
+    scene.subscription.method = Some(card(8));
+    scene.subscription.backups.clear();
+    assert_eq!(scene.sent("2027-02-08T09:00:00Z"), id(8));
+    assert_eq!(scene.charge.tries.fallback, None);
+    assert_eq!((&scene.charge.tries.ladder, &scene.charge.tries.episode), (&ladder, &episode), "the ladder stands");
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-08T09:00:00Z");
+    assert!(matches!(scene.charge.state, State::Failed { why: GaveUp::TriesSpent, .. }), "{:?}", scene.charge.state);
+}
+
+#[test]
 fn a_backup_account_is_no_re_initiation_of_the_first() {
     let mut scene = scene(vec![account(8), account(9)]);
     scene.subscription.method = Some(account(BY_CARD));
