@@ -897,7 +897,13 @@ fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
 
 /// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are
 /// owed whatever becomes of its own subscription.
+/// What a bank took back was delivered and is owed still: a person may order another try of it all the same.
 fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
+    has_left(subscription, charge) && !(charge.was_taken_back() && charge.is_by_hand())
+}
+
+/// Was its subscription cancelled? A charge that carries cycles of others has theirs, too.
+fn has_left(subscription: &Subscription, charge: &Charge) -> bool {
     subscription.status == SubscriptionStatus::Cancelled && charge.carried.is_none()
 }
 
@@ -975,10 +981,12 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (None, None) => Action::wait(without),
         },
         // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
-            why: GaveUp::MustAct,
-            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
-        },
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } if over && charge.was_taken_back() => {
+            Action::GiveUp {
+                why: GaveUp::MustAct,
+                because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+            }
+        }
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),
@@ -1232,7 +1240,8 @@ pub fn observe(
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
             // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let was_collected = charge.was_taken_back() || matches!(charge.state, State::Paid { .. });
+            let is_for_people = was_collected && has_left(subscription, &charge);
             let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             rule = ruled.rule;
             ladder = ruled.ladder;
