@@ -111,7 +111,10 @@ impl Engine {
             let attempts = self.inner.store.attempts(id).await?;
             let instrument = attempts.last().map(|attempt| attempt.method);
             let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
-            let open = domain::agenda::Open { charge, subscription: view.subscription, payers, instrument };
+            let refunds = self.inner.store.refunds_of(id).await?;
+            let refund_ordered = refunds.iter().any(|record| record.refund.is_ordered());
+            let subscription = view.subscription;
+            let open = domain::agenda::Open { charge, subscription, payers, instrument, refund_ordered };
             return self.may_be_tried(&open).await;
         }
         let at = self.now();

@@ -265,6 +265,8 @@ pub struct Open {
     pub payers: Vec<Payer>,
     /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
     pub instrument: Option<PaymentMethodId>,
+    /// A refund of what its bank took back was ordered and never made.
+    pub refund_ordered: bool,
 }
 
 /// The facts an agenda is drawn from. Order matters: items come out in the order of the book.
@@ -984,9 +986,15 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } if over && charge.was_taken_back() => {
             Action::GiveUp {
                 why: GaveUp::MustAct,
-                because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+                because: "the subscription was cancelled, and what its bank took back is for people to collect"
+                    .to_owned(),
             }
         }
+        // Whoever wanted the money to go back did not want it asked for again. Only a person's own order says otherwise.
+        State::Returned { next_at: Some(_), .. } if open.refund_ordered && !charge.is_by_hand() => Action::GiveUp {
+            why: GaveUp::MustAct,
+            because: "a refund of it was ordered before its bank took it back: a person decides".to_owned(),
+        },
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
             (_, Some(why)) => ends::or_wait(book, plan, open, (method, second), now, why),

@@ -339,10 +339,9 @@ const fn may_be_charged_again(state: &State) -> bool {
 /// Is nobody to move it on? A paid one that is only looked at again counts as final.
 const fn is_final(state: &State) -> bool {
     match state {
-        State::Paid { .. }
-        | State::Returned { next_at: None, .. }
-        | State::Failed { .. }
-        | State::Skipped { .. } => true,
+        State::Paid { .. } | State::Returned { next_at: None, .. } | State::Failed { .. } | State::Skipped { .. } => {
+            true
+        }
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }

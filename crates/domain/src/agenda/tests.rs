@@ -49,8 +49,13 @@ fn drawn(state: &State, holds: &[Hold]) -> (Action, Action) {
     charge.state = state.clone();
     charge.tries = Tries { attempt: 1, submissions: 1, first_sent_at: sent, last_sent_at: sent, ..Tries::default() };
     catalog.plans.extend([old, new].map(|plan| (plan.id.clone(), plan)));
-    let open =
-        [Open { charge, payers: Vec::new(), instrument: subscription.method.as_ref().map(|one| one.id), subscription }];
+    let open = [Open {
+        charge,
+        payers: Vec::new(),
+        instrument: subscription.method.as_ref().map(|one| one.id),
+        subscription,
+        refund_ordered: false,
+    }];
     let due = [open[0].subscription.clone()];
     let environment = Environment::parse("test").unwrap();
     let (limits, wallet) = (Limits::default(), Wallet::new());

@@ -284,8 +284,7 @@ fn walked_together(subscriptions: &[&Subscription], plan: &Plan) -> BTreeMap<Str
 fn what_the_backups_of_one_subscription_bring_is_nobody_elses_in_whatever_order_they_are_walked() {
     let plan = plan(|_| {});
     let without = Subscription { plan: plan.id.clone(), id: id("without"), ..crate::subscription::tests::sample() };
-    let (cycle, due) =
-        crate::agenda::enrol(&plan, &without, "2027-01-01T06:00:00Z".parse().unwrap()).unwrap();
+    let (cycle, due) = crate::agenda::enrol(&plan, &without, "2027-01-01T06:00:00Z".parse().unwrap()).unwrap();
     let without = Subscription { next_cycle: cycle, next_due_at: due, ..without };
     let method = Method { id: PaymentMethodId(uuid::Uuid::from_u128(8)), kind: MethodKind::Card, consent: None };
     let agreed = Agreement {

@@ -126,7 +126,8 @@ impl Scene {
     fn action(&self, now: &str) -> Action {
         let (environment, limits) = (Environment::parse("test").unwrap(), Limits::default());
         let (charge, subscription) = (self.charge.clone(), self.subscription.clone());
-        let open = [Open { charge, subscription, payers: Vec::new(), instrument: Some(id(BY_CARD)) }];
+        let open =
+            [Open { charge, subscription, payers: Vec::new(), instrument: Some(id(BY_CARD)), refund_ordered: false }];
         let book = Book {
             catalog: &self.catalog,
             environment: &environment,
