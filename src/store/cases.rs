@@ -27,8 +27,24 @@ pub(super) const OPEN: &str = "(((case_number > 0 OR state = 'failing') AND stat
      OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
 
 /// Did the bank say that the customer has died?
-pub(super) const fn customer_is_gone(charge: &Charge) -> bool {
-    matches!(charge.state, State::Failed { why: GaveUp::CustomerGone, .. })
+pub(super) fn customer_is_gone(charge: &Charge) -> bool {
+    match &charge.state {
+        State::Failed { why, .. } => *why == GaveUp::CustomerGone,
+        State::Returned { next_at: None, code, .. } => GaveUp::of_code(code) == Some(GaveUp::CustomerGone),
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Paid { .. }
+        | State::Returned { next_at: Some(_), .. }
+        | State::Failing { .. }
+        | State::Skipped { .. }
+        | State::Parked { .. } => false,
+    }
 }
 
 /// Why its customer is held for fraud, where the bank asks for that.

@@ -1249,7 +1249,8 @@ pub fn observe(
             };
             // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
             let was_collected = charge.was_taken_back() || matches!(charge.state, State::Paid { .. });
-            let is_for_people = was_collected && has_left(subscription, &charge);
+            let has_died = next == Next::GiveUp(GaveUp::CustomerGone);
+            let is_for_people = was_collected && !has_died && has_left(subscription, &charge);
             let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             rule = ruled.rule;
             ladder = ruled.ladder;
@@ -1271,6 +1272,10 @@ pub fn observe(
         episode.bound(bound, charge.state.next_at());
     }
     let ended = match &charge.state {
+        // Who has died is charged for nothing more, whatever became of this debit and its subscription before.
+        State::Returned { next_at: None, code, .. } if GaveUp::of_code(code) == Some(GaveUp::CustomerGone) => {
+            Some(GaveUp::CustomerGone)
+        }
         State::Failed { why, .. } => Some(*why),
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
         // What was learnt of it started no ladder, or came too late for one.
