@@ -9,21 +9,19 @@ use domain::charge::{Ruling, State};
 use domain::dunning::GaveUp;
 use domain::recon::Kind;
 use domain::refund::{Reason, Wish};
-use domain::subscription::{Subscription, SubscriptionStatus};
-use sandbox::{Behaviour, Fault, ReturnCode};
+use sandbox::{Fault, ReturnCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::recon::{compare, compare_open};
 use crate::recon_doubles::charge_behind_our_back;
 use crate::returned::{one, paid, posted, rule, taken_back};
-use crate::world::{Backend, MERCHANT, World, bank, client, everywhere, subscriber};
+use crate::world::{Backend, MERCHANT, World, client, everywhere};
 
 everywhere! {
     what_was_taken_back_is_held_where_the_gateway_has_another_payment_of_it;
     what_was_taken_back_stays_owed_when_the_subscription_is_cancelled_after_a_further_try;
     a_person_may_take_up_what_was_taken_back_from_somebody_who_left;
     what_somebody_wanted_to_give_back_is_not_asked_for_again_by_itself;
-    who_died_after_leaving_is_charged_for_nothing_more;
 }
 
 /// Cancels the subscription.
@@ -167,19 +165,4 @@ async fn what_somebody_wanted_to_give_back_is_not_asked_for_again_by_itself(back
             assert_eq!((one(&world).await.state.word(), one(&world).await.tries.attempt), ("paid", 2));
         }
     }
-}
-
-async fn who_died_after_leaving_is_charged_for_nothing_more(backend: Backend) {
-    let Some(world) = paid(backend, "died after leaving").await else { return };
-    let id = one(&world).await.subscription;
-    let customer = world.store.subscription(&id).await.unwrap().unwrap().subscription.customer;
-    let debit = bank(Behaviour::AchSettles { days: Some(1) }, 2);
-    let other = Subscription { customer, ..subscriber("sub-2", "gold", "2027-06-01", debit) };
-    world.enrol(vec![other.clone()]).await;
-    cancelled(&world).await;
-    let back = taken_back(&world, ReturnCode::R15).await;
-    assert_eq!(back.state.next_at(), None);
-    let view = world.store.subscription(&other.id).await.unwrap().unwrap();
-    assert_eq!(view.subscription.status, SubscriptionStatus::Paused);
-    assert!(view.note.is_some_and(|note| note.contains("has died")));
 }
