@@ -144,9 +144,11 @@ impl Background {
         }
         match &charge.state {
             State::Paid { .. } => self.history.note(rail, declined.saturating_add(1), past, true),
-            // A bank took it back: it did not pay.
+            // A bank took it back: it did not pay, and is among the declines, but where that was before they counted returns.
             State::Returned { class, .. } => {
-                self.history.note(rail, declined.saturating_add(1), past, false);
+                if declined == 0 {
+                    self.history.note(rail, 1, past, false);
+                }
                 self.history.note_class(rail, *class);
             }
             State::Failing { class, .. } | State::Failed { class, .. } => self.history.note_class(rail, *class),

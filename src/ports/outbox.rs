@@ -314,8 +314,15 @@ impl NewEvent {
     fn of_case(news: &News, charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
         let case = news.case();
         let (kind, which) = match news {
-            News::Opened(case) => (EventKind::DunningCaseOpened, case.number.to_string()),
-            News::Ended(case) => (EventKind::DunningCaseEnded, case.number.to_string()),
+            // Paid and taken back, a case goes on under its number: it begins, and ends, once more.
+            News::Opened(case) => (EventKind::DunningCaseOpened, format!("{}/{}", case.number, case.tries)),
+            News::Ended(case) => {
+                let why = match case.standing {
+                    Case::Ended { why, .. } => why.as_str(),
+                    Case::Open { .. } => "",
+                };
+                (EventKind::DunningCaseEnded, format!("{}/{}/{why}", case.number, case.tries))
+            }
             // What is sent and asked meanwhile is the charge's to tell.
             News::Step(case) => match case.standing {
                 Case::Open { next_step: NextStep::Retry, next_step_at } => {

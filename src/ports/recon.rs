@@ -343,7 +343,7 @@ pub trait ReconStore: Send + Sync {
     async fn keep_compared(&self, page: &Compared) -> Result<bool, StoreError>;
 
     /// Charges that did not fall due in the span and are not final, or, with `finals`, were tried in it; by id. Paid ones that are only
-    /// looked at again count as final.
+    /// looked at again count as final; what a bank took back and is to be tried again does not.
     async fn charges_beside(
         &self,
         merchant: MerchantId,

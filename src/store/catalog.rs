@@ -521,7 +521,7 @@ impl DatabaseStore {
         self.tell(on, &told).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
-                   (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
+                   (SELECT id FROM charge WHERE subscription_id = $1 AND state IN ('skipped', 'failed'))";
         on.execute_raw(self.statement(sql, values)).await?;
         Ok(outcome)
     }

@@ -207,7 +207,9 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
     let payers = row.value.carried.map_or_else(Vec::new, |_| book.payers(row.value.id));
-    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, payers, instrument }, attempt })
+    let refund_ordered = book.refunds.is_ordered(row.value.id);
+    let charge = row.value.clone();
+    Some(OpenCharge { open: Open { charge, subscription, payers, instrument, refund_ordered }, attempt })
 }
 
 fn place(at: DateTime<Utc>, id: &str) -> Place {

@@ -175,7 +175,7 @@ impl ReconStore for DatabaseStore {
     ) -> Result<Page<Charge>, StoreError> {
         let mut values: Vec<Value> = vec![merchant.0.into(), span.from.into(), span.until.into()];
         let mut wanted = "merchant_id = $1 AND NOT (due_on >= $2 AND due_on <= $3) AND id IN (\
-             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND c.state <> 'paid' \
+             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND (c.state <> 'paid' OR c.returned_at IS NOT NULL) \
              UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked'"
             .to_owned();
         if finals {

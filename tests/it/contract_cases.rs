@@ -26,6 +26,7 @@ everywhere! {
     a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_although_it_is_held;
     who_has_died_is_charged_for_nothing_more;
     who_has_died_after_paying_is_charged_for_nothing_more;
+    who_has_died_is_known_by_a_return_too_whatever_became_of_its_subscription;
     whom_a_bank_questions_is_held_until_a_person_has_reviewed_them;
     cases_are_listed_by_plan_and_class_and_whether_they_go_on;
     cases_are_counted_by_what_comes_next;
@@ -310,6 +311,34 @@ async fn who_has_died_after_paying_is_charged_for_nothing_more(backend: Backend)
     }
     assert_eq!(b.charge(waiting.id).await.state.word(), "failed");
     assert_eq!(story(&b, back.id).await, ["dunning.case.opened class", "dunning.case.ended returned"]);
+}
+
+async fn who_has_died_is_known_by_a_return_too_whatever_became_of_its_subscription(backend: Backend) {
+    let Some(b) = bench(backend, "died, by a return").await else { return };
+    b.import(&[due("a", b.now()), due("b", b.now()), due("c", b.now())]).await;
+    let begun = b.begin().await;
+    let of = |name: &str| begun.iter().find(|one| one.charge.subscription == id(name)).unwrap();
+    let waiting = decline(&b, &of("b").charge, of("b").fence, later(&b)).await;
+    let succeeded = Event::Succeeded { amount: of("a").charge.amount, returnable: true };
+    let paid = decline(&b, &of("a").charge, of("a").fence, succeeded).await;
+    b.store.cancel(&id("a"), "ann", b.now()).await.unwrap();
+    let gone = declined("R15", DeclineClass::Never, Next::GiveUp(GaveUp::CustomerGone));
+    let back = paid.clone().step(gone, b.now(), &limits()).unwrap();
+    assert!(matches!(back.state, State::Returned { next_at: None, .. }), "{:?}", back.state);
+    let verdict = Verdict {
+        before: Claimed { value: paid, fence: of("a").fence },
+        attempt: back.tries.attempt,
+        after: Some(back),
+        observations: Vec::new(),
+        stop: Some(Stop::Pause),
+    };
+    assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
+    for (name, status) in [("a", "cancelled"), ("b", "paused"), ("c", "paused")] {
+        let view = b.store.subscription(&id(name)).await.unwrap().unwrap();
+        assert_eq!(view.subscription.status.as_str(), status, "{name}");
+        assert_eq!(view.note.is_some_and(|note| note.contains("has died")), status == "paused", "{name}");
+    }
+    assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended customer_gone");
 }
 
 async fn whom_a_bank_questions_is_held_until_a_person_has_reviewed_them(backend: Backend) {

@@ -28,6 +28,7 @@ everywhere! {
     what_is_kept_back_from_the_charge_is_not_told;
     a_case_is_told_when_it_begins_goes_on_and_ends;
     a_case_that_ends_at_its_first_decline_is_told_to_begin_too;
+    a_case_that_goes_on_after_a_return_is_told_to_begin_and_to_end_once_more;
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
@@ -194,6 +195,50 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
         "id": one.charge.id.to_string(), "subscription": "a", "cycle": one.charge.cycle, "attempt": 1
     });
     assert_eq!(serde_json::Value::Object(data), expected, "ids and nothing else");
+}
+
+async fn a_case_that_goes_on_after_a_return_is_told_to_begin_and_to_end_once_more(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "events of a case that goes on").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let declined = |code: &str| Event::Declined {
+        decline: Decline { class: DeclineClass::LaterFunds, code: code.to_owned() },
+        next: Next::RetryAt(now + TimeDelta::days(5)),
+    };
+    let steps = [
+        declined("R01"),
+        Event::Send { attempt: 2 },
+        Event::Succeeded { amount: one.charge.amount, returnable: true },
+        declined("R01"),
+        Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
+    ];
+    for step in steps {
+        let before = b.charge(one.charge.id).await;
+        let after = before.clone().step(step, now, &Limits::default()).unwrap();
+        let verdict = Verdict {
+            before: Claimed { value: before, fence: one.fence },
+            attempt: after.tries.attempt,
+            after: Some(after),
+            observations: Vec::new(),
+            stop: None,
+        };
+        // Told twice: the second time it finds that it was told.
+        assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
+        b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap();
+    }
+    let rows = t.rows().await;
+    let cases: Vec<&str> =
+        rows.iter().map(|row| row.kind.as_str()).filter(|kind| kind.starts_with("dunning.case.")).collect();
+    assert_eq!(
+        cases,
+        ["dunning.case.opened", "dunning.case.ended", "dunning.case.opened", "dunning.case.ended"],
+        "one number, and each beginning and end of it"
+    );
+    b.clock.advance(secs(2));
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 20).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let why: Vec<&str> = bodies.iter().filter_map(|body| body["data"]["why"].as_str()).collect();
+    assert_eq!(why, ["paid", "returned"]);
 }
 
 async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {

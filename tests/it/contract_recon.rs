@@ -14,6 +14,7 @@ use domain::id::{ChargeId, Purpose};
 use domain::money::{Currency, Money};
 use domain::recon::{Kind, Sides, Standing};
 use domain::settlement::{RowKind, SettlementRow};
+use domain::verdict::DeclineClass;
 
 use crate::contract_store::{Bench, bench, id};
 use crate::world::{Backend, MERCHANT, day, everywhere};
@@ -255,12 +256,26 @@ async fn charges_beside_the_span_are_those_that_are_open_or_were_tried_in_it(bac
     assert_eq!(beside("2027-01-20", false, 2).await, ["a", "b", "c"], "on their way");
     assert_eq!(beside("2027-01-15", true, 2).await, none, "due in the span itself");
     for sent in &intents {
-        b.become_(&sent.charge, sent.fence, State::paid(b.now(), sent.charge.amount), None).await;
+        let (collected, paid_at) = (sent.charge.amount, b.now());
+        let back = |next_at| State::Returned {
+            class: DeclineClass::LaterFunds,
+            code: "R01".to_owned(),
+            next_at,
+            collected,
+            paid_at,
+            at: paid_at,
+        };
+        let state = match sent.charge.subscription.as_str() {
+            "a" => State::paid(paid_at, collected),
+            "b" => back(None),
+            _ => back(Some(paid_at + TimeDelta::days(5))),
+        };
+        b.become_(&sent.charge, sent.fence, state, None).await;
     }
-    assert_eq!(beside("2027-01-20", true, 2).await, none, "paid");
+    assert_eq!(beside("2027-01-20", true, 2).await, ["c"], "paid and taken back, and c is to be tried again");
     assert_eq!(beside("2027-01-16", true, 2).await, ["a", "b", "c"], "tried in it");
-    assert_eq!(beside("2027-01-16", false, 2).await, none);
-    assert_eq!(beside("2027-01-17", true, 2).await, none, "tried on the day before");
+    assert_eq!(beside("2027-01-16", false, 2).await, ["c"]);
+    assert_eq!(beside("2027-01-17", true, 2).await, ["c"], "tried on the day before");
 }
 
 async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) {

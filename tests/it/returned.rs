@@ -26,7 +26,7 @@ everywhere! {
 }
 
 /// A debit of 15 January, paid on the 18th. A year passes before the next one.
-async fn paid(backend: Backend, name: &str) -> Option<World> {
+pub(crate) async fn paid(backend: Backend, name: &str) -> Option<World> {
     paid_under(backend, name, None).await
 }
 
@@ -50,12 +50,12 @@ async fn paid_under(backend: Backend, name: &str, policy: Option<Policy>) -> Opt
     Some(world)
 }
 
-async fn one(world: &World) -> Charge {
+pub(crate) async fn one(world: &World) -> Charge {
     world.charges_of("sub-1").await.remove(0)
 }
 
 /// The bank takes the latest payment back, and the gateway is asked until it says so.
-async fn taken_back(world: &World, code: ReturnCode) -> Charge {
+pub(crate) async fn taken_back(world: &World, code: ReturnCode) -> Charge {
     let attempt = world.store.attempts(one(world).await.id).await.unwrap().pop().unwrap();
     world.sandbox().return_payment(attempt.payment_id.unwrap().parse().unwrap(), code).unwrap();
     while one(world).await.state.word() == "paid" {
@@ -68,13 +68,13 @@ async fn taken_back(world: &World, code: ReturnCode) -> Charge {
     charge
 }
 
-async fn posted(world: &World) -> Vec<String> {
+pub(crate) async fn posted(world: &World) -> Vec<String> {
     assert_eq!(world.store.differences(10).await.unwrap(), []);
     let entries = world.store.entries_of(one(world).await.id).await.unwrap();
     entries.iter().map(|entry| format!("{} {}", entry.posting.posted.as_str(), entry.posting.amount.plain())).collect()
 }
 
-async fn rule(world: &World, ruling: Ruling) -> Result<Charge, RulingRefused> {
+pub(crate) async fn rule(world: &World, ruling: Ruling) -> Result<Charge, RulingRefused> {
     let note = PersonsNote { by: "ann".to_owned(), action: "charge.ruled", detail: "a call".to_owned() };
     world.engine.rule(one(world).await.id, ruling, &note).await
 }

@@ -265,6 +265,8 @@ pub struct Open {
     pub payers: Vec<Payer>,
     /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
     pub instrument: Option<PaymentMethodId>,
+    /// A refund of what its bank took back was ordered and never made.
+    pub refund_ordered: bool,
 }
 
 /// The facts an agenda is drawn from. Order matters: items come out in the order of the book.
@@ -898,7 +900,13 @@ fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
 
 /// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are
 /// owed whatever becomes of its own subscription.
+/// What a bank took back was delivered and is owed still: a person may order another try of it all the same.
 fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
+    has_left(subscription, charge) && !(charge.was_taken_back() && charge.is_by_hand())
+}
+
+/// Was its subscription cancelled? A charge that carries cycles of others has theirs, too.
+fn has_left(subscription: &Subscription, charge: &Charge) -> bool {
     subscription.status == SubscriptionStatus::Cancelled && charge.carried.is_none()
 }
 
@@ -976,9 +984,17 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (None, None) => Action::wait(without),
         },
         // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } if over && charge.was_taken_back() => {
+            Action::GiveUp {
+                why: GaveUp::MustAct,
+                because: "the subscription was cancelled, and what its bank took back is for people to collect"
+                    .to_owned(),
+            }
+        }
+        // Whoever wanted the money to go back did not want it asked for again. Only a person's own order says otherwise.
+        State::Returned { next_at: Some(_), .. } if open.refund_ordered && !charge.is_by_hand() => Action::GiveUp {
             why: GaveUp::MustAct,
-            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+            because: "a refund of it was ordered before its bank took it back: a person decides".to_owned(),
         },
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
@@ -1254,7 +1270,9 @@ pub fn observe(
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
             // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let was_collected = charge.was_taken_back() || matches!(charge.state, State::Paid { .. });
+            let has_died = next == Next::GiveUp(GaveUp::CustomerGone);
+            let is_for_people = was_collected && !has_died && has_left(subscription, &charge);
             let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             if let Next::GiveUp(why) = next {
                 gave_up = Some(why);
@@ -1262,7 +1280,7 @@ pub fn observe(
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
-            fallback = ruled.fallback;
+            fallback = Some(ruled.fallback);
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1279,6 +1297,10 @@ pub fn observe(
         episode.bound(bound, charge.state.next_at());
     }
     let ended = match &charge.state {
+        // Who has died is charged for nothing more, whatever became of this debit and its subscription before.
+        State::Returned { next_at: None, code, .. } if GaveUp::of_code(code) == Some(GaveUp::CustomerGone) => {
+            Some(GaveUp::CustomerGone)
+        }
         State::Failed { why, .. } => Some(*why),
         State::Returned { next_at: None, .. } if is_debit_gone_back => gave_up,
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
@@ -1297,7 +1319,10 @@ pub fn observe(
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
-    charge.tries.fallback = fallback;
+    // What was set aside on a backup and went back is tried with that backup again: no decline says otherwise.
+    if let Some(fallback) = fallback {
+        charge.tries.fallback = fallback;
+    }
     let end = dunning::of(catalog, plan, &charge).map_or(AtTheEnd::KeepSubscription, |(_, policy)| policy.at_the_end);
     let stop = ended.and_then(|why| why.stops(end));
     Ok(Learnt { charge, stop, rule })

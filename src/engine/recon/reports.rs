@@ -311,6 +311,10 @@ impl Reconciler {
         let answer = self.confirmed(charge, ((key, known), other), stop).await?;
         finding.evidence.push_str(&format!("; {}; the payment that is booked is {known}", evidence(&answer)));
         let took = matches!(answer.seen, Seen::Succeeded { .. });
+        if took {
+            // What the bank took back is asked for again, unless this payment is the one that is kept.
+            self.keep_from_charging(charge, finding).await?;
+        }
         Ok(Some(if took { Kind::Duplicate } else { Kind::OnlyInFile }))
     }
 }

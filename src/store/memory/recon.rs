@@ -147,7 +147,7 @@ impl Recons {
 /// Is somebody still to move it on? Paid ones that are only looked at again count as final.
 fn is_open(state: &State) -> bool {
     match state {
-        State::Paid { .. } | State::Returned { .. } => false,
+        State::Paid { .. } => false,
         State::Parked { .. } => true,
         State::Planned
         | State::Due { .. }
@@ -157,6 +157,7 @@ fn is_open(state: &State) -> bool {
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }
+        | State::Returned { .. }
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. } => state.next_at().is_some(),

@@ -377,6 +377,7 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             subscription: subscription.clone(),
             payers: self.payers_of(&one.charge).to_vec(),
             instrument: used(subscription, &one.charge).map(|method| method.id),
+            refund_ordered: false,
         }];
         let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
         match action {
