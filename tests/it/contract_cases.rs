@@ -10,10 +10,11 @@ use domain::agenda::{HoldKind, Scope};
 use domain::case::{Ended, NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Ruling, State};
 use domain::dunning::{AtTheEnd, GaveUp, Next, Stop};
-use domain::id::ChargeId;
-use domain::subscription::SubscriptionStatus;
+use domain::id::{ChargeId, PaymentMethodId};
+use domain::subscription::{Method, SubscriptionStatus};
 use domain::verdict::{Decline, DeclineClass};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement, TransactionTrait as _};
+use uuid::Uuid;
 
 use crate::contract_store::{Bench, bench, due, id, intent, secs};
 use crate::world::{Backend, MERCHANT, everywhere};
@@ -366,6 +367,47 @@ async fn no_hand_takes_the_next_step_from_a_case_unseen() {
         }
         assert_eq!(b.charge(charge.id).await, charge);
         assert_eq!(b.store.case_counts().await.unwrap().without_next_step, 0);
+/// In PostgreSQL a ruling may be committed between the look at a case and its end by a hold.
+#[tokio::test]
+async fn a_hold_ends_no_case_that_somebody_ended_at_the_same_moment() {
+    let Some(b) = bench(Backend::Postgres, "ended at once").await else { return };
+    let charge = failing(&b, "a").await;
+    let before = take(&b, charge.id).await;
+    let after = before.value.clone().step(Event::Ruled(Ruling::WriteOff), b.now(), &limits()).unwrap();
+    let ruled = Ruled { before, after, note: note(), stop: None };
+    let database = b.database().await;
+    let first = database.begin().await.unwrap();
+    first.execute_unprepared("SELECT 1 FROM charge FOR UPDATE").await.unwrap();
+    let waiting = async |so_many: i64| {
+        let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while database
+            .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
+            .await
+            .unwrap()
+            .unwrap()
+            .try_get::<i64>("", "n")
+            .unwrap()
+            < so_many
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ruling = b.store.rule_on_charge(&ruled, b.now());
+    let (whose, now) = (id("a"), b.now());
+    let held = async {
+        waiting(1).await;
+        b.store.hold_person(&whose, HoldKind::Fraud, "a call", "bob", now).await.unwrap()
+    };
+    let free = async {
+        waiting(2).await;
+        first.commit().await.unwrap();
+    };
+    let (ruled, held, ()) = tokio::join!(ruling, held, free);
+    assert_eq!((ruled.unwrap(), held.held, held.ended), (true, 1, 0));
+    assert_eq!(story(&b, charge.id).await, ["dunning.case.opened class", "dunning.case.ended written_off"]);
+    assert_eq!(b.charge(charge.id).await.state.word(), "skipped");
+}
+
         // The constraint itself is taken away.
         match backend {
             Backend::Postgres => {
