@@ -25,6 +25,7 @@ everywhere! {
     a_ruling_needs_the_claim_and_touches_no_attempt;
     a_cancel_between_the_order_of_a_try_and_its_sending_wins;
     a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_although_it_is_held;
+    what_an_import_changes_overtakes_what_is_drawn_already;
     who_has_died_is_charged_for_nothing_more;
     whom_a_bank_questions_is_held_until_a_person_has_reviewed_them;
     cases_are_listed_by_plan_and_class_and_whether_they_go_on;
@@ -240,6 +241,31 @@ async fn a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_al
     assert_eq!((intents.len(), lost), (0, 1));
 }
 
+async fn what_an_import_changes_overtakes_what_is_drawn_already(backend: Backend) {
+    let Some(b) = bench(backend, "an import overtakes").await else { return };
+    let fallen = failing(&b, "a").await;
+    let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
+    b.clock.advance(TimeDelta::days(4));
+    let drawn =
+        async || b.claim_open(10).await.into_iter().find(|open| open.value.open.charge.id == fallen.id).unwrap();
+    let sent = |open: &Claimed<autopay::ports::OpenCharge>| {
+        let charge = open.value.open.charge.clone().step(Event::Send { attempt: 2 }, b.now(), &limits()).unwrap();
+        let second = intent(&charge, 2, b.now());
+        MovedCharge { charge, fence: open.fence, new_attempt: Some(second), again: None }
+    };
+    let open = drawn().await;
+    let mut other = view.subscription.clone();
+    other.method =
+        due("other", b.now()).method.map(|method| Method { id: PaymentMethodId(Uuid::from_u128(77)), ..method });
+    b.import(&[other]).await;
+    assert_eq!(commit(&b, sent(&open)).await, (0, 1), "its owner may have taken the method away");
+    // It is free at once, and what is drawn from the new terms is sent. An import that changes nothing takes no claim away.
+    let open = drawn().await;
+    let now = b.store.subscription(&id("a")).await.unwrap().unwrap().subscription;
+    b.import(&[now]).await;
+    assert_eq!(commit(&b, sent(&open)).await, (1, 0));
+}
+
 async fn pause(b: &Bench, subscription: &domain::subscription::Subscription) {
     let amendment = domain::amendment::Amendment {
         subscription: subscription.id.clone(),
@@ -341,32 +367,6 @@ async fn cases_are_counted_by_what_comes_next(backend: Backend) {
     assert_eq!(b.store.case_counts().await.unwrap(), counts);
 }
 
-/// The databases hold by themselves that no case is without a next step; where a hand took that away, the count says so.
-#[tokio::test]
-async fn no_hand_takes_the_next_step_from_a_case_unseen() {
-    for backend in [Backend::Sqlite, Backend::Postgres] {
-        let Some(b) = bench(backend, "tampered cases").await else { continue };
-        let charge = failing(&b, "a").await;
-        let database = Database::connect(&b.url).await.unwrap();
-        let tamper = async |set: &str| {
-            database.execute_unprepared(&format!("UPDATE charge SET {set} WHERE state = 'failing'")).await
-        };
-        for set in [
-            "next_at = NULL",
-            "case_number = 0",
-            "case_ends_at = NULL",
-            "case_end_action = NULL",
-            "case_class = NULL",
-            "case_opened_at = NULL",
-            "ladder_since = NULL",
-            "decline_class = NULL",
-            "state = 'due', next_at = NULL",
-        ] {
-            let refused = tamper(set).await.unwrap_err().to_string();
-            assert!(refused.contains("charge_case_has_a_step"), "{backend:?} {set}: {refused}");
-        }
-        assert_eq!(b.charge(charge.id).await, charge);
-        assert_eq!(b.store.case_counts().await.unwrap().without_next_step, 0);
 /// In PostgreSQL a ruling may be committed between the look at a case and its end by a hold.
 #[tokio::test]
 async fn a_hold_ends_no_case_that_somebody_ended_at_the_same_moment() {
@@ -408,6 +408,32 @@ async fn a_hold_ends_no_case_that_somebody_ended_at_the_same_moment() {
     assert_eq!(b.charge(charge.id).await.state.word(), "skipped");
 }
 
+/// The databases hold by themselves that no case is without a next step; where a hand took that away, the count says so.
+#[tokio::test]
+async fn no_hand_takes_the_next_step_from_a_case_unseen() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let Some(b) = bench(backend, "tampered cases").await else { continue };
+        let charge = failing(&b, "a").await;
+        let database = Database::connect(&b.url).await.unwrap();
+        let tamper = async |set: &str| {
+            database.execute_unprepared(&format!("UPDATE charge SET {set} WHERE state = 'failing'")).await
+        };
+        for set in [
+            "next_at = NULL",
+            "case_number = 0",
+            "case_ends_at = NULL",
+            "case_end_action = NULL",
+            "case_class = NULL",
+            "case_opened_at = NULL",
+            "ladder_since = NULL",
+            "decline_class = NULL",
+            "state = 'due', next_at = NULL",
+        ] {
+            let refused = tamper(set).await.unwrap_err().to_string();
+            assert!(refused.contains("charge_case_has_a_step"), "{backend:?} {set}: {refused}");
+        }
+        assert_eq!(b.charge(charge.id).await, charge);
+        assert_eq!(b.store.case_counts().await.unwrap().without_next_step, 0);
         // The constraint itself is taken away.
         match backend {
             Backend::Postgres => {
