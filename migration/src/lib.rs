@@ -34,6 +34,7 @@ mod m20261126_000034_notices_of_change;
 mod m20261126_000035_backlog;
 mod m20261126_000037_kinds_of_holds;
 mod m20261126_000038_damaged_cases;
+mod m20261126_000050_fees_of_merchants;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000035_backlog::Migration),
             Box::new(m20261126_000037_kinds_of_holds::Migration),
             Box::new(m20261126_000038_damaged_cases::Migration),
+            Box::new(m20261126_000050_fees_of_merchants::Migration),
         ]
     }
 }

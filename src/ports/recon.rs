@@ -275,6 +275,18 @@ pub struct Exception {
     /// What was found.
     pub finding: Finding,
     /// Where it stands.
+/// What is found of a row of a file: `row:` and its identity.
+pub const ABOUT_A_ROW: &str = "row:";
+
+impl Compared {
+    /// Identities of the rows whose fees may count from now on: the new ones, and those about which nothing is wrong any more.
+    #[must_use]
+    pub fn may_count(&self) -> BTreeSet<String> {
+        let again = self.subjects.iter().filter_map(|subject| subject.strip_prefix(ABOUT_A_ROW)).map(str::to_owned);
+        self.rows.iter().map(|kept| kept.row.identity()).chain(again).collect()
+    }
+}
+
     pub standing: Standing,
     /// When it was found, UTC.
     pub found_at: DateTime<Utc>,
@@ -378,6 +390,9 @@ pub trait ReconStore: Send + Sync {
         filter: &ExceptionFilter,
         skip: u64,
         limit: u64,
+    /// The same of refunds.
+    async fn rows_of_refunds(&self, refunds: &[RefundId])
+    -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError>;
     ) -> Result<Vec<Exception>, StoreError>;
     /// How many exceptions are open.
     async fn exceptions_open(&self, merchant: MerchantId) -> Result<u64, StoreError>;

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::id::{Key, MerchantId};
 use crate::money::Money;
 use crate::verdict::Decline;
 
@@ -114,7 +115,7 @@ pub struct SettlementRow {
     pub occurrence: u32,
 }
 
-/// A row of settlement files, whichever of them it stands in: its identity.
+/// A row of a merchant's settlement files, whichever of them it stands in, as the ledger calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(pub Uuid);
 
@@ -131,12 +132,22 @@ impl SettlementRow {
     /// What the row says, without its line and file: files that overlap hold the same rows. Pure and injective.
     #[must_use]
     pub fn identity(&self) -> String {
-        self.id().0.to_string()
+        self.id().to_string()
     }
 
-    /// The same as an id.
+    /// What the row is called in the ledger of a deployment: two merchants may be told the very same.
     #[must_use]
-    pub fn id(&self) -> RowId {
+    pub fn entry(&self, merchant: MerchantId) -> RowId {
+        RowId(Uuid::new_v5(&merchant.0, self.identity().as_bytes()))
+    }
+
+    /// The key of ours that it names.
+    #[must_use]
+    pub fn our_key(&self) -> Option<Key> {
+        self.key.as_deref().and_then(|key| Uuid::try_parse(key).ok()).map(Key)
+    }
+
+    fn id(&self) -> Uuid {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let parts = [
             self.kind.as_str().to_owned(),
@@ -151,7 +162,7 @@ impl SettlementRow {
         ];
         // Lengths in front, so that no two lists of parts read alike.
         let name: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
-        RowId(Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()))
+        Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes())
     }
 
     /// What moved: positive to the merchant, in minor units. A notice of change moves nothing, whatever stands beside it.
@@ -237,6 +248,9 @@ mod tests {
         let usd = |minor| Some(Money::new(minor, Currency::USD));
         assert_eq!(row().kept(), usd(30));
         assert_eq!(SettlementRow { kind: RowKind::Fee, ..row() }.kept(), usd(7_930));
+        let [one, other] = [1, 2].map(|n| MerchantId(Uuid::from_u128(n)));
+        assert_eq!(SettlementRow { line: 99, ..row() }.entry(one), base.entry(one));
+        assert_ne!(base.entry(one), base.entry(other), "each merchant's fee is posted");
         for kind in RowKind::ALL {
             let free = SettlementRow { kind, fee: Money::new(0, Currency::USD), ..row() };
             assert_eq!(free.kept(), if kind == RowKind::Fee { usd(7_900) } else { None });
