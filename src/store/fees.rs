@@ -1,6 +1,6 @@
 //! Fees in the ledger: what rows of settlement files say was kept. A row posts in the transaction in which it is kept where the
 //! comparison found nothing wrong with it, else in the one in which a person matches it. What is waived is never posted, nor the second row
-//! of a file that tells of one movement twice.
+//! of a file that tells of one movement twice, nor a fee that is given back.
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, FromQueryResult as _, QueryResult, Value};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::ports::ledger::Difference;
 /// Rows of which something was kept that counts, and the charges that they are about. The latest word about a row decides.
 const COUNTING: &str = "FROM recon_row w LEFT JOIN recon_exception x ON x.id = (SELECT max(e.id) FROM recon_exception e \
      WHERE e.merchant_id = w.merchant_id AND e.subject = 'row:' || w.identity) LEFT JOIN refund r ON r.id = w.refund_id \
-     LEFT JOIN charge c ON c.id = COALESCE(x.charge_id, w.charge_id, r.charge_id) WHERE (w.fee_minor > 0 OR w.kind = 'fee') \
+     LEFT JOIN charge c ON c.id = COALESCE(x.charge_id, w.charge_id, r.charge_id) WHERE (w.fee_minor > 0 OR w.kind = 'fee') AND w.gross_minor >= 0 \
      AND (x.id IS NULL OR x.standing = 'solved' OR (x.standing = 'matched' AND x.kind <> 'repeated_row'))";
 
 /// What a row posts, if anything.

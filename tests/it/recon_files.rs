@@ -44,6 +44,8 @@ everywhere! {
     one_payment_in_two_wordings_is_told_twice_whichever_comes_first;
     one_refund_in_two_wordings_is_told_twice;
     two_merchants_that_are_told_the_same_each_have_their_fee;
+    what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something;
+    a_fee_that_is_given_back_is_a_difference_and_never_posted;
     a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one;
 }
 
@@ -400,6 +402,26 @@ async fn a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one(backen
     for blocker in world.store.blockers("2027-01", bounds.1, 10).await.unwrap() {
         let which = (blocker.obstacle, blocker.culprit.as_str());
         assert!(world.store.waive("2027-01", which, ("bob", "not our test"), world.now()).await.unwrap());
+async fn a_fee_that_is_given_back_is_a_difference_and_never_posted(backend: Backend) {
+    let Some(world) = paid(backend, "a fee that is waived", LateReturn::Failed).await else { return };
+    let fee = |amount: &str| format!("fee,,,{amount},,,USD,2027-01-31,\n");
+    let text = [HEADER, &fee("25.00"), &fee("5.00"), &fee("-25.00")].concat();
+    let (_, sums, found) = compare(&world, &text, false).await;
+    assert_eq!((kinds(&found), found[0].finding.sides.difference()), (vec![Kind::OnlyInFile], 2_500));
+    assert_eq!(sums[&Currency::USD].theirs, 2_500);
+    let told = vec![("25.00".to_owned(), false), ("5.00".to_owned(), false)];
+    assert_eq!((fees(&world).await, missing(&world).await), (told.clone(), 0));
+    let ruling = Ruling {
+        standing: Standing::Matched,
+        charge: None,
+        by: "ann".to_owned(),
+        reason: "waived in January".to_owned(),
+        at: world.now(),
+    };
+    assert_eq!(world.store.rule(MERCHANT, found[0].id, &ruling).await.unwrap(), Ruled::Kept);
+    assert_eq!((missing(&world).await, fees(&world).await), (0, told), "accounting writes it");
+}
+
     }
     assert_eq!(world.store.close_month(&closing).await.unwrap(), Closed::Yes);
     compare(&world, &format!("{HEADER}fee,,,5.00,,,USD,2027-01-31,\n"), false).await;

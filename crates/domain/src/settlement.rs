@@ -90,7 +90,7 @@ impl BankCode {
     }
 }
 
-/// One row. Amounts are without a sign; the kind says which way the money went.
+/// One row. Amounts are without a sign; the kind says which way the money went. Only a fee that is given back is less than nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SettlementRow {
     /// Where it stands in its file, from 1.
@@ -182,6 +182,12 @@ impl SettlementRow {
         self.kind == RowKind::Return && self.code.as_deref().and_then(BankCode::read) == Some(BankCode::Notice)
     }
 
+    /// Does the gateway give a fee back?
+    #[must_use]
+    pub fn is_fee_given_back(&self) -> bool {
+        self.kind == RowKind::Fee && self.gross.minor() < 0
+    }
+
     /// Did a bank take a payment back?
     #[must_use]
     pub fn is_return(&self) -> bool {
@@ -189,10 +195,11 @@ impl SettlementRow {
     }
 
     /// What the gateway and its processors kept: of a row that tells of a fee all of it, else what was kept of what moved. `None`
-    /// where it is nothing, or more than an amount can be.
+    /// where it is nothing, given back, or more than an amount can be.
     #[must_use]
     pub fn kept(&self) -> Option<Money> {
         let kept = match self.kind {
+            RowKind::Fee if self.is_fee_given_back() => return None,
             RowKind::Fee => self.gross.checked_add(self.fee).ok()?,
             RowKind::Payment | RowKind::Refund | RowKind::Return | RowKind::Dispute | RowKind::DisputeWon => self.fee,
         };
@@ -241,6 +248,9 @@ mod tests {
         for other in others {
             assert_ne!(other.identity(), base.identity(), "{other:?}");
         }
+        let [one, other] = [1, 2].map(|n| MerchantId(Uuid::from_u128(n)));
+        assert_eq!(SettlementRow { line: 99, ..row() }.entry(one), base.entry(one));
+        assert_ne!(base.entry(one), base.entry(other), "each merchant's fee is posted");
     }
 
     #[test]
@@ -248,13 +258,12 @@ mod tests {
         let usd = |minor| Some(Money::new(minor, Currency::USD));
         assert_eq!(row().kept(), usd(30));
         assert_eq!(SettlementRow { kind: RowKind::Fee, ..row() }.kept(), usd(7_930));
-        let [one, other] = [1, 2].map(|n| MerchantId(Uuid::from_u128(n)));
-        assert_eq!(SettlementRow { line: 99, ..row() }.entry(one), base.entry(one));
-        assert_ne!(base.entry(one), base.entry(other), "each merchant's fee is posted");
         for kind in RowKind::ALL {
             let free = SettlementRow { kind, fee: Money::new(0, Currency::USD), ..row() };
             assert_eq!(free.kept(), if kind == RowKind::Fee { usd(7_900) } else { None });
         }
+        let back = SettlementRow { kind: RowKind::Fee, gross: Money::new(-2_500, Currency::USD), ..row() };
+        assert_eq!((back.is_fee_given_back(), back.kept(), back.moved()), (true, None, 2_500));
     }
 
     #[test]

@@ -161,9 +161,11 @@ impl Reconciler {
         }
         if row.kind == RowKind::Fee {
             // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
-            // charge, and a person says to which where nobody knows the payment.
+            // charge, and a person says to which where nobody knows the payment. The ledger takes none back: what is given back is a
+            // difference, and posted nowhere.
             let names_one = row.gateway_id.is_some() || row.key.is_some();
-            if names_one && named.charge.is_none() && named.refund.is_none() {
+            let of_nobody = names_one && named.charge.is_none() && named.refund.is_none();
+            if of_nobody || row.is_fee_given_back() {
                 let (currency, theirs) = (row.gross.currency(), row.moved());
                 look.compare(Sides { currency, ours: 0, theirs, kind: Some(Kind::OnlyInFile) }, finding);
             } else {
@@ -172,12 +174,12 @@ impl Reconciler {
             return Ok(look);
         }
         let (ours, kind) = match (row.kind, named.charge, named.refund) {
-            (RowKind::Refund, _, Some(id)) => self.refund_row(row, id, &mut look, stop).await?,
-            (RowKind::Refund, Some(_), None) => (0, Some(Kind::RefundedThereNotHere)),
             // Whichever of its ids and keys they name: a refund gives back once.
             (RowKind::Refund, _, Some(_)) if told.before.iter().any(|other| other.kind == RowKind::Refund) => {
                 (0, Some(Kind::RepeatedRow))
             }
+            (RowKind::Refund, _, Some(id)) => self.refund_row(row, id, &mut look, stop).await?,
+            (RowKind::Refund, Some(_), None) => (0, Some(Kind::RefundedThereNotHere)),
             (_, Some(id), _) => self.charge_row(row, id, told, (&mut look, &mut finding), stop).await?,
             (RowKind::Refund, None, None) | (_, None, _) => (0, Some(Kind::OnlyInFile)),
         };
@@ -500,8 +502,6 @@ fn earlier<'a>(
     Some((attempt.code.as_deref().unwrap_or_default(), charge.amount, Some(attempt)))
 }
 
-/// What the absence of a charge from files is called.
-fn unreported(charge: ChargeId) -> String {
 /// Is the row about a payment before the latest one, which the bank took back, whether or not it was seen to come?
 fn went(told: Told<'_>, row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
     let returned = |code: &str| against::returns_of(code).next().is_some();
@@ -514,6 +514,8 @@ fn went(told: Told<'_>, row: &SettlementRow, charge: &Charge, attempts: &[Attemp
         || attempts.iter().filter(unseen).any(|attempt| told.is_about(row, attempt))
 }
 
+/// What the absence of a charge from files is called.
+fn unreported(charge: ChargeId) -> String {
     format!("unreported:{charge}")
 }
 
