@@ -35,6 +35,7 @@ mod m20261126_000035_backlog;
 mod m20261126_000037_kinds_of_holds;
 mod m20261126_000038_damaged_cases;
 mod m20261126_000050_fees_of_merchants;
+mod m20261126_000051_changed_methods;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000037_kinds_of_holds::Migration),
             Box::new(m20261126_000038_damaged_cases::Migration),
             Box::new(m20261126_000050_fees_of_merchants::Migration),
+            Box::new(m20261126_000051_changed_methods::Migration),
         ]
     }
 }

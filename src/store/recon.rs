@@ -366,8 +366,9 @@ impl DatabaseStore {
         let events: Vec<NewEvent> = news.map(|finding| NewEvent::of_finding(id, finding, at)).collect();
         self.tell(on, &events).await?;
         self.insert_rows(on, page).await?;
-        let identities: Vec<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
-        self.post_fees(on, &identities).await?;
+        let identities: Vec<String> = page.may_count().into_iter().collect();
+        self.post_fees(on, page.merchant, &identities).await?;
+        self.hear_of_rows(on, &page.rows, at).await?;
         if done {
             let detail = format!("{} found", page.findings.len());
             self.audit(on, ACTOR, "recon.ended", &format!("recon {id}"), &detail, at).await?;
@@ -475,8 +476,8 @@ impl DatabaseStore {
                 Val::int(row.occurrence.into()),
                 Val::Uuid(charge.map(|id| id.0)),
                 Val::Uuid(refund.map(|id| id.0)),
-                Val::time(whole(page.at)),
                 Val::uuid(row.entry(page.merchant).0),
+                Val::time(whole(page.at)),
             ]);
         }
         let sql = "INSERT INTO recon_row (identity, merchant_id, run_id, line, kind, gateway_id, our_key, currency, gross_minor, \
@@ -487,7 +488,6 @@ impl DatabaseStore {
         self.run(on, sql, &rows).await
     }
 
-    async fn named_by(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError> {
     /// Kept rows by what they are about, oldest first.
     async fn rows_about<Id: Ord + Send>(
         &self,
@@ -512,6 +512,7 @@ impl DatabaseStore {
         Ok(rows)
     }
 
+    async fn named_by(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError> {
         let all: Vec<&Subject> = subjects.iter().collect();
         let attempts = self.attempts_named(&self.database, &all).await.map_err(store_error)?;
         let ids = attempts.iter().flatten().map(|attempt| attempt.charge_id);

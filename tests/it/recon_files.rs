@@ -25,6 +25,7 @@ use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::contract_store::id;
 use crate::recon::reconciler;
 use crate::world::{Backend, MERCHANT, World, at, bank, card, client, day, everywhere, plan, subscriber};
 
@@ -40,7 +41,6 @@ everywhere! {
     disputes_that_nobody_told_of_are_differences;
     a_payment_under_another_key_than_the_booked_one_is_a_mismatch;
     what_came_and_went_between_two_looks_is_explained_as_a_pair;
-    what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something;
     one_payment_in_two_wordings_is_told_twice_whichever_comes_first;
     one_refund_in_two_wordings_is_told_twice;
     two_merchants_that_are_told_the_same_each_have_their_fee;
@@ -209,8 +209,16 @@ async fn a_notice_of_change_moves_no_money_and_another_code_is_a_difference(back
     let (payment, key) = payment_of(&world, "sub-3").await;
     world.sandbox().return_payment(payment.parse().unwrap(), ReturnCode::R02).unwrap();
     let line = |code: &str| format!("return,{payment},{key},79.00,,,USD,2027-01-18,{code}\n");
+    let method = world.store.subscription(&id("sub-3")).await.unwrap().unwrap().subscription.method.unwrap().id;
+    let change = async || {
+        let known = world.store.wallet(&[method]).await.unwrap().remove(&method);
+        known.and_then(|known| known.change).map(|change| change.code)
+    };
+    let (_, _, found) = compare(&world, &format!("{HEADER}{}", line("C10")), false).await;
+    assert_eq!((kinds(&found), change().await), (vec![Kind::AccountChanged], None), "that is about our own company");
     let (run, sums, found) = compare(&world, &format!("{HEADER}{}", line("C01")), false).await;
     assert_eq!((kinds(&found), run.asked), (vec![Kind::AccountChanged], 0));
+    assert_eq!(change().await.as_deref(), Some("C01"), "the next entry would be made with what the bank called wrong");
     assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (0, 0));
     let (_, sums, found) = compare(&world, &format!("{HEADER}{}", line("R03")), false).await;
     assert_eq!(kinds(&found), [Kind::CodeDiffers], "the gateway says R02");
@@ -252,20 +260,10 @@ async fn what_came_and_went_between_two_looks_is_explained_as_a_pair(backend: Ba
     let went = format!("return,{payment},{key},79.00,,,USD,2027-01-18,R07\n");
     let (_, _, found) = compare(&world, &format!("{HEADER}{came}"), false).await;
     assert_eq!(kinds(&found), [Kind::PaidThereNotHere], "alone it is money that the book does not have");
+    assert_eq!(fees(&world).await, []);
     let (_, _, found) = compare(&world, &format!("{HEADER}{came}{went}"), false).await;
     assert_eq!(kinds(&found), [], "its other half explains both");
     assert_eq!(world.store.exceptions_open(MERCHANT).await.unwrap(), 0);
-}
-
-/// Every fee in the ledger: its amount, and whether it is about a charge.
-async fn fees(world: &World) -> Vec<(String, bool)> {
-    let entries = world.store.entries(ledger::Span::default(), None, 1_000).await.unwrap();
-    let fees = entries.into_iter().map(|entry| entry.posting).filter(|posting| posting.posted == Posted::Fee);
-    let mut fees: Vec<(String, bool)> = fees.map(|fee| (fee.amount.plain(), fee.charge.is_some())).collect();
-    assert_eq!(fees(&world).await, []);
-    fees.sort();
-    fees
-}
     assert_eq!(fees(&world).await, [("2.59".to_owned(), true)], "and its fee belongs to something");
     assert_eq!(missing(&world).await, 0);
 }
@@ -345,6 +343,16 @@ async fn two_merchants_that_are_told_the_same_each_have_their_fee(backend: Backe
         assert_eq!(fees(&world).await, vec![("25.00".to_owned(), false); posted]);
         assert_eq!(missing(&world).await, 0);
     }
+}
+
+/// Every fee in the ledger: its amount, and whether it is about a charge.
+async fn fees(world: &World) -> Vec<(String, bool)> {
+    let entries = world.store.entries(ledger::Span::default(), None, 1_000).await.unwrap();
+    let fees = entries.into_iter().map(|entry| entry.posting).filter(|posting| posting.posted == Posted::Fee);
+    let mut fees: Vec<(String, bool)> = fees.map(|fee| (fee.amount.plain(), fee.charge.is_some())).collect();
+    fees.sort();
+    fees
+}
 
 async fn missing(world: &World) -> u64 {
     assert_eq!(world.store.differences(10).await.unwrap(), []);
@@ -394,14 +402,6 @@ async fn what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_s
     assert_eq!(balances.values().map(|sides| sides.balance().unwrap()).sum::<i64>(), 0);
 }
 
-async fn a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one(backend: Backend) {
-    let Some(world) = paid(backend, "a late fee", LateReturn::Failed).await else { return };
-    let bounds = (at("2027-01-01T00:00:00Z"), at("2027-02-01T00:00:00Z"));
-    let [month, zone, by, reason] = ["2027-01", "UTC", "ann", "month end"].map(str::to_owned);
-    let closing = Closing { month, zone, bounds, by, reason, at: at("2027-02-02T00:00:00Z") };
-    for blocker in world.store.blockers("2027-01", bounds.1, 10).await.unwrap() {
-        let which = (blocker.obstacle, blocker.culprit.as_str());
-        assert!(world.store.waive("2027-01", which, ("bob", "not our test"), world.now()).await.unwrap());
 async fn a_fee_that_is_given_back_is_a_difference_and_never_posted(backend: Backend) {
     let Some(world) = paid(backend, "a fee that is waived", LateReturn::Failed).await else { return };
     let fee = |amount: &str| format!("fee,,,{amount},,,USD,2027-01-31,\n");
@@ -422,6 +422,14 @@ async fn a_fee_that_is_given_back_is_a_difference_and_never_posted(backend: Back
     assert_eq!((missing(&world).await, fees(&world).await), (0, told), "accounting writes it");
 }
 
+async fn a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one(backend: Backend) {
+    let Some(world) = paid(backend, "a late fee", LateReturn::Failed).await else { return };
+    let bounds = (at("2027-01-01T00:00:00Z"), at("2027-02-01T00:00:00Z"));
+    let [month, zone, by, reason] = ["2027-01", "UTC", "ann", "month end"].map(str::to_owned);
+    let closing = Closing { month, zone, bounds, by, reason, at: at("2027-02-02T00:00:00Z") };
+    for blocker in world.store.blockers("2027-01", bounds.1, 10).await.unwrap() {
+        let which = (blocker.obstacle, blocker.culprit.as_str());
+        assert!(world.store.waive("2027-01", which, ("bob", "not our test"), world.now()).await.unwrap());
     }
     assert_eq!(world.store.close_month(&closing).await.unwrap(), Closed::Yes);
     compare(&world, &format!("{HEADER}fee,,,5.00,,,USD,2027-01-31,\n"), false).await;

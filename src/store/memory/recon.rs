@@ -264,6 +264,7 @@ impl ReconStore for MemoryStore {
         let identities = page.may_count();
         let fees = book.fees(|merchant, identity| merchant == page.merchant && identities.contains(identity));
         book.ledger.post(fees);
+        book.hear_of_rows(&page.rows, whole(page.at));
         Ok(true)
     }
 
