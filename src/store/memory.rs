@@ -305,6 +305,7 @@ impl Store for MemoryStore {
         let book = &mut *book;
         book.keeps_totals(rows)?;
         let mut imported = Imported::default();
+        let mut changed = BTreeSet::new();
         book.note(lines::imported(rows.len(), by, at));
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
@@ -339,6 +340,10 @@ impl Store for MemoryStore {
                             value.end_on,
                             value.terms,
                         ) = terms(row);
+                        // What was drawn from other terms is drawn again.
+                        old.fence += 1;
+                        old.leased_until = None;
+                        changed.insert(row.id.clone());
                         book.note(told);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
@@ -346,6 +351,7 @@ impl Store for MemoryStore {
                 }
             }
         }
+        book.free_waiting(&changed);
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
         Ok(imported)

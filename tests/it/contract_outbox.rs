@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
 use autopay::ports::cases::Ruled;
-use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
+use autopay::ports::outbox::{
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Dropped, Dropping, Outbox, Outcome, Routes, Taken,
+};
 use autopay::ports::people::PersonsNote;
 use autopay::ports::recon::{BegunRun, Compared, Finding, NewRun, Source, Span, Stage};
 use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store, Verdict};
@@ -48,9 +50,21 @@ pub(crate) async fn telling(
     routes: Routes,
     test: &str,
 ) -> Option<(Arc<dyn Store>, Arc<dyn Outbox>, Keep, String)> {
+    let memory = MemoryStore::new(clock.clone());
+    telling_of(&memory, backend, clock, routes, test).await
+}
+
+/// As above; the map, where it is one, is of this book.
+pub(crate) async fn telling_of(
+    memory: &MemoryStore,
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    routes: Routes,
+    test: &str,
+) -> Option<(Arc<dyn Store>, Arc<dyn Outbox>, Keep, String)> {
     let (keep, url) = match backend {
         Backend::Memory => {
-            let store = Arc::new(MemoryStore::new(clock).telling(routes));
+            let store = Arc::new(memory.clone().telling(routes));
             return Some((store.clone(), store, Keep::Nothing, String::new()));
         }
         Backend::Sqlite => {
@@ -69,6 +83,21 @@ pub(crate) async fn telling(
     let store = DatabaseStore::new(open(&parsed, Pool::engine(4)).await.unwrap(), clock).telling(routes);
     let store = Arc::new(store);
     Some((store.clone(), store, keep, url))
+}
+
+/// The outbox of the same book, once other endpoints are configured.
+pub(crate) async fn retold(
+    memory: &MemoryStore,
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    url: &str,
+    routes: Routes,
+) -> Arc<dyn Outbox> {
+    if backend == Backend::Memory {
+        return Arc::new(memory.clone().telling(routes));
+    }
+    let connection = open(&DatabaseUrl::parse(url).unwrap(), Pool::engine(2)).await.unwrap();
+    Arc::new(DatabaseStore::new(connection, clock).telling(routes))
 }
 
 /// Endpoints of these names; the first of them sends notices.
@@ -466,8 +495,16 @@ async fn what_nobody_carries_any_more_is_named_and_dropped_by_a_person(backend: 
     let given_up = Outcome::Failed { status: None, why: "no connection".to_owned(), next_at: None };
     assert_eq!(t.settle("books", &claim, given_up).await, 1);
     assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing", "books"]);
-    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 2);
-    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 0);
+    let drop = async |confirm| t.outbox.drop_deliveries("books", confirm, "ann", t.bench.now()).await.unwrap();
+    let two = Dropped { gone: 2, handed_over: 0 };
+    assert_eq!((drop(None).await, drop(Some(3)).await), (Dropping::WouldBe(two), Dropping::WouldBe(two)));
+    assert_eq!(
+        t.outbox.endpoints_told().await.unwrap(),
+        ["billing", "books"],
+        "who means another number means other rows"
+    );
+    assert_eq!(drop(Some(2)).await, Dropping::Done(two));
+    assert_eq!(drop(Some(0)).await, Dropping::Done(Dropped::default()));
     assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing"]);
     let left: Vec<DeliveryRow> = t.rows().await.into_iter().filter(|row| row.endpoint == "books").collect();
     assert!(matches!(left.as_slice(), [row] if row.state == DeliveryState::Delivered), "what was delivered stays told");

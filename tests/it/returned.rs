@@ -9,6 +9,7 @@ use domain::charge::{Charge, Ruling, SkipWhy, State};
 use domain::dunning::{AtTheEnd, GaveUp, Policy};
 use domain::id::{PolicyId, SubscriptionId};
 use domain::plan::Plan;
+use domain::recon::Kind;
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
@@ -114,6 +115,16 @@ async fn a_debit_that_is_taken_back_is_asked_for_again_however_that_is_learnt(ba
         if way == "a look" {
             let (_, _, found) = compare(&world, &file(&world, &SettlementFaults::default()), true).await;
             assert_eq!(kinds(&found), [], "two payments and one return, and none is a double");
+        }
+        if way == "a list of returns" {
+            let paid = |place: usize, on: &str| format!("payment,,{},79.00,,,USD,{on},\n", attempts[place].key);
+            let header = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
+            let both = [header, &paid(0, "2027-01-18"), &paid(1, "2027-02-09")].concat();
+            assert_eq!(kinds(&compare(&world, &both, false).await.2), [], "each is one payment, by its key alone");
+            for place in [0, 1] {
+                let again = [header, &paid(place, "2027-02-10")].concat();
+                assert_eq!(kinds(&compare(&world, &again, false).await.2), [Kind::Duplicate], "{place}");
+            }
         }
         world.balance().await;
     }
