@@ -890,7 +890,9 @@ impl Book {
                 (_, _) => return None,
             };
             let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
-            remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
+            // What is not answered may reach its network at any moment from now on.
+            let at = if outcome == Outcome::Open { now.max(attempt.updated_at) } else { attempt.updated_at };
+            remembered.then_some(Tried { at, charge: *charge, outcome })
         };
         let here = self.attempts.get(&method).into_iter().flatten().filter_map(tried);
         here.chain(self.tried_elsewhere(method, since)).collect()

@@ -149,6 +149,16 @@ fn an_end_is_now_or_with_the_period_and_the_latter_is_taken_back() {
     tried(&bench, &["cancel", "sub-1", "--clear"]);
     assert_eq!(show(&bench)["last_on"], Value::Null);
     bench.run(&["subscriptions", "cancel", "sub-1", "--clear"]).exits(7);
+    // What waits for a next cycle is named: there is none any more.
+    for (kind, reason) in [("credit", "class was cancelled"), ("charge", "a towel")] {
+        let amount = ["subscriptions", kind, "sub-1", "--amount", "5.00", "--reason", reason];
+        bench.run(&amount).exits(0);
+    }
+    let dry = bench.run(&["subscriptions", "cancel", "sub-1", "--at-period-end", "--dry-run"]).exits(0);
+    dry.complains(&[
+        "has USD 5.00 left (class was cancelled): nothing takes it any more",
+        "of USD 5.00 was to be collected with the next cycle (a towel): there is none",
+    ]);
     bench.run(&["subscriptions", "cancel", "sub-1", "--now", "--at-period-end"]).exits(2);
     let dry = bench.run(&["subscriptions", "cancel", "sub-1", "--now", "-n", "-o", "json"]).exits(0);
     dry.complains(&["DRY RUN", "Nothing is charged any more"]);

@@ -20,6 +20,7 @@ use crate::notice::{Gate, Notices};
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
+use crate::rules::{Outcome, Tried};
 use crate::wallet::{Charging, Known, Wallet, charging};
 use dunning::after_decline;
 use missed::Fate;
@@ -559,7 +560,18 @@ fn stopped(
     (method, second): (Option<PaymentMethodId>, Option<PaymentMethodId>),
     now: DateTime<Utc>,
 ) -> Option<String> {
-    let stops = |method| match instrument(book, plan, &open.subscription, method, now) {
+    // A try that is recorded has its place among those that networks allow: it takes none once more to be sent.
+    let own = |one: &Tried| one.charge == open.charge.id && one.outcome == Outcome::Open;
+    let used = [method, second].into_iter().flatten().filter_map(|method| book.wallet.get(&method));
+    let wallet: Wallet = used
+        .map(|known| {
+            let mut known = known.clone();
+            known.tried.retain(|one| !own(one));
+            (known.id, known)
+        })
+        .collect();
+    let of_others = &Book { wallet: &wallet, ..*book };
+    let stops = |method| match instrument(of_others, plan, &open.subscription, method, now) {
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
     };
