@@ -48,7 +48,7 @@ pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
 pub use replay::{Attempted, Became, Comes, Difference, Replay, Retry, replay};
-pub use together::{PARTS_MAX, Part, joins, last_instant};
+pub use together::{PARTS_MAX, Part, joins, last_instant, line_up};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.

@@ -1,5 +1,7 @@
 //! Forecasts of small books, written out.
 
+mod together;
+
 use super::*;
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
 use crate::subscription::{Consent, Override, Ruling};
