@@ -18,9 +18,9 @@ use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId,
 use crate::money::{Currency, Money};
 use crate::notice::{Gate, Notices};
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
+use crate::rules::{Outcome, Tried};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
-use crate::rules::{Outcome, Tried};
 use crate::wallet::{Charging, Known, Wallet, charging};
 use dunning::after_decline;
 use missed::Fate;
@@ -49,7 +49,7 @@ pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
 pub use replay::{Attempted, Became, Comes, Difference, Replay, Retry, replay};
-pub use together::{PARTS_MAX, Part, joins, last_instant};
+pub use together::{PARTS_MAX, Part, joins, last_instant, line_up};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.

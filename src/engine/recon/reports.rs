@@ -125,7 +125,10 @@ impl Reconciler {
         let ids: Vec<ChargeId> = charges.iter().map(|charge| charge.id).collect();
         let settled = self.store().rows_of(&ids).await?;
         let reported = |charge: &Charge| {
-            settled.get(&charge.id).is_some_and(|rows| rows.iter().any(|row| row.kind == RowKind::Payment))
+            // A row in another currency tells of no such payment: what it tells is a difference of its own.
+            let of_it =
+                |row: &SettlementRow| row.kind == RowKind::Payment && row.gross.currency() == charge.amount.currency();
+            settled.get(&charge.id).is_some_and(|rows| rows.iter().any(of_it))
         };
         // What is reported by now ends what an earlier file lacked.
         let known = charges.iter().filter(|charge| reported(charge));
@@ -183,7 +186,8 @@ impl Reconciler {
             (_, Some(id), _) => self.charge_row(row, id, told, (&mut look, &mut finding), stop).await?,
             (RowKind::Refund, None, None) | (_, None, _) => (0, Some(Kind::OnlyInFile)),
         };
-        look.subjects.extend(named.charge.filter(|_| row.kind == RowKind::Payment).map(unreported));
+        let reports = row.kind == RowKind::Payment && kind != Some(Kind::Mismatch);
+        look.subjects.extend(named.charge.filter(|_| reports).map(unreported));
         if kind == Some(Kind::DoubleEntry) {
             tracing::error!(
                 event = "double_entry",

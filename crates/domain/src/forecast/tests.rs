@@ -1,5 +1,7 @@
 //! Forecasts of small books, written out.
 
+mod together;
+
 use std::collections::BTreeMap;
 
 use super::*;
