@@ -58,7 +58,8 @@ async fn what_was_taken_back_is_held_where_the_gateway_has_another_payment_of_it
         let holds: Vec<Scope> = world.store.holds().await.unwrap().into_iter().map(|hold| hold.scope).collect();
         assert_eq!(holds, [Scope::Subscription(back.subscription.clone())], "finals {finals}");
         let collected = world.sandbox().ledger().success_count();
-        world.run_until("2027-02-10T00:00:00Z").await;
+        world.turn_to("2027-02-10T00:00:00Z");
+        assert_eq!(world.run().await.sent, 0);
         assert_eq!(one(&world).await, back, "it waits for whoever looks");
         assert_eq!(world.sandbox().ledger().success_count(), collected);
     }
