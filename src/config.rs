@@ -1357,7 +1357,7 @@ mod tests {
         let told = format!("{:?}", Config::of(&wrong).map(|_| ()).unwrap_err());
         assert!(!told.contains(SECRET), "{told}");
         let refused = Sources { set: vec![format!("gateway.client_secret={SECRET}")], ..Sources::default() };
-        assert!(!format!("{:?}", Config::load(&refused).map(|_| ()).unwrap_err()).contains(SECRET));
+        assert!(!format!("{:?}", Config::load(&refused, EventChecks::NONE).map(|_| ()).unwrap_err()).contains(SECRET));
     }
 
     #[test]
@@ -1451,7 +1451,7 @@ mod tests {
         };
         let with = |set: &[&str]| {
             let set = set.iter().map(|one| (*one).to_owned()).collect();
-            Config::load(&Sources { file: Some(file.clone()), env: BTreeMap::new(), set })
+            Config::load(&Sources { file: Some(file.clone()), env: BTreeMap::new(), set }, EventChecks::NONE)
         };
         let loose = ["changes.two_approvals_above=900"];
         std::fs::write(&file, text("production")).unwrap();
@@ -1482,7 +1482,7 @@ mod tests {
         env.insert("AUTOPAY_GATEWAY_BASE_URL".into(), "https://stage.example.org".into());
         env.insert("AUTOPAY_GATEWAY_TOKEN_URL".into(), "https://stage.example.org/t".into());
         let sources = Sources { file: Some(file.clone()), env, set: vec!["engine.settle_wait_ms=32".into()] };
-        let config = Config::load(&sources).unwrap();
+        let config = Config::load(&sources, EventChecks::NONE).unwrap();
         assert_eq!(
             (config.engine.batch, config.engine.in_flight, config.engine.settle_wait),
             (10, 21, Duration::from_millis(32))
@@ -1504,8 +1504,12 @@ mod tests {
         std::fs::write(&file, wrong).unwrap();
         let env = BTreeMap::from([("AUTOPAY_ENGINE_BACTH".to_owned(), "1".to_owned())]);
         let sources = Sources { file: Some(file), env, set: vec!["nonsense".into()] };
-        let told: Vec<String> =
-            Config::load(&sources).map(|_| ()).unwrap_err().iter().map(ToString::to_string).collect();
+        let told: Vec<String> = Config::load(&sources, EventChecks::NONE)
+            .map(|_| ())
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for part in [
             "a.toml:1: enviroment: is not a setting: did you mean environment?",
             "a.toml:3: engine.batch = true: is not a number",
@@ -1519,7 +1523,7 @@ mod tests {
         }
         assert_eq!(told.len(), 7, "{told:#?}");
         let none = Sources { file: Some(folder.path().join("none.toml")), ..Sources::default() };
-        assert!(Config::load(&none).is_err());
+        assert!(Config::load(&none, EventChecks::NONE).is_err());
     }
 
     #[test]
@@ -1582,7 +1586,7 @@ mod tests {
         let told = |bytes: &[u8]| {
             std::fs::write(&file, bytes).unwrap();
             let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-            let told = Config::load(&sources).map(|_| ()).unwrap_err();
+            let told = Config::load(&sources, EventChecks::NONE).map(|_| ()).unwrap_err();
             told.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let lines = told(b"environment = staging\n[engine]\nbatch = 0\n[log]\nlevel = loud\nformat = \"xml\"\n");

@@ -515,6 +515,8 @@ pub struct Imported {
 pub struct SubscriptionFilter {
     /// Only those of this status.
     pub status: Option<SubscriptionStatus>,
+    /// Only those that a charge which failed for good has stopped, or only the others; those stand paused.
+    pub unpaid: Option<bool>,
     /// Only this one.
     pub id: Option<SubscriptionId>,
 }
@@ -691,7 +693,7 @@ pub trait Store:
         after: Option<&Place>,
         limit: u64,
     ) -> Result<Vec<SubscriptionView>, StoreError> {
-        let filter = SubscriptionFilter { status, id: None };
+        let filter = SubscriptionFilter { status, ..SubscriptionFilter::default() };
         Ok(self.list_subscriptions(&filter, &after.cloned(), limit).await?.whole())
     }
     /// Of the given ids, those already stored, as stored.

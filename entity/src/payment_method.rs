@@ -25,6 +25,7 @@ pub struct Model {
     pub news_at: Option<chrono::DateTime<chrono::Utc>>,
     pub listed_at: Option<chrono::DateTime<chrono::Utc>>,
     pub synced_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub changed_at: Option<chrono::DateTime<chrono::Utc>>,
     pub change_code: Option<String>,
     pub change_at: Option<chrono::DateTime<chrono::Utc>>,
     pub created_at: chrono::DateTime<chrono::Utc>,

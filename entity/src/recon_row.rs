@@ -25,6 +25,7 @@ pub struct Model {
     pub occurrence: i64,
     pub charge_id: Option<Uuid>,
     pub refund_id: Option<Uuid>,
+    pub entry_id: Option<Uuid>,
     pub kept_at: chrono::DateTime<chrono::Utc>,
 }
 

@@ -36,6 +36,8 @@ mod m20261126_000037_kinds_of_holds;
 mod m20261126_000038_damaged_cases;
 mod m20261126_000040_returned_installments;
 mod m20261126_000041_holds_side_by_side;
+mod m20261126_000050_fees_of_merchants;
+mod m20261126_000051_changed_methods;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000038_damaged_cases::Migration),
             Box::new(m20261126_000040_returned_installments::Migration),
             Box::new(m20261126_000041_holds_side_by_side::Migration),
+            Box::new(m20261126_000050_fees_of_merchants::Migration),
+            Box::new(m20261126_000051_changed_methods::Migration),
         ]
     }
 }

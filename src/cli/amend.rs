@@ -13,6 +13,7 @@ use domain::plan::{Catalog, Plan};
 use domain::subscription::{AdjustmentKind, Ruling, Subscription};
 
 use super::amend_preview::preview;
+use super::cancel::left_behind;
 use super::exit::{Exit, Problem, Stop};
 use super::output::{Cell, Column};
 use super::schedule::date;
@@ -357,6 +358,15 @@ pub(super) async fn amend_in(
         say_what_stays_together(id, app, context).await?;
     }
     preview(&catalog, (&before, &after), Some(&amendment), now, context)?;
+    if matches!(amendment.change, Change::EndWithPeriod { .. }) {
+        let plan = plan_of(&catalog, &after)?;
+        // A cycle that was put off, or is late, is still to come and takes what waits.
+        let ends =
+            domain::agenda::cycles(plan, &after, after.next_cycle).is_ok_and(|mut cycles| cycles.next().is_none());
+        if ends {
+            left_behind(&after, &[], context);
+        }
+    }
     super::total::changed(app, catalog.plans.get(&before.plan), (&before, &after), now, context).await?;
     Ok(Exit::Done)
 }

@@ -70,15 +70,36 @@ pub(super) fn preview(
     if affected.len() > SHOWN {
         context.printer.say(&format!("{SHOWN} cycles shown; {} more are affected.", affected.len() - SHOWN));
     }
+    told(&affected, becomes, after, amendment, now, context);
+    Ok(())
+}
+
+/// As [`preview`], in the sentences alone.
+pub(super) fn summary(
+    (was, before): (&Plan, &Subscription),
+    (becomes, after): (&Plan, &Subscription),
+    amendment: Option<&Amendment>,
+    now: DateTime<Utc>,
+    context: &Context,
+) {
+    told(&effect((was, before), (becomes, after), WALKED), becomes, after, amendment, now, context);
+}
+
+fn told(
+    affected: &[Affected],
+    plan: &Plan,
+    after: &Subscription,
+    amendment: Option<&Amendment>,
+    now: DateTime<Utc>,
+    context: &Context,
+) {
     if let Some(amendment) = amendment {
         context.printer.say(&format!("{}.", capital(&amendment.sentence())));
     }
-    context.printer.say(&sums(&affected));
-    if let Some(late) = already_due(&affected, now) {
-        context.printer.say(&late);
-    }
-    context.printer.say(&next_charge(becomes, after));
-    Ok(())
+    context.printer.say(&sums(affected));
+    let late = [already_due(affected, now), owed_at_once(affected, now)];
+    late.iter().flatten().for_each(|late| context.printer.say(late));
+    context.printer.say(&next_charge(plan, after));
 }
 
 fn capital(text: &str) -> String {
@@ -92,6 +113,7 @@ fn sums(affected: &[Affected]) -> String {
         return "No cycle to come is affected.".to_owned();
     }
     let (mut lost, mut lost_sum, mut difference) = (0_usize, 0_i64, 0_i64);
+    let mut again = 0_usize;
     let mut currency = None;
     for one in affected {
         match (&one.before, &one.after) {
@@ -105,7 +127,7 @@ fn sums(affected: &[Affected]) -> String {
                 difference = difference.saturating_add(amount.minor()).saturating_sub(was.minor());
             }
             (Fate::Skipped { .. } | Fate::Never { .. }, Fate::Charged { amount, .. }) => {
-                currency = Some(amount.currency());
+                (again, currency) = (again + 1, Some(amount.currency()));
                 difference = difference.saturating_add(amount.minor());
             }
             (Fate::Skipped { .. } | Fate::Never { .. }, Fate::Skipped { .. } | Fate::Never { .. }) => {}
@@ -116,6 +138,9 @@ fn sums(affected: &[Affected]) -> String {
     let walked = usize::try_from(WALKED).unwrap_or(usize::MAX);
     if lost > 1 && affected.len() + 1 >= walked {
         return format!("No further cycle is charged; the first {} alone come to {}.", affected.len(), money(lost_sum));
+    }
+    if again > 1 && affected.len() + 1 >= walked {
+        return format!("The cycles to come are charged again; the first {again} alone come to {}.", money(difference));
     }
     let what = match lost {
         0 => format!("{} cycles are affected", affected.len()),
@@ -135,6 +160,19 @@ fn already_due(affected: &[Affected], now: DateTime<Utc>) -> Option<String> {
         0 => None,
         1 => Some("1 of them fell due already and is not recorded yet: it is lost too.".to_owned()),
         late => Some(format!("{late} of them fell due already and are not recorded yet: they are lost too.")),
+    }
+}
+
+/// Which of the cycles that will be charged after all have come already: the next run takes them, all at once.
+fn owed_at_once(affected: &[Affected], now: DateTime<Utc>) -> Option<String> {
+    let owed = |one: &&Affected| match (&one.before, &one.after) {
+        (Fate::Skipped { .. } | Fate::Never { .. }, Fate::Charged { at, .. }) => *at <= now,
+        (Fate::Charged { .. } | Fate::Skipped { .. } | Fate::Never { .. }, _) => false,
+    };
+    match affected.iter().filter(owed).count() {
+        0 => None,
+        1 => Some("1 of them fell due already: the next run charges it.".to_owned()),
+        due => Some(format!("{due} of them fell due already: the next run charges them.")),
     }
 }
 

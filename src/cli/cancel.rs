@@ -313,7 +313,7 @@ fn goes_back(rest: &Rest) -> String {
 }
 
 /// Credits and charges that nothing takes any more, and that no refund counts in.
-fn left_behind(subscription: &Subscription, rests: &[Rest], context: &Context) {
+pub(super) fn left_behind(subscription: &Subscription, rests: &[Rest], context: &Context) {
     let counted = |cycle: u32| rests.iter().any(|rest| rest.cycle == cycle);
     for one in &subscription.amendments.open {
         if !one.settles.as_ref().is_some_and(|days| counted(days.cycle)) {

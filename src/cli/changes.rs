@@ -286,6 +286,7 @@ pub(super) async fn propose(dir: &Path, reason: &str, context: &Context) -> Resu
             let comparison = Comparison::of(&Book::live(&live), &Book::folder(&folder));
             plan_diff::refuse_other_rhythms(dir, &comparison, app).await?;
             price_gaps::refuse(dir, &folder.catalog, app).await?;
+            price_gaps::refuse_late(dir, &folder.catalog, comparison.in_force(), app.clock.now().date_naive())?;
             if comparison.is_empty() {
                 context.printer.say("Nothing differs from what is in force: there is nothing to propose.");
                 return Ok(Exit::Done);
@@ -386,16 +387,17 @@ fn refuse_unusable(plans: &[PlanSpec], policies: &[Policy], live: &[VersionRecor
     if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
 }
 
-/// Looks at a change set as it would be in force now. Returns how many approvals it needs.
+/// Looks at a change set as it would be in force from `at` on. Returns how many approvals it needs.
 ///
 /// What is refused in any case is refused before the whole book is read; the transaction asks again.
-async fn examine(set: &ChangeSet, app: &App, config: &Config) -> Result<u32, Stop> {
+async fn examine(set: &ChangeSet, at: DateTime<Utc>, app: &App, config: &Config) -> Result<u32, Stop> {
     let live = app.store.live().await?;
     let facts = set.facts();
     facts.may_apply(&app.store.versions_in_force().await?, 0).map_err(|refusal| refused(set.id, refusal))?;
     refuse_unusable(&set.content.plans, &set.content.policies, &live)?;
     let comparison = Comparison::of(&Book::live(&live), &Book::content(&set.content));
     comparison.refuse_other_rhythms(app).await?;
+    comparison.refuse_late_notices(at.date_naive())?;
     Ok(config.approvals().needed(comparison.touches(app).await?.max(set.touches)))
 }
 
@@ -407,7 +409,7 @@ pub(super) async fn put_in_force(
     config: &Config,
 ) -> Result<(Applied, i64), Stop> {
     let set = found(id, app).await?;
-    let needed = examine(&set, app, config).await?;
+    let needed = examine(&set, app.clock.now(), app, config).await?;
     done(id, app.store.apply_change_set(id, needed, by, app.clock.now()).await?)
 }
 
@@ -451,7 +453,7 @@ async fn apply(command: &Apply, app: &App, config: &Config, context: &Context) -
 /// In force without approvals. Everything but the count of people is asked as ever, and everybody can see it afterwards.
 async fn break_glass(id: ChangeSetId, why: &str, by: &str, app: &App, config: &Config) -> Result<(Applied, i64), Stop> {
     let set = found(id, app).await?;
-    let needed = examine(&set, app, config).await?;
+    let needed = examine(&set, app.clock.now(), app, config).await?;
     let have = set.facts().approvers();
     if have >= needed {
         let mend = "leave --break-glass and --confirm out";
@@ -469,7 +471,7 @@ async fn plan(id: ChangeSetId, planned: Planned, app: &App, config: &Config, con
         return Err(Stop::usage("--at", instant(&planned.at), "is not to come: leave --at out to put it in force now"));
     }
     let set = found(id, app).await?;
-    let needed = examine(&set, app, config).await?;
+    let needed = examine(&set, planned.at, app, config).await?;
     done(id, app.store.plan_application(id, needed, &planned, now).await?)?;
     let printed = context.printer.record(MADE, &made(&found(id, app).await?, needed));
     context.printer.say(&format!(
@@ -548,6 +550,7 @@ async fn revert(id: ChangeSetId, reason: &str, app: &App, config: &Config, conte
     refuse_unusable(&content.plans, &content.policies, &live)?;
     let comparison = Comparison::of(&Book::live(&live), &Book::content(&content));
     comparison.refuse_other_rhythms(app).await?;
+    comparison.refuse_late_notices(app.clock.now().date_naive())?;
     let touches = comparison.touches(app).await?;
     let proposal = Proposal { content, author, reason: reason.to_owned(), touches, reverts: Some(id) };
     let exit = keep(&proposal, app, config, context).await?;

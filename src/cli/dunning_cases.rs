@@ -30,7 +30,7 @@ pub(super) const SHOW_HELP: &str = "Example:\n  autopay dunning show ch_0f8d…\
 pub(super) const PAUSE_HELP: &str = "Example:\n  \
     autopay dunning pause ch_0f8d… --until 2027-02-01 --reason \"salary comes on the first\" --dry-run\n\n\
     The next try is not made before that day begins where the payer lives; the policy's later tries stay where they are.\n\
-    Exit codes: 0, 2 wrong usage, 5 not found, 7 not failing, 11 database unavailable, 12 outcome unknown.";
+    Exit codes: 0, 2 wrong usage, 5 not found, 7 not failing or no day for a try, 11 database unavailable, 12 outcome unknown.";
 pub(super) const STOP_HELP: &str = "Example:\n  autopay dunning stop ch_0f8d… --reason \"moved abroad\" --dry-run\n\n\
     The debt stays: the charge is failed, not written off. `autopay charges retry` takes it up again.\n\
     Exit codes: 0, 2 wrong usage, 5 not found, 7 not failing, 11 database unavailable, 12 outcome unknown.";

@@ -11,7 +11,7 @@ use super::{Context, person};
 use crate::app::App;
 use crate::config::Config;
 use crate::files::near::nearest;
-use crate::ports::outbox::{DeliveryFilter, DeliveryRow, DeliveryState, EventId, EventKind};
+use crate::ports::outbox::{Among, DeliveryFilter, DeliveryRow, DeliveryState, Dropped, Dropping, EventId, EventKind};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
@@ -41,10 +41,10 @@ pub(super) enum Events {
         #[arg(short = 'n', long)]
         dry_run: bool,
     },
-    /// Drops what waits for an endpoint that is no longer configured; where it is configured again, it is delivered instead
+    /// Drops what waits for an endpoint that is no longer configured; notices that nobody took go to whoever carries notices now
     #[command(
         after_help = "Example:\n  autopay events drop billing --dry-run\n  autopay events drop billing --confirm 12\n\n\
-        Exit codes: 0 (also when nothing waits), 2 wrong usage or a count that is not so, 7 the endpoint is configured, 11 database unavailable."
+        Exit codes: 0 (also when nothing waits), 2 wrong usage or a count that is not so, 7 the endpoint is configured, or it has notices that nobody else would carry, 11 database unavailable."
     )]
     Drop {
         /// The endpoint's name
@@ -67,9 +67,9 @@ pub(super) enum Events {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this state: waiting, delivered or given_up
+    /// Only this state: waiting, unconfigured, delivered or given_up
     #[arg(long, value_name = "WORD", value_parser = state)]
-    state: Option<DeliveryState>,
+    state: Option<Shown>,
     /// Only to this endpoint
     #[arg(long)]
     endpoint: Option<String>,
@@ -84,10 +84,18 @@ pub(super) struct List {
     all: bool,
 }
 
-fn state(text: &str) -> Result<DeliveryState, String> {
-    DeliveryState::parse(text).ok_or_else(|| {
+/// A state as the list shows it.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Stored(DeliveryState),
+    Unconfigured,
+}
+
+fn state(text: &str) -> Result<Shown, String> {
+    let stored = DeliveryState::parse(text).map(Shown::Stored);
+    stored.or((text == UNCONFIGURED).then_some(Shown::Unconfigured)).ok_or_else(|| {
         let words: Vec<&str> = DeliveryState::ALL.into_iter().map(DeliveryState::as_str).collect();
-        format!("write one of {}", words.join(", "))
+        format!("write one of {}, {UNCONFIGURED}", words.join(", "))
     })
 }
 
@@ -246,19 +254,32 @@ async fn forget(context: &Context, app: &App, config: &Config, name: &str, confi
             "take it out of events.endpoints first",
         );
     }
-    let standing = app.outbox.standing(name).await?;
-    let waits = standing.waiting.saturating_add(standing.given_up);
-    let Some(confirm) = confirm else {
-        context.printer.say(&format!("{waits} deliveries to {name} would be dropped; nothing was changed."));
-        return Ok(Exit::Done);
+    let carrier = config.events.as_ref().map_or("nobody", |events| events.notices_to.as_str());
+    let handed_over = |dropped: Dropped, verb: &str| match dropped.handed_over {
+        0 => String::new(),
+        notices => format!(" {notices} of them are notices that nobody took: {verb} to {carrier} instead."),
     };
-    if confirm != waits {
-        let message = format!("has {waits} deliveries that would be dropped, and {confirm} is not that many");
-        return refused(Exit::Usage, &message, &format!("write --confirm {waits} if you mean these"));
+    match (app.outbox.drop_deliveries(name, confirm, &person(), app.clock.now()).await?, confirm) {
+        (Dropping::Done(dropped), _) => {
+            let (all, notices) = (dropped.all(), handed_over(dropped, "they go"));
+            context.printer.say(&format!("{all} deliveries to {name} were dropped.{notices}"));
+            Ok(Exit::Done)
+        }
+        (Dropping::WouldBe(dropped), None) => {
+            let (all, notices) = (dropped.all(), handed_over(dropped, "they would go"));
+            context.printer.say(&format!("{all} deliveries to {name} would be dropped; nothing was changed.{notices}"));
+            Ok(Exit::Done)
+        }
+        (Dropping::WouldBe(dropped), Some(confirm)) => {
+            let all = dropped.all();
+            let message = format!("has {all} deliveries that would be dropped, and {confirm} is not that many");
+            refused(Exit::Usage, &message, &format!("write --confirm {all} if you mean these"))
+        }
+        (Dropping::Kept(notices), _) => {
+            let message = format!("has {notices} notices that nobody took, and no endpoint carries notices now");
+            refused(Exit::Conflict, &message, "configure an endpoint, and events.notices_to if there are several")
+        }
     }
-    let done = app.outbox.drop_deliveries(name, &person(), app.clock.now()).await?;
-    context.printer.say(&format!("{done} deliveries to {name} were dropped."));
-    Ok(Exit::Done)
 }
 
 async fn resend(
@@ -284,10 +305,20 @@ async fn resend(
 
 async fn list(command: List, context: &Context) -> Result<Exit, Stop> {
     let List { state, endpoint, kind, limit, all } = command;
-    let filter = DeliveryFilter { state, endpoint, kind: kind.map(|kind| kind.as_str().to_owned()) };
     context
         .with_app(async |app, config| {
             let configured = names(config);
+            let known = configured.iter().map(|name| (*name).to_owned()).collect();
+            let (state, among) = match state {
+                Some(Shown::Stored(DeliveryState::Waiting)) => {
+                    (Some(DeliveryState::Waiting), Some(Among::These(known)))
+                }
+                Some(Shown::Stored(state)) => (Some(state), None),
+                Some(Shown::Unconfigured) => (Some(DeliveryState::Waiting), Some(Among::Others(known))),
+                None => (None, None),
+            };
+            let kind = kind.map(|kind| kind.as_str().to_owned());
+            let filter = DeliveryFilter { state, endpoint, among, kind };
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if all { u64::MAX } else { limit };
             let mut after = None;

@@ -47,7 +47,7 @@ pub(super) struct Forecast {
     /// Directory of plan files; with --subscriptions, and without a database
     #[arg(long, value_name = "DIR", requires = "subscriptions")]
     plans: Option<PathBuf>,
-    /// Roster, CSV; - is standard input
+    /// Roster, CSV or an Excel workbook, whose first sheet that is not hidden is read; - is standard input
     #[arg(long, value_name = "FILE", requires = "plans")]
     subscriptions: Option<PathBuf>,
     /// The live book, which is only read; so it is without --plans too

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chrono::NaiveTime;
-use domain::forecast::{History, Scenario};
+use domain::forecast::{History, Scenario, Tying};
 use domain::plan::Catalog;
 
 use super::Context;
@@ -61,7 +61,9 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     let background = background(store, merchant, request.as_of, by_odds).await?;
     let (scenario, scenario_digest) = outcomes(scenario, &background);
     let plans = used(&background.catalog);
-    let mut kept = Kept::begin(keep, Order::ById, |keep| {
+    // Those that are walked together come together, whatever their ids.
+    let order = if Tying::is_needed(&scenario) { Order::Any } else { Order::ById };
+    let mut kept = Kept::begin(keep, order, |keep| {
         let all = background.catalog.plans.values();
         keep.header(&request, ("book", all), scenario_digest.as_deref(), plans.clone())
     })?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use chrono::NaiveDate;
 use domain::change::{ChangeSetId, Standing};
 use domain::dunning::Policy;
+use domain::id::SubscriptionId;
 use domain::money::Money;
 use domain::plan::{Catalog, Plan, PlanSpec};
 use domain::subscription::Subscription;
@@ -43,8 +44,7 @@ pub(super) async fn run(
     let mut failed: Option<Stop> = None;
     let (mut differing, mut touched) = (0, 0);
     let window = request.from..=request.until;
-    let mut charges: BTreeMap<u32, Sides> = BTreeMap::new();
-    let mut whose: Option<Subscription> = None;
+    let mut charges: BTreeMap<SubscriptionId, (Subscription, BTreeMap<u32, Sides>)> = BTreeMap::new();
     let bar = progress(None, context);
     let catalogs = [&background.catalog, &changed];
     let (who, when) = ((config.merchant(), &limits), (request.as_of, request.until));
@@ -54,8 +54,9 @@ pub(super) async fn run(
             Told::Charge(entry, past) => {
                 gather.charge(entry, past);
                 if window.contains(&entry.on) {
-                    whose.get_or_insert_with(|| entry.subscription.clone());
-                    let sides = charges.entry(entry.cycle).or_default();
+                    let fresh = || (entry.subscription.clone(), BTreeMap::new());
+                    let (_, cycles) = charges.entry(entry.subscription.id.clone()).or_insert_with(fresh);
+                    let sides = cycles.entry(entry.cycle).or_default();
                     if let Some(slot) = sides.get_mut(side) {
                         *slot = Some((entry.on, entry.amount));
                     }
@@ -67,18 +68,18 @@ pub(super) async fn run(
                     return;
                 }
                 bar.tick();
-                let found = differing;
-                let told = std::mem::take(&mut charges);
-                if let Some(subscription) = whose.take() {
-                    for (cycle, [before, after]) in told.into_iter().filter(|(_, [before, after])| before != after) {
+                // All charges of those that are walked together were told of before the first of them is.
+                for (subscription, cycles) in std::mem::take(&mut charges).into_values() {
+                    let found = differing;
+                    for (cycle, [before, after]) in cycles.into_iter().filter(|(_, [before, after])| before != after) {
                         differing += 1;
                         if let (Some(listing), None) = (&mut listing, &failed) {
                             let differs = Differs { subscription: &subscription, cycle, before, after };
                             failed = listing.page(&[forecast_change::charge(&differs)]).err();
                         }
                     }
+                    touched += u64::from(differing > found);
                 }
-                touched += u64::from(differing > found);
             }
         }
     })

@@ -55,6 +55,7 @@ mod recon_show;
 mod refunds;
 mod rehearse;
 mod resolve;
+mod resume;
 mod retry;
 mod returns;
 mod rulings;

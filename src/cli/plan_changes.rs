@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::change::{ApprovalRule, Horizon, MonthKey, Object, Shift, is_money};
 use domain::id::PlanId;
 use domain::money::MoneyError;
@@ -10,6 +10,8 @@ use domain::plan::{Catalog, Plan, PlanStatus};
 use domain::subscription::Subscription;
 
 use super::exit::{Exit, Problem, Stop};
+use super::plans::rhythm;
+use super::price_gaps::too_late;
 use crate::app::App;
 use crate::engine::changes::{BookEffect, PlanEffect, Question, active_under, effect_on_book};
 use crate::files::Roster;
@@ -199,7 +201,7 @@ impl Comparison {
         let differs = |id: &PlanId| {
             let (old, new) = (self.old.plans.get(id)?, self.new.plans.get(id)?);
             let field = old.rhythm_differs(new)?;
-            Some((id.clone(), field, [super::plans::rhythm(old, field), super::plans::rhythm(new, field)]))
+            Some((id.clone(), field, [rhythm(old, new, field), rhythm(new, old, field)]))
         };
         let found: Vec<_> = self.changed_plans().iter().filter_map(differs).collect();
         if found.is_empty() {
@@ -218,6 +220,25 @@ impl Comparison {
             Problem::new(format!("plan {id}"), "", message, mend)
         });
         let problems: Vec<Problem> = problems.collect();
+        if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
+    }
+
+    /// What is in force, or whatever stands in its place.
+    pub(super) const fn in_force(&self) -> &Catalog {
+        &self.old
+    }
+
+    /// Price steps of a change set, new or other than what is in force, whose notice could no longer reach the payers in time on the day
+    /// on which it is put in force.
+    pub(super) fn refuse_late_notices(&self, today: NaiveDate) -> Result<(), Stop> {
+        let mut problems = Vec::new();
+        for id in self.changed_plans() {
+            let Some(plan) = self.new.plans.get(&id) else { continue };
+            for late in plan.late_notices(self.old.plans.get(&id), today) {
+                let (message, mend) = too_late(late, today);
+                problems.push(Problem::new(format!("plan {id}"), "", message, format!("propose it again with {mend}")));
+            }
+        }
         if problems.is_empty() { Ok(()) } else { Err(Stop::Failed(Exit::BadInput, problems)) }
     }
 

@@ -14,7 +14,7 @@ use super::plan_told::{Against, Told, ToldChange, ToldField, ToldMonth, in_words
 use super::{Context, imports, price_gaps};
 use crate::app::App;
 use crate::clock::WallClock;
-use crate::files::{FileMistake, Folder, RosterContext, mistake_in_plan, read_roster};
+use crate::files::{FileMistake, Folder, RosterContext, mistake_in_plan, read_either};
 use crate::ports::Clock as _;
 use crate::ports::changes::VersionRecord;
 
@@ -79,13 +79,11 @@ fn with_folder(command: &Diff, against: &Path, context: &Context) -> Result<Exit
     let catalog = comparison.either_catalog();
     let bytes = imports::read(file)?;
     let label = file.display().to_string();
-    let mut roster =
-        read_roster(&label, &bytes, &RosterContext { merchant: config.merchant(), catalog: &catalog, now });
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let mut roster = read_either(&label, &bytes, None, &book);
     // Nothing of them is to come under either side.
     roster.rows.retain(|row| !row.is_over());
-    if !roster.is_clean() {
-        return Err(roster.mistakes(&label).into());
-    }
+    imports::decided(&roster, &label, false)?;
     let horizon = horizon_of(command, now.date_naive())?;
     let effects = comparison.effect_on_roster(&roster, now, horizon, command.sample.into());
     let good = roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok());
@@ -113,6 +111,7 @@ async fn with_live(command: &Diff, app: &App, rule: ApprovalRule, context: &Cont
     refuse_other_rhythms(&command.dir, &comparison, app).await?;
     price_gaps::refuse(&command.dir, &folder.catalog, app).await?;
     let as_of = command.as_of.unwrap_or_else(|| app.clock.now().date_naive());
+    price_gaps::refuse_late(&command.dir, &folder.catalog, comparison.in_force(), as_of)?;
     let horizon = horizon_of(command, as_of)?;
     let effects = comparison.effect(app, horizon, command.sample.into()).await?;
     let touches = Some((comparison.touches(app).await?, rule));

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDate;
 use clap::Subcommand;
 use domain::change::Object;
+use domain::installments::{Count, FirstPayment, Installments, Remainder};
 use domain::mid_period::OnStart;
+use domain::money::Money;
 use domain::plan::{Catalog, OnDay, Plan, PlanStatus, Price};
 
 use super::exit::{Exit, Stop};
@@ -93,6 +96,9 @@ pub(super) enum Plans {
     List,
 }
 
+/// Rows of a total that are named where they differ.
+const ROWS_NAMED: usize = 3;
+
 const CHECKED: &[Column] = &[Column::text("id"), Column::text("kind"), Column::text("status")];
 const APPLIED: &[Column] = &[Column::text("id"), Column::text("result"), Column::number("version")];
 const LIST: &[Column] = &[
@@ -125,18 +131,14 @@ pub(super) async fn run(command: Plans, context: &Context) -> Result<Exit, Stop>
 
 fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let files = read_catalog(dir, &[])?;
+    // What is in force is not looked at: a step that is announced counts as new.
+    price_gaps::refuse_late(dir, &files, &Catalog::default(), WallClock.now().date_naive())?;
     let plans = files.plans.iter().map(|(_, plan)| (plan.id.to_string(), "plan"));
     let policies = files.policies.iter().map(|policy| (policy.id.to_string(), "dunning_policy"));
     let rows: Vec<Vec<Cell>> =
         plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
-    let warnings = price_gaps::late_notices(&files, WallClock.now().date_naive());
-    warnings.iter().for_each(|warning| context.printer.say(warning));
-    let also = match warnings.len() {
-        0 => String::new(),
-        count => format!(", {}", counted(count, "warning", "warnings")),
-    };
-    context.printer.say(&format!("0 errors{also} in {}.", counted(files.files, "file", "files")));
+    context.printer.say(&format!("0 errors in {}.", counted(files.files, "file", "files")));
     Ok(Exit::Done)
 }
 
@@ -153,7 +155,7 @@ async fn refuse_other_rhythms(dir: &Path, known: &Catalog, files: &CatalogFiles,
         .filter_map(|(_, plan)| {
             let field = differs(plan).filter(|_| used.contains(&plan.id))?;
             let current = known.plans.get(&plan.id)?;
-            let (was, is) = (rhythm(current, field), rhythm(plan, field));
+            let (was, is) = (rhythm(current, plan, field), rhythm(plan, current, field));
             let message = format!("{field} is {is} here and {was} in force, and the subscriptions of the plan have counted their cycles by it");
             let mend = format!("leave {was}, and write a new plan with another id for the new rhythm");
             Some(mistake_in_plan(dir, &plan.id, field, "rhythm_in_use", &message, &mend))
@@ -162,22 +164,59 @@ async fn refuse_other_rhythms(dir: &Path, known: &Catalog, files: &CatalogFiles,
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 
-/// The part of a plan's rhythm that a field holds, in words.
-pub(super) fn rhythm(plan: &Plan, field: &str) -> String {
-    match field {
-        "schedule.every" => plan.every.to_string(),
-        "schedule.on_day" => day(plan),
-        "schedule.if_day_missing" => plan.if_day_missing.to_string(),
-        "schedule.free_first" => counted(plan.free_first_days.into(), "day", "days"),
-        "mid_period.on_start" => match plan.on_start {
+/// The part of a plan's rhythm that a field holds, in words; of rows chosen by hand those that the other plan has not.
+pub(super) fn rhythm(plan: &Plan, other: &Plan, field: &str) -> String {
+    match (field, plan.parts_of_total()) {
+        ("schedule.every", _) => plan.every.to_string(),
+        ("schedule.on_day", _) => day(plan),
+        ("schedule.if_day_missing", _) => plan.if_day_missing.to_string(),
+        ("schedule.free_first", _) => counted(plan.free_first_days.into(), "day", "days"),
+        ("mid_period.on_start", _) => match plan.on_start {
             OnStart::Free => "free".to_owned(),
             OnStart::Full => "full".to_owned(),
             OnStart::ProrateByDay => "prorate_by_day".to_owned(),
         },
-        "kind" if plan.is_in_parts() => "installments".to_owned(),
-        "kind" => "recurring".to_owned(),
-        // The parts of a total, which have no short words: what stands in the file is at the mistake's place.
-        _ => "other".to_owned(),
+        ("installments.rows", Some(parts)) => rows_beyond(parts, other.chosen_rows()),
+        ("installments.total", Some(parts)) => parts.total.map_or_else(from_subscription, |total| total.to_string()),
+        ("installments.count", Some(parts)) => match parts.count {
+            Count::Fixed(count) => count.to_string(),
+            Count::FromSubscription { .. } => from_subscription(),
+        },
+        ("installments.remainder", Some(parts)) => match parts.remainder {
+            Remainder::Spread => "spread".to_owned(),
+            Remainder::First => "first".to_owned(),
+            Remainder::Last => "last".to_owned(),
+        },
+        ("installments.first_payment", Some(parts)) => match parts.first_payment {
+            FirstPayment::OnEnrollment => "on_enrollment".to_owned(),
+            FirstPayment::NextDue => "next_due".to_owned(),
+        },
+        (_, Some(_)) => "installments".to_owned(),
+        (_, None) => "recurring".to_owned(),
+    }
+}
+
+fn from_subscription() -> String {
+    "from_subscription".to_owned()
+}
+
+/// Rows of a total that another one has not: `2027-03-05 USD 100.00`.
+fn rows_beyond(parts: &Installments, others: &[(NaiveDate, Money)]) -> String {
+    let own: Vec<String> = parts
+        .rows
+        .iter()
+        .filter(|row| !others.contains(row))
+        .map(|(due_on, amount)| format!("{due_on} {amount}"))
+        .collect();
+    let more = match own.len().saturating_sub(ROWS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = own.iter().take(ROWS_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match (own.len(), parts.rows.len()) {
+        (0, 0) => "no rows".to_owned(),
+        (0, _) => "no other row".to_owned(),
+        _ => format!("{named}{more}"),
     }
 }
 
@@ -226,8 +265,7 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             let Folder { catalog: files, parts } = folder;
             refuse_other_rhythms(dir, &known, &files, app).await?;
             price_gaps::refuse(dir, &files, app).await?;
-            let warnings = price_gaps::late_notices(&files, app.clock.now().date_naive());
-            warnings.iter().for_each(|warning| context.printer.say(warning));
+            price_gaps::refuse_late(dir, &files, &known, app.clock.now().date_naive())?;
             let (count, left_out) = (counted(files.files, "file", "files"), left_out(&known, &files));
             let rows = if dry_run {
                 would_apply(&known, &files, &comparison)
@@ -292,7 +330,7 @@ async fn list(context: &Context) -> Result<Exit, Stop> {
         .await
 }
 
-fn row(plan: &Plan, today: chrono::NaiveDate) -> Vec<Cell> {
+fn row(plan: &Plan, today: NaiveDate) -> Vec<Cell> {
     let (amount, price) = match &plan.price {
         Price::FromSubscription => (Cell::Empty, "from_subscription".to_owned()),
         Price::Steps(steps) => {

@@ -1,11 +1,12 @@
-//! What a new price list would leave without a price, and price steps whose notice comes too late.
+//! What a new price list would leave without a price, and new price steps whose notice would come too late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use chrono::{Days, NaiveDate};
 use domain::agenda::planned;
 use domain::id::PlanId;
-use domain::plan::{Plan, Price};
+use domain::plan::{Catalog, Plan, Price};
 use domain::subscription::SubscriptionStatus;
 
 use super::exit::Stop;
@@ -68,18 +69,33 @@ pub(super) async fn refuse(dir: &Path, files: &CatalogFiles, app: &App) -> Resul
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 
-/// A sentence for each price step whose notice can no longer go out in time. A warning: the charges that owe it wait until their
-/// payers were told and the days have passed.
-pub(super) fn late_notices(files: &CatalogFiles, today: chrono::NaiveDate) -> Vec<String> {
-    let mut said = Vec::new();
-    for (_, plan) in &files.plans {
-        for (from, days, latest) in plan.late_notices(today) {
-            said.push(format!(
-                "warning: plan {} changes its price on {from} with {} of notice, which had to go out by {latest}.",
-                plan.id,
-                counted(days.into(), "day", "days")
-            ));
+/// Refuses price steps, new or other than what is in force, whose notice could no longer reach the payers in time.
+pub(super) fn refuse_late(
+    dir: &Path,
+    files: &CatalogFiles,
+    in_force: &Catalog,
+    today: NaiveDate,
+) -> Result<(), Vec<FileMistake>> {
+    let mut mistakes = Vec::new();
+    for (spec, plan) in &files.plans {
+        for late in plan.late_notices(in_force.plans.get(&plan.id), today) {
+            let step = spec.amount.step.iter().position(|step| step.from == late.0.to_string()).unwrap_or_default();
+            let (message, mend) = too_late(late, today);
+            let field = format!("amount.step.{step}.notice");
+            mistakes.push(mistake_in_plan(dir, &plan.id, &field, "notice_too_late", &message, &mend));
         }
     }
-    said
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// What is wrong with a step whose notice comes too late, and what to write: its date, its days of notice, the last day for it.
+pub(super) fn too_late((from, days, latest): (NaiveDate, u16, NaiveDate), today: NaiveDate) -> (String, String) {
+    let notice = counted(days.into(), "day", "days");
+    let message = format!(
+        "the price from {from} on is announced {notice} before, and that notice had to reach the payers by {latest}"
+    );
+    let earliest = today.checked_add_days(Days::new(u64::from(days))).unwrap_or(NaiveDate::MAX);
+    let left = usize::try_from(from.signed_duration_since(today).num_days()).unwrap_or_default();
+    let mend = format!("from = {earliest} or later, or notice = \"{}\" or less", counted(left, "day", "days"));
+    (message, mend)
 }

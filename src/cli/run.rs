@@ -159,14 +159,56 @@ pub(super) async fn run(command: Run, context: &Context) -> Result<Exit, Stop> {
     context.with_app(async |app, config| real(app, config, context).await).await
 }
 
+/// Charges that are recorded and wait for a person, by why they do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parked {
+    no_method: u64,
+    wrong_method: u64,
+    out_of_bounds: u64,
+}
+
+impl Parked {
+    fn count(&mut self, items: &[Item]) {
+        for item in items {
+            match &item.action {
+                Action::ParkNoMethod { .. } => self.no_method += 1,
+                Action::ParkWrongMethod => self.wrong_method += 1,
+                Action::ParkOutOfBounds { .. } => self.out_of_bounds += 1,
+                Action::Send { .. }
+                | Action::Ask { .. }
+                | Action::SkipZero
+                | Action::Skip(_)
+                | Action::Settle { .. }
+                | Action::Cancel
+                | Action::GiveUp { .. }
+                | Action::Wait { .. }
+                | Action::Quarantine { .. } => {}
+            }
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = format!("{} without a method", self.no_method);
+        if self.wrong_method > 0 {
+            words.push_str(&format!(", {} with a method of the wrong kind", self.wrong_method));
+        }
+        if self.out_of_bounds > 0 {
+            words.push_str(&format!(", {} with an amount out of bounds", self.out_of_bounds));
+        }
+        words
+    }
+}
+
 /// Prints items as they are drawn, so that a large book needs no large memory; remembers the first failure to print.
 struct Printing {
     listing: Listing,
+    parked: Parked,
     failed: Option<Stop>,
 }
 
 impl Printing {
     fn take(&mut self, items: &[Item]) {
+        self.parked.count(items);
         if self.failed.is_none() && !items.is_empty() {
             let rows: Vec<Vec<Cell>> = items.iter().map(row).collect();
             self.failed = self.listing.page(&rows).err();
@@ -176,7 +218,8 @@ impl Printing {
 
 async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Result<Exit, Stop> {
     context.printer.say("DRY RUN: nothing is sent, nothing is saved.");
-    let mut printing = Printing { listing: context.printer.list_within("items", AGENDA)?, failed: None };
+    let listing = context.printer.list_within("items", AGENDA)?;
+    let mut printing = Printing { listing, parked: Parked::default(), failed: None };
     let report = app.engine.dry_run(as_of, &mut |items: &[Item]| printing.take(items)).await?;
     if let Some(stop) = printing.failed {
         return Err(stop);
@@ -186,9 +229,10 @@ async fn dry(as_of: Option<DateTime<Utc>>, app: &App, context: &Context) -> Resu
     }
     let as_of_text = super::output::instant(&report.as_of);
     printing.listing.finish_with(&[("as_of", &as_of_text), ("agenda_hash", &report.agenda_hash)])?;
-    let RunReport { items, sent, unknown, skipped, parked, waiting, quarantined, agenda_hash, .. } = &report;
+    let parked = printing.parked.in_words();
+    let RunReport { items, sent, unknown, skipped, waiting, quarantined, agenda_hash, .. } = &report;
     context.printer.say(&format!(
-        "{} as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked} without a method, {waiting} waiting, \
+        "{} as of {}: {sent} to send, {unknown} to ask about, {skipped} skipped, {parked}, {waiting} waiting, \
          {quarantined} to set aside.",
         counted(usize::try_from(*items).unwrap_or(usize::MAX), "item", "items"),
         as_of_text

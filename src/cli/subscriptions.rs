@@ -4,13 +4,13 @@ use clap::{Args, Subcommand};
 use domain::id::SubscriptionId;
 use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
 
+use super::Context;
 use super::amend;
 use super::cancel;
 use super::change_plan;
 use super::exit::{Exit, Stop};
 use super::imports::{self, Import};
 use super::output::{Cell, Column};
-use super::{Context, person};
 use crate::ports::{Cursor, Damaged, Listed, SubscriptionFilter, SubscriptionView};
 
 /// Rows read at once.
@@ -52,28 +52,8 @@ pub(super) enum Subscriptions {
         Exit codes: 0, 2 wrong usage, 5 not found, 10 its row or its plan cannot be read, 11 database unavailable.")]
     Schedule(super::upcoming::Ahead),
     /// Makes a paused or quarantined subscription active again
-    #[command(
-        after_help = "Examples:\n  autopay subscriptions resume sub-0001\n  autopay subscriptions resume sub-0001 --from-today\n\n\
-        A quarantined or unpaid subscription still owes the cycles that passed meanwhile, a paused one does not; the flags say otherwise.\n\
-        Where parts of a total passed, one of the flags is needed: none is dropped by default.\n\
-        Where several cycles were missed and the plan asks (catch_up = \"ask\", the default), one of the flags is needed.\n\
-        Exit codes: 0, 2 wrong usage, 5 not found, 6 the plan cannot charge it yet, 7 neither paused nor quarantined, \
-        11 database unavailable."
-    )]
-    Resume {
-        /// The subscription's id
-        #[arg(value_parser = SubscriptionId::parse)]
-        id: SubscriptionId,
-        /// Does not charge the cycles that passed meanwhile
-        #[arg(long)]
-        from_today: bool,
-        /// Charges the cycles that passed meanwhile
-        #[arg(long, conflicts_with = "from_today")]
-        with_missed: bool,
-        /// Why, on one line; kept in the audit
-        #[arg(long, value_name = "TEXT", value_parser = super::hold::reason)]
-        reason: Option<String>,
-    },
+    #[command(after_help = super::resume::HELP)]
+    Resume(super::resume::Again),
     /// Ends a subscription, at once or with the service period that runs now
     #[command(after_help = cancel::CANCEL_HELP)]
     Cancel(cancel::Cancel),
@@ -109,9 +89,9 @@ pub(super) enum Subscriptions {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only those that are active, paused, cancelled, ended or quarantined
-    #[arg(long, value_parser = status)]
-    status: Option<SubscriptionStatus>,
+    /// Only those that are active, paused, unpaid, cancelled, ended or quarantined
+    #[arg(long, value_parser = shown)]
+    status: Option<Shown>,
     /// How many
     #[arg(long, default_value_t = LIMIT, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "all")]
     limit: u64,
@@ -120,8 +100,20 @@ pub(super) struct List {
     all: bool,
 }
 
-fn status(text: &str) -> Result<SubscriptionStatus, String> {
-    SubscriptionStatus::parse(text).ok_or_else(|| "write active, paused, cancelled, ended or quarantined".to_owned())
+/// A status as it is shown: one that is unpaid stands paused, and is not called so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    status: SubscriptionStatus,
+    unpaid: Option<bool>,
+}
+
+fn shown(text: &str) -> Result<Shown, String> {
+    if text == "unpaid" {
+        return Ok(Shown { status: SubscriptionStatus::Paused, unpaid: Some(true) });
+    }
+    let status = SubscriptionStatus::parse(text);
+    let status = status.ok_or_else(|| "write active, paused, unpaid, cancelled, ended or quarantined".to_owned())?;
+    Ok(Shown { status, unpaid: (status == SubscriptionStatus::Paused).then_some(false) })
 }
 
 const COLUMNS: &[Column] = &[
@@ -164,8 +156,6 @@ const SHOW: &[Column] = &[
     Column::text("backups"),
     Column::text("method_standing"),
 ];
-const RESUMED: &[Column] =
-    &[Column::text("id"), Column::number("next_cycle"), Column::text("next_due_at"), Column::text("paused_until")];
 
 /// A row that cannot be read: its id, its status, and in place of a note what is wrong; nothing else is guessed.
 fn damaged(row: &Damaged, columns: &[Column]) -> Vec<Cell> {
@@ -260,63 +250,7 @@ pub(super) async fn run(command: Subscriptions, context: &Context) -> Result<Exi
                 })
                 .await
         }
-        Subscriptions::Resume { id, from_today, with_missed, reason } => {
-            let reason = reason.unwrap_or_default();
-            context
-                .with_app(async |app, _| {
-                    let found =
-                        app.store.subscription(&id).await?.ok_or_else(|| Stop::not_found("subscription", &id))?;
-                    let row = found.subscription;
-                    let said = from_today || with_missed;
-                    // What passed while it stood unpaid is owed, as in quarantine; what passed in a pause is not.
-                    let rested = row.status == SubscriptionStatus::Paused && row.amendments.unpaid.is_none();
-                    let from_today = from_today || (rested && !with_missed);
-                    let catalog = app.store.catalog().await?;
-                    let missing = || format!("plan {} does not exist", row.plan);
-                    let plan = catalog.plans.get(&row.plan).ok_or_else(missing);
-                    let now = app.clock.now();
-                    // What nobody answers by a flag is not answered at all: a bill of several cycles is never sent by default.
-                    let open = plan.as_ref().ok().filter(|_| !from_today && !with_missed);
-                    let questions = open.map_or(Ok(0), |plan| domain::agenda::questions(plan, &row, now));
-                    if let Ok(missed @ 1..) = questions {
-                        let why =
-                            format!("{missed} cycles of subscription {id} were missed, and its plan asks a person");
-                        let mend = "say --with-missed to charge them, or --from-today not to";
-                        return Err(Stop::because(Exit::BadInput, super::problem(why, mend)));
-                    }
-                    let goes_on = plan.clone().and_then(|plan| domain::agenda::resume(plan, &row, from_today, now));
-                    let goes_on = goes_on.map_err(|why| {
-                        Stop::because(
-                            Exit::BadInput,
-                            super::problem(why, "apply the plan that mends it, then resume again"),
-                        )
-                    })?;
-                    if !said {
-                        super::total::refuse_to_drop(plan.as_ref().ok(), &row, goes_on.next_cycle)?;
-                    }
-                    let owed_until = (!from_today).then_some(now);
-                    let from = crate::ports::Resume { from_cycle: row.next_cycle, goes_on, owed_until };
-                    if !app.store.resume_because(&id, &from, &reason, &person(), now).await? {
-                        let why = format!("subscription {id} is {}", row.status.as_str());
-                        return Err(Stop::because(
-                            Exit::Conflict,
-                            super::problem(why, "only a paused or quarantined one can be resumed"),
-                        ));
-                    }
-                    context.printer.record(
-                        RESUMED,
-                        &[
-                            Cell::text(&id),
-                            Cell::Number(goes_on.next_cycle.into()),
-                            Cell::maybe(goes_on.next_due_at, Cell::At),
-                            Cell::maybe(row.amendments.resume_on.filter(|_| goes_on.paused), Cell::On),
-                        ],
-                    )?;
-                    super::total::resumed(app, plan.ok(), (&row, goes_on), now, context).await?;
-                    Ok(Exit::Done)
-                })
-                .await
-        }
+        Subscriptions::Resume(command) => super::resume::run(&command, context).await,
         Subscriptions::Cancel(command) => cancel::cancel(command, context).await,
         Subscriptions::Pause(command) => amend::pause(command, context).await,
         Subscriptions::Skip(command) => amend::skip(command, context).await,
@@ -334,7 +268,8 @@ async fn list(command: &List, context: &Context) -> Result<Exit, Stop> {
         .with_app(async |app, _| {
             let mut listing = context.printer.list(COLUMNS)?;
             let mut left = if command.all { u64::MAX } else { command.limit };
-            let filter = SubscriptionFilter { status: command.status, id: None };
+            let (status, unpaid) = command.status.map_or((None, None), |shown| (Some(shown.status), shown.unpaid));
+            let filter = SubscriptionFilter { status, unpaid, id: None };
             let mut after: Cursor = None;
             let mut first = true;
             loop {

@@ -1,9 +1,8 @@
 //! What becomes of a total that is paid in parts: said beside every change of a subscription, and beside its schedule.
 
 use chrono::{DateTime, Utc};
-use domain::agenda::GoesOn;
 use domain::plan::Plan;
-use domain::subscription::{Subscription, SubscriptionStatus};
+use domain::subscription::Subscription;
 use domain::total::{Account, forgone};
 
 use super::Context;
@@ -46,20 +45,16 @@ pub(super) fn refuse_to_drop(plan: Option<&&Plan>, row: &Subscription, goes_on_a
     Err(Stop::because(Exit::BadInput, super::problem(why, mend)))
 }
 
-/// Says what a subscription that goes on at a cycle leaves out of its total, and how that stands.
+/// Says what a subscription that goes on leaves out of its total, and how that stands: beside the same one that left out nothing.
 pub(super) async fn resumed(
     app: &App,
     plan: Option<&Plan>,
-    (row, goes_on): (&Subscription, GoesOn),
+    (row, after): (&Subscription, &Subscription),
     now: DateTime<Utc>,
     context: &Context,
 ) -> Result<(), Stop> {
-    let mut stood = row.clone();
-    stood.amendments.resume_on = row.amendments.resume_on.filter(|_| goes_on.paused);
-    stood.amendments.unpaid = None;
-    stood.status = if goes_on.paused { SubscriptionStatus::Paused } else { SubscriptionStatus::Active };
-    let goes_on = Subscription { next_cycle: goes_on.next_cycle, ..stood.clone() };
-    changed(app, plan, (&stood, &goes_on), now, context).await
+    let stood = Subscription { next_cycle: row.next_cycle, ..after.clone() };
+    changed(app, plan, (&stood, after), now, context).await
 }
 
 /// Says what a change takes from the total of a subscription, and how that stands with it.

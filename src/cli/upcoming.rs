@@ -1,13 +1,16 @@
 //! `autopay subscriptions schedule` and `autopay schedule next`: what falls due next, and why so. Reads only.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use domain::agenda::{Cycle, Hold, cycles, resume};
 use domain::id::SubscriptionId;
 use domain::money::Money;
+use domain::notice::{Facts, Gate, Notices, may_be_owed};
 use domain::plan::{Catalog, Plan, PlanStatus};
 use domain::subscription::{Subscription, SubscriptionStatus};
-use domain::upcoming::{Beside, notes, period};
+use domain::upcoming::{Beside, notes, period, put_off};
 use domain::wallet::{Charging, Wallet, charging};
 
 use super::Context;
@@ -115,6 +118,17 @@ async fn wallet_of(app: &App, subscriptions: &[Subscription]) -> Result<Wallet, 
     Ok(app.store.wallet(&methods).await?)
 }
 
+/// What is known of the notices of those that may owe one.
+async fn told_of(
+    app: &App,
+    catalog: &Catalog,
+    subscriptions: &[Subscription],
+) -> Result<BTreeMap<SubscriptionId, Facts>, Stop> {
+    let owes = |one: &&Subscription| catalog.plans.get(&one.plan).is_some_and(|plan| may_be_owed(plan, one));
+    let ids: Vec<SubscriptionId> = subscriptions.iter().filter(owes).map(|one| one.id.clone()).collect();
+    Ok(if ids.is_empty() { BTreeMap::new() } else { app.store.notice_facts(&ids).await? })
+}
+
 fn unanswered(why: String) -> Stop {
     Stop::because(Exit::Discrepancy, super::problem(why, "apply the plan that mends it"))
 }
@@ -145,7 +159,10 @@ pub(super) async fn ahead(command: &Ahead, context: &Context) -> Result<Exit, St
             let plan = catalog.plans.get(&subscription.plan);
             let plan = plan.ok_or_else(|| unanswered(format!("plan {} does not exist", subscription.plan)))?;
             let (rows, ended) = match stands(plan, &subscription, now)? {
-                Some(from) => rows_ahead(command, plan, &subscription, from, now)?,
+                Some(from) => {
+                    let told = told_of(app, &catalog, std::slice::from_ref(&subscription)).await?;
+                    rows_ahead(command, plan, &subscription, (from, &told), now)?
+                }
                 None => (Vec::new(), true),
             };
             context.printer.rows(AHEAD, &rows)?;
@@ -167,18 +184,19 @@ fn rows_ahead(
     command: &Ahead,
     plan: &Plan,
     subscription: &Subscription,
-    from: u32,
+    (from, told): (u32, &BTreeMap<SubscriptionId, Facts>),
     now: DateTime<Utc>,
 ) -> Result<(Vec<Vec<Cell>>, bool), Stop> {
     let most = command.count.unwrap_or(if command.until.is_some() { MOST } else { COUNT });
     let mut walk = cycles(plan, subscription, from).map_err(unanswered)?;
     let schedule = walk.schedule().clone();
     let mut before = amount_before(plan, subscription, from);
+    let mut gate = Gate::before(plan, subscription, from, Notices::Known(told));
     let mut rows = Vec::new();
     let mut ahead = walk.next();
     while let Some(cycle) = ahead {
         // Past what is known of holidays or of the calendar, the list ends with the reason.
-        let cycle = match cycle {
+        let mut cycle = match cycle {
             Ok(cycle) => cycle,
             Err(why) if rows.is_empty() => return Err(unanswered(why)),
             Err(why) => {
@@ -195,8 +213,10 @@ fn rows_ahead(
             return Ok((rows, false));
         }
         ahead = walk.next();
-        let beside = Beside { plan, subscription, schedule: &schedule, before, last: ahead.is_none(), now };
+        let (last, owed) = (ahead.is_none(), gate.next(&cycle, now));
+        let beside = Beside { plan, subscription, schedule: &schedule, before, last, owed: owed.as_ref(), now };
         let why = notes(&beside, &cycle).join("; ");
+        put_off(&schedule, &mut cycle, owed.as_ref());
         let period = period(&schedule, &cycle);
         rows.push(vec![
             Cell::Number(cycle.occurrence.index.into()),
@@ -250,7 +270,9 @@ async fn coming(command: &Next, app: &App, config: &Config, context: &Context) -
         let found: Vec<Subscription> = page.due.into_iter().map(|claimed| claimed.value).collect();
         unreadable += page.poison.len();
         let wallet = wallet_of(app, &found).await?;
-        let rows: Vec<Vec<Cell>> = found.iter().map(|one| row_next(one, &catalog, &holds, &wallet, now)).collect();
+        let told = told_of(app, &catalog, &found).await?;
+        let rows: Vec<Vec<Cell>> =
+            found.iter().map(|one| row_next(one, (&catalog, &told), &holds, &wallet, now)).collect();
         listing.page(&rows)?;
         left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
         let full = u32::try_from(found.len() + page.poison.len()).unwrap_or(u32::MAX) >= want;
@@ -268,7 +290,7 @@ async fn coming(command: &Next, app: &App, config: &Config, context: &Context) -
 
 fn row_next(
     subscription: &Subscription,
-    catalog: &Catalog,
+    (catalog, told): (&Catalog, &BTreeMap<SubscriptionId, Facts>),
     holds: &[Hold],
     wallet: &Wallet,
     now: DateTime<Utc>,
@@ -288,7 +310,10 @@ fn row_next(
                 Some(Ok(found)) => {
                     let last = walk.next().is_none();
                     let before = amount_before(plan, subscription, subscription.next_cycle);
-                    let beside = Beside { plan, subscription, schedule: &schedule, before, last, now };
+                    let mut gate = Gate::before(plan, subscription, subscription.next_cycle, Notices::Known(told));
+                    let owed = gate.next(&found, now);
+                    let owed = owed.as_ref();
+                    let beside = Beside { plan, subscription, schedule: &schedule, before, last, owed, now };
                     reasons.extend(notes(&beside, &found));
                     cycle = Some(found);
                 }

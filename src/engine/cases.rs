@@ -124,7 +124,10 @@ impl Engine {
         let attempts = self.inner.store.attempts(id).await?;
         let instrument = attempts.last().map(|attempt| attempt.method);
         let payers = self.inner.store.payers(&[id]).await?.remove(&id).unwrap_or_default();
-        self.weighed(&Open { charge, subscription: view.subscription, payers, instrument }, ruling).await
+        let refunds = self.inner.store.refunds_of(id).await?;
+        let refund_ordered = refunds.iter().any(|record| record.refund.is_ordered());
+        let open = Open { charge, subscription: view.subscription, payers, instrument, refund_ordered };
+        self.weighed(&open, ruling).await
     }
 
     /// The charge once a ruling is carried out, whatever is known beside it.

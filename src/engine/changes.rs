@@ -118,7 +118,7 @@ pub async fn effect_on_book(
         return Ok(BTreeMap::new());
     }
     let mut effect = BookEffect::new(question, horizon, sample);
-    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), id: None };
+    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), ..SubscriptionFilter::default() };
     let mut after: Cursor = None;
     loop {
         let page = store.list_subscriptions(&filter, &after, PAGE).await?;
@@ -143,7 +143,7 @@ pub async fn active_under(store: &dyn Store, plans: &BTreeSet<PlanId>) -> Result
     if plans.is_empty() {
         return Ok(counted);
     }
-    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), id: None };
+    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), ..SubscriptionFilter::default() };
     let mut after: Cursor = None;
     loop {
         let page = store.list_subscriptions(&filter, &after, PAGE).await?;

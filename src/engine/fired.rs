@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::agenda::{Cycle, Hold, enrol};
+use domain::change::Object;
 use domain::charge::State;
-use domain::firing::{Booked, Missed, Odd, Span, Standing, Verdict};
-use domain::id::{ChargeId, Purpose, SubscriptionId};
+use domain::firing::{Booked, Missed, Odd, Span, Standing, Then, Verdict};
+use domain::id::{ChargeId, PlanId, Purpose, SubscriptionId};
 use domain::notice::{Notices, may_be_owed};
 use domain::plan::{Catalog, Plan};
 use domain::subscription::Subscription;
 use domain::wallet::{Charging, charging};
 
+use crate::ports::changes::Meaning;
 use crate::ports::firing::{DueBetween, Life};
 use crate::ports::{Cursor, Damaged, Listed, Store, StoreError, SubscriptionFilter, SubscriptionView};
 
@@ -87,6 +89,8 @@ pub struct Told<'t> {
     pub charge: Option<ChargeId>,
     /// The cycle as plan, terms and amendments give it; absent for a row that nothing expects.
     pub expected: Option<&'t Cycle>,
+    /// The version of the plan that gives it so: the one in force when it fell due.
+    pub under: Option<&'t Plan>,
     /// The charge as recorded.
     pub booked: Option<&'t Booked>,
 }
@@ -185,12 +189,34 @@ pub async fn walk<L: Listener>(store: &dyn Store, span: Span, listener: &mut L) 
     let (from, until) = span.widened();
     let charges = Charges { store, due: DueBetween { from, until }, ahead: VecDeque::new(), after: None, ended: false };
     let (catalog, holds) = (store.catalog().await?, store.holds().await?);
+    let versions = versions_of(store, &catalog).await?;
     let mut walk = Walk { store, span, charges, unreadable: BTreeSet::new(), listener };
-    walk.book(&catalog, &holds).await
+    walk.book((&catalog, &versions), &holds).await
+}
+
+/// The versions of a plan, and since when each is in force.
+type Dated = Vec<(DateTime<Utc>, Plan)>;
+
+/// The versions of plans that changed since they were first applied.
+async fn versions_of(store: &dyn Store, catalog: &Catalog) -> Result<BTreeMap<PlanId, Dated>, StoreError> {
+    let mut versions = BTreeMap::new();
+    for plan in catalog.plans.values().filter(|plan| plan.version > 1) {
+        let records = store.versions(&Object::Plan(plan.id.clone())).await?;
+        let dated = records.iter().filter_map(|record| match &record.meaning {
+            Meaning::Plan(spec) => Some((record.at, Plan::from_spec(spec, record.version).ok()?)),
+            Meaning::Policy(_) => None,
+        });
+        versions.insert(plan.id.clone(), dated.collect());
+    }
+    Ok(versions)
 }
 
 impl<L: Listener> Walk<'_, L> {
-    async fn book(&mut self, catalog: &Catalog, holds: &[Hold]) -> Result<(), L::Error> {
+    async fn book(
+        &mut self,
+        (catalog, versions): (&Catalog, &BTreeMap<PlanId, Dated>),
+        holds: &[Hold],
+    ) -> Result<(), L::Error> {
         let mut after: Cursor = None;
         loop {
             let page = self.store.list_subscriptions(&SubscriptionFilter::default(), &after, PAGE).await?;
@@ -217,7 +243,8 @@ impl<L: Listener> Walk<'_, L> {
                 match row {
                     Listed::Whole(view) => {
                         let subscription = &view.subscription;
-                        let plan = catalog.plans.get(&subscription.plan);
+                        let versions = versions.get(&subscription.plan).map_or(&[][..], Vec::as_slice);
+                        let plan = catalog.plans.get(&subscription.plan).map(|plan| (plan, versions));
                         let beside = (holds, Notices::Known(&told));
                         self.merged(subscription, lives.get(&subscription.id), plan, beside).await?;
                     }
@@ -255,6 +282,7 @@ impl<L: Listener> Walk<'_, L> {
             note,
             charge: None,
             expected: None,
+            under: None,
             booked: None,
         })
     }
@@ -312,6 +340,7 @@ impl<L: Listener> Walk<'_, L> {
             note: note.to_owned(),
             charge: Some(charge.id),
             expected: None,
+            under: None,
             booked: Some(booked),
         })
     }
@@ -340,10 +369,11 @@ impl<L: Listener> Walk<'_, L> {
         &mut self,
         subscription: &Subscription,
         life: Option<&Life>,
-        plan: Option<&Plan>,
+        plan: Option<(&Plan, &[(DateTime<Utc>, Plan)])>,
         (holds, notices): (&[Hold], Notices<'_>),
     ) -> Result<(), L::Error> {
-        let stood = match (plan, life) {
+        let versions = plan.map_or(&[][..], |(_, versions)| versions);
+        let stood = match (plan.map(|(plan, _)| plan), life) {
             (None, _) => Err(format!("plan {} does not exist", subscription.plan)),
             (Some(_), None) => Err("its row changed while it was read".to_owned()),
             (Some(plan), Some(life)) => match life.first_cycle {
@@ -358,6 +388,7 @@ impl<L: Listener> Walk<'_, L> {
         let standing = Standing {
             subscription,
             plan,
+            versions,
             first_cycle,
             leased_until: life.leased_until,
             turns: &life.turns,
@@ -366,8 +397,7 @@ impl<L: Listener> Walk<'_, L> {
         };
         let span = self.span;
         // All of them at once: a span holds few, and a walk is not carried across threads.
-        let cycles = standing.cycles(&span).map(Iterator::collect::<Vec<_>>);
-        let mut walk = match cycles {
+        let mut walk = match standing.expected(&span) {
             Ok(cycles) => cycles.into_iter(),
             Err(why) => return self.unanswerable(subscription, why).await,
         };
@@ -377,19 +407,20 @@ impl<L: Listener> Walk<'_, L> {
             let recorded = self.charge_of(&subscription.id).await?;
             let step = match cycle {
                 Some(Err(why)) => return self.unanswerable(subscription, why).await,
-                Some(Ok(cycle)) => Some(cycle),
+                Some(Ok(then)) => Some(then),
                 None => None,
             };
             match (step, recorded) {
                 (None, None) => return self.listener.passed(&standing),
-                (Some(expected), found) if found.is_none_or(|found| found >= expected.occurrence.index) => {
-                    let same = found == Some(expected.occurrence.index);
+                (Some(then), found) if found.is_none_or(|found| found >= then.cycle.occurrence.index) => {
+                    let index = then.cycle.occurrence.index;
+                    let same = found == Some(index);
                     let booked = if same { self.take().await? } else { None };
-                    if let Some(verdict) = standing.judge(&span, &expected, booked.as_ref()) {
-                        let said = said(self.store, &span, &standing, &expected, verdict).await?;
-                        self.of_cycle(subscription, &expected, said, booked.as_ref())?;
+                    if let Some(verdict) = standing.judge(&span, &then.cycle, booked.as_ref()) {
+                        let said = said(self.store, &span, &standing, &then.cycle, verdict).await?;
+                        self.of_cycle(subscription, &then, said, booked.as_ref())?;
                     }
-                    last_taken = same.then_some(expected.occurrence.index);
+                    last_taken = same.then_some(index);
                     cycle = walk.next();
                 }
                 (step, Some(_)) => {
@@ -424,6 +455,7 @@ impl<L: Listener> Walk<'_, L> {
             note,
             charge: None,
             expected: None,
+            under: None,
             booked: None,
         })
     }
@@ -431,13 +463,15 @@ impl<L: Listener> Walk<'_, L> {
     fn of_cycle(
         &mut self,
         subscription: &Subscription,
-        cycle: &Cycle,
+        Then { cycle, under }: &Then<'_>,
         Said { word, reason, note }: Said,
         booked: Option<&Booked>,
     ) -> Result<(), L::Error> {
         let index = cycle.occurrence.index;
+        // What is recorded counts under the plan it was recorded under, whatever plan the subscription is under by now.
+        let plan = booked.map_or(&subscription.plan, |booked| &booked.charge.plan);
         self.listener.tell(Told {
-            plan: subscription.plan.as_str(),
+            plan: plan.as_str(),
             subscription: subscription.id.as_str(),
             row: Some(subscription),
             cycle: Some(index),
@@ -447,6 +481,7 @@ impl<L: Listener> Walk<'_, L> {
             note,
             charge: Some(ChargeId::of(subscription.merchant, &subscription.id, index, Purpose::Cycle)),
             expected: Some(cycle),
+            under: Some(*under),
             booked,
         })
     }

@@ -8,21 +8,24 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use domain::agenda::{Hold, Payers};
 use domain::charge::{Charge, Limits, State};
-use domain::forecast::{Assumptions, Entry, Forecaster, History, Past, Rail, Scenario};
-use domain::id::{MerchantId, PaymentMethodId, SubscriptionId};
+use domain::forecast::{Assumptions, Entry, Forecaster, Groups, History, Member, Past, Rail, Scenario, Ties, Tying};
+use domain::id::{ChargeId, MerchantId, PaymentMethodId, SubscriptionId};
 use domain::notice::{Notices, may_be_owed};
 use domain::plan::Catalog;
 use domain::subscription::{MethodKind, Subscription, SubscriptionStatus};
+use domain::wallet::Wallet;
 
 use crate::ports::{ChargeFilter, Cursor, Listed, Store, StoreError, SubscriptionFilter};
 
 /// Rows read at once.
 const PAGE: u64 = 1_000;
+/// Payment methods read at once.
+const METHODS: usize = 2_000;
 /// How far back tries are counted: half a year.
 const HISTORY_DAYS: u64 = 183;
 /// The words of charges that somebody must still move on.
-const UNDER_WAY: [&str; 8] =
-    ["due", "sending", "outcome_unknown", "failing", "held", "authorized", "capturing", "releasing"];
+const UNDER_WAY: [&str; 9] =
+    ["due", "sending", "outcome_unknown", "failing", "held", "authorized", "capturing", "releasing", "returned"];
 
 /// What is read of a book before its subscriptions are walked.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +38,8 @@ pub struct Background {
     open: BTreeMap<SubscriptionId, Vec<Charge>>,
     /// For whom else these pay.
     payers: Payers,
+    /// By subscription, those of them that collect a cycle of it together with others'.
+    shared: BTreeMap<SubscriptionId, Vec<ChargeId>>,
     /// Subscriptions that had a charge declined in the last half year.
     declined: BTreeSet<SubscriptionId>,
     /// What became of tries in the last half year.
@@ -72,8 +77,13 @@ pub async fn background(
         let mut carrying = Vec::new();
         for row in page.rows {
             match row {
+                // What a bank took back is over, unless it is to be tried again.
+                Listed::Whole(Charge { state: State::Returned { next_at: None, .. }, .. }) => {}
                 Listed::Whole(charge) if charge.merchant == merchant => {
-                    carrying.extend(charge.carried.map(|_| charge.id));
+                    if charge.carried.is_some() {
+                        carrying.push(charge.id);
+                        background.shared.entry(charge.subscription.clone()).or_default().push(charge.id);
+                    }
                     background.open.entry(charge.subscription.clone()).or_default().push(charge);
                 }
                 Listed::Whole(_) => {}
@@ -81,7 +91,12 @@ pub async fn background(
             }
         }
         if !carrying.is_empty() {
-            background.payers.extend(store.payers(&carrying).await?);
+            for (charge, payers) in store.payers(&carrying).await? {
+                for payer in &payers {
+                    background.shared.entry(payer.subscription.clone()).or_default().push(charge);
+                }
+                background.payers.insert(charge, payers);
+            }
         }
         after = page.next;
         if after.is_none() {
@@ -135,6 +150,11 @@ impl Background {
         if self.declined.contains(subscription) { Past::Declined } else { Past::Clean }
     }
 
+    fn member<'m>(&'m self, subscription: &'m Subscription) -> Member<'m> {
+        let open = self.open.get(&subscription.id).map_or(&[][..], Vec::as_slice);
+        Member { subscription, open, past: self.past(&subscription.id) }
+    }
+
     /// Counts the tries of a charge whose outcomes are known.
     fn note(&mut self, charge: &Charge, rail: Rail) {
         let past = self.past(&charge.subscription);
@@ -144,9 +164,11 @@ impl Background {
         }
         match &charge.state {
             State::Paid { .. } => self.history.note(rail, declined.saturating_add(1), past, true),
-            // A bank took it back: it did not pay.
+            // A bank took it back: it did not pay, and is among the declines, but where that was before they counted returns.
             State::Returned { class, .. } => {
-                self.history.note(rail, declined.saturating_add(1), past, false);
+                if declined == 0 {
+                    self.history.note(rail, 1, past, false);
+                }
                 self.history.note_class(rail, *class);
             }
             State::Failing { class, .. } | State::Failed { class, .. } => self.history.note_class(rail, *class),
@@ -183,8 +205,8 @@ pub async fn walk(
     walk_under(store, background, [&background.catalog], whose, when, scenario, |_, told| tell(told)).await
 }
 
-/// As [`walk`], under several catalogs: each subscription is walked under one after the other, and what is told comes with the
-/// place of its catalog.
+/// As [`walk`], under several catalogs: each subscription, or each group that is walked together, is walked under one after the other,
+/// and what is told comes with the place of its catalog. What is told of whole subscriptions comes behind the charges of their group.
 ///
 /// # Errors
 /// [`StoreError`]; a row that cannot be read is told as trouble.
@@ -197,16 +219,17 @@ pub async fn walk_under<const N: usize>(
     scenario: &Scenario,
     mut tell: impl FnMut(usize, Told<'_>) + Send,
 ) -> Result<(), StoreError> {
+    let given = Given { background, catalogs, limits, as_of, until, scenario };
+    let mut groups = given.groups(store, merchant).await?;
     let mut after: Cursor = None;
     loop {
         let page = store.list_subscriptions(&SubscriptionFilter::default(), &after, PAGE).await?;
-        let (mut rows, mut methods): (Vec<_>, Vec<PaymentMethodId>) = (Vec::new(), Vec::new());
+        let mut come = Vec::new();
         for row in page.rows {
             match row {
                 Listed::Whole(view) if view.subscription.merchant == merchant => {
-                    let subscription = view.subscription;
-                    methods.extend(subscription.methods().map(|method| method.id));
-                    rows.push(subscription);
+                    let ties = given.ties(&view.subscription);
+                    come.extend(groups.come(&ties, view.subscription));
                 }
                 Listed::Whole(_) => {}
                 Listed::Damaged(row) => {
@@ -214,10 +237,76 @@ pub async fn walk_under<const N: usize>(
                 }
             }
         }
-        let wallet = store.wallet(&methods).await?;
+        after = page.next;
+        if after.is_none() {
+            come.extend(groups.left());
+        }
+        // However many groups have waited for this page, they are walked some at a time.
+        while !come.is_empty() {
+            let mut rows = 0_u64;
+            let some = come.iter().take_while(|group| {
+                let before = rows;
+                rows += u64::try_from(group.len()).unwrap_or(u64::MAX);
+                before == 0 || rows <= PAGE
+            });
+            let some = some.count();
+            given.walk(store, come.drain(..some).collect(), &mut tell).await?;
+        }
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What subscriptions are walked by.
+struct Given<'g, const N: usize> {
+    background: &'g Background,
+    catalogs: [&'g Catalog; N],
+    limits: &'g Limits,
+    as_of: DateTime<Utc>,
+    until: NaiveDate,
+    scenario: &'g Scenario,
+}
+
+impl<const N: usize> Given<'_, N> {
+    /// Who is walked with whom: the whole book is gone through for it where tries may be declined.
+    async fn groups(&self, store: &dyn Store, merchant: MerchantId) -> Result<Groups<Subscription>, StoreError> {
+        let mut tying = Tying::default();
+        let mut after: Cursor = None;
+        while Tying::is_needed(self.scenario) {
+            let page = store.list_subscriptions(&SubscriptionFilter::default(), &after, PAGE).await?;
+            after = page.next.clone();
+            for view in page.whole().into_iter().filter(|view| view.subscription.merchant == merchant) {
+                tying.note(&self.ties(&view.subscription), self.scenario, &view.subscription);
+            }
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(tying.done())
+    }
+
+    fn ties(&self, subscription: &Subscription) -> Ties {
+        let payments = self.background.shared.get(&subscription.id).map_or(&[][..], Vec::as_slice);
+        Ties::of(&self.catalogs, subscription, payments)
+    }
+
+    async fn walk(
+        &self,
+        store: &dyn Store,
+        groups: Vec<Vec<Subscription>>,
+        tell: &mut (impl FnMut(usize, Told<'_>) + Send),
+    ) -> Result<(), StoreError> {
+        let Self { background, catalogs, limits, as_of, until, scenario } = *self;
+        let rows = || groups.iter().flatten();
+        let methods: Vec<PaymentMethodId> = rows().flat_map(Subscription::methods).map(|method| method.id).collect();
+        let mut wallet = Wallet::new();
+        for some in methods.chunks(METHODS) {
+            wallet.extend(store.wallet(some).await?);
+        }
         let owes =
             |row: &&Subscription| background.catalog.plans.get(&row.plan).is_some_and(|plan| may_be_owed(plan, row));
-        let owing: Vec<SubscriptionId> = rows.iter().filter(owes).map(|row| row.id.clone()).collect();
+        let owing: Vec<SubscriptionId> = rows().filter(owes).map(|row| row.id.clone()).collect();
         let told = if owing.is_empty() { BTreeMap::new() } else { store.notice_facts(&owing).await? };
         let mut forecasters = Vec::with_capacity(N);
         for catalog in catalogs {
@@ -226,21 +315,26 @@ pub async fn walk_under<const N: usize>(
             let Ok(forecaster) = Forecaster::new(given) else { return Ok(()) };
             forecasters.push(forecaster.knowing(&background.payers));
         }
-        for subscription in rows {
-            let past = background.past(&subscription.id);
-            let open = background.open.get(&subscription.id).map_or(&[][..], Vec::as_slice);
-            let over = matches!(subscription.status, SubscriptionStatus::Cancelled | SubscriptionStatus::Ended);
+        for group in &groups {
+            let members: Vec<Member<'_>> = group.iter().map(|row| background.member(row)).collect();
+            let mut troubles = Vec::with_capacity(N);
             for (place, forecaster) in forecasters.iter_mut().enumerate() {
-                let mut walked = |entry: &Entry<'_>| tell(place, Told::Charge(entry, past));
-                let trouble = forecaster.walk(&subscription, open, past, &mut walked);
-                if !over || !open.is_empty() {
-                    tell(place, Told::Subscription(subscription.method.is_some(), trouble));
+                let mut walked = |at: usize, entry: &Entry<'_>| {
+                    let past = members.get(at).map_or(Past::Clean, |member| member.past);
+                    tell(place, Told::Charge(entry, past));
+                };
+                troubles.push(forecaster.walk_together(&members, &mut walked));
+            }
+            for (place, troubles) in troubles.into_iter().enumerate() {
+                for (member, trouble) in members.iter().zip(troubles) {
+                    let Member { subscription, open, .. } = member;
+                    let over = matches!(subscription.status, SubscriptionStatus::Cancelled | SubscriptionStatus::Ended);
+                    if !over || !open.is_empty() {
+                        tell(place, Told::Subscription(subscription.method.is_some(), trouble));
+                    }
                 }
             }
         }
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
+        Ok(())
     }
 }

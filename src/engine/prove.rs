@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use domain::agenda::{cycles, planned};
+use domain::agenda::{Cycle, cycles, planned};
 use domain::change::Object;
 use domain::charge::{Charge, SkipWhy, State};
 use domain::completeness::{Share, Sums, shares};
@@ -97,8 +97,10 @@ struct Item {
     reason: &'static str,
     note: String,
     id: Option<ChargeId>,
-    /// What the cycle costs by the plan in force.
+    /// What the cycle costs by the version of the plan in force when it fell due.
     price: Option<Money>,
+    /// That version.
+    version: Option<(PlanId, u32)>,
     charge: Option<Charge>,
 }
 
@@ -123,7 +125,7 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> List
 
     fn tell(&mut self, told: Told<'_>) -> Result<(), E> {
         let charge = told.booked.map(|booked| booked.charge.clone());
-        let price = told.expected.map(|cycle| self.price(told.row, cycle));
+        let price = told.expected.map(|cycle| price(told.row.zip(told.under), cycle));
         if told.reason == NO_SUBSCRIPTION {
             self.orphaned.insert(told.subscription.to_owned());
         }
@@ -141,6 +143,7 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> List
             note: told.note,
             id: told.charge,
             price,
+            version: told.under.map(|plan| (plan.id.clone(), plan.version)),
             charge,
         });
         Ok(())
@@ -163,6 +166,7 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> List
             note,
             id: None,
             price: None,
+            version: None,
             charge: None,
         });
         Ok(())
@@ -205,17 +209,6 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> Prov
             self.blame(Currency::USD, culprit)?;
         }
         Ok(())
-    }
-
-    /// What a cycle costs by the plan in force; of one that is left out, what it would have cost.
-    fn price(&self, row: Option<&Subscription>, cycle: &domain::agenda::Cycle) -> Money {
-        let left_out = cycle.left_out.as_ref().and(row);
-        let plan = left_out.and_then(|row| Some((self.catalog.plans.get(&row.plan)?, row)));
-        let alone = plan.and_then(|(plan, row)| {
-            let schedule = plan.schedule_of(row).ok()?;
-            Some(plan.amount_of(&schedule, &cycle.occurrence, row).0)
-        });
-        alone.unwrap_or(cycle.amount)
     }
 
     /// Is the subscription's own row one that nobody would ever take again?
@@ -303,8 +296,11 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> Prov
         if left_out {
             return Ok((Some(own), None));
         }
-        let in_force = self.catalog.plans.get(&charge.plan).is_some_and(|plan| plan.version == charge.plan_version);
-        let price = match (&item.row, in_force) {
+        let same = item
+            .version
+            .as_ref()
+            .is_some_and(|(plan, version)| (plan, *version) == (&charge.plan, charge.plan_version));
+        let price = match (&item.row, same) {
             (Some(row), false) => self.price_then(charge, row).await?.unwrap_or(price),
             (Some(_), true) | (None, _) => price,
         };
@@ -435,6 +431,16 @@ impl<E: From<StoreError> + Send, T: FnMut(Culprit) -> Result<(), E> + Send> Prov
         sums.culprits = sums.culprits.saturating_add(1);
         (self.tell)(culprit)
     }
+}
+
+/// What a cycle costs by the plan of its time; of one that is left out, what it would have cost.
+fn price(under: Option<(&Subscription, &Plan)>, cycle: &Cycle) -> Money {
+    let left_out = cycle.left_out.as_ref().and(under);
+    let alone = left_out.and_then(|(row, plan)| {
+        let schedule = plan.schedule_of(row).ok()?;
+        Some(plan.amount_of(&schedule, &cycle.occurrence, row).0)
+    });
+    alone.unwrap_or(cycle.amount)
 }
 
 /// The charges that collect those that others collect.

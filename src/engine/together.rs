@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use domain::agenda::{Agenda, joins, last_instant};
+use domain::agenda::{Agenda, joins, last_instant, line_up};
 use domain::id::{PlanId, SubscriptionId};
 use domain::plan::{Catalog, Consolidate};
 use domain::subscription::{Customer, Subscription};
@@ -12,9 +12,6 @@ use domain::subscription::{Customer, Subscription};
 use super::{Engine, EngineError};
 use crate::ports::together::Kin;
 use crate::ports::{Claimed, DueClaim};
-
-/// A place in the order in which subscriptions are claimed.
-type PlaceInLine = (Option<DateTime<Utc>>, SubscriptionId);
 
 impl Engine {
     /// The claim with everything that may be charged together with a part of it, in the order of the book. Where nothing of it
@@ -85,8 +82,7 @@ impl Engine {
     }
 }
 
-/// The rows of a claim with their kin. A customer's stand together, where the first of them would stand alone: so their order is
-/// the same however large the batches are.
+/// The rows of a claim with their kin, lined up: so their order is the same however large the batches are.
 ///
 /// What was claimed and is not among the kin stays: its commit tells whether it is still ours, and nothing that is due is dropped here.
 fn beside(
@@ -98,21 +94,5 @@ fn beside(
     for claimed in claim.into_iter().chain(kin) {
         rows.insert(claimed.value.id.clone(), claimed);
     }
-    let place = |row: &Subscription| -> PlaceInLine { (row.next_due_at, row.id.clone()) };
-    let mut first: BTreeMap<Customer, PlaceInLine> = BTreeMap::new();
-    for row in rows.values().map(|claimed| &claimed.value).filter(|row| joins(catalog, row)) {
-        let own = place(row);
-        let known = first.entry(row.customer.clone()).or_insert_with(|| own.clone());
-        if own < *known {
-            *known = own;
-        }
-    }
-    let line = |claimed: Claimed<Subscription>| {
-        let own = place(&claimed.value);
-        let of_first = first.get(&claimed.value.customer).filter(|_| joins(catalog, &claimed.value));
-        (of_first.cloned().unwrap_or_else(|| own.clone()), own, claimed)
-    };
-    let mut rows: Vec<_> = rows.into_values().map(line).collect();
-    rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-    rows.into_iter().map(|(_, _, claimed)| claimed).collect()
+    line_up(catalog, rows.into_values().collect(), |claimed| &claimed.value)
 }

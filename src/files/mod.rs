@@ -17,11 +17,12 @@ mod notice_sheet;
 pub mod plans;
 mod policies;
 pub mod roster;
+mod roster_sheet;
 pub mod roster_stream;
 mod settlement_map;
 mod settlements;
 mod sheet;
-mod syntax;
+pub mod syntax;
 pub mod tables;
 mod terms;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::kinds::{self, Tables};
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
-use super::sheet::{Kind, Need, Sheet, Tab, written};
+use super::sheet::{Kind, Need, Node, Sheet, Tab, written};
 use super::tables::Beside;
 
 /// Most plan and policy files in one directory.
@@ -215,8 +215,15 @@ pub(super) fn text_of(path: &Path, label: &str) -> Result<String, Box<FileMistak
         let mend = "check that this is the right file; one plan needs a few hundred bytes";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 1 MiB", mend)));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| Box::new(not_utf8(label, error.as_bytes(), error.utf8_error().valid_up_to())))
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Box::new(not_utf8(label, error.as_bytes(), error.utf8_error().valid_up_to())))?;
+    if text.contains('\r') && !text.contains('\n') { Err(Box::new(bare_returns(label))) } else { Ok(text) }
+}
+
+/// The mistake of a file whose lines end as nothing ends them today.
+pub(super) fn bare_returns(label: &str) -> FileMistake {
+    let message = "the lines end with carriage returns alone, as on very old computers";
+    FileMistake::of_file(label, "line_ends", message, "save the file again with line ends of today (LF or CRLF)")
 }
 
 /// The mistake of a file in another encoding, at its first wrong byte.
@@ -295,13 +302,18 @@ pub fn mistake_in_plan(
     let Ok(text) = text_of(&path, &label) else { return whole };
     let (sheet, entries) = Sheet::open(&label, &text);
     let mut level = entries.as_deref().unwrap_or_default();
+    let mut list: &[Node] = &[];
     let mut found = None;
     for key in field.split('.') {
-        let Some(entry) = level.iter().find(|entry| entry.key == key) else { break };
-        found = Some(entry);
-        level = match &entry.node.kind {
-            Kind::Table(inner) => inner,
-            _ => &[],
+        let entry = level.iter().find(|entry| entry.key == key);
+        // One of several tables goes by its number, from 0.
+        let numbered = || key.parse::<usize>().ok().and_then(|place| list.get(place));
+        let Some(node) = entry.map(|entry| &entry.node).or_else(numbered) else { break };
+        found = entry.or(found);
+        (level, list) = match &node.kind {
+            Kind::Table(inner) => (inner.as_slice(), &[][..]),
+            Kind::List(nodes) => (&[][..], nodes.as_slice()),
+            _ => (&[][..], &[][..]),
         };
     }
     let Some(entry) = found else { return whole };

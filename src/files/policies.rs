@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
-use domain::dunning::{AtTheEnd, Backups, CollectFirst, FALLS_AFTER, Payday, Paydays, Policy, PolicyError, Step, Wait};
+use domain::dunning::{
+    AtTheEnd, Backups, CollectFirst, FALLS_AFTER, MOST_ATTEMPTS_MAX, Payday, Paydays, Policy, PolicyError, Step, Wait,
+};
 use domain::id::PolicyId;
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
@@ -365,10 +367,16 @@ fn contradictions(
         && !sheet.is_refused("step")
     {
         let (message, mend) = halves(&PolicyError::Attempts { stated, found, retries }.to_string());
-        let mend = if stated < tries && stated > 0 {
-            mend.replace("change the steps", "remove a step")
-        } else {
-            mend.replace("change the steps", "add a step")
+        let steps = |count: u16| if count == 1 { "a step".to_owned() } else { format!("{count} steps") };
+        // The first try is always made, and networks set a limit to all of them: no change of the steps comes to anything else.
+        let mend = match stated {
+            1..=MOST_ATTEMPTS_MAX if stated < tries => {
+                mend.replace("change the steps", &format!("remove {}", steps(tries.saturating_sub(stated))))
+            }
+            1..=MOST_ATTEMPTS_MAX => {
+                mend.replace("change the steps", &format!("add {}", steps(stated.saturating_sub(tries))))
+            }
+            _ => mend.replace(", or change the steps", ""),
         };
         let place = sheet.place("limits.most_attempts");
         sheet.add(place.at, "attempts_mismatch", place.shown, message, mend);
@@ -406,7 +414,7 @@ fn contradictions(
                 (0, "backup.after_tries", "backup_out_of_reach")
             }
             PolicyError::NoPayday { step } => (*step, "after", "no_payday"),
-            PolicyError::Order { step } => (*step, "after", "step_order"),
+            PolicyError::Order { step } | PolicyError::AfterPayday { step } => (*step, "after", "step_order"),
             PolicyError::PastTheEnd { step, .. } => (*step, "after", "step_past_the_end"),
             PolicyError::Forbidden { step, .. } => (*step, "for", "retry_forbidden"),
             PolicyError::Empty { step } => (*step, "for", "step_for_nothing"),

@@ -12,7 +12,7 @@ use domain::cadence::{AnchorDay, Unit};
 use domain::calendar::Zone;
 use domain::id::{MerchantId, PaymentMethodId, PlanId, SubscriptionId, looks_like_a_card_number};
 use domain::money::Money;
-use domain::plan::{Catalog, Mode, Plan, Price, chargeable};
+use domain::plan::{Catalog, LARGEST_CHARGE, Mode, Plan, Price, chargeable};
 use domain::subscription::{
     Agreement, BACKUPS_MAX, Backup, Consent, Customer, Method, MethodKind, Subscription, SubscriptionStatus,
 };
@@ -25,7 +25,7 @@ use super::form::Form;
 use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{FileMistake, HIDDEN, shown};
 use super::near::{self, nearest};
-use super::plans::not_utf8;
+use super::plans::{bare_returns, not_utf8};
 use super::terms;
 use super::workbook::Given;
 
@@ -288,7 +288,7 @@ impl<T> Roster<T> {
 #[must_use]
 pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
     let mut roster = match text_of(label, bytes) {
-        Ok(text) => read_records(label, &mut Records::new(text), Paper::Text, context),
+        Ok(text) => read_records(label, &mut Records::new(text), Place::of_import(Paper::Text, context), context),
         Err(mistake) => Roster::refused(*mistake),
     };
     settle(&mut roster);
@@ -299,14 +299,13 @@ pub fn read_roster(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Ro
 pub(super) fn read_records(
     label: &str,
     records: &mut dyn Iterator<Item = Record>,
-    paper: Paper,
+    place: Place,
     context: &RosterContext<'_>,
 ) -> Roster {
     let attributes = terms::attributes(context.catalog);
     let mut memo = Memo::of(context.catalog);
     let mut earlier: HashMap<String, u64> = HashMap::new();
-    let place = Place { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false };
-    read_table(label, (records, paper), (&ROSTER, &attributes), |columns, header, record| {
+    read_table(label, (records, place.paper), (&ROSTER, &attributes), |columns, header, record| {
         match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
             Ok((subscription, claim)) => (Ok(subscription), claim),
             Err(mistakes) => (Err(mistakes), None),
@@ -423,9 +422,31 @@ pub(super) struct Place {
 /// The code of a row whose last charge has passed.
 const OVER: &str = "has_ended";
 
+impl Place {
+    /// A row that is to be stored.
+    pub(super) fn of_import(paper: Paper, context: &RosterContext<'_>) -> Self {
+        Self { paper, consents_by: context.now + CLOCKS_DIFFER, finished: false }
+    }
+
+    /// A row that is looked at from any day, of the past or to come.
+    pub(super) const fn of_forecast(paper: Paper) -> Self {
+        Self { paper, consents_by: DateTime::<Utc>::MAX_UTC, finished: true }
+    }
+}
+
 /// Does the subscription have any cycle at all, however long ago?
 fn has_cycles(plan: &Plan, subscription: &Subscription) -> bool {
     cycles(plan, subscription, 0).is_ok_and(|mut cycles| matches!(cycles.next(), Some(Ok(_))))
+}
+
+/// How many units of a cycle can be charged at most, where the quantity is all that keeps it from being charged.
+fn most_units(plan: &Plan, subscription: &Subscription, cycle: u32) -> Option<i64> {
+    subscription.terms.quantity?;
+    let mut single = subscription.clone();
+    single.terms.quantity = None;
+    let one = cycles(plan, &single, cycle).ok()?.next()?.ok()?;
+    let charged = one.price.is_ok() || one.out_of_bounds;
+    LARGEST_CHARGE.checked_div(one.amount.minor()).filter(|_| charged)
 }
 
 /// Zones remembered: more than there are.
@@ -493,9 +514,7 @@ pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<F
     let text = std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(label, bytes, error.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\r') && !text.contains('\n') {
-        let message = "the lines end with carriage returns alone, as on very old computers";
-        let mend = "save the file again with line ends of today (LF or CRLF)";
-        return Err(Box::new(FileMistake::of_file(label, "line_ends", message, mend)));
+        return Err(Box::new(bare_returns(label)));
     }
     Ok(text)
 }
@@ -699,6 +718,11 @@ impl<'r, 'a> Row<'r, 'a> {
                 let first = cycles(plan, &subscription, cycle).ok().and_then(|mut cycles| cycles.next()?.ok());
                 let price = first.filter(|first| !first.out_of_bounds).map(|first| first.price);
                 if let Some(Err(sentence)) = price {
+                    if let Some(most) = most_units(plan, &subscription, cycle) {
+                        let mend = format!("write a quantity of at most {most}");
+                        self.note("quantity", "quantity_too_large", sentence, mend);
+                        return Err(self.fields.mistakes);
+                    }
                     if let Some(first) = plan.attributes().first() {
                         let mend =
                             "add a row to the plan's price list, or correct what the subscription says of itself";

@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
 use domain::id::looks_like_a_card_number;
 use domain::subscription::Subscription;
 
@@ -22,10 +21,11 @@ use super::csv_rows::{Record, Records};
 use super::fields::{Columns, Paper};
 use super::migrated::{BEHIND, Claim};
 use super::mistake::{FileMistake, HIDDEN, plainly, shown};
-use super::plans::not_utf8;
+use super::plans::{bare_returns, not_utf8};
 use super::roster::{
     Earlier, MOST_ROWS, Memo, NEEDED, Place, ROSTER, RosterContext, RowMistake, is_wide, read_row, starts_a_formula,
 };
+use super::roster_sheet::OnSheet;
 use super::terms;
 
 /// Longest record, in bytes: far longer than all fields of the longest kind.
@@ -35,7 +35,7 @@ const BLOCK: usize = 256 * 1024;
 /// Blocks under way for each thread: one that is read, and one that waits.
 const BLOCKS_EACH: usize = 2;
 /// Most mistakes that are kept; the rest are counted.
-const MOST_MISTAKES: usize = 10_000;
+pub(super) const MOST_MISTAKES: usize = 10_000;
 /// The mark that some programs put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -121,11 +121,9 @@ impl<'s> Lines<'s> {
         if line.is_empty() {
             return Ok(false);
         }
-        let bare_returns = line.contains(&b'\r') && !line.contains(&b'\n');
-        if self.line == 0 && self.ended && bare_returns && std::str::from_utf8(line).is_ok() {
-            let message = "the lines end with carriage returns alone, as on very old computers".to_owned();
-            let mend = "save the file again with line ends of today (LF or CRLF)";
-            return Err(Box::new(FileMistake::of_file(self.label, "line_ends", message, mend)));
+        let bare = line.contains(&b'\r') && !line.contains(&b'\n');
+        if self.line == 0 && self.ended && bare && std::str::from_utf8(line).is_ok() {
+            return Err(Box::new(bare_returns(self.label)));
         }
         self.line += 1;
         Ok(true)
@@ -376,7 +374,7 @@ impl<'s> Rules<'s> {
         memo: &mut Memo<'s>,
         prints: &mut Vec<u64>,
     ) -> Result<(Subscription, bool), Vec<FileMistake>> {
-        let place = Place { paper: Paper::Text, consents_by: DateTime::<Utc>::MAX_UTC, finished: true };
+        let place = Place::of_forecast(Paper::Text);
         match read_row((&self.columns, memo), (&self.header, record), &self.context, place, prints) {
             // No book knows it: what its row says of its next cycle holds, or is wrong, or was true on an earlier day.
             Ok((_, Some(Claim { wrong: Some(wrong), .. }))) if wrong.code != BEHIND => {
@@ -422,7 +420,78 @@ impl<'s> Rules<'s> {
 }
 
 /// A roster, row by row.
-pub struct RosterStream<'s> {
+#[derive(Debug)]
+pub struct RosterStream<'s>(Kind<'s>);
+
+/// What it stands on.
+#[derive(Debug)]
+enum Kind<'s> {
+    Text(Box<Text<'s>>),
+    Sheet(OnSheet),
+}
+
+impl<'s> RosterStream<'s> {
+    /// Opens a roster and reads its header; of a workbook the first sheet that is not hidden, whole.
+    ///
+    /// The rules are those of [`super::read_roster`], but for three: a text file may be of any size, up to 2,000,000 rows; a consent may be
+    /// of any date, because a forecast may look from a day of the past; and a row's next cycle may lie behind that day, because it may
+    /// look from a day to come: then the cycles between are taken as charged, and [`RosterRead::behind`] counts the row.
+    ///
+    /// # Errors
+    /// The mistakes of a file or header that cannot be read, and every mistake of a workbook; never an empty list.
+    pub fn open(label: &'s str, source: &'s Source, context: RosterContext<'s>) -> Result<Self, Vec<FileMistake>> {
+        Ok(Self(match source.workbook() {
+            Some(bytes) => Kind::Sheet(OnSheet::read(label, &bytes, &context)?),
+            None => Kind::Text(Box::new(Text::open(label, source, context)?)),
+        }))
+    }
+
+    /// The same, by blocks of so many bytes and up to so many rows.
+    #[cfg(test)]
+    pub(super) fn limited(self, rows: usize, bytes: usize) -> Self {
+        match self.0 {
+            Kind::Text(text) => Self(Kind::Text(Box::new(Text { most: (rows, bytes), ..*text }))),
+            Kind::Sheet(_) => self,
+        }
+    }
+
+    /// Hands every good row to `take`, in the order of the file, with the bytes before it, or its row on a sheet. Mistakes are noted on the
+    /// way, and told at the end: then nothing that was made of the good rows is to be used.
+    ///
+    /// # Errors
+    /// Every mistake, in the order of the file, never an empty list; beyond ten thousand they are counted.
+    pub fn each(self, take: impl FnMut(Subscription, u64)) -> Result<RosterRead, Vec<FileMistake>> {
+        match self.0 {
+            Kind::Text(text) => text.each(take),
+            Kind::Sheet(sheet) => Ok(sheet.each(take)),
+        }
+    }
+
+    /// Has every good row taken by one of several threads, each with a taker of its own that `hire` makes. What a taker came to must not
+    /// depend on which rows it was given; the rows come to each in the order of the file. `progress` is told the bytes read so far. A sheet
+    /// is taken by one.
+    ///
+    /// # Errors
+    /// As [`RosterStream::each`]; then nothing that was made of the good rows is to be used.
+    pub fn share<T: Taker>(
+        self,
+        threads: usize,
+        hire: impl Fn() -> T + Sync,
+        progress: impl FnMut(u64),
+    ) -> Result<(Vec<T::Done>, RosterRead), Vec<FileMistake>> {
+        match self.0 {
+            Kind::Text(text) => text.share(threads, hire, progress),
+            Kind::Sheet(sheet) => {
+                let mut taker = hire();
+                let read = sheet.each(|subscription, at| taker.take(subscription, at));
+                Ok((vec![taker.done()], read))
+            }
+        }
+    }
+}
+
+/// A roster of text.
+struct Text<'s> {
     source: &'s Source,
     rules: Rules<'s>,
     lines: Lines<'s>,
@@ -431,22 +500,14 @@ pub struct RosterStream<'s> {
     most: (usize, usize),
 }
 
-impl std::fmt::Debug for RosterStream<'_> {
+impl std::fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RosterStream({}, row {})", self.rules.label, self.gathered.read.rows)
+        write!(f, "Text({}, row {})", self.rules.label, self.gathered.read.rows)
     }
 }
 
-impl<'s> RosterStream<'s> {
-    /// Opens a roster and reads its header.
-    ///
-    /// The rules are those of [`super::read_roster`], but for three: the file may be of any size, up to 2,000,000 rows; a consent may be
-    /// of any date, because a forecast may look from a day of the past; and a row's next cycle may lie behind that day, because it may
-    /// look from a day to come: then the cycles between are taken as charged, and [`RosterRead::behind`] counts the row.
-    ///
-    /// # Errors
-    /// The mistakes of a file or header that cannot be read, never an empty list.
-    pub fn open(label: &'s str, source: &'s Source, context: RosterContext<'s>) -> Result<Self, Vec<FileMistake>> {
+impl<'s> Text<'s> {
+    fn open(label: &'s str, source: &'s Source, context: RosterContext<'s>) -> Result<Self, Vec<FileMistake>> {
         let mut lines = Lines::open(label, source).map_err(|mistake| vec![*mistake])?;
         let Some(header) = lines.record().map_err(|mistake| vec![*mistake])? else {
             let mend = format!("write the header {} and a row for each subscription", NEEDED.join(","));
@@ -466,18 +527,7 @@ impl<'s> RosterStream<'s> {
         Ok(Self { source, rules, lines, gathered, most: (MOST_ROWS, BLOCK) })
     }
 
-    /// The same, by blocks of so many bytes and up to so many rows.
-    #[cfg(test)]
-    pub(super) fn limited(self, rows: usize, bytes: usize) -> Self {
-        Self { most: (rows, bytes), ..self }
-    }
-
-    /// Hands every good row to `take`, in the order of the file, with the bytes before it. Mistakes are noted on the way, and told at
-    /// the end: then nothing that was made of the good rows is to be used.
-    ///
-    /// # Errors
-    /// Every mistake, in the order of the file, never an empty list; beyond ten thousand they are counted.
-    pub fn each(mut self, mut take: impl FnMut(Subscription, u64)) -> Result<RosterRead, Vec<FileMistake>> {
+    fn each(mut self, mut take: impl FnMut(Subscription, u64)) -> Result<RosterRead, Vec<FileMistake>> {
         let mut memo = Memo::of(self.rules.context.catalog);
         let mut number = 0;
         while let Some(block) = self.lines.block(number, self.most.1) {
@@ -491,12 +541,7 @@ impl<'s> RosterStream<'s> {
         self.gathered.finish(&self.rules, self.source)
     }
 
-    /// Has every good row taken by one of several threads, each with a taker of its own that `hire` makes. What a taker came to must not
-    /// depend on which rows it was given; the rows come to each in the order of the file. `progress` is told the bytes read so far.
-    ///
-    /// # Errors
-    /// As [`RosterStream::each`]; then nothing that was made of the good rows is to be used.
-    pub fn share<T: Taker>(
+    fn share<T: Taker>(
         self,
         threads: usize,
         hire: impl Fn() -> T + Sync,

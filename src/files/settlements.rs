@@ -61,9 +61,20 @@ fn read_records(
     reading.header(&header);
     let mut rows = Vec::new();
     if reading.mistakes.is_empty() {
-        let mut said: BTreeMap<String, u32> = BTreeMap::new();
+        let mut read = Vec::new();
         for record in records {
-            let Some(mut row) = reading.row(&record, header.fields.len()) else { continue };
+            let Some(row) = reading.row(&record, header.fields.len()) else { continue };
+            read.push((row, reading.cell(&record, "gross").starts_with('-')));
+        }
+        let usual = minus_is_usual(&read);
+        let mut said: BTreeMap<String, u32> = BTreeMap::new();
+        for (mut row, minus) in read {
+            if row.kind == RowKind::Fee && minus != usual {
+                // Given back: the other way than its kind says.
+                for money in [&mut row.gross, &mut row.net] {
+                    *money = Money::new(money.minor().saturating_neg(), money.currency());
+                }
+            }
             // Rows that say the very same are two movements, or one that was reported twice: somebody will ask.
             let times = said.entry(row.identity()).or_insert(0);
             *times = times.saturating_add(1);
@@ -72,6 +83,17 @@ fn read_records(
         }
     }
     if reading.mistakes.is_empty() { Ok(rows) } else { Err(reading.mistakes) }
+}
+
+/// Do fees of this file stand with a minus? Most of them say; where all of them do, and what else goes out does not, they are given back.
+fn minus_is_usual(read: &[(SettlementRow, bool)]) -> bool {
+    let (fees, others): (Vec<_>, Vec<_>) =
+        read.iter().filter(|(row, _)| !row.kind.comes_in()).partition(|(row, _)| row.kind == RowKind::Fee);
+    let minus = fees.iter().filter(|(_, minus)| *minus).count();
+    if minus < fees.len() {
+        return minus > fees.len() - minus;
+    }
+    others.is_empty() || others.iter().any(|(_, minus)| *minus)
 }
 
 fn of_returns(header: &Record) -> bool {
@@ -460,6 +482,24 @@ mod tests {
             [(RowKind::Payment, 7_900, 7_870), (RowKind::Refund, -1_000, 1_000), (RowKind::Fee, -500, 500)]
         );
         assert_eq!((rows[0].key.as_deref(), rows[0].line), (Some("k-1"), 2));
+    }
+
+    #[test]
+    fn a_fee_with_another_sign_than_the_fees_of_its_file_is_given_back() {
+        let fees = |amounts: &[&str], beside: &str| {
+            let line = |amount: &&str| format!("fee,,,{amount},,{amount},USD,2027-01-31,\n");
+            let rows = read(&format!("{HEADER}{beside}{}", amounts.iter().map(line).collect::<String>())).unwrap();
+            rows.iter().filter(|row| row.kind == RowKind::Fee).map(SettlementRow::moved).collect::<Vec<_>>()
+        };
+        let refund = |amount: &str| format!("refund,r-1,,{amount},,,USD,2027-01-31,\n");
+        assert_eq!(fees(&["5.00", "-25.00", "3.00"], ""), [-500, 2_500, -300]);
+        assert_eq!(fees(&["-5.00", "25.00", "-3.00"], ""), [-500, 2_500, -300], "where outgoing money has a minus");
+        assert_eq!(fees(&["5.00", "-25.00"], &refund("-1.00")), [-500, 2_500], "the layout has no signs");
+        assert_eq!(fees(&["-25.00"], ""), [-2_500], "nothing says otherwise");
+        assert_eq!(fees(&["-25.00"], &refund("-1.00")), [-2_500]);
+        assert_eq!(fees(&["-25.00"], &refund("1.00")), [2_500]);
+        let rows = read(&format!("{HEADER}fee,,,5.00,,,USD,2027-01-31,\nfee,,,-5.00,,,USD,2027-01-31,\n")).unwrap();
+        assert_eq!((rows[0].occurrence, rows[1].occurrence), (1, 1), "they do not say the very same");
     }
 
     #[test]

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::dunning::{PolicyError, Wait};
 use domain::id::looks_like_a_card_number;
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::{Item, TableLike, Value};
 
 use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, shown};
 use super::near::nearest;
-use super::syntax::{broken_line, stands_alone};
+use super::syntax;
 
 /// Most mistakes that are listed for one file. Nobody writes so many; the limit keeps a hostile file from costing minutes.
 const MOST_MISTAKES: usize = 1_000;
-/// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
-const MOST_BROKEN_LINES: usize = 50;
 /// Keys whose value may be any text: a number that stands there only lacks its quotation marks.
 const FREE_TEXT: &[&str] =
     &["id", "name", "owner", "debit", "credit", "dunning", "statement_suffix", "notify", "hand_to"];
@@ -152,40 +150,18 @@ impl<'t> Sheet<'t> {
         (sheet, entries)
     }
 
-    /// The tree of the file. A line that cannot be read is named and passed over, so that the mistakes below it are named too; where one
-    /// line is not enough to pass over, such as in a heading or a text of several lines, what follows has no meaning and there is no tree.
+    /// The tree of the file, without the lines that cannot be read: each of them is named, and so are the mistakes of the others.
     fn tree(&mut self) -> Option<Vec<Entry>> {
-        let mut readable = self.text.to_owned();
-        let mut broken: Vec<(usize, String)> = Vec::new();
-        loop {
-            let error = match Document::parse(readable.as_str()) {
-                Ok(document) => {
-                    let entries = entries_of(document.as_table(), self.text);
-                    for (at, said) in broken {
-                        self.syntax(at, &said);
-                        let field = self.field_of_line(at);
-                        self.refused.extend(field.clone());
-                        self.meant.extend(field);
-                    }
-                    return Some(entries);
-                }
-                Err(error) => error,
-            };
-            let at = error.span().map_or(0, |span| span.start).min(self.text.len());
-            let said = error.message().to_lowercase();
-            let start = self.line_starts.get(self.line_index(at)).copied().unwrap_or_default();
-            let line = self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
-            let again = broken.iter().any(|(before, _)| self.line_index(*before) == self.line_index(at));
-            if !again {
-                broken.push((at, said));
+        let (document, broken) = syntax::read(self.text, "[schedule]");
+        for one in broken {
+            self.add(one.at, "toml_syntax", &one.line, &one.message, &one.mend);
+            if document.is_some() {
+                let field = self.field_of_line(one.at);
+                self.refused.extend(field.clone());
+                self.meant.extend(field);
             }
-            if again || !stands_alone(line) || broken.len() > MOST_BROKEN_LINES {
-                broken.iter().for_each(|(at, said)| self.syntax(*at, said));
-                return None;
-            }
-            let blank = " ".repeat(line.len());
-            readable.replace_range(start..start + line.len(), &blank);
         }
+        document.map(|document| entries_of(document.as_table(), self.text))
     }
 
     /// The field that the line of an offset writes, by the headings above it.
@@ -208,12 +184,6 @@ impl<'t> Sheet<'t> {
 
     pub(super) fn top<'n>(&self, entries: &'n [Entry]) -> Tab<'n> {
         Tab { name: String::new(), at: 0, header: String::new(), entries }
-    }
-
-    fn syntax(&mut self, at: usize, said: &str) {
-        let line = self.line_of(at);
-        let (message, mend) = broken_line(&line, said);
-        self.add(at, "toml_syntax", &line, message, mend);
     }
 
     /// Every key and text, at every depth.

@@ -1,9 +1,55 @@
-//! A line of a plan file that cannot be read: may the others be read without it, and what was most likely meant?
+//! Lines of a file that cannot be read: may the others be read without them, and what was most likely meant?
 
 use chrono::{Datelike as _, NaiveDate};
+use toml_edit::Document;
+
+/// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
+const MOST_BROKEN_LINES: usize = 50;
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The byte of the text at which it becomes wrong.
+    pub at: usize,
+    /// The line.
+    pub line: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub mend: String,
+}
+
+/// Reads a text, and passes over the lines that cannot be read, so that the mistakes below them are named too: places in the document are
+/// those of the text. Where one line is not enough to pass over, such as in a heading or a text of several lines, what follows has no
+/// meaning and there is no document. `heading` is one that such files have.
+#[must_use]
+pub fn read(text: &str, heading: &str) -> (Option<Document<String>>, Vec<Broken>) {
+    let mut readable = text.to_owned();
+    let mut broken: Vec<(usize, Broken)> = Vec::new();
+    let document = loop {
+        let error = match Document::parse(readable.clone()) {
+            Ok(document) => break Some(document),
+            Err(error) => error,
+        };
+        let at = error.span().map_or(0, |span| span.start).min(text.len());
+        let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let again = broken.iter().any(|(before, _)| *before == start);
+        if !again {
+            let (message, mend) = broken_line(line.trim(), &error.message().to_lowercase(), heading);
+            broken.push((start, Broken { at, line: line.trim().to_owned(), message, mend }));
+        }
+        if again || !stands_alone(line) || broken.len() > MOST_BROKEN_LINES {
+            break None;
+        }
+        let blank = " ".repeat(line.len());
+        readable.replace_range(start..start + line.len(), &blank);
+    };
+    (document, broken.into_iter().map(|(_, one)| one).collect())
+}
 
 /// May this line be passed over without changing what the others mean?
-pub(super) fn stands_alone(line: &str) -> bool {
+fn stands_alone(line: &str) -> bool {
     let line = line.trim();
     let several = line.contains("\"\"\"") || line.contains("'''");
     let opens = |open, close| line.matches(open).count() > line.matches(close).count();
@@ -14,8 +60,8 @@ pub(super) fn stands_alone(line: &str) -> bool {
     named && !several && !opens('[', ']') && !opens('{', '}')
 }
 
-/// What is wrong with a line that cannot be read, and what to write. `said` is the parser's own word, in small letters.
-pub(super) fn broken_line(line: &str, said: &str) -> (String, String) {
+/// What is wrong with a line that cannot be read, and what to write. `said` is the parser's own word, in small letters, and goes no further.
+fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
     if said.contains("recur") {
         return ("the values are nested too deeply".to_owned(), "write one value to a key".to_owned());
     }
@@ -23,9 +69,14 @@ pub(super) fn broken_line(line: &str, said: &str) -> (String, String) {
         let mend = "close the text with its quotation marks, or the list with its bracket";
         return ("a text or a list that begins above does not end".to_owned(), mend.to_owned());
     }
+    if line.starts_with('[') && said.contains("duplicate") {
+        let again = line.split('#').next().unwrap_or_default().trim();
+        let message = format!("{again} repeats a name that stands above");
+        return (message, format!("move the lines below it to where the name stands first, and remove this {again}"));
+    }
     if line.starts_with('[') {
-        let mend = "write the name in brackets on a line of its own, such as [schedule]";
-        return ("this heading cannot be read".to_owned(), mend.to_owned());
+        let mend = format!("write the name in brackets on a line of its own, such as {heading}");
+        return ("this heading cannot be read".to_owned(), mend);
     }
     let general = || {
         let mend = "write key = \"value\" on a line of its own, with quotes at both ends of text";

@@ -18,9 +18,17 @@ pub(super) fn attributes(catalog: &Catalog) -> BTreeSet<&str> {
 }
 
 fn whole(text: &str, most: u32) -> Result<u32, String> {
-    let plain = !text.starts_with(['+', '0']);
-    let number = text.parse::<u32>().ok().filter(|number| plain && (1..=most).contains(number));
-    number.ok_or_else(|| format!("is not a whole number: write a number from 1 to {most}"))
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u32>().ok().filter(|number| !text.starts_with('0') && (1..=most).contains(number));
+    number.ok_or_else(|| {
+        let wrong = match text.trim_start_matches('0') {
+            _ if !digits => "is not a whole number".to_owned(),
+            "" => "is less than 1".to_owned(),
+            rest if rest.len() < text.len() => "has a zero in front".to_owned(),
+            _ => format!("is more than {most}"),
+        };
+        format!("{wrong}: write a number from 1 to {most}")
+    })
 }
 
 impl Row<'_, '_> {

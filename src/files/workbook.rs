@@ -14,7 +14,7 @@ use super::csv_rows::{MOST_FIELDS, Record};
 use super::fields::Paper;
 use super::mistake::{FileMistake, shown};
 use super::near::nearest;
-use super::roster::{LARGEST_ROSTER, Roster, RosterContext, read_records, read_roster, settle};
+use super::roster::{LARGEST_ROSTER, Place, Roster, RosterContext, read_records, read_roster, settle};
 
 /// Most bytes that a workbook may unpack to: far above a sheet of a million rows.
 const MOST_UNPACKED: u64 = 1024 * 1024 * 1024;
@@ -79,7 +79,13 @@ const SAVE_AS: &str = "save it as an Excel workbook (.xlsx), or as CSV UTF-8";
 /// 1 GiB unpacked, of which 128 MiB of shared text; a sheet's text is no longer than 64 MiB.
 #[must_use]
 pub fn read_workbook(label: &str, bytes: &[u8], sheet: Option<&str>, context: &RosterContext<'_>) -> Roster {
-    read_sheet(label, bytes, sheet, |rows| read_records(label, rows, Paper::Sheet, context))
+    let place = Place::of_import(Paper::Sheet, context);
+    read_sheet(label, bytes, sheet, |rows| read_records(label, rows, place, context))
+}
+
+/// As [`read_workbook`], of the first visible sheet, by the rules of forecasts.
+pub(super) fn read_workbook_ahead(label: &str, bytes: &[u8], context: &RosterContext<'_>) -> Roster {
+    read_sheet(label, bytes, None, |rows| read_records(label, rows, Place::of_forecast(Paper::Sheet), context))
 }
 
 /// A sheet of a workbook, the rows of which are read by `read`.

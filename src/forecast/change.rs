@@ -1,17 +1,17 @@
 //! The same roster under two folders of plans: what a change of plans does to every month, and which charges differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use domain::change::enrolled_under;
 use domain::charge::Limits;
-use domain::forecast::{Assumptions, Entry, Forecaster, Past};
+use domain::forecast::{Assumptions, Entry, Forecaster, Member, Past, Ties};
 use domain::money::Money;
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
-use super::from_files::{Files, catalog_of, used};
+use super::from_files::{Files, catalog_of, groups, member, used};
 use super::{Forecast, Gather, Request};
 use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream};
 
@@ -78,47 +78,71 @@ pub fn compare(
     let (mut left, mut right) = (Gather::new(&request), Gather::new(&request));
     let (mut differing, mut touched) = (0, 0);
     let window = request.from..=until;
+    let mut groups = groups(&files, &[&old, &new], as_of, 1)?;
     let stream = RosterStream::open(
         files.label,
         files.roster,
         RosterContext { merchant: files.merchant, catalog: &old, now: as_of },
     )?;
-    let read = stream.each(|subscription, bytes| {
-        let mut charges: BTreeMap<u32, [Option<(NaiveDate, Money)>; 2]> = BTreeMap::new();
-        let mut note = |side: usize, entry: &Entry<'_>| {
+    let mut walk = |group: Vec<Subscription>| {
+        let mut charges: BTreeMap<(usize, u32), [Option<(NaiveDate, Money)>; 2]> = BTreeMap::new();
+        let mut note = |side: usize, place: usize, entry: &Entry<'_>| {
             if window.contains(&entry.on)
-                && let Some(slot) = charges.entry(entry.cycle).or_default().get_mut(side)
+                && let Some(slot) = charges.entry((place, entry.cycle)).or_default().get_mut(side)
             {
                 *slot = Some((entry.on, entry.amount));
             }
         };
-        let has_method = subscription.method.is_some();
-        let trouble = before.walk(&subscription, &[], Past::Clean, &mut |entry| {
+        let members: Vec<Member<'_>> = group.iter().map(member).collect();
+        let troubles = before.walk_together(&members, &mut |place, entry| {
             left.charge(entry, Past::Clean);
-            note(0, entry);
+            note(0, place, entry);
         });
-        left.subscription(has_method, trouble);
-        let trouble = match new.plans.get(&subscription.plan) {
-            None => Some(format!("plan {} has no file in the change", subscription.plan)),
-            Some(plan) => match enrolled_under(old.plans.get(&subscription.plan), plan, &subscription, as_of) {
-                Err(why) => Some(why),
-                Ok(moved) => after.walk(&moved, &[], Past::Clean, &mut |entry| {
-                    right.charge(entry, Past::Clean);
-                    note(1, entry);
-                }),
-            },
-        };
-        right.subscription(has_method, trouble);
-        let found = differing;
-        for (cycle, [before, after]) in charges {
-            if before != after {
-                differing += 1;
-                each(&Differs { subscription: &subscription, cycle, before, after });
+        for (subscription, trouble) in group.iter().zip(troubles) {
+            left.subscription(subscription.method.is_some(), trouble);
+        }
+        // Those who would stand where the change has an answer, and their places among all.
+        let (mut moved, mut places) = (Vec::new(), Vec::new());
+        for (place, subscription) in group.iter().enumerate() {
+            let under = new
+                .plans
+                .get(&subscription.plan)
+                .ok_or_else(|| format!("plan {} has no file in the change", subscription.plan));
+            match under.and_then(|plan| enrolled_under(old.plans.get(&subscription.plan), plan, subscription, as_of)) {
+                Ok(one) => {
+                    moved.push(one);
+                    places.push(place);
+                }
+                Err(why) => right.subscription(subscription.method.is_some(), Some(why)),
             }
         }
-        touched += u64::from(differing > found);
+        let members: Vec<Member<'_>> = moved.iter().map(member).collect();
+        let troubles = after.walk_together(&members, &mut |place, entry| {
+            right.charge(entry, Past::Clean);
+            if let Some(place) = places.get(place) {
+                note(1, *place, entry);
+            }
+        });
+        for (subscription, trouble) in moved.iter().zip(troubles) {
+            right.subscription(subscription.method.is_some(), trouble);
+        }
+        let mut differs = BTreeSet::new();
+        for ((place, cycle), [before, after]) in charges {
+            let Some(subscription) = group.get(place).filter(|_| before != after) else { continue };
+            differing += 1;
+            differs.insert(place);
+            each(&Differs { subscription, cycle, before, after });
+        }
+        touched += u64::try_from(differs.len()).unwrap_or_default();
+    };
+    let read = stream.each(|subscription, bytes| {
+        let ties = Ties::of(&[&old, &new], &subscription, &[]);
+        if let Some(group) = groups.come(&ties, subscription) {
+            walk(group);
+        }
         progress(bytes);
     })?;
+    groups.left().for_each(walk);
     left.behind(read.behind);
     right.behind(read.behind);
     let digest = files.scenario_digest;

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use domain::charge::Limits;
-use domain::forecast::{Assumptions, Entry, Forecaster, Past, Scenario, Tallied, Tally, imagined};
+use domain::forecast::{
+    Assumptions, Entry, Forecaster, Groups, Member, Past, Scenario, Tallied, Tally, Ties, Tying, imagined,
+};
 use domain::id::MerchantId;
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
@@ -49,8 +53,11 @@ const MOST_THREADS: usize = 4;
 /// # Errors
 /// Every mistake of the roster, never an empty list; then nothing was forecast.
 pub fn forecast(files: Files<'_>, request: Request, progress: impl FnMut(u64)) -> Result<Forecast, Vec<FileMistake>> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    summed(files, request, threads.min(MOST_THREADS), progress)
+    summed(files, request, most_threads(), progress)
+}
+
+fn most_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_THREADS)
 }
 
 /// [`forecast`] with so many threads: their number changes nothing but the time it takes.
@@ -68,14 +75,20 @@ pub fn summed(
     let given = assumed(&files, &request, &catalog, (&wallet, &limits));
     let environment = imagined().map_err(|_| Vec::new())?;
     let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
+    let groups = Mutex::new(groups(&files, &[&catalog], request.as_of, threads)?);
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let hire = || Teller {
         tally: Tally::new(Forecaster::within(environment.clone(), given), request.totals()),
+        groups: &groups,
+        tied: Tying::is_needed(files.scenario).then_some(&catalog),
         subscriptions: 0,
         without_method: 0,
     };
     let (done, read) = stream.share(threads, hire, progress)?;
-    let (mut all, mut subscriptions, mut without_method) = hire().done();
+    let mut last = hire();
+    let left: Vec<_> = groups.lock().unwrap_or_else(PoisonError::into_inner).left().collect();
+    left.into_iter().for_each(|group| last.add(&group));
+    let (mut all, mut subscriptions, mut without_method) = last.done();
     for (tallied, some, some_without) in done {
         all.merge(tallied);
         subscriptions += some;
@@ -86,11 +99,69 @@ pub fn summed(
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
 }
 
-/// Tallies the rows of one thread.
+/// A row, and where it begins.
+type Row = (Subscription, u64);
+
+/// Who is walked with whom: the roster is gone through for it where tries may be declined.
+///
+/// # Errors
+/// As [`forecast`].
+pub(super) fn groups<T>(
+    files: &Files<'_>,
+    catalogs: &[&Catalog],
+    as_of: DateTime<Utc>,
+    threads: usize,
+) -> Result<Groups<T>, Vec<FileMistake>> {
+    let [catalog, ..] = catalogs else { return Ok(Groups::default()) };
+    if !Tying::is_needed(files.scenario) {
+        return Ok(Groups::default());
+    }
+    let tying = Mutex::new(Tying::default());
+    let context = RosterContext { merchant: files.merchant, catalog, now: as_of };
+    let hire = || Noter { catalogs, scenario: files.scenario, tying: &tying };
+    RosterStream::open(files.label, files.roster, context)?.share(threads, hire, |_| {})?;
+    Ok(tying.into_inner().unwrap_or_else(PoisonError::into_inner).done())
+}
+
+/// Notes what ties the rows of one thread to others.
+struct Noter<'a> {
+    catalogs: &'a [&'a Catalog],
+    scenario: &'a Scenario,
+    tying: &'a Mutex<Tying>,
+}
+
+impl Taker for Noter<'_> {
+    type Done = ();
+
+    fn take(&mut self, subscription: Subscription, _: u64) {
+        let ties = Ties::of(self.catalogs, &subscription, &[]);
+        self.tying.lock().unwrap_or_else(PoisonError::into_inner).note(&ties, self.scenario, &subscription);
+    }
+
+    fn done(self) {}
+}
+
+/// A subscription of a file: nothing is under way, and nothing is known of its method.
+pub(super) const fn member(subscription: &Subscription) -> Member<'_> {
+    Member { subscription, open: &[], past: Past::Clean }
+}
+
+/// Tallies the rows of one thread, and of each group those of all threads with the last that comes.
 struct Teller<'a> {
     tally: Tally<'a>,
+    groups: &'a Mutex<Groups<Row>>,
+    /// The plans, where subscriptions may be walked together.
+    tied: Option<&'a Catalog>,
     subscriptions: u64,
     without_method: u64,
+}
+
+impl Teller<'_> {
+    fn add(&mut self, group: &[Row]) {
+        let members: Vec<Member<'_>> = group.iter().map(|(subscription, _)| member(subscription)).collect();
+        let places: Vec<u64> = group.iter().map(|(_, at)| *at).collect();
+        self.tally.add_together(&members, &places);
+    }
 }
 
 impl Taker for Teller<'_> {
@@ -99,7 +170,14 @@ impl Taker for Teller<'_> {
     fn take(&mut self, subscription: Subscription, at: u64) {
         self.subscriptions += 1;
         self.without_method += u64::from(subscription.method.is_none());
-        self.tally.add(&subscription, &[], Past::Clean, at);
+        let Some(catalog) = self.tied else {
+            return self.tally.add(&subscription, &[], Past::Clean, at);
+        };
+        let ties = Ties::of(&[catalog], &subscription, &[]);
+        let come = self.groups.lock().unwrap_or_else(PoisonError::into_inner).come(&ties, (subscription, at));
+        if let Some(group) = come {
+            self.add(&group);
+        }
     }
 
     fn done(self) -> Self::Done {
@@ -107,7 +185,8 @@ impl Taker for Teller<'_> {
     }
 }
 
-/// Walks a roster row by row. `progress` is told the bytes read so far, `each` every charge, in the order of the file.
+/// Walks a roster row by row. `progress` is told the bytes read so far, `each` every charge, in the order of the file: those of
+/// subscriptions that are walked together, one after the other's, where the last of them stands.
 ///
 /// # Errors
 /// As [`forecast`]; charges that `each` was told of before are not to be used then.
@@ -121,17 +200,28 @@ pub fn listed(
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = assumed(&files, &request, &catalog, (&wallet, &limits));
     let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
+    let mut groups = groups(&files, &[&catalog], request.as_of, most_threads())?;
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let mut gather = Gather::new(&request);
     let mut forecaster = Forecaster::new(given).map_err(|_| Vec::new())?;
-    let read = stream.each(|subscription, bytes| {
-        let trouble = forecaster.walk(&subscription, &[], Past::Clean, &mut |entry| {
+    let mut walk = |group: Vec<Subscription>| {
+        let members: Vec<Member<'_>> = group.iter().map(member).collect();
+        let troubles = forecaster.walk_together(&members, &mut |_, entry| {
             gather.charge(entry, Past::Clean);
             each(entry);
         });
-        gather.subscription(subscription.method.is_some(), trouble);
+        for (row, trouble) in group.iter().zip(troubles) {
+            gather.subscription(row.method.is_some(), trouble);
+        }
+    };
+    let read = stream.each(|subscription, bytes| {
+        let ties = Ties::of(&[&catalog], &subscription, &[]);
+        if let Some(group) = groups.come(&ties, subscription) {
+            walk(group);
+        }
         progress(bytes);
     })?;
+    groups.left().for_each(walk);
     gather.behind(read.behind);
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
 }
@@ -175,7 +265,6 @@ pub fn plans(dir: &Path) -> Result<CatalogFiles, Vec<FileMistake>> {
 mod tests {
     use std::fmt::Write as _;
 
-    use chrono::{DateTime, Utc};
     use domain::forecast::{By, Grouping, History, View};
 
     use super::*;

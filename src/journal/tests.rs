@@ -200,8 +200,9 @@ fn any_account_that_a_plan_names_is_named_otherwise_by_the_map() {
     let own = [("debit", "=Cash"), ("credit", "Revenue \"gold\"")].map(|(key, name)| (key.to_owned(), name.to_owned()));
     let plans = PlanAccounts::from([(plan.clone(), own.into())]);
     let names = |map: &str| Named::new(Map::standard().unwrap().and("map.toml", map).unwrap(), plans.clone());
-    let used =
-        |names: &Named| [Account::Clearing, Account::Revenue].map(|role| (names.name(role, Some(&plan)), role)).into();
+    let used = |names: &Named| -> BTreeSet<(String, Account)> {
+        [Account::Clearing, Account::Revenue].map(|role| (names.name(role, Some(&plan)), role)).into()
+    };
     let bare = names("");
     assert_eq!(bare.unfit(&used(&bare), Form::GenericCsv, None).len(), 2);
     let mapped =

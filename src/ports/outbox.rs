@@ -314,8 +314,15 @@ impl NewEvent {
     fn of_case(news: &News, charge: &Charge, at: DateTime<Utc>) -> Option<Self> {
         let case = news.case();
         let (kind, which) = match news {
-            News::Opened(case) => (EventKind::DunningCaseOpened, case.number.to_string()),
-            News::Ended(case) => (EventKind::DunningCaseEnded, case.number.to_string()),
+            // Paid and taken back, a case goes on under its number: it begins, and ends, once more.
+            News::Opened(case) => (EventKind::DunningCaseOpened, format!("{}/{}", case.number, case.tries)),
+            News::Ended(case) => {
+                let why = match case.standing {
+                    Case::Ended { why, .. } => why.as_str(),
+                    Case::Open { .. } => "",
+                };
+                (EventKind::DunningCaseEnded, format!("{}/{}/{why}", case.number, case.tries))
+            }
             // What is sent and asked meanwhile is the charge's to tell.
             News::Step(case) => match case.standing {
                 Case::Open { next_step: NextStep::Retry, next_step_at } => {
@@ -538,6 +545,26 @@ pub struct DeliveryRow {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
+/// Endpoints, by whether they are configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Among {
+    /// One of these.
+    These(Vec<String>),
+    /// None of these.
+    Others(Vec<String>),
+}
+
+impl Among {
+    /// Is this endpoint meant?
+    #[must_use]
+    pub fn means(&self, endpoint: &str) -> bool {
+        match self {
+            Self::These(names) => names.iter().any(|name| name == endpoint),
+            Self::Others(names) => names.iter().all(|name| name != endpoint),
+        }
+    }
+}
+
 /// Which deliveries a list shows.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
@@ -545,6 +572,8 @@ pub struct DeliveryFilter {
     pub state: Option<DeliveryState>,
     /// Only this endpoint.
     pub endpoint: Option<String>,
+    /// Only endpoints among these, or only others.
+    pub among: Option<Among>,
     /// Only this kind.
     pub kind: Option<String>,
 }
@@ -560,6 +589,34 @@ pub struct Standing {
     pub given_up: u64,
     /// Since when it wants nothing any more, UTC.
     pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// What a person's word to drop deliveries comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Deliveries that are gone for good.
+    pub gone: u64,
+    /// Notices among them that wait for another endpoint.
+    pub handed_over: u64,
+}
+
+impl Dropped {
+    /// All of what waited for the endpoint.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.gone.saturating_add(self.handed_over)
+    }
+}
+
+/// Whether deliveries were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropping {
+    /// They were.
+    Done(Dropped),
+    /// Nothing was changed: this is what would be, and nobody confirmed as many.
+    WouldBe(Dropped),
+    /// Nothing was changed: so many of them are notices that nobody took yet, and no other endpoint carries notices.
+    Kept(u64),
 }
 
 /// The durable outbox. Every write is one transaction.
@@ -599,9 +656,15 @@ pub trait Outbox: Send + Sync {
     async fn enable_endpoint(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
     /// Endpoints that something waits for or was given up on, by name.
     async fn endpoints_told(&self) -> Result<Vec<String>, StoreError>;
-    /// Drops what waits for an endpoint and what was given up on it, in a person's name; returns how many deliveries those were.
-    /// Nothing of them is delivered any more.
-    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError>;
+    /// Drops what waits for an endpoint and what was given up on it, in a person's name, where that is as much as they `confirm`.
+    /// Nothing of it is delivered any more, but notices that nobody took yet: they wait for whoever carries notices now.
+    async fn drop_deliveries(
+        &self,
+        endpoint: &str,
+        confirm: Option<u64>,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Dropping, StoreError>;
     /// Forgets up to `limit` deliveries that were made before `before`; returns how many.
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError>;
 }

@@ -14,6 +14,7 @@ use domain::id::{ChargeId, Key, MerchantId, RefundId, SubscriptionId};
 use domain::money::Currency;
 use domain::recon::{Kind, Sides, Standing};
 use domain::settlement::SettlementRow;
+use domain::verdict::notified_change;
 
 use super::dispute::DisputeView;
 use super::refund::RefundRecord;
@@ -227,6 +228,15 @@ pub struct KeptRow {
     pub refund: Option<RefundId>,
 }
 
+impl KeptRow {
+    /// The charge whose account a bank notifies of a change of (billing-rules.md §1.5), under which code; `None` where the row is another.
+    #[must_use]
+    pub fn notice_of_change(&self) -> Option<(ChargeId, &'static str, &SettlementRow)> {
+        let code = self.row.code.as_deref().filter(|_| self.row.is_notice()).and_then(notified_change)?;
+        Some((self.charge?, code, &self.row))
+    }
+}
+
 /// What ids of a row belong to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
@@ -263,6 +273,18 @@ pub struct Compared {
     pub findings: Vec<Finding>,
     /// Rows of a file that were not known before.
     pub rows: Vec<KeptRow>,
+}
+
+/// What is found of a row of a file: `row:` and its identity.
+pub const ABOUT_A_ROW: &str = "row:";
+
+impl Compared {
+    /// Identities of the rows whose fees may count from now on: the new ones, and those about which nothing is wrong any more.
+    #[must_use]
+    pub fn may_count(&self) -> BTreeSet<String> {
+        let again = self.subjects.iter().filter_map(|subject| subject.strip_prefix(ABOUT_A_ROW)).map(str::to_owned);
+        self.rows.iter().map(|kept| kept.row.identity()).chain(again).collect()
+    }
 }
 
 /// An exception as it stands.
@@ -343,7 +365,8 @@ pub trait ReconStore: Send + Sync {
     async fn keep_compared(&self, page: &Compared) -> Result<bool, StoreError>;
 
     /// Charges that fell due before the span and are not final, or, with `finals`, were tried in it without falling due in it; by id. Paid
-    /// ones that are only looked at again count as final. What fell due after the span belongs to a later day, unless it was tried in it.
+    /// ones that are only looked at again count as final; what a bank took back and is to be tried again does not. What fell due after the
+    /// span belongs to a later day, unless it was tried in it.
     async fn charges_beside(
         &self,
         merchant: MerchantId,
@@ -368,6 +391,9 @@ pub trait ReconStore: Send + Sync {
     async fn named(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError>;
     /// Kept rows about each of these charges, oldest first; charges without one are left out.
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError>;
+    /// The same of refunds.
+    async fn rows_of_refunds(&self, refunds: &[RefundId])
+    -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError>;
     /// Disputes about a charge, whatever became of them, oldest first.
     async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError>;
 

@@ -215,8 +215,12 @@ impl DatabaseStore {
         at: DateTime<Utc>,
     ) -> Result<u64, DbErr> {
         let mut steps = Vec::new();
+        // Read as they stand and kept so until they are written: what is sent or ruled on at the same moment is no end of ours.
+        let lock = if self.is_postgres() { " ORDER BY id FOR UPDATE" } else { "" };
+        let sql = &format!(
+            "SELECT * FROM charge WHERE subscription_id = $1 AND (state = 'failing' OR (returned_at IS NOT NULL AND next_at IS NOT NULL)){lock}"
+        );
         for id in subscriptions {
-            let sql = "SELECT * FROM charge WHERE subscription_id = $1 AND (state = 'failing' OR (returned_at IS NOT NULL AND next_at IS NOT NULL))";
             for row in on.query_all_raw(self.statement(sql, [id.as_str().into()])).await? {
                 // What cannot be read is left to whoever mends it.
                 let Ok(before) = damage::charge(&row) else { continue };
@@ -226,9 +230,7 @@ impl DatabaseStore {
         }
         let mut rows = Bulk::new(CHARGE_STATE);
         steps.iter().for_each(|(_, after)| rows.push(&charge_state(after, at)));
-        let sql = format!(
-            "UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id AND (state = 'failing' OR returned_at IS NOT NULL)"
-        );
+        let sql = format!("UPDATE charge SET {SET_CHARGE_STATE}, fence = fence + 1 FROM v WHERE id = v.c_id");
         self.run(on, &sql, &rows).await?;
         self.note_all(on, steps.iter().filter_map(|(_, after)| lines::case_ended(after, by, at)))?;
         let told = steps.iter().flat_map(|(before, after)| NewEvent::of_charge(before, after, at));

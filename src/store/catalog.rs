@@ -32,6 +32,15 @@ use crate::ports::{Applied, Cancelled, CatalogChange, Imported, Resume, StoreErr
 /// Rows of one import statement.
 const IMPORT_BATCH: usize = 1_000;
 
+const CHANGED: &[(&str, Kind)] = &[("x_id", Kind::Text)];
+
+/// What was drawn from other terms than an import brings is drawn again: nothing is charged to a method that was taken away.
+const OVERTAKEN: [&str; 2] = [
+    "UPDATE subscription SET fence = fence + 1, leased_until = NULL FROM v WHERE id = v.x_id",
+    "UPDATE charge SET fence = fence + 1, leased_until = NULL FROM v WHERE subscription_id = v.x_id \
+     AND (state IN ('due', 'failing') OR (returned_at IS NOT NULL AND next_at IS NOT NULL))",
+];
+
 const SUBSCRIPTIONS: &[(&str, Kind)] = &[
     ("s_id", Kind::Text),
     ("s_merchant_id", Kind::Uuid),
@@ -350,16 +359,22 @@ impl DatabaseStore {
         let totals = self.totals_of(rows).await?;
         let mut marked = Vec::new();
         let mut told = Vec::new();
+        let mut changed = Bulk::new(CHANGED);
         for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
             marked.extend(self::marked(row)?);
             told.push(lines::entered(row, before.get(&row.id), by, at));
+            changed.push(&[Val::text(row.id.as_str())]);
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
         let (batches, totals, marked, imported, told) = (&batches, &totals, &marked, &imported, &told);
+        let changed = &changed;
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
                 for batch in batches {
                     self.run(transaction, sql, batch).await?;
+                }
+                for overtaken in OVERTAKEN {
+                    self.run(transaction, overtaken, changed).await?;
                 }
                 self.keep_totals(transaction, totals).await?;
                 self.mark_methods(transaction, marked, at).await?;
@@ -521,7 +536,7 @@ impl DatabaseStore {
         self.tell(on, &told).await?;
         let values: [Value; 2] = [id.as_str().into(), at.into()];
         let sql = "UPDATE attempt SET state = 'closed', updated_at = $2 WHERE state = 'open' AND charge_id IN \
-                   (SELECT id FROM charge WHERE subscription_id = $1 AND state = 'skipped')";
+                   (SELECT id FROM charge WHERE subscription_id = $1 AND state IN ('skipped', 'failed'))";
         on.execute_raw(self.statement(sql, values)).await?;
         Ok(outcome)
     }

@@ -1,6 +1,6 @@
 //! Taking work: one multi-row statement each, fenced, leased by the store's time, skipping what others hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
@@ -11,8 +11,9 @@ use uuid::Uuid;
 use domain::agenda::{Open, Payer};
 use domain::charge::State;
 use domain::id::{ChargeId, MerchantId, SubscriptionId};
+use domain::refund::FailWhy;
 use domain::subscription::Subscription;
-use entity::{attempt, charge, subscription};
+use entity::{attempt, charge, refund, subscription};
 
 use super::amend::Which;
 use super::bulk::{Bulk, Kind, Val};
@@ -207,14 +208,39 @@ impl DatabaseStore {
         let carrying = readable.iter().filter(|(_, model)| model.carried_parts > 0);
         let carrying: Vec<ChargeId> = carrying.map(|(_, model)| ChargeId(model.id)).collect();
         let mut payers = if carrying.is_empty() { BTreeMap::new() } else { self.read_payers(&carrying).await? };
+        let returned = readable.iter().filter(|(_, model)| model.returned_at.is_some()).map(|(_, model)| model.id);
+        let ordered = self.refunds_ordered(returned.collect()).await?;
         for (row, model) in readable {
             let payers = payers.remove(&ChargeId(model.id)).unwrap_or_default();
-            match open_charge(&model, &subscriptions, &attempts, payers) {
+            let refund_ordered = ordered.contains(&model.id);
+            match open_charge(&model, &subscriptions, &attempts, (payers, refund_ordered)) {
                 Ok(value) => whole.push(Claimed { value, fence: damage::fence(row) }),
                 Err(told) => bad.push(self.bad_charge(row, told)?),
             }
         }
         Ok((whole, bad))
+    }
+
+    /// Those of these charges of which a refund was ordered, and neither made nor withdrawn.
+    async fn refunds_ordered(&self, charges: Vec<Uuid>) -> Result<BTreeSet<Uuid>, StoreError> {
+        if charges.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let query = refund::Entity::find()
+            .filter(refund::Column::ChargeId.is_in(charges))
+            .filter(refund::Column::GivenBackMinor.eq(0))
+            .build(self.backend());
+        let found = self.database.query_all_raw(query).await.map_err(store_error)?;
+        let withdrawn = |row: &QueryResult| {
+            Ok(row.try_get::<Option<String>>("", "why")?.as_deref() == Some(FailWhy::Withdrawn.as_str()))
+        };
+        let mut ordered = BTreeSet::new();
+        for row in &found {
+            if !withdrawn(row).map_err(store_error)? {
+                ordered.insert(row.try_get("", "charge_id").map_err(store_error)?);
+            }
+        }
+        Ok(ordered)
     }
 
     pub(super) async fn soonest(&self, merchant: MerchantId) -> Result<Option<DateTime<Utc>>, StoreError> {
@@ -270,7 +296,7 @@ fn open_charge(
     model: &charge::Model,
     subscriptions: &BTreeMap<String, Result<Subscription, Told>>,
     attempts: &Attempts,
-    payers: Vec<Payer>,
+    (payers, refund_ordered): (Vec<Payer>, bool),
 ) -> Result<OpenCharge, Told> {
     let charge = rows::charge(model)?;
     let missing = |column, why: &str| Told::new("charge", column, charge.id.to_string(), why);
@@ -285,5 +311,5 @@ fn open_charge(
         rows::body_is_intact(charge.id, attempt)?;
     }
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
-    Ok(OpenCharge { open: Open { subscription, charge, payers, instrument }, attempt })
+    Ok(OpenCharge { open: Open { subscription, charge, payers, instrument, refund_ordered }, attempt })
 }

@@ -347,7 +347,7 @@ impl DatabaseStore {
         let sql = format!(
             "UPDATE charge SET {SET_CHARGE_STATE} FROM v WHERE id = v.m_id AND fence = v.m_fence AND (state IN ('due', 'failing') OR returned_at IS NOT NULL) \
              AND (v.m_sends = false OR EXISTS (SELECT 1 FROM subscription s WHERE s.id = charge.subscription_id \
-             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND charge.carried_parts > 0) \
+             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND (charge.carried_parts > 0 OR (v.c_by_hand AND v.c_collected_minor IS NOT NULL))) \
              OR (s.status = 'paused' AND (v.c_by_hand OR v.c_case_number > 1))))) RETURNING id"
         );
         self.ids(on, &sql, &rows).await
@@ -405,7 +405,9 @@ impl DatabaseStore {
         let sql = "UPDATE attempt SET state = 'closed', updated_at = v.x_at FROM v WHERE charge_id = v.x_id AND state = 'open' \
              AND EXISTS (SELECT 1 FROM charge c JOIN subscription s ON s.id = c.subscription_id WHERE c.id = v.x_id \
              AND c.fence = v.x_fence AND c.state = 'due' AND c.doubt = false AND c.submissions = c.not_executed \
-             AND (s.status IN ('active', 'ended') OR (s.status = 'cancelled' AND c.carried_parts > 0)))";
+             AND (s.status IN ('active', 'ended') \
+             OR (s.status = 'cancelled' AND (c.carried_parts > 0 OR (c.by_hand AND c.collected_minor IS NOT NULL))) \
+             OR (s.status = 'paused' AND (c.by_hand OR c.case_number > 1))))";
         self.run(on, sql, &rows).await
     }
 

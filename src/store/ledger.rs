@@ -369,7 +369,7 @@ impl DatabaseStore {
              LEFT JOIN charge c ON e.subject_kind = 'charge' AND c.id = e.subject_id \
              LEFT JOIN refund r ON e.subject_kind = 'refund' AND r.id = e.subject_id \
              LEFT JOIN dispute d ON e.subject_kind = 'dispute' AND d.id = e.subject_id \
-             LEFT JOIN recon_row w ON e.subject_kind = 'row' AND {row} = e.subject_id \
+             LEFT JOIN recon_row w ON e.subject_kind = 'row' AND {row} = e.subject_id AND (w.fee_minor > 0 OR w.kind = 'fee') \
              WHERE c.id IS NULL AND r.id IS NULL AND d.id IS NULL AND w.identity IS NULL \
              GROUP BY e.subject_id, e.subject_kind, e.charge_id, e.currency, e.posted) x ORDER BY id, posted LIMIT $1"
         );

@@ -207,7 +207,9 @@ fn open_charge(book: &Book, row: &ChargeRow) -> Option<OpenCharge> {
     let attempt = row.attempts.iter().find(|attempt| attempt.number == number).cloned();
     let instrument = attempt.as_ref().map(|attempt| attempt.method);
     let payers = row.value.carried.map_or_else(Vec::new, |_| book.payers(row.value.id));
-    Some(OpenCharge { open: Open { charge: row.value.clone(), subscription, payers, instrument }, attempt })
+    let refund_ordered = book.refunds.is_ordered(row.value.id);
+    let charge = row.value.clone();
+    Some(OpenCharge { open: Open { charge, subscription, payers, instrument, refund_ordered }, attempt })
 }
 
 fn place(at: DateTime<Utc>, id: &str) -> Place {
@@ -303,6 +305,7 @@ impl Store for MemoryStore {
         let book = &mut *book;
         book.keeps_totals(rows)?;
         let mut imported = Imported::default();
+        let mut changed = BTreeSet::new();
         book.note(lines::imported(rows.len(), by, at));
         for row in rows {
             match book.subscriptions.get_mut(&row.id) {
@@ -337,6 +340,10 @@ impl Store for MemoryStore {
                             value.end_on,
                             value.terms,
                         ) = terms(row);
+                        // What was drawn from other terms is drawn again.
+                        old.fence += 1;
+                        old.leased_until = None;
+                        changed.insert(row.id.clone());
                         book.note(told);
                         book.wallet.mark(std::iter::once(row), whole(at));
                         imported.changed += 1;
@@ -344,6 +351,7 @@ impl Store for MemoryStore {
                 }
             }
         }
+        book.free_waiting(&changed);
         let imported_ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         book.release_charges(Released::Of(&imported_ids), by, whole(at));
         Ok(imported)
@@ -366,6 +374,7 @@ impl Store for MemoryStore {
         let book = self.book();
         let wanted = book.subscriptions.values().filter(|row| {
             filter.status.is_none_or(|status| row.value.status == status)
+                && filter.unpaid.is_none_or(|unpaid| row.value.amendments.unpaid.is_some() == unpaid)
                 && filter.id.as_ref().is_none_or(|id| row.value.id == *id)
                 && after.as_ref().is_none_or(|after| row.value.id.as_str() > after.0.as_str())
         });
@@ -881,7 +890,9 @@ impl Book {
                 (_, _) => return None,
             };
             let remembered = attempt.created_at >= since || attempt.class == Some(DeclineClass::Never);
-            remembered.then_some(Tried { at: attempt.created_at, charge: *charge, outcome })
+            // What is not answered may reach its network at any moment from now on.
+            let at = if outcome == Outcome::Open { now.max(attempt.updated_at) } else { attempt.updated_at };
+            remembered.then_some(Tried { at, charge: *charge, outcome })
         };
         let here = self.attempts.get(&method).into_iter().flatten().filter_map(tried);
         here.chain(self.tried_elsewhere(method, since)).collect()

@@ -16,7 +16,8 @@ use super::bulk::{Bulk, Kind, Val};
 use super::rows::whole;
 use super::{DatabaseStore, store_error};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing, Taken,
+    Among, Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Dropped, Dropping, EventId, NewEvent, Outbox, Outcome,
+    Routes, Standing, Taken,
 };
 use crate::ports::{Claimed, Cursor, Place, StoreError, Verdict};
 
@@ -202,6 +203,59 @@ impl DatabaseStore {
     }
 }
 
+/// Of what an endpoint was not told, the notices that nobody took yet: what they tell has to reach somebody.
+const NOTICES: &str = "endpoint = $1 AND state IN ('waiting', 'given_up') \
+     AND EXISTS (SELECT 1 FROM notice n WHERE n.id = outbox_event.event_id AND n.delivered_at IS NULL)";
+
+impl DatabaseStore {
+    async fn drop_within(
+        &self,
+        on: &DatabaseTransaction,
+        endpoint: &str,
+        confirm: Option<u64>,
+        (by, at): (&str, DateTime<Utc>),
+    ) -> Result<Dropping, DbErr> {
+        let handed_over = match self.routes.notices.as_deref().filter(|carrier| *carrier != endpoint) {
+            Some(carrier) => {
+                let values: [Value; 3] = [endpoint.into(), carrier.into(), at.into()];
+                let sql = format!(
+                    "UPDATE outbox_event SET endpoint = $2, state = 'waiting', tries = 0, next_at = $3, why = NULL, \
+                     leased_until = NULL, fence = fence + 1 WHERE {NOTICES} AND NOT EXISTS (SELECT 1 FROM outbox_event told \
+                     WHERE told.event_id = outbox_event.event_id AND told.endpoint = $2)"
+                );
+                on.execute_raw(self.statement(sql, values)).await?.rows_affected()
+            }
+            None => {
+                let sql = format!("SELECT count(*) AS n FROM outbox_event WHERE {NOTICES}");
+                let found = on.query_one_raw(self.statement(sql, [endpoint.into()])).await?;
+                let notices = found.map_or(Ok(0), |row| row.try_get::<i64>("", "n"))?;
+                if notices > 0 {
+                    return Ok(Dropping::Kept(u64::try_from(notices).unwrap_or(u64::MAX)));
+                }
+                0
+            }
+        };
+        let sql = "DELETE FROM outbox_event WHERE endpoint = $1 AND state IN ('waiting', 'given_up')";
+        let gone = on.execute_raw(self.statement(sql, [endpoint.into()])).await?.rows_affected();
+        let dropped = Dropped { gone, handed_over };
+        if confirm != Some(dropped.all()) {
+            return Ok(Dropping::WouldBe(dropped));
+        }
+        if dropped.all() > 0 {
+            self.audit(on, by, "endpoint.dropped", endpoint, &told_of_dropped(dropped), at).await?;
+        }
+        Ok(Dropping::Done(dropped))
+    }
+}
+
+/// What the audit says of deliveries that were dropped.
+pub(super) fn told_of_dropped(Dropped { gone, handed_over }: Dropped) -> String {
+    match handed_over {
+        0 => format!("{gone} deliveries"),
+        notices => format!("{gone} deliveries; {notices} notices wait for who carries them now"),
+    }
+}
+
 fn delivery(model: outbox_event::Model) -> Claimed<Delivery> {
     let value = Delivery {
         sequence: model.sequence,
@@ -291,6 +345,11 @@ impl Outbox for DatabaseStore {
         if let Some(endpoint) = &filter.endpoint {
             query = query.filter(outbox_event::Column::Endpoint.eq(endpoint.as_str()));
         }
+        query = match &filter.among {
+            Some(Among::These(names)) => query.filter(outbox_event::Column::Endpoint.is_in(names)),
+            Some(Among::Others(names)) => query.filter(outbox_event::Column::Endpoint.is_not_in(names)),
+            None => query,
+        };
         if let Some(kind) = &filter.kind {
             query = query.filter(outbox_event::Column::Kind.eq(kind.as_str()));
         }
@@ -376,19 +435,17 @@ impl Outbox for DatabaseStore {
         found.iter().map(|row| row.try_get("", "endpoint")).collect::<Result<_, _>>().map_err(store_error)
     }
 
-    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn drop_deliveries(
+        &self,
+        endpoint: &str,
+        confirm: Option<u64>,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Dropping, StoreError> {
         let at = whole(at);
-        self.transaction(&move |on, _| {
-            Box::pin(async move {
-                let sql = "DELETE FROM outbox_event WHERE endpoint = $1 AND state IN ('waiting', 'given_up')";
-                let done = on.execute_raw(self.statement(sql, [endpoint.into()])).await?.rows_affected();
-                if done > 0 {
-                    self.audit(on, by, "endpoint.dropped", endpoint, &format!("{done} deliveries"), at).await?;
-                }
-                Ok(done)
-            })
-        })
-        .await
+        // What is not confirmed is done and taken back: only so it is known to be as much.
+        let confirmed: fn(&Dropping) -> bool = |dropping| matches!(dropping, Dropping::Done(_));
+        self.transact(&move |on, _| Box::pin(self.drop_within(on, endpoint, confirm, (by, at))), confirmed).await
     }
 
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

@@ -233,6 +233,10 @@ impl DatabaseStore {
         if let Some(status) = filter.status {
             wanted.add("status =", status.as_str().into());
         }
+        if let Some(unpaid) = filter.unpaid {
+            let stopped = if unpaid { "unpaid_charge_id IS NOT NULL" } else { "unpaid_charge_id IS NULL" };
+            wanted.parts.push(stopped.to_owned());
+        }
         if let Some(id) = &filter.id {
             wanted.add("id =", id.as_str().into());
         }

@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::brakes::{ACTOR, bounds};
 use super::bulk::{Bulk, Kind, Val};
-use super::fees::ABOUT_A_ROW;
 use super::pages::{Key, Walk, damaged_charge};
 use super::recon_rows::{self, exception, run};
 use super::rows::whole;
@@ -28,8 +27,8 @@ use super::{DatabaseStore, damage, refund_rows, store_error};
 use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
-    Source, Span, Stage, Sum, Sums,
+    ABOUT_A_ROW, BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled,
+    Ruling, Run, Source, Span, Stage, Sum, Sums,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
@@ -81,6 +80,7 @@ const ROWS: &[(&str, Kind)] = &[
     ("w_occurrence", Kind::Int),
     ("w_charge", Kind::Uuid),
     ("w_refund", Kind::Uuid),
+    ("w_entry", Kind::Uuid),
     ("w_at", Kind::Time),
 ];
 
@@ -175,7 +175,7 @@ impl ReconStore for DatabaseStore {
     ) -> Result<Page<Charge>, StoreError> {
         let mut values: Vec<Value> = vec![merchant.0.into(), span.from.into(), span.until.into()];
         let mut wanted = "merchant_id = $1 AND NOT (due_on >= $2 AND due_on <= $3) AND id IN (\
-             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND c.state <> 'paid' AND c.due_on < $2 \
+             SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND (c.state <> 'paid' OR c.returned_at IS NOT NULL) AND c.due_on < $2 \
              UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked' AND c.due_on < $2"
             .to_owned();
         if finals {
@@ -233,22 +233,16 @@ impl ReconStore for DatabaseStore {
     }
 
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError> {
-        use recon_row::Column;
-        let mut rows: BTreeMap<ChargeId, Vec<SettlementRow>> = BTreeMap::new();
-        for chunk in charges.chunks(1_000) {
-            let found = recon_row::Entity::find()
-                .filter(Column::ChargeId.is_in(chunk.iter().map(|id| id.0)))
-                .order_by_asc(Column::KeptAt)
-                .order_by_asc(Column::Line)
-                .all(&self.database)
-                .await
-                .map_err(store_error)?;
-            for row in found {
-                let Some(charge) = row.charge_id.map(ChargeId) else { continue };
-                rows.entry(charge).or_default().push(recon_rows::settled(&row)?);
-            }
-        }
-        Ok(rows)
+        let ids: Vec<Uuid> = charges.iter().map(|id| id.0).collect();
+        self.rows_about(&ids, recon_row::Column::ChargeId, |row| row.charge_id.map(ChargeId)).await
+    }
+
+    async fn rows_of_refunds(
+        &self,
+        refunds: &[RefundId],
+    ) -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError> {
+        let ids: Vec<Uuid> = refunds.iter().map(|id| id.0).collect();
+        self.rows_about(&ids, recon_row::Column::RefundId, |row| row.refund_id.map(RefundId)).await
     }
 
     async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
@@ -373,8 +367,9 @@ impl DatabaseStore {
         let events: Vec<NewEvent> = news.map(|finding| NewEvent::of_finding(id, finding, at)).collect();
         self.tell(on, &events).await?;
         self.insert_rows(on, page).await?;
-        let identities: Vec<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
-        self.post_fees(on, &identities).await?;
+        let identities: Vec<String> = page.may_count().into_iter().collect();
+        self.post_fees(on, page.merchant, &identities).await?;
+        self.hear_of_rows(on, &page.rows, at).await?;
         if done {
             let detail = format!("{} found", page.findings.len());
             self.audit(on, ACTOR, "recon.ended", &format!("recon {id}"), &detail, at).await?;
@@ -482,15 +477,40 @@ impl DatabaseStore {
                 Val::int(row.occurrence.into()),
                 Val::Uuid(charge.map(|id| id.0)),
                 Val::Uuid(refund.map(|id| id.0)),
+                Val::uuid(row.entry(page.merchant).0),
                 Val::time(whole(page.at)),
             ]);
         }
         let sql = "INSERT INTO recon_row (identity, merchant_id, run_id, line, kind, gateway_id, our_key, currency, gross_minor, \
-                   fee_minor, net_minor, settled_on, code, occurrence, charge_id, refund_id, kept_at) \
+                   fee_minor, net_minor, settled_on, code, occurrence, charge_id, refund_id, entry_id, kept_at) \
                    SELECT w_identity, w_merchant, w_run, w_line, w_kind, w_gateway, w_key, w_currency, w_gross, w_fee, w_net, \
-                   w_settled, w_code, w_occurrence, w_charge, w_refund, w_at FROM v WHERE true \
+                   w_settled, w_code, w_occurrence, w_charge, w_refund, w_entry, w_at FROM v WHERE true \
                    ON CONFLICT (merchant_id, identity) DO NOTHING";
         self.run(on, sql, &rows).await
+    }
+
+    /// Kept rows by what they are about, oldest first.
+    async fn rows_about<Id: Ord + Send>(
+        &self,
+        ids: &[Uuid],
+        column: recon_row::Column,
+        about: fn(&recon_row::Model) -> Option<Id>,
+    ) -> Result<BTreeMap<Id, Vec<SettlementRow>>, StoreError> {
+        let mut rows: BTreeMap<Id, Vec<SettlementRow>> = BTreeMap::new();
+        for chunk in ids.chunks(1_000) {
+            let found = recon_row::Entity::find()
+                .filter(column.is_in(chunk.iter().copied()))
+                .order_by_asc(recon_row::Column::KeptAt)
+                .order_by_asc(recon_row::Column::Line)
+                .all(&self.database)
+                .await
+                .map_err(store_error)?;
+            for row in found {
+                let Some(id) = about(&row) else { continue };
+                rows.entry(id).or_default().push(recon_rows::settled(&row)?);
+            }
+        }
+        Ok(rows)
     }
 
     async fn named_by(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError> {
@@ -598,7 +618,7 @@ impl DatabaseStore {
             return Ok(Ruled::NotFound);
         }
         if let Some(identity) = row.subject.strip_prefix(ABOUT_A_ROW) {
-            self.post_fees(on, &[identity.to_owned()]).await?;
+            self.post_fees(on, merchant, &[identity.to_owned()]).await?;
         }
         let action = format!("recon.{}", ruling.standing.as_str());
         let object = ruling.charge.map_or_else(|| format!("recon {}", row.run_id), |charge| charge.to_string());

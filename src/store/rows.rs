@@ -26,6 +26,9 @@ const JSON: &str = "the JSON that belongs there";
 /// What belongs in a column of currencies.
 const CURRENCY: &str = "a currency code of ISO 4217";
 
+/// The word of what was collected, whether or not its bank took it back.
+const PAID: &str = "paid";
+
 /// Words of an attempt's state.
 const ATTEMPT_STATES: &[&str] = &["open", "succeeded", "declined", "closed"];
 
@@ -158,6 +161,8 @@ pub(super) fn charge(row: &charge::Model) -> Result<Charge, Told> {
             last_sent_at: row.last_sent_at,
             declined: r.count("declined", row.declined)?,
             first_failed_at: row.first_failed_at,
+            // Of what is paid it says how much; of what is asked for again, that it was collected before.
+            taken_back: row.state != PAID && row.collected_minor.is_some(),
             ladder: ladder(&r, row)?,
             episode: episode(&r, row)?,
             fallback: match row.fallback.as_deref() {
@@ -303,7 +308,7 @@ pub(super) fn body_is_intact(charge: ChargeId, attempt: &AttemptRecord) -> Resul
 /// The word in the column `state`. A return is a moment beside the success, not another word (decision 0020).
 pub(super) const fn stored_word(state: &State) -> &'static str {
     match state {
-        State::Returned { .. } => "paid",
+        State::Returned { .. } => PAID,
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -414,6 +419,10 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
         (since, doubt, asked) = (order.since, order.doubt, order.asked);
     }
     let tries = &charge.tries;
+    if tries.taken_back {
+        // Only what was collected whole is asked for again.
+        collected = Some(charge.amount.minor());
+    }
     let ladder = tries.ladder.as_ref();
     let case = tries.episode.as_ref();
     vec![

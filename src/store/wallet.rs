@@ -157,7 +157,7 @@ impl DatabaseStore {
         // Of a pair that paid together it is not told which was declined: it counts for both.
         let here = |instrument: &str| {
             format!(
-                "SELECT a.{instrument} AS method_id, a.charge_id, a.state, a.outcome_class, a.created_at \
+                "SELECT a.{instrument} AS method_id, a.charge_id, a.state, a.outcome_class, a.updated_at AS seen_at \
                  FROM attempt a JOIN v ON a.{instrument} = v.y_id \
                  WHERE (a.state = 'open' OR a.outcome_class IS NOT NULL) AND (a.created_at >= v.y_since OR a.outcome_class = 'never') \
                  AND NOT (a.state = 'open' AND EXISTS (SELECT 1 FROM charge c WHERE c.id = a.charge_id \
@@ -165,7 +165,7 @@ impl DatabaseStore {
             )
         };
         let sql = format!(
-            "{} UNION ALL {} UNION ALL SELECT t.method_id, t.charge_id, t.state, t.outcome_class, t.tried_at AS created_at \
+            "{} UNION ALL {} UNION ALL SELECT t.method_id, t.charge_id, t.state, t.outcome_class, t.tried_at AS seen_at \
              FROM try_elsewhere t JOIN v ON t.method_id = v.y_id WHERE t.tried_at >= v.y_since OR t.outcome_class = 'never'",
             here("method_id"),
             here("second_method_id")
@@ -177,7 +177,10 @@ impl DatabaseStore {
                 let state: String = row.try_get("", "state")?;
                 let outcome = became(&state, class.as_deref());
                 let charge = ChargeId(row.try_get("", "charge_id")?);
-                let tried = Tried { at: row.try_get("", "created_at")?, charge, outcome };
+                let answered: DateTime<Utc> = row.try_get("", "seen_at")?;
+                // What is not answered may reach its network at any moment from now on.
+                let at = if outcome == Outcome::Open { now.max(answered) } else { answered };
+                let tried = Tried { at, charge, outcome };
                 wallet.entry(method).or_insert_with(|| Known::new(method, None)).tried.push(tried);
             }
         }

@@ -15,6 +15,7 @@ use super::{DatabaseStore, lines};
 use crate::ports::StoreError;
 use crate::ports::declines::ChangeNotice;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
+use crate::ports::recon::KeptRow;
 
 #[async_trait]
 impl InstrumentEar for DatabaseStore {
@@ -34,7 +35,7 @@ impl DatabaseStore {
         // News that changes nothing was heard before, or is about nobody's method: nothing follows.
         match news {
             InstrumentNews::Changed { method } => {
-                if self.note_news(on, *method, "changed", at).await? {
+                if self.note_change(on, *method, at).await? {
                     self.ask_owner(on, *method, at).await?;
                 }
                 if self.end_change(on, *method, at).await? {
@@ -94,19 +95,20 @@ impl DatabaseStore {
         Ok(())
     }
 
-    async fn note_news(
+    /// What is stored was changed: kept beside the news, since later news of another kind does not make it undone.
+    async fn note_change(
         &self,
         on: &DatabaseTransaction,
         method: PaymentMethodId,
-        news: &str,
         at: DateTime<Utc>,
     ) -> Result<bool, DbErr> {
-        let sql = "UPDATE payment_method SET news = $2, news_at = $3, updated_at = $3 WHERE id = $1";
-        let values: [Value; 3] = [method.0.into(), news.into(), at.into()];
+        let sql =
+            "UPDATE payment_method SET news = 'changed', news_at = $2, changed_at = $2, updated_at = $2 WHERE id = $1";
+        let values: [Value; 2] = [method.0.into(), at.into()];
         Ok(on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0)
     }
 
-    /// As above, and a method nobody knew is known from now on: a dispute about it must not be forgotten.
+    /// Keeps the latest news; a method nobody knew is known from now on: a dispute about it must not be forgotten.
     async fn note_or_begin(
         &self,
         on: &DatabaseTransaction,
@@ -118,6 +120,26 @@ impl DatabaseStore {
              ON CONFLICT (id) DO UPDATE SET news = excluded.news, news_at = excluded.news_at, updated_at = excluded.updated_at";
         let values: [Value; 3] = [method.0.into(), news.into(), at.into()];
         on.execute_raw(self.statement(sql, values)).await.map(drop)
+    }
+
+    /// Notices of change that a file tells of hold the accounts that they are about.
+    pub(super) async fn hear_of_rows(
+        &self,
+        on: &DatabaseTransaction,
+        rows: &[KeptRow],
+        at: DateTime<Utc>,
+    ) -> Result<(), DbErr> {
+        for (charge, code, kept) in rows.iter().filter_map(KeptRow::notice_of_change) {
+            let (key, id) = (kept.our_key(), kept.gateway_id.as_ref().map(|id| id.to_ascii_lowercase()));
+            let sql =
+                "SELECT number FROM attempt WHERE charge_id = $1 AND (gateway_key = $2 OR lower(payment_id) = $3)";
+            let values: [Value; 3] = [charge.0.into(), key.map(|key| key.0).into(), id.into()];
+            for row in on.query_all_raw(self.statement(sql, values)).await? {
+                let attempt = u16::try_from(row.try_get::<i32>("", "number")?).unwrap_or_default();
+                self.hear_of_change(on, &ChangeNotice { charge, attempt, code, at }).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The methods of a try that ended with a notice of change wait until what is stored was changed.
@@ -143,8 +165,8 @@ impl DatabaseStore {
     ) -> Result<(), DbErr> {
         let sql = "INSERT INTO payment_method (id, change_code, change_at, created_at, updated_at) VALUES ($1, $2, $3, $3, $3) \
              ON CONFLICT (id) DO UPDATE SET change_code = excluded.change_code, change_at = excluded.change_at, \
-             updated_at = excluded.updated_at WHERE payment_method.change_code IS NULL AND (payment_method.news IS NULL \
-             OR payment_method.news <> 'changed' OR payment_method.news_at < $4)";
+             updated_at = excluded.updated_at WHERE payment_method.change_code IS NULL \
+             AND (payment_method.changed_at IS NULL OR payment_method.changed_at < $4)";
         let values: [Value; 4] = [method.0.into(), code.into(), at.into(), whole(entered_at).into()];
         if on.execute_raw(self.statement(sql, values)).await?.rows_affected() > 0 {
             self.stop_using(on, method, &format!("its bank notified of a change: {code}"), at).await?;

@@ -11,7 +11,7 @@ use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
 use domain::rules::Outcome;
 use domain::verdict::DeclineClass;
-use sandbox::{Behaviour, DeclineCode, ReturnCode};
+use sandbox::{Behaviour, DeclineCode, Faults, Options, ReturnCode};
 
 use crate::cli_support::Bench;
 use crate::world::{Backend, MERCHANT, World, bank, card, everywhere, plan, subscriber};
@@ -20,6 +20,7 @@ everywhere! {
     a_card_that_was_reported_stolen_is_tried_for_nobody_again;
     a_returned_debit_is_entered_three_times_and_no_more;
     no_card_is_declined_more_often_in_a_day_than_its_network_allows;
+    what_could_not_be_sent_counts_when_it_is;
     what_another_system_tried_with_a_card_is_not_tried_here_again;
     a_debit_that_another_system_entered_twice_is_entered_once_more;
     a_debit_that_another_system_entered_three_times_is_not_entered_here;
@@ -133,6 +134,34 @@ async fn no_card_is_declined_more_often_in_a_day_than_its_network_allows(backend
         assert_eq!(waits, !by_charge.contains_key(name), "{name}");
     }
     assert_eq!(world.sandbox().ledger().submissions().len(), made.len());
+    world.balance().await;
+}
+
+/// Tries that an outage keeps back for a day reach the network together with those of the day after: they count then.
+async fn what_could_not_be_sent_counts_when_it_is(backend: Backend) {
+    let faults = Faults { token_5xx: 1.0, ..Faults::none() };
+    let options = Options { faults, ..Options::default() };
+    let Some(world) = World::begin_with(backend, "2027-01-04T00:00:00Z", "budget_outage", options).await else {
+        return;
+    };
+    apply(&world, vec![plan("gym", "1 year", "UTC", "10:00", "20.00")]).await;
+    let poor = || card(Behaviour::DeclinesWith(DeclineCode::InsufficientFunds), 1);
+    let due = |n: u32| if n < 10 { "2027-01-05" } else { "2027-01-06" };
+    world.enrol((0..20).map(|n| subscriber(&format!("s{n:02}"), "gym", due(n), poor())).collect()).await;
+    world.live_until("2027-01-06T12:00:00Z".parse().unwrap(), TimeDelta::minutes(15)).await;
+    assert_eq!(world.sandbox().ledger().submissions().len(), 0);
+    world.sandbox().set_faults(Faults::none());
+    world.live_until("2027-01-15T00:00:00Z".parse().unwrap(), TimeDelta::hours(1)).await;
+    let mut declined: Vec<DateTime<Utc>> = Vec::new();
+    for charge in world.charges().await {
+        let attempts = world.store.attempts(charge.id).await.unwrap().into_iter();
+        declined.extend(attempts.filter(|attempt| attempt.state == "declined").map(|attempt| attempt.updated_at));
+    }
+    declined.sort_unstable();
+    let day = TimeDelta::hours(24);
+    let within = |end: &DateTime<Utc>| declined.iter().filter(|one| *one <= end && *end - **one < day).count();
+    assert_eq!(declined.iter().map(within).max(), Some(10), "{declined:?}");
+    assert_eq!(world.sandbox().ledger().submissions().len(), declined.len());
     world.balance().await;
 }
 

@@ -106,7 +106,21 @@ fn a_pause_shows_what_will_not_happen_and_when_it_ends() {
     assert_eq!((&shown["status"], &shown["resume_on"]), (&json!("paused"), &json!("2090-03-15")));
     assert_eq!(shown["note"], "paused until 2090-03-15: hospital stay (by tester)");
     bench.run(&["subscriptions", "pause", "sub-1", "--until", "2020-03-15"]).exits(2).complains(&["has come already"]);
+    let dry = bench.run(&["subscriptions", "resume", "sub-1", "--dry-run", "-o", "json"]).exits(0);
+    dry.complains(&[
+        "DRY RUN",
+        "2 cycles are affected; altogether +USD 2,158.00 to collect.",
+        "The next charge is cycle 0",
+    ]);
+    let rows = dry.json();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&rows[0]["was"], &rows[0]["becomes"], &rows[0]["amount"]),
+        (&json!("skipped"), &json!("charged"), &json!("1079.00"))
+    );
+    assert_eq!(show(&bench)["status"], "paused");
     tried(&bench, &["resume", "sub-1"]);
+    bench.run(&["subscriptions", "resume", "sub-1", "-n"]).exits(7).complains(&["only a paused or quarantined one"]);
     let shown = show(&bench);
     assert_eq!(
         (&shown["status"], &shown["resume_on"], &shown["next_cycle"]),
@@ -115,6 +129,13 @@ fn a_pause_shows_what_will_not_happen_and_when_it_ends() {
     let endless = bench.run(&["subscriptions", "pause", "sub-1", "-o", "json"]).exits(0);
     endless.complains(&["No further cycle is charged", "Nothing is charged any more, as things stand."]);
     assert_eq!(show(&bench)["next_due_at"], Value::Null);
+    let dry = bench.run(&["subscriptions", "resume", "sub-1", "-n"]).exits(0);
+    dry.complains(&[
+        "cycles shown",
+        "The cycles to come are charged again",
+        "The next charge is cycle 0: USD 1,079.00",
+    ]);
+    bench.run(&["subscriptions", "resume", "sub-1"]).exits(0).complains(&["The next charge is cycle 0: USD 1,079.00"]);
 }
 
 #[test]
@@ -128,6 +149,16 @@ fn an_end_is_now_or_with_the_period_and_the_latter_is_taken_back() {
     tried(&bench, &["cancel", "sub-1", "--clear"]);
     assert_eq!(show(&bench)["last_on"], Value::Null);
     bench.run(&["subscriptions", "cancel", "sub-1", "--clear"]).exits(7);
+    // What waits for a next cycle is named: there is none any more.
+    for (kind, reason) in [("credit", "class was cancelled"), ("charge", "a towel")] {
+        let amount = ["subscriptions", kind, "sub-1", "--amount", "5.00", "--reason", reason];
+        bench.run(&amount).exits(0);
+    }
+    let dry = bench.run(&["subscriptions", "cancel", "sub-1", "--at-period-end", "--dry-run"]).exits(0);
+    dry.complains(&[
+        "has USD 5.00 left (class was cancelled): nothing takes it any more",
+        "of USD 5.00 was to be collected with the next cycle (a towel): there is none",
+    ]);
     bench.run(&["subscriptions", "cancel", "sub-1", "--now", "--at-period-end"]).exits(2);
     let dry = bench.run(&["subscriptions", "cancel", "sub-1", "--now", "-n", "-o", "json"]).exits(0);
     dry.complains(&["DRY RUN", "Nothing is charged any more"]);

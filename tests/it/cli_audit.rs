@@ -284,8 +284,9 @@ async fn wishes_of_customers_are_no_faults(backend: Backend) {
             "k/4 skipped ",
         ]
     );
-    assert_eq!(counts(&said, "gold"), [6 + 6 + 6 + 3 + 6 + 5, 18, 1, 13, 0, 0, 0, 0]);
-    assert_eq!(counts(&said, "silver"), [6, 6, 0, 0, 0, 0, 0, 0]);
+    // One changed its plan in March: each of its charges counts under the plan it was recorded under.
+    assert_eq!(counts(&said, "gold"), [6 + 6 + 6 + 3 + 3 + 6 + 5, 21, 1, 13, 0, 0, 0, 0]);
+    assert_eq!(counts(&said, "silver"), [3, 3, 0, 0, 0, 0, 0, 0]);
     assert_eq!(counts(&said, "quarter"), [3, 3, 0, 0, 0, 0, 0, 0]);
     world.balance().await;
 }
@@ -328,6 +329,18 @@ async fn faults_among_wishes_are_found(backend: Backend) {
     );
 }
 
+/// A plan that changed its hour and its price in March: what fired before is held against the version of that time.
+async fn a_plan_that_changed_makes_no_earlier_cycle_late(backend: Backend) {
+    let Some(world) = begun(backend, "an audit of a plan that changed").await else { return };
+    live_until(&world, "2025-03-20T00:00:00Z").await;
+    world.apply(&[plan("gold", "1 month", "UTC", "05:00", "84.00")]).await;
+    live_until(&world, "2025-07-01T00:00:00Z").await;
+    let said = audit(&world, &["--details"]).exits(0);
+    let late: Vec<String> = rows(&said).into_iter().filter(|row| row.contains("late")).collect();
+    // The first one after the change is taken at the moment that was stored before it.
+    assert_eq!(late, ["a", "b", "c", "d", "e"].map(|id| format!("{id}/3 done_late ")));
+}
+
 /// Many subscriptions, each with its own gap: pages end anywhere, and none is lost at their edges.
 async fn gaps_are_found_wherever_a_page_ends(backend: Backend) {
     let Some(world) = World::begin(backend, "2025-01-08T00:00:00Z", "an audit of many pages").await else { return };
@@ -357,9 +370,11 @@ macro_rules! told_of {
 
 told_of! {
     sqlite Sqlite: a_sound_book_has_no_missed_cycle, exactly_the_faults_are_found, damaged_rows_hide_no_neighbour,
-        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found;
+        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found,
+        a_plan_that_changed_makes_no_earlier_cycle_late;
     postgresql Postgres: a_sound_book_has_no_missed_cycle, exactly_the_faults_are_found, damaged_rows_hide_no_neighbour,
-        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found;
+        gaps_are_found_wherever_a_page_ends, wishes_of_customers_are_no_faults, faults_among_wishes_are_found,
+        a_plan_that_changed_makes_no_earlier_cycle_late;
 }
 
 #[test]

@@ -91,7 +91,11 @@ async fn cases_are_listed_shown_paused_and_stopped() {
     assert!(told.contains(&"dunning.case.opened") && told.contains(&"charge.intent"), "{told:?}");
     bench.run(&["dunning", "show", "ch_00000000-0000-8000-8000-000000000000"]).exits(5);
 
-    let pause = ["dunning", "pause", &poor, "--reason", "salary on the first", "--until", "2999-01-01", "-o", "json"];
+    let due_on: chrono::NaiveDate = open[0]["due_on"].as_str().unwrap().parse().unwrap();
+    // Later than the policy tries, and before the next cycle of any month.
+    let until = due_on + TimeDelta::days(27);
+    let day = until.to_string();
+    let pause = ["dunning", "pause", &poor, "--reason", "salary on the first", "--until", &day, "-o", "json"];
     let dry = bench.run(&[&pause[..], &["--dry-run"]].concat()).exits(0);
     assert_eq!((&dry.json()["dry_run"], dry.err.contains("nothing was changed")), (&true.into(), true));
     assert_eq!(listed(&bench, &["dunning", "list"])[0]["next_step_at"], open[0]["next_step_at"]);
@@ -99,8 +103,14 @@ async fn cases_are_listed_shown_paused_and_stopped() {
         .run(&["dunning", "pause", &poor, "--reason", "x", "--until", "2026-01-01"])
         .exits(2)
         .complains(&["come already"]);
+    bench.run(&["dunning", "pause", &poor, "--reason", "x", "--until", "2999-01-01"]).exits(7).complains(&[
+        "the next cycle is due on",
+        "no try on that day or later",
+        "name a day before it",
+    ]);
     let paused = bench.run(&pause).exits(0).json();
-    assert!(paused["next_step_at"].as_str().unwrap().starts_with("2998-12-31"), "{paused}");
+    let in_utc = (until - TimeDelta::days(1)).to_string();
+    assert!(paused["next_step_at"].as_str().unwrap().starts_with(&in_utc), "{paused}");
     assert_eq!(paused["ends_at"], paused["next_step_at"], "a case never ends before its next step");
 
     bench.run(&["dunning", "stop", &poor]).exits(2).complains(&["--reason"]);

@@ -66,12 +66,16 @@ fn what_waits_for_an_endpoint_that_is_gone_is_named_and_dropped_or_delivered_whe
         states.collect::<Vec<_>>()
     };
     assert_eq!(states(), ["unconfigured"]);
+    let of = |word: &str| {
+        bench.run(&["events", "list", "--state", word, "-o", "json"]).exits(0).json().as_array().unwrap().len()
+    };
+    assert_eq!((of("unconfigured"), of("waiting")), (1, 0), "what is shown under a word is found under it");
     let shown = bench.run(&["events", "endpoints", "-o", "json"]).exits(0).json();
     let row = (&shown[0]["endpoint"], &shown[0]["standing"], &shown[0]["waiting"], &shown[0]["url"]);
     assert_eq!(row, (&"billing".into(), &"unconfigured".into(), &1.into(), &serde_json::Value::Null));
     // It returns: what waited is delivered to it.
     bench.write("autopay.toml", &settings);
-    assert_eq!(states(), ["waiting"]);
+    assert_eq!((states(), of("unconfigured"), of("waiting")), (vec!["waiting".to_owned()], 0, 1));
     bench.write("autopay.toml", "");
     bench.run(&["events", "drop", "billing"]).exits(2).complains(&["--confirm"]);
     bench.run(&["events", "drop", "billing", "--dry-run"]).exits(0).complains(&["1 deliveries", "nothing was changed"]);

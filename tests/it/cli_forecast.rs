@@ -297,6 +297,52 @@ fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {
     assert!(rows.contains(r#""collected_on":"2027-02-05","declined":1"#), "{rows}");
 }
 
+/// A card that may not be tried again is tried for nobody: in sums and in rows, from files, of the live book, and with a change of plans.
+#[test]
+fn a_decline_of_a_shared_card_binds_all_who_pay_with_it() {
+    let bench = Bench::with_plans();
+    let line = |id: &str, card: u32, on: &str| {
+        format!("{id},wellness,5a4db0c5-0000-8000-8000-{card:012x},card,C-{id},2027-01-{on}\n")
+    };
+    let header = roster(&[], "2027-01-10");
+    bench.write("roster.csv", header + &line("z", 0, "10") + &line("b", 1, "12") + &line("a", 0, "20"));
+    bench.write("s.csv", "subscription_id,cycle,attempt,outcome\nz,0,*,never\n");
+    let window = ["--from", "2027-01-01", "--months", "2", "--scenario", "s.csv"];
+    let from_files = [&["forecast", "--plans", "plans", "--subscriptions", "roster.csv"], &window[..]].concat();
+    let live = [&["forecast"], &window[..]].concat();
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let rows_of = |said: &str| -> Vec<String> {
+        let rows = said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let row = |row: serde_json::Value| format!("{} {} {}", row["subscription"], row["cycle"], row["expected"]);
+        rows.map(|one| row(one).replace('"', "")).collect()
+    };
+    for asked in [&from_files, &live] {
+        let total = bench.run(&[&asked[..], &["-o", "json"]].concat()).exits(0).json()["total"][0].clone();
+        assert_eq!((&total["scheduled"], &total["expected"]), (&"6474.00".into(), &"2158.00".into()));
+        let rows = bench.run(&[&asked[..], &["--rows", "-o", "jsonl"]].concat()).exits(0).out;
+        let mut rows = rows_of(&rows);
+        if asked == &from_files {
+            let ids: Vec<&str> = rows.iter().map(|row| row.split(' ').next().unwrap()).collect();
+            assert_eq!(
+                ids,
+                ["b", "b", "z", "z", "a", "a"],
+                "those who wait for each other stand where the last stands"
+            );
+        }
+        rows.sort();
+        assert_eq!(rows, ["a 0 0.00", "a 1 0.00", "b 0 1079.00", "b 1 1079.00", "z 0 0.00", "z 1 0.00"]);
+    }
+    bench.run(&[&live[..], &["--snapshot", "q.jsonl", "-q"]].concat()).exits(0);
+    let snapshot = std::fs::read_to_string(bench.path().join("q.jsonl")).unwrap();
+    let begins: Vec<&str> = snapshot.lines().filter(|line| line.starts_with('[')).map(|line| &line[..6]).collect();
+    assert_eq!(begins, [r#"["a",0"#, r#"["a",1"#, r#"["b",0"#, r#"["b",1"#, r#"["z",0"#, r#"["z",1"#]);
+    bench.write("next/wellness.toml", PLAN.replace("1079.00", "1000.00"));
+    for asked in [&from_files, &live] {
+        let rows = bench.run(&[&asked[..], &["--with-change", "next", "--rows", "-o", "jsonl"]].concat()).exits(0).out;
+        assert_eq!(rows.lines().count(), 6, "{rows}");
+    }
+}
+
 /// What an import would refuse is said: a book may be looked at from a day to come, when further cycles will have been charged.
 #[test]
 fn a_next_cycle_behind_the_day_is_taken_as_it_stands_and_said() {

@@ -2,7 +2,7 @@
 
 use autopay::clock::WallClock;
 use autopay::ports::Clock as _;
-use chrono::Days;
+use chrono::{Days, NaiveDate};
 use sandbox::{Behaviour, Options, Sandbox, method_id};
 use sea_orm::{ConnectionTrait as _, Database, Statement};
 
@@ -52,25 +52,60 @@ fn a_price_list_is_part_of_its_plan_and_may_leave_no_subscription_without_a_pric
 }
 
 #[test]
-fn a_notice_that_comes_too_late_is_a_warning() {
+fn a_new_price_whose_notice_comes_too_late_is_refused_at_its_place() {
     let bench = Bench::new();
+    bench.run(&["migrate", "up", "-q"]).exits(0);
     let today = WallClock.now().date_naive();
-    let steps = |days: u64| {
-        let from = today.checked_add_days(Days::new(days)).unwrap();
+    let on = |days: u64| today.checked_add_days(Days::new(days)).unwrap();
+    let steps = |days: u64, price: &str| {
+        let from = on(days);
         let steps = format!(
-            "[[amount.step]]\nfrom = 2026-01-01\nvalue = \"79.00\"\n[[amount.step]]\nfrom = {from}\nvalue = \"84.00\"\nnotice = \"30 days\"\n"
+            "[[amount.step]]\nfrom = 2026-01-01\nvalue = \"79.00\"\n[[amount.step]]\nfrom = {from}\nvalue = \"{price}\"\nnotice = \"30 days\"\n"
         );
         bench.write("plans/wellness.toml", PLAN.replace("value = \"1079.00\"\n", &steps));
     };
-    steps(10);
-    let told = bench.run(&["plans", "check", "plans"]).exits(0);
-    told.complains(&[
-        "warning: plan wellness changes its price on",
-        "30 days of notice",
-        "0 errors, 1 warning in 1 file",
-    ]);
-    steps(40);
-    assert!(!bench.run(&["plans", "check", "plans"]).exits(0).err.contains("warning"));
+    steps(10, "84.00");
+    let (latest, earliest) = (today.checked_sub_days(Days::new(20)).unwrap(), on(30));
+    for command in [vec!["plans", "check", "plans"], vec!["plans", "apply", "plans"], vec!["plans", "diff", "plans"]] {
+        bench.run(&command).exits(6).complains(&[
+            "plans/wellness.toml:20:10",
+            "notice_too_late   notice = \"30 days\"",
+            &format!("that notice had to reach the payers by {latest}"),
+            &format!("Fix: from = {earliest} or later, or notice = \"10 days\" or less"),
+        ]);
+    }
+    bench.run(&["plans", "propose", "plans", "--reason", "x"]).exits(6).complains(&["notice_too_late"]);
+    steps(40, "84.00");
+    bench.run(&["plans", "check", "plans"]).exits(0).complains(&["0 errors in 1 file"]);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+}
+
+/// A price that is in force with its notice owes nothing new, whatever else of the plan changes meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_is_announced_already_keeps_no_other_change_back() {
+    let bench = Bench::new();
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let from = WallClock.now().date_naive().checked_add_days(Days::new(30)).unwrap();
+    let plan = |from: NaiveDate, price: &str, hour: &str| {
+        let steps = format!(
+            "[[amount.step]]\nfrom = 2026-01-01\nvalue = \"79.00\"\n[[amount.step]]\nfrom = {from}\nvalue = \"{price}\"\nnotice = \"30 days\"\n"
+        );
+        PLAN.replace("value = \"1079.00\"\n", &steps).replace("06:00:00", hour)
+    };
+    bench.write("plans/wellness.toml", plan(from, "84.00", "06:00:00"));
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    // As if it had been applied two weeks ago.
+    let soon = from.checked_sub_days(Days::new(14)).unwrap();
+    let database = Database::connect(format!("sqlite:{}", bench.path().join("autopay.db").display())).await.unwrap();
+    let replace = format!("UPDATE plan_version SET spec = replace(spec, '{from}', '{soon}'), source = NULL");
+    database.execute_unprepared(&replace).await.unwrap();
+    database.close().await.unwrap();
+    bench.write("plans/wellness.toml", plan(soon, "84.00", "07:00:00"));
+    let said = bench.run(&["plans", "apply", "plans", "--dry-run", "-o", "json"]).exits(0);
+    assert_eq!(said.json()[0]["result"], "would_change", "{}", said.out);
+    bench.run(&["plans", "diff", "plans"]).exits(0);
+    bench.write("plans/wellness.toml", plan(soon, "85.00", "07:00:00"));
+    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["notice_too_late"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +142,17 @@ async fn running_installments_keep_their_total_and_their_parts() {
     roster("1000.00", "6", "300.00");
     bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
     bench.write("plans/wellness.toml", plan.replace("\"last\"", "\"spread\""));
-    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&["rhythm_in_use", "installments.remainder"]);
+    bench.run(&["plans", "apply", "plans"]).exits(6).complains(&[
+        "rhythm_in_use",
+        "installments.remainder is spread here and last in force",
+        "leave last, and write a new plan",
+    ]);
+    let fixed = plan.replace("count = \"from_subscription\"", "count = 6");
+    bench.write("plans/wellness.toml", fixed);
+    bench
+        .run(&["plans", "apply", "plans"])
+        .exits(6)
+        .complains(&["installments.count is 6 here and from_subscription in force"]);
 }
 
 /// A folder whose gateway is a sandbox, and a daily plan that is due by now.
@@ -137,6 +182,8 @@ pub(crate) async fn daily(amount: &str) -> (Bench, Sandbox) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_amount_is_decided_by_a_person_with_a_reason() {
     let (bench, sandbox) = daily("value = \"1079.00\"\nmaximum = \"100.00\"").await;
+    let dry = bench.run(&["run", "once", "--dry-run"]).exits(0);
+    dry.complains(&["1 item as of", "0 skipped, 0 without a method, 1 with an amount out of bounds, 0 waiting"]);
     let run = bench.run(&["run", "once", "-o", "json"]).exits(9).json();
     assert_eq!((&run["sent"], &run["parked"]), (&0.into(), &1.into()), "{run}");
     let listed = bench.run(&["charges", "list", "--state", "held", "-o", "json"]).exits(0).json();
@@ -263,6 +310,14 @@ async fn a_part_that_fell_due_in_a_pause_is_dropped_by_nobody_but_a_person_who_s
     told.complains(&["parts of the total of subscription b fell due meanwhile", "--with-missed", "--from-today"]);
     let shown = bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json();
     assert_eq!((&shown["status"], &shown["next_cycle"]), (&"paused".into(), &0.into()));
+    let dry = bench.run(&["subscriptions", "resume", "b", "--from-today", "-n", "-o", "json"]).exits(0);
+    dry.complains(&["of its total is not collected, and no later part makes up for it"]);
+    let row = &dry.json()[0];
+    assert_eq!((&row["was"], &row["becomes"]), (&"not charged".into(), &"not charged".into()), "{row}");
+    assert!(row["why"].as_str().unwrap().ends_with("is passed over"), "{row}");
+    let dry = bench.run(&["subscriptions", "resume", "b", "--with-missed", "-n"]).exits(0);
+    dry.complains(&["fell due already: the next run charges"]);
+    assert_eq!(bench.run(&["subscriptions", "show", "b", "-o", "json"]).exits(0).json()["status"], "paused");
     let dropped = bench.run(&["subscriptions", "resume", "b", "--from-today"]).exits(0);
     dropped.complains(&["of its total is not collected, and no later part makes up for it", "not collected (left out"]);
     let kept = bench.run(&["subscriptions", "resume", "c", "--with-missed"]).exits(0);

@@ -1,6 +1,10 @@
 //! What comes next, of one subscription and of the whole book, from the real binary over a live book.
 
-use crate::cli_support::{Bench, PLAN};
+use autopay::clock::WallClock;
+use autopay::ports::Clock as _;
+use chrono::Days;
+
+use crate::cli_support::{Bench, PLAN, roster};
 
 const CARD: &str = "5a4db0c5-0000-8000-8000-000000000001";
 
@@ -89,4 +93,33 @@ fn the_next_of_the_whole_book_come_by_time() {
     assert_eq!(told[1]["amount"], "79.00");
     let two = bench.run(&["schedule", "next", "--count", "2", "-o", "jsonl"]).exits(0);
     assert_eq!(two.out.lines().count(), 2);
+}
+
+#[test]
+fn a_cycle_that_owes_a_notice_says_by_when_and_one_whose_notice_came_late_is_put_off() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", format!("{PLAN}\n[collect]\nnotify_before = \"40 days\"\n"));
+    bench.run(&["migrate", "up", "-q"]).exits(0);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let today = WallClock.now().date_naive();
+    let soon = today + Days::new(10);
+    bench.write("roster.csv", roster(&["sub-1", "sub-2"], &soon.to_string()));
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    let rows = |id: &str| bench.run(&["subscriptions", "schedule", id, "--count", "3", "-o", "json"]).exits(0).json();
+    let untold = rows("sub-1");
+    let why = |row: &serde_json::Value| row["why"].as_str().unwrap_or_default().to_owned();
+    assert!(why(&untold[0]).contains("notice not sent in time: it had to reach the payer by"), "{untold}");
+    assert!(why(&untold[0]).contains("sent today, the charge can be made from"), "{untold}");
+    assert!(why(&untold[2]).contains("owes a notice, which has to reach the payer by"), "{untold}");
+    assert!(why(&untold[2]).contains("plan wellness: notify_before 40 days"), "{untold}");
+    let next = bench.run(&["schedule", "next", "-o", "json"]).exits(0).json();
+    assert!(why(&next[0]).contains("notice not sent in time"), "{next}");
+    let noted = today - Days::new(1);
+    let at = noted.to_string();
+    bench.run(&["notices", "mark", "--subscription", "sub-2", "--cycle", "0", "--delivered-at", &at]).exits(0);
+    let late = rows("sub-2");
+    let day = noted + Days::new(40);
+    assert!(why(&late[0]).contains(&format!("so the charge waits until {day}")), "{late}");
+    assert_eq!((&late[0]["date"], &late[0]["submit_on"]), (&soon.to_string().into(), &day.to_string().into()));
+    assert!(late[0]["charge_at"].as_str().unwrap().starts_with(&day.to_string()), "{late}");
 }

@@ -483,3 +483,35 @@ fn rows_that_contradict_the_book_are_named_at_their_cells() {
     ]);
     assert_eq!(stored(&bench).as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_forecast_reads_a_workbook_as_it_reads_text() {
+    let bench = bench();
+    bench.write("roster.xlsx", workbook(&[good(Text("sub-1")), agreed("sub-2", 12.5)]));
+    let head = HEADER.join(",");
+    let rows = [
+        format!("sub-1,wellness,{CARD},card,1001,2099-01-31,,"),
+        format!("sub-2,agreed,{CARD},card,C-1,2099-01-05,2099-12-31,12.50"),
+    ];
+    bench.write("roster.csv", format!("{head}\n{}\n{}\n", rows[0], rows[1]));
+    let forecast = |file: &str, more: &[&str]| {
+        let window = ["forecast", "--plans", "plans", "--subscriptions", file, "--from", "2099-01-01", "--months", "6"];
+        bench.run(&[&window[..], more].concat())
+    };
+    for more in [&["-o", "csv"][..], &["-o", "jsonl"], &["-o", "csv", "--with-change", "plans"]] {
+        let (sheet, text) = (forecast("roster.xlsx", more).exits(0), forecast("roster.csv", more).exits(0));
+        assert!(!text.out.is_empty());
+        assert_eq!(sheet.out, text.out, "{more:?}");
+    }
+    let diff = ["plans", "diff", "plans", "--against", "plans", "--subscriptions", "roster.xlsx"];
+    bench.run(&diff).exits(0);
+    bench.write("wrong.xlsx", workbook(&[good(Text("sub-1")), good(Text("sub-1")), agreed("sub-2", 0.123)]));
+    forecast("wrong.xlsx", &[]).exits(6).complains(&[
+        "wrong.xlsx:Members:3:1",
+        "this id stands in row 2 already",
+        "wrong.xlsx:Members:4:8",
+        "amount_invalid",
+    ]);
+    bench.write("old.xls", [&[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1][..], &[0; 64]].concat());
+    forecast("old.xls", &[]).exits(6).complains(&["workbook_old"]);
+}

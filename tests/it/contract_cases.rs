@@ -10,10 +10,11 @@ use domain::agenda::{HoldKind, Scope};
 use domain::case::{Ended, NextStep, Standing, case};
 use domain::charge::{Charge, Event, Limits, ParkWhy, Ruling, State};
 use domain::dunning::{AtTheEnd, GaveUp, Next, Stop};
-use domain::id::ChargeId;
-use domain::subscription::SubscriptionStatus;
+use domain::id::{ChargeId, PaymentMethodId};
+use domain::subscription::{Method, SubscriptionStatus};
 use domain::verdict::{Decline, DeclineClass};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement, TransactionTrait as _};
+use uuid::Uuid;
 
 use crate::contract_store::{Bench, bench, due, id, intent, secs};
 use crate::world::{Backend, MERCHANT, everywhere};
@@ -24,8 +25,10 @@ everywhere! {
     a_ruling_needs_the_claim_and_touches_no_attempt;
     a_cancel_between_the_order_of_a_try_and_its_sending_wins;
     a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_although_it_is_held;
+    what_an_import_changes_overtakes_what_is_drawn_already;
     who_has_died_is_charged_for_nothing_more;
     who_has_died_after_paying_is_charged_for_nothing_more;
+    who_has_died_is_known_by_a_return_too_whatever_became_of_its_subscription;
     whom_a_bank_questions_is_held_until_a_person_has_reviewed_them;
     cases_are_listed_by_plan_and_class_and_whether_they_go_on;
     cases_are_counted_by_what_comes_next;
@@ -241,6 +244,31 @@ async fn a_try_by_hand_goes_out_although_its_subscription_is_paused_and_never_al
     assert_eq!((intents.len(), lost), (0, 1));
 }
 
+async fn what_an_import_changes_overtakes_what_is_drawn_already(backend: Backend) {
+    let Some(b) = bench(backend, "an import overtakes").await else { return };
+    let fallen = failing(&b, "a").await;
+    let view = b.store.subscription(&id("a")).await.unwrap().unwrap();
+    b.clock.advance(TimeDelta::days(4));
+    let drawn =
+        async || b.claim_open(10).await.into_iter().find(|open| open.value.open.charge.id == fallen.id).unwrap();
+    let sent = |open: &Claimed<autopay::ports::OpenCharge>| {
+        let charge = open.value.open.charge.clone().step(Event::Send { attempt: 2 }, b.now(), &limits()).unwrap();
+        let second = intent(&charge, 2, b.now());
+        MovedCharge { charge, fence: open.fence, new_attempt: Some(second), again: None }
+    };
+    let open = drawn().await;
+    let mut other = view.subscription.clone();
+    other.method =
+        due("other", b.now()).method.map(|method| Method { id: PaymentMethodId(Uuid::from_u128(77)), ..method });
+    b.import(&[other]).await;
+    assert_eq!(commit(&b, sent(&open)).await, (0, 1), "its owner may have taken the method away");
+    // It is free at once, and what is drawn from the new terms is sent. An import that changes nothing takes no claim away.
+    let open = drawn().await;
+    let now = b.store.subscription(&id("a")).await.unwrap().unwrap().subscription;
+    b.import(&[now]).await;
+    assert_eq!(commit(&b, sent(&open)).await, (1, 0));
+}
+
 async fn pause(b: &Bench, subscription: &domain::subscription::Subscription) {
     let amendment = domain::amendment::Amendment {
         subscription: subscription.id.clone(),
@@ -312,6 +340,34 @@ async fn who_has_died_after_paying_is_charged_for_nothing_more(backend: Backend)
     assert_eq!(story(&b, back.id).await, ["dunning.case.opened class", "dunning.case.ended returned"]);
 }
 
+async fn who_has_died_is_known_by_a_return_too_whatever_became_of_its_subscription(backend: Backend) {
+    let Some(b) = bench(backend, "died, by a return").await else { return };
+    b.import(&[due("a", b.now()), due("b", b.now()), due("c", b.now())]).await;
+    let begun = b.begin().await;
+    let of = |name: &str| begun.iter().find(|one| one.charge.subscription == id(name)).unwrap();
+    let waiting = decline(&b, &of("b").charge, of("b").fence, later(&b)).await;
+    let succeeded = Event::Succeeded { amount: of("a").charge.amount, returnable: true };
+    let paid = decline(&b, &of("a").charge, of("a").fence, succeeded).await;
+    b.store.cancel(&id("a"), "ann", b.now()).await.unwrap();
+    let gone = declined("R15", DeclineClass::Never, Next::GiveUp(GaveUp::CustomerGone));
+    let back = paid.clone().step(gone, b.now(), &limits()).unwrap();
+    assert!(matches!(back.state, State::Returned { next_at: None, .. }), "{:?}", back.state);
+    let verdict = Verdict {
+        before: Claimed { value: paid, fence: of("a").fence },
+        attempt: back.tries.attempt,
+        after: Some(back),
+        observations: Vec::new(),
+        stop: Some(Stop::Pause),
+    };
+    assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
+    for (name, status) in [("a", "cancelled"), ("b", "paused"), ("c", "paused")] {
+        let view = b.store.subscription(&id(name)).await.unwrap().unwrap();
+        assert_eq!(view.subscription.status.as_str(), status, "{name}");
+        assert_eq!(view.note.is_some_and(|note| note.contains("has died")), status == "paused", "{name}");
+    }
+    assert_eq!(story(&b, waiting.id).await.last().unwrap(), "dunning.case.ended customer_gone");
+}
+
 async fn whom_a_bank_questions_is_held_until_a_person_has_reviewed_them(backend: Backend) {
     let Some(b) = bench(backend, "questioned").await else { return };
     let mut other = due("other", b.now());
@@ -373,6 +429,47 @@ async fn cases_are_counted_by_what_comes_next(backend: Backend) {
     assert_eq!(b.store.commit_verdicts(&[verdict]).await.unwrap().applied, 1);
     let counts = CaseCounts { retrying: 1, person: 1, ..CaseCounts::default() };
     assert_eq!(b.store.case_counts().await.unwrap(), counts);
+}
+
+/// In PostgreSQL a ruling may be committed between the look at a case and its end by a hold.
+#[tokio::test]
+async fn a_hold_ends_no_case_that_somebody_ended_at_the_same_moment() {
+    let Some(b) = bench(Backend::Postgres, "ended at once").await else { return };
+    let charge = failing(&b, "a").await;
+    let before = take(&b, charge.id).await;
+    let after = before.value.clone().step(Event::Ruled(Ruling::WriteOff), b.now(), &limits()).unwrap();
+    let ruled = Ruled { before, after, note: note(), stop: None };
+    let database = b.database().await;
+    let first = database.begin().await.unwrap();
+    first.execute_unprepared("SELECT 1 FROM charge FOR UPDATE").await.unwrap();
+    let waiting = async |so_many: i64| {
+        let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while database
+            .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
+            .await
+            .unwrap()
+            .unwrap()
+            .try_get::<i64>("", "n")
+            .unwrap()
+            < so_many
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ruling = b.store.rule_on_charge(&ruled, b.now());
+    let (whose, now) = (id("a"), b.now());
+    let held = async {
+        waiting(1).await;
+        b.store.hold_person(&whose, HoldKind::Fraud, "a call", "bob", now).await.unwrap()
+    };
+    let free = async {
+        waiting(2).await;
+        first.commit().await.unwrap();
+    };
+    let (ruled, held, ()) = tokio::join!(ruling, held, free);
+    assert_eq!((ruled.unwrap(), held.held, held.ended), (true, 1, 0));
+    assert_eq!(story(&b, charge.id).await, ["dunning.case.opened class", "dunning.case.ended written_off"]);
+    assert_eq!(b.charge(charge.id).await.state.word(), "skipped");
 }
 
 /// The databases hold by themselves that no case is without a next step; where a hand took that away, the count says so.

@@ -249,8 +249,10 @@ async fn a_subscription_damaged_in_any_column_is_told_and_set_aside_once_and_hid
         b.clock.advance(TimeDelta::days(400));
         let claim = b.store.claim_due(MERCHANT, b.now(), b.now(), b.now() + secs(90), 100).await.unwrap();
         assert_eq!((names(&claim.due).len(), claim.poison), (2, Vec::new()), "set aside once");
-        let aside =
-            SubscriptionFilter { status: Some(domain::subscription::SubscriptionStatus::Quarantined), id: None };
+        let aside = SubscriptionFilter {
+            status: Some(domain::subscription::SubscriptionStatus::Quarantined),
+            ..SubscriptionFilter::default()
+        };
         let (whole, told) = subscriptions(&b, &aside).await;
         assert_eq!(whole.len() + told.len(), damages.len());
         assert!(told.iter().all(|row| row.state == "quarantined"), "{told:?}");

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use autopay::clock::TurnedClock;
 use autopay::ports::Claimed;
 use autopay::ports::notices::{Noted, NoticeFilter, NoticeRow, Sent};
-use autopay::ports::outbox::{DeliveryFilter, Outbox, Outcome, Taken};
+use autopay::ports::outbox::{DeliveryFilter, Dropped, Dropping, Outbox, Outcome, Taken};
+use autopay::store::MemoryStore;
 use chrono::TimeDelta;
+use domain::agenda::Scope;
 use domain::money::{Currency, Money};
 use domain::notice::{Given, Kind, Wanted};
 
-use crate::contract_outbox::{routes, telling};
+use crate::contract_outbox::{retold, routes, telling, telling_of};
 use crate::contract_store::{Bench, id, paid, verdict};
 use crate::world::{Backend, MERCHANT, at, day, everywhere};
 
 everywhere! {
     what_was_charged_last_and_what_was_told_is_known_alike_by_every_store;
     a_notice_is_asked_for_once_and_counts_when_its_endpoint_took_it;
+    a_notice_that_nobody_took_is_never_dropped_and_goes_to_who_carries_notices_now;
     what_people_say_they_sent_is_kept_and_nothing_happens_a_second_time;
     notices_are_listed_by_day_and_state_and_paged;
 }
@@ -128,6 +131,39 @@ async fn a_notice_is_asked_for_once_and_counts_when_its_endpoint_took_it(backend
     s.outbox.settle_deliveries("billing", &[(claim, Outcome::Delivered { status: 200 })], later).await.unwrap();
     let rows = s.list(NoticeFilter { delivered: Some(true), ..NoticeFilter::default() }).await;
     assert_eq!(rows[0].delivered_at, Some(now));
+}
+
+async fn a_notice_that_nobody_took_is_never_dropped_and_goes_to_who_carries_notices_now(backend: Backend) {
+    let clock = Arc::new(TurnedClock::new(at("2027-01-15T12:00:00Z")));
+    let memory = MemoryStore::new(clock.clone());
+    let begun = telling_of(&memory, backend, clock.clone(), routes(&["billing"]), "a carrier that is gone").await;
+    let Some((store, outbox, keep, url)) = begun else { return };
+    let bench = Bench::around(backend, clock.clone(), (store, keep, url.clone()));
+    let s = Stage { bench, outbox };
+    let (now, lease) = (s.bench.now(), s.bench.now() + TimeDelta::minutes(1));
+    s.ask(&[wanted("a", 1, 8_400, "2027-02-15", "2027-01-16"), wanted("b", 1, 8_400, "2027-02-16", "2027-01-17")])
+        .await;
+    s.bench.store.hold(&Scope::All, "a look", "ann", now).await.unwrap();
+    let old = s.outbox.claim_deliveries("billing", now, lease, 10).await.unwrap();
+    let claim = |place: usize| Claimed { value: Taken::from(&old[place].value), fence: old[place].fence };
+    let first = [(claim(0), Outcome::Delivered { status: 200 })];
+    assert_eq!(s.outbox.settle_deliveries("billing", &first, now).await.unwrap(), 1);
+    let drop = async |s: &Stage, confirm| s.outbox.drop_deliveries("billing", confirm, "ann", now).await.unwrap();
+    assert_eq!(drop(&s, Some(2)).await, Dropping::Kept(1), "nobody else carries notices");
+    let s = Stage { outbox: retold(&memory, backend, clock, &url, routes(&["mailer"])).await, ..s };
+    let both = Dropped { gone: 1, handed_over: 1 };
+    assert_eq!(drop(&s, None).await, Dropping::WouldBe(both));
+    assert_eq!(drop(&s, Some(1)).await, Dropping::WouldBe(both), "not the notices alone");
+    assert_eq!(drop(&s, Some(2)).await, Dropping::Done(both));
+    assert_eq!(s.outbox.settle_deliveries("billing", &[(claim(1), Outcome::Untried)], now).await.unwrap(), 0);
+    let new = s.outbox.claim_deliveries("mailer", now, lease, 10).await.unwrap();
+    assert_eq!((new.len(), new[0].value.id, new[0].value.tries), (1, old[1].value.id, 0));
+    let taken =
+        (Claimed { value: Taken::from(&new[0].value), fence: new[0].fence }, Outcome::Delivered { status: 200 });
+    assert_eq!(s.outbox.settle_deliveries("mailer", &[taken], now).await.unwrap(), 1);
+    let rows = s.list(NoticeFilter { delivered: Some(true), ..NoticeFilter::default() }).await;
+    let by = rows.iter().map(|row| row.delivered_by.clone().unwrap()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(by.into_iter().collect::<Vec<_>>(), ["billing", "mailer"]);
 }
 
 async fn what_people_say_they_sent_is_kept_and_nothing_happens_a_second_time(backend: Backend) {

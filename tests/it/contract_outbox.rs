@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use autopay::clock::TurnedClock;
 use autopay::ports::cases::Ruled;
-use autopay::ports::outbox::{Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Outbox, Outcome, Routes, Taken};
+use autopay::ports::outbox::{
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Dropped, Dropping, Outbox, Outcome, Routes, Taken,
+};
 use autopay::ports::people::PersonsNote;
 use autopay::ports::recon::{BegunRun, Compared, Finding, NewRun, Source, Span, Stage};
 use autopay::ports::{Claimed, Committed, IntentBatch, MovedCharge, Store, Verdict};
@@ -28,6 +30,7 @@ everywhere! {
     what_is_kept_back_from_the_charge_is_not_told;
     a_case_is_told_when_it_begins_goes_on_and_ends;
     a_case_that_ends_at_its_first_decline_is_told_to_begin_too;
+    a_case_that_goes_on_after_a_return_is_told_to_begin_and_to_end_once_more;
     people_and_pauses_are_told;
     a_delivery_is_leased_and_an_old_fence_settles_nothing;
     what_failed_waits_for_its_time_and_what_was_given_up_for_a_person;
@@ -47,9 +50,21 @@ pub(crate) async fn telling(
     routes: Routes,
     test: &str,
 ) -> Option<(Arc<dyn Store>, Arc<dyn Outbox>, Keep, String)> {
+    let memory = MemoryStore::new(clock.clone());
+    telling_of(&memory, backend, clock, routes, test).await
+}
+
+/// As above; the map, where it is one, is of this book.
+pub(crate) async fn telling_of(
+    memory: &MemoryStore,
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    routes: Routes,
+    test: &str,
+) -> Option<(Arc<dyn Store>, Arc<dyn Outbox>, Keep, String)> {
     let (keep, url) = match backend {
         Backend::Memory => {
-            let store = Arc::new(MemoryStore::new(clock).telling(routes));
+            let store = Arc::new(memory.clone().telling(routes));
             return Some((store.clone(), store, Keep::Nothing, String::new()));
         }
         Backend::Sqlite => {
@@ -68,6 +83,21 @@ pub(crate) async fn telling(
     let store = DatabaseStore::new(open(&parsed, Pool::engine(4)).await.unwrap(), clock).telling(routes);
     let store = Arc::new(store);
     Some((store.clone(), store, keep, url))
+}
+
+/// The outbox of the same book, once other endpoints are configured.
+pub(crate) async fn retold(
+    memory: &MemoryStore,
+    backend: Backend,
+    clock: Arc<TurnedClock>,
+    url: &str,
+    routes: Routes,
+) -> Arc<dyn Outbox> {
+    if backend == Backend::Memory {
+        return Arc::new(memory.clone().telling(routes));
+    }
+    let connection = open(&DatabaseUrl::parse(url).unwrap(), Pool::engine(2)).await.unwrap();
+    Arc::new(DatabaseStore::new(connection, clock).telling(routes))
 }
 
 /// Endpoints of these names; the first of them sends notices.
@@ -194,6 +224,50 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
         "id": one.charge.id.to_string(), "subscription": "a", "cycle": one.charge.cycle, "attempt": 1
     });
     assert_eq!(serde_json::Value::Object(data), expected, "ids and nothing else");
+}
+
+async fn a_case_that_goes_on_after_a_return_is_told_to_begin_and_to_end_once_more(backend: Backend) {
+    let Some(t) = Told::begin(backend, &["billing"], "events of a case that goes on").await else { return };
+    let (b, now) = (&t.bench, t.bench.now());
+    let one = b.one("a").await;
+    let declined = |code: &str| Event::Declined {
+        decline: Decline { class: DeclineClass::LaterFunds, code: code.to_owned() },
+        next: Next::RetryAt(now + TimeDelta::days(5)),
+    };
+    let steps = [
+        declined("R01"),
+        Event::Send { attempt: 2 },
+        Event::Succeeded { amount: one.charge.amount, returnable: true },
+        declined("R01"),
+        Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
+    ];
+    for step in steps {
+        let before = b.charge(one.charge.id).await;
+        let after = before.clone().step(step, now, &Limits::default()).unwrap();
+        let verdict = Verdict {
+            before: Claimed { value: before, fence: one.fence },
+            attempt: after.tries.attempt,
+            after: Some(after),
+            observations: Vec::new(),
+            stop: None,
+        };
+        // Told twice: the second time it finds that it was told.
+        assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
+        b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap();
+    }
+    let rows = t.rows().await;
+    let cases: Vec<&str> =
+        rows.iter().map(|row| row.kind.as_str()).filter(|kind| kind.starts_with("dunning.case.")).collect();
+    assert_eq!(
+        cases,
+        ["dunning.case.opened", "dunning.case.ended", "dunning.case.opened", "dunning.case.ended"],
+        "one number, and each beginning and end of it"
+    );
+    b.clock.advance(secs(2));
+    let bodies: Vec<serde_json::Value> =
+        t.claim("billing", 20).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
+    let why: Vec<&str> = bodies.iter().filter_map(|body| body["data"]["why"].as_str()).collect();
+    assert_eq!(why, ["paid", "returned"]);
 }
 
 async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {
@@ -421,8 +495,16 @@ async fn what_nobody_carries_any_more_is_named_and_dropped_by_a_person(backend: 
     let given_up = Outcome::Failed { status: None, why: "no connection".to_owned(), next_at: None };
     assert_eq!(t.settle("books", &claim, given_up).await, 1);
     assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing", "books"]);
-    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 2);
-    assert_eq!(t.outbox.drop_deliveries("books", "ann", t.bench.now()).await.unwrap(), 0);
+    let drop = async |confirm| t.outbox.drop_deliveries("books", confirm, "ann", t.bench.now()).await.unwrap();
+    let two = Dropped { gone: 2, handed_over: 0 };
+    assert_eq!((drop(None).await, drop(Some(3)).await), (Dropping::WouldBe(two), Dropping::WouldBe(two)));
+    assert_eq!(
+        t.outbox.endpoints_told().await.unwrap(),
+        ["billing", "books"],
+        "who means another number means other rows"
+    );
+    assert_eq!(drop(Some(2)).await, Dropping::Done(two));
+    assert_eq!(drop(Some(0)).await, Dropping::Done(Dropped::default()));
     assert_eq!(t.outbox.endpoints_told().await.unwrap(), ["billing"]);
     let left: Vec<DeliveryRow> = t.rows().await.into_iter().filter(|row| row.endpoint == "books").collect();
     assert!(matches!(left.as_slice(), [row] if row.state == DeliveryState::Delivered), "what was delivered stays told");

@@ -2,20 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use autopay::ports::ledger::LedgerStore as _;
 use autopay::ports::recon::{
     BegunRun, Compared, Exception, ExceptionFilter, FileName, Finding, KeptRow, NewRun, Ruled, Ruling, Run, Source,
     Span, Stage, Sum,
 };
 use autopay::ports::webhooks::Subject;
 use autopay::ports::{Claimed, Committed};
+use autopay::store::{DatabaseStore, DatabaseUrl, Pool, open};
 use chrono::TimeDelta;
 use domain::charge::State;
-use domain::id::{ChargeId, Purpose};
+use domain::id::{ChargeId, MerchantId, Purpose};
 use domain::money::{Currency, Money};
 use domain::recon::{Kind, Sides, Standing};
 use domain::settlement::{RowKind, SettlementRow};
+use domain::verdict::DeclineClass;
+use sea_orm::ConnectionTrait as _;
+use sea_orm_migration::MigratorTrait as _;
+use uuid::Uuid;
 
 use crate::contract_store::{Bench, bench, id};
+use crate::postgres::TestDatabase;
 use crate::world::{Backend, MERCHANT, day, everywhere};
 
 everywhere! {
@@ -258,12 +265,26 @@ async fn charges_beside_the_span_are_those_that_are_open_since_before_it_or_were
     }
     assert_eq!(beside("2027-01-15", true, 2).await, none, "due in the span itself");
     for sent in &intents {
-        b.become_(&sent.charge, sent.fence, State::paid(b.now(), sent.charge.amount), None).await;
+        let (collected, paid_at) = (sent.charge.amount, b.now());
+        let back = |next_at| State::Returned {
+            class: DeclineClass::LaterFunds,
+            code: "R01".to_owned(),
+            next_at,
+            collected,
+            paid_at,
+            at: paid_at,
+        };
+        let state = match sent.charge.subscription.as_str() {
+            "a" => State::paid(paid_at, collected),
+            "b" => back(None),
+            _ => back(Some(paid_at + TimeDelta::days(5))),
+        };
+        b.become_(&sent.charge, sent.fence, state, None).await;
     }
-    assert_eq!(beside("2027-01-20", true, 2).await, none, "paid");
+    assert_eq!(beside("2027-01-20", true, 2).await, ["c"], "paid and taken back, and c is to be tried again");
     assert_eq!(beside("2027-01-16", true, 2).await, ["a", "b", "c"], "tried in it");
-    assert_eq!(beside("2027-01-16", false, 2).await, none);
-    assert_eq!(beside("2027-01-17", true, 2).await, none, "tried on the day before");
+    assert_eq!(beside("2027-01-16", false, 2).await, ["c"]);
+    assert_eq!(beside("2027-01-17", true, 2).await, ["c"], "tried on the day before");
 }
 
 async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) {
@@ -304,4 +325,69 @@ async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) 
     assert_eq!(b.store.rows_known(MERCHANT, &identities).await.unwrap(), BTreeSet::from([row(1).identity()]));
     let kept = b.store.rows_of(&[charge]).await.unwrap();
     assert_eq!(kept, BTreeMap::from([(charge, vec![row(1)])]), "once, and as it was");
+}
+
+/// Rows of the version before: what was posted of them stays posted, and the merchant that got no entry gets one.
+#[tokio::test]
+async fn fees_of_the_version_before_keep_their_entries_and_the_other_merchants_are_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("old.db").display());
+    let server = TestDatabase::create("fees of before").await;
+    for url in std::iter::once(file).chain(server.as_ref().map(|server| server.url.clone())) {
+        let parsed = DatabaseUrl::parse(&url).unwrap();
+        let database = open(&parsed, Pool::engine(1)).await.unwrap();
+        let all = migration::Migrator::migrations();
+        let before = all.iter().position(|one| one.name().ends_with("_fees_of_merchants")).unwrap();
+        migration::Migrator::up(&database, Some(u32::try_from(before).unwrap())).await.unwrap();
+        let money = |minor| Money::new(minor, Currency::USD);
+        let fee = SettlementRow {
+            line: 2,
+            kind: RowKind::Fee,
+            gateway_id: None,
+            key: None,
+            gross: money(2_500),
+            fee: money(0),
+            net: money(2_500),
+            settled_on: day("2027-01-31"),
+            code: None,
+            occurrence: 1,
+        };
+        let backend = database.get_database_backend();
+        let run = async |sql: &str, values: Vec<sea_orm::Value>| {
+            database.execute_raw(sea_orm::Statement::from_sql_and_values(backend, sql, values)).await.unwrap()
+        };
+        let at = crate::world::at("2027-02-01T00:00:00Z");
+        for (merchant, later) in [(MERCHANT, 1), (MerchantId(Uuid::from_u128(1)), 2)] {
+            let sql = "INSERT INTO recon_row (identity, merchant_id, run_id, line, kind, currency, gross_minor, fee_minor, net_minor, \
+                 settled_on, occurrence, kept_at) VALUES ($1, $2, 1, 2, 'fee', 'USD', $3, 0, $3, $4, 1, $5)";
+            let kept_at = at + TimeDelta::seconds(later);
+            let values = vec![
+                fee.identity().into(),
+                merchant.0.into(),
+                fee.gross.minor().into(),
+                fee.settled_on.into(),
+                kept_at.into(),
+            ];
+            run(sql, values).await;
+        }
+        let sql = "INSERT INTO ledger_entry (subject_id, posted, number, subject_kind, plan_version, debit, credit, amount_minor, \
+             currency, happened_at, booked_at) VALUES ($1, 'fee', 0, 'row', 0, 'fees', 'clearing', $2, 'USD', $3, $3)";
+        run(sql, vec![Uuid::parse_str(&fee.identity()).unwrap().into(), fee.gross.minor().into(), at.into()]).await;
+        autopay::store::migrate(&parsed).await.unwrap();
+        let clock = std::sync::Arc::new(autopay::clock::TurnedClock::new(at));
+        let store = DatabaseStore::new(database.clone(), clock);
+        let found = store.differences(10).await.unwrap();
+        let told: Vec<_> = found.iter().map(|one| (one.what, one.stands, one.posted)).collect();
+        assert_eq!(told, [("fee", fee.gross.minor(), 0)], "the one that came first has its entry");
+        let (mut after, mut added) = (None, 0);
+        loop {
+            let done = store.mend_ledger(after, 1, at, ("ann", "an upgrade")).await.unwrap();
+            (after, added) = (done.next, added + done.added);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((added, store.differences(10).await.unwrap()), (1, Vec::new()));
+        database.close().await.unwrap();
+    }
 }

@@ -965,7 +965,7 @@ async fn subscriptions_are_listed_by_status_page_by_page(b: Bench) {
         b.store.cancel(&id(name), "ann", b.now()).await.unwrap();
     }
     let read = async |status, after: &Cursor, limit| -> (Vec<String>, Cursor) {
-        let filter = SubscriptionFilter { status, id: None };
+        let filter = SubscriptionFilter { status, ..SubscriptionFilter::default() };
         let page = b.store.list_subscriptions(&filter, after, limit).await.unwrap();
         let next = page.next.clone();
         (page.whole().into_iter().map(|view| view.subscription.id.to_string()).collect(), next)

@@ -248,6 +248,10 @@ async fn a_notice_of_change_holds_its_account_until_that_was_changed_or_a_person
     let begun = enter("third").await;
     b.clock.advance(secs(60));
     b.store.hear(&InstrumentNews::Changed { method }, b.now()).await.unwrap();
+    // What else is heard of it since does not undo that.
+    let dispute = "dp-1".to_owned();
+    b.store.hear(&InstrumentNews::Disputed { method, dispute: dispute.clone() }, b.now()).await.unwrap();
+    b.store.hear(&InstrumentNews::DisputeEnded { method, dispute }, b.now()).await.unwrap();
     notified(&begun, "C05").await;
     assert_eq!(held().await, None);
     // The next one is held until a person says so, once.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use autopay::ports::cases::Cases;
-use autopay::ports::{CatalogChange, ChargeFilter, Resume};
+use autopay::ports::{CatalogChange, ChargeFilter, Resume, SubscriptionFilter};
 use autopay::store::{DatabaseUrl, Pool, open};
 use chrono::TimeDelta;
 use domain::agenda::resume;
@@ -95,6 +95,16 @@ async fn an_unpaid_subscription_is_charged_nothing_and_owes_what_passed(backend:
     let unpaid = row(&world, "a").await;
     assert_eq!((unpaid.status, unpaid.word()), (SubscriptionStatus::Paused, "unpaid"));
     assert_eq!((unpaid.amendments.unpaid, unpaid.next_cycle), (Some(failed[0].id), 1));
+    // It stands paused, and a list of the paused ones that are not unpaid leaves it out.
+    for (wanted, found) in [(None, 1), (Some(true), 1), (Some(false), 0)] {
+        let filter = SubscriptionFilter {
+            status: Some(SubscriptionStatus::Paused),
+            unpaid: wanted,
+            ..SubscriptionFilter::default()
+        };
+        let page = world.store.list_subscriptions(&filter, &None, 10).await.unwrap();
+        assert_eq!(page.rows.len(), found, "{wanted:?}");
+    }
     // A new card, and a person who says that it goes on: what passed is owed.
     let paying = Subscription { method: card(Behaviour::Pays, 2), ..unpaid.clone() };
     world.store.import(&[paying], "test", world.now()).await.unwrap();

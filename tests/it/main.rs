@@ -88,6 +88,7 @@ mod returned;
 mod said;
 mod splits;
 mod stops;
+mod taken_back;
 mod together;
 mod together_crash;
 mod tutorial;

@@ -46,8 +46,17 @@ fn wanted(from: &str, until: &str) -> Wanted {
 
 /// A run to its end, with what it found, the first found first.
 pub(crate) async fn compare(world: &World, from: &str, until: &str) -> (Run, Sums, Vec<Exception>) {
+    compare_wanted(world, &wanted(from, until)).await
+}
+
+/// As [`compare`], of what is not final alone.
+pub(crate) async fn compare_open(world: &World, from: &str, until: &str) -> (Run, Sums, Vec<Exception>) {
+    compare_wanted(world, &Wanted { finals: false, ..wanted(from, until) }).await
+}
+
+async fn compare_wanted(world: &World, wanted: &Wanted) -> (Run, Sums, Vec<Exception>) {
     let reconciler = reconciler(world);
-    let begun = reconciler.begin(&wanted(from, until)).await.unwrap();
+    let begun = reconciler.begin(wanted).await.unwrap();
     let BegunRun::New(run) = begun else { panic!("{begun:?}") };
     let (run, sums) = reconciler.carry_on(run.id, &CancellationToken::new()).await.unwrap();
     (run.clone(), sums, found(world, run.id).await)

@@ -45,7 +45,7 @@ async fn compare_file(world: &World, faults: &SettlementFaults) {
 }
 
 /// Somebody charges under a key of ours without us.
-async fn charge_behind_our_back(world: &World, subscription: &str, cycle: u32, attempt: u16, minor: i64) {
+pub(crate) async fn charge_behind_our_back(world: &World, subscription: &str, cycle: u32, attempt: u16, minor: i64) {
     let id = domain::id::SubscriptionId::parse(subscription).unwrap();
     let key = Key::of(&world.engine.settings().environment, MERCHANT, &id, cycle, attempt);
     let customer = ccg::Customer { enterprise_id: Some("1001".to_owned()), ..ccg::Customer::default() };

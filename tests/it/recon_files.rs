@@ -1,20 +1,33 @@
 //! Journeys of settlement files: the sandbox's own ledger as a file, whole and damaged, against the book.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use autopay::engine::Refunds;
 use autopay::engine::recon::WantedFile;
 use autopay::files::read_settlements;
+use autopay::gateway::CcgGateway;
 use autopay::ports::books::{Closed, Closing};
-use autopay::ports::ledger;
-use autopay::ports::recon::{BegunRun, Exception, ExceptionFilter, FileName, Ruled, Ruling, Run, Span, Sums};
+use autopay::ports::recon::{
+    BegunRun, Compared, Exception, ExceptionFilter, FileName, KeptRow, NewRun, Ruled, Ruling, Run, Source, Span, Stage,
+    Sums,
+};
+use autopay::ports::{Claimed, ledger};
+use chrono::TimeDelta;
 use domain::charge::State;
+use domain::id::MerchantId;
 use domain::ledger::{Account, Posted};
 use domain::money::Currency;
 use domain::recon::{Kind, Standing};
+use domain::refund::{Reason, Wish};
 use domain::settlement::SettlementRow;
 use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::contract_store::id;
 use crate::recon::reconciler;
-use crate::world::{Backend, MERCHANT, World, at, bank, card, day, everywhere, plan, subscriber};
+use crate::world::{Backend, MERCHANT, World, at, bank, card, client, day, everywhere, plan, subscriber};
 
 everywhere! {
     a_file_of_the_gateways_own_ledger_has_no_difference_and_is_compared_once;
@@ -28,7 +41,11 @@ everywhere! {
     disputes_that_nobody_told_of_are_differences;
     a_payment_under_another_key_than_the_booked_one_is_a_mismatch;
     what_came_and_went_between_two_looks_is_explained_as_a_pair;
+    one_payment_in_two_wordings_is_told_twice_whichever_comes_first;
+    one_refund_in_two_wordings_is_told_twice;
+    two_merchants_that_are_told_the_same_each_have_their_fee;
     what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_something;
+    a_fee_that_is_given_back_is_a_difference_and_never_posted;
     a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one;
 }
 
@@ -192,8 +209,16 @@ async fn a_notice_of_change_moves_no_money_and_another_code_is_a_difference(back
     let (payment, key) = payment_of(&world, "sub-3").await;
     world.sandbox().return_payment(payment.parse().unwrap(), ReturnCode::R02).unwrap();
     let line = |code: &str| format!("return,{payment},{key},79.00,,,USD,2027-01-18,{code}\n");
+    let method = world.store.subscription(&id("sub-3")).await.unwrap().unwrap().subscription.method.unwrap().id;
+    let change = async || {
+        let known = world.store.wallet(&[method]).await.unwrap().remove(&method);
+        known.and_then(|known| known.change).map(|change| change.code)
+    };
+    let (_, _, found) = compare(&world, &format!("{HEADER}{}", line("C10")), false).await;
+    assert_eq!((kinds(&found), change().await), (vec![Kind::AccountChanged], None), "that is about our own company");
     let (run, sums, found) = compare(&world, &format!("{HEADER}{}", line("C01")), false).await;
     assert_eq!((kinds(&found), run.asked), (vec![Kind::AccountChanged], 0));
+    assert_eq!(change().await.as_deref(), Some("C01"), "the next entry would be made with what the bank called wrong");
     assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (0, 0));
     let (_, sums, found) = compare(&world, &format!("{HEADER}{}", line("R03")), false).await;
     assert_eq!(kinds(&found), [Kind::CodeDiffers], "the gateway says R02");
@@ -231,13 +256,93 @@ async fn what_came_and_went_between_two_looks_is_explained_as_a_pair(backend: Ba
     world.run_until("2027-01-20T12:00:00Z").await;
     assert_eq!(world.charges_of("sub-1").await[0].state.word(), "failed");
     let (payment, key) = payment_of(&world, "sub-1").await;
-    let came = format!("payment,{payment},{key},79.00,,,USD,2027-01-18,\n");
+    let came = format!("payment,{payment},{key},79.00,2.59,76.41,USD,2027-01-18,\n");
     let went = format!("return,{payment},{key},79.00,,,USD,2027-01-18,R07\n");
     let (_, _, found) = compare(&world, &format!("{HEADER}{came}"), false).await;
     assert_eq!(kinds(&found), [Kind::PaidThereNotHere], "alone it is money that the book does not have");
+    assert_eq!(fees(&world).await, []);
     let (_, _, found) = compare(&world, &format!("{HEADER}{came}{went}"), false).await;
     assert_eq!(kinds(&found), [], "its other half explains both");
     assert_eq!(world.store.exceptions_open(MERCHANT).await.unwrap(), 0);
+    assert_eq!(fees(&world).await, [("2.59".to_owned(), true)], "and its fee belongs to something");
+    assert_eq!(missing(&world).await, 0);
+}
+
+async fn one_payment_in_two_wordings_is_told_twice_whichever_comes_first(backend: Backend) {
+    for by_key_first in [true, false] {
+        let Some(world) = paid(backend, "two wordings", LateReturn::Failed).await else { return };
+        let (payment, key) = payment_of(&world, "sub-1").await;
+        let fee = "79.00,2.59,76.41,USD,2027-01-17,";
+        let mut told = [format!("{HEADER}payment,,{key},{fee}\n"), format!("{HEADER}payment,{payment},,{fee}\n")];
+        if !by_key_first {
+            told.reverse();
+        }
+        let (_, _, found) = compare(&world, &told[0], false).await;
+        assert_eq!(kinds(&found), []);
+        let (_, _, found) = compare(&world, &told[1], false).await;
+        assert_eq!((kinds(&found), found[0].finding.sides.difference()), (vec![Kind::Duplicate], 7_900));
+        let capitals = payment.to_ascii_uppercase();
+        let (_, _, found) = compare(&world, &format!("{HEADER}payment,{capitals},{key},{fee}\n"), false).await;
+        assert_eq!(kinds(&found), [Kind::RepeatedRow]);
+        assert_eq!(fees(&world).await, [("2.59".to_owned(), true)], "kept once");
+    }
+}
+
+async fn one_refund_in_two_wordings_is_told_twice(backend: Backend) {
+    let Some(world) = paid(backend, "a refund in two wordings", LateReturn::Failed).await else { return };
+    let charge = world.charges_of("sub-1").await[0].id;
+    let gateway = Arc::new(CcgGateway::new(client(world.sandbox()), MERCHANT));
+    let refunds = Refunds::new(world.engine.clone(), gateway);
+    refunds.record(charge, &Wish::all(Reason::parse("a gift").unwrap()), "ann").await.unwrap();
+    refunds.run_once_until(CancellationToken::new()).await.unwrap();
+    world.run_until("2027-01-25T12:00:00Z").await;
+    refunds.run_once_until(CancellationToken::new()).await.unwrap();
+    let refund = world.store.refunds_of(charge).await.unwrap().remove(0).refund;
+    let said = "79.00,1.00,,USD,2027-01-20,";
+    let by_key = format!("{HEADER}refund,,{},{said}\n", refund.key);
+    let by_id = format!("{HEADER}refund,{},,{said}\n", refund.gateway_id.unwrap());
+    let (_, _, found) = compare(&world, &by_key, false).await;
+    assert_eq!(kinds(&found), []);
+    let (_, _, found) = compare(&world, &by_id, false).await;
+    assert_eq!((kinds(&found), found[0].finding.sides.difference()), (vec![Kind::RepeatedRow], -7_900));
+    assert_eq!(fees(&world).await, [("1.00".to_owned(), true)], "kept once");
+}
+
+async fn two_merchants_that_are_told_the_same_each_have_their_fee(backend: Backend) {
+    let Some(world) = paid(backend, "two merchants", LateReturn::Failed).await else { return };
+    let told = rows(&format!("{HEADER}fee,,,25.00,,,USD,2027-01-31,\n"));
+    for (merchant, posted) in [(MERCHANT, 1), (MerchantId(Uuid::from_u128(99)), 2)] {
+        let new = NewRun {
+            merchant,
+            source: Source::File,
+            span: Span { from: day("2027-01-31"), until: day("2027-01-31") },
+            finals: false,
+            by: "ann".to_owned(),
+            at: world.now(),
+            file: Some(wanted("", false).file),
+            daily: false,
+        };
+        let BegunRun::New(run) = world.store.begin_recon(&new).await.unwrap() else { panic!("it is another one's") };
+        let lease = world.now() + TimeDelta::seconds(90);
+        let claimed = world.store.claim_recon(run.id, world.now(), lease).await.unwrap().unwrap();
+        let page = Compared {
+            run: Claimed { value: run.id, fence: claimed.fence },
+            merchant,
+            at: world.now(),
+            lease_until: lease,
+            stage: Stage::Done,
+            place: None,
+            asked: 0,
+            moved: 0,
+            sums: BTreeMap::new(),
+            subjects: Vec::new(),
+            findings: Vec::new(),
+            rows: vec![KeptRow { row: told[0].clone(), charge: None, refund: None }],
+        };
+        assert!(world.store.keep_compared(&page).await.unwrap());
+        assert_eq!(fees(&world).await, vec![("25.00".to_owned(), false); posted]);
+        assert_eq!(missing(&world).await, 0);
+    }
 }
 
 /// Every fee in the ledger: its amount, and whether it is about a charge.
@@ -295,6 +400,26 @@ async fn what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_s
     let balance = |account| balances[&(account, None, Currency::USD)].balance().unwrap();
     assert_eq!((balance(Account::Fees), balance(Account::Clearing)), (789, 3 * 7_900 - 789));
     assert_eq!(balances.values().map(|sides| sides.balance().unwrap()).sum::<i64>(), 0);
+}
+
+async fn a_fee_that_is_given_back_is_a_difference_and_never_posted(backend: Backend) {
+    let Some(world) = paid(backend, "a fee that is waived", LateReturn::Failed).await else { return };
+    let fee = |amount: &str| format!("fee,,,{amount},,,USD,2027-01-31,\n");
+    let text = [HEADER, &fee("25.00"), &fee("5.00"), &fee("-25.00")].concat();
+    let (_, sums, found) = compare(&world, &text, false).await;
+    assert_eq!((kinds(&found), found[0].finding.sides.difference()), (vec![Kind::OnlyInFile], 2_500));
+    assert_eq!(sums[&Currency::USD].theirs, 2_500);
+    let told = vec![("25.00".to_owned(), false), ("5.00".to_owned(), false)];
+    assert_eq!((fees(&world).await, missing(&world).await), (told.clone(), 0));
+    let ruling = Ruling {
+        standing: Standing::Matched,
+        charge: None,
+        by: "ann".to_owned(),
+        reason: "waived in January".to_owned(),
+        at: world.now(),
+    };
+    assert_eq!(world.store.rule(MERCHANT, found[0].id, &ruling).await.unwrap(), Ruled::Kept);
+    assert_eq!((missing(&world).await, fees(&world).await), (0, told), "accounting writes it");
 }
 
 async fn a_fee_of_a_closed_month_that_is_told_late_counts_in_the_open_one(backend: Backend) {

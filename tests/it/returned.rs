@@ -9,6 +9,7 @@ use domain::charge::{Charge, Ruling, SkipWhy, State};
 use domain::dunning::{AtTheEnd, GaveUp, Policy};
 use domain::id::{PolicyId, SubscriptionId};
 use domain::plan::Plan;
+use domain::recon::Kind;
 use domain::subscription::{Subscription, SubscriptionStatus};
 use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, LateReturn, ReturnCode, SettlementFaults};
@@ -26,7 +27,7 @@ everywhere! {
 }
 
 /// A debit of 15 January, paid on the 18th. A year passes before the next one.
-async fn paid(backend: Backend, name: &str) -> Option<World> {
+pub(crate) async fn paid(backend: Backend, name: &str) -> Option<World> {
     paid_under(backend, name, None).await
 }
 
@@ -50,12 +51,12 @@ async fn paid_under(backend: Backend, name: &str, policy: Option<Policy>) -> Opt
     Some(world)
 }
 
-async fn one(world: &World) -> Charge {
+pub(crate) async fn one(world: &World) -> Charge {
     world.charges_of("sub-1").await.remove(0)
 }
 
 /// The bank takes the latest payment back, and the gateway is asked until it says so.
-async fn taken_back(world: &World, code: ReturnCode) -> Charge {
+pub(crate) async fn taken_back(world: &World, code: ReturnCode) -> Charge {
     let attempt = world.store.attempts(one(world).await.id).await.unwrap().pop().unwrap();
     world.sandbox().return_payment(attempt.payment_id.unwrap().parse().unwrap(), code).unwrap();
     while one(world).await.state.word() == "paid" {
@@ -68,13 +69,13 @@ async fn taken_back(world: &World, code: ReturnCode) -> Charge {
     charge
 }
 
-async fn posted(world: &World) -> Vec<String> {
+pub(crate) async fn posted(world: &World) -> Vec<String> {
     assert_eq!(world.store.differences(10).await.unwrap(), []);
     let entries = world.store.entries_of(one(world).await.id).await.unwrap();
     entries.iter().map(|entry| format!("{} {}", entry.posting.posted.as_str(), entry.posting.amount.plain())).collect()
 }
 
-async fn rule(world: &World, ruling: Ruling) -> Result<Charge, RulingRefused> {
+pub(crate) async fn rule(world: &World, ruling: Ruling) -> Result<Charge, RulingRefused> {
     let note = PersonsNote { by: "ann".to_owned(), action: "charge.ruled", detail: "a call".to_owned() };
     world.engine.rule(one(world).await.id, ruling, &note).await
 }
@@ -114,6 +115,16 @@ async fn a_debit_that_is_taken_back_is_asked_for_again_however_that_is_learnt(ba
         if way == "a look" {
             let (_, _, found) = compare(&world, &file(&world, &SettlementFaults::default()), true).await;
             assert_eq!(kinds(&found), [], "two payments and one return, and none is a double");
+        }
+        if way == "a list of returns" {
+            let paid = |place: usize, on: &str| format!("payment,,{},79.00,,,USD,{on},\n", attempts[place].key);
+            let header = "type,gateway_id,key,gross,fee,net,currency,settled_on,code\n";
+            let both = [header, &paid(0, "2027-01-18"), &paid(1, "2027-02-09")].concat();
+            assert_eq!(kinds(&compare(&world, &both, false).await.2), [], "each is one payment, by its key alone");
+            for place in [0, 1] {
+                let again = [header, &paid(place, "2027-02-10")].concat();
+                assert_eq!(kinds(&compare(&world, &again, false).await.2), [Kind::Duplicate], "{place}");
+            }
         }
         world.balance().await;
     }

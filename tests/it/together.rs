@@ -11,12 +11,13 @@ use domain::agenda::{Item, Scope, planned};
 use domain::amendment::{Change, propose};
 use domain::charge::{Charge, SkipWhy, State};
 use domain::dunning::{AtTheEnd, Policy};
-use domain::forecast::Scenario;
+use domain::forecast::{Outcome, Scenario, Script, Which};
 use domain::id::{PlanId, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec};
 use domain::refund::{Reason, Wish};
 use domain::subscription::{AdjustmentKind, Subscription, SubscriptionStatus};
+use domain::verdict::DeclineClass;
 use sandbox::{Behaviour, DeclineCode, Faults, Options};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,7 @@ everywhere! {
     a_decline_is_tried_again_with_the_whole_sum;
     a_lost_answer_is_asked_about_and_nothing_is_paid_twice;
     a_payment_that_fails_for_good_pauses_everybody;
+    a_payment_under_way_is_foreseen_to_pause_everybody;
     a_part_of_a_payment_goes_back;
     a_cancel_of_either_leaves_the_payment_as_it_is;
     a_credit_of_a_part_is_in_the_part;
@@ -123,32 +125,30 @@ async fn a_hold_on_anybody_whom_a_payment_pays_for_stops_its_tries(backend: Back
         world.store.hold(&scope, "the pool is closed", "test", world.now()).await.unwrap();
         live(&world, until).await;
         assert_eq!(told(&world).await, ["a/0 42.50 failing", "b/0 12.50 consolidated"], "{scope}");
-        assert_eq!(foreseen(&world, 0).await, ["a/0 on_hold false"], "{scope}");
+        assert_eq!(foreseen(&world, &Scenario::AllPay, 9).await, ["a/0 on_hold false"], "{scope}");
         assert_eq!(world.sandbox().ledger().submissions().len(), 1, "{scope}");
         world.store.lift(&scope, "test", world.now()).await.unwrap();
     }
-    assert_eq!(foreseen(&world, 0).await, ["a/0 in_dunning true"], "lifted");
+    assert_eq!(foreseen(&world, &Scenario::AllPay, 9).await, ["a/0 in_dunning true"], "lifted");
     live(&world, "2027-02-10T00:00:00Z").await;
     assert_eq!(told(&world).await, ["a/0 42.50 paid", "b/0 12.50 consolidated"]);
     world.balance().await;
 }
 
-/// What a forecast says of the charges of a cycle: the weightiest reason against them, and whether they are tried.
-async fn foreseen(world: &World, cycle: u32) -> Vec<String> {
+/// What a forecast says of the charges of the next days: the weightiest reason against each, and whether it is expected.
+async fn foreseen(world: &World, scenario: &Scenario, days: i64) -> Vec<String> {
     let now = world.now();
     let background = background(&*world.store, MERCHANT, now, false).await.unwrap();
-    let until = (now + TimeDelta::days(20)).date_naive();
+    let until = (now + TimeDelta::days(days)).date_naive();
     let mut seen = Vec::new();
     let tell = |told: Told<'_>| {
-        if let Told::Charge(entry, _) = told
-            && entry.cycle == cycle
-        {
+        if let Told::Charge(entry, _) = told {
             let why = entry.risks.first().word();
             seen.push(format!("{}/{} {why} {}", entry.subscription.id, entry.cycle, !entry.pieces.is_empty()));
         }
     };
     let whose = (MERCHANT, &world.limits);
-    walk(&*world.store, &background, whose, (now, until), &Scenario::AllPay, tell).await.unwrap();
+    walk(&*world.store, &background, whose, (now, until), scenario, tell).await.unwrap();
     seen
 }
 
@@ -167,6 +167,23 @@ async fn a_lost_answer_is_asked_about_and_nothing_is_paid_twice(backend: Backend
     live(&world, "2027-01-16T00:00:00Z").await;
     assert_eq!(told(&world).await, ["a/0 42.50 paid", "b/0 12.50 consolidated"]);
     assert_eq!(collected(&world), [4_250]);
+    world.balance().await;
+}
+
+/// What is under way of a payment ends, by a script, as a payment to come does: for everybody for whom it was to pay.
+async fn a_payment_under_way_is_foreseen_to_pause_everybody(backend: Backend) {
+    let Some(world) = begin(backend, Behaviour::declines(1)).await else { return };
+    live(&world, "2027-01-16T00:00:00Z").await;
+    assert_eq!(told(&world).await, ["a/0 42.50 failing", "b/0 12.50 consolidated"]);
+    let lead = Which { subscription: SubscriptionId::parse("a").ok(), cycle: Some(0), attempt: None };
+    let mut script = Script::default();
+    script.add(lead, Outcome::Declined(DeclineClass::Never));
+    let scenario = Scenario::Script(script);
+    assert_eq!(foreseen(&world, &scenario, 40).await, ["a/0 given_up false", "a/1 paused false", "b/1 paused false"]);
+    assert_eq!(
+        foreseen(&world, &Scenario::AllPay, 40).await,
+        ["a/0 in_dunning true", "a/1 may_be_declined true", "b/1 may_be_declined true"]
+    );
     world.balance().await;
 }
 

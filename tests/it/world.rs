@@ -277,7 +277,7 @@ impl World {
             let report = self.run().await;
             let busy = report.items > report.waiting;
             let Some(next) = self.store.next_wake(MERCHANT).await.unwrap() else { break };
-            if next == self.now() && busy {
+            if next <= self.now() && busy {
                 continue;
             }
             let next = if next > self.now() { next } else { self.next_after_now().await.min(self.now() + idle) };

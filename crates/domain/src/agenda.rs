@@ -16,8 +16,9 @@ use crate::charge::{Charge, Fallback, Limits, State};
 use crate::dunning::{AtTheEnd, GaveUp, Next, Stop};
 use crate::id::{ChargeId, Environment, Key, MerchantId, PaymentMethodId, PlanId, SubscriptionId};
 use crate::money::{Currency, Money};
-use crate::notice::Notices;
+use crate::notice::{Gate, Notices};
 use crate::plan::{Catalog, Consolidate, Lack, Mode, Plan, PlanStatus};
+use crate::rules::{Outcome, Tried};
 use crate::split::Parts;
 use crate::subscription::{Applied, Method, MethodKind, Subscription, SubscriptionStatus};
 use crate::wallet::{Charging, Known, Wallet, charging};
@@ -48,7 +49,7 @@ pub use cycles::{Cycle, Cycles, cycles};
 pub(crate) use cycles::{Priced, Step};
 pub use missed::questions;
 pub use replay::{Attempted, Became, Comes, Difference, Replay, Retry, replay};
-pub use together::{PARTS_MAX, Part, joins, last_instant};
+pub use together::{PARTS_MAX, Part, joins, last_instant, line_up};
 
 /// Most missed cycles of one subscription that are charged unasked. A daily plan after a year of downtime is a question for
 /// a person, not a bill of 365 lines sent at once.
@@ -265,6 +266,8 @@ pub struct Open {
     pub payers: Vec<Payer>,
     /// What the latest attempt was recorded with; its body goes out again as it is, whatever the subscription uses by now.
     pub instrument: Option<PaymentMethodId>,
+    /// A refund of what its bank took back was ordered and never made.
+    pub refund_ordered: bool,
 }
 
 /// The facts an agenda is drawn from. Order matters: items come out in the order of the book.
@@ -557,7 +560,18 @@ fn stopped(
     (method, second): (Option<PaymentMethodId>, Option<PaymentMethodId>),
     now: DateTime<Utc>,
 ) -> Option<String> {
-    let stops = |method| match instrument(book, plan, &open.subscription, method, now) {
+    // A try that is recorded has its place among those that networks allow: it takes none once more to be sent.
+    let own = |one: &Tried| one.charge == open.charge.id && one.outcome == Outcome::Open;
+    let used = [method, second].into_iter().flatten().filter_map(|method| book.wallet.get(&method));
+    let wallet: Wallet = used
+        .map(|known| {
+            let mut known = known.clone();
+            known.tried.retain(|one| !own(one));
+            (known.id, known)
+        })
+        .collect();
+    let of_others = &Book { wallet: &wallet, ..*book };
+    let stops = |method| match instrument(of_others, plan, &open.subscription, method, now) {
         Charging::Yes => None,
         Charging::NotNow(why) | Charging::NoMethod(why) => Some(why),
     };
@@ -666,7 +680,7 @@ fn catch_up(
         resumes: subscription.status == SubscriptionStatus::Paused && status == SubscriptionStatus::Active,
     };
     let pause = amended::Pause::of(plan, subscription, now)?;
-    let mut told = told::Told::of(book, plan, subscription);
+    let mut gate = Gate::before(plan, subscription, subscription.next_cycle, book.notices);
     for planned in cycles(plan, subscription, subscription.next_cycle)? {
         let mut planned = planned?;
         let (cycle, due_at) = (planned.occurrence.index, planned.occurrence.charge_at);
@@ -685,7 +699,7 @@ fn catch_up(
                 due_at.date_naive()
             ));
         }
-        if let Err(early) = told.admits(&mut planned, now) {
+        if let Err(early) = gate.admits(&mut planned, now) {
             // Those before it go first, and it is looked at again with them behind it.
             if due.is_empty() {
                 items.push(early.item(plan, subscription, &planned));
@@ -898,7 +912,13 @@ fn still_to_come(plan: &Plan, subscription: &Subscription, now: DateTime<Utc>) -
 
 /// Does a charge that waits end here, because its subscription was cancelled? One that carries cycles of others runs on: they are
 /// owed whatever becomes of its own subscription.
+/// What a bank took back was delivered and is owed still: a person may order another try of it all the same.
 fn is_over(subscription: &Subscription, charge: &Charge) -> bool {
+    has_left(subscription, charge) && !(charge.was_taken_back() && charge.is_by_hand())
+}
+
+/// Was its subscription cancelled? A charge that carries cycles of others has theirs, too.
+fn has_left(subscription: &Subscription, charge: &Charge) -> bool {
     subscription.status == SubscriptionStatus::Cancelled && charge.carried.is_none()
 }
 
@@ -976,9 +996,17 @@ fn draw_open(book: &Book<'_>, open: &Open, now: DateTime<Utc>) -> Item {
             (None, None) => Action::wait(without),
         },
         // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-        State::Returned { next_at: Some(_), .. } if over => Action::GiveUp {
+        State::Failing { .. } | State::Returned { next_at: Some(_), .. } if over && charge.was_taken_back() => {
+            Action::GiveUp {
+                why: GaveUp::MustAct,
+                because: "the subscription was cancelled, and what its bank took back is for people to collect"
+                    .to_owned(),
+            }
+        }
+        // Whoever wanted the money to go back did not want it asked for again. Only a person's own order says otherwise.
+        State::Returned { next_at: Some(_), .. } if open.refund_ordered && !charge.is_by_hand() => Action::GiveUp {
             why: GaveUp::MustAct,
-            because: "the subscription was cancelled, and what its bank took back is for people to collect".to_owned(),
+            because: "a refund of it was ordered before its bank took it back: a person decides".to_owned(),
         },
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => match (with, stopped(method)) {
             (_, _) if over => Action::Cancel,
@@ -1254,7 +1282,9 @@ pub fn observe(
                 (Next::RetryAt(_) | Next::GiveUp(_), _) => ruled.next,
             };
             // What was delivered stays owed when the subscription is cancelled; only people ask for it then.
-            let is_for_people = matches!(charge.state, State::Paid { .. }) && is_over(subscription, &charge);
+            let was_collected = charge.was_taken_back() || matches!(charge.state, State::Paid { .. });
+            let has_died = next == Next::GiveUp(GaveUp::CustomerGone);
+            let is_for_people = was_collected && !has_died && has_left(subscription, &charge);
             let next = if is_for_people { Next::GiveUp(GaveUp::MustAct) } else { next };
             if let Next::GiveUp(why) = next {
                 gave_up = Some(why);
@@ -1262,7 +1292,7 @@ pub fn observe(
             rule = ruled.rule;
             ladder = ruled.ladder;
             bound = ruled.bound;
-            fallback = ruled.fallback;
+            fallback = Some(ruled.fallback);
             Event::Declined { decline: decline.clone(), next }
         }
         Seen::Accepted { settles_in_days } => Event::Accepted { slow: *settles_in_days },
@@ -1279,6 +1309,10 @@ pub fn observe(
         episode.bound(bound, charge.state.next_at());
     }
     let ended = match &charge.state {
+        // Who has died is charged for nothing more, whatever became of this debit and its subscription before.
+        State::Returned { next_at: None, code, .. } if GaveUp::of_code(code) == Some(GaveUp::CustomerGone) => {
+            Some(GaveUp::CustomerGone)
+        }
         State::Failed { why, .. } => Some(*why),
         State::Returned { next_at: None, .. } if is_debit_gone_back => gave_up,
         State::Failing { .. } | State::Returned { next_at: Some(_), .. } => None,
@@ -1297,7 +1331,10 @@ pub fn observe(
         | State::Parked { .. } => return Ok(Learnt { charge, stop: None, rule }),
     };
     charge.tries.ladder = ladder.or(charge.tries.ladder);
-    charge.tries.fallback = fallback;
+    // What was set aside on a backup and went back is tried with that backup again: no decline says otherwise.
+    if let Some(fallback) = fallback {
+        charge.tries.fallback = fallback;
+    }
     let end = dunning::of(catalog, plan, &charge).map_or(AtTheEnd::KeepSubscription, |(_, policy)| policy.at_the_end);
     let stop = ended.and_then(|why| why.stops(end));
     Ok(Learnt { charge, stop, rule })

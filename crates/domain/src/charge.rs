@@ -505,6 +505,10 @@ pub struct Tries {
     pub declined: u16,
     /// When the first of them was.
     pub first_failed_at: Option<DateTime<Utc>>,
+    /// An earlier attempt was collected and its bank took the money back: what was delivered is owed whatever becomes of the next try.
+    /// While the charge is [`State::Returned`] itself, that says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub taken_back: bool,
     /// The policy version in force then, and how far up its ladder the charge is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ladder: Option<Ladder>,
@@ -712,7 +716,7 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("planned", "skip", &["skipped"]),
     ("planned", "no_method", &["parked"]),
     ("due", "send", &["sending"]),
-    ("due", "cancel", &["skipped"]),
+    ("due", "cancel", &["skipped", "failed"]),
     ("due", "ask_again", &["unknown"]),
     ("sending", "lease_ran_out", &["unknown"]),
     ("sending", "succeeded", &["paid", "parked"]),
@@ -740,10 +744,10 @@ pub const ARROWS: &[(&str, &str, &[&str])] = &[
     ("settling", "silent", &["settling", "parked"]),
     ("settling", "mismatch", &["parked"]),
     ("failing", "send", &["sending"]),
-    ("failing", "cancel", &["skipped"]),
+    ("failing", "cancel", &["skipped", "failed"]),
     ("parked", "succeeded", &["paid", "parked"]),
     ("parked", "declined", &["failing", "failed"]),
-    ("parked", "cancel", &["skipped"]),
+    ("parked", "cancel", &["skipped", "failed"]),
     ("parked", "method_found", &["due"]),
     ("parked", "decided", &["due", "skipped"]),
     ("due", "hint", &["unknown"]),
@@ -887,6 +891,7 @@ impl Charge {
             self.state = self.ruled(ruling, at)?;
             return Ok(self);
         }
+        let was_returned = matches!(self.state, State::Returned { .. });
         self.state = match self.state.clone() {
             State::Planned => self.leave_planned(&event, at, limits)?,
             State::Due { doubt, .. } => self.leave_due(&event, at, doubt, limits)?,
@@ -911,7 +916,7 @@ impl Charge {
                     }
                     self.begin(attempt, at, false, limits)
                 }
-                Event::Cancel => State::Skipped { why: SkipWhy::Cancelled, at },
+                Event::Cancel => self.cancelled(at),
                 Event::LeaseRanOut
                 | Event::Succeeded { .. }
                 | Event::Declined { .. }
@@ -952,7 +957,38 @@ impl Charge {
                 return Err(self.refused(&event, Why::Final));
             }
         };
+        self.tries.taken_back = match &self.state {
+            State::Paid { .. } | State::Returned { .. } => false,
+            State::Planned
+            | State::Due { .. }
+            | State::Sending { .. }
+            | State::Unknown { .. }
+            | State::Settling { .. }
+            | State::Authorized { .. }
+            | State::Capturing { .. }
+            | State::Releasing { .. }
+            | State::Failing { .. }
+            | State::Failed { .. }
+            | State::Skipped { .. }
+            | State::Parked { .. } => self.tries.taken_back || was_returned,
+        };
         Ok(self)
+    }
+
+    /// Its subscription was cancelled while it waited. What a bank took back was delivered: it stays owed, and people ask for it.
+    fn cancelled(&self, at: DateTime<Utc>) -> State {
+        if !self.tries.taken_back {
+            return State::Skipped { why: SkipWhy::Cancelled, at };
+        }
+        let said = self.tries.episode.as_ref().map(|episode| (episode.class, episode.code.clone()));
+        let (class, code) = said.unwrap_or((DeclineClass::Unclassified, String::new()));
+        State::Failed { class, code, why: GaveUp::MustAct, at }
+    }
+
+    /// Was it collected once, and taken back by its bank?
+    #[must_use]
+    pub const fn was_taken_back(&self) -> bool {
+        self.tries.taken_back || matches!(self.state, State::Returned { .. })
     }
 
     fn leave_planned(&mut self, event: &Event, at: DateTime<Utc>, limits: &Limits) -> Result<State, Refused> {
@@ -1009,7 +1045,7 @@ impl Charge {
             Event::Send { attempt } => Ok(self.begin(*attempt, at, doubt, limits)),
             // "Not found" is no proof that nothing was executed: only an answer about the payment ends the doubt.
             Event::Cancel if doubt => Err(self.refused(event, Why::InFlight)),
-            Event::Cancel => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::Cancel => Ok(self.cancelled(at)),
             Event::AskAgain | Event::Hint { .. } if doubt => Ok(self.ask_again(at, limits)),
             Event::LeaseRanOut
             | Event::Succeeded { .. }
@@ -1320,7 +1356,7 @@ impl Charge {
                     at,
                 })
             }
-            Event::Cancel if !sent => Ok(State::Skipped { why: SkipWhy::Cancelled, at }),
+            Event::Cancel if !sent => Ok(self.cancelled(at)),
             Event::Cancel => Err(self.refused(&event, Why::InFlight)),
             Event::Succeeded { .. } | Event::Declined { .. } => Err(self.refused(&event, Why::NothingAsked)),
             Event::Send { .. }
@@ -1637,6 +1673,7 @@ mod tests {
                 last_sent_at: Some(at(0)),
                 declined: 1,
                 first_failed_at: Some(at(-1000)),
+                taken_back: false,
                 ladder: None,
                 episode: None,
                 fallback: None,
@@ -1749,11 +1786,15 @@ mod tests {
     fn the_machine_is_exactly_its_table_of_arrows() {
         let limits = Limits::default();
         let mut walked = std::collections::BTreeSet::new();
-        for state in states() {
+        // What a bank took back once is never planned.
+        let taken_back = states().into_iter().filter(|state| *state != State::Planned).map(|state| (state, true));
+        for (state, taken_back) in states().into_iter().map(|state| (state, false)).chain(taken_back) {
             for event in events() {
                 for when in [at(10), at(2_000), at(90_000), at(2_000_000)] {
                     let (from, name) = (state.name(), event.name());
-                    match charge(state.clone()).step(event.clone(), when, &limits) {
+                    let mut charge = charge(state.clone());
+                    charge.tries.taken_back = taken_back;
+                    match charge.step(event.clone(), when, &limits) {
                         Ok(next) => {
                             let to = next.state.name();
                             let drawn = ARROWS.iter().any(|(f, e, t)| *f == from && *e == name && t.contains(&to));

@@ -278,6 +278,14 @@ pub enum PolicyError {
         /// Counted from 1.
         step: usize,
     },
+    /// A step of a fixed time behind one that waits for a payday.
+    #[error(
+        "step {step} has a time of its own and comes after a step that waits for a payday, which may be later: put the steps after \"next payday\" last"
+    )]
+    AfterPayday {
+        /// Counted from 1.
+        step: usize,
+    },
     /// A step after the end.
     #[error("step {step} comes after give_up_after ({limit} days): raise the limit or remove the step")]
     PastTheEnd {
@@ -385,14 +393,16 @@ impl Policy {
         for (place, step) in self.steps.iter().enumerate() {
             let number = place.saturating_add(1);
             let minutes = step.after.minutes();
+            let waits_for_payday = |step: &Step| step.after == Wait::NextPayday;
             let comes_after = |before: &Step| match (before.after, step.after) {
                 // A payday is the next one after the try before it.
-                (_, Wait::NextPayday) => true,
-                (Wait::NextPayday, Wait::Hours(_) | Wait::Days(_) | Wait::BusinessDays(_)) => false,
+                (Wait::NextPayday, _) | (_, Wait::NextPayday) => true,
                 (Wait::Hours(_) | Wait::Days(_) | Wait::BusinessDays(_), _) => minutes > before.after.minutes(),
             };
             let earlier = self.steps.iter().take(place).filter(|before| before.meets(step));
-            if !earlier.clone().all(comes_after) {
+            if !waits_for_payday(step) && earlier.clone().any(waits_for_payday) {
+                found.push(PolicyError::AfterPayday { step: number });
+            } else if !earlier.clone().all(comes_after) {
                 found.push(PolicyError::Order { step: number });
             }
             if step.after == Wait::NextPayday && self.paydays.as_ref().is_none_or(|paydays| paydays.days.is_empty()) {

@@ -3,6 +3,8 @@
 //! Nothing here trusts where a subscription says it stands: what is expected follows from the rhythm and from the cycle at which the
 //! subscription entered the book. `next_cycle` and `next_due_at` are only looked at to say why a cycle without a charge has none.
 
+mod versions;
+
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use crate::agenda::{Cycle, Cycles, Hold, Payer, cycles, resumes_at};
@@ -76,6 +78,8 @@ pub struct Standing<'a> {
     pub subscription: &'a Subscription,
     /// Its plan.
     pub plan: &'a Plan,
+    /// The versions of its plan and since when each is in force, in that order, the last of them being `plan`; empty where there is one.
+    pub versions: &'a [(DateTime<Utc>, Plan)],
     /// The cycle at which it entered the book.
     pub first_cycle: u32,
     /// Until when somebody has claimed it.
@@ -97,6 +101,15 @@ pub struct Booked {
     pub at: DateTime<Utc>,
     /// For whom else it pays, as far as that matters: of a charge that waits to be sent.
     pub payers: Vec<Payer>,
+}
+
+/// An expected cycle, as the version of the plan that was in force when it fell due has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Then<'a> {
+    /// The cycle.
+    pub cycle: Cycle,
+    /// That version.
+    pub under: &'a Plan,
 }
 
 /// What the book shows of an expected cycle, or of a charge that nothing expects.
@@ -202,7 +215,7 @@ const fn is_collected_by_another(charge: &Charge) -> bool {
 }
 
 impl<'a> Standing<'a> {
-    /// The cycles to compare with what is recorded, ascending.
+    /// The cycles as the plan in force has them, ascending.
     ///
     /// # Errors
     /// A sentence when the plan's calendar has no answer for the subscription.

@@ -1,15 +1,17 @@
-//! The forecast: the agenda folded over imagined time, one subscription at a time.
+//! The forecast: the agenda folded over imagined time, one subscription at a time, or a group that a decline of one binds.
 //!
 //! A forecast is told a book, a moment and a scenario, and says for each charge to come when it is tried, what is expected of
 //! it and what speaks against it. It has no gateway, by type: answers come from a [`Scenario`]. Dates and amounts are those of
 //! [`crate::agenda::cycles`]; where anything but "falls due and pays" happens, [`crate::agenda::draw`],
 //! [`crate::charge::Charge::step`] and [`crate::agenda::observe`] are asked, the very functions that the engine asks.
 //!
-//! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory.
+//! Nothing is kept of a subscription once it was walked, so a book of any size and any horizon needs the same memory. Where tries are
+//! declined, those that share an instrument or a payment wait for each other: [`Groups`].
 
 mod answer;
 pub mod compare;
 mod fold;
+mod groups;
 mod odds;
 mod risk;
 mod script;
@@ -33,6 +35,7 @@ use crate::subscription::{Applied, MethodKind, Subscription, SubscriptionStatus}
 use crate::wallet::Wallet;
 
 pub use answer::return_code;
+pub use groups::{Groups, Ties, Tying};
 pub use odds::{ATTEMPTS_APART, Alike, ENOUGH, Estimate, History, Mood, Odds, Past, Rail, Sample, WHOLE};
 pub use risk::{Risk, Risks};
 pub use script::{Outcome, Script, Which};
@@ -142,6 +145,26 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// The same without its pieces, of a subscription that stays.
+    const fn of<'s>(&self, subscription: &'s Subscription) -> Entry<'s> {
+        Entry {
+            subscription,
+            plan_version: self.plan_version,
+            cycle: self.cycle,
+            due_on: self.due_on,
+            on: self.on,
+            submit_on: self.submit_on,
+            charge_at: self.charge_at,
+            amount: self.amount,
+            adjusted: self.adjusted,
+            kind: self.kind,
+            word: self.word,
+            declined: self.declined,
+            risks: self.risks,
+            pieces: &[],
+        }
+    }
+
     /// How likely it is collected at all, parts per million.
     #[must_use]
     pub fn chance(&self) -> u32 {
@@ -165,6 +188,28 @@ impl Entry<'_> {
     #[must_use]
     pub fn is_rolled(&self) -> bool {
         self.submit_on != self.due_on && self.kind == Kind::Scheduled
+    }
+}
+
+/// A subscription to be walked.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'m> {
+    /// Which.
+    pub subscription: &'m Subscription,
+    /// Its charges under way.
+    pub open: &'m [Charge],
+    /// What is known of its method.
+    pub past: Past,
+}
+
+/// Who is told of charges: whose, by its place among those that are walked.
+trait Sink {
+    fn take(&mut self, place: usize, entry: &Entry<'_>);
+}
+
+impl<F: FnMut(usize, &Entry<'_>)> Sink for F {
+    fn take(&mut self, place: usize, entry: &Entry<'_>) {
+        self(place, entry);
     }
 }
 
@@ -226,7 +271,42 @@ impl<'a> Forecaster<'a> {
     ) -> Option<String> {
         match self.untouched(subscription, open).filter(|plan| self.is_plain(plan, subscription)) {
             Some(plan) => self.walk_plain(plan, subscription, past, sink),
-            None => fold::walk(self, subscription, open, past, sink),
+            None => {
+                let alone = [Member { subscription, open, past }];
+                fold::walk(self, &alone, &mut |_, entry: &Entry<'_>| sink(entry)).pop().flatten()
+            }
+        }
+    }
+
+    /// Every charge of several subscriptions, walked together in the order of time: what is declined for one of them is known to those
+    /// that pay with the same instrument, and what the engine sends as one payment is one. Each subscription stands once among them;
+    /// `sink` is told of the charges of one after the other's, and whose they are by its place. Returns why each cannot be forecast to
+    /// the end, if it cannot.
+    ///
+    /// Where nothing is declined this says what [`Forecaster::walk`] says of each by itself: [`Tying::is_needed`].
+    pub fn walk_together(
+        &mut self,
+        members: &[Member<'_>],
+        sink: &mut impl FnMut(usize, &Entry<'_>),
+    ) -> Vec<Option<String>> {
+        match members {
+            [Member { subscription, open, past }] => {
+                vec![self.walk(subscription, open, *past, &mut |entry| sink(0, entry))]
+            }
+            several => {
+                let mut told: Vec<_> = several.iter().map(|_| Vec::new()).collect();
+                let troubles = fold::walk(self, several, &mut |place: usize, entry: &Entry<'_>| {
+                    if let (Some(told), Some(member)) = (told.get_mut(place), several.get(place)) {
+                        told.push((entry.of(member.subscription), entry.pieces.to_vec()));
+                    }
+                });
+                for (place, told) in told.into_iter().enumerate() {
+                    for (entry, pieces) in told {
+                        sink(place, &Entry { pieces: &pieces, ..entry });
+                    }
+                }
+                troubles
+            }
         }
     }
 

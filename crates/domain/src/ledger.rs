@@ -547,13 +547,13 @@ pub fn dispute(posted: Withdrawn, contest: &Contest, when: Moments) -> Vec<Posti
 }
 
 /// What the gateway kept, by a row of a settlement file; `None` where that is nothing. `of` is the charge it is about and that charge's
-/// plan, if it is about one.
+/// plan, if it is about one. `entry` is what the row is called in the ledger ([`SettlementRow::entry`]).
 ///
 /// A file says a civil day and no zone: the entry is at noon UTC, which is that day in every zone from twelve hours west of it to eleven
 /// hours east.
 #[must_use]
-pub fn fee(row: &SettlementRow, of: Option<(ChargeId, (PlanId, u32))>) -> Option<Posting> {
-    let subject = (Subject::Row(row.id()), Posted::Fee, 0);
+pub fn fee(entry: RowId, row: &SettlementRow, of: Option<(ChargeId, (PlanId, u32))>) -> Option<Posting> {
+    let subject = (Subject::Row(entry), Posted::Fee, 0);
     let noon = NaiveTime::from_hms_opt(12, 0, 0).unwrap_or_default();
     let (charge, plan) = of.unzip();
     Posting::of(subject, charge, plan, row.kept()?, row.settled_on.and_time(noon).and_utc()).ok()

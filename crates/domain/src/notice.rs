@@ -7,6 +7,7 @@
 //! Days are civil days where the payer lives.
 
 mod files;
+mod gate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::plan::{Plan, Price};
 use crate::subscription::{MethodKind, Subscription};
 
 pub use files::{built_in, names, read};
+pub use gate::{Gate, Owed};
 
 /// The book that holds for every debit of a bank account, whatever its plan says.
 const BY_RAIL: &str = "reg-e";

@@ -465,15 +465,18 @@ pub(crate) fn price(text: &str, currency: Currency) -> Result<Money, String> {
     chargeable(money).map(|()| money)
 }
 
-/// The gateway accepts 1 to 99999999 minor units (contract §3.3); zero is a price too: its cycles are skipped.
+/// The largest charge in minor units: the gateway accepts 1 to 99999999 (contract §3.3).
+pub const LARGEST_CHARGE: i64 = 99_999_999;
+
+/// Can this be charged? Zero is a price too: its cycles are skipped.
 ///
 /// # Errors
 /// A sentence naming the limit.
 pub fn chargeable(money: Money) -> Result<(), String> {
-    if (0..=99_999_999).contains(&money.minor()) {
+    if (0..=LARGEST_CHARGE).contains(&money.minor()) {
         Ok(())
     } else {
-        let most = Money::new(99_999_999, money.currency());
+        let most = Money::new(LARGEST_CHARGE, money.currency());
         Err(format!("{money} is outside what the gateway can charge: from 0 to {most}"))
     }
 }

@@ -315,6 +315,20 @@ impl Refund {
         }
     }
 
+    /// Is it ordered still? It was neither made nor withdrawn: nobody knows better than that the money is to go back.
+    #[must_use]
+    pub const fn is_ordered(&self) -> bool {
+        match &self.state {
+            State::Recorded { .. }
+            | State::Sending { .. }
+            | State::Settling { .. }
+            | State::Unknown { .. }
+            | State::Parked { .. } => true,
+            State::Failed { why, .. } => !matches!(why, FailWhy::Withdrawn),
+            State::Refunded { .. } | State::PartlyRefunded { .. } => false,
+        }
+    }
+
     /// What is known to have gone back.
     #[must_use]
     pub const fn given_back(&self) -> Money {

@@ -220,7 +220,8 @@ pub fn counted_code(state: &State) -> Option<&str> {
 /// One attempt with an instrument that has not simply succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Tried {
-    /// When it was recorded, UTC.
+    /// The latest moment at which its network may have seen it, UTC: that of its answer; while there is none, the moment of the question. A
+    /// request may go out long after it was recorded, and what is counted is declines at the network.
     pub at: DateTime<Utc>,
     /// For which charge.
     pub charge: ChargeId,

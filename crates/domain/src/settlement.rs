@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::id::{Key, MerchantId};
 use crate::money::Money;
 use crate::verdict::Decline;
 
@@ -89,7 +90,7 @@ impl BankCode {
     }
 }
 
-/// One row. Amounts are without a sign; the kind says which way the money went.
+/// One row. Amounts are without a sign; the kind says which way the money went. Only a fee that is given back is less than nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SettlementRow {
     /// Where it stands in its file, from 1.
@@ -114,7 +115,7 @@ pub struct SettlementRow {
     pub occurrence: u32,
 }
 
-/// A row of settlement files, whichever of them it stands in: its identity.
+/// A row of a merchant's settlement files, whichever of them it stands in, as the ledger calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(pub Uuid);
 
@@ -131,12 +132,22 @@ impl SettlementRow {
     /// What the row says, without its line and file: files that overlap hold the same rows. Pure and injective.
     #[must_use]
     pub fn identity(&self) -> String {
-        self.id().0.to_string()
+        self.id().to_string()
     }
 
-    /// The same as an id.
+    /// What the row is called in the ledger of a deployment: two merchants may be told the very same.
     #[must_use]
-    pub fn id(&self) -> RowId {
+    pub fn entry(&self, merchant: MerchantId) -> RowId {
+        RowId(Uuid::new_v5(&merchant.0, self.identity().as_bytes()))
+    }
+
+    /// The key of ours that it names.
+    #[must_use]
+    pub fn our_key(&self) -> Option<Key> {
+        self.key.as_deref().and_then(|key| Uuid::try_parse(key).ok()).map(Key)
+    }
+
+    fn id(&self) -> Uuid {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let parts = [
             self.kind.as_str().to_owned(),
@@ -151,7 +162,7 @@ impl SettlementRow {
         ];
         // Lengths in front, so that no two lists of parts read alike.
         let name: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
-        RowId(Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes()))
+        Uuid::new_v5(&ROW_NAMESPACE, name.as_bytes())
     }
 
     /// What moved: positive to the merchant, in minor units. A notice of change moves nothing, whatever stands beside it.
@@ -171,6 +182,12 @@ impl SettlementRow {
         self.kind == RowKind::Return && self.code.as_deref().and_then(BankCode::read) == Some(BankCode::Notice)
     }
 
+    /// Does the gateway give a fee back?
+    #[must_use]
+    pub fn is_fee_given_back(&self) -> bool {
+        self.kind == RowKind::Fee && self.gross.minor() < 0
+    }
+
     /// Did a bank take a payment back?
     #[must_use]
     pub fn is_return(&self) -> bool {
@@ -178,10 +195,11 @@ impl SettlementRow {
     }
 
     /// What the gateway and its processors kept: of a row that tells of a fee all of it, else what was kept of what moved. `None`
-    /// where it is nothing, or more than an amount can be.
+    /// where it is nothing, given back, or more than an amount can be.
     #[must_use]
     pub fn kept(&self) -> Option<Money> {
         let kept = match self.kind {
+            RowKind::Fee if self.is_fee_given_back() => return None,
             RowKind::Fee => self.gross.checked_add(self.fee).ok()?,
             RowKind::Payment | RowKind::Refund | RowKind::Return | RowKind::Dispute | RowKind::DisputeWon => self.fee,
         };
@@ -230,6 +248,9 @@ mod tests {
         for other in others {
             assert_ne!(other.identity(), base.identity(), "{other:?}");
         }
+        let [one, other] = [1, 2].map(|n| MerchantId(Uuid::from_u128(n)));
+        assert_eq!(SettlementRow { line: 99, ..row() }.entry(one), base.entry(one));
+        assert_ne!(base.entry(one), base.entry(other), "each merchant's fee is posted");
     }
 
     #[test]
@@ -241,6 +262,8 @@ mod tests {
             let free = SettlementRow { kind, fee: Money::new(0, Currency::USD), ..row() };
             assert_eq!(free.kept(), if kind == RowKind::Fee { usd(7_900) } else { None });
         }
+        let back = SettlementRow { kind: RowKind::Fee, gross: Money::new(-2_500, Currency::USD), ..row() };
+        assert_eq!((back.is_fee_given_back(), back.kept(), back.moved()), (true, None, 2_500));
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl fmt::Display for Backup {
 }
 
 /// Who the gateway should find: at least one of the three (contract §3.4). Ids only; no names, no diagnoses.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Customer {
     /// The gateway's cross-merchant person id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use crate::cadence::{AnchorDay, Schedule, Unit};
 use crate::calendar::BusinessDays;
 use crate::charge::SkipWhy;
 use crate::money::Money;
+use crate::notice::Owed;
 use crate::plan::{Plan, Price};
 use crate::subscription::{Applied, Ruling, Subscription};
 
@@ -23,6 +24,8 @@ pub struct Beside<'a> {
     pub before: Option<Money>,
     /// Is it the last one?
     pub last: bool,
+    /// The notice that it owes, if it owes one.
+    pub owed: Option<&'a Owed>,
     /// Now, UTC.
     pub now: DateTime<Utc>,
 }
@@ -32,6 +35,17 @@ pub struct Beside<'a> {
 pub fn period(schedule: &Schedule, cycle: &Cycle) -> Option<(NaiveDate, NaiveDate)> {
     let period = schedule.cadence.period(cycle.occurrence.index).ok()?;
     (period.0 == cycle.occurrence.date).then_some(period)
+}
+
+/// A cycle whose notice came late is charged on the first day on which it may be, at the plan's hour.
+pub fn put_off(schedule: &Schedule, cycle: &mut Cycle, owed: Option<&Owed>) {
+    let occurrence = &mut cycle.occurrence;
+    let day = owed.and_then(Owed::day).filter(|day| *day > occurrence.submit_on);
+    if let Some((day, charge_at)) =
+        day.and_then(|day| Some((day, schedule.zone.instant(day, schedule.charge_at).ok()?)))
+    {
+        (occurrence.submit_on, occurrence.charge_at) = (day, charge_at);
+    }
 }
 
 /// Why a cycle is what it is, in sentence parts, the most important first; nothing for a plain one.
@@ -48,7 +62,8 @@ pub fn period(schedule: &Schedule, cycle: &Cycle) -> Option<(NaiveDate, NaiveDat
 pub fn notes(beside: &Beside<'_>, cycle: &Cycle) -> Vec<String> {
     let occurrence = &cycle.occurrence;
     let mut notes = Vec::new();
-    if occurrence.charge_at <= beside.now {
+    let kept_back = beside.owed.is_some_and(|owed| owed.lawful.is_err());
+    if occurrence.charge_at <= beside.now && !kept_back {
         notes.push("its moment has passed: the next run takes it".to_owned());
     }
     if let Some(left_out) = &cycle.left_out {
@@ -64,6 +79,7 @@ pub fn notes(beside: &Beside<'_>, cycle: &Cycle) -> Vec<String> {
             notes.extend(lack.map(|lack| format!("cannot be charged: {}", lack.in_words())));
         }
     }
+    notes.extend(beside.owed.and_then(|owed| owed.in_words(occurrence.submit_on)));
     notes.extend(cycle.applied.iter().map(Applied::in_words));
     notes.extend(stepped(beside, cycle));
     match beside.subscription.amendments.overrides.get(&occurrence.index).map(|one| (one.ruling, &one.reason)) {
@@ -143,16 +159,24 @@ fn clamped(schedule: &Schedule, date: NaiveDate) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::agenda::cycles;
+    use crate::cadence::Occurrence;
     use crate::money::Currency;
+    use crate::notice::{Facts, Gate, Given, Notices};
     use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
     use crate::subscription::tests::sample;
     use crate::subscription::{Adjustment, AdjustmentKind, Override, SubscriptionStatus};
 
     fn plan() -> Plan {
+        Plan::from_spec(&spec(), 1).unwrap()
+    }
+
+    fn spec() -> PlanSpec {
         let step = |from: &str, value: &str| StepSpec { from: from.into(), value: value.into(), ..StepSpec::default() };
-        let spec = PlanSpec {
+        PlanSpec {
             id: "wellness".into(),
             name: "Wellness".into(),
             kind: "recurring".into(),
@@ -173,22 +197,26 @@ mod tests {
                 ..AmountSpec::default()
             },
             ..PlanSpec::default()
-        };
-        Plan::from_spec(&spec, 1).unwrap()
+        }
     }
 
     /// The dates and notes of the first cycles.
     fn told(subscription: &Subscription) -> Vec<String> {
-        let plan = plan();
+        told_under(&plan(), subscription, Notices::Assumed)
+    }
+
+    fn told_under(plan: &Plan, subscription: &Subscription, notices: Notices<'_>) -> Vec<String> {
         let now = "2027-04-01T00:00:00Z".parse().unwrap();
-        let walk = cycles(&plan, subscription, 0).unwrap();
+        let mut gate = Gate::before(plan, subscription, 0, notices);
+        let walk = cycles(plan, subscription, 0).unwrap();
         let schedule = walk.schedule().clone();
         let all: Vec<Cycle> = walk.take(7).map(Result::unwrap).collect();
         let mut lines = Vec::new();
         for (place, cycle) in all.iter().enumerate() {
             let before = place.checked_sub(1).map(|before| all[before].amount);
             let last = all.len() < 7 && all.get(place..).is_some_and(|rest| rest.len() == 1);
-            let beside = Beside { plan: &plan, subscription, schedule: &schedule, before, last, now };
+            let owed = gate.next(cycle, now);
+            let beside = Beside { plan, subscription, schedule: &schedule, before, last, owed: owed.as_ref(), now };
             lines.push(format!("{} {}", cycle.occurrence.date, notes(&beside, cycle).join("; ")));
         }
         lines
@@ -235,6 +263,56 @@ mod tests {
         subscription.next_cycle = 0;
         let told = self::told(&subscription);
         assert!(told[0].ends_with("not charged: falls into a pause: paused until 2027-05-01"), "{told:?}");
+    }
+
+    #[test]
+    fn a_cycle_that_owes_a_notice_says_so_and_when_it_can_be_charged() {
+        let mut spec = spec();
+        spec.amount.step[1].notice = Some("30 days".into());
+        spec.collect.notify_before = Some("5 days".into());
+        let plan = Plan::from_spec(&spec, 1).unwrap();
+        let mut subscription = sample();
+        subscription.end_on = "2027-07-01".parse().ok();
+        let given = |cycle, minor, on: &str, at: &str| Given {
+            cycle,
+            amount: Money::new(minor, Currency::USD),
+            on: on.parse().unwrap(),
+            delivered_at: at.parse().ok(),
+        };
+        let untold = told_under(&plan, &subscription, Notices::Known(&BTreeMap::new()));
+        let rule = "(plan wellness: notify_before 5 days)";
+        assert_eq!(
+            untold[0],
+            format!(
+                "2027-03-31 notice not sent in time: it had to reach the payer by 2027-03-26; sent today, the charge can be made from \
+                 2027-04-05 on {rule}; the first, after 30 free days from 2027-01-31"
+            )
+        );
+        let owes = format!("2027-04-30 owes a notice, which has to reach the payer by 2027-04-25 {rule}");
+        assert!(untold[1].starts_with(&owes), "{untold:?}");
+        let stepped = "owes a notice, which has to reach the payer by 2027-05-31 (plan wellness: 30 days' notice of the price from 2027-06-01";
+        assert!(untold[3].contains(stepped), "{untold:?}");
+        let facts = Facts {
+            last: None,
+            given: vec![
+                given(0, 7_900, "2027-03-31", "2027-03-31T18:00:00Z"),
+                given(1, 7_900, "2027-04-30", "2027-03-31T18:00:00Z"),
+            ],
+        };
+        let known = BTreeMap::from([(subscription.id.clone(), facts)]);
+        let told = told_under(&plan, &subscription, Notices::Known(&known));
+        let waits = format!(
+            "2027-03-31 notice not sent in time: it was sent on 2027-03-31, so the charge waits until 2027-04-05 {rule}"
+        );
+        assert!(told[0].starts_with(&waits), "{told:?}");
+        assert!(!told[1].contains("notice"), "{told:?}");
+        let mut cycle = cycles(&plan, &subscription, 0).unwrap().next().unwrap().unwrap();
+        let now = "2027-04-01T00:00:00Z".parse().unwrap();
+        let owed = Gate::before(&plan, &subscription, 0, Notices::Known(&known)).next(&cycle, now);
+        put_off(&plan.schedule_of(&subscription).unwrap(), &mut cycle, owed.as_ref());
+        let Occurrence { date, submit_on, charge_at, .. } = cycle.occurrence;
+        assert_eq!((date.to_string(), submit_on.to_string()), ("2027-03-31".to_owned(), "2027-04-05".to_owned()));
+        assert_eq!(charge_at.to_rfc3339(), "2027-04-05T13:00:00+00:00");
     }
 
     #[test]

@@ -333,6 +333,7 @@ impl Life {
                 subscription: self.subscriptions[&charge.subscription].clone(),
                 payers: Vec::new(),
                 instrument: self.subscriptions[&charge.subscription].method.as_ref().map(|one| one.id),
+                refund_ordered: false,
             })
             .collect();
         let Self { catalog, environment, limits, .. } = self;

@@ -556,9 +556,19 @@ fn notices_that_come_too_late_are_told() {
     stepped.amount.step = vec![step("2026-01-01", None), step("2027-01-01", Some("30 days"))];
     let read = plan(&stepped);
     assert_eq!(read.notices, [(day("2027-01-01"), 30)]);
-    assert_eq!(read.late_notices(day("2026-12-02")), []);
-    assert_eq!(read.late_notices(day("2026-12-03")), [(day("2027-01-01"), 30, day("2026-12-02"))]);
-    assert_eq!(read.late_notices(day("2027-01-01")), []);
+    assert_eq!(read.late_notices(None, day("2026-12-02")), []);
+    let late = [(day("2027-01-01"), 30, day("2026-12-02"))];
+    assert_eq!(read.late_notices(None, day("2026-12-03")), late);
+    // What is in force announces it already; another price, another time or no notice at all does not.
+    assert_eq!(read.late_notices(Some(&read), day("2026-12-03")), []);
+    let mut others = [stepped.clone(), stepped.clone(), stepped.clone()];
+    others[0].amount.step[1].value = "83.00".into();
+    others[1].amount.step[1].notice = some("29 days");
+    others[2].amount.step[1].notice = None;
+    for other in &others {
+        assert_eq!(read.late_notices(Some(&plan(other)), day("2026-12-03")), late, "{other:?}");
+    }
+    assert_eq!(read.late_notices(None, day("2027-01-01")), []);
     stepped.amount.step[1].notice = some("soon");
     stepped.amount.step[1].applies = some("at_once");
     assert_eq!(fields(&stepped), ["amount.step.1.applies", "amount.step.1.notice"]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use autopay::cli::exit::Exit;
 use autopay::clock::WallClock;
 use autopay::config::Sources;
+use autopay::files::FileMistake;
 use autopay::forecast::{fits, months_from};
 use autopay::ports::Clock as _;
 use chrono::{DateTime, NaiveDate, NaiveTime, SubsecRound as _, Utc};
@@ -48,7 +49,7 @@ struct Command {
     /// Directory of plan files; with --subscriptions, and without a database
     #[arg(long, value_name = "DIR", requires = "subscriptions")]
     plans: Option<PathBuf>,
-    /// Roster, CSV
+    /// Roster, CSV or an Excel workbook, whose first sheet that is not hidden is read
     #[arg(long, value_name = "FILE", requires = "plans")]
     subscriptions: Option<PathBuf>,
     /// A second directory of plans and policies: both are rehearsed with the same luck, and compared
@@ -263,13 +264,9 @@ async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sin
 /// Rates for plans that no book has are a slip of the pen.
 fn unknown_plans(scenario: &Scenario, books: &[&Book]) -> Result<(), Stop> {
     let known = |plan: &domain::id::PlanId| books.iter().any(|book| book.plans.catalog.plans.contains_key(plan));
-    let plans = scenario.rules.iter().filter_map(|rule| rule.plan.as_ref()).filter(|plan| !known(plan));
-    let problem = |plan: &domain::id::PlanId| {
-        let mend = "write the name of a plan's file without its ending, or remove the rule";
-        Problem::new("[[success]] plan", plan.as_str(), "there is no such plan", mend)
-    };
-    let problems: Vec<Problem> = plans.map(problem).collect();
-    if problems.is_empty() { Ok(()) } else { Err(Stop { exit: Exit::BadInput, problems }) }
+    let unknown = scenario.plans.iter().filter(|(plan, _)| !known(plan)).map(|(_, mistake)| mistake.clone());
+    let mistakes: Vec<FileMistake> = unknown.collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 
 /// A bar on a terminal, nothing elsewhere.

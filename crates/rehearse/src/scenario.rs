@@ -3,6 +3,7 @@
 //! No number here is a float, and nothing depends on the order in which charges are tried: the same seed, subscription, cycle and
 //! attempt meet the same fate under every policy, so that two policies are compared on the same luck.
 
+use autopay::files::FileMistake;
 use chrono::{DateTime, Utc};
 use domain::forecast::{Outcome, Script};
 use domain::id::{PlanId, SubscriptionId};
@@ -130,6 +131,8 @@ pub struct Scenario {
     pub script: Script,
     /// Rates of success. What none is about pays.
     pub rules: Vec<Rule>,
+    /// The plans that rules name, each with what is to be said where no book has it.
+    pub plans: Vec<(PlanId, FileMistake)>,
     /// What a declined card says, in shares of a million; empty stands for no usable reason.
     pub declines: Vec<(DeclineClass, u32)>,
     /// What banks give back, and when.

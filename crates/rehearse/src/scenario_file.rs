@@ -143,6 +143,11 @@ fn rules(sheet: &mut Sheet<'_>, top: Tab<'_>, scenario: &mut Scenario) {
                     "write the name of the plan's file without its ending",
                 );
             }
+            if let Some(plan) = &plan {
+                let mend = "write the name of a plan's file without its ending, or remove the rule";
+                let unknown = sheet.about(tab, "plan", "unknown_plan", "there is no such plan", mend);
+                scenario.plans.push((plan.clone(), unknown));
+            }
             plan
         });
         let method = sheet.text(tab, "method", "\"card\"").and_then(|text| {
@@ -204,7 +209,7 @@ fn declines(sheet: &mut Sheet<'_>, tab: Tab<'_>) -> Vec<(DeclineClass, u32)> {
 /// Shares that do not add up to the whole are refused. A share that cannot be read has said so itself.
 fn adds_up<T>(sheet: &mut Sheet<'_>, tab: Tab<'_>, shares: &[(T, u32)]) {
     let sum: u32 = shares.iter().map(|(_, share)| *share).sum();
-    if sum != WHOLE && shares.len() == Sheet::keys(tab).len() && !shares.is_empty() {
+    if sum != WHOLE && !sheet.is_broken() && shares.len() == Sheet::keys(tab).len() && !shares.is_empty() {
         let found = format!("{}.{:04}%", sum / 10_000, sum % 10_000);
         let message = format!("the shares add up to {found}");
         sheet.add_at(tab, "shares_do_not_add_up", tab.name, message, "write shares that add up to 100%");
@@ -407,6 +412,33 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/books/membership/winter.toml");
         let scenario = super::read(Path::new(path)).unwrap();
         assert_eq!((scenario.name.as_str(), scenario.rules.len(), scenario.outages.len()), ("A bad winter", 5, 1));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_hide_no_other_mistake_and_nobody_reads_the_words_of_a_parser() {
+        let text = "schema = \"autopay.scenario/1\"\nname = A bad winter\n[[success]]\nrate = \"94%\nplan = \"gym\"\nattempt = 99\n\
+                    [declines]\nlater_funds = 60%\nnever = \"40%\"\n[declines]\n";
+        let found = read(text).unwrap_err();
+        let told: Vec<String> = found
+            .iter()
+            .map(|one| format!("{}:{} {} {} | {}", one.line, one.column, one.code, one.message, one.mend))
+            .collect();
+        // A heading that stands twice leaves what follows without a meaning.
+        assert_eq!(told.len(), 4, "{told:#?}");
+        assert!(
+            told[0].starts_with("2:") && told[0].ends_with("not_toml text stands in quotes | name = \"A bad winter\""),
+            "{told:#?}"
+        );
+        assert!(told[1].starts_with("4:") && told[1].contains("no quotation mark at one of its ends"), "{told:#?}");
+        assert!(told[3].starts_with("10:2 not_toml [declines] repeats a name that stands above"), "{told:#?}");
+        let found = read(text.trim_end_matches("[declines]\n")).unwrap_err();
+        let told: Vec<(usize, &str)> = found.iter().map(|one| (one.line, one.code)).collect();
+        assert_eq!(told, [(2, "not_toml"), (4, "not_toml"), (6, "number_invalid"), (8, "not_toml")]);
+        let said = found.iter().map(ToString::to_string).collect::<String>().to_lowercase();
+        for word in ["expected", "invalid", "toml parse", "token", "unexpected"] {
+            let bare = said.replace("number_invalid", "");
+            assert!(!bare.contains(word), "{word} in {said}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A TOML file whose values know their place, and the mistakes found in it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use autopay::files::FileMistake;
+use autopay::files::{FileMistake, syntax};
 use chrono::{DateTime, Utc};
 use domain::id::looks_like_a_card_number;
 use toml_edit::{Document, Item, TableLike};
@@ -14,6 +15,8 @@ const SHOWN: usize = 60;
 pub(crate) struct Sheet<'t> {
     label: &'t str,
     text: &'t str,
+    /// Keys of lines that cannot be read: they are not missing too.
+    broken: BTreeSet<String>,
     mistakes: Vec<FileMistake>,
 }
 
@@ -27,31 +30,26 @@ pub(crate) struct Tab<'d> {
 
 impl<'t> Sheet<'t> {
     pub(crate) fn new(label: &'t str, text: &'t str) -> Self {
-        Self { label, text, mistakes: Vec::new() }
+        Self { label, text, broken: BTreeSet::new(), mistakes: Vec::new() }
     }
 
-    /// The whole file; `None` when it is no TOML.
-    pub(crate) fn parse(&mut self) -> Option<Document<&'t str>> {
-        match Document::parse(self.text) {
-            Ok(document) => Some(document),
-            Err(error) => {
-                let at = error.span().map_or(0, |span| span.start);
-                let line = self.text.get(at..).and_then(|rest| rest.lines().next()).unwrap_or_default().to_owned();
-                let said = error.message().lines().next().unwrap_or("it is no TOML").to_owned();
-                self.add(
-                    at,
-                    "not_toml",
-                    &line,
-                    format!("the file cannot be read from here on: {said}"),
-                    "write key = value on lines of their own, and tables in brackets",
-                );
-                None
-            }
+    /// The whole file but for the lines that cannot be read, each of which is noted; `None` when the others mean nothing without them.
+    pub(crate) fn parse(&mut self) -> Option<Document<String>> {
+        let (document, broken) = syntax::read(self.text, "[returns]");
+        for one in broken {
+            self.broken.extend(one.line.split_once('=').map(|(key, _)| key.trim().to_owned()));
+            self.add(one.at, "not_toml", &one.line, one.message, one.mend);
         }
+        document
     }
 
-    pub(crate) fn top<'d>(document: &'d Document<&'t str>) -> Tab<'d> {
+    pub(crate) fn top(document: &Document<String>) -> Tab<'_> {
         Tab { name: "", table: document.as_table(), at: 0 }
+    }
+
+    /// Are there lines that cannot be read?
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     /// Notes a mistake at a byte of the file.
@@ -63,18 +61,23 @@ impl<'t> Sheet<'t> {
         message: impl Into<String>,
         mend: impl Into<String>,
     ) {
+        let mistake = self.mistake(at, code, value, message, mend);
+        self.mistakes.push(mistake);
+    }
+
+    fn mistake(
+        &self,
+        at: usize,
+        code: &'static str,
+        value: &str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> FileMistake {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.mistakes.push(FileMistake {
-            path: self.label.to_owned(),
-            line,
-            column,
-            code,
-            value: shown(value),
-            message: message.into(),
-            mend: mend.into(),
-        });
+        let (path, value) = (self.label.to_owned(), shown(value));
+        FileMistake { path, line, column, code, value, message: message.into(), mend: mend.into() }
     }
 
     /// Notes a mistake about a table as a whole.
@@ -98,12 +101,25 @@ impl<'t> Sheet<'t> {
         message: impl Into<String>,
         mend: impl Into<String>,
     ) {
+        let mistake = self.about(tab, key, code, message, mend);
+        self.mistakes.push(mistake);
+    }
+
+    /// What is to be said of a value should it turn out to be wrong, at its place and shown with its key.
+    pub(crate) fn about(
+        &self,
+        tab: Tab<'_>,
+        key: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> FileMistake {
         let item = tab.table.get(key);
         let span = item.and_then(Item::span);
         let at = span.as_ref().map_or(tab.at, |span| span.start);
         let written = self.written(span);
         let value = if item.is_some() { format!("{key} = {written}") } else { String::new() };
-        self.add(at, code, &value, message, mend);
+        self.mistake(at, code, &value, message, mend)
     }
 
     fn written(&self, span: Option<Range<usize>>) -> String {
@@ -176,8 +192,11 @@ impl<'t> Sheet<'t> {
         tab.table.contains_key(key)
     }
 
-    /// Says that a key is missing.
+    /// Says that a key is missing, unless it stands on a line that cannot be read.
     pub(crate) fn missing(&mut self, tab: Tab<'_>, key: &str, example: &str) {
+        if self.broken.contains(key) {
+            return;
+        }
         let place = if tab.name.is_empty() { "the file".to_owned() } else { tab.name.to_owned() };
         self.add(tab.at, "missing_key", "", format!("{place} says no {key}"), format!("add {key} = {example}"));
     }

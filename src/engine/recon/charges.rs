@@ -259,7 +259,7 @@ impl Reconciler {
     }
 
     /// What the gateway has and the book does not must not be charged again: the subscription is held until somebody looked.
-    async fn keep_from_charging(&self, charge: &Charge, finding: &mut Finding) -> Result<(), ReconError> {
+    pub(super) async fn keep_from_charging(&self, charge: &Charge, finding: &mut Finding) -> Result<(), ReconError> {
         if !may_be_charged_again(&charge.state) {
             return Ok(());
         }
@@ -376,7 +376,7 @@ fn proves(state: &State, seen: &Seen) -> bool {
 
 const fn may_be_charged_again(state: &State) -> bool {
     match state {
-        State::Planned | State::Due { .. } | State::Failing { .. } => true,
+        State::Planned | State::Due { .. } | State::Failing { .. } | State::Returned { next_at: Some(_), .. } => true,
         State::Sending { .. }
         | State::Unknown { .. }
         | State::Settling { .. }
@@ -384,7 +384,7 @@ const fn may_be_charged_again(state: &State) -> bool {
         | State::Capturing { .. }
         | State::Releasing { .. }
         | State::Paid { .. }
-        | State::Returned { .. }
+        | State::Returned { next_at: None, .. }
         | State::Failed { .. }
         | State::Skipped { .. }
         | State::Parked { .. } => false,
@@ -394,7 +394,9 @@ const fn may_be_charged_again(state: &State) -> bool {
 /// Is nobody to move it on? A paid one that is only looked at again counts as final.
 const fn is_final(state: &State) -> bool {
     match state {
-        State::Paid { .. } | State::Returned { .. } | State::Failed { .. } | State::Skipped { .. } => true,
+        State::Paid { .. } | State::Returned { next_at: None, .. } | State::Failed { .. } | State::Skipped { .. } => {
+            true
+        }
         State::Planned
         | State::Due { .. }
         | State::Sending { .. }
@@ -403,6 +405,7 @@ const fn is_final(state: &State) -> bool {
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }
+        | State::Returned { next_at: Some(_), .. }
         | State::Failing { .. }
         | State::Parked { .. } => false,
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use domain::charge::{Charge, State};
-use domain::id::{ChargeId, Key};
+use domain::id::{ChargeId, Key, RefundId};
 use domain::money::Money;
 use domain::recon::{self, Kind, Sides};
 use domain::settlement::against::{self, Claim};
@@ -19,7 +19,7 @@ use domain::verdict::Seen;
 use super::doubles::booked;
 use super::{ASKED_OF_FILE, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
 use crate::ports::dispute::DisputeView;
-use crate::ports::recon::{BegunRun, FileName, Finding, KeptRow, Named, NewRun, Run, Source, Span, Stage};
+use crate::ports::recon::{ABOUT_A_ROW, BegunRun, FileName, Finding, KeptRow, Named, NewRun, Run, Source, Span, Stage};
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, ChargeFilter, Place};
 
@@ -79,16 +79,26 @@ impl Reconciler {
         let subjects: Vec<Subject> = fresh.iter().map(|(_, row)| subject(row)).collect();
         let named = self.store().named(run.merchant, &subjects).await?;
         let charges: Vec<ChargeId> = named.iter().filter_map(|named| named.charge).collect();
+        let refunds: Vec<RefundId> = named.iter().filter_map(|named| named.refund).collect();
         let mut settled = self.store().rows_of(&charges).await?;
+        let mut given_back = self.store().rows_of_refunds(&refunds).await?;
         let (mut looks, mut kept) = (Vec::new(), Vec::new());
         let (mut asked, mut read) = (0_u64, page.len());
         for ((place, row), named) in fresh.into_iter().zip(named) {
-            let before = named.charge.and_then(|charge| settled.get(&charge)).map(Vec::as_slice).unwrap_or_default();
+            let before = match (row.kind, named.refund, named.charge) {
+                (RowKind::Refund, Some(refund), _) => given_back.get(&refund),
+                (_, _, Some(charge)) => settled.get(&charge),
+                (_, _, None) => None,
+            };
+            let before = before.map(Vec::as_slice).unwrap_or_default();
             let look = self.look_at_row(row, &named, Told { before, report }, stop).await?;
             asked = asked.saturating_add(look.asked);
             looks.push(look);
             if let Some(charge) = named.charge {
                 settled.entry(charge).or_default().push(row.clone());
+            }
+            if let Some(refund) = named.refund {
+                given_back.entry(refund).or_default().push(row.clone());
             }
             kept.push(KeptRow { row: row.clone(), charge: named.charge, refund: named.refund });
             if asked >= ASKED_OF_FILE {
@@ -115,7 +125,10 @@ impl Reconciler {
         let ids: Vec<ChargeId> = charges.iter().map(|charge| charge.id).collect();
         let settled = self.store().rows_of(&ids).await?;
         let reported = |charge: &Charge| {
-            settled.get(&charge.id).is_some_and(|rows| rows.iter().any(|row| row.kind == RowKind::Payment))
+            // A row in another currency tells of no such payment: what it tells is a difference of its own.
+            let of_it =
+                |row: &SettlementRow| row.kind == RowKind::Payment && row.gross.currency() == charge.amount.currency();
+            settled.get(&charge.id).is_some_and(|rows| rows.iter().any(of_it))
         };
         // What is reported by now ends what an earlier file lacked.
         let known = charges.iter().filter(|charge| reported(charge));
@@ -151,9 +164,11 @@ impl Reconciler {
         }
         if row.kind == RowKind::Fee {
             // Fees are not in the book of charges: they are posted, and compared with nothing. One that names a payment belongs to a
-            // charge, and a person says to which where nobody knows the payment.
+            // charge, and a person says to which where nobody knows the payment. The ledger takes none back: what is given back is a
+            // difference, and posted nowhere.
             let names_one = row.gateway_id.is_some() || row.key.is_some();
-            if names_one && named.charge.is_none() && named.refund.is_none() {
+            let of_nobody = names_one && named.charge.is_none() && named.refund.is_none();
+            if of_nobody || row.is_fee_given_back() {
                 let (currency, theirs) = (row.gross.currency(), row.moved());
                 look.compare(Sides { currency, ours: 0, theirs, kind: Some(Kind::OnlyInFile) }, finding);
             } else {
@@ -162,12 +177,17 @@ impl Reconciler {
             return Ok(look);
         }
         let (ours, kind) = match (row.kind, named.charge, named.refund) {
+            // Whichever of its ids and keys they name: a refund gives back once.
+            (RowKind::Refund, _, Some(_)) if told.before.iter().any(|other| other.kind == RowKind::Refund) => {
+                (0, Some(Kind::RepeatedRow))
+            }
             (RowKind::Refund, _, Some(id)) => self.refund_row(row, id, &mut look, stop).await?,
             (RowKind::Refund, Some(_), None) => (0, Some(Kind::RefundedThereNotHere)),
             (_, Some(id), _) => self.charge_row(row, id, told, (&mut look, &mut finding), stop).await?,
             (RowKind::Refund, None, None) | (_, None, _) => (0, Some(Kind::OnlyInFile)),
         };
-        look.subjects.extend(named.charge.filter(|_| row.kind == RowKind::Payment).map(unreported));
+        let reports = row.kind == RowKind::Payment && kind != Some(Kind::Mismatch);
+        look.subjects.extend(named.charge.filter(|_| reports).map(unreported));
         if kind == Some(Kind::DoubleEntry) {
             tracing::error!(
                 event = "double_entry",
@@ -183,7 +203,7 @@ impl Reconciler {
     async fn refund_row(
         &self,
         row: &SettlementRow,
-        id: domain::id::RefundId,
+        id: RefundId,
         look: &mut Look,
         stop: &CancellationToken,
     ) -> Result<(i64, Option<Kind>), ReconError> {
@@ -292,25 +312,36 @@ impl Reconciler {
         stop: &CancellationToken,
     ) -> Result<Option<Kind>, ReconError> {
         let payments = || told.before.iter().filter(|other| other.kind == RowKind::Payment);
-        if row.gateway_id.is_some() && payments().any(|other| other.gateway_id == row.gateway_id) {
+        if payments().any(|other| same(other.gateway_id.as_deref(), row.gateway_id.as_deref())) {
             return Ok(Some(Kind::RepeatedRow));
         }
-        if earlier(told, row, charge, attempts).is_some() {
-            return Ok(None);
+        let double = |twice: bool| Ok(twice.then_some(Kind::Duplicate));
+        if let Some((.., Some(attempt))) = earlier(told, row, charge, attempts) {
+            return double(payments().any(|other| told.is_about(other, attempt)));
         }
-        let booked = booked(charge, attempts);
-        let known = booked.and_then(|attempt| Some((attempt.key, attempt.payment_id.as_deref()?)));
-        let (Some((key, known)), Some(named)) = (known, row.gateway_id.as_deref()) else {
-            // Nothing tells the payments apart but their number.
-            return Ok(payments().next().map(|_| Kind::Duplicate));
+        let known = booked(charge, attempts).and_then(|attempt| Some((attempt.key, attempt.payment_id.as_deref()?)));
+        let of_booked = |one: &SettlementRow| {
+            let ids = known.map(|(_, known)| known).zip(one.gateway_id.as_deref());
+            ids.is_none_or(|(known, named)| known.eq_ignore_ascii_case(named)) && !went(told, one, charge, attempts)
         };
-        if known.eq_ignore_ascii_case(named) || came(charge) == 0 {
+        if of_booked(row) {
+            // Nothing tells such payments apart but their number.
+            return double(payments().any(of_booked));
+        }
+        if came(charge) == 0 {
             return Ok(None);
         }
-        let other = (key_of(row).unwrap_or(key), named);
+        let (Some((key, known)), Some(named)) = (known, row.gateway_id.as_deref()) else {
+            return Ok(Some(Kind::PaidThereNotHere));
+        };
+        let other = (row.our_key().unwrap_or(key), named);
         let answer = self.confirmed(charge, ((key, known), other), stop).await?;
         finding.evidence.push_str(&format!("; {}; the payment that is booked is {known}", evidence(&answer)));
         let took = matches!(answer.seen, Seen::Succeeded { .. });
+        if took {
+            // What the bank took back is asked for again, unless this payment is the one that is kept.
+            self.keep_from_charging(charge, finding).await?;
+        }
         Ok(Some(if took { Kind::Duplicate } else { Kind::OnlyInFile }))
     }
 }
@@ -348,7 +379,7 @@ fn names(row: &SettlementRow) -> impl Iterator<Item = String> + use<> {
 /// What rows tell beside the one that is looked at.
 #[derive(Clone, Copy)]
 struct Told<'t> {
-    /// Rows about its charge that were compared before, of this file and of others.
+    /// Rows about its charge, or of a refund about that refund, which were compared before, of this file and of others.
     before: &'t [SettlementRow],
     /// The whole file.
     report: &'t Report<'t>,
@@ -374,7 +405,7 @@ impl<'t> Told<'t> {
         match (attempt.payment_id.as_deref(), row.gateway_id.as_deref()) {
             (Some(known), Some(named)) if known.eq_ignore_ascii_case(named) => true,
             (Some(_), Some(_)) if row.kind == RowKind::Payment || self.is_payment(row) => false,
-            (Some(_), Some(_) | None) | (None, Some(_) | None) => key_of(row) == Some(attempt.key),
+            (Some(_), Some(_) | None) | (None, Some(_) | None) => row.our_key() == Some(attempt.key),
         }
     }
 
@@ -413,7 +444,7 @@ fn same(one: Option<&str>, other: Option<&str>) -> bool {
 /// The key of the payment that the row names by its id, where the row says another.
 fn other_key(row: &SettlementRow, attempts: &[AttemptRecord]) -> Option<Key> {
     let named = attempts.iter().find(|attempt| same(attempt.payment_id.as_deref(), row.gateway_id.as_deref()))?;
-    let differs = row.key.is_some() && key_of(row) != Some(named.key);
+    let differs = row.key.is_some() && row.our_key() != Some(named.key);
     differs.then_some(named.key)
 }
 
@@ -479,6 +510,18 @@ fn earlier<'a>(
     Some((attempt.code.as_deref().unwrap_or_default(), charge.amount, Some(attempt)))
 }
 
+/// Is the row about a payment before the latest one, which the bank took back, whether or not it was seen to come?
+fn went(told: Told<'_>, row: &SettlementRow, charge: &Charge, attempts: &[AttemptRecord]) -> bool {
+    let returned = |code: &str| against::returns_of(code).next().is_some();
+    let unseen = |attempt: &&AttemptRecord| {
+        attempt.number < charge.tries.attempt
+            && attempt.state == DECLINED
+            && attempt.code.as_deref().is_some_and(returned)
+    };
+    earlier(told, row, charge, attempts).is_some()
+        || attempts.iter().filter(unseen).any(|attempt| told.is_about(row, attempt))
+}
+
 /// What the absence of a charge from files is called.
 fn unreported(charge: ChargeId) -> String {
     format!("unreported:{charge}")
@@ -486,21 +529,17 @@ fn unreported(charge: ChargeId) -> String {
 
 /// What a row is called as a subject.
 fn about_row(row: &SettlementRow) -> String {
-    format!("row:{}", row.identity())
-}
-
-fn key_of(row: &SettlementRow) -> Option<Key> {
-    row.key.as_deref().and_then(|key| Uuid::try_parse(key).ok()).map(Key)
+    format!("{ABOUT_A_ROW}{}", row.identity())
 }
 
 fn subject(row: &SettlementRow) -> Subject {
-    Subject { key: key_of(row), payment_id: row.gateway_id.clone() }
+    Subject { key: row.our_key(), payment_id: row.gateway_id.clone() }
 }
 
 fn of_row(row: &SettlementRow, named: &Named) -> Finding {
     let mut finding = about(about_row(row), row.gross.currency());
     (finding.charge, finding.refund) = (named.charge, named.refund);
-    finding.key = key_of(row);
+    finding.key = row.our_key();
     finding.payment_id.clone_from(&row.gateway_id);
     let code = row.code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
     let (line, kind) = (row.line, row.kind.as_str());

@@ -277,6 +277,24 @@ fn row_mistakes(name: &str, changes: &[(&str, &str)]) -> Vec<RowMistake> {
 }
 
 #[test]
+fn a_quantity_is_refused_for_what_is_wrong_with_it() {
+    let silver = [("plan", "premium-silver"), ("rating_area", "R1"), ("age_band", "21-29")];
+    for (quantity, message, mend) in [
+        ("99999999999", "is more than 1000000", "write a number from 1 to 1000000"),
+        ("0", "is less than 1", "write a number from 1 to 1000000"),
+        ("007", "has a zero in front", "write a number from 1 to 1000000"),
+        ("1e6", "is not a whole number", "write a number from 1 to 1000000"),
+        ("-3", "is not a whole number", "write a number from 1 to 1000000"),
+        ("3202", "USD 1,000,304.80 is outside what the gateway can charge", "write a quantity of at most 3201"),
+    ] {
+        let found =
+            row_mistakes("premium", &[&silver[..], &[("start_on", "2027-02-01"), ("quantity", quantity)]].concat());
+        assert!(found.len() == 1 && found[0].message.contains(message), "{quantity}: {found:?}");
+        assert_eq!((found[0].column.as_str(), found[0].mend.as_str()), ("quantity", mend), "{quantity}");
+    }
+}
+
+#[test]
 fn rows_that_do_not_suit_the_kind_of_their_plan_are_refused() {
     let silver = [("plan", "premium-silver"), ("rating_area", "R1"), ("age_band", "21-29")];
     let copay = [("plan", "copay-installments"), ("total", "1000.00"), ("installments", "6")];
@@ -293,6 +311,9 @@ fn rows_that_do_not_suit_the_kind_of_their_plan_are_refused() {
         ("premium", &silver, &[("rating_area", "")], "attribute_missing:rating_area"),
         ("premium", &silver, &[("quantity", "0")], "quantity_invalid:quantity"),
         ("premium", &silver, &[("quantity", "1.5")], "quantity_invalid:quantity"),
+        ("premium", &silver, &[("quantity", "3201"), ("start_on", "2027-02-01")], ""),
+        ("premium", &silver, &[("quantity", "3202"), ("start_on", "2027-02-01")], "quantity_too_large:quantity"),
+        ("premium", &silver, &[("quantity", "3202"), ("rating_area", "R9")], "price_gap:rating_area"),
         ("premium", &silver, &[("amount", "5.00")], "amount_not_allowed:amount"),
         ("premium", &silver, &[("total", "5.00")], "installments_not_allowed:total"),
         ("copay-instalments", &copay, &[], ""),

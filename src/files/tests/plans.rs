@@ -495,6 +495,7 @@ fn a_directory_names_the_mistakes_of_all_its_files_in_one_pass() {
     write(dir, "f.toml", vec![b'#'; 1024 * 1024 + 1]);
     write(dir, "g.toml", named("g").replace("\"standard\"", "\"broken\"").replace("79.00", "x"));
     write(dir, "h.toml/inner", "");
+    write(dir, "j.toml", named("j").replace('\n', "\r"));
     write(dir, ".i.toml", "not read");
     write(dir, "notes.txt", "not read");
     write(
@@ -512,6 +513,7 @@ fn a_directory_names_the_mistakes_of_all_its_files_in_one_pass() {
         ("f.toml", "file_too_large", 1, 1),
         ("g.toml", "amount_invalid", 14, 9),
         ("h.toml", "unreadable", 1, 1),
+        ("j.toml", "line_ends", 1, 1),
     ];
     let expected: Vec<_> =
         expected.into_iter().map(|(name, code, line, column)| (name.to_owned(), code, line, column)).collect();

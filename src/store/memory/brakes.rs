@@ -59,7 +59,9 @@ impl Book {
     pub(super) fn still_moves(&self, moved: &MovedCharge) -> bool {
         let sends = moved.sends().is_some();
         let allowed = self.subscriptions.get(&moved.charge.subscription).is_some_and(|row| {
-            let runs_on = moved.charge.carried.is_some() && row.value.status == SubscriptionStatus::Cancelled;
+            let is_owed =
+                moved.charge.carried.is_some() || (moved.charge.tries.taken_back && moved.charge.is_by_hand());
+            let runs_on = is_owed && row.value.status == SubscriptionStatus::Cancelled;
             let by_hand = moved.charge.outlasts_a_pause() && row.value.status == SubscriptionStatus::Paused;
             !sends
                 || runs_on

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use domain::charge::Charge;
 use domain::dispute::DisputeId;
-use domain::id::{ChargeId, PlanId, RefundId};
+use domain::id::{ChargeId, MerchantId, PlanId, RefundId};
 use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 
@@ -144,15 +144,16 @@ impl Book {
         self.ledger.post(entries)
     }
 
-    /// What rows of settlement files post, as far as it counts: those with such an identity.
-    pub(super) fn fees(&self, wanted: impl Fn(&str) -> bool) -> Vec<Posting> {
-        let of = |(kept, charge): (&KeptRow, Option<ChargeId>)| {
+    /// What rows of settlement files post, as far as it counts: those of such a merchant and identity.
+    pub(super) fn fees(&self, wanted: impl Fn(MerchantId, &str) -> bool) -> Vec<Posting> {
+        let of = |(merchant, kept, charge): (MerchantId, &KeptRow, Option<ChargeId>)| {
             let refund = kept.refund.and_then(|id| self.refunds.one(id)).map(|refund| refund.charge);
             let charge = charge.or(kept.charge).or(refund);
             let of = charge.and_then(|charge| Some((charge, self.plan_of(charge)?)));
-            ledger::fee(&kept.row, of)
+            ledger::fee(kept.row.entry(merchant), &kept.row, of)
         };
-        self.recon.counting().filter(|(kept, _)| wanted(&kept.row.identity())).filter_map(of).collect()
+        let counting = self.recon.counting();
+        counting.filter(|(merchant, kept, _)| wanted(*merchant, &kept.row.identity())).filter_map(of).collect()
     }
 
     fn payer(&self, part: ChargeId) -> ChargeId {
@@ -230,7 +231,7 @@ impl LedgerStore for MemoryStore {
         let contests = book.disputes.keys().filter_map(|id| book.contest(*id));
         differences
             .extend(contests.filter_map(|contest| dispute_difference(book.ledger.withdrawn(contest.id), &contest)));
-        for fee in book.fees(|_| true) {
+        for fee in book.fees(|_, _| true) {
             let posted = book.ledger.sum(fee.subject, Posted::Fee);
             let (stands, currency) = (fee.amount.minor(), fee.amount.currency());
             if stands != posted {
@@ -266,7 +267,7 @@ impl LedgerStore for MemoryStore {
         added += refunds.into_iter().map(|id| book.post_refund(id, at)).sum::<u64>();
         let disputes: Vec<DisputeId> = book.disputes.keys().copied().collect();
         added += disputes.into_iter().map(|id| book.post_dispute(id, None)).sum::<u64>();
-        let fees = book.fees(|_| true);
+        let fees = book.fees(|_, _| true);
         added += book.ledger.post(fees);
         Ok(Mended { added, ..Mended::default() })
     }

@@ -17,6 +17,11 @@ use crate::store::notices::{page, reached};
 use crate::store::rows::whole;
 
 impl Book {
+    /// Is this event a notice that nobody took yet?
+    pub(super) fn is_undelivered(&self, event: EventId) -> bool {
+        self.notices.get(&event).is_some_and(|row| row.delivered_at.is_none())
+    }
+
     /// What an endpoint took of a notice has reached its payer; a first word stands.
     pub(super) fn deliver_notice(&mut self, endpoint: &str, event: EventId, at: DateTime<Utc>) {
         if let Some(row) = self.notices.get_mut(&event).filter(|row| row.delivered_at.is_none()) {

@@ -10,10 +10,11 @@ use domain::audit::Line;
 
 use super::{Book, MemoryStore};
 use crate::ports::outbox::{
-    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, EventId, NewEvent, Outbox, Outcome, Routes, Standing, Taken,
+    Delivery, DeliveryFilter, DeliveryRow, DeliveryState, Dropped, Dropping, EventId, NewEvent, Outbox, Outcome,
+    Routes, Standing, Taken,
 };
 use crate::ports::{Claimed, Cursor, StoreError};
-use crate::store::outbox::{GONE, Settled, page, reached};
+use crate::store::outbox::{GONE, Settled, page, reached, told_of_dropped};
 use crate::store::rows::whole;
 
 /// One delivery.
@@ -164,6 +165,7 @@ impl Outbox for MemoryStore {
         let wanted = |row: &&DeliveryRow| {
             filter.state.is_none_or(|state| row.state == state)
                 && filter.endpoint.as_ref().is_none_or(|endpoint| row.endpoint == *endpoint)
+                && filter.among.as_ref().is_none_or(|among| among.means(&row.endpoint))
                 && filter.kind.as_ref().is_none_or(|kind| row.kind == *kind)
                 && below.is_none_or(|below| row.sequence < below)
         };
@@ -234,19 +236,50 @@ impl Outbox for MemoryStore {
         Ok(names.into_iter().collect())
     }
 
-    async fn drop_deliveries(&self, endpoint: &str, by: &str, at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn drop_deliveries(
+        &self,
+        endpoint: &str,
+        confirm: Option<u64>,
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Dropping, StoreError> {
         let mut book = self.book();
-        let dropped = |sent: &Sent| sent.row.endpoint == endpoint && sent.row.state != DeliveryState::Delivered;
-        let gone: Vec<Sent> = book.letters.rows.values().filter(|sent| dropped(sent)).cloned().collect();
-        for sent in &gone {
-            book.letters.rows.remove(&sent.row.sequence);
-            book.letters.known.remove(&(sent.event, sent.row.endpoint.clone()));
+        let book = &mut *book;
+        let meant = |sent: &&Sent| sent.row.endpoint == endpoint && sent.row.state != DeliveryState::Delivered;
+        let waiting: Vec<(i64, EventId)> =
+            book.letters.rows.values().filter(meant).map(|sent| (sent.row.sequence, sent.event)).collect();
+        let carrier = book.letters.routes.notices.clone().filter(|carrier| carrier != endpoint);
+        let (notices, mut gone): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, id)| book.is_undelivered(*id));
+        let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
+        if carrier.is_none() && !notices.is_empty() {
+            return Ok(Dropping::Kept(count(notices.len())));
         }
-        let done = u64::try_from(gone.len()).unwrap_or(u64::MAX);
-        if done > 0 {
-            book.note(Line::new(at, by, "endpoint.dropped", endpoint).told(&format!("{done} deliveries")));
+        let carrier = carrier.unwrap_or_default();
+        let (told, handed_over): (Vec<_>, Vec<_>) =
+            notices.into_iter().partition(|(_, id)| book.letters.known.contains(&(*id, carrier.clone())));
+        gone.extend(told);
+        let dropped = Dropped { gone: count(gone.len()), handed_over: count(handed_over.len()) };
+        if confirm != Some(dropped.all()) {
+            return Ok(Dropping::WouldBe(dropped));
         }
-        Ok(done)
+        for (sequence, id) in gone {
+            book.letters.rows.remove(&sequence);
+            book.letters.known.remove(&(id, endpoint.to_owned()));
+        }
+        for (sequence, id) in handed_over {
+            book.letters.known.remove(&(id, endpoint.to_owned()));
+            book.letters.known.insert((id, carrier.clone()));
+            if let Some(sent) = book.letters.rows.get_mut(&sequence) {
+                (sent.row.state, sent.row.tries, sent.row.next_at) = (DeliveryState::Waiting, 0, Some(whole(at)));
+                (sent.row.why, sent.leased_until) = (None, None);
+                sent.row.endpoint.clone_from(&carrier);
+                sent.fence += 1;
+            }
+        }
+        if dropped.all() > 0 {
+            book.note(Line::new(at, by, "endpoint.dropped", endpoint).told(&told_of_dropped(dropped)));
+        }
+        Ok(Dropping::Done(dropped))
     }
 
     async fn forget_delivered(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StoreError> {

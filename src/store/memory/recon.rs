@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use domain::change::same_person;
 use domain::charge::{Charge, State};
-use domain::id::{ChargeId, MerchantId};
+use domain::id::{ChargeId, MerchantId, RefundId};
 use domain::recon::{Kind, Standing};
 use domain::settlement::SettlementRow;
 
@@ -15,14 +15,13 @@ use super::{MemoryStore, entry, page};
 use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled, Ruling, Run,
-    Span, Stage, Sums,
+    ABOUT_A_ROW, BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled,
+    Ruling, Run, Span, Stage, Sums,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, Claimed, Cursor, Page, Place, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
-use crate::store::fees::ABOUT_A_ROW;
 use crate::store::recon::{LOOKED_AGAIN, first_stage};
 use crate::store::rows::whole;
 
@@ -50,20 +49,38 @@ impl Recons {
     }
 
     /// Rows of which what was kept counts, with the charge that a finding about them names.
-    pub(super) fn counting(&self) -> impl Iterator<Item = (&KeptRow, Option<ChargeId>)> {
+    pub(super) fn counting(&self) -> impl Iterator<Item = (MerchantId, &KeptRow, Option<ChargeId>)> {
         self.rows.iter().filter_map(|((merchant, identity), kept)| {
             let subject = format!("{ABOUT_A_ROW}{identity}");
             let mut said = self.exceptions.values().rev();
             let Some((_, latest)) = said.find(|(of, one)| of == merchant && one.finding.subject == subject) else {
-                return Some((kept, None));
+                return Some((*merchant, kept, None));
             };
             let counts = match latest.standing {
                 Standing::Open | Standing::Waived => false,
                 Standing::Matched => latest.finding.kind != Kind::RepeatedRow,
                 Standing::Solved => true,
             };
-            counts.then_some((kept, latest.finding.charge))
+            counts.then_some((*merchant, kept, latest.finding.charge))
         })
+    }
+
+    /// Kept rows by what they are about.
+    fn rows_about<Id: Copy + Ord>(
+        &self,
+        ids: &[Id],
+        about: fn(&KeptRow) -> Option<Id>,
+    ) -> BTreeMap<Id, Vec<SettlementRow>> {
+        let mut rows: BTreeMap<Id, Vec<SettlementRow>> = BTreeMap::new();
+        for kept in self.rows.values() {
+            if let Some(id) = about(kept).filter(|id| ids.contains(id)) {
+                rows.entry(id).or_default().push(kept.row.clone());
+            }
+        }
+        for of_one in rows.values_mut() {
+            of_one.sort_by_key(|row| row.line);
+        }
+        rows
     }
 
     fn whole(&self, row: &Row) -> (Run, Sums) {
@@ -147,7 +164,7 @@ impl Recons {
 /// Is somebody still to move it on? Paid ones that are only looked at again count as final.
 fn is_open(state: &State) -> bool {
     match state {
-        State::Paid { .. } | State::Returned { .. } => false,
+        State::Paid { .. } => false,
         State::Parked { .. } => true,
         State::Planned
         | State::Due { .. }
@@ -157,6 +174,7 @@ fn is_open(state: &State) -> bool {
         | State::Authorized { .. }
         | State::Capturing { .. }
         | State::Releasing { .. }
+        | State::Returned { .. }
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. } => state.next_at().is_some(),
@@ -244,9 +262,10 @@ impl ReconStore for MemoryStore {
             let known = book.recon.rows.entry((page.merchant, kept.row.identity()));
             known.or_insert_with(|| kept.clone());
         }
-        let identities: BTreeSet<String> = page.rows.iter().map(|kept| kept.row.identity()).collect();
-        let fees = book.fees(|identity| identities.contains(identity));
+        let identities = page.may_count();
+        let fees = book.fees(|merchant, identity| merchant == page.merchant && identities.contains(identity));
         book.ledger.post(fees);
+        book.hear_of_rows(&page.rows, whole(page.at));
         Ok(true)
     }
 
@@ -319,17 +338,14 @@ impl ReconStore for MemoryStore {
     }
 
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError> {
-        let book = self.book();
-        let mut rows: BTreeMap<ChargeId, Vec<SettlementRow>> = BTreeMap::new();
-        for kept in book.recon.rows.values() {
-            if let Some(charge) = kept.charge.filter(|charge| charges.contains(charge)) {
-                rows.entry(charge).or_default().push(kept.row.clone());
-            }
-        }
-        for of_charge in rows.values_mut() {
-            of_charge.sort_by_key(|row| row.line);
-        }
-        Ok(rows)
+        Ok(self.book().recon.rows_about(charges, |kept| kept.charge))
+    }
+
+    async fn rows_of_refunds(
+        &self,
+        refunds: &[RefundId],
+    ) -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError> {
+        Ok(self.book().recon.rows_about(refunds, |kept| kept.refund))
     }
 
     async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
@@ -379,7 +395,7 @@ impl ReconStore for MemoryStore {
         one.finding.charge = ruling.charge.or(one.finding.charge);
         let (kind, subject) = (one.finding.kind.as_str(), one.finding.subject.clone());
         if let Some(ruled) = subject.strip_prefix(ABOUT_A_ROW) {
-            let fees = book.fees(|identity| identity == ruled);
+            let fees = book.fees(|of, identity| of == merchant && identity == ruled);
             book.ledger.post(fees);
         }
         if let Some(row) = ruling.charge.and_then(|charge| book.charges.get_mut(&charge)) {

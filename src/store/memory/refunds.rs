@@ -38,6 +38,11 @@ impl Refunds {
         self.rows.values().map(|row| &row.record.refund).filter(move |refund| refund.charge == charge)
     }
 
+    /// Was a refund of it ordered, and neither made nor withdrawn?
+    pub(super) fn is_ordered(&self, charge: ChargeId) -> bool {
+        self.of(charge).any(Refund::is_ordered)
+    }
+
     /// Every refund, by id.
     pub(super) fn records(&self) -> impl Iterator<Item = &RefundRecord> {
         self.rows.values().map(|row| &row.record)

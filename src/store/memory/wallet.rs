@@ -15,11 +15,12 @@ use super::{Book, ChargeRow, MemoryStore, entry};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::declines::ChangeNotice;
 use crate::ports::instrument::{InstrumentEar, InstrumentNews};
+use crate::ports::recon::KeptRow;
 use crate::ports::wallet::{
     CustomerWallet, Lifted, MethodView, WalletCommitted, WalletOutcome, WalletStore, WalletSummary, WalletVerdict,
     Whose,
 };
-use crate::ports::{Claimed, StoreError};
+use crate::ports::{AttemptRecord, Claimed, StoreError};
 use crate::store::lines;
 use crate::store::rows::whole;
 use crate::store::wallet::{Released, customer_id};
@@ -53,18 +54,22 @@ struct CustomerRow {
     leased_until: Option<DateTime<Utc>>,
 }
 
+/// The news that what is stored of a method was changed.
+const CHANGED: &str = "changed";
+
 #[derive(Debug, Clone)]
 struct MethodRow {
     known: Known,
     owner: Option<(MerchantId, Uuid)>,
     news: Option<(String, DateTime<Utc>)>,
+    changed_at: Option<DateTime<Utc>>,
     listed_at: Option<DateTime<Utc>>,
     synced_at: Option<DateTime<Utc>>,
 }
 
 impl MethodRow {
     const fn new(known: Known) -> Self {
-        Self { known, owner: None, news: None, listed_at: None, synced_at: None }
+        Self { known, owner: None, news: None, changed_at: None, listed_at: None, synced_at: None }
     }
 }
 
@@ -124,6 +129,8 @@ impl WalletBook {
     fn note(&mut self, method: PaymentMethodId, news: &str, at: DateTime<Utc>) {
         let row = self.methods.entry(method).or_insert_with(|| MethodRow::new(Known::new(method, None)));
         row.news = Some((news.to_owned(), at));
+        // Later news of another kind does not make a change undone.
+        row.changed_at = if news == CHANGED { Some(at) } else { row.changed_at };
     }
 
     fn claimed(&self, id: Uuid, row: &CustomerRow) -> CustomerWallet {
@@ -174,6 +181,21 @@ impl Book {
         self.note(lines::method_news(method, news, at));
     }
 
+    /// Notices of change that a file tells of hold the accounts that they are about.
+    pub(super) fn hear_of_rows(&mut self, rows: &[KeptRow], at: DateTime<Utc>) {
+        for (charge, code, kept) in rows.iter().filter_map(KeptRow::notice_of_change) {
+            let named = |attempt: &&AttemptRecord| {
+                let ids = attempt.payment_id.as_deref().zip(kept.gateway_id.as_deref());
+                Some(attempt.key) == kept.our_key() || ids.is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+            };
+            let attempts = self.charges.get(&charge).map(|row| row.attempts.as_slice()).unwrap_or_default();
+            let numbers: Vec<u16> = attempts.iter().filter(named).map(|attempt| attempt.number).collect();
+            for attempt in numbers {
+                self.hear_of_change(&ChangeNotice { charge, attempt, code, at });
+            }
+        }
+    }
+
     /// The methods of a try that ended with a notice of change wait until what is stored was changed.
     pub(super) fn hear_of_change(&mut self, notice: &ChangeNotice) {
         let made = |(charge, number): &(ChargeId, u16)| *charge == notice.charge && *number == notice.attempt;
@@ -195,8 +217,7 @@ impl Book {
         at: DateTime<Utc>,
     ) {
         let row = self.wallet.methods.entry(method).or_insert_with(|| MethodRow::new(Known::new(method, None)));
-        let changed = |(news, at): &(String, DateTime<Utc>)| news == "changed" && *at >= whole(entered_at);
-        if row.known.change.is_some() || row.news.as_ref().is_some_and(changed) {
+        if row.known.change.is_some() || row.changed_at.is_some_and(|changed_at| changed_at >= whole(entered_at)) {
             return;
         }
         row.known.change = Some(Change { code: code.to_owned(), at });
@@ -297,7 +318,7 @@ impl InstrumentEar for MemoryStore {
         match news {
             InstrumentNews::Changed { method } => {
                 if wallet.methods.contains_key(method) {
-                    wallet.note(*method, "changed", at);
+                    wallet.note(*method, CHANGED, at);
                     wallet.ask_owner(*method, at);
                     if wallet.end_change(*method) {
                         book.note(lines::method_news(*method, "changed, as its bank had notified", at));

@@ -24,7 +24,7 @@ const AT_ONCE: TimeDelta = TimeDelta::seconds(1);
 /// When a class lets a charge fall through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Falls {
-    /// With its first decline, at once: another try with the same method could only fail.
+    /// At once, where the policy has no try left with the same method: another one could only fail.
     AtOnce,
     /// With the next step, once the method was declined often enough.
     AtAStep,
@@ -96,10 +96,18 @@ pub fn taken_up(
         Some(fallback) if fallback.method == method => return Ok(charge),
         Some(fallback) if fallback.first == method => Ruling::FirstMethod,
         Some(_) => Ruling::NewMethod,
-        None if charge.tries.fallback.is_some() || last.is_some_and(|last| last != method) => Ruling::NewMethod,
+        // A backup that became the subscription's own method goes on where it stood.
+        None if last == Some(method) => return Ok(without_a_fallback(charge)),
+        None if charge.tries.fallback.is_some() || last.is_some() => Ruling::NewMethod,
         None => return Ok(charge),
     };
     charge.step(Event::Ruled(ruling), now, limits)
+}
+
+/// The charge with nothing that it fell through to.
+fn without_a_fallback(mut charge: Charge) -> Charge {
+    charge.tries.fallback = None;
+    charge
 }
 
 /// What a decline is to the charge, where it may fall through.
@@ -149,7 +157,9 @@ impl Asked<'_> {
         };
         match (falls(self.decline.class), stays.next) {
             (Falls::Never, _) | (_, Next::GiveUp(GaveUp::NextCycleDue)) => None,
-            (Falls::AtOnce, _) => at_once(),
+            // The few tries that a class has before somebody must act come first.
+            (Falls::AtOnce, Next::RetryAt(_)) => None,
+            (Falls::AtOnce, Next::GiveUp(_)) => at_once(),
             (Falls::AtAStep, _) if self.declines_of_this() < rule.after_tries => None,
             (Falls::AtAStep, Next::RetryAt(_)) => Some(stays),
             // No step is left for it.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::authorization::{Authorization, Order};
-use crate::charge::Tries;
+use crate::charge::{Event, Tries};
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
 use crate::subscription::tests::sample;
-use crate::verdict::DeclineClass;
+use crate::verdict::{Decline, DeclineClass, Seen};
 
 fn plan(id: &str) -> Plan {
     let spec = PlanSpec {
@@ -49,8 +49,13 @@ fn drawn(state: &State, holds: &[Hold]) -> (Action, Action) {
     charge.state = state.clone();
     charge.tries = Tries { attempt: 1, submissions: 1, first_sent_at: sent, last_sent_at: sent, ..Tries::default() };
     catalog.plans.extend([old, new].map(|plan| (plan.id.clone(), plan)));
-    let open =
-        [Open { charge, payers: Vec::new(), instrument: subscription.method.as_ref().map(|one| one.id), subscription }];
+    let open = [Open {
+        charge,
+        payers: Vec::new(),
+        instrument: subscription.method.as_ref().map(|one| one.id),
+        subscription,
+        refund_ordered: false,
+    }];
     let due = [open[0].subscription.clone()];
     let environment = Environment::parse("test").unwrap();
     let (limits, wallet) = (Limits::default(), Wallet::new());
@@ -102,6 +107,35 @@ fn a_hold_covers_a_recorded_charge_by_its_own_plan_and_by_its_subscriptions_and_
     {
         for scope in ["all", "plan:old", "plan:new"] {
             assert!(!waits(&drawn(&state, &[hold(scope)]).0), "{state:?}");
+        }
+    }
+}
+
+#[test]
+fn a_return_that_tells_of_a_death_stops_everything_of_the_person_whatever_became_of_its_subscription() {
+    let plan = plan("old");
+    let mut catalog = Catalog::default();
+    catalog.plans.insert(plan.id.clone(), plan.clone());
+    let paid_at: DateTime<Utc> = "2027-02-03T08:00:00Z".parse().unwrap();
+    let returned_at = "2027-02-04T08:00:00Z".parse().unwrap();
+    let limits = Limits::default();
+    for status in [SubscriptionStatus::Active, SubscriptionStatus::Cancelled] {
+        let subscription = Subscription { plan: plan.id.clone(), status, ..sample() };
+        let (charge, _) = planned(&plan, &subscription, 0).unwrap().unwrap();
+        let amount = charge.amount;
+        let paid = charge
+            .step(Event::Send { attempt: 1 }, paid_at, &limits)
+            .and_then(|sent| sent.step(Event::Succeeded { amount, returnable: true }, paid_at, &limits))
+            .unwrap();
+        for (code, stop) in [("R14", Some(Stop::Pause)), ("R15", Some(Stop::Pause)), ("R03", None)] {
+            let seen = Seen::Declined(Decline { class: DeclineClass::Never, code: code.to_owned() });
+            let facts = (&catalog, &Wallet::new());
+            let learnt = observe(facts, &subscription, paid.clone(), &seen, returned_at, &limits).unwrap();
+            assert!(matches!(learnt.charge.state, State::Returned { next_at: None, .. }), "{status:?} {code}");
+            // What else is given up is the policy's, and a policy ends nothing that is cancelled.
+            if stop.is_some() || status == SubscriptionStatus::Cancelled {
+                assert_eq!(learnt.stop, stop, "{status:?} {code}");
+            }
         }
     }
 }

@@ -82,6 +82,30 @@ pub fn last_instant(catalog: &Catalog, subscription: &Subscription, now: DateTim
     tomorrow.and_then(|end| end.checked_sub_signed(TimeDelta::microseconds(1))).map_or(now, |end| end.max(now))
 }
 
+/// Subscriptions in the order in which they are drawn: by when they fall due. A customer's that may join stand together, where the first of
+/// them would stand alone, so that their order is the same however many are drawn at once.
+#[must_use]
+pub fn line_up<T>(catalog: &Catalog, rows: Vec<T>, of: impl Fn(&T) -> &Subscription) -> Vec<T> {
+    type InLine = (Option<DateTime<Utc>>, SubscriptionId);
+    let place = |row: &Subscription| -> InLine { (row.next_due_at, row.id.clone()) };
+    let mut first: BTreeMap<Customer, InLine> = BTreeMap::new();
+    for row in rows.iter().map(&of).filter(|row| joins(catalog, row)) {
+        let own = place(row);
+        let known = first.entry(row.customer.clone()).or_insert_with(|| own.clone());
+        if own < *known {
+            *known = own;
+        }
+    }
+    let in_line = |row: T| {
+        let (own, joins) = (place(of(&row)), joins(catalog, of(&row)));
+        let of_first = first.get(&of(&row).customer).filter(|_| joins);
+        (of_first.cloned().unwrap_or_else(|| own.clone()), own, row)
+    };
+    let mut rows: Vec<_> = rows.into_iter().map(in_line).collect();
+    rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    rows.into_iter().map(|(_, _, row)| row).collect()
+}
+
 /// Is it in the book only to be taken along by what is due?
 pub(super) fn is_ahead(book: &Book<'_>, subscription: &Subscription, now: DateTime<Utc>) -> bool {
     subscription.next_due_at.is_some_and(|at| at > now) && joins(book.catalog, subscription)

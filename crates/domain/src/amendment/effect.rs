@@ -48,7 +48,13 @@ pub struct Affected {
 #[must_use]
 pub fn effect(before: (&Plan, &Subscription), after: (&Plan, &Subscription), most: u32) -> Vec<Affected> {
     let from = before.1.next_cycle;
-    let (was, becomes) = (fates(before, most), fates(after, most));
+    // What the change passes over stands before where it goes on.
+    let passed = usize::try_from(after.1.next_cycle.saturating_sub(from)).unwrap_or(usize::MAX);
+    let over =
+        || (None, Fate::Never { why: "it fell due while the subscription stood still, and is passed over".to_owned() });
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let was = fates(before, most);
+    let becomes: Vec<_> = std::iter::repeat_with(over).take(passed).chain(fates(after, most)).take(most).collect();
     let longer = was.len().max(becomes.len());
     let never = || (None, Fate::Never { why: "the subscription has ended by then".to_owned() });
     let mut affected = Vec::new();
@@ -62,15 +68,15 @@ pub fn effect(before: (&Plan, &Subscription), after: (&Plan, &Subscription), mos
     affected
 }
 
-fn fates((plan, subscription): (&Plan, &Subscription), most: u32) -> Vec<(Option<NaiveDate>, Fate)> {
+fn fates((plan, subscription): (&Plan, &Subscription), most: usize) -> Vec<(Option<NaiveDate>, Fate)> {
     let stands = match subscription.status {
         SubscriptionStatus::Active => None,
         SubscriptionStatus::Paused if subscription.wakes_by_itself() => None,
+        SubscriptionStatus::Paused if subscription.amendments.unpaid.is_some() => Some("the subscription is unpaid"),
         SubscriptionStatus::Paused => Some("the subscription is paused"),
         SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => Some("the subscription has ended"),
         SubscriptionStatus::Quarantined => Some("the subscription is quarantined"),
     };
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let Ok(walk) = cycles(plan, subscription, subscription.next_cycle) else { return Vec::new() };
     let fate = |cycle: Cycle| {
         let fate = match (stands, cycle.left_out, cycle.price) {

@@ -533,6 +533,18 @@ fn the_effect_shows_what_differs_and_nothing_else() {
     assert_eq!(told(&one, &made(&one, Change::Pause { until: None })).len(), 6);
     let ends = made(&one, Change::EndWithPeriod { last_on: None });
     assert_eq!(told(&one, &ends)[0], "1: 79.00 2027-02-28 → never: the subscription has ended by then");
+    // Whoever goes on two cycles later passes over the two before.
+    let mut paused = one.clone();
+    paused.status = SubscriptionStatus::Paused;
+    let goes_on = Subscription { next_cycle: one.next_cycle + 2, ..one };
+    assert_eq!(
+        told(&paused, &goes_on)[1..3],
+        [
+            "2: never: the subscription is paused → never: it fell due while the subscription stood still, and is passed over",
+            "3: never: the subscription is paused → 79.00 2027-04-30",
+        ]
+    );
+    assert_eq!(told(&paused, &goes_on).len(), 6);
 }
 
 #[test]

@@ -202,6 +202,19 @@ fn contradictions_are_all_named_at_once() {
 }
 
 #[test]
+fn nothing_with_a_time_of_its_own_comes_behind_a_payday() {
+    let mut policy = Policy::standard().unwrap();
+    let step = |after| Step { after, classes: vec![DeclineClass::LaterFunds], method: None };
+    policy.steps = vec![step(Wait::Days(1)), step(Wait::NextPayday), step(Wait::Days(3)), step(Wait::NextPayday)];
+    let behind = PolicyError::AfterPayday { step: 3 };
+    assert_eq!(policy.mistakes(), std::slice::from_ref(&behind));
+    assert!(behind.to_string().ends_with("put the steps after \"next payday\" last"), "{behind}");
+    policy.steps.swap(2, 3);
+    policy.steps.truncate(3);
+    assert_eq!(policy.mistakes(), []);
+}
+
+#[test]
 fn waits_and_paydays_are_read_as_they_are_written() {
     for wait in [Wait::Hours(1), Wait::Days(14), Wait::BusinessDays(5), Wait::NextPayday] {
         assert_eq!(Wait::parse_step(&wait.in_words()), Ok(wait));

@@ -1,7 +1,8 @@
 use super::*;
 use crate::charge::{SkipWhy, Tries};
 use crate::id::{ChargeId, Purpose};
-use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec};
+use crate::money::{Currency, Money};
+use crate::plan::{AmountSpec, PlanSpec, Price, ScheduleSpec};
 use crate::subscription::tests::sample;
 use crate::subscription::{Override, Ruling};
 
@@ -71,13 +72,14 @@ fn audit(standing: &Standing<'_>, recorded: &[Booked]) -> Vec<String> {
         };
         Some(format!("{index} {word}"))
     };
-    standing.cycles(&span()).unwrap().filter_map(|cycle| said(&cycle.unwrap())).collect()
+    standing.expected(&span()).unwrap().into_iter().filter_map(|then| said(&then.unwrap().cycle)).collect()
 }
 
 fn standing<'a>(plan: &'a Plan, subscription: &'a Subscription) -> Standing<'a> {
     Standing {
         subscription,
         plan,
+        versions: &[],
         first_cycle: 0,
         leased_until: None,
         turns: &[],
@@ -100,6 +102,35 @@ fn what_fired_in_time_late_and_not_at_all_is_told_apart() {
         audit(&standing(&plan, &sub), &recorded),
         ["0 done", "1 done", "2 missed passed_over", "3 done", "4 late", "5 skipped"]
     );
+}
+
+#[test]
+fn a_cycle_is_held_against_the_version_of_its_time() {
+    let (old, sub) = (plan(), subscription());
+    let mut new = Plan { version: 2, ..old.clone() };
+    // An hour that is earlier by four, and a price of its own.
+    new.charge_at = old.charge_at - TimeDelta::hours(4);
+    new.price = Price::Steps(vec![("2020-01-01".parse().unwrap(), Money::new(8_400, Currency::USD))]);
+    let recorded: Vec<Booked> =
+        (0..6).map(|cycle| charge(if cycle < 3 { &old } else { &new }, &sub, cycle, TimeDelta::minutes(2))).collect();
+    let changed_at = at("2027-04-15T00:00:00Z");
+    let versions = [(at("2026-01-01T00:00:00Z"), old.clone()), (changed_at, new.clone())];
+    let now = standing(&new, &sub);
+    let then = Standing { versions: &versions, ..now };
+    assert_eq!(audit(&now, &recorded)[..3], ["0 late", "1 late", "2 late"], "under today's hours");
+    assert_eq!(audit(&then, &recorded), ["0 done", "1 done", "2 done", "3 done", "4 done", "5 done"]);
+    // What was never charged is expected with the price of its time.
+    let prices = |standing: &Standing<'_>| -> Vec<(u32, i64, u32)> {
+        let expected = standing.expected(&span()).unwrap().into_iter().map(Result::unwrap);
+        expected.map(|then| (then.cycle.occurrence.index, then.cycle.amount.minor(), then.under.version)).collect()
+    };
+    let old_price = prices(&standing(&old, &sub))[0].1;
+    assert_eq!(prices(&then)[..4], [(0, old_price, 1), (1, old_price, 1), (2, old_price, 1), (3, 8_400, 2)]);
+    // A version from before the span alone counts, and so does the first one for what lies before it.
+    let ago = [(at("2020-01-01T00:00:00Z"), old.clone()), (at("2026-06-01T00:00:00Z"), new.clone())];
+    assert!(prices(&Standing { versions: &ago, ..now }).iter().all(|(_, minor, _)| *minor == 8_400));
+    let late = [(at("2027-03-15T00:00:00Z"), old), (changed_at, new.clone())];
+    assert_eq!(prices(&Standing { versions: &late, ..now })[0], (0, old_price, 1));
 }
 
 #[test]
@@ -412,8 +443,10 @@ fn what_fell_due_while_it_stood_still_is_owed_no_more_once_it_is_cancelled() {
         Turn { at: at("2027-05-15T00:00:00Z"), kind: TurnKind::Stopped },
         Turn { at: at("2027-06-15T00:00:00Z"), kind: TurnKind::Cancelled },
     ];
-    let told = audit(&Standing { turns: &turns, first_cycle: 3, ..standing(&plan, &sub) }, &[]);
-    assert_eq!(told, ["3 missed not_scheduled", "4 skipped"]);
+    let of = |turns: &[Turn]| audit(&Standing { turns, first_cycle: 3, ..standing(&plan, &sub) }, &[]);
+    // Whatever the first one waited for (a hold, a limit, nobody who took it), a person let it go with the subscription.
+    assert_eq!(of(&turns), ["3 skipped", "4 skipped"]);
+    assert_eq!(of(&turns[..1])[0], "3 missed cancelled_unrecorded", "no person did");
 }
 
 #[test]

@@ -1,183 +1,219 @@
-//! The agenda folded over imagined time: subscriptions to which something happens.
+//! The agenda folded over imagined time: subscriptions to which something happens, and those that it happens to with them.
 //!
 //! [`draw`] decides at each moment at which the engine would look, the scenario answers, [`observe`] says what that means. The
-//! days of retries, the ends of policies and the pauses that follow them are the engine's own, because its functions are asked.
+//! days of retries, the ends of policies and the pauses that follow them are the engine's own, because its functions are asked. So is
+//! the order of a moment: what is under way, then what falls due, and the answers once both are recorded.
+//!
+//! [`draw`]: crate::agenda::draw
+//! [`observe`]: crate::agenda::observe
+
+mod moment;
+mod standing;
+mod tracked;
+mod tried;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::answer::Answer;
-use super::odds::{Alike, Past, Rail, WHOLE};
-use super::script::Outcome;
-use super::{Assumptions, Entry, Forecaster, Kind, Mood, Piece, Risk, Risks, Scenario, compare, tail, untried, weigh};
-use crate::agenda::{
-    Action, Book, Hold, Item, Open, Payer, Payers, Reason, TRIES_SPENT, cycles, draw, observe, second_of, taken_up,
-    used,
-};
+use super::{Assumptions, Forecaster, Kind, Member, Past, Risk, Sink, WHOLE, untried};
+use crate::agenda::{Book, Open, Payers, cycles, joins};
 use crate::calendar::Zone;
-use crate::charge::{Charge, Event, ParkWhy, Ruling, SkipWhy, State};
 use crate::dunning::Stop;
-use crate::id::{Environment, PaymentMethodId};
-use crate::plan::{Plan, PlanStatus};
-use crate::rules::{LOOKS_BACK, Outcome as Became, Permit, Tried};
-use crate::subscription::{Applied, Method, Subscription, SubscriptionStatus};
-use crate::verdict::{DeclineClass, Seen};
-use crate::wallet::{Known, Standing, Wallet};
+use crate::id::{ChargeId, Environment, SubscriptionId};
+use crate::plan::Plan;
+use crate::subscription::{Customer, Subscription, SubscriptionStatus};
+use crate::wallet::Wallet;
+use tracked::Tracked;
 
-/// Moments looked at for one subscription: ten years of days, each with every try of a policy.
+/// Moments looked at for each subscription: ten years of days, each with every try of a policy.
 const MOST_MOMENTS: u32 = 50_000;
 
-/// A charge under way.
-struct Tracked {
-    charge: Charge,
-    /// How much of its amount are one-off charges, less credits.
-    adjusted: i64,
-    kind: Kind,
-    word: &'static str,
-    on: NaiveDate,
-    submit_on: NaiveDate,
-    first_at: DateTime<Utc>,
-    risks: Risks,
-    /// A method is waited for until then, whatever the charge's own date.
-    waits_until: Option<DateTime<Utc>>,
-    /// What a bank will say, and when.
-    bank_says: Option<(DateTime<Utc>, Seen)>,
-    /// What the odds make of it, once it was sent.
-    pieces: Vec<Piece>,
-}
-
-/// How a charge under way stands after a moment.
-enum Stands {
-    /// Somebody looks at it again.
-    On(Box<Tracked>),
-    /// Nothing more becomes of it.
-    Over(Box<Tracked>),
-}
-
-struct Fold<'f, 'a, S> {
-    given: Assumptions<'a>,
-    environment: &'f Environment,
-    original: &'f Subscription,
+/// A subscription on its way through imagined time.
+struct Walked<'m, 'a> {
+    original: &'m Subscription,
+    /// As it stands by now.
+    subscription: Subscription,
     plan: Option<&'a Plan>,
     zone: Option<Zone>,
+    /// The end of its plan's policy stops it.
     pauses: bool,
     past: Past,
+    /// How likely no earlier failure has stopped it.
     alive: u32,
-    /// Its methods as they are known by now, once something was declined.
-    known: Option<Wallet>,
-    /// For whom else its charges under way pay.
-    payers: Option<&'a Payers>,
-    /// A cycle whose payer is told late waits until then, and which.
+    /// Its next cycle waits until then: its payer is told late, or its method may not be tried before.
     rests_until: Option<DateTime<Utc>>,
+    /// The cycle whose payer is told late.
     told_late: Option<u32>,
+    /// When it is looked at next, and whether that cycle is in the window.
+    looks: Option<(DateTime<Utc>, bool)>,
+    trouble: Option<String>,
+}
+
+struct Fold<'f, 'm, 'a, S> {
+    given: Assumptions<'a>,
+    environment: &'f Environment,
+    /// The moment that is looked at: nothing is put before it.
+    now: DateTime<Utc>,
+    members: Vec<Walked<'m, 'a>>,
+    places: BTreeMap<&'m SubscriptionId, usize>,
+    /// Those whose charges may join others of their customer.
+    joining: BTreeMap<&'m Customer, Vec<usize>>,
+    /// When cycles of the window are looked at, and whose.
+    dues: BTreeSet<(DateTime<Utc>, usize)>,
+    /// The same of cycles after the window: they are looked at as long as they may matter to something in it.
+    later: BTreeSet<(DateTime<Utc>, usize)>,
+    /// Charges under way, by when they are looked at.
+    open: BTreeMap<(DateTime<Utc>, ChargeId), Tracked>,
+    /// How many of them are of the window.
+    shown: usize,
+    /// Whoever something happened to in this moment.
+    touched: BTreeSet<usize>,
+    /// Their methods as they are known by now, once something was tried.
+    known: Option<Wallet>,
+    /// For whom else the charges pay that were under way before.
+    payers: Option<&'a Payers>,
     sink: &'f mut S,
 }
 
-pub(super) fn walk<'a, S: FnMut(&Entry<'_>)>(
+/// Walks subscriptions together; why each cannot be walked to the end, if it cannot.
+pub(super) fn walk<'a, S: Sink>(
     forecaster: &Forecaster<'a>,
-    subscription: &Subscription,
-    open: &[Charge],
-    past: Past,
+    members: &[Member<'_>],
     sink: &mut S,
-) -> Option<String> {
+) -> Vec<Option<String>> {
     let given = forecaster.given;
-    let plan = given.catalog.plans.get(&subscription.plan);
-    let mut fold = Fold {
+    let walked = members.iter().map(|member| {
+        let subscription = member.subscription;
+        let plan = given.catalog.plans.get(&subscription.plan);
+        Walked {
+            original: subscription,
+            subscription: subscription.clone(),
+            plan,
+            zone: subscription.zone.clone().or_else(|| plan.map(|plan| plan.zone.clone())),
+            pauses: forecaster.tails.rules(&subscription.plan).pauses,
+            past: member.past,
+            alive: WHOLE,
+            rests_until: None,
+            told_late: None,
+            looks: None,
+            trouble: None,
+        }
+    });
+    let mut joining: BTreeMap<&Customer, Vec<usize>> = BTreeMap::new();
+    for (place, member) in members.iter().enumerate() {
+        if members.len() > 1 && joins(given.catalog, member.subscription) {
+            joining.entry(&member.subscription.customer).or_default().push(place);
+        }
+    }
+    let fold = Fold {
         given,
         environment: &forecaster.environment,
-        original: subscription,
-        plan,
-        zone: subscription.zone.clone().or_else(|| plan.map(|plan| plan.zone.clone())),
-        pauses: forecaster.tails.rules(&subscription.plan).pauses,
-        past,
-        alive: WHOLE,
+        now: given.as_of,
+        members: walked.collect(),
+        places: members.iter().enumerate().map(|(place, member)| (&member.subscription.id, place)).collect(),
+        joining,
+        dues: BTreeSet::new(),
+        later: BTreeSet::new(),
+        open: BTreeMap::new(),
+        shown: 0,
+        touched: BTreeSet::new(),
         known: None,
         payers: forecaster.payers,
-        rests_until: None,
-        told_late: None,
         sink,
     };
-    fold.run(open)
+    fold.run(members)
 }
 
-impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
-    fn run(&mut self, open: &[Charge]) -> Option<String> {
-        let mut subscription = self.original.clone();
-        let mut trouble = None;
-        let mut tracked: Vec<Tracked> = Vec::new();
-        for charge in open {
-            match self.carried(charge) {
-                Some(Stands::On(one)) => tracked.push(*one),
-                Some(Stands::Over(one)) => self.emit(&one),
-                None => {}
-            }
+impl<'m, 'a, S: Sink> Fold<'_, 'm, 'a, S> {
+    fn run(mut self, members: &[Member<'m>]) -> Vec<Option<String>> {
+        for (place, member) in members.iter().enumerate() {
+            self.begin(place, member);
         }
-        if subscription.status != SubscriptionStatus::Active && !subscription.wakes_by_itself() {
-            let risk = match subscription.status {
+        let each = usize::try_from(MOST_MOMENTS).unwrap_or(usize::MAX);
+        for _ in 0..each.saturating_mul(self.members.len()) {
+            // What comes after the window is nothing of it once all of it is decided.
+            if self.dues.is_empty() && self.shown == 0 {
+                break;
+            }
+            let moments = [self.dues.first().map(|due| due.0), self.later.first().map(|due| due.0)];
+            let open = self.open.first_key_value().map(|((at, _), _)| *at);
+            let Some(now) = moments.into_iter().flatten().chain(open).min() else { break };
+            self.moment(now);
+        }
+        for one in std::mem::take(&mut self.open).into_values() {
+            self.emit(&one);
+        }
+        self.members.into_iter().map(|one| one.trouble).collect()
+    }
+
+    fn begin(&mut self, place: usize, member: &Member<'m>) {
+        for charge in member.open {
+            self.carry(place, charge);
+        }
+        let Some(one) = self.members.get_mut(place) else { return };
+        let status = one.subscription.status;
+        if status != SubscriptionStatus::Active && !one.subscription.wakes_by_itself() {
+            one.subscription.next_due_at = None;
+            let risk = match status {
                 SubscriptionStatus::Paused => Some(Risk::Paused),
                 SubscriptionStatus::Quarantined => Some(Risk::Stuck),
                 SubscriptionStatus::Active | SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => None,
             };
-            trouble = risk.and_then(|risk| self.rest(&subscription, risk));
-            subscription.next_due_at = None;
+            if let Some(risk) = risk {
+                self.rest(place, member.subscription.next_cycle, risk);
+            }
         }
-        for _ in 0..MOST_MOMENTS {
-            let due = self.next_due(&subscription);
-            let open = tracked.iter().filter_map(|one| self.look_at(one)).min();
-            let Some(now) = due.into_iter().chain(open).min() else { break };
-            // The engine records what falls due before it looks at what is open.
-            if due == Some(now) {
-                let said = self.fall_due(&mut subscription, now, &mut tracked);
-                trouble = trouble.or(said);
-            }
-            // The engine's own order: it decides who has the tries that a network leaves to an instrument.
-            tracked.sort_by_key(|one| (one.charge.state.next_at(), one.charge.id));
-            let mut left = Vec::with_capacity(tracked.len());
-            for one in tracked {
-                if self.look_at(&one).is_none_or(|at| at > now) {
-                    left.push(one);
-                    continue;
-                }
-                match self.go_on(&mut subscription, one, now) {
-                    Stands::On(one) => left.push(*one),
-                    Stands::Over(one) => self.emit(&one),
-                }
-            }
-            tracked = left;
+        self.queue(place);
+    }
+
+    /// Everything that happens at one moment.
+    fn moment(&mut self, now: DateTime<Utc>) {
+        self.now = now;
+        let mut heard = Vec::new();
+        self.go_on(now, &mut heard);
+        self.fall_due(now, &mut heard);
+        for one in heard {
+            self.hear(one, now);
+        }
+        for place in std::mem::take(&mut self.touched) {
+            let Some(one) = self.members.get_mut(place) else { continue };
             // Nothing more is owed to come, and what fails is not asked for again.
-            if subscription.status == SubscriptionStatus::Cancelled {
-                subscription.next_due_at = None;
+            if one.subscription.status == SubscriptionStatus::Cancelled {
+                one.subscription.next_due_at = None;
             }
-            let rests = subscription.status == SubscriptionStatus::Paused && !subscription.wakes_by_itself();
-            if rests && subscription.next_due_at.take().is_some() {
-                let said = self.rest(&subscription, Risk::Paused);
-                trouble = trouble.or(said);
+            let rests = one.subscription.status == SubscriptionStatus::Paused && !one.subscription.wakes_by_itself();
+            if rests && one.subscription.next_due_at.take().is_some() {
+                let next = one.subscription.next_cycle;
+                self.rest(place, next, Risk::Paused);
             }
-        }
-        tracked.iter().for_each(|one| self.emit(one));
-        trouble
-    }
-
-    /// When the next cycle is looked at, if it lies in the window.
-    fn next_due(&self, subscription: &Subscription) -> Option<DateTime<Utc>> {
-        let due = subscription.next_due_at?.max(self.given.as_of);
-        let due = self.rests_until.map_or(due, |until| due.max(until));
-        let plan = self.plan?;
-        match cycles(plan, subscription, subscription.next_cycle).ok()?.next() {
-            Some(Ok(cycle)) => (cycle.occurrence.date <= self.given.until).then_some(due),
-            // The engine finds out what is wrong with it at that moment.
-            Some(Err(_)) => Some(due),
-            // It ends when its pause does, and what waits for that goes on.
-            None => subscription.wakes_by_itself().then_some(due),
+            self.queue(place);
         }
     }
 
-    fn look_at(&self, one: &Tracked) -> Option<DateTime<Utc>> {
-        one.waits_until.or_else(|| one.charge.state.next_at()).map(|at| at.max(self.given.as_of))
+    /// Puts a subscription where it is looked at next.
+    fn queue(&mut self, place: usize) {
+        let Some(one) = self.members.get_mut(place) else { return };
+        if let Some((at, in_window)) = one.looks.take() {
+            let from = if in_window { &mut self.dues } else { &mut self.later };
+            from.remove(&(at, place));
+        }
+        one.looks = one.next_look(&self.given, self.now);
+        if let Some((at, in_window)) = one.looks {
+            let to = if in_window { &mut self.dues } else { &mut self.later };
+            to.insert((at, place));
+        }
     }
 
-    fn day_of(&self, at: DateTime<Utc>) -> NaiveDate {
-        let civil = self.zone.as_ref().and_then(|zone| zone.civil(at).ok());
-        civil.map_or_else(|| at.date_naive(), |civil| civil.date)
+    /// Puts a charge under way where it is looked at next. What nobody looks at again stays as it is.
+    fn keep(&mut self, one: Tracked) {
+        match one.waits_until.or_else(|| one.charge.state.next_at()) {
+            Some(at) => {
+                self.shown = self.shown.saturating_add(usize::from(one.is_shown()));
+                self.open.insert((at.max(self.now), one.charge.id), one);
+            }
+            None => self.emit(&one),
+        }
     }
 
     fn book<'b>(&'b self, due: &'b [Subscription], open: &'b [Open]) -> Book<'b> {
@@ -197,359 +233,48 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
         self.known.as_ref().unwrap_or(self.given.wallet)
     }
 
-    /// A try was declined: the rules of networks count it.
-    fn count(&mut self, subscription: &Subscription, sent: &Charge, class: DeclineClass, now: DateTime<Utc>) {
-        let Some(method) = used(subscription, sent) else { return };
-        let second = self.plan.and_then(|plan| second_of(plan, subscription, Some(sent.amount)));
-        let given = self.given.wallet;
-        let original = self.original;
-        let known = self.known.get_or_insert_with(|| {
-            let known = |method: &Method| {
-                given.get(&method.id).cloned().unwrap_or_else(|| Known::new(method.id, Some(method.kind)))
-            };
-            original.methods().map(|method| (method.id, known(method))).collect()
-        });
-        for instrument in [Some(method.id), second.filter(|second| *second != method.id)].into_iter().flatten() {
-            let Some(known) = known.get_mut(&instrument) else { continue };
-            known.tried.retain(|one| {
-                now.signed_duration_since(one.at) <= LOOKS_BACK || one.outcome == Became::Declined(DeclineClass::Never)
-            });
-            let at = sent.tries.first_sent_at.unwrap_or(now);
-            known.tried.push(Tried { at, charge: sent.id, outcome: Became::Declined(class) });
-        }
+    fn day_of(&self, place: usize, at: DateTime<Utc>) -> NaiveDate {
+        let zone = self.members.get(place).and_then(|one| one.zone.as_ref());
+        zone.and_then(|zone| zone.civil(at).ok()).map_or_else(|| at.date_naive(), |civil| civil.date)
     }
 
-    /// A charge that is under way on the moment of the forecast.
-    fn carried(&self, charge: &Charge) -> Option<Stands> {
-        let at = charge.state.next_at().unwrap_or(self.given.as_of).max(self.given.as_of);
-        let on = self.day_of(at);
-        let one = |risks| {
-            Box::new(Tracked {
-                charge: charge.clone(),
-                adjusted: compare::recorded_adjustments(self.original, charge.cycle),
-                kind: if charge.tries.attempt == 0 { Kind::CatchUp } else { Kind::Retry },
-                word: charge.state.word(),
-                on,
-                submit_on: on,
-                first_at: at,
-                risks,
-                waits_until: None,
-                bank_says: None,
-                pieces: Vec::new(),
-            })
-        };
-        // What it carries for others is owed all the same.
-        let cancelled = self.original.status == SubscriptionStatus::Cancelled && charge.carried.is_none();
-        match &charge.state {
-            // It ends with its subscription: nothing is owed.
-            State::Failing { .. } | State::Due { doubt: false, .. } if cancelled => None,
-            State::Failing { .. } => Some(Stands::On(one(Risks::NONE.with(Risk::InDunning)))),
-            State::Due { .. } | State::Sending { .. } | State::Unknown { .. } | State::Settling { .. } => {
-                Some(Stands::On(one(Risks::NONE)))
-            }
-            State::Parked { why: ParkWhy::NoMethod, .. } => Some(Stands::Over(one(Risks::NONE.with(Risk::NoMethod)))),
-            State::Parked { why: ParkWhy::WrongMethod, .. } => {
-                Some(Stands::Over(one(Risks::NONE.with(Risk::WrongMethod))))
-            }
-            State::Parked { .. } => Some(Stands::Over(one(Risks::NONE.with(Risk::Stuck)))),
-            // Set aside: a person takes it or lets it go, and is taken to take it.
-            State::Authorized { .. } | State::Capturing { .. } => {
-                let mut one = one(Risks::NONE);
-                one.pieces.push(Piece { on, ppm: WHOLE });
-                Some(Stands::Over(one))
-            }
-            State::Planned
-            | State::Releasing { .. }
-            | State::Paid { .. }
-            | State::Returned { .. }
-            | State::Failed { .. }
-            | State::Skipped { .. } => None,
-        }
-    }
-
-    /// Draws what falls due, and answers it.
-    fn fall_due(
-        &mut self,
-        subscription: &mut Subscription,
-        now: DateTime<Utc>,
-        tracked: &mut Vec<Tracked>,
-    ) -> Option<String> {
-        let agenda = draw(&self.book(std::slice::from_ref(subscription), &[]), now);
-        let before = subscription.next_cycle;
-        for advance in &agenda.advances {
-            subscription.next_cycle = advance.next_cycle;
-            subscription.next_due_at = advance.next_due_at;
-            subscription.status = advance.status;
-        }
-        let mut trouble = None;
-        for item in agenda.items {
-            let Item { charge, action, cycle, applied, .. } = item;
-            subscription.amendments.took(&applied);
-            match action {
-                // It goes on at once: what was tried before it is answered by now.
-                Action::Wait { ref why, .. } if why == TRIES_SPENT => {}
-                // Told late: it is charged when the law lets it, and those behind it after it.
-                Action::Wait { until: Some(until), .. } if until > now => {
-                    self.rests_until = Some(until);
-                    self.told_late = Some(cycle);
-                }
-                Action::Wait { .. } => match self.stands(subscription, None, now) {
-                    (_, Some(until)) if until > now => subscription.next_due_at = Some(until),
-                    (risk, _) => {
-                        trouble = self.rest(subscription, risk);
-                        subscription.next_due_at = None;
-                    }
-                },
-                Action::Quarantine { why } => {
-                    subscription.next_due_at = None;
-                    let from = Subscription { next_cycle: before, ..subscription.clone() };
-                    self.rest(&from, Risk::Stuck);
-                    trouble = Some(why);
-                }
-                // Missed before the forecast begins, and not charged by the plan's own rule: nothing is to come of it.
-                Action::Skip(ref left_out) if left_out.why == SkipWhy::Missed => {}
-                Action::Send { .. }
-                | Action::Ask { .. }
-                | Action::SkipZero
-                | Action::Skip(_)
-                | Action::ParkOutOfBounds { .. }
-                | Action::ParkNoMethod { .. }
-                | Action::ParkWrongMethod
-                | Action::Settle { .. }
-                | Action::GiveUp { .. }
-                | Action::Cancel => {
-                    let Some(mut one) = self.planned(charge, cycle, now) else { continue };
-                    one.adjusted = Applied::net(&applied);
-                    match self.act(subscription, one, &action, now) {
-                        Stands::On(one) => tracked.push(*one),
-                        Stands::Over(one) => self.emit(&one),
-                    }
-                }
-            }
-        }
-        trouble
-    }
-
-    /// A cycle that the agenda acts upon, in the window.
-    fn planned(&self, charge: Option<Charge>, cycle: u32, now: DateTime<Utc>) -> Option<Tracked> {
-        let charge = charge.filter(|charge| charge.due_on <= self.given.until)?;
-        let plan = self.plan?;
-        let mut risks = Risks::NONE;
-        if cycle == 0 && plan.free_first_days > 0 {
-            risks = risks.with(Risk::FreePeriodEnds);
-        }
-        if self.told_late == Some(cycle) {
-            risks = risks.with(Risk::NoticeLate);
-        }
-        let next = cycle.checked_add(1).and_then(|next| cycles(plan, self.original, next).ok()?.next());
-        if next.is_none() {
-            risks = risks.with(Risk::Ends);
-        }
-        let late = now > charge.due_at;
-        let day = self.day_of(charge.due_at.max(now));
-        Some(Tracked {
-            kind: if late { Kind::CatchUp } else { Kind::Scheduled },
-            word: if late { "due" } else { "planned" },
-            on: if late { day.max(charge.due_on) } else { charge.due_on },
-            submit_on: day,
-            first_at: now,
-            risks,
-            waits_until: None,
-            bank_says: None,
-            pieces: Vec::new(),
-            adjusted: 0,
-            charge,
-        })
-    }
-
-    /// A charge under way whose moment has come.
-    fn go_on(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
-        one.waits_until = None;
-        if let (State::Settling { .. }, Some((at, says))) = (&one.charge.state, one.bank_says.take()) {
-            if now >= at {
-                return self.learn(subscription, one, &says, now);
-            }
-            one.bank_says = Some((at, says));
-            return self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now);
-        }
-        let open = [Open {
-            charge: one.charge.clone(),
-            subscription: subscription.clone(),
-            payers: self.payers_of(&one.charge).to_vec(),
-            instrument: used(subscription, &one.charge).map(|method| method.id),
-        }];
-        let action = draw(&self.book(&[], &open), now).items.pop().map(|item| item.action);
-        match action {
-            Some(Action::Wait { .. }) | None => match self.waits_for(subscription, &one.charge, now) {
-                (risk, Some(until)) if until > now => {
-                    one.risks = one.risks.with(risk);
-                    one.waits_until = Some(until);
-                    Stands::On(Box::new(one))
-                }
-                (risk, _) => {
-                    one.risks = one.risks.with(risk);
-                    Stands::Over(Box::new(one))
-                }
-            },
-            Some(action) => self.act(subscription, one, &action, now),
-        }
-    }
-
-    /// Carries out a decision and answers it.
-    fn act(
-        &mut self,
-        subscription: &mut Subscription,
-        mut one: Tracked,
-        action: &Action,
-        now: DateTime<Utc>,
-    ) -> Stands {
-        let (event, risk) = match action {
-            Action::Send { attempt, .. } => (Event::Send { attempt: *attempt }, None),
-            Action::SkipZero => (Event::NothingToPay, None),
-            Action::ParkNoMethod { .. } => (Event::NoMethod, Some(self.no_method(subscription, now))),
-            Action::ParkWrongMethod => (Event::WrongMethod, Some(Risk::WrongMethod)),
-            Action::ParkOutOfBounds { .. } => (Event::OutOfBounds, Some(Risk::Stuck)),
-            Action::Skip(left_out) => (Event::Skip { why: left_out.why }, None),
-            Action::Cancel => (Event::Cancel, None),
-            Action::GiveUp { why, .. } => {
-                let ends = one.charge.tries.episode.as_ref().and_then(|episode| why.stops(episode.end_action));
-                if let Some(stop) = ends.filter(|_| subscription.status == SubscriptionStatus::Active) {
-                    subscription.status = match stop {
-                        Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
-                        Stop::Cancel => SubscriptionStatus::Cancelled,
-                    };
-                }
-                (Event::Ruled(Ruling::GiveUp { why: *why }), Some(Risk::GivenUp))
-            }
-            // In flight on the moment of the forecast: the answer comes now.
-            Action::Ask { .. } => return self.answer(subscription, one, now),
-            Action::Settle { .. } | Action::Wait { .. } | Action::Quarantine { .. } => {
-                return Stands::Over(Box::new(one));
-            }
-        };
-        if let Some(risk) = risk {
-            one.risks = one.risks.with(risk);
-        }
-        let is_sent = matches!(event, Event::Send { .. });
-        let mut charge = one.charge.clone();
-        if let Action::Send { method, reason: Reason::Retry, .. } = action {
-            let last = used(subscription, &charge).map(|method| method.id);
-            charge = taken_up(charge.clone(), subscription, last, method.id, now, self.given.limits).unwrap_or(charge);
-        }
-        match charge.step(event, now, self.given.limits) {
-            Ok(charge) => one.charge = charge,
-            Err(_) => {
-                one.risks = one.risks.with(Risk::Stuck);
-                return Stands::Over(Box::new(one));
-            }
-        }
-        if one.charge.amount.is_zero() {
-            one.word = "skipped";
-        } else if !is_sent && !matches!(one.charge.state, State::Failed { .. }) {
-            one.word = "held";
-        }
-        if is_sent { self.answer(subscription, one, now) } else { Stands::Over(Box::new(one)) }
-    }
-
-    /// What the scenario answers to what was just sent, or is in flight.
-    fn answer(&mut self, subscription: &mut Subscription, mut one: Tracked, now: DateTime<Utc>) -> Stands {
-        let method = used(subscription, &one.charge);
-        let day = self.day_of(now);
-        match self.given.scenario {
-            Scenario::AllPay => {
-                one.pieces.push(Piece { on: day, ppm: WHOLE });
-                Stands::Over(Box::new(one))
-            }
-            Scenario::Odds(odds) => {
-                let Some(method) = method else { return Stands::Over(Box::new(one)) };
-                let (rail, past) = (Rail::from(method.kind), self.past);
-                let attempt = one.charge.tries.attempt.max(1);
-                let chance = odds.chance(Alike { rail, attempt, past });
-                // A retry that is known already is the first try of this forecast: the worst case lets it fail.
-                one.pieces.push(Piece { on: day, ppm: chance });
-                if odds.mood() == Mood::Likely && matches!(one.charge.state, State::Sending { .. }) {
-                    let missed = (now, WHOLE.saturating_sub(chance));
-                    let later = tail::tail(&self.given, odds, (subscription, past), one.charge.clone(), missed);
-                    one.pieces.extend(later);
-                }
-                one.risks = weigh(odds, self.pauses, one.risks, &mut self.alive, &mut one.pieces);
-                Stands::Over(Box::new(one))
-            }
-            Scenario::Script(script) => {
-                let attempt = one.charge.tries.attempt.max(1);
-                match script.outcome(&subscription.id, one.charge.cycle, attempt) {
-                    Outcome::Pays => {
-                        one.pieces.push(Piece { on: day, ppm: WHOLE });
-                        Stands::Over(Box::new(one))
-                    }
-                    Outcome::Declined(class) => {
-                        let answer = Answer::of(method.map_or(Rail::Card, |method| Rail::from(method.kind)), class);
-                        if !answer.is_late() {
-                            return self.learn(subscription, one, &answer.seen(), now);
-                        }
-                        let at = now.checked_add_signed(answer.after).unwrap_or(now);
-                        one.bank_says = Some((at, answer.seen()));
-                        self.learn(subscription, one, &Seen::Accepted { settles_in_days: true }, now)
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes an answer in.
-    fn learn(&mut self, subscription: &mut Subscription, mut one: Tracked, seen: &Seen, now: DateTime<Utc>) -> Stands {
-        let given = self.given;
-        let Ok(learnt) =
-            observe((given.catalog, self.wallet()), subscription, one.charge.clone(), seen, now, given.limits)
-        else {
-            one.risks = one.risks.with(Risk::Stuck);
-            return Stands::Over(Box::new(one));
-        };
-        let sent = std::mem::replace(&mut one.charge, learnt.charge);
-        if let (Seen::Declined(decline), State::Failing { .. } | State::Failed { .. }) = (seen, &one.charge.state) {
-            self.count(subscription, &sent, decline.class, now);
-        }
-        if let Some(stop) = learnt.stop.filter(|_| subscription.status == SubscriptionStatus::Active) {
-            subscription.status = match stop {
+    /// What the end of a policy makes of a subscription.
+    fn stop(&mut self, place: usize, stop: Stop) {
+        let Some(one) = self.members.get_mut(place) else { return };
+        if one.subscription.status == SubscriptionStatus::Active || one.subscription.wakes_by_itself() {
+            // A pause with an end goes on without one.
+            one.subscription.amendments.resume_on = None;
+            one.subscription.status = match stop {
                 Stop::Pause | Stop::Unpaid => SubscriptionStatus::Paused,
                 Stop::Cancel => SubscriptionStatus::Cancelled,
             };
-        }
-        match &one.charge.state {
-            State::Failed { .. } => {
-                one.risks = one.risks.with(Risk::GivenUp);
-                Stands::Over(Box::new(one))
-            }
-            State::Planned
-            | State::Due { .. }
-            | State::Sending { .. }
-            | State::Unknown { .. }
-            | State::Settling { .. }
-            | State::Failing { .. } => Stands::On(Box::new(one)),
-            State::Authorized { .. }
-            | State::Capturing { .. }
-            | State::Releasing { .. }
-            | State::Paid { .. }
-            | State::Returned { .. }
-            | State::Skipped { .. }
-            | State::Parked { .. } => Stands::Over(Box::new(one)),
+            self.touched.insert(place);
         }
     }
 
-    /// Every further cycle in the window, none of which is tried.
-    fn rest(&mut self, subscription: &Subscription, risk: Risk) -> Option<String> {
-        let Some(plan) = self.plan else {
-            return Some(format!("plan {} does not exist: apply it", subscription.plan));
+    fn trouble(&mut self, place: usize, why: String) {
+        if let Some(one) = self.members.get_mut(place) {
+            one.trouble.get_or_insert(why);
+        }
+    }
+
+    /// Every cycle in the window from one on, none of which is tried.
+    fn rest(&mut self, place: usize, from: u32, risk: Risk) {
+        let Some(one) = self.members.get(place) else { return };
+        let (original, Some(plan)) = (one.original, one.plan) else {
+            let why = format!("plan {} does not exist: apply it", one.subscription.plan);
+            return self.trouble(place, why);
         };
-        let walk = match cycles(plan, subscription, subscription.next_cycle) {
+        let subscription = one.subscription.clone();
+        let walk = match cycles(plan, &subscription, from) {
             Ok(walk) => walk,
-            Err(why) => return Some(why),
+            Err(why) => return self.trouble(place, why),
         };
-        let today = self.day_of(self.given.as_of);
+        let today = self.day_of(place, self.given.as_of);
         for cycle in walk {
             let cycle = match cycle {
                 Ok(cycle) => cycle,
-                Err(why) => return Some(why),
+                Err(why) => return self.trouble(place, why),
             };
             if cycle.occurrence.date > self.given.until {
                 break;
@@ -560,105 +285,22 @@ impl<'a, S: FnMut(&Entry<'_>)> Fold<'_, 'a, S> {
             let late = cycle.occurrence.charge_at < self.given.as_of;
             let kind = if late { Kind::CatchUp } else { Kind::Scheduled };
             let on = if late { cycle.occurrence.date.max(today) } else { cycle.occurrence.date };
-            (self.sink)(&untried(self.original, plan, &cycle, on, (kind, risk)));
+            self.sink.take(place, &untried(original, plan, &cycle, on, (kind, risk)));
         }
-        None
     }
+}
 
-    fn emit(&mut self, one: &Tracked) {
-        (self.sink)(&Entry {
-            subscription: self.original,
-            plan_version: one.charge.plan_version,
-            cycle: one.charge.cycle,
-            due_on: one.charge.due_on,
-            on: one.on,
-            submit_on: one.submit_on,
-            charge_at: one.first_at,
-            amount: one.charge.amount,
-            adjusted: one.adjusted,
-            kind: one.kind,
-            word: one.word,
-            declined: one.charge.tries.declined,
-            risks: one.risks,
-            pieces: if one.charge.amount.is_zero() { &[] } else { &one.pieces },
-        });
-    }
-
-    fn payers_of(&self, charge: &Charge) -> &'a [Payer] {
-        self.payers.and_then(|payers| payers.get(&charge.id)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Why a subscription, or a recorded charge of it, is not charged now, and when somebody looks again, if time alone
-    /// changes it.
-    fn stands(
-        &self,
-        subscription: &Subscription,
-        charge: Option<&Charge>,
-        now: DateTime<Utc>,
-    ) -> (Risk, Option<DateTime<Utc>>) {
-        let covers = |hold: &Hold| match charge {
-            Some(charge) => hold.covers_charge(charge, subscription, self.payers_of(charge)),
-            None => hold.covers(subscription, self.plan),
-        };
-        if self.given.holds.iter().any(covers) {
-            return (Risk::OnHold, None);
-        }
-        match subscription.status {
-            SubscriptionStatus::Paused => return (Risk::Paused, None),
-            SubscriptionStatus::Quarantined => return (Risk::Stuck, None),
-            SubscriptionStatus::Active | SubscriptionStatus::Cancelled | SubscriptionStatus::Ended => {}
-        }
-        if self.plan.is_some_and(|plan| plan.status == PlanStatus::Retired) {
-            return (Risk::PlanRetired, None);
-        }
-        let first = charge.map_or(subscription.method.as_ref(), |charge| used(subscription, charge));
-        let methods = [first, subscription.second_method.as_ref()];
-        let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
-        found.unwrap_or((if subscription.method.is_none() { Risk::NoMethod } else { Risk::Stuck }, None))
-    }
-
-    /// As [`Self::stands`], of a charge under way: where only its method stands in the way, trying ends with its case.
-    fn waits_for(
-        &self,
-        subscription: &Subscription,
-        charge: &Charge,
-        now: DateTime<Utc>,
-    ) -> (Risk, Option<DateTime<Utc>>) {
-        let (risk, until) = self.stands(subscription, Some(charge), now);
-        let by_method = matches!(
-            risk,
-            Risk::NoMethod
-                | Risk::NetworkRule
-                | Risk::CardExpires
-                | Risk::MethodGone
-                | Risk::Disputed
-                | Risk::ChangeNotified
-        );
-        let failing = matches!(charge.state, State::Failing { .. });
-        let ends_at = charge.tries.episode.as_ref().map(|episode| episode.ends_at);
-        let ends_at = ends_at.filter(|_| by_method && failing);
-        (risk, until.map_or(ends_at, |until| Some(ends_at.map_or(until, |ends_at| ends_at.min(until)))))
-    }
-
-    fn no_method(&self, subscription: &Subscription, now: DateTime<Utc>) -> Risk {
-        let methods = [subscription.method.as_ref(), subscription.second_method.as_ref()];
-        let found = methods.into_iter().flatten().find_map(|method| self.speaks_against(method.id, now));
-        found.map_or(Risk::NoMethod, |(risk, _)| risk)
-    }
-
-    fn speaks_against(&self, method: PaymentMethodId, now: DateTime<Utc>) -> Option<(Risk, Option<DateTime<Utc>>)> {
-        let known = self.wallet().get(&method)?;
-        match known.standing(self.day_of(now)) {
-            Standing::Unknown | Standing::Usable => match known.permit(now) {
-                Permit::Tries { .. } => None,
-                Permit::NotBefore { at, .. } => Some((Risk::NetworkRule, Some(at))),
-                Permit::Never { .. } => Some((Risk::NetworkRule, None)),
-            },
-            Standing::Expired { .. } => Some((Risk::CardExpires, None)),
-            Standing::Invalidated => Some((Risk::MethodGone, None)),
-            Standing::Gone { until } | Standing::Replaced { until, .. } => Some((Risk::MethodGone, Some(until))),
-            Standing::Disputed => Some((Risk::Disputed, None)),
-            Standing::ChangeNotified { .. } => Some((Risk::ChangeNotified, None)),
+impl Walked<'_, '_> {
+    /// When the next cycle is looked at, and whether it lies in the window.
+    fn next_look(&self, given: &Assumptions<'_>, now: DateTime<Utc>) -> Option<(DateTime<Utc>, bool)> {
+        let due = self.subscription.next_due_at?.max(now);
+        let due = self.rests_until.map_or(due, |until| due.max(until));
+        match cycles(self.plan?, &self.subscription, self.subscription.next_cycle).ok()?.next() {
+            Some(Ok(cycle)) => Some((due, cycle.occurrence.date <= given.until)),
+            // The engine finds out what is wrong with it at that moment.
+            Some(Err(_)) => Some((due, true)),
+            // It ends when its pause does, and what waits for that goes on.
+            None => self.subscription.wakes_by_itself().then_some((due, true)),
         }
     }
 }

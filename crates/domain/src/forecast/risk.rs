@@ -169,6 +169,12 @@ impl Risks {
         Self(self.0 | risk.bit())
     }
 
+    /// The reasons of both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Is it in the set?
     #[must_use]
     pub const fn has(self, risk: Risk) -> bool {

@@ -59,6 +59,11 @@ impl Script {
         !self.anyone.is_empty() || self.named.contains_key(subscription)
     }
 
+    /// What its lines say, in no order of meaning.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.named.values().chain([&self.anyone]).flat_map(|lines| lines.values().copied())
+    }
+
     /// What a try comes to. The line that says most wins: one that names the subscription before one that does not, then one
     /// that names the cycle, then one that names the attempt. What no line is about pays.
     #[must_use]

@@ -103,7 +103,8 @@ impl Tails {
                 .map(|sent| tail(given, odds, (subscription, past), sent, (at, WHOLE.saturating_sub(first))))
                 .unwrap_or_default()
         };
-        if rules.by_charge {
+        // Its backups are its own: what they change is nobody else's.
+        if rules.by_charge || !subscription.backups.is_empty() {
             pieces.extend(work_out());
         } else {
             pieces.extend_from_slice(self.known.entry(shared).or_insert_with(work_out));

@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hash as _, Hasher};
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 
-use super::{Entry, Forecaster, Past, Totals};
+use super::{Entry, Forecaster, Member, Past, Totals, fold};
 use crate::cadence::AnchorDay;
 use crate::charge::Charge;
 use crate::money::Money;
@@ -188,6 +188,23 @@ impl<'a> Tally<'a> {
                 }
                 Some(_) | None => self.walk((subscription, open), past, (1, at)),
             },
+        }
+    }
+
+    /// Counts the charges of subscriptions that are walked together, which stand at these places in the book.
+    pub fn add_together(&mut self, members: &[Member<'_>], at: &[u64]) {
+        if let ([Member { subscription, open, past }], [at]) = (members, at) {
+            return self.add(subscription, open, *past, *at);
+        }
+        let Self { forecaster, tallied, .. } = self;
+        let mut add = |place: usize, entry: &Entry<'_>| {
+            let past = members.get(place).map_or(Past::Clean, |member| member.past);
+            tallied.totals.add(entry, past);
+        };
+        for (why, at) in fold::walk(forecaster, members, &mut add).into_iter().zip(at) {
+            if let Some(why) = why {
+                tallied.note(1, *at, why);
+            }
         }
     }
 

@@ -1,12 +1,22 @@
 //! Forecasts of small books, written out.
 
+mod together;
+
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::dunning::{Backups, Policy};
+use crate::id::{PaymentMethodId, SubscriptionId};
 use crate::plan::{AmountSpec, PlanSpec, ScheduleSpec, StepSpec};
-use crate::subscription::{Consent, Override, Ruling};
+use crate::subscription::{Agreement, Backup, Consent, Method, Override, Ruling};
 use crate::verdict::DeclineClass;
 
 fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
+}
+
+fn id(text: &str) -> SubscriptionId {
+    SubscriptionId::parse(text).unwrap()
 }
 
 fn plan(change: impl FnOnce(&mut PlanSpec)) -> Plan {
@@ -241,6 +251,53 @@ fn by_the_odds_later_tries_bring_a_part_of_what_was_declined_in_later_months() {
     assert!(lines[0].contains(" 2027-02-03:"), "funds and bare declines are tried again after three days: {lines:?}");
     let pieces: u32 = lines[0].split(' ').filter_map(|word| word.rsplit_once(':')?.1.parse::<u32>().ok()).sum();
     assert!((940_000..970_000).contains(&pieces), "{lines:?}");
+}
+
+/// The pieces of one cycle of each subscription, walked one after the other by one forecaster.
+fn walked_together(subscriptions: &[&Subscription], plan: &Plan) -> BTreeMap<String, Vec<(NaiveDate, u32)>> {
+    let policy = Policy { backups: Some(Backups::default()), spread_minutes: 0, ..Policy::standard().unwrap() };
+    let mut catalog = Catalog::default();
+    catalog.plans.insert(plan.id.clone(), plan.clone());
+    catalog.policies.insert(policy.id.clone(), policy);
+    let scenario = Scenario::Odds(Odds::new(History::default(), Mood::Likely));
+    let given = Assumptions {
+        notices: crate::notice::Notices::Assumed,
+        catalog: &catalog,
+        holds: &[],
+        wallet: &Wallet::new(),
+        limits: &Limits::default(),
+        as_of: "2027-01-01T06:00:00Z".parse().unwrap(),
+        until: day("2027-01-31"),
+        scenario: &scenario,
+    };
+    let mut forecaster = Forecaster::new(given).unwrap();
+    let mut found = BTreeMap::new();
+    for subscription in subscriptions {
+        let trouble = forecaster.walk(subscription, &[], Past::Clean, &mut |entry| {
+            let pieces = entry.pieces.iter().map(|piece| (piece.on, piece.ppm)).collect();
+            found.insert(entry.subscription.id.to_string(), pieces);
+        });
+        assert_eq!(trouble, None);
+    }
+    found
+}
+
+#[test]
+fn what_the_backups_of_one_subscription_bring_is_nobody_elses_in_whatever_order_they_are_walked() {
+    let plan = plan(|_| {});
+    let without = Subscription { plan: plan.id.clone(), id: id("without"), ..crate::subscription::tests::sample() };
+    let (cycle, due) = crate::agenda::enrol(&plan, &without, "2027-01-01T06:00:00Z".parse().unwrap()).unwrap();
+    let without = Subscription { next_cycle: cycle, next_due_at: due, ..without };
+    let method = Method { id: PaymentMethodId(uuid::Uuid::from_u128(8)), kind: MethodKind::Card, consent: None };
+    let agreed = Agreement {
+        by: "member-1001".to_owned(),
+        at: "2026-12-01T00:00:00Z".parse().unwrap(),
+        reference: "form-7".to_owned(),
+    };
+    let with = Subscription { id: id("with"), backups: vec![Backup { method, agreed }], ..without.clone() };
+    let one = walked_together(&[&with, &without], &plan);
+    assert_eq!(one, walked_together(&[&without, &with], &plan));
+    assert_ne!(one["with"], one["without"], "a backup brings something");
 }
 
 #[test]

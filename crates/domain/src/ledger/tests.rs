@@ -265,14 +265,15 @@ fn a_fee_is_posted_on_its_civil_day_with_a_charge_or_without_one() {
         occurrence: 1,
     };
     let (charge, plan) = (ChargeId(Uuid::from_u128(7)), (PlanId::parse("gold").unwrap(), 3));
-    let of_a_payment = fee(&row(RowKind::Payment, 30), Some((charge, plan))).unwrap();
+    let entry = RowId(Uuid::from_u128(8));
+    let of_a_payment = fee(entry, &row(RowKind::Payment, 30), Some((charge, plan))).unwrap();
     assert_eq!((of_a_payment.debit(), of_a_payment.credit()), (Account::Fees, Account::Clearing));
     assert_eq!((of_a_payment.charge, of_a_payment.plan_version, of_a_payment.amount), (Some(charge), 3, usd(30)));
     assert_eq!(of_a_payment.at, "2027-01-31T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
-    assert_eq!(fee(&row(RowKind::Payment, 0), None), None, "nothing was kept");
-    let of_nothing = fee(&row(RowKind::Fee, 0), None).unwrap();
+    assert_eq!(fee(entry, &row(RowKind::Payment, 0), None), None, "nothing was kept");
+    let of_nothing = fee(entry, &row(RowKind::Fee, 0), None).unwrap();
     assert_eq!((of_nothing.charge, of_nothing.plan, of_nothing.amount), (None, None, usd(7_900)));
-    assert_eq!(of_nothing.subject, Subject::Row(row(RowKind::Fee, 0).id()));
+    assert_eq!(of_nothing.subject, Subject::Row(entry));
 }
 
 #[test]

@@ -58,13 +58,27 @@ impl Plan {
     }
 
     /// Price steps whose notice cannot go out in time on `today`: the step's first date, the days of notice, and the last date
-    /// on which it could have been sent. Steps that have come already are past notice.
+    /// on which it could have been sent. Steps that have come already are past notice, and so are those that the version in force
+    /// announces alike: their notices were owed since.
     #[must_use]
-    pub fn late_notices(&self, today: NaiveDate) -> Vec<(NaiveDate, u16, NaiveDate)> {
-        let upcoming = self.notices.iter().filter(|(from, _)| *from > today);
+    pub fn late_notices(&self, in_force: Option<&Self>, today: NaiveDate) -> Vec<(NaiveDate, u16, NaiveDate)> {
+        let alike = |announced: &(NaiveDate, u16)| {
+            in_force.is_some_and(|other| {
+                other.notices.contains(announced) && other.step_of(announced.0) == self.step_of(announced.0)
+            })
+        };
+        let upcoming = self.notices.iter().filter(|(from, _)| *from > today).filter(|announced| !alike(announced));
         let latest =
             |(from, days): &(NaiveDate, u16)| Some((*from, *days, from.checked_sub_days(Days::new(u64::from(*days)))?));
         upcoming.filter_map(latest).filter(|(_, _, latest)| *latest < today).collect()
+    }
+
+    /// The price that begins on a date.
+    fn step_of(&self, from: NaiveDate) -> Option<Money> {
+        match &self.price {
+            Price::Steps(steps) => steps.iter().find(|(step, _)| *step == from).map(|(_, money)| *money),
+            Price::FromSubscription | Price::List(_) | Price::Installments(_) => None,
+        }
     }
 
     pub(super) fn list_from(r: &mut Reader, amount: &AmountSpec, currency: Option<Currency>) -> Option<Price> {

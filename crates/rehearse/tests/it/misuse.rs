@@ -33,7 +33,11 @@ fn broken_scenario_files_end_with_six_and_every_mistake_and_print_nothing() {
         assert_eq!(said.out, "");
     }
     bench.write("other.toml", "schema = \"autopay.scenario/1\"\n[[success]]\nplan = \"jym\"\nrate = \"90%\"\n");
-    bench.rehearse(&["--scenario", "other.toml"]).exits(6).complains(&["jym", "no such plan"]);
+    bench.rehearse(&["--scenario", "other.toml"]).exits(6).complains(&[
+        "other.toml:3:8",
+        "unknown_plan   plan = \"jym\"",
+        "there is no such plan",
+    ]);
     bench.plans("broken", &["3 days"]);
     bench.write("broken/gym.toml", "schema = \"autopay.plan/1\"\nid = \"other\"\n");
     let said = bench.rehearse(&["--against", "broken"]).exits(6);

@@ -117,10 +117,17 @@ impl Scene {
         &self.charge.state
     }
 
+    /// Another answer about the attempt under way.
+    fn seen(&mut self, seen: &Seen, when: &str) {
+        let (facts, limits) = ((&self.catalog, &self.wallet), Limits::default());
+        self.charge = observe(facts, &self.subscription, self.charge.clone(), seen, at(when), &limits).unwrap().charge;
+    }
+
     fn action(&self, now: &str) -> Action {
         let (environment, limits) = (Environment::parse("test").unwrap(), Limits::default());
         let (charge, subscription) = (self.charge.clone(), self.subscription.clone());
-        let open = [Open { charge, subscription, payers: Vec::new(), instrument: Some(id(BY_CARD)) }];
+        let open =
+            [Open { charge, subscription, payers: Vec::new(), instrument: Some(id(BY_CARD)), refund_ordered: false }];
         let book = Book {
             catalog: &self.catalog,
             environment: &environment,
@@ -162,7 +169,7 @@ fn the_class_of_the_first_decline_says_whether_it_falls_through_and_when() {
     let cases = [
         (DeclineClass::Never, "stolen_card", Some((AT_ONCE_THEN, 1))),
         (DeclineClass::NewData, "expired_card", Some((AT_ONCE_THEN, 1))),
-        (DeclineClass::Contact, "do_not_honor", Some((AT_ONCE_THEN, 1))),
+        (DeclineClass::Contact, "do_not_honor", None),
         (DeclineClass::LaterFunds, "insufficient_funds", None),
         (DeclineClass::LaterTechnical, "processing_error", None),
         (DeclineClass::Unclassified, "card_declined", None),
@@ -180,6 +187,25 @@ fn the_class_of_the_first_decline_says_whether_it_falls_through_and_when() {
         let first = if class == DeclineClass::Unclassified { AFTER_72_HOURS } else { AT_THE_FIRST_STEP };
         assert!(expected.is_some() || with.next() == (Some(at(first)), None), "{class}");
     }
+}
+
+#[test]
+fn contact_falls_through_once_its_own_tries_are_used_up() {
+    let mut scene = scene(vec![card(8)]);
+    for when in [SENT, AT_THE_FIRST_STEP, "2027-02-04T09:00:00Z"] {
+        if when != SENT {
+            assert_eq!(scene.sent(when), id(BY_CARD), "{when}: the policy has tries for it");
+        }
+        scene.declined(DeclineClass::Contact, "05", when);
+    }
+    // Two more tries are all that a bank which does not honor the card is asked for.
+    assert_eq!(scene.next(), (Some(at("2027-02-04T09:00:01Z")), Some(1)));
+    let mut without_a_step = self::scene(vec![card(8)]);
+    for step in &mut without_a_step.policy().steps {
+        step.classes.retain(|class| *class != DeclineClass::Contact);
+    }
+    without_a_step.declined(DeclineClass::Contact, "do_not_honor", SENT);
+    assert_eq!(without_a_step.next(), (Some(at(AT_ONCE_THEN)), Some(1)));
 }
 
 #[test]
@@ -319,6 +345,25 @@ fn a_plan_that_sets_money_aside_falls_through_to_cards_only() {
 }
 
 #[test]
+fn what_was_set_aside_on_a_backup_and_went_back_is_tried_with_that_backup_again() {
+    for (class, code) in [(DeclineClass::NewData, "incorrect_cvc"), (DeclineClass::Never, "stolen_card")] {
+        let mut scene = scene(vec![card(8)]);
+        let when_it_expires = crate::authorization::WhenItExpires::Reauthorize;
+        scene.plan().mode = Mode::Authorize { accept_less: false, when_it_expires };
+        scene.declined(class, code, SENT);
+        assert_eq!(scene.sent(AT_ONCE_THEN), id(8));
+        let set_aside = Seen::Authorized { amount: scene.charge.amount, asked_for: true };
+        scene.seen(&set_aside, "2027-02-01T08:00:07Z");
+        let went_back =
+            Seen::Declined(Decline { class: DeclineClass::Unclassified, code: "cancelled_at_gateway".to_owned() });
+        scene.seen(&went_back, "2027-02-08T08:00:07Z");
+        assert!(matches!(scene.charge.state, State::Failing { .. }), "{code}: {:?}", scene.charge.state);
+        assert_eq!(scene.next().1, Some(1), "{code}");
+        assert_eq!(scene.sent("2027-02-08T09:00:00Z"), id(8), "{code}: the card that approved it");
+    }
+}
+
+#[test]
 fn what_is_paid_for_others_does_not_fall_through() {
     let mut scene = scene(vec![card(8)]);
     let amount = crate::money::Money::new(100, scene.charge.amount.currency());
@@ -375,6 +420,24 @@ fn another_method_of_the_subscription_ends_the_falling_through() {
     scene.subscription.method = Some(card(70));
     assert_eq!(scene.sent(AT_ONCE_THEN), id(70));
     assert_eq!(scene.charge.tries.fallback, None);
+}
+
+#[test]
+fn a_backup_that_becomes_the_subscriptions_own_method_goes_on_where_it_stood() {
+    let mut scene = scene(vec![card(8)]);
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", SENT);
+    scene.sent("2027-02-02T09:00:00Z");
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-02T09:00:00Z");
+    assert_eq!(scene.sent("2027-02-04T09:00:00Z"), id(8));
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-04T09:00:00Z");
+    let (ladder, episode) = (scene.charge.tries.ladder.clone(), scene.charge.tries.episode.clone());
+    scene.subscription.method = Some(card(8));
+    scene.subscription.backups.clear();
+    assert_eq!(scene.sent("2027-02-08T09:00:00Z"), id(8));
+    assert_eq!(scene.charge.tries.fallback, None);
+    assert_eq!((&scene.charge.tries.ladder, &scene.charge.tries.episode), (&ladder, &episode), "the ladder stands");
+    scene.declined(DeclineClass::LaterFunds, "insufficient_funds", "2027-02-08T09:00:00Z");
+    assert!(matches!(scene.charge.state, State::Failed { why: GaveUp::TriesSpent, .. }), "{:?}", scene.charge.state);
 }
 
 #[test]

@@ -69,7 +69,12 @@ fn scene() -> Scene {
         .charge;
     let instrument = subscription.method.as_ref().map(|method| method.id);
     let wallet = instrument.map(|id| (id, Known::new(id, None))).into_iter().collect();
-    Scene { catalog, open: Open { charge, subscription, payers: Vec::new(), instrument }, wallet, holds: Vec::new() }
+    Scene {
+        catalog,
+        open: Open { charge, subscription, payers: Vec::new(), instrument, refund_ordered: false },
+        wallet,
+        holds: Vec::new(),
+    }
 }
 
 impl Scene {
