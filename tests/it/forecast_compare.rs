@@ -339,10 +339,10 @@ async fn a_month_with_everything_in_it_is_explained_to_the_cent(backend: Backend
         "scheduled 26 2054.00",
         // 28 February is a Sunday.
         "timing 1 79.00",
-        "to_come 20 1580.00",
+        "to_come 19 1501.00",
         "cancelled 2 158.00",
-        // One by a person, one by the end of its dunning policy.
-        "paused 2 158.00",
+        // One by a person, and by the end of their dunning policies one that was declined and one that was returned.
+        "paused 3 237.00",
         "collected 79.00",
         "residue 0.00",
     ];
