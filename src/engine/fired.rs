@@ -196,6 +196,8 @@ pub async fn walk<L: Listener>(store: &dyn Store, span: Span, listener: &mut L) 
 
 /// The versions of a plan, and since when each is in force.
 type Dated = Vec<(DateTime<Utc>, Plan)>;
+/// The same, lent.
+type Versions<'v> = &'v [(DateTime<Utc>, Plan)];
 
 /// The versions of plans that changed since they were first applied.
 async fn versions_of(store: &dyn Store, catalog: &Catalog) -> Result<BTreeMap<PlanId, Dated>, StoreError> {
@@ -369,7 +371,7 @@ impl<L: Listener> Walk<'_, L> {
         &mut self,
         subscription: &Subscription,
         life: Option<&Life>,
-        plan: Option<(&Plan, &[(DateTime<Utc>, Plan)])>,
+        plan: Option<(&Plan, Versions<'_>)>,
         (holds, notices): (&[Hold], Notices<'_>),
     ) -> Result<(), L::Error> {
         let versions = plan.map_or(&[][..], |(_, versions)| versions);

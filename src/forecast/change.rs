@@ -41,6 +41,9 @@ pub struct Compared {
     pub touched: u64,
 }
 
+/// Day and amount of a charge under the old plans and under the new ones.
+type Sides = [Option<(NaiveDate, Money)>; 2];
+
 /// Walks a roster under both catalogs at once, and tells each charge that differs in its day or its amount, or stands on one side only.
 ///
 /// # Errors
@@ -85,7 +88,7 @@ pub fn compare(
         RosterContext { merchant: files.merchant, catalog: &old, now: as_of },
     )?;
     let mut walk = |group: Vec<Subscription>| {
-        let mut charges: BTreeMap<(usize, u32), [Option<(NaiveDate, Money)>; 2]> = BTreeMap::new();
+        let mut charges: BTreeMap<(usize, u32), Sides> = BTreeMap::new();
         let mut note = |side: usize, place: usize, entry: &Entry<'_>| {
             if window.contains(&entry.on)
                 && let Some(slot) = charges.entry((place, entry.cycle)).or_default().get_mut(side)

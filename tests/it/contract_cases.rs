@@ -433,6 +433,7 @@ async fn cases_are_counted_by_what_comes_next(backend: Backend) {
 
 /// In PostgreSQL a ruling may be committed between the look at a case and its end by a hold.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "somebody else's transaction is what is waited for")]
 async fn a_hold_ends_no_case_that_somebody_ended_at_the_same_moment() {
     let Some(b) = bench(Backend::Postgres, "ended at once").await else { return };
     let charge = failing(&b, "a").await;

@@ -147,7 +147,7 @@ async fn what_a_pause_was_to_leave_out_is_not_owed_by_one_that_stands_unpaid(bac
         world.run_until(resumed_at).await;
         assert_eq!(world.charges_of("a").await.len(), 1, "{resumed_at}: it woke by itself");
         let paying = Subscription { method: card(Behaviour::Pays, 2), ..row(&world, "a").await };
-        world.store.import(&[paying.clone()], "test", world.now()).await.unwrap();
+        world.store.import(std::slice::from_ref(&paying), "test", world.now()).await.unwrap();
         let now = world.now();
         let goes_on = resume(&world.store.catalog().await.unwrap().plans[&paying.plan], &paying, false, now).unwrap();
         let from = Resume { from_cycle: paying.next_cycle, goes_on, owed_until: Some(now) };

@@ -53,12 +53,12 @@ pub(super) fn fates(
     waited: impl Fn(usize, &Cycle) -> bool,
 ) -> Result<Vec<Fate>, String> {
     let today = today(plan, subscription, now);
-    let mut ahead = 0;
+    let mut ahead = 0_usize;
     let waited: Vec<bool> = due
         .iter()
         .map(|cycle| {
             let waited = waited(ahead, cycle);
-            ahead += usize::from(waited);
+            ahead = ahead.saturating_add(usize::from(waited));
             waited
         })
         .collect();

@@ -61,11 +61,11 @@ impl<S: Sink> Fold<'_, '_, '_, S> {
         let items = draw(&self.book(&[], &open), now).items;
         let mut spent = Vec::new();
         for (one, item) in asking.into_iter().zip(items) {
-            match item.action {
+            if let Action::Wait { why, .. } = &item.action {
                 // It goes on at once: what was tried before it is answered by then.
-                Action::Wait { ref why, .. } if why == TRIES_SPENT => spent.push(one),
-                Action::Wait { .. } => self.wait(one, now),
-                action => self.act(one, &action, now, heard),
+                if why == TRIES_SPENT { spent.push(one) } else { self.wait(one, now) }
+            } else {
+                self.act(one, &item.action, now, heard);
             }
         }
         for one in spent {
@@ -209,11 +209,10 @@ impl<S: Sink> Fold<'_, '_, '_, S> {
             | Action::Cancel => {
                 let Some(mut one) = charge.and_then(|charge| self.planned(place, charge, now)) else { return };
                 one.adjusted = Applied::net(&applied);
-                match action {
-                    Action::Skip(left_out) if left_out.why == SkipWhy::Consolidated => {
-                        parts.insert(one.charge.id, one);
-                    }
-                    action => acts.push((one, action, carries)),
+                if matches!(&action, Action::Skip(left_out) if left_out.why == SkipWhy::Consolidated) {
+                    parts.insert(one.charge.id, one);
+                } else {
+                    acts.push((one, action, carries));
                 }
             }
         }

@@ -91,7 +91,7 @@ fn a_card_that_may_never_be_tried_again_is_tried_for_nobody() {
         ("b", Some(0), Some(2), DeclineClass::LaterFunds),
         ("a", Some(0), None, DeclineClass::Never),
     ]);
-    let lines = said(&[plan.clone()], &rows(), &never, "2027-01-31");
+    let lines = said(std::slice::from_ref(&plan), &rows(), &never, "2027-01-31");
     assert_eq!(
         lines,
         [
@@ -103,7 +103,7 @@ fn a_card_that_may_never_be_tried_again_is_tried_for_nobody() {
     );
     // The same subscriptions one by one do not know of each other.
     let each: Vec<String> =
-        rows().into_iter().flat_map(|row| said(&[plan.clone()], &[row], &never, "2027-01-31")).collect();
+        rows().into_iter().flat_map(|row| said(std::slice::from_ref(&plan), &[row], &never, "2027-01-31")).collect();
     assert!(each.contains(&"c 0 2027-01-20 79.00 paid 2027-01-20".to_owned()), "{each:?}");
 }
 
