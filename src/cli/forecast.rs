@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
 use clap::{Args, Subcommand};
+use domain::calendar::Zone;
 use domain::forecast::{By, Grouping, History, MOST_MONTHS, Scenario, View};
 use domain::id::MerchantId;
+use domain::plan::Plan;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
@@ -21,7 +23,7 @@ use crate::files::roster::LARGEST_ROSTER;
 use crate::files::{RosterContext, RosterStream, Source};
 use crate::forecast::from_files::{Files, catalog_of};
 use crate::forecast::scenario::LARGEST_SCENARIO;
-use crate::forecast::snapshot::Order;
+use crate::forecast::snapshot::{Order, common_zone};
 use crate::forecast::{Request, built_in, digest_of, fits, from_files, months_from, scenario};
 use crate::ports::Clock as _;
 
@@ -56,7 +58,7 @@ pub(super) struct Forecast {
     /// Another directory of plan files, or of the live book an open change set (CS-12): both side by side; with --rows, the charges that differ
     #[arg(long, visible_alias = "compare", value_name = "DIR|CS-ID")]
     with_change: Option<PathBuf>,
-    /// First day of the window [default: the day of --as-of]
+    /// First day of the window [default: the day of --as-of: in UTC, or where all plans of the live book are]
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<String>,
     /// Its last day
@@ -111,6 +113,29 @@ pub(super) struct Asked {
     pub(super) rows: bool,
     pub(super) chart: Option<PathBuf>,
     pub(super) keep: Option<forecast_snapshot::Keep>,
+    begins: Begins,
+}
+
+/// Which day the window begins on.
+enum Begins {
+    /// The one that was said.
+    Said,
+    /// The day of the moment; with so many months where the last day was not said either.
+    Today(Option<u32>),
+}
+
+impl Asked {
+    /// A window that begins on the day of the moment begins on the day that it is where these plans charge. Elsewhere it may be
+    /// tomorrow, and what is due today would be left out.
+    pub(super) fn where_plans_are<'p>(mut self, plans: impl IntoIterator<Item = &'p Plan>) -> Self {
+        let Begins::Today(months) = self.begins else { return self };
+        let Request { as_of, from, until, .. } = &mut self.request;
+        let zone = Zone::parse(common_zone(plans)).ok();
+        let Some(civil) = zone.and_then(|zone| zone.civil(*as_of).ok()) else { return self };
+        *from = civil.date.min(*until);
+        *until = months.and_then(|months| months_from(*from, months)).unwrap_or(*until);
+        self
+    }
 }
 
 /// Where the outcomes of tries come from.
@@ -218,8 +243,10 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
         (None, None) => now.with_nanosecond(0).unwrap_or(now),
         (None, Some(_)) => day(from.unwrap_or_else(|| now.date_naive())),
     };
+    let months = until.is_none().then(|| months.unwrap_or(12));
+    let begins = from.map_or(Begins::Today(months), |_| Begins::Said);
     let from = from.unwrap_or_else(|| as_of.date_naive());
-    let until = until.or_else(|| months_from(from, months.unwrap_or(12))).unwrap_or(from);
+    let until = until.or_else(|| months_from(from, months?)).unwrap_or(from);
     if until < from {
         refuse(
             "--until",
@@ -258,7 +285,7 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
         return Err(Stop::Failed(Exit::Usage, problems));
     }
     let request = Request { as_of, from, until, by, view, grouping, seed, scenario: name };
-    Ok(Asked { request, scenario, rows: command.rows, chart: command.chart.clone(), keep })
+    Ok(Asked { request, scenario, rows: command.rows, chart: command.chart.clone(), keep, begins })
 }
 
 /// A moment with its offset, or the start of a day in UTC.

@@ -55,10 +55,10 @@ pub(super) fn used(catalog: &Catalog) -> Vec<PlanUsed> {
 }
 
 async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Context) -> Result<Exit, Stop> {
-    let Asked { request, scenario, rows, chart, keep } = asked;
     let (store, merchant, limits) = (reader.store.as_ref(), config.merchant(), config.limits());
-    let by_odds = needs_history(&scenario);
-    let background = background(store, merchant, request.as_of, by_odds).await?;
+    let by_odds = needs_history(&asked.scenario);
+    let background = background(store, merchant, asked.request.as_of, by_odds).await?;
+    let Asked { request, scenario, rows, chart, keep, .. } = asked.where_plans_are(background.catalog.plans.values());
     let (scenario, scenario_digest) = outcomes(scenario, &background);
     let plans = used(&background.catalog);
     // Those that are walked together come together, whatever their ids.

@@ -33,10 +33,11 @@ pub(super) async fn run(
     config: &Config,
     context: &Context,
 ) -> Result<Exit, Stop> {
-    let Asked { request, scenario, rows, .. } = asked;
     let store = reader.store.as_ref();
     let limits = config.limits();
-    let background = background(store, config.merchant(), request.as_of, needs_history(&scenario)).await?;
+    let by_odds = needs_history(&asked.scenario);
+    let background = background(store, config.merchant(), asked.request.as_of, by_odds).await?;
+    let Asked { request, scenario, rows, .. } = asked.where_plans_are(background.catalog.plans.values());
     let changed = changed(&background.catalog, change, reader).await?;
     let (scenario, digest) = outcomes(scenario, &background);
     let mut gathers = [Gather::new(&request), Gather::new(&request)];

@@ -122,7 +122,8 @@ pub struct Entry<'a> {
     pub cycle: u32,
     /// The civil date of the cycle.
     pub due_on: NaiveDate,
-    /// The civil date it counts under: its due date, or the day of the next try of a charge that is under way already.
+    /// The civil date it counts under: its due date, the day of the forecast where that is over, or the day of the next try of a
+    /// charge that is under way already.
     pub on: NaiveDate,
     /// The day of the first forecast try: a due date that is no business day is moved.
     pub submit_on: NaiveDate,
@@ -372,6 +373,13 @@ impl<'a> Forecaster<'a> {
         civil.map_or_else(|_| self.given.as_of.date_naive(), |civil| civil.date)
     }
 
+    /// The civil day that a cycle counts under: its due date, or the day of the forecast where that is over. What is owed from before
+    /// is of no later forecast, also where a roll to a business day has it still to come.
+    fn counts_on(&self, due_on: NaiveDate, schedule: &Schedule) -> NaiveDate {
+        // No zone is ahead of UTC by more than a day.
+        if due_on > self.given.as_of.date_naive() { due_on } else { due_on.max(self.today(schedule)) }
+    }
+
     fn walk_plain(
         &mut self,
         plan: &Plan,
@@ -417,7 +425,7 @@ impl<'a> Forecaster<'a> {
                 (false, false, true) => "due",
                 (false, false, false) => "planned",
             };
-            let on = today.map_or(occurrence.date, |today| today.max(occurrence.date));
+            let on = self.counts_on(occurrence.date, walk.schedule());
             let submit_on = today.unwrap_or(occurrence.submit_on);
             let whole = [Piece { on: submit_on, ppm: WHOLE }];
             let pieces: &[Piece] = match self.given.scenario {

@@ -284,7 +284,7 @@ impl<'m, 'a, S: Sink> Fold<'_, 'm, 'a, S> {
             }
             let late = cycle.occurrence.charge_at < self.given.as_of;
             let kind = if late { Kind::CatchUp } else { Kind::Scheduled };
-            let on = if late { cycle.occurrence.date.max(today) } else { cycle.occurrence.date };
+            let on = cycle.occurrence.date.max(today);
             self.sink.take(place, &untried(original, plan, &cycle, on, (kind, risk)));
         }
     }

@@ -52,14 +52,25 @@ fn walk_of(
     plan: &Plan,
     change: impl FnOnce(&mut Subscription),
     scenario: &Scenario,
+    window: (&str, &str),
+) -> (Vec<String>, Totals) {
+    walk_as_of("2027-01-01T06:00:00Z", plan, change, scenario, window)
+}
+
+fn walk_as_of(
+    as_of: &str,
+    plan: &Plan,
+    change: impl FnOnce(&mut Subscription),
+    scenario: &Scenario,
     (from, until): (&str, &str),
 ) -> (Vec<String>, Totals) {
     let mut subscription = crate::subscription::tests::sample();
     subscription.plan = plan.id.clone();
     change(&mut subscription);
-    let as_of: DateTime<Utc> = "2027-01-01T06:00:00Z".parse().unwrap();
+    let as_of: DateTime<Utc> = as_of.parse().unwrap();
     if subscription.status == SubscriptionStatus::Active {
-        let (cycle, due) = crate::agenda::enrol(plan, &subscription, as_of).unwrap();
+        let enrolled_at = "2027-01-01T06:00:00Z".parse().unwrap();
+        let (cycle, due) = crate::agenda::enrol(plan, &subscription, enrolled_at).unwrap();
         (subscription.next_cycle, subscription.next_due_at) = (cycle, due);
     }
     let mut catalog = Catalog::default();
@@ -150,6 +161,36 @@ fn a_first_try_is_collected_on_the_day_of_its_submission_and_counts_as_later_whe
     // A try before the window is no later one, and does not land in it.
     let sums = summed(&rolled("previous"), none, &Scenario::AllPay, ("2027-01-31", "2027-01-31"));
     assert_eq!((sums.later().minor(), sums.lands().minor(), sums.expected().minor()), (0, 0, 7_900));
+}
+
+/// Due on Sunday 31 January and still to come on Monday, or later because of a person: no earlier forecast has it, so this one does.
+#[test]
+fn what_was_due_before_the_day_of_the_forecast_and_is_still_to_come_counts_on_that_day() {
+    let rolled = plan(|spec| {
+        (spec.schedule.business_days, spec.schedule.calendar) =
+            (Some("next".into()), Some("us-federal-reserve".into()));
+    });
+    let moved = |sub: &mut Subscription| {
+        let ruling = Ruling::Move { to: day("2027-02-15") };
+        let at = "2026-12-01T00:00:00Z".parse().unwrap();
+        let one = Override { ruling, reason: "on holiday".into(), by: "ops".into(), at };
+        sub.amendments.overrides.insert(0, one);
+    };
+    let paused = |sub: &mut Subscription| sub.status = SubscriptionStatus::Paused;
+    let none = |_: &mut Subscription| {};
+    type Change<'c> = &'c dyn Fn(&mut Subscription);
+    let cases: [(Change<'_>, Scenario, &str, &str); 4] = [
+        // Two in the morning in Chicago.
+        (&none, Scenario::AllPay, "2027-02-01T08:00:00Z", "0 2027-02-01 79.00 [] 2027-02-01:1000000"),
+        (&none, script(&[(0, 1, DeclineClass::Never)]), "2027-02-01T08:00:00Z", "0 2027-02-01 79.00 [given_up]"),
+        (&paused, Scenario::AllPay, "2027-02-01T08:00:00Z", "0 2027-02-01 79.00 [paused]"),
+        (&moved, Scenario::AllPay, "2027-02-10T08:00:00Z", "0 2027-02-10 79.00 [] 2027-02-15:1000000"),
+    ];
+    for (change, scenario, as_of, first) in cases {
+        let (lines, totals) = walk_as_of(as_of, &rolled, change, &scenario, ("2027-02-01", "2027-02-15"));
+        assert_eq!(lines, [first], "as of {as_of}");
+        assert_eq!(totals.whole().pop().unwrap().sums.scheduled().minor(), 7_900, "as of {as_of}");
+    }
 }
 
 #[test]

@@ -122,12 +122,13 @@ impl<'m, S: Sink> Fold<'_, 'm, '_, S> {
         }
         let late = now > charge.due_at;
         let day = self.day_of(place, charge.due_at.max(now));
+        let today = self.day_of(place, self.given.as_of);
         let carried = charge.carried.map_or(Ok(charge.amount), |carried| charge.amount.checked_sub(carried.amount));
         Some(Tracked {
             member: place,
             kind: if late { Kind::CatchUp } else { Kind::Scheduled },
             word: if late { "due" } else { "planned" },
-            on: if late { day.max(charge.due_on) } else { charge.due_on },
+            on: charge.due_on.max(if late { day } else { today }),
             submit_on: day,
             first_at: now,
             in_window: charge.due_on <= self.given.until,
