@@ -76,15 +76,14 @@ pub(super) enum Changes {
         reason: String,
     },
     /// Puts an approved change set in force, now or at a moment to come: whole, or not at all
-    #[command(
-        after_help = "Examples:\n  autopay changes apply CS-12\n  autopay changes apply CS-12 --at 2027-01-01T00:00:00-06:00\n\n\
+    #[command(after_help = "Examples:\n  autopay changes apply CS-12 --dry-run\n  autopay changes apply CS-12\n  \
+        autopay changes apply CS-12 --at 2027-01-01T00:00:00-06:00\n\n\
         At the moment that --at names, autopay serve (or the next run once) puts it in force as you would then: what is in force may not \
         have moved, and the approvals are counted again. If it is refused then, it stays as it is, and doctor and the log say why. \
         Prices that change on a date are better written as steps with that date ([[amount.step]] from), which every forecast knows.\n\n\
         Exit codes: 0, 2 wrong usage, 4 who you are is not known, 5 not found, 6 a plan in it cannot be in force, \
         7 what is in force moved since it was proposed (the message says what, and whether it overlaps), or it is settled, or was edited, \
-        8 it waits for approvals, 11 database unavailable."
-    )]
+        8 it waits for approvals, 11 database unavailable.")]
     Apply(Apply),
     /// Takes back the moment planned for a change set; it stays approved and open
     #[command(after_help = "Example:\n  autopay changes postpone CS-12 --reason \"the letters are late\"\n\n\
@@ -123,6 +122,9 @@ pub(super) struct Apply {
     /// The number of the change set typed again, where approvals are missing
     #[arg(long, value_name = "ID", requires = "break_glass")]
     confirm: Option<ChangeSetId>,
+    /// Asks everything that putting it in force asks, shows what would change, and changes nothing
+    #[arg(short = 'n', long, conflicts_with = "break_glass")]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -423,6 +425,9 @@ fn done<T>(id: ChangeSetId, outcome: Outcome<T>) -> Result<T, Stop> {
 
 async fn apply(command: &Apply, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
     let (id, by) = (command.id, named_person()?);
+    if command.dry_run {
+        return foreseen(id, command.at, app, config, context).await;
+    }
     let (applied, version) = match (command.at, &command.break_glass) {
         (Some(at), _) => return plan(id, Planned { at, by }, app, config, context).await,
         (None, Some(why)) => {
@@ -450,6 +455,44 @@ async fn apply(command: &Apply, app: &App, config: &Config, context: &Context) -
     told(Ok(Exit::Done), printed)
 }
 
+/// What putting it in force would do. It is refused where that would be.
+async fn foreseen(
+    id: ChangeSetId,
+    at: Option<DateTime<Utc>>,
+    app: &App,
+    config: &Config,
+    context: &Context,
+) -> Result<Exit, Stop> {
+    let now = app.clock.now();
+    if let Some(at) = at {
+        to_come(at, now)?;
+    }
+    let set = found(id, app).await?;
+    let needed = examine(&set, at.unwrap_or(now), app, config).await?;
+    let versions = app.store.versions_in_force().await?;
+    set.facts().may_apply(&versions, needed).map_err(|refusal| refused(id, refusal))?;
+    let live = app.store.live().await?;
+    let row = |object: Object| {
+        let next = versions.of(&object).map_or(1, |version| version.saturating_add(1));
+        let is_so = live.iter().any(|record| record.object == object && set.content.is_in(record));
+        let (result, version) =
+            if is_so { ("unchanged", Cell::Empty) } else { ("would be changed", Cell::Number(next.into())) };
+        vec![Cell::Text(object.id().to_owned()), Cell::text(result), version]
+    };
+    let rows: Vec<Vec<Cell>> = set.content.touched().into_iter().map(row).collect();
+    let printed = context.printer.rows(APPLIED, &rows);
+    let when = at.map_or_else(|| "now".to_owned(), |at| format!("at {}, if nothing moves until then", instant(&at)));
+    context.printer.say(&format!("--dry-run: {id} can be put in force {when}. Nothing was changed."));
+    told(Ok(Exit::Done), printed)
+}
+
+fn to_come(at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Stop> {
+    if at > now {
+        return Ok(());
+    }
+    Err(Stop::usage("--at", instant(&at), "is not to come: leave --at out to put it in force now"))
+}
+
 /// In force without approvals. Everything but the count of people is asked as ever, and everybody can see it afterwards.
 async fn break_glass(id: ChangeSetId, why: &str, by: &str, app: &App, config: &Config) -> Result<(Applied, i64), Stop> {
     let set = found(id, app).await?;
@@ -467,9 +510,7 @@ async fn break_glass(id: ChangeSetId, why: &str, by: &str, app: &App, config: &C
 
 async fn plan(id: ChangeSetId, planned: Planned, app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {
     let now = app.clock.now();
-    if planned.at <= now {
-        return Err(Stop::usage("--at", instant(&planned.at), "is not to come: leave --at out to put it in force now"));
-    }
+    to_come(planned.at, now)?;
     let set = found(id, app).await?;
     let needed = examine(&set, planned.at, app, config).await?;
     done(id, app.store.plan_application(id, needed, &planned, now).await?)?;

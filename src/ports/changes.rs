@@ -93,6 +93,18 @@ impl Content {
             Object::Policy(id) => self.policy_sources.get(id),
         }
     }
+
+    /// Is what it says of something what a version in force says already? What a text says beyond its meaning counts where both
+    /// texts are known.
+    #[must_use]
+    pub fn is_in(&self, record: &VersionRecord) -> bool {
+        let means = match &record.meaning {
+            Meaning::Plan(spec) => self.plans.contains(spec),
+            Meaning::Policy(policy) => self.policies.contains(policy),
+        };
+        let texts = self.source(&record.object).zip(record.source.as_ref());
+        means && texts.is_none_or(|(new, old)| new.digest == old.digest)
+    }
 }
 
 /// A change set about to be kept.

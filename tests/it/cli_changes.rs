@@ -34,9 +34,8 @@ fn as_person(bench: &Bench, who: &str, arguments: &[&str]) -> Said {
 
 /// A migrated database, the gold plan in force, and members under it that have begun.
 fn members(count: usize) -> Bench {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     bench.write("plans/gold.toml", GOLD);
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     let ids: Vec<String> = (0..count).map(|n| format!("m-{n:04}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -219,17 +218,29 @@ fn one_proposes_another_approves_and_then_it_is_in_force() {
     for part in ["waiting", "ada", "board minute 14", "0 of 1", "amount.value 79.00 -> 84.00", "+USD 15.00"] {
         assert!(shown.contains(part), "{part}:\n{shown}");
     }
-    as_person(&bench, "ada", &["changes", "apply", &id]).exits(8).complains(&["0 of 1 people have approved it"]);
+    let dry = ["changes", "apply", &id, "--dry-run"];
+    for command in [&dry[..3], &dry[..]] {
+        as_person(&bench, "ada", command).exits(8).complains(&["0 of 1 people have approved it"]);
+    }
     approve(&bench, "Ada", &id).exits(4).complains(&["is your own"]);
     as_person(&bench, "ada", &["changes", "reject", &id, "--reason", "x"]).exits(4);
     as_person(&bench, "bob", &["changes", "withdraw", &id, "--reason", "x"]).exits(4).complains(&["reject it instead"]);
     assert_eq!(price(&bench), (1, "79.00".to_owned()));
     approve(&bench, "bob", &id).exits(0).complains(&["Next: autopay changes apply CS-1"]);
     approve(&bench, "bob", &id).exits(0).complains(&["already"]);
+    let foreseen = as_person(&bench, "ada", &[&dry[..], &["-o", "json"]].concat()).exits(0);
+    foreseen.complains(&["CS-1 can be put in force now", "Nothing was changed"]);
+    let expected = serde_json::json!([{ "id": "gold", "result": "would be changed", "version": 2 }]);
+    assert_eq!(foreseen.json(), expected);
+    let earlier = [&dry[..], &["--at", "2026-01-01T00:00:00Z"]].concat();
+    as_person(&bench, "ada", &earlier).exits(2).complains(&["is not to come"]);
+    assert_eq!(price(&bench), (1, "79.00".to_owned()));
     let said = as_person(&bench, "ada", &["changes", "apply", &id]).exits(0);
     said.complains(&["CS-1 applied: live version 2", "changes revert CS-1"]);
     assert_eq!(price(&bench), (2, "84.00".to_owned()));
-    as_person(&bench, "ada", &["changes", "apply", &id]).exits(7).complains(&["is applied already"]);
+    for command in [&dry[..3], &dry[..]] {
+        as_person(&bench, "ada", command).exits(7).complains(&["is applied already"]);
+    }
     let list = bench.run(&["changes", "list", "-o", "json"]).exits(0).json();
     assert_eq!((&list[0]["standing"], &list[0]["approvals"]), (&"applied".into(), &1.into()));
     let history = bench.run(&["plans", "history", "gold", "-o", "json"]).exits(0).json();
@@ -276,6 +287,7 @@ fn what_moved_meanwhile_is_told_with_whether_it_overlaps() {
     approve(&bench, "bob", &id).exits(0);
     bench.write("other/wellness.toml", PLAN);
     bench.run(&["plans", "apply", "other", "-q"]).exits(0);
+    as_person(&bench, "ada", &["changes", "apply", &id, "--dry-run"]).exits(7).complains(&["nothing overlaps"]);
     let said = as_person(&bench, "ada", &["changes", "apply", &id]).exits(7);
     said.complains(&["plan wellness was at version none and is at 1", "nothing overlaps"]);
     bench.write("gold/gold.toml", GOLD.replace("79.00", "80.00"));
@@ -354,9 +366,8 @@ fn what_is_exported_is_what_is_in_force() {
 
 #[test]
 fn production_takes_no_plans_without_approval() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     bench.write("plans/gold.toml", GOLD);
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.env("AUTOPAY_ENVIRONMENT", "production");
     bench.env("AUTOPAY_MERCHANT_ID", "7d0ee5c1-6d2e-4a53-9f5b-4a4f4dbb6a10");
     bench
