@@ -67,6 +67,7 @@ mod serve;
 mod sessions;
 mod signals;
 mod subscriptions;
+mod topics;
 mod total;
 mod twice;
 mod upcoming;
@@ -107,7 +108,8 @@ use output::{Color, Format, Printer};
         autopay serve\n\n\
         Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 3 differences found, 4 credentials refused, 5 not found, 6 input has errors, 7 conflict, 8 waiting for approval, \
         9 partly done, 10 discrepancy found, 11 database or gateway unavailable and nothing sent, 12 outcome unknown, \
-        130 interrupted, 143 terminated."
+        130 interrupted, 143 terminated.\n\n\
+        What holds for every command: autopay help dates, money, outcomes, exit-codes, formats, environment, filters."
 )]
 struct Cli {
     #[command(flatten)]
@@ -328,6 +330,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if !refused.is_empty() {
         early.fail(&refused);
         return Exit::Usage.into();
+    }
+    if let Some(text) = topics::asked(&arguments) {
+        // A closed pipe is no failure.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        return Exit::Done.into();
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
