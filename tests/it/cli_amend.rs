@@ -244,13 +244,12 @@ fn credits_and_charges_wait_for_the_next_cycle_and_are_listed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_takes_a_credit_once_and_says_why() {
     let sandbox = sandbox::start(sandbox::Options::default()).await.unwrap();
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
     bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
     bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
     bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     let daily = PLAN
         .replace("1 month", "1 day")
         .replace("06:00:00", "00:00:00")

@@ -25,8 +25,7 @@ fn a_database_without_a_schema_says_what_to_run() {
 
 #[test]
 fn plans_are_applied_once_and_a_wrong_directory_changes_nothing() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     bench.write("plans/wellness.toml", PLAN);
     let dry = bench.run(&["plans", "apply", "plans", "--dry-run", "-o", "json"]).exits(0);
     assert_eq!(dry.json()[0]["result"], "would_add");

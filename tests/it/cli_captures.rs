@@ -9,13 +9,12 @@ const ROSTER: &str = "subscription_id,plan,payment_method_id,method_kind,custome
 /// A folder whose gateway is a sandbox, and a plan of every day that sets money aside, due by now.
 pub(crate) async fn boxes(collect: &str, method: Behaviour) -> (Bench, Sandbox, String) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
     bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
     bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
     bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     let daily = PLAN
         .replace("1 month", "1 day")
         .replace("06:00:00", "00:00:00")

@@ -103,13 +103,12 @@ fn plan(id: &str, every: &str, currency: &str, price: &str) -> String {
 
 /// A book with the plans that the rosters name, and one subscription.
 fn bench() -> Bench {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     let steps = "[[amount.step]]\nfrom = 2026-06-01\nvalue = \"79.00\"";
     bench.write("book/monthly.toml", plan("monthly", "1 month", "USD", steps));
     bench.write("book/weekly.toml", plan("weekly", "1 week", "USD", "value = \"9.00\""));
     bench.write("book/agreed.toml", plan("agreed", "1 month", "USD", "value = \"from_subscription\""));
     bench.write("book/agreed-yen.toml", plan("agreed-yen", "1 month", "JPY", "value = \"from_subscription\""));
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "book", "-q"]).exits(0);
     bench.write("first.csv", base("roster.csv").replace("s-0", "there").lines().take(2).collect::<Vec<_>>().join("\n"));
     bench.run(&["subscriptions", "import", "first.csv", "-q"]).exits(0);

@@ -17,8 +17,7 @@ fn listed() -> String {
 
 #[test]
 fn a_price_list_is_part_of_its_plan_and_may_leave_no_subscription_without_a_price() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     bench.write("plans/wellness.toml", listed());
     bench.run(&["plans", "check", "plans"]).exits(6).complains(&["plans/wellness.csv:1:1", "table_missing"]);
     bench.write("plans/wellness.csv", LIST);
@@ -53,8 +52,7 @@ fn a_price_list_is_part_of_its_plan_and_may_leave_no_subscription_without_a_pric
 
 #[test]
 fn a_new_price_whose_notice_comes_too_late_is_refused_at_its_place() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     let today = WallClock.now().date_naive();
     let on = |days: u64| today.checked_add_days(Days::new(days)).unwrap();
     let steps = |days: u64, price: &str| {
@@ -83,8 +81,7 @@ fn a_new_price_whose_notice_comes_too_late_is_refused_at_its_place() {
 /// A price that is in force with its notice owes nothing new, whatever else of the plan changes meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_price_that_is_announced_already_keeps_no_other_change_back() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     let from = WallClock.now().date_naive().checked_add_days(Days::new(30)).unwrap();
     let plan = |from: NaiveDate, price: &str, hour: &str| {
         let steps = format!(
@@ -110,8 +107,7 @@ async fn a_price_that_is_announced_already_keeps_no_other_change_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_installments_keep_their_total_and_their_parts() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     let plan = PLAN.replace("\"recurring\"", "\"installments\"").replace("value = \"1079.00\"\n", "")
         + "[installments]\ntotal = \"from_subscription\"\ncount = \"from_subscription\"\nremainder = \"last\"\n";
     bench.write("plans/wellness.toml", &plan);
@@ -158,13 +154,12 @@ async fn running_installments_keep_their_total_and_their_parts() {
 /// A folder whose gateway is a sandbox, and a daily plan that is due by now.
 pub(crate) async fn daily(amount: &str) -> (Bench, Sandbox) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
     bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
     bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
     bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     let plan = PLAN
         .replace("1 month", "1 day")
         .replace("06:00:00", "00:00:00")
@@ -243,8 +238,7 @@ async fn audited(bench: &Bench, action: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_a_part_of_a_total_out_is_told_what_it_costs() {
-    let bench = Bench::new();
-    bench.run(&["migrate", "up", "-q"]).exits(0);
+    let bench = Bench::migrated();
     let plan = PLAN.replace("\"recurring\"", "\"installments\"").replace("value = \"1079.00\"\n", "")
         + "[installments]\ntotal = \"from_subscription\"\ncount = \"from_subscription\"\nremainder = \"last\"\n";
     for rule in ["latest", "forgive"] {

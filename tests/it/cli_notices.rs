@@ -9,9 +9,8 @@ fn bench() -> Bench {
 }
 
 fn with(plan: &str) -> Bench {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     bench.write("plans/wellness.toml", plan);
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     bench.write("roster.csv", roster(&["sub-1", "sub-2"], "2099-03-15"));
     bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);

@@ -227,13 +227,12 @@ async fn a_period_that_is_not_paid_gives_nothing_back_and_changes_no_plan() {
 
 #[test]
 fn a_plan_file_says_what_a_cancellation_gives_back() {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     let text = crate::cli_support::PLAN.to_owned() + "\n[mid_period]\non_cancel = \"prorate_by_day\"\n";
     bench.write("plans/wellness.toml", &text);
     bench.run(&["plans", "check", "plans"]).exits(0);
     bench.run(&["plans", "fmt", "plans"]).exits(0);
     assert!(bench.read("plans/wellness.toml").contains("on_cancel = \"prorate_by_day\""));
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     bench.run(&["plans", "export", "out"]).exits(0);
     assert_eq!(bench.read("out/wellness.toml"), bench.read("plans/wellness.toml"));

@@ -14,13 +14,12 @@ use crate::cli_webhooks::disputed;
 /// A folder whose gateway is a sandbox, a plan, and two subscriptions: one that begins far ahead, and one that is due by now.
 async fn bench() -> (Bench, Sandbox) {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
     bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
     bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
     bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.write("plans/wellness.toml", PLAN);
     let daily = PLAN.replace("\"wellness\"", "\"daily\"").replace("1 month", "1 day").replace("06:00:00", "00:00:00");
     bench.write("plans/daily.toml", daily.replace("America/Chicago", "Pacific/Kiritimati"));

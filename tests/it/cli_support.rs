@@ -18,11 +18,17 @@ impl Bench {
         Self { folder: tempfile::tempdir().unwrap(), env: BTreeMap::new() }
     }
 
+    /// A folder whose database is migrated.
+    pub(crate) fn migrated() -> Self {
+        let bench = Self::new();
+        crate::migrated::sqlite(&bench.path().join("autopay.db"));
+        bench
+    }
+
     /// A folder whose database is migrated and whose plans are applied.
     pub(crate) fn with_plans() -> Self {
-        let bench = Self::new();
+        let bench = Self::migrated();
         bench.write("plans/wellness.toml", PLAN);
-        bench.run(&["migrate", "up", "-q"]).exits(0);
         bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
         bench
     }

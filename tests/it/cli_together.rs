@@ -25,13 +25,12 @@ fn both(bench: &Bench) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_shows_which_charge_collects_which() {
     let sandbox = sandbox::start(Options::default()).await.unwrap();
-    let mut bench = Bench::new();
+    let mut bench = Bench::migrated();
     let secret = bench.write("secret", sandbox::DEFAULT_CLIENT_SECRET);
     bench.env("AUTOPAY_GATEWAY_BASE_URL", sandbox.url());
     bench.env("AUTOPAY_GATEWAY_TOKEN_URL", sandbox.token_url());
     bench.env("AUTOPAY_GATEWAY_CLIENT_ID", sandbox::DEFAULT_CLIENT_ID);
     bench.env("AUTOPAY_GATEWAY_CLIENT_SECRET_FILE", secret.display().to_string());
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     both(&bench);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);

@@ -10,12 +10,11 @@ const CARD: &str = "5a4db0c5-0000-8000-8000-000000000001";
 
 /// A plan with holidays, a price step and a free period, and subscriptions that begin in 2027 and far away.
 fn bench() -> Bench {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     let plan = PLAN
         .replace("charge_at = 06:00:00", "charge_at = 06:00:00\nbusiness_days = \"next\"\ncalendar = \"us-federal-reserve\"")
         .replace("value = \"1079.00\"", "[[amount.step]]\nfrom = 2020-01-01\nvalue = \"79.00\"\n\n[[amount.step]]\nfrom = 2029-06-01\nvalue = \"84.00\"");
     bench.write("plans/wellness.toml", plan);
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     let row = |id: &str, method: &str, start: &str, end: &str| format!("{id},wellness,{method},C-1,{start},{end}\n");
     let card = format!("{CARD},card");
@@ -97,9 +96,8 @@ fn the_next_of_the_whole_book_come_by_time() {
 
 #[test]
 fn a_cycle_that_owes_a_notice_says_by_when_and_one_whose_notice_came_late_is_put_off() {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     bench.write("plans/wellness.toml", format!("{PLAN}\n[collect]\nnotify_before = \"40 days\"\n"));
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     let today = WallClock.now().date_naive();
     let soon = today + Days::new(10);

@@ -92,11 +92,10 @@ fn agreed(id: &'static str, amount: f64) -> [Put<'static>; 8] {
 }
 
 fn bench() -> Bench {
-    let bench = Bench::new();
+    let bench = Bench::migrated();
     bench.write("plans/wellness.toml", PLAN);
     let agreed = PLAN.replace("wellness", "agreed").replace("1079.00", "from_subscription");
     bench.write("plans/agreed.toml", agreed);
-    bench.run(&["migrate", "up", "-q"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
     bench
 }

@@ -21,6 +21,7 @@ use domain::recon::{Kind, Sides};
 use domain::verdict::{Decline, DeclineClass};
 
 use crate::contract_store::{Bench, id, intent, paid, secs, verdict};
+use crate::migrated;
 use crate::postgres::TestDatabase;
 use crate::world::{Backend, Keep, MERCHANT, at, everywhere};
 
@@ -69,11 +70,11 @@ pub(crate) async fn telling_of(
         }
         Backend::Sqlite => {
             let folder = tempfile::tempdir().unwrap();
-            let url = format!("sqlite:{}", folder.path().join("autopay.db").display());
+            let url = migrated::sqlite(&folder.path().join("autopay.db"));
             (Keep::Folder(folder), url)
         }
         Backend::Postgres => {
-            let database = TestDatabase::create(test).await?;
+            let database = TestDatabase::migrated(test).await?;
             let url = database.url.clone();
             (Keep::Database(database), url)
         }

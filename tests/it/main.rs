@@ -72,6 +72,7 @@ mod forecast;
 mod forecast_compare;
 mod journeys;
 mod kinds;
+mod migrated;
 mod notices;
 mod people;
 mod postgres;

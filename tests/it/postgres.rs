@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 
+use crate::migrated;
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 static ABSENT: AtomicBool = AtomicBool::new(false);
 
@@ -32,8 +34,17 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// `None` where no server answers; then `test` is named as skipped.
+    /// An empty one. `None` where no server answers; then `test` is named as skipped.
     pub(crate) async fn create(test: &str) -> Option<Self> {
+        Self::made(test, false).await
+    }
+
+    /// One at the schema of this binary. `None` as with [`TestDatabase::create`].
+    pub(crate) async fn migrated(test: &str) -> Option<Self> {
+        Self::made(test, true).await
+    }
+
+    async fn made(test: &str, is_migrated: bool) -> Option<Self> {
         // Asked once: a server that does not answer is not waited for by every test.
         let found =
             if ABSENT.load(Ordering::Relaxed) { Err("it did not answer before".to_owned()) } else { answer().await };
@@ -49,10 +60,14 @@ impl TestDatabase {
             }
         };
         let name = format!("autopay_test_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
-        admin.close().await.unwrap();
         let url = server();
         let (place, _) = url.rsplit_once('/').unwrap();
+        let from = match is_migrated {
+            true => format!(" TEMPLATE {}", migrated::template(&admin, place).await),
+            false => String::new(),
+        };
+        admin.execute_unprepared(&format!("CREATE DATABASE {name}{from}")).await.unwrap();
+        admin.close().await.unwrap();
         Some(Self { url: format!("{place}/{name}"), name })
     }
 }

@@ -19,6 +19,7 @@ use axum::http::{HeaderMap, StatusCode};
 use sandbox::{Options, WebhookOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::migrated;
 use crate::postgres::TestDatabase;
 use crate::world::{Backend, Keep, MERCHANT, World, at};
 
@@ -40,11 +41,11 @@ pub(crate) async fn ports(backend: Backend, clock: Arc<TurnedClock>, test: &str)
         }
         Backend::Sqlite => {
             let folder = tempfile::tempdir().unwrap();
-            let url = format!("sqlite:{}", folder.path().join("autopay.db").display());
+            let url = migrated::sqlite(&folder.path().join("autopay.db"));
             (Keep::Folder(folder), url)
         }
         Backend::Postgres => {
-            let database = TestDatabase::create(test).await?;
+            let database = TestDatabase::migrated(test).await?;
             let url = database.url.clone();
             (Keep::Database(database), url)
         }

@@ -22,6 +22,7 @@ use domain::subscription::{Consent, Customer, Method, MethodKind, Subscription, 
 use domain::terms::Terms;
 use sandbox::{Behaviour, Options, Sandbox, SandboxClock};
 
+use crate::migrated;
 use crate::postgres::TestDatabase;
 
 pub(crate) const MERCHANT: MerchantId = MerchantId(sandbox::DEFAULT_MERCHANT);
@@ -51,11 +52,11 @@ pub(crate) async fn fresh_store(
         Backend::Memory => Some((Arc::new(MemoryStore::new(clock)), Keep::Nothing, String::new())),
         Backend::Sqlite => {
             let folder = tempfile::tempdir().unwrap();
-            let url = format!("sqlite:{}", folder.path().join("autopay.db").display());
+            let url = migrated::sqlite(&folder.path().join("autopay.db"));
             Some((database_store(&url, clock).await, Keep::Folder(folder), url))
         }
         Backend::Postgres => {
-            let database = TestDatabase::create(test).await?;
+            let database = TestDatabase::migrated(test).await?;
             let url = database.url.clone();
             Some((database_store(&url, clock).await, Keep::Database(database), url))
         }
