@@ -283,7 +283,9 @@ fn a_cell_counts_by_what_it_stores_and_is_named_where_it_stands() {
         ("roster.xlsx:Members!A10", "total_row"),
     ];
     assert_eq!(places, at);
-    sheet_with(19.99, &|sheet| drop(sheet.write_string(0, 25, "call her").unwrap()));
+    sheet_with(19.99, &|sheet| {
+        sheet.write_string(0, 25, "call her").unwrap();
+    });
     let told = bench.run(&["subscriptions", "import", "roster.xlsx"]).exits(6);
     told.complains(&[
         "Members!Z1  error  unknown_column   call her",
