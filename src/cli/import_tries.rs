@@ -127,7 +127,7 @@ async fn known(
 }
 
 fn mistake(column: &str, code: &'static str, value: &str, message: String, mend: &str) -> RowMistake {
-    RowMistake { column: column.to_owned(), code, value: value.to_owned(), message, mend: mend.to_owned() }
+    RowMistake { column: column.to_owned(), code, value: value.to_owned(), message, mend: mend.to_owned(), place: None }
 }
 
 /// What was recorded is not recorded otherwise: a row that says something else under the same id is refused.

@@ -362,6 +362,7 @@ fn refuse_moved(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
                         "write {}, or cancel the subscription and add one under a new id",
                         if old.is_empty() { "nothing" } else { &old }
                     ),
+                    place: None,
                 }
             })
             .collect();
@@ -401,6 +402,7 @@ async fn refuse_collected(
                 value: new.terms.paid_elsewhere.map(Money::plain).unwrap_or_default(),
                 message: format!("Of the total, {} were collected here or are under way", money(*taken)),
                 mend: format!("write {most} or less, or refund what was collected too much"),
+                place: None,
             }]);
         }
     }
@@ -424,6 +426,7 @@ fn keep_backups(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
                 value: new.method.as_ref().map(|method| method.id.to_string()).unwrap_or_default(),
                 message: format!("The subscription has backups, of which this file says nothing: {why}"),
                 mend: "change its backups first (`autopay subscriptions backups`), or add their columns".to_owned(),
+                place: None,
             }]);
         }
     }

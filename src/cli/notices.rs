@@ -356,7 +356,7 @@ fn understood(
     now: DateTime<Utc>,
 ) -> Result<Sent, Vec<RowMistake>> {
     let wrong = |column: &str, code, value: String, message: String, mend: &str| {
-        vec![RowMistake { column: column.to_owned(), code, value, message, mend: mend.to_owned() }]
+        vec![RowMistake { column: column.to_owned(), code, value, message, mend: mend.to_owned(), place: None }]
     };
     let id = &line.subscription;
     let Some(row) = known.get(id) else {

@@ -9,6 +9,9 @@ use super::mistake::{CARD_MEND, CARD_MESSAGE, HIDDEN, halves, shown};
 use super::roster::{LONGEST_FIELD, RowMistake, starts_a_formula};
 use super::workbook::Given;
 
+/// Words by which a row says that it sums up those above it.
+const SUMS: &[&str] = &["total", "totals", "grand total", "subtotal", "sub-total", "sum"];
+
 /// What a table is written on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paper {
@@ -65,12 +68,32 @@ impl<'r> Fields<'r> {
             self.whole("row_empty", String::new(), "the row is empty", "delete the row");
             return false;
         }
+        if self.record.fields == header.fields {
+            self.whole("header_again", String::new(), "the header stands here again", "delete the row");
+            return false;
+        }
+        if let Some(place) = self.sums_up() {
+            let value = self.record.fields.get(place).map(|field| shown(field)).unwrap_or_default();
+            let message = format!("this is a row of totals, not a {}", self.form.row);
+            self.whole("total_row", value, message, "delete the row");
+            if let Some(said) = self.mistakes.last_mut() {
+                said.place = Some(place);
+            }
+            return false;
+        }
         if let Some(place) = self.record.stray_quote {
             let column = header.fields.get(place).cloned().unwrap_or_default();
             let mend = "put quotation marks around the whole field and double those inside, or remove them";
             self.note(&column, "quote_stray", "a quotation mark stands inside the field", mend);
         }
         let (wanted, found) = (header.fields.len(), self.record.fields.len());
+        let blank = |column: &&str| self.columns.get(column).is_some() && self.is_blank(column);
+        if wanted == found && self.form.needed.iter().all(blank) {
+            let message =
+                format!("{} are empty, without which there is no {}", self.form.needed.join(", "), self.form.row);
+            self.whole("row_incomplete", String::new(), message, "delete the row, or fill them");
+            return false;
+        }
         for (place, field) in self.record.fields.iter().enumerate() {
             let column = || header.fields.get(place).cloned().unwrap_or_default();
             if looks_like_a_card_number(field) {
@@ -78,7 +101,14 @@ impl<'r> Fields<'r> {
                 let column = column();
                 let value = HIDDEN.to_owned();
                 let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
-                self.mistakes.push(RowMistake { column, code: "card_number", value, message, mend });
+                self.mistakes.push(RowMistake {
+                    column,
+                    code: "card_number",
+                    value,
+                    message,
+                    mend,
+                    place: Some(place),
+                });
             } else if field.len() > LONGEST_FIELD {
                 self.spoiled.push(place);
                 self.note(&column(), "field_too_long", "the field is longer than 4 KiB", "shorten it");
@@ -88,19 +118,44 @@ impl<'r> Fields<'r> {
             match self.paper {
                 Paper::Text => {
                     let message = format!("the row has {found} fields and the header {wanted}");
-                    let mend = "put quotation marks around fields that hold a comma, and leave no field out";
-                    self.whole("ragged_row", format!("{found} fields"), message, mend);
+                    let mend = match found {
+                        1 => "delete the line, or write all fields of a row",
+                        _ => "put quotation marks around fields that hold a comma, and leave no field out",
+                    };
+                    self.whole(
+                        "ragged_row",
+                        format!("{found} field{}", if found == 1 { "" } else { "s" }),
+                        message,
+                        mend,
+                    );
                 }
                 Paper::Sheet => {
-                    let beyond = self.record.fields.iter().skip(wanted).find(|field| !field.is_empty());
-                    let value = beyond.map(|field| shown(field)).unwrap_or_default();
+                    let mut beyond = self.record.fields.iter().enumerate().skip(wanted);
+                    let beyond = beyond.find(|(_, field)| !field.is_empty());
+                    let value = beyond.map(|(_, field)| shown(field)).unwrap_or_default();
                     let message = "a value stands to the right of the last column that has a name";
                     self.whole("ragged_row", value, message, "name its column in the header, or empty the cell");
+                    if let Some(said) = self.mistakes.last_mut() {
+                        said.place = beyond.map(|(place, _)| place);
+                    }
                 }
             }
             return false;
         }
         true
+    }
+
+    /// The field that says that the row sums up those above it: every column that must be filled is empty but for it.
+    fn sums_up(&self) -> Option<usize> {
+        let place = self.record.fields.iter().position(|field| {
+            let word = field.trim().trim_end_matches(':').to_lowercase();
+            SUMS.contains(&word.as_str())
+        })?;
+        let is_empty = |column: &&str| {
+            let at = self.columns.get(column).filter(|at| *at != place);
+            at.and_then(|at| self.record.fields.get(at)).is_none_or(|field| field.trim().is_empty())
+        };
+        self.form.needed.iter().all(is_empty).then_some(place)
     }
 
     pub(super) fn note(
@@ -119,6 +174,7 @@ impl<'r> Fields<'r> {
             // What a rule quotes of the field may be no more than a card number's worth of its digits.
             message: without_card_numbers(&message.into()).into_owned(),
             mend: without_card_numbers(&mend.into()).into_owned(),
+            place: None,
         });
     }
 
@@ -135,6 +191,7 @@ impl<'r> Fields<'r> {
             value,
             message: message.into(),
             mend: mend.into(),
+            place: None,
         });
     }
 

@@ -1,5 +1,7 @@
 //! The parts of a plan file that say which kind of plan it is: installments, price lists, periods that begin in the middle.
 
+use std::path::Path;
+
 use domain::installments::InstallmentsSpec;
 use domain::mid_period::MidPeriodSpec;
 use domain::money::Currency;
@@ -55,21 +57,30 @@ impl Tables {
 }
 
 /// The name of a table; refused where it is not a plain name beside the plan file.
-fn table_name(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) -> Option<String> {
+fn table_name(sheet: &mut Sheet<'_>, tab: &Tab, key: &str) -> Option<String> {
     let name = sheet.text(tab, key, Need::Optional)?;
     if is_table_name(&name) {
         return Some(name);
     }
     let entry = tab.get(key)?;
-    let message = format!("{key} must be the name of a CSV file beside this one");
-    sheet.refuse(tab, entry, "table_name_invalid", message, format!("{key} = \"prices-2027.csv\""));
+    let message =
+        format!("{key} must be the name of a CSV file beside this one, in letters, digits, hyphens and underscores");
+    let plain = plain_table_name(&name).unwrap_or_else(|| "prices-2027.csv".to_owned());
+    sheet.refuse(tab, entry, "table_name_invalid", message, format!("{key} = \"{plain}\""));
     None
+}
+
+/// The name that a table would have here: without its folder, with the right ending.
+fn plain_table_name(name: &str) -> Option<String> {
+    let stem = Path::new(name).file_stem()?.to_string_lossy();
+    let plain = stem.chars().map(|ch| if ch.is_ascii_alphanumeric() || ch == '_' { ch } else { '-' });
+    Some(format!("{}.csv", plain.collect::<String>())).filter(|name| is_table_name(name))
 }
 
 /// The price list of a plan, if it names one.
 pub(super) fn price_list(
     sheet: &mut Sheet<'_>,
-    tab: &Tab<'_>,
+    tab: &Tab,
     spec: &mut AmountSpec,
     beside: Beside<'_>,
     tables: &mut Tables,
@@ -103,8 +114,9 @@ pub(super) fn price_list(
     }
     if named && tab.get("match_on").is_none() {
         let entry = tab.get("price_list");
-        let mend =
-            "add match_on = [\"rating_area\", \"age_band\"], the columns of the list that a subscription is matched on";
+        let attributes = spec.price_list.as_deref().map(|name| tables::attributes_of(beside, name)).unwrap_or_default();
+        let attributes = if attributes.is_empty() { "\"rating_area\", \"age_band\"".to_owned() } else { attributes };
+        let mend = format!("add match_on = [{attributes}], the columns of the list that a subscription is matched on");
         if let Some(entry) = entry {
             sheet.add(
                 entry.node.at,
@@ -138,11 +150,11 @@ pub(super) fn price_list(
         sheet.give_up_on("amount.price_list");
     }
     spec.price_rows = rows;
-    tables.prices = Some(table);
+    tables.prices = tables::found(sheet, tab, "price_list", table);
 }
 
 /// Bounds of an amount.
-pub(super) fn bounds(sheet: &mut Sheet<'_>, tab: &Tab<'_>, spec: &mut AmountSpec, currency: Option<Currency>) {
+pub(super) fn bounds(sheet: &mut Sheet<'_>, tab: &Tab, spec: &mut AmountSpec, currency: Option<Currency>) {
     spec.minimum = sheet.money(tab, "minimum", Need::Optional, currency);
     spec.maximum = sheet.money(tab, "maximum", Need::Optional, currency);
 }
@@ -150,28 +162,43 @@ pub(super) fn bounds(sheet: &mut Sheet<'_>, tab: &Tab<'_>, spec: &mut AmountSpec
 /// `[installments]`.
 pub(super) fn installments(
     sheet: &mut Sheet<'_>,
-    top: &Tab<'_>,
+    top: &Tab,
     currency: &str,
     beside: Beside<'_>,
     tables: &mut Tables,
 ) -> Option<InstallmentsSpec> {
-    let tab = sheet.table(top, "installments", Need::Optional)?;
-    sheet.known(&tab, INSTALLMENTS, &[], &[]);
-    let currency = Currency::parse(currency).ok();
+    let mut tab = sheet.table(top, "installments", Need::Optional)?;
+    sheet.known(&mut tab, INSTALLMENTS, &[], &[]);
+    let money = Currency::parse(currency).ok();
     let number = |sheet: &mut Sheet<'_>, key: &str, example: &str| sheet.number_or_word(&tab, key, "a number", example);
     let mut spec = InstallmentsSpec {
-        total: sheet.money(&tab, "total", Need::Required("\"from_subscription\""), currency).unwrap_or_default(),
         count: number(sheet, "count", "6, or \"from_subscription\""),
         count_min: number(sheet, "count_min", "3"),
         count_max: number(sheet, "count_max", "12"),
-        smallest: sheet.money(&tab, "smallest", Need::Optional, currency),
+        smallest: sheet.money(&tab, "smallest", Need::Optional, money),
         remainder: sheet.text(&tab, "remainder", Need::Optional),
         first_payment: sheet.text(&tab, "first_payment", Need::Optional),
         interest: sheet.text(&tab, "interest", Need::Optional),
         stop_when: sheet.text(&tab, "stop_when", Need::Optional),
         rows: table_name(sheet, &tab, "rows"),
-        row: Vec::new(),
+        ..InstallmentsSpec::default()
     };
+    let table = spec.rows.as_ref().map(|name| tables::installment_rows(beside, name));
+    if let Some((rows, table)) = table {
+        if rows.is_empty() || !table.mistakes.is_empty() {
+            // A sum of rows that cannot all be read says nothing.
+            for field in ["installments.total", "installments.rows", "installments.count"] {
+                sheet.give_up_on(field);
+            }
+        }
+        spec.row = rows;
+        tables.rows = tables::found(sheet, &tab, "rows", table);
+    }
+    let example = match tab.get("rows") {
+        Some(_) => sum_in_words(Some(&spec), currency),
+        None => "\"from_subscription\"".to_owned(),
+    };
+    spec.total = sheet.money(&tab, "total", Need::Required(&example), money).unwrap_or_default();
     if spec.total.is_empty() {
         sheet.give_up_on("installments.total");
     }
@@ -179,24 +206,22 @@ pub(super) fn installments(
         // Something was meant to say how many: not to be reported as missing too.
         spec.count = Some("1".to_owned());
     }
-    if let Some(name) = &spec.rows {
-        let (rows, table) = tables::installment_rows(beside, name);
-        if rows.is_empty() || !table.mistakes.is_empty() {
-            // A sum of rows that cannot all be read says nothing.
-            sheet.give_up_on("installments.total");
-            sheet.give_up_on("installments.rows");
-            sheet.give_up_on("installments.count");
-        }
-        spec.row = rows;
-        tables.rows = Some(table);
-    }
     Some(spec)
 }
 
+/// The sum of rows chosen by hand, as `total` must say it.
+pub(super) fn sum_in_words(spec: Option<&InstallmentsSpec>, currency: &str) -> String {
+    let sum = spec.zip(Currency::parse(currency).ok()).and_then(|(spec, currency)| spec.sum_of_rows(currency));
+    sum.map_or_else(
+        || "\"…\", the sum of the rows".to_owned(),
+        |sum| format!("\"{}\", the sum of the rows", sum.plain()),
+    )
+}
+
 /// `[mid_period]`.
-pub(super) fn mid_period(sheet: &mut Sheet<'_>, top: &Tab<'_>, elsewhere: &[(&str, &str)]) -> Option<MidPeriodSpec> {
-    let tab = sheet.table(top, "mid_period", Need::Optional)?;
-    sheet.known(&tab, MID_PERIOD, &[], elsewhere);
+pub(super) fn mid_period(sheet: &mut Sheet<'_>, top: &Tab, elsewhere: &[(&str, &str)]) -> Option<MidPeriodSpec> {
+    let mut tab = sheet.table(top, "mid_period", Need::Optional)?;
+    sheet.known(&mut tab, MID_PERIOD, &[], elsewhere);
     let starts = ["prorate_by_day", "full", "free", "full_price"];
     let cancels = ["no_refund", "end_of_period", "prorate_by_day"];
     Some(MidPeriodSpec {

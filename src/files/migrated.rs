@@ -41,6 +41,7 @@ pub(super) fn claimed(cycle: u32, plan: &Plan, subscription: &mut Subscription) 
         value: cycle.to_string(),
         message,
         mend,
+        place: None,
     });
     Claim { cycle, wrong }
 }
@@ -100,6 +101,7 @@ impl Roster {
                     value: claim.cycle.to_string(),
                     message: format!("the subscription exists, and stands at cycle {stands}"),
                     mend: format!("write {stands}, or leave it empty: the book counts by itself"),
+                    place: None,
                 }),
                 Some(_) => None,
             };

@@ -247,6 +247,7 @@ fn mistake(column: &str, code: &'static str, value: &str, message: &str, mend: &
         value: hidden(value),
         message: message.to_owned(),
         mend: mend.to_owned(),
+        place: None,
     }
 }
 

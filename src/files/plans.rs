@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use domain::dunning::{Policy, Wait};
-use domain::id::{PlanId, looks_like_a_card_number};
+use domain::id::{PlanId, PolicyId, looks_like_a_card_number};
 use domain::ledger::{ACCOUNT_NAME_MAX, is_account_name};
 use domain::money::Currency;
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
@@ -19,6 +19,7 @@ use super::kinds::{self, Tables};
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
+use super::roster::damaged_date;
 use super::sheet::{Kind, Need, Node, Sheet, Tab, written};
 use super::tables::Beside;
 
@@ -115,6 +116,7 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
         policy_names.extend(stem(path));
         match text_of(path, &label) {
             Err(mistake) => mistakes.push(*mistake),
+            Ok(text) if Misplaced::Plan.is(&text) => mistakes.push(Misplaced::Plan.mistake(path, dir)),
             Ok(text) => {
                 let (policy, id, found) = policies::read(&label, &text);
                 mistakes.extend(found);
@@ -125,21 +127,65 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
         }
     }
     let mut seen = BTreeMap::new();
+    let mut named_policies = Vec::new();
     for path in &plan_files {
         let label = path.display().to_string();
         match text_of(path, &label) {
             Err(mistake) => mistakes.push(*mistake),
+            Ok(text) if Misplaced::Policy.is(&text) => {
+                policy_names.extend(stem(path));
+                mistakes.push(Misplaced::Policy.mistake(path, &dunning));
+            }
             Ok(text) => {
                 let read = read(&label, &text, Beside::Folder(dir));
                 mistakes.extend(read.mistakes);
                 mistakes.extend(misnamed(path, &label, &read.id, &mut seen));
-                mistakes.extend(read.policy.and_then(|policy| unknown_policy(&label, &policy, &policy_names)));
+                named_policies.extend(read.policy.map(|policy| (label, policy)));
                 catalog.plans.extend(read.plan);
             }
         }
     }
+    mistakes.extend(named_policies.iter().filter_map(|(label, policy)| unknown_policy(label, policy, &policy_names)));
     mistakes.sort_by(|left, right| (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column)));
     if mistakes.is_empty() { Ok(catalog) } else { Err(mistakes) }
+}
+
+/// A file that lies where files of the other kind belong.
+#[derive(Debug, Clone, Copy)]
+enum Misplaced {
+    /// A plan among the policies.
+    Plan,
+    /// A policy among the plans.
+    Policy,
+}
+
+impl Misplaced {
+    /// Is the text of this kind, and in nothing of the kind that belongs there?
+    fn is(self, text: &str) -> bool {
+        let (_, entries) = Sheet::open("", text);
+        let entries = entries.unwrap_or_default();
+        let has = |keys: &[&str]| entries.iter().any(|entry| keys.contains(&entry.key.as_str()));
+        let says = |schema: &str| {
+            entries
+                .iter()
+                .any(|entry| entry.key == "schema" && matches!(&entry.node.kind, Kind::Text(found) if found == schema))
+        };
+        let (plan, policy) = (has(OWN), has(policies::OWN));
+        match self {
+            Self::Plan => !policy && (says(SCHEMA) || (plan && !says(policies::SCHEMA))),
+            Self::Policy => !plan && (says(policies::SCHEMA) || (policy && !says(SCHEMA))),
+        }
+    }
+
+    fn mistake(self, path: &Path, home: &Path) -> FileMistake {
+        let message = match self {
+            Self::Plan => "this is a plan file, and it lies in the folder of the dunning policies",
+            Self::Policy => "this is a dunning policy file, and it lies among the plan files",
+        };
+        let there = home.join(path.file_name().unwrap_or_default());
+        let mend = format!("move it to {}", there.display());
+        FileMistake::of_file(&path.display().to_string(), "misplaced_file", message, mend)
+    }
 }
 
 fn unknown_policy(label: &str, policy: &Named, names: &[String]) -> Option<FileMistake> {
@@ -279,6 +325,15 @@ pub fn read_policy(label: &str, text: &str) -> Result<Policy, Vec<FileMistake>> 
 pub fn read_policy_at(path: &Path) -> Result<Policy, Vec<FileMistake>> {
     let label = path.display().to_string();
     let text = text_of(path, &label).map_err(|mistake| vec![*mistake])?;
+    if Misplaced::Plan.is(&text) {
+        let mend = "name the file of a dunning policy";
+        return Err(vec![FileMistake::of_file(
+            &label,
+            "not_a_policy",
+            "this is a plan file, not a dunning policy",
+            mend,
+        )]);
+    }
     let (policy, id, mut mistakes) = policies::read(&label, &text);
     mistakes.extend(misnamed(path, &label, &id, &mut BTreeMap::new()));
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
@@ -322,8 +377,8 @@ pub fn mistake_in_plan(
 }
 
 /// Checks the first line of meaning: what kind of file this is.
-pub(super) fn schema(sheet: &mut Sheet<'_>, top: &Tab<'_>, wanted: &'static str, example: &'static str) {
-    let Some(found) = sheet.text(top, "schema", Need::Required(example)) else { return };
+pub(super) fn schema(sheet: &mut Sheet<'_>, top: &Tab, wanted: &str) {
+    let Some(found) = sheet.text(top, "schema", Need::Required(&format!("\"{wanted}\""))) else { return };
     let Some(entry) = top.get("schema") else { return };
     if found != wanted {
         let message = format!("this version reads files of the schema {wanted} here");
@@ -331,6 +386,16 @@ pub(super) fn schema(sheet: &mut Sheet<'_>, top: &Tab<'_>, wanted: &'static str,
     }
 }
 
+/// What a file's id must be, in its quotation marks: its name without its ending.
+pub(super) fn own_id(label: &str) -> String {
+    let name = stem(Path::new(label)).filter(|name| PlanId::parse(name).is_ok());
+    format!("\"{}\"", name.as_deref().unwrap_or("the-name-of-this-file"))
+}
+
+/// The schema of a plan file.
+const SCHEMA: &str = "autopay.plan/1";
+/// What stands at the top of a plan file and of no policy file.
+const OWN: &[&str] = &["kind", "status", "schedule", "amount", "installments", "mid_period", "collect", "ledger"];
 const TOP: &[&str] = &[
     "schema",
     "id",
@@ -434,10 +499,11 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
         return PlanRead { plan: None, id, policy: None, mistakes: sheet.finish() };
     };
     let mut tables = Tables::default();
-    let top = sheet.top(&entries);
-    schema(&mut sheet, &top, "autopay.plan/1", "\"autopay.plan/1\"");
-    sheet.known(&top, TOP, &[], ELSEWHERE);
-    let id = sheet.text(&top, "id", Need::Required("\"the-name-of-this-file\""));
+    let mut top = sheet.top(entries);
+    sheet.known(&mut top, TOP, &[], ELSEWHERE);
+    schema(&mut sheet, &top, SCHEMA);
+    let own = own_id(label);
+    let id = sheet.text(&top, "id", Need::Required(&own));
     let mut spec = PlanSpec {
         id: id.clone().unwrap_or_else(|| "plan".to_owned()),
         name: sheet.text(&top, "name", Need::Required("\"A name for people\"")).unwrap_or_else(|| "plan".to_owned()),
@@ -457,8 +523,8 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     }
     spec.mid_period = kinds::mid_period(&mut sheet, &top, ELSEWHERE);
     spec.collect = collect(&mut sheet, &top, &spec.amount.currency);
-    if let Some(ledger) = sheet.table(&top, "ledger", Need::Optional) {
-        sheet.known(&ledger, LEDGER, &[], ELSEWHERE);
+    if let Some(mut ledger) = sheet.table(&top, "ledger", Need::Optional) {
+        sheet.known(&mut ledger, LEDGER, &[], ELSEWHERE);
         for key in LEDGER {
             let Some(account) = sheet.text(&ledger, key, Need::Optional) else { continue };
             if let Some(entry) = ledger.get(key).filter(|_| !is_account_name(&account)) {
@@ -471,24 +537,28 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
             spec.ledger.insert((*key).to_owned(), account);
         }
     }
-    let plan = understood(&mut sheet, &mut tables, &spec);
-    let policy = spec.collect.dunning.clone().map(|name| Named::new(&sheet, "collect.dunning", Some(name)));
-    let id = Named::new(&sheet, "id", id);
+    let plan = understood(&mut sheet, &mut tables, (&spec, &own));
+    // What is no id at all was refused as such.
+    let policy = spec.collect.dunning.clone().filter(|name| PolicyId::parse(name).is_ok());
+    let policy = policy.map(|name| Named::new(&sheet, "collect.dunning", Some(name)));
+    let id = Named::new(&sheet, "id", id.filter(|id| PlanId::parse(id).is_ok()));
     let plan = plan.filter(|_| sheet.is_clean() && tables.is_clean()).map(|plan| (spec, plan));
     let mut mistakes = sheet.finish();
     mistakes.extend(tables.finish());
     PlanRead { plan, id, policy, mistakes }
 }
 
-fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
+fn schedule(sheet: &mut Sheet<'_>, top: &Tab) -> ScheduleSpec {
     let mut spec = ScheduleSpec {
         every: "1 month".to_owned(),
         time_zone: "UTC".to_owned(),
         charge_at: "06:00:00".to_owned(),
         ..ScheduleSpec::default()
     };
-    let Some(tab) = sheet.table(top, "schedule", Need::Required("every, time_zone and charge_at")) else { return spec };
-    sheet.known(&tab, SCHEDULE, &[], ELSEWHERE);
+    let Some(mut tab) = sheet.table(top, "schedule", Need::Required("every, time_zone and charge_at")) else {
+        return spec;
+    };
+    sheet.known(&mut tab, SCHEDULE, &[], ELSEWHERE);
     if let Some(every) = sheet.text(&tab, "every", Need::Required("\"1 month\"")) {
         spec.every = every;
     }
@@ -514,13 +584,14 @@ fn schedule(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> ScheduleSpec {
     spec
 }
 
-fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>, beside: Beside<'_>, tables: &mut Tables) -> AmountSpec {
+fn amount(sheet: &mut Sheet<'_>, top: &Tab, beside: Beside<'_>, tables: &mut Tables) -> AmountSpec {
     let in_parts = top.get("installments").is_some()
         || top.get("kind").is_some_and(|kind| matches!(&kind.node.kind, Kind::Text(kind) if kind == "installments"));
     let value = (!in_parts).then(|| "1.00".to_owned());
     let mut spec = AmountSpec { currency: "USD".to_owned(), value, ..AmountSpec::default() };
-    let Some(tab) = sheet.table(top, "amount", Need::Required("currency and value")) else { return spec };
-    sheet.known(&tab, AMOUNT, &[], ELSEWHERE);
+    let keys = if in_parts { "currency" } else { "currency and value" };
+    let Some(mut tab) = sheet.table(top, "amount", Need::Required(keys)) else { return spec };
+    sheet.known(&mut tab, AMOUNT, &[], ELSEWHERE);
     if let Some(currency) = sheet.text(&tab, "currency", Need::Required("\"USD\"")) {
         spec.currency = currency;
     }
@@ -530,8 +601,8 @@ fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>, beside: Beside<'_>, tables: &mut
         spec.value = tab.get("step").is_none().then(|| "1.00".to_owned());
     }
     let steps = sheet.tables(&tab, "step").unwrap_or_default();
-    for step in steps {
-        sheet.known(&step, STEP, &[], ELSEWHERE);
+    for mut step in steps {
+        sheet.known(&mut step, STEP, &[], ELSEWHERE);
         let from = sheet.moment(&step, "from", Need::Required("2027-01-01"), "a date", "2027-01-01");
         let value = sheet.money(&step, "value", Need::Required("\"79.00\""), currency);
         let later = ["at_once", "immediately", "new_only", "now"];
@@ -550,9 +621,9 @@ fn amount(sheet: &mut Sheet<'_>, top: &Tab<'_>, beside: Beside<'_>, tables: &mut
     spec
 }
 
-fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec {
-    let Some(tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
-    sheet.known(&tab, COLLECT, &[], ELSEWHERE);
+fn collect(sheet: &mut Sheet<'_>, top: &Tab, currency: &str) -> CollectSpec {
+    let Some(mut tab) = sheet.table(top, "collect", Need::Optional) else { return CollectSpec::default() };
+    sheet.known(&mut tab, COLLECT, &[], ELSEWHERE);
     sheet.word(&tab, "method", Need::Optional, &["stored_payment_method"], &[]);
     // A notice of some hours is owed the day before.
     let notify_before = sheet.wait(&tab, "notify_before", Need::Optional).and_then(|wait| match wait {
@@ -575,9 +646,9 @@ fn collect(sheet: &mut Sheet<'_>, top: &Tab<'_>, currency: &str) -> CollectSpec 
     }
 }
 
-fn split(sheet: &mut Sheet<'_>, collect: &Tab<'_>, currency: &str) -> Option<SplitSpec> {
-    let tab = sheet.table(collect, "split", Need::Optional)?;
-    sheet.known(&tab, SPLIT, &[], ELSEWHERE);
+fn split(sheet: &mut Sheet<'_>, collect: &Tab, currency: &str) -> Option<SplitSpec> {
+    let mut tab = sheet.table(collect, "split", Need::Optional)?;
+    sheet.known(&mut tab, SPLIT, &[], ELSEWHERE);
     let mut spec = SplitSpec {
         fixed: sheet.money(&tab, "fixed", Need::Optional, Currency::parse(currency).ok()),
         share: sheet.text(&tab, "share", Need::Optional),
@@ -591,12 +662,12 @@ fn split(sheet: &mut Sheet<'_>, collect: &Tab<'_>, currency: &str) -> Option<Spl
 }
 
 /// Lets the domain read the plan, and puts what it says at the place it speaks of.
-fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, spec: &PlanSpec) -> Option<Plan> {
+fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, (spec, own): (&PlanSpec, &str)) -> Option<Plan> {
     let outdated = Plan::outdated(spec);
-    let mut found = match (Plan::from_spec(spec, 0), &outdated) {
-        (Ok(plan), None) => return Some(plan),
-        (Ok(_), Some(_)) => Vec::new(),
-        (Err(found), _) => found,
+    let mut found = match Plan::from_spec(spec, 0) {
+        Ok(plan) if outdated.is_empty() => return Some(plan),
+        Ok(_) => Vec::new(),
+        Err(found) => found,
     };
     found.extend(outdated);
     // What a first mistake keeps the domain from looking at is said now, not at the next attempt.
@@ -633,7 +704,10 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, spec: &PlanSpec) -> Op
             ("time_zone", Err(said)) => said,
             _ => one.message.clone(),
         };
-        let (mut wrong, mend) = halves(&said);
+        let (mut wrong, mut mend) = halves(&said);
+        if let Some(better) = better_mend(&one, (spec, own)) {
+            mend = better;
+        }
         if ["is ", "has ", "holds ", "stands ", "needs ", "does ", "must ", "in "]
             .iter()
             .any(|verb| wrong.starts_with(verb))
@@ -648,6 +722,32 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, spec: &PlanSpec) -> Op
         sheet.add(0, "plan_invalid", "", "the plan cannot be read", "compare it with a plan that can be read");
     }
     None
+}
+
+/// What to write where the domain, which knows no files and no words that are nearly right, says something more general.
+fn better_mend(one: &domain::plan::Mistake, (spec, own): (&PlanSpec, &str)) -> Option<String> {
+    let key = one.field.rsplit('.').next().unwrap_or_default();
+    let in_rows = spec.installments.as_ref().filter(|parts| parts.rows.is_some());
+    match one.field.as_str() {
+        "id" => Some(format!("id = {own}")),
+        _ if key == "from" && one.message.starts_with("is not a date") => {
+            damaged_date(&one.value).map(|(date, how)| format!("from = {date}{how}"))
+        }
+        "collect.dunning" => Some("dunning = \"standard\", or the id of a file in dunning/".to_owned()),
+        "installments.total" if in_rows.is_some() && is_nearly_from_subscription(&one.value) => {
+            Some(format!("total = {}", kinds::sum_in_words(in_rows, &spec.amount.currency)))
+        }
+        "amount.value" | "installments.total" | "installments.count" if is_nearly_from_subscription(&one.value) => {
+            Some(format!("{key} = \"from_subscription\""))
+        }
+        _ => None,
+    }
+}
+
+/// Was it meant that each subscription says it itself?
+fn is_nearly_from_subscription(text: &str) -> bool {
+    let word = "from_subscription";
+    text != word && (text.to_lowercase().starts_with("from") || nearest(text, [word]).is_some())
 }
 
 fn code_of(mistake: &domain::plan::Mistake) -> &'static str {

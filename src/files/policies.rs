@@ -12,9 +12,14 @@ use domain::verdict::DeclineClass;
 
 use super::mistake::{FileMistake, halves, shown};
 use super::near::nearest;
-use super::plans::{Named, schema};
-use super::sheet::{Entry, Kind, Need, Sheet, Tab};
+use super::plans::{Named, own_id, schema};
+use super::sheet::{Entry, Kind, Need, Node, Sheet, Tab};
 
+/// The schema of a policy file.
+pub(super) const SCHEMA: &str = "autopay.dunning/1";
+/// What stands at the top of a policy file and of no plan file.
+pub(super) const OWN: &[&str] =
+    &["limits", "payday", "step", "stop_at_once", "outcome_unknown", "backup", "at_the_end"];
 const TOP: &[&str] = &[
     "schema",
     "id",
@@ -75,11 +80,12 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
         let id = Named::new(&sheet, "id", None);
         return (None, id, sheet.finish());
     };
-    let top = sheet.top(&entries);
-    schema(&mut sheet, &top, "autopay.dunning/1", "\"autopay.dunning/1\"");
-    sheet.known(&top, TOP, &[], ELSEWHERE);
-    let id = sheet.text(&top, "id", Need::Required("\"the-name-of-this-file\""));
-    let policy_id = id.as_deref().and_then(|id| policy_id(&mut sheet, &top, id));
+    let mut top = sheet.top(entries);
+    sheet.known(&mut top, TOP, &[], ELSEWHERE);
+    schema(&mut sheet, &top, SCHEMA);
+    let own = own_id(label);
+    let id = sheet.text(&top, "id", Need::Required(&own));
+    let policy_id = id.as_deref().and_then(|id| policy_id(&mut sheet, &top, (id, &own)));
     for key in ["name", "owner"] {
         free_text(&mut sheet, &top, key);
     }
@@ -87,8 +93,8 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
     let paydays = paydays(&mut sheet, &top);
     let stopped = stopped(&mut sheet, &top);
     let steps = steps(&mut sheet, &top, &stopped);
-    if let Some(tab) = sheet.table(&top, "outcome_unknown", Need::Optional) {
-        sheet.known(&tab, UNKNOWN, &[], ELSEWHERE);
+    if let Some(mut tab) = sheet.table(&top, "outcome_unknown", Need::Optional) {
+        sheet.known(&mut tab, UNKNOWN, &[], ELSEWHERE);
         fixed(&mut sheet, &tab, "action", "look_up_then_wait");
     }
     let backups = backups(&mut sheet, &top);
@@ -96,23 +102,38 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
     let policy =
         contradictions(&mut sheet, policy_id.as_ref(), &limits, (paydays, backups), steps, at_the_end.as_ref());
     let policy = policy.filter(|_| sheet.is_clean());
-    let id = Named::new(&sheet, "id", id);
+    let id = Named::new(&sheet, "id", id.filter(|_| policy_id.is_some()));
     (policy, id, sheet.finish())
 }
 
-fn policy_id(sheet: &mut Sheet<'_>, top: &Tab<'_>, text: &str) -> Option<PolicyId> {
+/// Its id; `own` is the one that goes with the file's name.
+fn policy_id(sheet: &mut Sheet<'_>, top: &Tab, (text, own): (&str, &str)) -> Option<PolicyId> {
     match PolicyId::parse(text) {
         Ok(id) => Some(id),
         Err(error) => {
-            let (message, mend) = halves(&error.to_string());
-            sheet.refuse(top, top.get("id")?, "id_invalid", message, mend);
+            let (message, _) = halves(&error.to_string());
+            sheet.refuse(top, top.get("id")?, "id_invalid", message, format!("id = {own}"));
             None
         }
     }
 }
 
+/// How many tries the steps make of one kind of instrument, with the first, by what is written.
+fn tries_written(top: &Tab) -> usize {
+    let Some(Entry { node: Node { kind: Kind::List(steps), .. }, .. }) = top.get("step") else { return 1 };
+    let other = |step: &Node, kind: MethodKind| match &step.kind {
+        Kind::Table(entries) => entries.iter().any(|entry| {
+            entry.key == "method"
+                && matches!(&entry.node.kind, Kind::Text(word) if MethodKind::parse(word) == Some(kind))
+        }),
+        Kind::Text(_) | Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) | Kind::List(_) => false,
+    };
+    let of = |kind: MethodKind| steps.iter().filter(|step| !other(step, kind)).count();
+    of(MethodKind::Card).max(of(MethodKind::BankAccount)).saturating_add(1)
+}
+
 /// Text for people, in one line.
-fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) -> Option<String> {
+fn free_text(sheet: &mut Sheet<'_>, tab: &Tab, key: &str) -> Option<String> {
     let text = sheet.text(tab, key, Need::Optional)?;
     let entry = tab.get(key)?;
     if text.trim().is_empty() {
@@ -134,7 +155,7 @@ fn free_text(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str) -> Option<String> 
 }
 
 /// A whole number of a unit, such as "20 minutes".
-fn counted(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, unit: &str, example: &'static str) -> Option<u16> {
+fn counted(sheet: &mut Sheet<'_>, tab: &Tab, key: &str, unit: &str, example: &'static str) -> Option<u16> {
     let entry = tab.get(key)?;
     let text = sheet.text(tab, key, Need::Required(example))?;
     let count = text.split_once(' ').filter(|(_, said)| said.strip_suffix('s').unwrap_or(said) == unit);
@@ -147,9 +168,9 @@ fn counted(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, unit: &str, example:
 }
 
 /// The days on which people are paid, `None` within where the table cannot be read.
-fn paydays(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Paydays> {
-    let tab = sheet.table(top, "payday", Need::Optional)?;
-    sheet.known(&tab, PAYDAY, &[], ELSEWHERE);
+fn paydays(sheet: &mut Sheet<'_>, top: &Tab) -> Option<Paydays> {
+    let mut tab = sheet.table(top, "payday", Need::Optional)?;
+    sheet.known(&mut tab, PAYDAY, &[], ELSEWHERE);
     let usual = Paydays::default();
     let within = counted(sheet, &tab, "within", "day", "\"2 days\"");
     let mut days = Vec::new();
@@ -175,7 +196,7 @@ fn paydays(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Paydays> {
 }
 
 /// A key with one lawful value.
-fn fixed(sheet: &mut Sheet<'_>, tab: &Tab<'_>, key: &str, value: &'static str) {
+fn fixed(sheet: &mut Sheet<'_>, tab: &Tab, key: &str, value: &'static str) {
     let Some(text) = sheet.text(tab, key, Need::Required("\"look_up_then_wait\"")) else { return };
     if text != value
         && let Some(entry) = tab.get(key)
@@ -196,12 +217,13 @@ struct Limits {
     at: Option<NaiveTime>,
 }
 
-fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
-    let Some(tab) = sheet.table(top, "limits", Need::Required("most_attempts and give_up_after")) else {
+fn limits(sheet: &mut Sheet<'_>, top: &Tab) -> Limits {
+    let Some(mut tab) = sheet.table(top, "limits", Need::Required("most_attempts and give_up_after")) else {
         return Limits::default();
     };
-    sheet.known(&tab, LIMITS, &[], ELSEWHERE);
-    let most_attempts = sheet.whole(&tab, "most_attempts", Need::Required("5"));
+    sheet.known(&mut tab, LIMITS, &[], ELSEWHERE);
+    let tries = tries_written(top).to_string();
+    let most_attempts = sheet.whole(&tab, "most_attempts", Need::Required(&tries));
     let give_up_after_days = match sheet.wait(&tab, "give_up_after", Need::Required("\"21 days\"")) {
         Some(Wait::Days(days)) => Some(days),
         Some(Wait::Hours(_) | Wait::BusinessDays(_) | Wait::NextPayday) => {
@@ -224,7 +246,7 @@ fn limits(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Limits {
 }
 
 /// Tries past the next due date need a rule about which debt comes first; others have none.
-fn collect_first(sheet: &mut Sheet<'_>, tab: &Tab<'_>, past_next_due: bool) -> CollectFirst {
+fn collect_first(sheet: &mut Sheet<'_>, tab: &Tab, past_next_due: bool) -> CollectFirst {
     let words = [CollectFirst::OldestDebt.as_str(), CollectFirst::NewestDebt.as_str()];
     let stated = sheet.word(tab, "collect_first", Need::Optional, &words, &[]);
     match (tab.get("collect_first"), tab.get("not_past")) {
@@ -243,7 +265,7 @@ fn collect_first(sheet: &mut Sheet<'_>, tab: &Tab<'_>, past_next_due: bool) -> C
 }
 
 /// The classes that a list of words names.
-fn classes(sheet: &mut Sheet<'_>, tab: &Tab<'_>, entry: &Entry) -> Option<BTreeSet<DeclineClass>> {
+fn classes(sheet: &mut Sheet<'_>, tab: &Tab, entry: &Entry) -> Option<BTreeSet<DeclineClass>> {
     sheet.entry(tab, &entry.key, Need::Optional);
     let Kind::List(nodes) = &entry.node.kind else {
         sheet.refuse(tab, entry, "wrong_type", "for must be a list of words", "for = [\"insufficient_funds\"]");
@@ -288,20 +310,20 @@ fn classes(sheet: &mut Sheet<'_>, tab: &Tab<'_>, entry: &Entry) -> Option<BTreeS
     all.then_some(found)
 }
 
-fn stopped(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> BTreeSet<DeclineClass> {
-    let Some(tab) = sheet.table(top, "stop_at_once", Need::Optional) else { return BTreeSet::new() };
-    sheet.known(&tab, STOP, &[], ELSEWHERE);
+fn stopped(sheet: &mut Sheet<'_>, top: &Tab) -> BTreeSet<DeclineClass> {
+    let Some(mut tab) = sheet.table(top, "stop_at_once", Need::Optional) else { return BTreeSet::new() };
+    sheet.known(&mut tab, STOP, &[], ELSEWHERE);
     sheet.word(&tab, "action", Need::Optional, &["ask_for_new_method"], &[]);
     sheet.entry(&tab, "for", Need::Required("[\"stolen_card\"]"));
     tab.get("for").and_then(|entry| classes(sheet, &tab, entry)).unwrap_or_default()
 }
 
 /// The steps, each `None` where it cannot be read.
-fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>) -> Vec<Option<Step>> {
+fn steps(sheet: &mut Sheet<'_>, top: &Tab, stopped: &BTreeSet<DeclineClass>) -> Vec<Option<Step>> {
     let tabs = sheet.tables(top, "step").unwrap_or_default();
     let mut steps = Vec::new();
-    for tab in tabs {
-        sheet.known(&tab, STEP, &[], ELSEWHERE);
+    for mut tab in tabs {
+        sheet.known(&mut tab, STEP, &[], ELSEWHERE);
         let after = sheet.step_wait(&tab, "after", Need::Required("\"3 days\""));
         sheet.word(&tab, "action", Need::Required("\"retry\""), &["retry"], &[]);
         free_text(sheet, &tab, "notify");
@@ -327,17 +349,17 @@ fn steps(sheet: &mut Sheet<'_>, top: &Tab<'_>, stopped: &BTreeSet<DeclineClass>)
 }
 
 /// Whether backups are tried, and after how many declines for want of funds.
-fn backups(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<Backups> {
-    let tab = sheet.table(top, "backup", Need::Optional)?;
-    sheet.known(&tab, BACKUP, &[], ELSEWHERE);
+fn backups(sheet: &mut Sheet<'_>, top: &Tab) -> Option<Backups> {
+    let mut tab = sheet.table(top, "backup", Need::Optional)?;
+    sheet.known(&mut tab, BACKUP, &[], ELSEWHERE);
     sheet.word(&tab, "methods", Need::Required("\"in_order\""), &["in_order"], &[]);
     let after_tries = sheet.whole(&tab, "after_tries", Need::Optional);
     Some(Backups { after_tries: after_tries.unwrap_or(FALLS_AFTER) })
 }
 
-fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab<'_>) -> Option<(AtTheEnd, Option<String>)> {
-    let tab = sheet.table(top, "at_the_end", Need::Required("action = \"pause_subscription\""))?;
-    sheet.known(&tab, END, &[], ELSEWHERE);
+fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab) -> Option<(AtTheEnd, Option<String>)> {
+    let mut tab = sheet.table(top, "at_the_end", Need::Required("action = \"pause_subscription\""))?;
+    sheet.known(&mut tab, END, &[], ELSEWHERE);
     let hand_to = free_text(sheet, &tab, "hand_to");
     let words = AtTheEnd::ALL.map(AtTheEnd::as_str);
     let word = sheet.word(&tab, "action", Need::Required("\"pause_subscription\""), &words, &[])?;

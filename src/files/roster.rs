@@ -116,6 +116,8 @@ pub(super) static ROSTER: Form = Form {
     // In a date such a number is named as what it is.
     fractions: &[
         "amount",
+        "total",
+        "paid_elsewhere",
         "start_on",
         "end_on",
         "consent_at",
@@ -151,6 +153,8 @@ pub struct Roster<T = Subscription> {
     pub other_sheets: usize,
     /// The header as given.
     pub headers: Vec<String>,
+    /// The columns it means, in its order: those of the form, where a name is nearly one.
+    columns: Vec<String>,
     /// Mistakes of the file and of its header. While there is one, no row is to be applied.
     pub file_mistakes: Vec<FileMistake>,
     /// Every row, in the order of the file.
@@ -159,8 +163,8 @@ pub struct Roster<T = Subscription> {
 
 impl<T> Default for Roster<T> {
     fn default() -> Self {
-        let (headers, file_mistakes, rows) = (Vec::new(), Vec::new(), Vec::new());
-        Self { sheet: None, other_sheets: 0, headers, file_mistakes, rows }
+        let (headers, columns, file_mistakes, rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { sheet: None, other_sheets: 0, headers, columns, file_mistakes, rows }
     }
 }
 
@@ -194,6 +198,9 @@ pub struct RowMistake {
     pub message: String,
     /// What to write.
     pub mend: String,
+    /// The field, from 0, that is meant where its column has no name.
+    #[serde(skip)]
+    pub place: Option<usize>,
 }
 
 impl<T> RosterRow<T> {
@@ -235,6 +242,7 @@ impl Roster {
                 value: entered.id.to_string(),
                 message: format!("a spreadsheet has dropped the zeros in front: the book has {whole}, and not this"),
                 mend: format!("format the column as text in the spreadsheet, and write {whole}"),
+                place: None,
             }]);
         }
     }
@@ -258,8 +266,8 @@ impl<T> Roster<T> {
         let mut all = self.file_mistakes.clone();
         for row in &self.rows {
             for mistake in row.outcome.as_ref().err().into_iter().flatten() {
-                let field = self.headers.iter().position(|name| *name == mistake.column);
-                let (line, column) = row.place(field.unwrap_or_default());
+                let field = self.columns.iter().position(|name| *name == mistake.column);
+                let (line, column) = row.place(mistake.place.or(field).unwrap_or_default());
                 let value = if mistake.column.is_empty() {
                     mistake.value.clone()
                 } else {
@@ -331,11 +339,13 @@ pub(super) fn read_table<T>(
         roster.file_mistakes.push(FileMistake::of_file(label, "empty_file", message, mend));
         return roster;
     };
-    let go_on = form.check_header(label, &header, more, &mut roster.file_mistakes);
+    let meant = form.check_header(label, &header, more, &mut roster.file_mistakes);
     roster.headers = header.fields.iter().map(|name| kept(name)).collect();
-    if !go_on {
+    let Some(header) = meant else {
+        form.point_below(&mut roster.file_mistakes, records, paper);
         return roster;
-    }
+    };
+    roster.columns = header.fields.iter().map(|name| kept(name)).collect();
     let columns = Columns::of(&header);
     for record in records {
         if roster.rows.len() == MOST_ROWS {
@@ -348,8 +358,10 @@ pub(super) fn read_table<T>(
         }
         if let Some(place) = record.unclosed_quote {
             let name = header.fields.get(place).map_or("", String::as_str);
+            let (line, column) = record.places.get(place).copied().unwrap_or((record.line, 1));
             roster.file_mistakes.push(FileMistake {
-                line: record.line,
+                line,
+                column,
                 value: shown(name),
                 ..FileMistake::of_file(
                     label,

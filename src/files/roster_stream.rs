@@ -396,12 +396,13 @@ impl<'s> Rules<'s> {
         let message = "a field begins with a quotation mark here and none ends it up to the end of the file";
         let mend = "close the quotation mark, or remove it";
         let found = FileMistake::of_file(self.label, "quote_unclosed", message, mend);
-        FileMistake { line: record.line, value: shown(name), ..found }
+        let (line, column) = record.places.get(place).copied().unwrap_or((record.line, 1));
+        FileMistake { line, column, value: shown(name), ..found }
     }
 
     /// A row's mistake as a mistake of the file.
     fn told(&self, record: &Record, mistake: RowMistake) -> FileMistake {
-        let place = self.columns.get(&mistake.column).unwrap_or_default();
+        let place = mistake.place.or_else(|| self.columns.get(&mistake.column)).unwrap_or_default();
         let before = || record.fields.iter().take(place).map(|field| field.chars().count() + 1).sum::<usize>();
         let (line, column) = record.places.get(place).copied().unwrap_or_else(|| (record.line, before() + 1));
         let value =
@@ -514,9 +515,12 @@ impl<'s> Text<'s> {
             return Err(vec![FileMistake::of_file(label, "empty_file", "the file is empty", mend)]);
         };
         let mut mistakes = Vec::new();
-        if !ROSTER.check_header(label, &header, &terms::attributes(context.catalog), &mut mistakes) {
+        let attributes = terms::attributes(context.catalog);
+        let Some(header) = ROSTER.check_header(label, &header, &attributes, &mut mistakes) else {
+            let mut below = std::iter::from_fn(|| lines.record().ok().flatten());
+            ROSTER.point_below(&mut mistakes, &mut below, Paper::Text);
             return Err(mistakes);
-        }
+        };
         // A row of a roster has sixty bytes at least.
         let rows = source.length().and_then(|bytes| usize::try_from(bytes / 60).ok()).unwrap_or_default();
         let seen = HashSet::with_capacity_and_hasher(rows.min(MOST_ROWS), BuildHasherDefault::default());
@@ -704,6 +708,7 @@ impl Gathered {
                         value: shown(id),
                         message: format!("this id stands in line {before} already"),
                         mend: "give the subscription an id of its own, or remove one of the rows".to_owned(),
+                        place: None,
                     };
                     self.note(rules.told(&record, found));
                 }

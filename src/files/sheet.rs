@@ -25,17 +25,52 @@ const WAITS: &[(&str, &str)] = &[
     ("give_up_after", "day"),
 ];
 
+/// Keys that need not be there, with what may be written for them.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("if_day_missing", "\"last_day\""),
+    ("business_days", "\"next\""),
+    ("calendar", "\"us-federal-reserve\""),
+    ("bill", "\"in_advance\""),
+    ("free_first", "\"30 days\""),
+    ("term", "\"12 months\""),
+    ("catch_up", "\"ask\""),
+    ("price_list", "\"prices-2027.csv\""),
+    ("rows", "\"rows.csv\""),
+    ("remainder", "\"spread\""),
+    ("first_payment", "\"on_enrollment\""),
+    ("interest", "\"none\""),
+    ("stop_when", "\"balance_is_zero\""),
+    ("on_start", "\"free\""),
+    ("on_cancel", "\"no_refund\""),
+    ("applies", "\"next_renewal\""),
+    ("notice", "\"30 days\""),
+    ("method", "\"stored_payment_method\""),
+    ("notify_before", "\"5 days\""),
+    ("notice_template", "\"a-letter\""),
+    ("mode", "\"sale\""),
+    ("partial_authorization", "\"refuse\""),
+    ("when_hold_expires", "\"park\""),
+    ("share", "\"40%\""),
+    ("methods", "\"cards\""),
+    ("consolidate", "\"none\""),
+    ("not_past", "\"next_due_date\""),
+    ("collect_first", "\"oldest_debt\""),
+];
+
 /// A key with its value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
+    /// The key as it is meant: see [`Sheet::known`].
     pub(super) key: String,
+    /// The key as it is written.
+    name: String,
     /// Byte offset of the key.
     pub(super) key_at: usize,
     pub(super) node: Node,
 }
 
 /// A value with its place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
     /// Byte offset of the value; of the header for a table.
     pub(super) at: usize,
@@ -45,7 +80,7 @@ pub(super) struct Node {
 }
 
 /// What a value is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Kind {
     Text(String),
     Whole(i64),
@@ -60,7 +95,8 @@ impl Kind {
     const fn in_words(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
-            Self::Whole(_) | Self::Fraction => "a number",
+            Self::Whole(_) => "a number",
+            Self::Fraction => "a number with decimals",
             Self::Truth => "true or false",
             Self::Moment(_) => "a date or time",
             Self::List(_) => "a list",
@@ -71,15 +107,15 @@ impl Kind {
 
 /// A table under the name its fields have in messages: "" for the top of the file, `schedule`, `amount.step.0`.
 #[derive(Debug, Clone)]
-pub(super) struct Tab<'n> {
+pub(super) struct Tab {
     pub(super) name: String,
     at: usize,
     header: String,
-    entries: &'n [Entry],
+    entries: Vec<Entry>,
 }
 
-impl<'n> Tab<'n> {
-    pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
+impl Tab {
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -90,8 +126,9 @@ impl<'n> Tab<'n> {
 
 /// Must the key be there?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    Required(&'static str),
+pub(super) enum Need<'e> {
+    /// Yes, and this is what to write.
+    Required(&'e str),
     Optional,
 }
 
@@ -111,12 +148,14 @@ pub(super) struct Sheet<'t> {
     places: BTreeMap<String, Place>,
     /// Fields already refused here: what the domain says about their stand-ins does not count.
     refused: BTreeSet<String>,
-    /// Fields that stand here under a mistyped name, in another table or on a line that cannot be read: not to be called missing too.
+    /// Fields that stand here in another table or on a line that cannot be read: not to be called missing too.
     meant: BTreeSet<String>,
-    /// Tables under a mistyped name, by the field they are meant to be: they are read as that field.
-    mistyped: BTreeMap<String, String>,
     /// Fields that are missing, unless it turns out that they are meant by something else.
     absent: Vec<(String, FileMistake)>,
+    /// The tables that stand in the file.
+    headings: BTreeSet<String>,
+    /// Tables whose heading was said to be missing above their keys.
+    headless: BTreeSet<String>,
     /// Offsets at which card numbers stand: said once, and nothing else is said about them.
     hidden: BTreeSet<usize>,
     mistakes: Vec<FileMistake>,
@@ -134,8 +173,9 @@ impl<'t> Sheet<'t> {
             places: BTreeMap::new(),
             refused: BTreeSet::new(),
             meant: BTreeSet::new(),
-            mistyped: BTreeMap::new(),
             absent: Vec::new(),
+            headings: BTreeSet::new(),
+            headless: BTreeSet::new(),
             hidden: BTreeSet::new(),
             mistakes: Vec::new(),
         };
@@ -182,7 +222,8 @@ impl<'t> Sheet<'t> {
         Some(format!("{name}.{key}"))
     }
 
-    pub(super) fn top<'n>(&self, entries: &'n [Entry]) -> Tab<'n> {
+    pub(super) fn top(&mut self, entries: Vec<Entry>) -> Tab {
+        self.headings = entries.iter().map(|entry| format!("[{}]", entry.key)).collect();
         Tab { name: String::new(), at: 0, header: String::new(), entries }
     }
 
@@ -296,7 +337,7 @@ impl<'t> Sheet<'t> {
     /// Notes a mistake about a value, shown with its key.
     pub(super) fn refuse(
         &mut self,
-        tab: &Tab<'_>,
+        tab: &Tab,
         entry: &Entry,
         code: &'static str,
         message: impl AsRef<str>,
@@ -323,41 +364,50 @@ impl<'t> Sheet<'t> {
         self.mistakes.is_empty() && self.absent.is_empty()
     }
 
-    /// Refuses the keys that a table does not know. `later` are keys with a meaning that this version does not carry out.
-    pub(super) fn known(&mut self, tab: &Tab<'_>, keys: &[&str], later: &[(&str, &str)], elsewhere: &[(&str, &str)]) {
-        for entry in tab.entries {
+    /// Refuses the keys that a table does not know, `later` those with a meaning that this version does not carry out. A key that is
+    /// nearly one that does not stand here is read as that one, so that what it says is judged too and nothing is called missing.
+    pub(super) fn known(&mut self, tab: &mut Tab, keys: &[&str], later: &[(&str, &str)], elsewhere: &[(&str, &str)]) {
+        let mut absent: Vec<&str> = keys.iter().copied().filter(|key| tab.get(key).is_none()).collect();
+        for at in 0..tab.entries.len() {
+            let Some(entry) = tab.entries.get(at) else { continue };
             let key = entry.key.as_str();
-            let at = if matches!(entry.node.kind, Kind::Table(_)) { entry.node.at } else { entry.key_at };
             if keys.contains(&key) || mistake::is_personal(key) {
                 continue;
             }
+            let is_table = matches!(entry.node.kind, Kind::Table(_));
+            let place = if is_table { entry.node.at } else { entry.key_at };
+            let value = written(entry);
             if let Some((_, mend)) = later.iter().find(|(name, _)| *name == key) {
-                let what = if matches!(entry.node.kind, Kind::Table(_)) { format!("[{key}]") } else { key.to_owned() };
-                self.add(at, "not_supported", written(entry), format!("{what} is not supported by this version"), mend);
+                let what = if is_table { format!("[{key}]") } else { key.to_owned() };
+                self.add(place, "not_supported", value, format!("{what} is not supported by this version"), mend);
                 continue;
             }
-            let place =
+            let room =
                 if tab.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", tab.header) };
-            let mend = match (nearest(key, keys.iter().copied()), elsewhere.iter().find(|(name, _)| *name == key)) {
+            let message = format!("{} is not a key known {room}", shown(key));
+            let (near, home) = (nearest(key, absent.iter().copied()), elsewhere.iter().find(|(name, _)| *name == key));
+            let mend = match (near, home) {
                 (_, Some((_, home))) => {
                     self.stands_for_another(home, key);
-                    format!("move {key} to {home}")
-                }
-                (Some(near), None) => {
-                    if tab.get(near).is_none() {
-                        let field = tab.field(near);
-                        self.meant.insert(field.clone());
-                        if at == entry.node.at {
-                            self.mistyped.insert(field, entry.key.clone());
-                        } else {
-                            self.refused.insert(field);
-                        }
+                    // Without its heading all keys of a table stand in another: said once.
+                    if self.headless.contains(*home) {
+                        continue;
                     }
-                    format!("write {near}")
+                    if !self.headings.contains(*home) && is_headless(tab.entries.get(at..), home, elsewhere) {
+                        self.headless.insert((*home).to_owned());
+                        format!("write {home} on a line above {key}")
+                    } else {
+                        format!("move {key} to {home}")
+                    }
                 }
+                (Some(near), None) => format!("write {near}"),
                 (None, None) => format!("remove it; keys known here: {}", keys.join(", ")),
             };
-            self.add(at, "unknown_key", written(entry), format!("{} is not a key known {place}", shown(key)), mend);
+            self.add(place, "unknown_key", value, message, mend);
+            if let (Some(near), None, Some(entry)) = (near, home, tab.entries.get_mut(at)) {
+                near.clone_into(&mut entry.key);
+                absent.retain(|key| *key != near);
+            }
         }
     }
 
@@ -377,9 +427,9 @@ impl<'t> Sheet<'t> {
     }
 
     /// A table of this table. Refused, and noted as refused, when it is missing though needed or something else.
-    pub(super) fn table<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<Tab<'n>> {
+    pub(super) fn table(&mut self, tab: &Tab, key: &str, need: Need<'_>) -> Option<Tab> {
         let name = tab.field(key);
-        let Some(entry) = self.table_entry(tab, key) else {
+        let Some(entry) = tab.get(key) else {
             if let Need::Required(example) = need {
                 self.miss(name, tab.at, "", format!("[{key}] is missing"), format!("add [{key}] with {example}"));
             }
@@ -389,7 +439,7 @@ impl<'t> Sheet<'t> {
             Kind::Table(entries) => {
                 let header = format!("[{name}]");
                 self.places.insert(name.clone(), Place { at: entry.node.at, shown: header.clone() });
-                Some(Tab { name, at: entry.node.at, header, entries })
+                Some(Tab { name, at: entry.node.at, header, entries: entries.clone() })
             }
             Kind::Fraction | Kind::Whole(_) if key == "amount" => {
                 let value = plain_amount(&entry.node.raw, None).unwrap_or_else(|| "…".to_owned());
@@ -411,14 +461,9 @@ impl<'t> Sheet<'t> {
         }
     }
 
-    /// The entry of a table, under its own name or a mistyped one.
-    fn table_entry<'n>(&self, tab: &Tab<'n>, key: &str) -> Option<&'n Entry> {
-        tab.get(key).or_else(|| tab.get(self.mistyped.get(&tab.field(key))?))
-    }
-
     /// The tables of a `[[key]]`.
-    pub(super) fn tables<'n>(&mut self, tab: &Tab<'n>, key: &str) -> Option<Vec<Tab<'n>>> {
-        let entry = self.table_entry(tab, key)?;
+    pub(super) fn tables(&mut self, tab: &Tab, key: &str) -> Option<Vec<Tab>> {
+        let entry = tab.get(key)?;
         let base = tab.field(key);
         let header = format!("[[{base}]]");
         self.places.insert(base.clone(), Place { at: entry.node.at, shown: header.clone() });
@@ -432,7 +477,7 @@ impl<'t> Sheet<'t> {
             let name = format!("{base}.{place}");
             self.places.insert(name.clone(), Place { at: node.at, shown: header.clone() });
             if let Kind::Table(entries) = &node.kind {
-                found.push(Tab { name, at: node.at, header: header.clone(), entries });
+                found.push(Tab { name, at: node.at, header: header.clone(), entries: entries.clone() });
             } else {
                 self.refused.insert(base.clone());
                 let message = format!("{key} must be a list of tables, not of {}", node.kind.in_words());
@@ -443,7 +488,7 @@ impl<'t> Sheet<'t> {
     }
 
     /// Finds a key and remembers its place; refuses its absence when it is needed.
-    pub(super) fn entry<'n>(&mut self, tab: &Tab<'n>, key: &str, need: Need) -> Option<&'n Entry> {
+    pub(super) fn entry<'n>(&mut self, tab: &'n Tab, key: &str, need: Need<'_>) -> Option<&'n Entry> {
         let found = tab.get(key);
         match (found, need) {
             (Some(entry), _) => {
@@ -463,13 +508,13 @@ impl<'t> Sheet<'t> {
         found
     }
 
-    fn wrong_type(&mut self, tab: &Tab<'_>, entry: &Entry, wanted: &str, example: &str) {
+    fn wrong_type(&mut self, tab: &Tab, entry: &Entry, wanted: &str, example: &str) {
         let message = format!("{} must be {wanted}, not {}", entry.key, entry.node.kind.in_words());
         self.refuse(tab, entry, "wrong_type", message, format!("{} = {example}", entry.key));
     }
 
     /// Quoted text.
-    pub(super) fn text(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<String> {
+    pub(super) fn text(&mut self, tab: &Tab, key: &str, need: Need<'_>) -> Option<String> {
         let entry = self.entry(tab, key, need)?;
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
@@ -481,9 +526,11 @@ impl<'t> Sheet<'t> {
             | Kind::Table(_)) => {
                 let written = quoted(key, kind, &entry.node.raw);
                 let example = match (&written, need) {
+                    // An id is the name of its file, whatever stands there.
+                    (Some(_), Need::Required(example)) if key == "id" => example,
                     (Some(written), _) => written.as_str(),
                     (None, Need::Required(example)) => example,
-                    (None, Need::Optional) => "\"…\"",
+                    (None, Need::Optional) => example_of(key),
                 };
                 self.wrong_type(tab, entry, "text in quotes", example);
                 None
@@ -494,9 +541,9 @@ impl<'t> Sheet<'t> {
     /// A word out of few. `later` are words that would change what is charged and are not carried out by this version.
     pub(super) fn word(
         &mut self,
-        tab: &Tab<'_>,
+        tab: &Tab,
         key: &str,
-        need: Need,
+        need: Need<'_>,
         words: &[&str],
         later: &[&str],
     ) -> Option<String> {
@@ -532,9 +579,9 @@ impl<'t> Sheet<'t> {
     /// Money: quoted text. Any number is refused with the quoted text to write.
     pub(super) fn money(
         &mut self,
-        tab: &Tab<'_>,
+        tab: &Tab,
         key: &str,
-        need: Need,
+        need: Need<'_>,
         currency: Option<domain::money::Currency>,
     ) -> Option<String> {
         let entry = self.entry(tab, key, need)?;
@@ -563,8 +610,8 @@ impl<'t> Sheet<'t> {
         }
     }
 
-    /// A whole number of at most 65,535.
-    pub(super) fn whole(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<u16> {
+    /// A whole number of at most 65,535. One that stands in quotes is refused, and read.
+    pub(super) fn whole(&mut self, tab: &Tab, key: &str, need: Need<'_>) -> Option<u16> {
         let example = match need {
             Need::Required(example) => example,
             Need::Optional => "1",
@@ -579,7 +626,13 @@ impl<'t> Sheet<'t> {
                     None
                 }
             },
-            _ => {
+            Kind::Text(text) => {
+                let number = text.trim().parse::<u16>().ok();
+                let mend = number.map_or_else(|| example.to_owned(), |number| number.to_string());
+                self.wrong_type(tab, entry, "a whole number without quotes", &mend);
+                number
+            }
+            Kind::Fraction | Kind::Truth | Kind::Moment(_) | Kind::List(_) | Kind::Table(_) => {
                 self.wrong_type(tab, entry, "a whole number", example);
                 None
             }
@@ -587,12 +640,12 @@ impl<'t> Sheet<'t> {
     }
 
     /// A number or a word, as text: `on_day = 1`, `on_day = "last_day"`.
-    pub(super) fn number_or_text(&mut self, tab: &Tab<'_>, key: &str) -> Option<String> {
+    pub(super) fn number_or_text(&mut self, tab: &Tab, key: &str) -> Option<String> {
         self.number_or_word(tab, key, "a day of the month or text in quotes", "1, or \"last_day\"")
     }
 
     /// A number or a word, as text; `wanted` says which where it is something else.
-    pub(super) fn number_or_word(&mut self, tab: &Tab<'_>, key: &str, wanted: &str, example: &str) -> Option<String> {
+    pub(super) fn number_or_word(&mut self, tab: &Tab, key: &str, wanted: &str, example: &str) -> Option<String> {
         let entry = self.entry(tab, key, Need::Optional)?;
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
@@ -605,7 +658,7 @@ impl<'t> Sheet<'t> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(&mut self, tab: &Tab<'_>, key: &str, example: &str) -> Option<Vec<String>> {
+    pub(super) fn texts(&mut self, tab: &Tab, key: &str, example: &str) -> Option<Vec<String>> {
         let entry = self.entry(tab, key, Need::Optional)?;
         let text = |node: &Node| match &node.kind {
             Kind::Text(text) => Some(text.clone()),
@@ -624,9 +677,9 @@ impl<'t> Sheet<'t> {
     /// A date or time of day, as TOML's own type or as quoted text.
     pub(super) fn moment(
         &mut self,
-        tab: &Tab<'_>,
+        tab: &Tab,
         key: &str,
-        need: Need,
+        need: Need<'_>,
         wanted: &str,
         example: &str,
     ) -> Option<String> {
@@ -642,7 +695,7 @@ impl<'t> Sheet<'t> {
     }
 
     /// A time of day that is only checked.
-    pub(super) fn checked_time(&mut self, tab: &Tab<'_>, key: &str) -> Option<chrono::NaiveTime> {
+    pub(super) fn checked_time(&mut self, tab: &Tab, key: &str) -> Option<chrono::NaiveTime> {
         let text = self.moment(tab, key, Need::Optional, "a time of day", "09:00:00")?;
         let parse = chrono::NaiveTime::parse_from_str;
         match parse(&text, "%H:%M:%S").or_else(|_| parse(&text, "%H:%M")) {
@@ -662,20 +715,20 @@ impl<'t> Sheet<'t> {
     }
 
     /// A waiting time such as "5 days".
-    pub(super) fn wait(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<Wait> {
+    pub(super) fn wait(&mut self, tab: &Tab, key: &str, need: Need<'_>) -> Option<Wait> {
         self.wait_as(tab, key, need, Wait::parse)
     }
 
     /// What a step of a policy waits for.
-    pub(super) fn step_wait(&mut self, tab: &Tab<'_>, key: &str, need: Need) -> Option<Wait> {
+    pub(super) fn step_wait(&mut self, tab: &Tab, key: &str, need: Need<'_>) -> Option<Wait> {
         self.wait_as(tab, key, need, Wait::parse_step)
     }
 
     fn wait_as(
         &mut self,
-        tab: &Tab<'_>,
+        tab: &Tab,
         key: &str,
-        need: Need,
+        need: Need<'_>,
         parse: fn(&str) -> Result<Wait, PolicyError>,
     ) -> Option<Wait> {
         let text = self.text(tab, key, need)?;
@@ -683,7 +736,13 @@ impl<'t> Sheet<'t> {
             Ok(wait) => Some(wait),
             Err(error) => {
                 let entry = tab.get(key)?;
-                let (message, mend) = mistake::halves(&error.to_string());
+                let (message, mut mend) = mistake::halves(&error.to_string());
+                if key == "give_up_after" {
+                    // Other waits may count in hours.
+                    let weeks = text.strip_suffix(" weeks").or_else(|| text.strip_suffix(" week"));
+                    let days = weeks.and_then(|count| count.parse::<u16>().ok()?.checked_mul(7)).unwrap_or(21);
+                    mend = format!("give_up_after = \"{days} days\"");
+                }
                 self.refuse(tab, entry, "duration_invalid", message, mend);
                 None
             }
@@ -724,13 +783,32 @@ impl<'t> Sheet<'t> {
     }
 }
 
+/// Are these, to the end of their table, keys of one other table, whose heading is then missing above them?
+fn is_headless(entries: Option<&[Entry]>, home: &str, elsewhere: &[(&str, &str)]) -> bool {
+    let is_value = |entry: &&Entry| match &entry.node.kind {
+        Kind::Table(_) => false,
+        Kind::List(nodes) => !nodes.iter().any(|node| matches!(node.kind, Kind::Table(_))),
+        Kind::Text(_) | Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) => true,
+    };
+    let belongs = |entry: &Entry| elsewhere.iter().any(|(key, table)| *key == entry.key && *table == home);
+    home.starts_with('[') && !home.starts_with("[[") && entries.into_iter().flatten().filter(is_value).all(belongs)
+}
+
 fn safe(text: &str) -> String {
     if looks_like_a_card_number(text) { HIDDEN.to_owned() } else { text.to_owned() }
+}
+
+/// What may be written for a key that need not be there.
+fn example_of(key: &str) -> &'static str {
+    EXAMPLES.iter().find(|(name, _)| *name == key).map_or("\"…\"", |(_, example)| *example)
 }
 
 /// What a value that should be text most likely meant, in its quotation marks.
 fn quoted(key: &str, kind: &Kind, raw: &str) -> Option<String> {
     match kind {
+        Kind::Whole(number) if key == "share" && (1..100).contains(number) => Some(format!("\"{number}%\"")),
+        // No policy is called true or false: whether there is one was not the question.
+        Kind::Truth if key == "dunning" => Some("\"standard\"".to_owned()),
         Kind::Whole(number) if *number > 0 => {
             let unit = WAITS.iter().find(|(name, _)| *name == key).map(|(_, unit)| *unit);
             match unit {
@@ -756,11 +834,11 @@ const UNQUOTED: &str = "Money must be written in quotes so that no cent is lost"
 /// `key = value`, or the header of a table, as written.
 pub(super) fn written(entry: &Entry) -> String {
     match &entry.node.kind {
-        Kind::Table(_) => format!("[{}]", entry.key),
+        Kind::Table(_) => format!("[{}]", entry.name),
         Kind::List(nodes) if nodes.iter().any(|node| matches!(node.kind, Kind::Table(_))) => {
-            format!("[[{}]]", entry.key)
+            format!("[[{}]]", entry.name)
         }
-        _ => format!("{} = {}", entry.key, entry.node.raw),
+        _ => format!("{} = {}", entry.name, entry.node.raw),
     }
 }
 
@@ -770,7 +848,12 @@ fn entries_of(table: &dyn TableLike, text: &str) -> Vec<Entry> {
         let key_span = table.key(name).and_then(toml_edit::Key::span);
         let key_at = key_span.map(|span| span.start);
         if let Some(node) = node_of(item, key_at, text) {
-            entries.push(Entry { key: name.to_owned(), key_at: key_at.unwrap_or(node.at), node });
+            entries.push(Entry {
+                key: name.to_owned(),
+                name: name.to_owned(),
+                key_at: key_at.unwrap_or(node.at),
+                node,
+            });
         }
     }
     entries

@@ -3,6 +3,8 @@
 use chrono::{Datelike as _, NaiveDate};
 use toml_edit::Document;
 
+use super::roster::damaged_date;
+
 /// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
 const MOST_BROKEN_LINES: usize = 50;
 
@@ -78,6 +80,13 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
         let mend = format!("write the name in brackets on a line of its own, such as {heading}");
         return ("this heading cannot be read".to_owned(), mend);
     }
+    if let Some(plain) = straightened(line) {
+        let message = "the line holds quotation marks, dashes or blanks as a word processor sets them";
+        return (message.to_owned(), plain);
+    }
+    if let Some(plain) = rewritten(line) {
+        return ("a line is a key, an equals sign and a value".to_owned(), plain);
+    }
     let general = || {
         let mend = "write key = \"value\" on a line of its own, with quotes at both ends of text";
         ("this line cannot be read".to_owned(), mend.to_owned())
@@ -93,25 +102,93 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
         (format!("{key} stands in this table twice"), format!("keep one {key} and remove the other"))
     } else if value.is_empty() {
         ("nothing stands after the equals sign".to_owned(), format!("write a value after {key} ="))
-    } else if numeric(&[':', '.']) && value.contains(':') {
+    } else if value.starts_with(|first: char| first.is_ascii_digit()) && value.contains(':') {
         (format!("{value} is not a time of day"), format!("{key} = 06:00:00, or another time up to 23:59:59"))
     } else if numeric(&['-', '/', '.']) && value.matches(['-', '/', '.']).count() == 2 {
-        (format!("{value} is not a date of the calendar"), format!("{key} = {}, or another date", near_date(value)))
-    } else if numeric(&[',']) && value.matches(',').count() == 1 {
+        let read = damaged_date(value).filter(|_| !is_year_first(value));
+        let near = read.map_or_else(|| near_date(value), |(date, _)| date);
+        (format!("{value} is not a date of the calendar"), format!("{key} = {near}, or another date"))
+    } else if let Some(amount) = amount_of(value) {
         (
-            "a number has a point before its decimals, and money stands in quotes".to_owned(),
-            format!("{key} = \"{}\"", value.replace(',', ".")),
+            "a number has a point before its decimals and no other mark, and money stands in quotes".to_owned(),
+            format!("{key} = \"{amount}\""),
         )
     } else if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '\'']) {
         ("text stands in quotes".to_owned(), format!("{key} = \"{value}\""))
     } else if value.matches('"').count() % 2 == 1 {
         (
             "the text has no quotation mark at one of its ends".to_owned(),
-            format!("{key} = \"{}\"", value.trim_matches('"')),
+            format!("{key} = \"{}\"", value.trim_matches(['"', '\''])),
         )
     } else {
         general()
     }
+}
+
+/// Is a date written with its year in front?
+fn is_year_first(value: &str) -> bool {
+    value.split(['-', '/', '.']).next().is_some_and(|year| year.len() == 4)
+}
+
+/// The line without what word processors make of quotation marks, dashes and blanks, if there is any of it.
+fn straightened(line: &str) -> Option<String> {
+    let plain = |ch: char| match ch {
+        '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{201f}' | '\u{2033}' | '\u{ab}' | '\u{bb}' => '"',
+        '\u{2018}' | '\u{2019}' | '\u{201a}' => '\'',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{3000}' => ' ',
+        _ => ch,
+    };
+    let found: String = line.chars().map(plain).collect();
+    is_better(line, found)
+}
+
+/// The other line, if it can be read and this one cannot: not where the line only repeats a key.
+fn is_better(line: &str, other: String) -> Option<String> {
+    (!can_be_read(line) && can_be_read(&other)).then_some(other)
+}
+
+fn can_be_read(line: &str) -> bool {
+    Document::parse(line.to_owned()).is_ok()
+}
+
+/// The line as it was most likely meant, where only its notation is another one: `every: "1 month"`, `on day = 1`, `every = "1 month",`,
+/// `for = [insufficient_funds]`.
+fn rewritten(line: &str) -> Option<String> {
+    let end = line.find(['=', ':', '"', '[']).unwrap_or(line.len());
+    let (key, value) = line.split_at_checked(end)?;
+    let key = key.trim().replace([' ', '-'], "_");
+    let value = value.trim_start_matches(['=', ':']).trim().trim_end_matches([',', ';']);
+    let listed = |inner: &str| {
+        let words = inner.split(',').map(|word| format!("\"{}\"", word.trim())).collect::<Vec<_>>();
+        format!("[{}]", words.join(", "))
+    };
+    let value = match value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) if !inner.contains(['"', '\'', '[']) => listed(inner),
+        Some(_) | None => value.to_owned(),
+    };
+    let found = format!("{key} = {value}");
+    let plain = !key.is_empty() && key.chars().all(|ch| ch.is_ascii_alphanumeric() || ch == '_');
+    is_better(line, found).filter(|_| plain)
+}
+
+/// The plain amount that a number with a currency's sign, with grouped digits or with a decimal comma stands for.
+fn amount_of(value: &str) -> Option<String> {
+    let number = value.trim_matches(['$', '€', '£', ' ']);
+    if !number.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'.')) {
+        return None;
+    }
+    let digits = |from: usize| number.len().saturating_sub(from).saturating_sub(1);
+    let (whole, decimals) = match number.rfind([',', '.']) {
+        None => (number, ""),
+        // Three digits after a comma are a group of a larger number.
+        Some(at) if number.get(at..)?.starts_with(',') && digits(at) == 3 => (number, ""),
+        Some(at) => (number.get(..at)?, number.get(at + 1..)?),
+    };
+    let whole: String = whole.chars().filter(char::is_ascii_digit).collect();
+    let marked = number.len() < value.len() || number.contains(',');
+    let found = if decimals.is_empty() { whole.clone() } else { format!("{whole}.{decimals}") };
+    (marked && !whole.is_empty()).then_some(found)
 }
 
 /// The last day of the month that a date beyond it names; the end of a January when it names none.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use domain::id::looks_like_a_card_number;
 use domain::installments::{self, InstallmentRowSpec};
@@ -14,9 +14,12 @@ use domain::plan::{Mistake, PlanSpec};
 use domain::price_list::{self, PriceRowSpec};
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
+use super::form::Likeness;
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, plainly, shown};
 use super::near::nearest;
+use super::plans::files_in;
 use super::roster::{damaged_date, text_of};
+use super::sheet::{Sheet, Tab};
 
 /// Largest table, in bytes.
 pub const LARGEST_TABLE: u64 = 16 * 1024 * 1024;
@@ -32,10 +35,28 @@ pub enum Beside<'a> {
     Texts(&'a BTreeMap<String, String>),
 }
 
+/// A table that is not at hand, in words for the key that names it.
+#[derive(Debug)]
+struct Absent {
+    code: &'static str,
+    message: String,
+    mend: String,
+}
+
+/// Why a table has no text.
+enum Wrong {
+    /// There is none to read.
+    Absent(Absent),
+    /// It is no text, or too long.
+    Content(Box<FileMistake>),
+}
+
 /// A table as read: its rows' places, for what the domain says of them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     label: String,
+    /// Why it is not at hand, which is for the plan that names it to say.
+    absent: Option<Absent>,
     /// Of each row: the line and column of each field, and the fields.
     records: Vec<Record>,
     /// The field of a row's mistake, and the column it is about.
@@ -46,54 +67,59 @@ pub(super) struct Table {
 }
 
 impl Beside<'_> {
-    /// The text of a table and the name it has in messages.
-    fn text(self, name: &str) -> Result<(String, String), Box<FileMistake>> {
+    /// The text of the table that a key names, and what it is called in messages.
+    fn text(self, key: &str, name: &str) -> Result<(String, String), Wrong> {
+        let absent = |code, message: String, mend: String| Wrong::Absent(Absent { code, message, mend });
+        let missing = |message: String, others: Vec<String>| {
+            let mend = match nearest(name, others.iter().map(String::as_str)) {
+                Some(near) => format!("{key} = \"{near}\""),
+                None => format!("add {name} beside the plan file, or correct the name"),
+            };
+            absent("table_missing", message, mend)
+        };
         match self {
             Self::Nothing => {
                 let mend = "check the folder that holds the plan and its tables";
-                Err(Box::new(FileMistake::of_file(name, "table_missing", "this table is not at hand here", mend)))
+                Err(absent("table_missing", format!("the table {name} is not at hand here"), mend.to_owned()))
             }
             Self::Texts(texts) => match texts.get(name) {
                 Some(text) => Ok((name.to_owned(), text.clone())),
-                None => {
-                    let (message, mend) = ("there is no such table", "add it beside the plan file");
-                    Err(Box::new(FileMistake::of_file(name, "table_missing", message, mend)))
-                }
+                None => Err(missing(format!("there is no table {name}"), texts.keys().cloned().collect())),
             },
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let label = path.display().to_string();
-                let wrong =
-                    |code, message: String, mend: &str| Box::new(FileMistake::of_file(&label, code, message, mend));
+                let unreadable = |why: &std::io::Error| {
+                    let message = format!("the table {label} cannot be read ({})", plainly(why));
+                    absent("unreadable", message, "check the name and that you may read it".to_owned())
+                };
                 match std::fs::metadata(&path) {
-                    Err(why) => {
-                        let message = format!("the table cannot be read ({})", plainly(&why));
-                        return Err(wrong(
-                            "table_missing",
-                            message,
-                            "add it beside the plan file, or correct its name there",
+                    Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+                        let others = files_in(folder, &["csv"]).unwrap_or_default();
+                        let name_of = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+                        return Err(missing(
+                            format!("there is no table {label}"),
+                            others.iter().filter_map(name_of).collect(),
                         ));
                     }
+                    Err(why) => return Err(unreadable(&why)),
                     // A pipe would wait for ever.
                     Ok(about) if !about.is_file() => {
-                        return Err(wrong("unreadable", "this is not a file".to_owned(), "put the table there"));
+                        let message = format!("{label} is not a file");
+                        return Err(absent("unreadable", message, "put the table there".to_owned()));
                     }
                     Ok(about) if about.len() > LARGEST_TABLE => {
-                        return Err(wrong(
-                            "file_too_large",
-                            "the table is larger than 16 MiB".to_owned(),
-                            "split it over several plans",
-                        ));
+                        let (message, mend) = ("the table is larger than 16 MiB", "split it over several plans");
+                        let found = FileMistake::of_file(&label, "file_too_large", message, mend);
+                        return Err(Wrong::Content(Box::new(found)));
                     }
                     Ok(_) => {}
                 }
                 let mut bytes = Vec::new();
                 let read = File::open(&path).and_then(|file| file.take(LARGEST_TABLE).read_to_end(&mut bytes));
-                if let Err(why) = read {
-                    let message = format!("the table cannot be read ({})", plainly(&why));
-                    return Err(wrong("unreadable", message, "check the name and that you may read it"));
-                }
-                text_of(&label, &bytes).map(|text| (label.clone(), text.to_owned()))
+                read.map_err(|why| unreadable(&why))?;
+                let text = text_of(&label, &bytes).map_err(Wrong::Content)?.to_owned();
+                Ok((label, text))
             }
         }
     }
@@ -106,11 +132,21 @@ pub(super) fn is_table_name(name: &str) -> bool {
 }
 
 impl Table {
-    fn open(beside: Beside<'_>, name: &str, needed: &[(&str, &str)], optional: &[(&str, &str)], most: usize) -> Self {
+    fn open(
+        beside: Beside<'_>,
+        (key, name): (&str, &str),
+        (needed, optional): (&[(&str, &str)], &[(&str, &str)]),
+        match_on: &[String],
+        most: usize,
+    ) -> Self {
         let mut table = Self::default();
-        let (label, text) = match beside.text(name) {
+        let (label, text) = match beside.text(key, name) {
             Ok(found) => found,
-            Err(mistake) => {
+            Err(Wrong::Absent(absent)) => {
+                table.absent = Some(absent);
+                return table;
+            }
+            Err(Wrong::Content(mistake)) => {
                 table.mistakes.push(*mistake);
                 return table;
             }
@@ -123,8 +159,7 @@ impl Table {
             table.mistakes.push(FileMistake::of_file(&table.label, "empty_file", "the file is empty", mend));
             return table;
         };
-        table.read_header(&header, needed, optional);
-        if !table.mistakes.is_empty() {
+        if !table.read_header(&header, (needed, optional), match_on) {
             return table;
         }
         for record in records {
@@ -167,22 +202,28 @@ impl Table {
         self.mistakes.push(FileMistake { path, line, column, code, value, message: message.into(), mend: mend.into() });
     }
 
-    fn read_header(&mut self, header: &Record, needed: &[(&str, &str)], optional: &[(&str, &str)]) {
+    /// Finds the columns, also those under a name that is nearly theirs; `false` when the rows below cannot be read.
+    fn read_header(
+        &mut self,
+        header: &Record,
+        (needed, optional): (&[(&str, &str)], &[(&str, &str)]),
+        match_on: &[String],
+    ) -> bool {
         let known: Vec<&str> = needed.iter().chain(optional).map(|(_, column)| *column).collect();
         let example = needed.iter().map(|(_, column)| *column).collect::<Vec<_>>().join(",");
         let at = |place: usize| header.places.get(place).copied().unwrap_or((header.line, 1));
         if header.unclosed_quote.is_some() || header.stray_quote.is_some() || header.fields.len() > MOST_FIELDS {
             self.note((header.line, 1), "header_quote", "", "the header cannot be read", format!("write {example}"));
-            return;
+            return false;
         }
         for (mark, code, name) in [(';', "semicolon_separated", "semicolons"), ('\t', "tab_separated", "tabs")] {
             if header.fields.len() == 1 && header.fields.iter().any(|only| only.contains(mark)) {
                 let message = format!("the fields are separated by {name}, not by commas");
                 self.note((header.line, 1), code, "", message, "save the file as CSV with commas");
-                return;
+                return false;
             }
         }
-        let mut meant: Vec<&str> = Vec::new();
+        let (mut strange, mut doubled) = (Vec::new(), false);
         for (place, name) in header.fields.iter().enumerate() {
             let twice = header.fields.iter().take(place).any(|before| before == name);
             if looks_like_a_card_number(name) {
@@ -192,20 +233,9 @@ impl Table {
                     format!("the column {} suggests data about a person, which may not enter autopay", shown(name));
                 self.note(at(place), "personal_data", name, message, "remove the column");
             } else if !known.contains(&name.as_str()) {
-                let near = nearest(name, known.iter().copied());
-                meant.extend(near);
-                let mend = near.map_or_else(
-                    || format!("remove the column; columns known here: {}", known.join(", ")),
-                    |near| format!("write {near}"),
-                );
-                self.note(
-                    at(place),
-                    "unknown_column",
-                    name,
-                    format!("{} is not a column of this table", shown(name)),
-                    mend,
-                );
+                strange.push(place);
             } else if twice {
+                doubled = true;
                 self.note(
                     at(place),
                     "duplicate_column",
@@ -215,16 +245,53 @@ impl Table {
                 );
             }
         }
-        for (field, column) in needed.iter().chain(optional) {
-            match header.fields.iter().position(|name| name == column) {
-                Some(place) => self.columns.push(((*field).to_owned(), (*column).to_owned(), place)),
-                None if meant.contains(column) || optional.iter().any(|(_, other)| other == column) => {}
-                None => {
-                    let mend = format!("add the column {column}");
-                    self.note((header.line, 1), "missing_column", "", format!("the column {column} is missing"), mend);
-                }
+        let absent = |column: &&str| header.fields.iter().all(|name| name != column);
+        let mut others: Vec<&str> = known.iter().copied().filter(absent).collect();
+        let mut wanted: Vec<&str> = needed.iter().map(|(_, column)| *column).filter(absent).collect();
+        let mut meant: BTreeMap<usize, &str> = BTreeMap::new();
+        for way in Likeness::ALL {
+            for place in strange.iter().copied() {
+                let Some(name) = header.fields.get(place).filter(|_| !meant.contains_key(&place)) else { continue };
+                let Some(near) = way.find(name, &wanted, &others) else { continue };
+                wanted.retain(|column| *column != near);
+                others.retain(|column| *column != near);
+                meant.insert(place, near);
             }
         }
+        if meant.is_empty() && strange.len() == header.fields.len() {
+            let mend = format!("write the header {example} above the rows");
+            self.note((header.line, 1), "no_header", "", "the first line names no column of this table", mend);
+            return false;
+        }
+        let unknown = strange.iter().filter(|place| !meant.contains_key(place)).count();
+        // One name that nobody knows, and one column that is not there: they are one mistake.
+        let instead = if let ([only], 1) = (wanted.as_slice(), unknown) { Some(*only) } else { None };
+        for place in strange {
+            let name = header.fields.get(place).map(String::as_str).unwrap_or_default();
+            let mut message = format!("{} is not a column of this table", shown(name));
+            let mend = match (meant.get(&place), instead) {
+                (Some(near), _) => written_as(near, name, match_on),
+                (None, Some(column)) => {
+                    message = format!("{message}, and the column {column} is missing");
+                    let write = written_as(column, name, match_on);
+                    format!("{write}, if that is what it holds; else remove it, and add the column {column}")
+                }
+                (None, None) => format!("remove the column; columns known here: {}", known.join(", ")),
+            };
+            self.note(at(place), "unknown_column", name, message, mend);
+        }
+        for (field, column) in needed.iter().chain(optional) {
+            let by_meaning = || meant.iter().find(|(_, near)| *near == column).map(|(place, _)| *place);
+            if let Some(place) = header.fields.iter().position(|name| name == column).or_else(by_meaning) {
+                self.columns.push(((*field).to_owned(), (*column).to_owned(), place));
+            }
+        }
+        for column in wanted.iter().copied().filter(|column| instead != Some(*column)) {
+            let mend = format!("add the column {column}");
+            self.note((header.line, 1), "missing_column", "", format!("the column {column} is missing"), mend);
+        }
+        // A column too many in the header would make every row one too short.
+        wanted.is_empty() && unknown == 0 && !doubled
     }
 
     fn check(&mut self, header: &Record, record: &Record) {
@@ -301,13 +368,48 @@ impl Table {
     }
 }
 
+/// How a column of a table that stands there under another name is put right: in the table, or in the plan where it chose the name.
+fn written_as(column: &str, name: &str, match_on: &[String]) -> String {
+    if !match_on.iter().any(|attribute| attribute == column) || !price_list::is_attribute(name) {
+        return format!("write {column}");
+    }
+    let other = |attribute: &String| format!("\"{}\"", if attribute == column { name } else { attribute });
+    let names: Vec<String> = match_on.iter().map(other).collect();
+    format!("write {column}, or match_on = [{}] in the plan", names.join(", "))
+}
+
+/// The columns of a price list that a plan may match on, as they are written in it; nothing where they cannot be read.
+pub(super) fn attributes_of(beside: Beside<'_>, name: &str) -> String {
+    let Ok((_, text)) = beside.text("price_list", name) else { return String::new() };
+    let header = Records::new(&text).next().unwrap_or_default();
+    let attribute = |column: &&String| {
+        let own = column.as_str() == "amount" || column.starts_with("effective_");
+        !own && price_list::is_attribute(column) && !is_personal(column)
+    };
+    header.fields.iter().filter(attribute).map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// The table that a key of a plan names. That there is none is said of the plan's own line.
+pub(super) fn found(sheet: &mut Sheet<'_>, tab: &Tab, key: &str, mut table: Table) -> Option<Table> {
+    if let (Some(Absent { code, message, mend }), Some(entry)) = (table.absent.take(), tab.get(key)) {
+        sheet.refuse(tab, entry, code, message, mend);
+    }
+    Some(table)
+}
+
 /// A price list as rows of text, and the table they stand in.
 pub(super) fn price_rows(beside: Beside<'_>, name: &str, match_on: &[String]) -> (Vec<PriceRowSpec>, Table) {
     let fields: Vec<String> = (0..match_on.len()).map(|place| format!("values.{place}")).collect();
     let mut needed = vec![("from", "effective_from")];
     needed.extend(fields.iter().map(String::as_str).zip(match_on.iter().map(String::as_str)));
     needed.push(("amount", "amount"));
-    let table = Table::open(beside, name, &needed, &[("until", "effective_to")], price_list::MOST_ROWS);
+    let table = Table::open(
+        beside,
+        ("price_list", name),
+        (&needed, &[("until", "effective_to")]),
+        match_on,
+        price_list::MOST_ROWS,
+    );
     let row = |record: &Record| PriceRowSpec {
         from: table.cell(record, "from"),
         until: Some(table.cell(record, "until")).filter(|until| !until.is_empty()),
@@ -321,7 +423,7 @@ pub(super) fn price_rows(beside: Beside<'_>, name: &str, match_on: &[String]) ->
 /// Installments chosen by hand as rows of text, and the table they stand in.
 pub(super) fn installment_rows(beside: Beside<'_>, name: &str) -> (Vec<InstallmentRowSpec>, Table) {
     let needed = [("due_date", "due_date"), ("amount", "amount")];
-    let table = Table::open(beside, name, &needed, &[], installments::MOST.into());
+    let table = Table::open(beside, ("rows", name), (&needed, &[]), &[], installments::MOST.into());
     let row = |record: &Record| InstallmentRowSpec {
         due_date: table.cell(record, "due_date"),
         amount: table.cell(record, "amount"),

@@ -384,6 +384,10 @@ mod tests {
             3,
             "the method, what became of it, and whose cycle it was"
         );
+        let misspelt = format!(
+            "tri_id,payment_method_id,tried_on,code,amount,currency\nT1,{METHOD},2027-01-10T09:00:00Z,R01,1.00,USD\n"
+        );
+        assert_eq!(told(&misspelt), [(1, 1, "unknown_column"), (1, 26, "unknown_column")]);
         let codes: Vec<_> = told("Try ID;Amount\n").into_iter().map(|(_, _, code)| code).collect();
         assert_eq!(codes, ["semicolon_separated"]);
     }

@@ -19,7 +19,11 @@ fn listed() -> String {
 fn a_price_list_is_part_of_its_plan_and_may_leave_no_subscription_without_a_price() {
     let bench = Bench::migrated();
     bench.write("plans/wellness.toml", listed());
-    bench.run(&["plans", "check", "plans"]).exits(6).complains(&["plans/wellness.csv:1:1", "table_missing"]);
+    bench.run(&["plans", "check", "plans"]).exits(6).complains(&[
+        "plans/wellness.toml:14:14",
+        "table_missing   price_list = \"wellness.csv\"",
+        "there is no table plans/wellness.csv",
+    ]);
     bench.write("plans/wellness.csv", LIST);
     bench.run(&["plans", "check", "plans"]).exits(0);
     bench.run(&["plans", "apply", "plans", "-q"]).exits(0);

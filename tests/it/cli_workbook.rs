@@ -226,6 +226,75 @@ fn mistakes_name_sheet_cell_value_and_mend() {
     assert_eq!(stored(&bench), serde_json::json!([]));
 }
 
+/// What a sheet shows is not what it stores, and what stands beside its columns stands in a cell too.
+#[test]
+fn a_cell_counts_by_what_it_stores_and_is_named_where_it_stands() {
+    let bench = bench();
+    let parts = PLAN.replace("wellness", "parts").replace("\"recurring\"", "\"installments\"");
+    let parts =
+        parts.replace("value = \"1079.00\"\n", "") + "[installments]\ntotal = \"from_subscription\"\ncount = 3\n";
+    bench.write("plans/parts.toml", parts);
+    bench.run(&["plans", "apply", "plans", "-q"]).exits(0);
+    let two_decimals = Format::new().set_num_format("0.00");
+    let sheet_with = |total: f64, more: &dyn Fn(&mut Worksheet)| {
+        let mut book = Workbook::new();
+        let sheet = book.add_worksheet().set_name("Members").unwrap();
+        let header = ["subscription_id", "plan", "customer_reference", "start_on", "amount", "total", "paid_elsewhere"];
+        for (column, name) in (0..).zip(header) {
+            sheet.write_string(0, column, name).unwrap();
+        }
+        for (row, (id, plan)) in (1..).zip([("sub-1", "agreed"), ("sub-2", "parts")]) {
+            for (column, text) in (0..).zip([id, plan, "C-1", "2099-01-05"]) {
+                sheet.write_string(row, column, text).unwrap();
+            }
+        }
+        sheet.write_number_with_format(1, 4, total, &two_decimals).unwrap();
+        sheet.write_number_with_format(2, 5, total * 3.0, &two_decimals).unwrap();
+        sheet.write_number_with_format(2, 6, total, &two_decimals).unwrap();
+        more(sheet);
+        bench.write("roster.xlsx", book.save_to_buffer().unwrap());
+    };
+    sheet_with(19.999, &|_| ());
+    let told = bench.run(&["subscriptions", "import", "roster.xlsx"]).exits(6);
+    told.complains(&[
+        "roster.xlsx:Members!E2  error  amount_invalid   amount = 19.999",
+        "roster.xlsx:Members!F3  error  total_invalid   total = 59.997",
+        "roster.xlsx:Members!G3  error  paid_elsewhere_invalid   paid_elsewhere = 19.999",
+    ]);
+    sheet_with(19.99, &|sheet| {
+        sheet.write_string(2, 25, "call her").unwrap();
+        sheet.write_string(8, 25, "x").unwrap();
+        sheet.write_string(9, 0, "Total").unwrap();
+        sheet.write_number(9, 4, 79.96).unwrap();
+    });
+    let told = bench.run(&["subscriptions", "import", "roster.xlsx", "-o", "json"]).exits(6);
+    let errors = told.err.lines().find(|line| line.starts_with("{\"errors\"")).unwrap();
+    let errors: serde_json::Value = serde_json::from_str(errors).unwrap();
+    let places: Vec<(&str, &str)> = errors["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["place"].as_str().unwrap(), one["code"].as_str().unwrap()))
+        .collect();
+    let at = [
+        ("roster.xlsx:Members!Z3", "ragged_row"),
+        ("roster.xlsx:Members!Z9", "ragged_row"),
+        ("roster.xlsx:Members!A10", "total_row"),
+    ];
+    assert_eq!(places, at);
+    sheet_with(19.99, &|sheet| {
+        sheet.write_string(0, 25, "call her").unwrap();
+    });
+    let told = bench.run(&["subscriptions", "import", "roster.xlsx"]).exits(6);
+    told.complains(&[
+        "Members!Z1  error  unknown_column   call her",
+        "Members!H1  error  unknown_column",
+        "18 columns have no name",
+    ]);
+    sheet_with(19.99, &|_| ());
+    assert_eq!(import(&bench, "roster.xlsx", &[]).exits(0).json()["added"], 2);
+}
+
 #[test]
 fn card_numbers_in_cells_are_refused_and_nowhere_repeated() {
     let bench = bench();

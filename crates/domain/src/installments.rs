@@ -50,6 +50,16 @@ pub struct InstallmentsSpec {
     pub row: Vec<InstallmentRowSpec>,
 }
 
+impl InstallmentsSpec {
+    /// What the rows come to, whatever their dates; `None` where an amount cannot be read or there is no row.
+    #[must_use]
+    pub fn sum_of_rows(&self, currency: Currency) -> Option<Money> {
+        let amounts = self.row.iter().map(|row| row_amount(&row.amount, currency).ok());
+        let sum = amounts.into_iter().try_fold(0_i64, |sum, one| sum.checked_add(one?.minor()))?;
+        (!self.row.is_empty()).then(|| Money::new(sum, currency))
+    }
+}
+
 /// An installment chosen by hand, as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -451,30 +461,28 @@ impl Installments {
                 good = false;
             }
         }
+        let sum = currency.and_then(|currency| spec.sum_of_rows(currency));
+        let total = currency.and_then(|currency| Money::parse(&spec.total, currency).ok());
         if spec.total == "from_subscription" {
+            let mend =
+                sum.map_or_else(|| "the sum of the rows".to_owned(), |sum| format!("total = \"{}\"", sum.plain()));
             r.note(
                 "installments.total",
                 &spec.total,
-                "stands beside rows, whose sum it must be: write the sum of the rows",
+                format!("stands beside rows, whose sum it must be: write {mend}"),
             );
             good = false;
-        } else if let (true, Some(total)) =
-            (good, currency.and_then(|currency| Money::parse(&spec.total, currency).ok()))
+        } else if let (Some(sum), Some(total)) = (sum, total)
+            && sum != total
         {
-            let sum = rows.iter().try_fold(0_i64, |sum, (_, one)| sum.checked_add(one.minor())).unwrap_or(i64::MAX);
-            if sum != total.minor() {
-                let sum = Money::new(sum, total.currency());
-                r.note(
-                    "installments.total",
-                    &spec.total,
-                    format!(
-                        "is not the sum of the rows, which is {}: write total = \"{}\", or correct the rows",
-                        sum.plain(),
-                        sum.plain()
-                    ),
-                );
-                good = false;
-            }
+            // Said whatever else is wrong with the rows: their order, say, has nothing to do with it.
+            let sum = sum.plain();
+            r.note(
+                "installments.total",
+                &spec.total,
+                format!("is not the sum of the rows, which is {sum}: write total = \"{sum}\", or correct the rows"),
+            );
+            good = false;
         }
         good.then_some(rows)
     }

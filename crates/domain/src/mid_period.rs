@@ -104,6 +104,11 @@ impl MidPeriodSpec {
                 Some("has no meaning for installments: remove it, and say first_payment in [installments]")
             } else if every.is_some_and(|every| matches!(every.unit(), Unit::Day | Unit::Week)) {
                 Some("has no meaning for a rhythm of days or weeks, whose periods begin on the start date: remove it")
+            } else if on_day == Some(OnDay::EnrollmentDay) && spec.schedule.on_day.is_some() {
+                Some(
+                    "has no meaning where periods begin on the start date: write on_day = 1 for on_day = \"enrollment_day\" in \
+                     [schedule], or remove it",
+                )
             } else if on_day == Some(OnDay::EnrollmentDay) {
                 Some("has no meaning where periods begin on the start date: add on_day = 1 to [schedule], or remove it")
             } else if spec.schedule.term.is_some() {

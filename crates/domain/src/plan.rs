@@ -4,6 +4,7 @@
 //! version. [`Plan`] is the plan as understood: every field typed and checked. [`Plan::from_spec`] is the only way from one
 //! to the other and names every mistake at once.
 
+mod outdated;
 mod prices;
 
 use std::collections::BTreeMap;
@@ -441,6 +442,10 @@ pub(crate) fn civil_date(text: &str) -> Result<NaiveDate, String> {
         .ok_or_else(|| "is not a date of the calendar: write year-month-day, for example 2027-01-31".to_owned())
 }
 
+fn on_day(text: &str) -> Result<OnDay, CalendarError> {
+    if text == "enrollment_day" { Ok(OnDay::EnrollmentDay) } else { AnchorDay::parse(text).map(OnDay::Fixed) }
+}
+
 fn days(what: &str, text: &str) -> Result<u16, String> {
     let days = text.strip_suffix(" days").or_else(|| text.strip_suffix(" day"));
     days.and_then(|count| count.parse().ok()).filter(|count| *count <= FREE_FIRST_MAX).ok_or_else(|| {
@@ -537,9 +542,7 @@ impl Plan {
         }
         let s = &spec.schedule;
         let every = r.read("schedule.every", &s.every, Every::parse(&s.every));
-        let on_day = r.read_or("schedule.on_day", s.on_day.as_deref(), OnDay::EnrollmentDay, |text| {
-            if text == "enrollment_day" { Ok(OnDay::EnrollmentDay) } else { AnchorDay::parse(text).map(OnDay::Fixed) }
-        });
+        let on_day = r.read_or("schedule.on_day", s.on_day.as_deref(), OnDay::EnrollmentDay, on_day);
         let if_day_missing = r.read_or(
             "schedule.if_day_missing",
             s.if_day_missing.as_deref(),

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::money::Money;
 
 /// `number / by`, half to even; `None` unless `by` is above 0.
-pub(crate) fn half_even(number: i64, by: i64) -> Option<i64> {
+fn half_even(number: i64, by: i64) -> Option<i64> {
     if by <= 0 {
         return None;
     }

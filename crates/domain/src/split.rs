@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
-use crate::rounding::half_even;
 
 /// A whole in hundredths of a percent: the finest share a plan can state.
 const WHOLE: i64 = 10_000;
+const HALF: i64 = WHOLE / 2;
 
 /// What the first method of a pair pays; the second pays the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,12 +76,12 @@ impl Split {
     }
 }
 
-/// A share, rounded half to even. What rounding leaves over is in the first part, because the second is what the first leaves of
-/// the whole.
+/// A share, rounded to the nearest minor unit. Where both parts end in half of one, neither can be rounded without the other, and the
+/// unit is the first part's (billing-rules.md §2.1, rule 16): 79.01 in halves is 39.51 and 39.50, as [`Money::split`] has it.
 fn share_of(amount: Money, share: u16) -> Money {
     // Beyond any amount the gateway takes the product saturates, and the part is then no part of the whole.
     let product = amount.minor().saturating_mul(i64::from(share));
-    Money::new(half_even(product, WHOLE).unwrap_or(product), amount.currency())
+    Money::new(product.saturating_add(HALF).div_euclid(WHOLE), amount.currency())
 }
 
 /// Reads "40%" or "33.33%": above 0 and below 100, at most two decimals.
@@ -107,6 +107,8 @@ fn percent(share: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::money::Currency;
 
@@ -135,11 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn half_a_cent_goes_to_the_even_neighbour() {
+    fn the_cent_that_two_halves_leave_over_is_the_firsts() {
         let half = Split { first: First::Share(5_000), mixed: false };
-        for (whole, first) in [(3, 2), (5, 2), (7, 4), (9, 4), (11, 6)] {
+        for (whole, first) in [(3, 2), (5, 3), (7, 4), (9, 5), (11, 6), (7_901, 3_951)] {
             assert_eq!(half.parts(usd(whole)), Parts::Two(usd(first), usd(whole - first)));
+            assert_eq!(usd(whole).split(NonZeroU32::new(2).unwrap()), [usd(first), usd(whole - first)]);
         }
+        let eighth = Split { first: First::Share(1_250), mixed: false };
+        assert_eq!(eighth.parts(usd(100)), Parts::Two(usd(13), usd(87)));
         assert_eq!(half.parts(usd(1)), Parts::One, "half of a cent is nothing");
     }
 

@@ -7,7 +7,7 @@ use domain::verdict::DeclineClass;
 use proptest::prelude::*;
 
 use super::{brief, fit_to_show};
-use crate::files::{FileMistake, read_catalog, read_plan, read_policy};
+use crate::files::{FileMistake, read_catalog, read_plan, read_policy, read_policy_at};
 
 const PLAN: &str = r#"schema = "autopay.plan/1"
 id = "x"
@@ -188,7 +188,7 @@ fn broken_plans_are_refused_at_the_place_of_the_mistake() {
         ("value = \"79.00\"", "step = [1]", "wrong_type@14:9"),
         // Kinds, and what belongs to them.
         ("kind = \"recurring\"", "kind = \"installments\"", "installments_missing@1:1 price_twice@14:9"),
-        ("value = \"79.00\"", "price_list = \"a.csv\"\nmatch_on = [\"b\"]", "table_missing@1:1"),
+        ("value = \"79.00\"", "price_list = \"a.csv\"\nmatch_on = [\"b\"]", "table_missing@14:14"),
         (
             "[collect]",
             "[installments]\nsmallest = 25.00\n[collect]",
@@ -279,6 +279,146 @@ fn broken_policies_are_refused_at_the_place_of_the_mistake() {
         ("name = \"P\"", "name = \"P", "toml_syntax@3:10"),
     ];
     check(POLICY, cases, policy_mistakes);
+}
+
+/// One mistake is one message, and what that says to write is taken.
+#[test]
+fn what_a_message_says_to_write_is_taken() {
+    let cases: &[(&str, &str, &str, &str)] = &[
+        ("id = \"x\"\n", "", "missing_key@1:1", "add id = \"x\""),
+        ("id = \"x\"", "id = 7", "wrong_type@2:6", "id = \"x\""),
+        ("id = \"x\"", "id = \"a b\"", "id_invalid@2:6", "id = \"x\""),
+        ("\"standard\"", "\"\"", "dunning_invalid@17:11", "dunning = \"standard\", or the id of a file in dunning/"),
+        ("\"79.00\"", "\"from_roster\"", "amount_invalid@14:9", "value = \"from_subscription\""),
+        ("\"79.00\"", "\"from_subscripton\"", "amount_invalid@14:9", "value = \"from_subscription\""),
+        (
+            "every =",
+            "free_first = \"60 days\"\nterm = \"1 month\"\nevery =",
+            "free_first_invalid@8:14",
+            "remove it, or write a longer term",
+        ),
+        ("\"1 month\"", "\"1000 years\"", "every_invalid@8:9", "write \"10 years\" or less"),
+        (
+            "06:00:00\n",
+            "06:00:00\non_day = \"enrollment_day\"\n[mid_period]\non_start = \"prorate_by_day\"\n",
+            "on_start_without_meaning@13:12",
+            "write on_day = 1 for on_day = \"enrollment_day\" in [schedule], or remove it",
+        ),
+        // A key that is nearly one is read as that one.
+        (
+            "06:00:00\n",
+            "06:00:00\nonday = 1\n[mid_period]\non_start = \"prorate_by_day\"\n",
+            "unknown_key@11:1",
+            "write on_day",
+        ),
+        ("every = \"1 month\"", "evry = \"monthly\"", "unknown_key@8:1 every_invalid@8:8", "write every"),
+        ("every = \"1 month\"", "evry = 1", "unknown_key@8:1 wrong_type@8:8", "write every"),
+        ("every =", "evry = \"1 day\"\nevery =", "unknown_key@8:1", "remove it; *"),
+        (
+            "[collect]\ndunning = \"standard\"",
+            "[colect]\nduning = 7",
+            "unknown_key@16:1 unknown_key@17:1 wrong_type@17:10",
+            "write collect",
+        ),
+        // What people write who do not know the notation.
+        ("\"79.00\"", "$79.00", "toml_syntax@14:9", "value = \"79.00\""),
+        ("\"79.00\"", "1,079.00", "toml_syntax@14:10", "value = \"1079.00\""),
+        ("\"79.00\"", "1.079,00", "toml_syntax@14:14", "value = \"1079.00\""),
+        ("\"79.00\"", "1,079", "toml_syntax@14:10", "value = \"1079\""),
+        ("\"79.00\"", "79,00 €", "toml_syntax@14:11", "value = \"79.00\""),
+        ("\"79.00\"", "“79.00”", "toml_syntax@14:9", "value = \"79.00\""),
+        ("id = \"x\"", "id = ‘x’", "toml_syntax@2:6", "id = 'x'"),
+        ("every =", "every\u{a0}=", "toml_syntax@8:6", "every = \"1 month\""),
+        ("id = \"x\"", "id = 'x\"", "toml_syntax@2:9", "id = \"x\""),
+        ("every =", "every: ", "toml_syntax@8:6", "every = \"1 month\""),
+        ("every = \"1 month\"", "every = \"1 month\",", "toml_syntax@8:18", "every = \"1 month\""),
+        ("every =", "on day = 1\nevery =", "toml_syntax@8:4", "on_day = 1"),
+        ("06:00:00", "6:00 AM", "toml_syntax@10:13", "charge_at = 06:00:00, or another time up to 23:59:59"),
+        ("[collect]", "[collect.split]\nshare = 40\n[collect]", "wrong_type@17:9", "share = \"40%\""),
+        ("[collect]", "[collect.split]\nshare = 0.4\n[collect]", "wrong_type@17:9", "share = \"40%\""),
+        ("\"standard\"", "false", "wrong_type@17:11", "dunning = \"standard\""),
+        ("every =", "term = 12\nevery =", "wrong_type@8:8", "term = \"12 months\""),
+        // A heading that is missing is one mistake, whatever stands under it.
+        ("[schedule]\n", "", "unknown_key@7:1", "write [schedule] on a line above every"),
+        ("[amount]\n", "", "unknown_key@12:1", "write [amount] on a line above currency"),
+        (
+            "value = \"79.00\"",
+            "[[amount.step]]\nfrom = 1/2/2027\nvalue = \"79.00\"",
+            "toml_syntax@15:8",
+            "from = 2027-01-02, or another date",
+        ),
+        (
+            "value = \"79.00\"",
+            "[[amount.step]]\nfrom = \"1/2/2027\"\nvalue = \"79.00\"",
+            "from_invalid@15:8",
+            "from = 2027-01-02 (read here as month/day/year)",
+        ),
+    ];
+    mends(PLAN, cases, plan_mistakes);
+    let cases: &[(&str, &str, &str, &str)] = &[
+        ("id = \"p\"\n", "", "missing_key@1:1", "add id = \"p\""),
+        ("id = \"p\"", "id = \"p p\"", "id_invalid@2:6", "id = \"p\""),
+        ("most_attempts = 3", "most_attempts = \"3\"", "wrong_type@6:17", "most_attempts = 3"),
+        (
+            "most_attempts = 3",
+            "most_attempts = \"4\"",
+            "attempts_mismatch@6:17 wrong_type@6:17",
+            "write 3, or add a step",
+        ),
+        ("most_attempts = 3", "most_attempts = \"three\"", "wrong_type@6:17", "most_attempts = 3"),
+        ("most_attempts = 3\n", "", "missing_key@5:1", "add most_attempts = 3"),
+        ("most_attempts = 3", "most_attempts = -3", "number_out_of_range@6:17", "most_attempts = 3"),
+        ("most_attempts", "mostattempts", "unknown_key@6:1", "write most_attempts"),
+        ("[limits]", "[limit]", "unknown_key@5:1", "write limits"),
+        ("[at_the_end]", "[at_end]", "unknown_key@24:1", "write at_the_end"),
+        ("[limits]\n", "", "unknown_key@5:1", "write [limits] on a line above most_attempts"),
+        ("\"21 days\"", "\"3 weeks\"", "duration_invalid@7:17", "give_up_after = \"21 days\""),
+        ("[\"insufficient_funds\"]", "[insufficient_funds]", "toml_syntax@12:8", "for = [\"insufficient_funds\"]"),
+        ("= 3", "= 3.0", "wrong_type@6:17", "most_attempts = 3"),
+    ];
+    mends(POLICY, cases, policy_mistakes);
+}
+
+/// As [`check`], with what the first of the mistakes says to write; a `*` at its end stands for more.
+fn mends(good: &str, cases: &[(&str, &str, &str, &str)], read: impl Fn(&str) -> Vec<FileMistake>) {
+    let mut wrong = Vec::new();
+    for (from, to, expected, mend) in cases {
+        assert!(good.contains(from), "{from}");
+        let found = read(&good.replacen(from, to, 1));
+        found.iter().for_each(fit_to_show);
+        let said = found.first().map(|one| one.mend.as_str()).unwrap_or_default();
+        let alike = mend.strip_suffix('*').map_or(said == *mend, |start| said.starts_with(start));
+        if brief(&found) != *expected || !alike {
+            wrong.push(format!(
+                "{from:?} -> {to:?}\n  expected {expected}: {mend}\n  found    {}: {said}",
+                brief(&found)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every key that must be there: nearly written, it is one mistake; so is its absence.
+#[test]
+fn a_required_key_that_is_nearly_written_is_not_missing_too() {
+    let readers: [(&str, fn(&str) -> Vec<FileMistake>); 2] = [(PLAN, plan_mistakes), (POLICY, policy_mistakes)];
+    for (good, read) in readers {
+        for (at, line) in good.lines().enumerate().filter(|(_, line)| line.contains(" = ")) {
+            let key = line.split_once(' ').unwrap().0;
+            if key.len() < 4 {
+                continue;
+            }
+            let typed = format!("{}{}", &key[..key.len() - 1], &line[key.len()..]);
+            let text: String = good
+                .lines()
+                .enumerate()
+                .map(|(place, line)| format!("{}\n", if place == at { &typed } else { line }))
+                .collect();
+            let found = read(&text);
+            assert_eq!(brief(&found), format!("unknown_key@{}:1", at + 1), "{typed}");
+            assert_eq!(found[0].mend, format!("write {key}"), "{typed}");
+        }
+    }
 }
 
 #[test]
@@ -518,6 +658,34 @@ fn a_directory_names_the_mistakes_of_all_its_files_in_one_pass() {
     let expected: Vec<_> =
         expected.into_iter().map(|(name, code, line, column)| (name.to_owned(), code, line, column)).collect();
     assert_eq!(catalog_mistakes(dir), expected);
+}
+
+#[test]
+fn a_file_among_those_of_the_other_kind_is_one_mistake_that_says_where_it_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let named = |id: &str| PLAN.replacen("id = \"x\"", &format!("id = \"{id}\""), 1);
+    write(dir, "dunning/gym.toml", named("gym"));
+    write(dir, "dunning/bare.toml", named("bare").replace("schema = \"autopay.plan/1\"\n", ""));
+    write(dir, "p.toml", POLICY);
+    write(dir, "q.toml", POLICY.replace("schema = \"autopay.dunning/1\"\n", ""));
+    // What they are called for is not wrong for it, and another schema at the top makes no other file.
+    write(dir, "x.toml", PLAN.replace("\"standard\"", "\"p\""));
+    write(dir, "y.toml", named("y").replace("autopay.plan/1", "autopay.dunning/1"));
+    let expected = [
+        ("dunning/bare.toml", "misplaced_file", 1, 1),
+        ("dunning/gym.toml", "misplaced_file", 1, 1),
+        ("p.toml", "misplaced_file", 1, 1),
+        ("q.toml", "misplaced_file", 1, 1),
+        ("y.toml", "wrong_schema", 1, 10),
+    ];
+    let expected: Vec<_> =
+        expected.into_iter().map(|(name, code, line, column)| (name.to_owned(), code, line, column)).collect();
+    assert_eq!(catalog_mistakes(dir), expected);
+    let found = read_catalog(dir, &[]).unwrap_err();
+    assert_eq!(found[1].mend, format!("move it to {}", dir.join("gym.toml").display()));
+    assert_eq!(found[2].mend, format!("move it to {}", dir.join("dunning/p.toml").display()));
+    assert_eq!(read_policy_at(&dir.join("dunning/gym.toml")).unwrap_err()[0].code, "not_a_policy");
 }
 
 #[test]

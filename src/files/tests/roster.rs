@@ -439,6 +439,9 @@ fn broken_files_are_refused_at_their_place() {
         ),
         (format!("{good}{}\n{sub}", ",x".repeat(1_000)).into_bytes(), "too_many_columns@1:1"),
         (format!("{good}\n{sub}\n\"s-2,x\n").into_bytes(), "quote_unclosed@3:1"),
+        (format!("{good}\n{sub}\ns-2,\"x,y\n").into_bytes(), "quote_unclosed@3:5"),
+        (format!("{good},,,\n{sub},,,").into_bytes(), "unknown_column@1:630"),
+        (format!("Members of 2027\n{good}\n{sub}").into_bytes(), "no_header@1:1"),
         (vec![b'x'; 64 * 1024 * 1024 + 1], "file_too_large@1:1"),
     ];
     for (bytes, expected) in cases {
@@ -449,6 +452,34 @@ fn broken_files_are_refused_at_their_place() {
         assert!(roster.rows.iter().all(|row| row.outcome.is_err()), "{start}");
         assert!(!roster.is_clean());
     }
+}
+
+#[test]
+fn a_title_above_the_header_and_a_total_below_the_rows_are_named_as_such() {
+    let text = format!("Members of 2027\n\n{}\n{}\n", COLUMNS.join(","), row(&[]));
+    let found = read(&text).mistakes("r.csv");
+    assert_eq!(
+        (brief(&found).as_str(), found[0].mend.as_str()),
+        ("no_header@1:1", "delete what stands above line 3, which is the header")
+    );
+    let blank = ",".repeat(COLUMNS.len() - 11);
+    for (total, column) in
+        [(format!("Total:,,,,,,,,,,79.00{blank}"), 1), (format!(",,,,,,Grand total,,,,79.00{blank}"), 7)]
+    {
+        let found = read(format!("{}\n{}\n{total}\n", COLUMNS.join(","), row(&[]))).mistakes("r.csv");
+        assert_eq!((brief(&found), found[0].mend.as_str()), (format!("total_row@3:{column}"), "delete the row"));
+    }
+    for (last, code, mend) in [
+        (COLUMNS.join(","), "header_again", "delete the row"),
+        (format!(",,,,,,,,,,158.00{blank}"), "row_incomplete", "delete the row, or fill them"),
+        ("End of report".to_owned(), "ragged_row", "delete the line, or write all fields of a row"),
+    ] {
+        let found = read(format!("{}\n{}\n{last}\n", COLUMNS.join(","), row(&[]))).mistakes("r.csv");
+        assert_eq!((brief(&found), found[0].mend.as_str()), (format!("{code}@3:1"), mend));
+    }
+    // A subscription may be called so.
+    let found = row_mistakes(&row(&[("subscription_id", "total"), ("customer_reference", "Sum")]));
+    assert_eq!(found, []);
 }
 
 #[test]

@@ -2,12 +2,11 @@
 
 use chrono::{Days, NaiveDate};
 
-use super::{AmountSpec, CollectSpec, Mistake, Plan, PlanSpec, Price, Reader, civil_date, days, one_of, price};
+use super::{AmountSpec, CollectSpec, Plan, PlanSpec, Price, Reader, civil_date, days, one_of, price};
 use crate::installments::Installments;
 use crate::money::{Currency, Money};
 use crate::notice;
 use crate::price_list::PriceList;
-use crate::term::CatchUp;
 
 impl Plan {
     /// Does it collect a total in parts?
@@ -29,23 +28,6 @@ impl Plan {
     #[must_use]
     pub fn chosen_rows(&self) -> &[(NaiveDate, Money)] {
         self.parts_of_total().map_or(&[], |parts| &parts.rows)
-    }
-
-    /// What a plan in force may say and a file may say no more, if a plan as written says it: a rule that forgives missed parts of
-    /// a total, which nobody decided about.
-    #[must_use]
-    pub fn outdated(spec: &PlanSpec) -> Option<Mistake> {
-        let word = spec.schedule.catch_up.as_deref().filter(|_| spec.kind == "installments")?;
-        match CatchUp::parse(word).ok()? {
-            CatchUp::Latest | CatchUp::Forgive => Some(Mistake {
-                field: "schedule.catch_up".to_owned(),
-                value: word.to_owned(),
-                message: "does not go with installments, of which each is owed whenever it is charged: write \"all\", or \"ask\" to let a \
-                          person decide"
-                    .to_owned(),
-            }),
-            CatchUp::All | CatchUp::Ask => None,
-        }
     }
 
     /// The attributes that a subscription of this plan must name.
