@@ -38,6 +38,7 @@ mod m20261126_000040_returned_installments;
 mod m20261126_000041_holds_side_by_side;
 mod m20261126_000050_fees_of_merchants;
 mod m20261126_000051_changed_methods;
+mod m20261126_000060_matched_rows;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -83,6 +84,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000041_holds_side_by_side::Migration),
             Box::new(m20261126_000050_fees_of_merchants::Migration),
             Box::new(m20261126_000051_changed_methods::Migration),
+            Box::new(m20261126_000060_matched_rows::Migration),
         ]
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
-use domain::dunning_stats::{By, Case, Figures, Standing, Stats, permille, week};
+use domain::dunning_stats::{By, Case, Figures, Outcome, Standing, Stats, Try, permille, week};
 use domain::money::{Currency, Money};
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
@@ -62,6 +62,16 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// Does a try count here by itself? Where a charge stands is told of the charge, and of no try of it.
+    fn counts_try(self, case: &Case<'_>, one: &Try) -> bool {
+        match self {
+            Self::Tried => true,
+            Self::Failed => one.outcome == Outcome::Declined,
+            Self::Recovered => case.recovered_with(one),
+            Self::Failing | Self::Lost => false,
+        }
+    }
+
     fn counts(self, case: &Case<'_>) -> bool {
         match self {
             Self::Tried => true,
@@ -241,6 +251,11 @@ pub(super) async fn run(command: DunningStats, context: &Context) -> Result<Exit
     let (Some(from), Some(until)) = (command.from, command.until) else {
         return Err(Stop::usage("--from", "", "and --until name the due dates that count: write both"));
     };
+    if let (Some(Apart::Try), Some(number @ (Number::Failing | Number::Lost))) = (command.by, command.rows) {
+        let word = if number == Number::Failing { "failing" } else { "lost" };
+        let why = "is not told by try: write tried, failed or recovered, or leave --by try out";
+        return Err(Stop::usage("--rows", word, why));
+    }
     if until < from {
         return Err(Stop::usage("--until", until, "is before --from: write the last due date that you mean"));
     }
@@ -289,8 +304,19 @@ async fn can_be(group: &str, by: By, due: DueBetween, app: &App) -> Result<(), S
     known.map_err(|why| Stop::usage("--group", group, &why))
 }
 
-fn in_group(command: &DunningStats, case: &Case<'_>) -> bool {
-    command.group.as_ref().is_none_or(|group| case.groups(by(command.by)).contains(group))
+/// Is the charge one of those behind the number, in its group? By try it is where one of its tries counts there.
+fn is_behind(command: &DunningStats, number: Number, case: &Case<'_>) -> bool {
+    let wanted = |group: &String| command.group.as_ref().is_none_or(|wanted| wanted == group);
+    match by(command.by) {
+        By::Try => case
+            .tries
+            .iter()
+            .zip(case.groups(By::Try))
+            .any(|(one, group)| wanted(&group) && number.counts_try(case, one)),
+        by @ (By::All | By::Class | By::Method | By::Plan | By::Week) => {
+            number.counts(case) && case.groups(by).iter().any(wanted)
+        }
+    }
 }
 
 async fn rows(
@@ -302,7 +328,7 @@ async fn rows(
     let mut listing = context.printer.list(ROWS)?;
     let mut waiting = Vec::new();
     let unreadable = dunning_cases::<Stop>(&*app.store, due, |case| {
-        if number.counts(case) && in_group(command, case) {
+        if is_behind(command, number, case) {
             waiting.push(case_row(case));
         }
         if waiting.len() < ROWS_AT_ONCE {
@@ -353,8 +379,9 @@ async fn figures(command: &DunningStats, due: DueBetween, app: &App, context: &C
     }
     let group = command.by.and_then(|apart| apart.to_possible_value());
     let group = group.map(|value| format!(" --by {} --group GROUP", value.get_name())).unwrap_or_default();
+    let others = if by == By::Try { "tried, recovered" } else { "tried, recovered, failing, lost" };
     context.printer.say(&format!(
-        "The charges behind a number: autopay dunning stats --from {} --until {}{group} --rows failed (or tried, recovered, failing, lost)",
+        "The charges behind a number: autopay dunning stats --from {} --until {}{group} --rows failed (or {others})",
         due.from, due.until
     ));
     Ok(ended(unreadable, context))

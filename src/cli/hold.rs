@@ -62,6 +62,7 @@ const COLUMNS: &[Column] = &[
     Column::text("by"),
     Column::text("since"),
     Column::text("lifted_by"),
+    Column::text("lift_with"),
 ];
 
 /// Ids looked through for one that was meant.
@@ -80,6 +81,11 @@ fn kind(text: &str) -> Result<HoldKind, String> {
     HoldKind::parse(text).ok_or_else(|| format!("not a kind of hold: write one of {}", words()))
 }
 
+/// The command that lifts it.
+pub(super) fn lift_with(hold: &Held) -> String {
+    format!("autopay hold off --scope {} --kind {}", hold.scope, hold.kind.as_str())
+}
+
 fn row(hold: &Held) -> Vec<Cell> {
     let id = u64::try_from(hold.id).unwrap_or_default();
     vec![
@@ -94,6 +100,7 @@ fn row(hold: &Held) -> Vec<Cell> {
             Lift::TwoPeople { first: None } => "two people".to_owned(),
             Lift::TwoPeople { first: Some(first) } => format!("two people: {first} and another"),
         }),
+        Cell::Text(lift_with(hold)),
     ]
 }
 

@@ -419,13 +419,21 @@ fn keep_backups(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
         let Some(old) = known.get(&new.id).filter(|old| !old.backups.is_empty()) else { continue };
         new.backups.clone_from(&old.backups);
         let Some(plan) = catalog.plans.get(&new.plan) else { continue };
-        if let Some((why, _)) = (0..new.backups.len()).find_map(|place| plan.refuses_backup(new, place)) {
+        let refused = (0..new.backups.len()).find_map(|place| Some((place, plan.refuses_backup(new, place)?.0)));
+        if let Some((place, why)) = refused {
+            let change = new
+                .backups
+                .get(place)
+                .map_or_else(|| "--clear".to_owned(), |backup| format!("--remove {}", backup.method.id));
             row.outcome = Err(vec![RowMistake {
                 column: "payment_method_id".to_owned(),
                 code: "backup_not_allowed",
                 value: new.method.as_ref().map(|method| method.id.to_string()).unwrap_or_default(),
                 message: format!("The subscription has backups, of which this file says nothing: {why}"),
-                mend: "change its backups first (`autopay subscriptions backups`), or add their columns".to_owned(),
+                mend: format!(
+                    "change its backups first (`autopay subscriptions backups {} {change}`), or add their columns",
+                    new.id
+                ),
                 place: None,
             }]);
         }

@@ -190,7 +190,8 @@ pub(super) async fn run(command: Recon, context: &Context) -> Result<Exit, Stop>
                     let standings = if all { Vec::new() } else { vec![Standing::Open] };
                     let filter = ExceptionFilter { standings, ..ExceptionFilter::default() };
                     let (found, more) = recon_show::exceptions(app, config.merchant(), &filter, limit).await?;
-                    let rows: Vec<_> = found.iter().map(recon_show::exception_row).collect();
+                    let holds = app.store.holds().await?;
+                    let rows: Vec<_> = found.iter().map(|one| recon_show::exception_row(one, &holds)).collect();
                     context.printer.rows(EXCEPTIONS, &rows)?;
                     if more {
                         context.printer.say(&format!("{limit} shown; there are more: --limit N."));

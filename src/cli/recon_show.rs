@@ -1,14 +1,16 @@
 //! How reconciliations are shown: a run with its sums, and its exceptions.
 
+use domain::agenda::{Hold, Scope};
 use domain::id::MerchantId;
 use domain::money::{Currency, Money};
 use domain::recon::Standing;
 
 use super::Context;
 use super::exit::Stop;
+use super::hold::lift_with;
 use super::output::{Cell, Column};
 use crate::app::App;
-use crate::engine::recon::Double;
+use crate::engine::recon::{self, Double};
 use crate::ports::recon::{Exception, ExceptionFilter, Run, Sum, Sums};
 
 /// Exceptions that are read at once.
@@ -137,7 +139,20 @@ pub(super) fn run_rows((run, sums): &(Run, Sums)) -> Vec<Vec<Cell>> {
     sums.iter().map(of).collect()
 }
 
-pub(super) fn exception_row(exception: &Exception) -> Vec<Cell> {
+/// What is to be done about an exception: what its kind suggests while it is open, and afterwards what a hold that was set for it still keeps
+/// back.
+fn suggestion(exception: &Exception, subject: Option<&str>, holds: &[Hold]) -> String {
+    if exception.standing == Standing::Open {
+        return exception.finding.kind.suggestion(subject);
+    }
+    let scope = exception.finding.subscription.clone().map(Scope::Subscription);
+    let held = holds.iter().find(|hold| {
+        Some(&hold.scope) == scope.as_ref() && hold.by == recon::ACTOR && hold.reason.starts_with(recon::HELD)
+    });
+    held.map_or_else(|| "nothing is left to do".to_owned(), |hold| format!("lift the hold: `{}`", lift_with(hold)))
+}
+
+pub(super) fn exception_row(exception: &Exception, holds: &[Hold]) -> Vec<Cell> {
     let finding = &exception.finding;
     let amount = |value| minor(value, finding.sides.currency);
     let subject = finding.refund.map(|id| id.to_string()).or(finding.charge.map(|id| id.to_string()));
@@ -156,7 +171,7 @@ pub(super) fn exception_row(exception: &Exception) -> Vec<Cell> {
         Cell::maybe(finding.key, Cell::text),
         Cell::maybe(finding.payment_id.as_ref(), Cell::text),
         Cell::text(&finding.evidence),
-        Cell::Text(finding.kind.suggestion(subject.as_deref())),
+        Cell::Text(suggestion(exception, subject.as_deref(), holds)),
         Cell::text(exception.run),
         Cell::At(exception.found_at),
         Cell::maybe(exception.decided.as_ref(), |(by, _)| Cell::text(by)),
@@ -206,6 +221,7 @@ pub(super) async fn show(run: i64, app: &App, context: &Context) -> Result<usize
     let (run, sums) = app.store.recon(run).await?.ok_or_else(|| Stop::not_found("recon", run))?;
     let filter = ExceptionFilter { run: Some(run.id), ..ExceptionFilter::default() };
     let (found, _) = exceptions(app, run.merchant, &filter, u64::MAX).await?;
+    let holds = app.store.holds().await?;
     let row = [
         id(run.id),
         Cell::text(run.source.as_str()),
@@ -220,7 +236,7 @@ pub(super) async fn show(run: i64, app: &App, context: &Context) -> Result<usize
         Cell::Number(run.asked),
         Cell::Number(run.moved),
         Cell::Rows(SUMS, sums.iter().map(sum_row).collect()),
-        Cell::Rows(EXCEPTIONS, found.iter().map(exception_row).collect()),
+        Cell::Rows(EXCEPTIONS, found.iter().map(|one| exception_row(one, &holds)).collect()),
     ];
     context.printer.record(SHOW, &row)?;
     let open = found.iter().filter(|one| one.standing == Standing::Open).count();

@@ -242,8 +242,18 @@ impl KeptRow {
 pub struct Named {
     /// A charge, by an attempt's key or payment.
     pub charge: Option<ChargeId>,
+    /// Another charge, whose payment the id is of, where the key is the first one's: such a row contradicts itself.
+    pub other: Option<ChargeId>,
     /// A refund, by its key or the gateway's id.
     pub refund: Option<RefundId>,
+}
+
+impl Named {
+    /// The charge, where the ids of the row are those of no other.
+    #[must_use]
+    pub fn only_charge(&self) -> Option<ChargeId> {
+        self.charge.filter(|_| self.other.is_none())
+    }
 }
 
 /// What a page of a run compared: one transaction.
@@ -366,7 +376,8 @@ pub trait ReconStore: Send + Sync {
 
     /// Charges that fell due before the span and are not final, or, with `finals`, were tried in it without falling due in it; by id. Paid
     /// ones that are only looked at again count as final; what a bank took back and is to be tried again does not. What fell due after the
-    /// span belongs to a later day, unless it was tried in it.
+    /// span belongs to a later day, unless it was tried in it. Of what fell due before it, those as well about which a difference is open
+    /// that may be none any more: they have settled since it was found, or the book knows the key by now that it did not know.
     async fn charges_beside(
         &self,
         merchant: MerchantId,

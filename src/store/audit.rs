@@ -20,6 +20,9 @@ use super::{DatabaseStore, store_error};
 use crate::ports::audit::{AuditFilter, AuditStore, Standing};
 use crate::ports::{Cursor, Damaged, Page, StoreError};
 
+/// Lines of one statement: an import may tell of as many subscriptions as its file has.
+const LINES_AT_ONCE: usize = 1_000;
+
 const LINES: &[(&str, Kind)] = &[
     ("o_id", Kind::Int),
     ("o_at", Kind::Time),
@@ -96,26 +99,29 @@ impl DatabaseStore {
         let head = found.as_ref().and_then(head_of);
         let mut head =
             head.ok_or_else(|| DbErr::Custom("the head of the audit is missing: nothing is recorded".to_owned()))?;
-        let mut rows = Bulk::new(LINES);
-        for line in lines {
-            let Link { id, line, seal } = head.add(line);
-            let seal = seal.to_string();
-            rows.push(&[
-                Val::int(id),
-                Val::time(line.at),
-                Val::text(&line.actor),
-                Val::text(&line.action),
-                Val::text(&line.object),
-                Val::text(&line.detail),
-                Val::Text(line.reason.as_deref()),
-                Val::Text(line.before.as_deref()),
-                Val::Text(line.after.as_deref()),
-                Val::text(&seal),
-            ]);
-        }
         let sql = "INSERT INTO audit (id, at, actor, action, object, detail, reason, before_facts, after_facts, seal) \
              SELECT o_id, o_at, o_actor, o_action, o_object, o_detail, o_reason, o_before, o_after, o_seal FROM v";
-        self.run(on, sql, &rows).await?;
+        let mut lines = lines.into_iter().peekable();
+        while lines.peek().is_some() {
+            let mut rows = Bulk::new(LINES);
+            for line in lines.by_ref().take(LINES_AT_ONCE) {
+                let Link { id, line, seal } = head.add(line);
+                let seal = seal.to_string();
+                rows.push(&[
+                    Val::int(id),
+                    Val::time(line.at),
+                    Val::text(&line.actor),
+                    Val::text(&line.action),
+                    Val::text(&line.object),
+                    Val::text(&line.detail),
+                    Val::Text(line.reason.as_deref()),
+                    Val::Text(line.before.as_deref()),
+                    Val::Text(line.after.as_deref()),
+                    Val::text(&seal),
+                ]);
+            }
+            self.run(on, sql, &rows).await?;
+        }
         let values: [Value; 2] = [head.last_id.into(), head.seal.to_string().into()];
         let sql = "UPDATE audit_head SET last_id = $1, seal = $2 WHERE id = 1";
         on.execute_raw(self.statement(sql, values)).await.map(drop)

@@ -335,19 +335,12 @@ impl DatabaseStore {
         by: &str,
         at: DateTime<Utc>,
     ) -> Result<Imported, StoreError> {
-        let mut batches = Vec::new();
-        for chunk in rows.chunks(IMPORT_BATCH) {
-            let mut bulk = Bulk::new(SUBSCRIPTIONS);
-            for row in chunk {
-                push(&mut bulk, row, at)?;
-            }
-            batches.push(bulk);
-        }
         let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id.clone()).collect();
         let known = self.count_on(&self.database, &ids).await.map_err(store_error)?;
         let before: BTreeMap<SubscriptionId, Subscription> =
             self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-        let unchanged = rows.iter().filter(|row| before.get(&row.id).is_some_and(|old| same_terms(old, row))).count();
+        let is_news = |row: &&Subscription| !before.get(&row.id).is_some_and(|old| same_terms(old, row));
+        let unchanged = rows.len() - rows.iter().filter(is_news).count();
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = &format!(
             "{INSERT} ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
@@ -358,20 +351,23 @@ impl DatabaseStore {
         );
         let totals = self.totals_of(rows).await?;
         let mut marked = Vec::new();
-        let mut told = Vec::new();
         let mut changed = Bulk::new(CHANGED);
-        for row in rows.iter().filter(|row| !before.get(&row.id).is_some_and(|old| same_terms(old, row))) {
+        for row in rows.iter().filter(is_news) {
             marked.extend(self::marked(row)?);
-            told.push(lines::entered(row, before.get(&row.id), by, at));
             changed.push(&[Val::text(row.id.as_str())]);
         }
         let imported: BTreeSet<&str> = ids.iter().map(SubscriptionId::as_str).collect();
-        let (batches, totals, marked, imported, told) = (&batches, &totals, &marked, &imported, &told);
-        let changed = &changed;
+        let (totals, marked, imported, changed) = (&totals, &marked, &imported, &changed);
+        let (before, is_news) = (&before, &is_news);
         self.transaction(&move |transaction, _| {
             Box::pin(async move {
-                for batch in batches {
-                    self.run(transaction, sql, batch).await?;
+                // What is bound is made a batch at a time: one transaction, and never two copies of the file.
+                for chunk in rows.chunks(IMPORT_BATCH) {
+                    let mut batch = Bulk::new(SUBSCRIPTIONS);
+                    for row in chunk {
+                        push(&mut batch, row, at).map_err(|error| DbErr::Custom(error.to_string()))?;
+                    }
+                    self.run(transaction, sql, &batch).await?;
                 }
                 for overtaken in OVERTAKEN {
                     self.run(transaction, overtaken, changed).await?;
@@ -380,7 +376,8 @@ impl DatabaseStore {
                 self.mark_methods(transaction, marked, at).await?;
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
                 self.note(transaction, lines::imported(rows.len(), by, at))?;
-                self.note_all(transaction, told.iter().cloned())
+                let news = rows.iter().filter(is_news);
+                self.note_all(transaction, news.map(|row| lines::entered(row, before.get(&row.id), by, at)))
             })
         })
         .await?;

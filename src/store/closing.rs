@@ -6,6 +6,7 @@ use domain::amendment::Ground;
 
 use super::bulk::Bulk;
 use super::catalog::{INSERT, entering, marked};
+use super::refunds::disputed;
 use super::rows::whole;
 use super::wallet::Marked;
 use super::{DatabaseStore, lines};
@@ -93,9 +94,11 @@ impl DatabaseStore {
             return Ok(false);
         }
         // A statement of its own, after the lock: it sees what somebody recorded while the lock was waited for.
-        let sql = "SELECT c.id FROM charge c WHERE c.id = $1 \
-             AND COALESCE((SELECT t.taken_minor FROM refund_total t WHERE t.charge_id = c.id), 0) = $2 \
-             AND NOT EXISTS (SELECT 1 FROM refund_dispute d WHERE d.charge_id = c.id)";
+        let sql = format!(
+            "SELECT c.id FROM charge c WHERE c.id = $1 \
+             AND COALESCE((SELECT t.taken_minor FROM refund_total t WHERE t.charge_id = c.id), 0) = $2 AND NOT {}",
+            disputed("c.id")
+        );
         let values: [Value; 2] = [ground.charge.0.into(), ground.given_back.minor().into()];
         Ok(on.query_one_raw(self.statement(sql, values)).await?.is_some())
     }

@@ -1,6 +1,6 @@
 //! Fees in the ledger: what rows of settlement files say was kept. A row posts in the transaction in which it is kept where the
-//! comparison found nothing wrong with it, else in the one in which a person matches it. What is waived is never posted, nor the second row
-//! of a file that tells of one movement twice, nor a fee that is given back.
+//! comparison found nothing wrong with it, else in the one in which a person matches it. What is waived is never posted, nor a second row
+//! that tells of one movement, in the same words or in others, nor a fee that is given back.
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, FromQueryResult as _, QueryResult, Value};
 use uuid::Uuid;
@@ -15,11 +15,19 @@ use super::{DatabaseStore, recon_rows, store_error};
 use crate::ports::StoreError;
 use crate::ports::ledger::Difference;
 
-/// Rows of which something was kept that counts, and the charges that they are about. The latest word about a row decides.
+/// Rows of which something was kept that may count, and the charges that they are about. The latest word about a row decides.
 const COUNTING: &str = "FROM recon_row w LEFT JOIN recon_exception x ON x.id = (SELECT max(e.id) FROM recon_exception e \
      WHERE e.merchant_id = w.merchant_id AND e.subject = 'row:' || w.identity) LEFT JOIN refund r ON r.id = w.refund_id \
      LEFT JOIN charge c ON c.id = COALESCE(x.charge_id, w.charge_id, r.charge_id) WHERE (w.fee_minor > 0 OR w.kind = 'fee') AND w.gross_minor >= 0 \
      AND (x.id IS NULL OR x.standing = 'solved' OR (x.standing = 'matched' AND x.kind <> 'repeated_row'))";
+
+/// Tells `o`, a row about the same charge, of the movement that `w` tells of? In the words of [`domain::settlement::SettlementRow::tells_what`].
+const TELLS_WHAT: &str = "o.merchant_id = w.merchant_id AND o.identity <> w.identity AND o.kind = w.kind AND o.gross_minor = w.gross_minor \
+     AND o.currency = w.currency AND o.fee_minor > 0 AND CASE WHEN lower(o.gateway_id) = lower(w.gateway_id) THEN TRUE \
+     WHEN o.gateway_id IS NOT NULL AND w.gateway_id IS NOT NULL THEN w.kind <> 'payment' AND COALESCE(lower(o.our_key) = lower(w.our_key), FALSE) \
+     WHEN lower(o.our_key) = lower(w.our_key) THEN TRUE \
+     WHEN (o.our_key LIKE '________-____-____-____-____________') = (w.our_key LIKE '________-____-____-____-____________') THEN FALSE \
+     ELSE w.kind IN ('payment', 'return') END";
 
 /// What a row posts, if anything.
 type Fee = Result<Option<Posting>, StoreError>;
@@ -42,6 +50,27 @@ impl DatabaseStore {
         }
     }
 
+    /// Rows whose fee counts, which is once for a movement: what is posted stays. Else a row that nothing was wrong with comes first, then
+    /// the one that a person matched first.
+    fn counting(&self) -> String {
+        let is_posted = |row: &str| {
+            let entry = self.entry_of_row().replace("w.", &format!("{row}."));
+            format!(
+                "EXISTS (SELECT 1 FROM ledger_entry p WHERE p.subject_id = {entry} AND p.posted = 'fee' AND p.number = 0)"
+            )
+        };
+        let (own, other) = (is_posted("w"), is_posted("o"));
+        format!(
+            "{COUNTING} AND (w.kind = 'fee' OR {own} OR (NOT EXISTS (SELECT 1 FROM recon_exception y JOIN recon_row o ON o.merchant_id = y.merchant_id \
+             AND o.identity = substr(y.subject, 5) WHERE y.charge_id = c.id AND y.standing = 'matched' AND y.kind <> 'repeated_row' \
+             AND y.subject LIKE 'row:%' AND {TELLS_WHAT} \
+             AND ({other} OR (x.standing = 'matched' AND (y.decided_at, y.id) < (x.decided_at, x.id)))) \
+             AND NOT EXISTS (SELECT 1 FROM recon_row o WHERE x.standing = 'matched' AND o.charge_id = c.id AND {TELLS_WHAT} \
+             AND COALESCE((SELECT e.standing FROM recon_exception e WHERE e.merchant_id = o.merchant_id AND e.subject = 'row:' || o.identity \
+             ORDER BY e.id DESC LIMIT 1), 'solved') = 'solved')))"
+        )
+    }
+
     /// Posts what these rows say was kept, as far as it counts.
     pub(super) async fn post_fees(
         &self,
@@ -54,9 +83,10 @@ impl DatabaseStore {
         }
         let places: Vec<String> = (2..).take(identities.len()).map(|place| format!("${place}")).collect();
         let sql = format!(
-            "SELECT w.*, {} AS entry, c.id AS of_charge, c.plan_id AS plan_id, c.plan_version AS plan_version {COUNTING} \
+            "SELECT w.*, {} AS entry, c.id AS of_charge, c.plan_id AS plan_id, c.plan_version AS plan_version {} \
              AND w.merchant_id = $1 AND w.identity IN ({})",
             self.entry_of_row(),
+            self.counting(),
             places.join(", ")
         );
         let merchant = std::iter::once(Value::from(merchant.0));
@@ -75,9 +105,9 @@ impl DatabaseStore {
         after: RowId,
         limit: u64,
     ) -> Result<(Vec<Fee>, Option<RowId>), DbErr> {
-        let entry = self.entry_of_row();
+        let (entry, counting) = (self.entry_of_row(), self.counting());
         let sql = format!(
-            "SELECT w.*, {entry} AS entry, c.id AS of_charge, c.plan_id AS plan_id, c.plan_version AS plan_version {COUNTING} \
+            "SELECT w.*, {entry} AS entry, c.id AS of_charge, c.plan_id AS plan_id, c.plan_version AS plan_version {counting} \
              AND {entry} > $1 ORDER BY {entry} LIMIT $2"
         );
         let values: [Value; 2] = [after.0.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
@@ -89,12 +119,12 @@ impl DatabaseStore {
 
     /// Rows whose fee is not in the ledger, or in it with another amount.
     pub(super) async fn differing_fees(&self, limit: u64) -> Result<Vec<Difference>, StoreError> {
-        let entry = self.entry_of_row();
+        let (entry, counting) = (self.entry_of_row(), self.counting());
         let sql = format!(
             "SELECT * FROM (SELECT {entry} AS entry, w.currency AS currency, c.id AS of_charge, \
              CASE WHEN w.kind = 'fee' THEN w.gross_minor + w.fee_minor ELSE w.fee_minor END AS stands, \
              COALESCE((SELECT e.amount_minor FROM ledger_entry e WHERE e.subject_id = {entry} AND e.posted = 'fee' AND e.number = 0), 0) AS posted \
-             {COUNTING}) q WHERE stands <> posted ORDER BY entry LIMIT $1"
+             {counting}) q WHERE stands <> posted ORDER BY entry LIMIT $1"
         );
         let mut differences = Vec::new();
         for row in &self.differing(sql, limit).await? {

@@ -35,7 +35,9 @@ use crate::ports::webhooks::Subject;
 use crate::ports::{Claimed, Cursor, Damaged, Page, StoreError};
 
 /// What is written beside a difference that a later run looked at again.
-pub(super) const LOOKED_AGAIN: &str = "looked at again";
+pub(super) const fn looked_again(found_anew: bool) -> &'static str {
+    if found_anew { "looked at again, and told anew" } else { "looked at again: it differs no more" }
+}
 
 const SUBJECTS: &[(&str, Kind)] = &[
     ("s_merchant", Kind::Uuid),
@@ -176,7 +178,12 @@ impl ReconStore for DatabaseStore {
         let mut values: Vec<Value> = vec![merchant.0.into(), span.from.into(), span.until.into()];
         let mut wanted = "merchant_id = $1 AND NOT (due_on >= $2 AND due_on <= $3) AND id IN (\
              SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.next_at IS NOT NULL AND (c.state <> 'paid' OR c.returned_at IS NOT NULL) AND c.due_on < $2 \
-             UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked' AND c.due_on < $2"
+             UNION SELECT c.id FROM charge c WHERE c.merchant_id = $1 AND c.state = 'parked' AND c.due_on < $2 \
+             UNION SELECT c.id FROM recon_exception e JOIN charge c ON c.id = e.charge_id WHERE e.merchant_id = $1 AND e.standing = 'open' \
+             AND (e.subject LIKE 'attempt:%' OR e.subject LIKE 'charge:%') AND c.due_on < $2 AND c.state IN ('paid', 'failed', 'skipped') \
+             AND COALESCE(c.returned_at, c.state_since) >= e.found_at \
+             UNION SELECT c.id FROM recon_exception e JOIN attempt a ON a.gateway_key = e.gateway_key JOIN charge c ON c.id = a.charge_id \
+             WHERE e.merchant_id = $1 AND e.standing = 'open' AND e.kind = 'orphan' AND c.due_on < $2"
             .to_owned();
         if finals {
             wanted.push_str(" UNION SELECT a.charge_id FROM attempt a WHERE a.created_at >= $4 AND a.created_at < $5");
@@ -233,16 +240,55 @@ impl ReconStore for DatabaseStore {
     }
 
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError> {
-        let ids: Vec<Uuid> = charges.iter().map(|id| id.0).collect();
-        self.rows_about(&ids, recon_row::Column::ChargeId, |row| row.charge_id.map(ChargeId)).await
+        // What a person matched a row to is what it is about, whatever it names.
+        let matched = "LEFT JOIN recon_exception x ON x.merchant_id = w.merchant_id AND x.subject = 'row:' || w.identity \
+             AND x.standing = 'matched'";
+        let named = format!("recon_row w {matched} WHERE w.charge_id IN");
+        let given = format!(
+            "recon_exception e JOIN recon_row w ON w.merchant_id = e.merchant_id AND w.identity = substr(e.subject, 5) {matched} \
+             WHERE e.standing = 'matched' AND e.subject LIKE 'row:%' AND e.charge_id IN"
+        );
+        let wanted: BTreeSet<ChargeId> = charges.iter().copied().collect();
+        let mut found: BTreeMap<ChargeId, BTreeMap<(DateTime<Utc>, i64, String), SettlementRow>> = BTreeMap::new();
+        for chunk in charges.chunks(1_000) {
+            let places: Vec<String> = (1..).take(chunk.len()).map(|place| format!("${place}")).collect();
+            for from in [&named, &given] {
+                let sql = format!(
+                    "SELECT w.*, COALESCE(x.charge_id, w.charge_id) AS of_charge FROM {from} ({})",
+                    places.join(", ")
+                );
+                let values = chunk.iter().map(|id| Value::from(id.0));
+                for row in self.database.query_all_raw(self.statement(&sql, values)).await.map_err(store_error)? {
+                    let charge: Option<Uuid> = row.try_get("", "of_charge").map_err(store_error)?;
+                    let Some(charge) = charge.map(ChargeId).filter(|id| wanted.contains(id)) else { continue };
+                    let kept = recon_row::Model::from_query_result(&row, "").map_err(store_error)?;
+                    let place = (kept.kept_at, kept.line, kept.identity.clone());
+                    found.entry(charge).or_default().insert(place, recon_rows::settled(&kept)?);
+                }
+            }
+        }
+        Ok(found.into_iter().map(|(charge, rows)| (charge, rows.into_values().collect())).collect())
     }
 
     async fn rows_of_refunds(
         &self,
         refunds: &[RefundId],
     ) -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError> {
-        let ids: Vec<Uuid> = refunds.iter().map(|id| id.0).collect();
-        self.rows_about(&ids, recon_row::Column::RefundId, |row| row.refund_id.map(RefundId)).await
+        let mut rows: BTreeMap<RefundId, Vec<SettlementRow>> = BTreeMap::new();
+        for chunk in refunds.chunks(1_000) {
+            let found = recon_row::Entity::find()
+                .filter(recon_row::Column::RefundId.is_in(chunk.iter().map(|id| id.0)))
+                .order_by_asc(recon_row::Column::KeptAt)
+                .order_by_asc(recon_row::Column::Line)
+                .all(&self.database)
+                .await
+                .map_err(store_error)?;
+            for row in found {
+                let Some(id) = row.refund_id.map(RefundId) else { continue };
+                rows.entry(id).or_default().push(recon_rows::settled(&row)?);
+            }
+        }
+        Ok(rows)
     }
 
     async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {
@@ -399,6 +445,7 @@ impl DatabaseStore {
 
     /// What was compared again: what earlier runs found about it is no longer the latest word.
     async fn close_subjects(&self, on: &DatabaseTransaction, page: &Compared) -> Result<(), DbErr> {
+        let anew: BTreeSet<&str> = page.findings.iter().map(|finding| finding.subject.as_str()).collect();
         let mut rows = Bulk::new(SUBJECTS);
         for subject in &page.subjects {
             rows.push(&[
@@ -407,7 +454,7 @@ impl DatabaseStore {
                 Val::text(subject),
                 Val::text(ACTOR),
                 Val::time(whole(page.at)),
-                Val::text(LOOKED_AGAIN),
+                Val::text(looked_again(anew.contains(subject.as_str()))),
             ]);
         }
         let sql = "UPDATE recon_exception SET standing = 'solved', decided_by = v.s_by, decided_at = v.s_at, note = v.s_note FROM v \
@@ -489,34 +536,11 @@ impl DatabaseStore {
         self.run(on, sql, &rows).await
     }
 
-    /// Kept rows by what they are about, oldest first.
-    async fn rows_about<Id: Ord + Send>(
-        &self,
-        ids: &[Uuid],
-        column: recon_row::Column,
-        about: fn(&recon_row::Model) -> Option<Id>,
-    ) -> Result<BTreeMap<Id, Vec<SettlementRow>>, StoreError> {
-        let mut rows: BTreeMap<Id, Vec<SettlementRow>> = BTreeMap::new();
-        for chunk in ids.chunks(1_000) {
-            let found = recon_row::Entity::find()
-                .filter(column.is_in(chunk.iter().copied()))
-                .order_by_asc(recon_row::Column::KeptAt)
-                .order_by_asc(recon_row::Column::Line)
-                .all(&self.database)
-                .await
-                .map_err(store_error)?;
-            for row in found {
-                let Some(id) = about(&row) else { continue };
-                rows.entry(id).or_default().push(recon_rows::settled(&row)?);
-            }
-        }
-        Ok(rows)
-    }
-
     async fn named_by(&self, merchant: MerchantId, subjects: &[Subject]) -> Result<Vec<Named>, StoreError> {
         let all: Vec<&Subject> = subjects.iter().collect();
-        let attempts = self.attempts_named(&self.database, &all).await.map_err(store_error)?;
-        let ids = attempts.iter().flatten().map(|attempt| attempt.charge_id);
+        let attempts = self.attempts_by_name(&self.database, &all).await.map_err(store_error)?;
+        let ids = attempts.iter().flat_map(|(by_key, by_id)| [by_key, by_id]).flatten();
+        let ids = ids.map(|attempt| attempt.charge_id);
         let mine: BTreeSet<Uuid> = charge::Entity::find()
             .filter(charge::Column::MerchantId.eq(merchant.0))
             .filter(charge::Column::Id.is_in(ids))
@@ -538,13 +562,17 @@ impl DatabaseStore {
             .all(&self.database)
             .await
             .map_err(store_error)?;
-        let named = |(subject, attempt): (&Subject, Option<attempt::Model>)| {
+        let mine = |attempt: Option<attempt::Model>| {
+            attempt.map(|attempt| attempt.charge_id).filter(|id| mine.contains(id)).map(ChargeId)
+        };
+        let named = |(subject, (by_key, by_id)): (&Subject, _)| {
             let refund = refunds.iter().find(|row| {
                 subject.key.is_some_and(|key| key.0 == row.gateway_key)
                     || subject.payment_id.is_some() && subject.payment_id == row.gateway_id
             });
-            let charge = attempt.map(|attempt| attempt.charge_id).filter(|id| mine.contains(id));
-            Named { charge: charge.map(ChargeId), refund: refund.map(|row| RefundId(row.id)) }
+            let (by_key, by_id) = (mine(by_key), mine(by_id));
+            let other = by_id.filter(|id| by_key.is_some_and(|by_key| by_key != *id));
+            Named { charge: by_key.or(by_id), other, refund: refund.map(|row| RefundId(row.id)) }
         };
         Ok(subjects.iter().zip(attempts).map(named).collect())
     }
@@ -599,6 +627,17 @@ impl DatabaseStore {
         let Some(row) = found else { return Ok(Ruled::NotFound) };
         if let Some(standing) = Standing::parse(&row.standing).filter(|standing| *standing != Standing::Open) {
             return Ok(Ruled::Decided(standing));
+        }
+        // A row that is compared at this moment and this one may tell of one movement, and so may two that are matched at once: whoever comes
+        // second sees what the other posted.
+        if let Some(charge) = ruling.charge {
+            let runs = format!(
+                "SELECT id FROM recon_run WHERE merchant_id = $1 AND ended_at IS NULL ORDER BY id {}",
+                self.for_update()
+            );
+            on.query_all_raw(self.statement(&runs, [merchant.0.into()])).await?;
+            let charges = format!("SELECT id FROM charge WHERE id = $1 {}", self.for_update());
+            on.query_one_raw(self.statement(&charges, [charge.0.into()])).await?;
         }
         let run = recon_run::Entity::find_by_id(row.run_id).one(on).await?;
         if ruling.standing == Standing::Waived && run.is_some_and(|run| same_person(&run.started_by, &ruling.by)) {

@@ -223,6 +223,15 @@ impl RefundStore for DatabaseStore {
     }
 }
 
+/// Is the money of a charge, which SQL calls so, withdrawn by a dispute? The ledger of disputes says so, and `refund_dispute` what was written
+/// beside it.
+pub(super) fn disputed(charge: &str) -> String {
+    format!(
+        "(EXISTS (SELECT 1 FROM dispute d WHERE d.charge_id = {charge} AND d.standing <> 'won') \
+         OR EXISTS (SELECT 1 FROM refund_dispute d WHERE d.charge_id = {charge}))"
+    )
+}
+
 impl DatabaseStore {
     pub(super) fn for_update(&self) -> &'static str {
         // SQLite's writing transactions exclude each other from their begin on.
@@ -230,7 +239,7 @@ impl DatabaseStore {
     }
 
     async fn disputed(&self, on: &impl ConnectionTrait, charge: ChargeId) -> Result<bool, DbErr> {
-        let sql = "SELECT dispute FROM refund_dispute WHERE charge_id = $1 LIMIT 1";
+        let sql = format!("SELECT 1 AS disputed WHERE {}", disputed("$1"));
         Ok(on.query_one_raw(self.statement(sql, [charge.0.into()])).await?.is_some())
     }
 

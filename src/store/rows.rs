@@ -252,6 +252,7 @@ fn state(r: &Row<'_>, row: &charge::Model) -> Result<State, Told> {
                 class: class()?,
                 code: code()?,
                 next_at: row.next_at,
+                why: why.map(|word| r.word("why", GaveUp::parse(word))).transpose()?,
                 collected: money(row.collected_minor.unwrap_or(row.amount_minor))?,
                 paid_at: since,
                 at,
@@ -404,9 +405,9 @@ pub(super) fn charge_state(charge: &Charge, at: DateTime<Utc>) -> Vec<Val<'_>> {
             (since, collected) = (*s, Some(money.minor()));
             (asked, slow) = recheck.map_or((0, false), |recheck| (recheck.asked, recheck.returnable));
         }
-        State::Returned { class: c, code: k, next_at: _, collected: money, paid_at, at } => {
+        State::Returned { class: c, code: k, next_at: _, why: w, collected: money, paid_at, at } => {
             (class, code, since, returned_at) = (Some(c.as_str()), Some(k.as_str()), *paid_at, Some(*at));
-            collected = Some(money.minor());
+            (why, collected) = (w.map(GaveUp::as_str), Some(money.minor()));
         }
         State::Failing { class: c, code: k, .. } => (class, code) = (Some(c.as_str()), Some(k.as_str())),
         State::Failed { class: c, code: k, why: w, at: s } => {

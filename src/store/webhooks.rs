@@ -268,6 +268,16 @@ impl DatabaseStore {
         on: &impl ConnectionTrait,
         subjects: &[&Subject],
     ) -> Result<Vec<Option<attempt::Model>>, DbErr> {
+        let named = self.attempts_by_name(on, subjects).await?;
+        Ok(named.into_iter().map(|(by_key, by_id)| by_key.or(by_id)).collect())
+    }
+
+    /// The attempts that subjects name by their keys, and those that they name by the gateway's ids.
+    pub(super) async fn attempts_by_name(
+        &self,
+        on: &impl ConnectionTrait,
+        subjects: &[&Subject],
+    ) -> Result<Vec<(Option<attempt::Model>, Option<attempt::Model>)>, DbErr> {
         let keys: Vec<Uuid> = subjects.iter().filter_map(|subject| subject.key.map(|key| key.0)).collect();
         let ids: Vec<&str> = subjects.iter().filter_map(|subject| subject.payment_id.as_deref()).collect();
         let mut by_key = BTreeMap::new();
@@ -285,8 +295,9 @@ impl DatabaseStore {
             by_payment.extend(found.into_iter().filter_map(|row| Some((row.payment_id.clone()?, row))));
         }
         let named = |subject: &&Subject| {
-            let by_key = subject.key.and_then(|key| by_key.get(&key.0));
-            by_key.or_else(|| by_payment.get(subject.payment_id.as_deref()?)).cloned()
+            let by_key = subject.key.and_then(|key| by_key.get(&key.0)).cloned();
+            let by_id = subject.payment_id.as_deref().and_then(|id| by_payment.get(id)).cloned();
+            (by_key, by_id)
         };
         Ok(subjects.iter().map(named).collect())
     }

@@ -153,7 +153,9 @@ fn backups_are_changed_by_command_with_a_preview() {
     assert_eq!(backups()[0]["payment_method_id"], other);
     bench.write("swap.csv", format!("{header}a,wellness,{other},card,C-1,2030-01-05\n"));
     let refused = bench.run(&["subscriptions", "import", "swap.csv"]).exits(6);
-    refused.complains(&["backup_not_allowed", "of which this file says nothing"]);
+    let remove = format!("`autopay subscriptions backups a --remove {other}`");
+    refused.complains(&["backup_not_allowed", "of which this file says nothing", &remove]);
+    assert_eq!(backups()[0]["payment_method_id"], other, "nothing is two things, and nothing was changed");
     add(&other, &[]).exits(2).complains(&["stands in this subscription already"]);
     add(&own.to_string(), &[]).exits(2).complains(&["stands in this subscription already"]);
     bench

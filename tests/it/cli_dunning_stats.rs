@@ -184,6 +184,17 @@ async fn tries_are_counted_by_themselves(world: &World) {
         .collect();
     assert_eq!(found, expected);
     assert_eq!(rows[0]["recovery_rate"], Value::Null, "a first try recovers nothing");
+    // The rows behind the number of a try are those that this very try makes.
+    for row in rows.as_array().unwrap() {
+        let group = row["group"].as_str().unwrap();
+        for number in ["tried", "failed", "recovered"] {
+            let behind = stats(world, &["--by", "try", "--group", group, "--rows", number]);
+            assert_eq!(behind.as_array().unwrap().len().to_string(), row[number].to_string(), "{group} {number}");
+        }
+    }
+    assert!(rows[1]["recovered"].as_u64() > Some(0) && rows[1]["failed"].as_u64() > Some(0), "{rows}");
+    let all = [&["dunning", "stats", "--by", "try", "--rows", "lost"], SPAN.as_slice()].concat();
+    autopay(world, &all).exits(2).complains(&["--rows = lost", "not told by try"]);
 }
 
 /// The rows behind a number are as many, and sum up to it.

@@ -239,10 +239,24 @@ async fn a_charge_counts_until_it_is_proven_that_nothing_was_collected(b: Bench)
     let class = DeclineClass::LaterFunds;
     let code = || "x".to_owned();
     let failed = State::Failed { class, code: code(), why: GaveUp::LadderSpent, at: now };
-    let returned =
-        State::Returned { class, code: code(), next_at: None, collected: usd(10_000), paid_at: now, at: now };
-    let comes_back =
-        State::Returned { class, code: code(), next_at: Some(later), collected: usd(10_000), paid_at: now, at: now };
+    let returned = State::Returned {
+        class,
+        code: code(),
+        next_at: None,
+        why: None,
+        collected: usd(10_000),
+        paid_at: now,
+        at: now,
+    };
+    let comes_back = State::Returned {
+        class,
+        code: code(),
+        next_at: Some(later),
+        why: None,
+        collected: usd(10_000),
+        paid_at: now,
+        at: now,
+    };
     let counts: [(&str, Vec<State>, bool); 9] = [
         ("unknown", vec![State::Unknown { since: now, asked: 1, next_at: later }], true),
         ("settling", vec![State::Settling { since: now, asked: 1, next_at: later, slow: true }], true),

@@ -63,6 +63,7 @@ fn state(step: u8, now: chrono::DateTime<chrono::Utc>) -> State {
             class,
             code: "R01".to_owned(),
             next_at: None,
+            why: Some(GaveUp::TriesSpent),
             collected: Money::new(7_900, Currency::USD),
             paid_at: now,
             at: now,

@@ -197,6 +197,7 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
         class: DeclineClass::LaterFunds,
         code: "R01".to_owned(),
         next_at: None,
+        why: None,
         collected: one.charge.amount,
         paid_at: now,
         at: now,
@@ -227,48 +228,58 @@ async fn the_life_of_a_charge_is_told_once_each(backend: Backend) {
     assert_eq!(serde_json::Value::Object(data), expected, "ids and nothing else");
 }
 
+/// Whether another try is planned first, and is given up, or none ever is.
 async fn a_case_that_goes_on_after_a_return_is_told_to_begin_and_to_end_once_more(backend: Backend) {
-    let Some(t) = Told::begin(backend, &["billing"], "events of a case that goes on").await else { return };
-    let (b, now) = (&t.bench, t.bench.now());
-    let one = b.one("a").await;
-    let declined = |code: &str| Event::Declined {
-        decline: Decline { class: DeclineClass::LaterFunds, code: code.to_owned() },
-        next: Next::RetryAt(now + TimeDelta::days(5)),
-    };
-    let steps = [
-        declined("R01"),
-        Event::Send { attempt: 2 },
-        Event::Succeeded { amount: one.charge.amount, returnable: true },
-        declined("R01"),
-        Event::Ruled(Ruling::GiveUp { why: GaveUp::Stopped }),
-    ];
-    for step in steps {
-        let before = b.charge(one.charge.id).await;
-        let after = before.clone().step(step, now, &Limits::default()).unwrap();
-        let verdict = Verdict {
-            before: Claimed { value: before, fence: one.fence },
-            attempt: after.tries.attempt,
-            after: Some(after),
-            observations: Vec::new(),
-            stop: None,
+    for tried_again in [true, false] {
+        let Some(t) = Told::begin(backend, &["billing"], "events of a case that goes on").await else { return };
+        let (b, now) = (&t.bench, t.bench.now());
+        let one = b.one("a").await;
+        let declined = |next| Event::Declined {
+            decline: Decline { class: DeclineClass::LaterFunds, code: "R01".to_owned() },
+            next,
         };
-        // Told twice: the second time it finds that it was told.
-        assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
-        b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap();
+        let (later, why) = (Next::RetryAt(now + TimeDelta::days(5)), GaveUp::Stopped);
+        let mut steps = vec![
+            declined(later),
+            Event::Send { attempt: 2 },
+            Event::Succeeded { amount: one.charge.amount, returnable: true },
+        ];
+        steps.extend(match tried_again {
+            true => vec![declined(later), Event::Ruled(Ruling::GiveUp { why })],
+            false => vec![declined(Next::GiveUp(why))],
+        });
+        for step in steps {
+            let before = b.charge(one.charge.id).await;
+            let after = before.clone().step(step, now, &Limits::default()).unwrap();
+            let verdict = Verdict {
+                before: Claimed { value: before, fence: one.fence },
+                attempt: after.tries.attempt,
+                after: Some(after),
+                observations: Vec::new(),
+                stop: None,
+            };
+            // Told twice: the second time it finds that it was told.
+            assert_eq!(b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap().applied, 1);
+            b.store.commit_verdicts(std::slice::from_ref(&verdict)).await.unwrap();
+        }
+        let rows = t.rows().await;
+        let cases: Vec<&str> =
+            rows.iter().map(|row| row.kind.as_str()).filter(|kind| kind.starts_with("dunning.case.")).collect();
+        assert_eq!(
+            cases,
+            ["dunning.case.opened", "dunning.case.ended", "dunning.case.opened", "dunning.case.ended"],
+            "one number, and each beginning and end of it; tried again: {tried_again}"
+        );
+        b.clock.advance(secs(2));
+        let bodies: Vec<serde_json::Value> = t
+            .claim("billing", 20)
+            .await
+            .iter()
+            .map(|claim| serde_json::from_str(&claim.value.body()).unwrap())
+            .collect();
+        let why: Vec<&str> = bodies.iter().filter_map(|body| body["data"]["why"].as_str()).collect();
+        assert_eq!(why, ["paid", "returned"]);
     }
-    let rows = t.rows().await;
-    let cases: Vec<&str> =
-        rows.iter().map(|row| row.kind.as_str()).filter(|kind| kind.starts_with("dunning.case.")).collect();
-    assert_eq!(
-        cases,
-        ["dunning.case.opened", "dunning.case.ended", "dunning.case.opened", "dunning.case.ended"],
-        "one number, and each beginning and end of it"
-    );
-    b.clock.advance(secs(2));
-    let bodies: Vec<serde_json::Value> =
-        t.claim("billing", 20).await.iter().map(|claim| serde_json::from_str(&claim.value.body()).unwrap()).collect();
-    let why: Vec<&str> = bodies.iter().filter_map(|body| body["data"]["why"].as_str()).collect();
-    assert_eq!(why, ["paid", "returned"]);
 }
 
 async fn what_is_kept_back_from_the_charge_is_not_told(backend: Backend) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use autopay::ports::ledger::LedgerStore as _;
 use autopay::ports::recon::{
-    BegunRun, Compared, Exception, ExceptionFilter, FileName, Finding, KeptRow, NewRun, Ruled, Ruling, Run, Source,
-    Span, Stage, Sum,
+    BegunRun, Compared, Exception, ExceptionFilter, FileName, Finding, KeptRow, Named, NewRun, Ruled, Ruling, Run,
+    Source, Span, Stage, Sum,
 };
 use autopay::ports::webhooks::Subject;
 use autopay::ports::{Claimed, Committed};
@@ -33,6 +33,7 @@ everywhere! {
     a_person_matches_and_another_one_waives;
     what_was_waived_stays_waived_when_it_is_found_just_so_again;
     charges_beside_the_span_are_those_that_are_open_since_before_it_or_were_tried_in_it;
+    what_settled_since_a_difference_was_found_is_looked_at_by_the_run_of_any_later_day;
     a_row_of_a_file_is_kept_once_and_found_by_its_charge;
 }
 
@@ -270,6 +271,7 @@ async fn charges_beside_the_span_are_those_that_are_open_since_before_it_or_were
             class: DeclineClass::LaterFunds,
             code: "R01".to_owned(),
             next_at,
+            why: None,
             collected,
             paid_at,
             at: paid_at,
@@ -285,6 +287,59 @@ async fn charges_beside_the_span_are_those_that_are_open_since_before_it_or_were
     assert_eq!(beside("2027-01-16", true, 2).await, ["a", "b", "c"], "tried in it");
     assert_eq!(beside("2027-01-16", false, 2).await, ["c"]);
     assert_eq!(beside("2027-01-17", true, 2).await, ["c"], "tried on the day before");
+}
+
+async fn what_settled_since_a_difference_was_found_is_looked_at_by_the_run_of_any_later_day(backend: Backend) {
+    let Some(b) = bench(backend, "settled since").await else { return };
+    b.seed(&["a", "b", "c", "d"]).await;
+    let batch = b.batch(&b.claim(10).await).await;
+    let Committed::Recorded { intents, .. } = b.store.commit_intents(batch).await.unwrap() else { panic!() };
+    let of = |name: &str| intents.iter().find(|sent| sent.charge.subscription.as_str() == name).unwrap();
+    let known = |kind, subject: &str, name: &str| Finding {
+        charge: (kind != Kind::Orphan).then_some(of(name).charge.id),
+        key: Some(of(name).value().key),
+        ..finding(kind, subject, 0, 0)
+    };
+    let settle = async |name: &str| {
+        b.become_(&of(name).charge, of(name).fence, State::paid(b.now(), of(name).charge.amount), None).await;
+    };
+    settle("b").await;
+    settle("d").await;
+    b.clock.advance(TimeDelta::hours(1));
+    let found = vec![
+        known(Kind::Unknown, "attempt:a", "a"),
+        known(Kind::Unknown, "attempt:b", "b"),
+        known(Kind::Duplicate, "payment:c", "c"),
+        known(Kind::Orphan, "attempt:d", "d"),
+    ];
+    ran(&b, "ann", found.clone()).await;
+    b.clock.advance(TimeDelta::hours(1));
+    settle("a").await;
+    settle("c").await;
+    let beside = async |on: &str| {
+        let span = Span { from: day(on), until: day(on) };
+        let page = b.store.charges_beside(MERCHANT, span, true, &None, 10).await.unwrap();
+        let mut found: Vec<_> = page.whole().into_iter().map(|charge| charge.subscription.to_string()).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(beside("2027-01-20").await, ["a", "d"], "what had settled before it was found was found so");
+    assert_eq!(beside("2027-01-15").await, Vec::<String>::new(), "due in the span itself");
+    // What is told anew says so, and what is not says that.
+    let again = begun(&b, &wish()).await;
+    let claimed = b.store.claim_recon(again.id, b.now(), b.now()).await.unwrap().unwrap();
+    let fence = Claimed { value: again.id, fence: claimed.fence };
+    let mut page = page(&b, fence, Stage::Done, vec![found[3].clone()]);
+    page.subjects.push("attempt:a".to_owned());
+    assert!(b.store.keep_compared(&page).await.unwrap());
+    let solved = ExceptionFilter { standings: vec![Standing::Solved], ..ExceptionFilter::default() };
+    let notes: Vec<_> = listed(&b, &solved).await.into_iter().map(|one| (one.finding.subject, one.note)).collect();
+    let note = |subject: &str, note: &str| (subject.to_owned(), Some(note.to_owned()));
+    assert_eq!(
+        notes,
+        [note("attempt:d", "looked at again, and told anew"), note("attempt:a", "looked at again: it differs no more")]
+    );
+    assert_eq!(beside("2027-01-20").await, ["d"]);
 }
 
 async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) {
@@ -309,6 +364,8 @@ async fn a_row_of_a_file_is_kept_once_and_found_by_its_charge(backend: Backend) 
     };
     let by_key = Subject { key: Some(key), payment_id: None };
     let by_id = Subject { key: None, payment_id: Some("p-1".to_owned()) };
+    let strangers = MerchantId(Uuid::from_u128(99));
+    assert_eq!(b.store.named(strangers, &[by_key.clone(), by_id.clone()]).await.unwrap(), vec![Named::default(); 2]);
     let named = b.store.named(MERCHANT, &[by_key, by_id, Subject::default()]).await.unwrap();
     let charge = sent.charge.id;
     assert_eq!(named.iter().map(|one| one.charge).collect::<Vec<_>>(), [Some(charge), Some(charge), None]);

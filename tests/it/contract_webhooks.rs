@@ -348,6 +348,9 @@ async fn a_dispute_is_one_row_whose_rank_never_goes_back_and_every_delivery_one_
         assert_eq!(record(said(key, standing), n).await, Some(contested), "the same delivery again");
         assert_eq!((contested.charge, contested.method), (open.open.charge.id, open.attempt.as_ref().unwrap().method));
         rank.push(contested.standing);
+        // The ledger alone says that nothing of it may be refunded, from the moment at which it knows.
+        let disputed = b.ports.store.is_disputed(open.open.charge.id).await.unwrap();
+        assert_eq!(disputed, contested.standing.withdraws(), "{standing:?}");
     }
     let (review, won) = (Standing::UnderReview, Standing::Won);
     assert_eq!(rank, [review, review, won, won, won]);

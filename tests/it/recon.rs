@@ -26,6 +26,7 @@ use crate::world::{Backend, MERCHANT, World, bank, card, client, day, everywhere
 everywhere! {
     a_day_on_which_everything_agrees_has_no_difference;
     a_lost_answer_is_learnt_and_is_no_difference_any_more;
+    what_settles_ends_its_difference_in_the_run_of_any_later_day;
     a_bank_that_took_the_money_back_is_found_by_the_question_alone;
     a_restored_book_finds_what_it_has_forgotten_and_takes_it_over_under_the_same_key;
     a_restored_book_is_held_where_a_later_attempt_exists;
@@ -122,6 +123,25 @@ async fn a_lost_answer_is_learnt_and_is_no_difference_any_more(backend: Backend)
     assert_eq!(usd(&sums), Sum { ours: 7_900, theirs: 7_900, listed: 0 });
     assert_eq!(world.charges_of("sub-1").await[0].state.word(), "paid");
     world.balance().await;
+}
+
+async fn what_settles_ends_its_difference_in_the_run_of_any_later_day(backend: Backend) {
+    let Some(world) = world(backend, "settled since", &[card(Behaviour::Pays, 1)]).await else { return };
+    world.sandbox().fail_next_post(Fault::CutAfterCommit);
+    assert_eq!(world.run().await.unknown, 1);
+    world.sandbox().set_faults(Faults { lookup_404_for_ms: 600_000, ..Faults::only(Fault::Lookup404For, 1.0) });
+    let (_, _, found) = compare(&world, "2027-01-15", "2027-01-15").await;
+    assert_eq!(kinds(&found), [Kind::Unknown]);
+    world.run_until("2027-01-17T12:00:00Z").await;
+    assert_eq!(world.charges_of("sub-1").await[0].state.word(), "paid");
+    assert_eq!(world.store.exceptions_open(MERCHANT).await.unwrap(), 1);
+    let (_, sums, found) = compare(&world, "2027-01-16", "2027-01-16").await;
+    assert_eq!((kinds(&found), usd(&sums)), (vec![], Sum { ours: 7_900, theirs: 7_900, listed: 0 }));
+    let solved = ExceptionFilter { standings: vec![Standing::Solved], ..ExceptionFilter::default() };
+    let solved = world.store.exceptions(MERCHANT, &solved, 0, 10).await.unwrap();
+    assert_eq!(solved[0].note.as_deref(), Some("looked at again: it differs no more"));
+    let (run, _, _) = compare(&world, "2027-01-16", "2027-01-16").await;
+    assert_eq!(run.asked, 0, "and is looked at no more");
 }
 
 async fn a_bank_that_took_the_money_back_is_found_by_the_question_alone(backend: Backend) {

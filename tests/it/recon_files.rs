@@ -15,7 +15,7 @@ use autopay::ports::recon::{
 use autopay::ports::{Claimed, ledger};
 use chrono::TimeDelta;
 use domain::charge::State;
-use domain::id::MerchantId;
+use domain::id::{ChargeId, MerchantId};
 use domain::ledger::{Account, Posted};
 use domain::money::Currency;
 use domain::recon::{Kind, Standing};
@@ -40,7 +40,10 @@ everywhere! {
     a_notice_of_change_moves_no_money_and_another_code_is_a_difference;
     disputes_that_nobody_told_of_are_differences;
     a_payment_under_another_key_than_the_booked_one_is_a_mismatch;
+    a_row_that_names_two_payments_is_a_mismatch_and_nobodys_until_a_person_says;
     what_came_and_went_between_two_looks_is_explained_as_a_pair;
+    a_movement_in_two_wordings_has_one_fee_whatever_a_person_matches;
+    what_a_person_matched_is_told_before;
     one_payment_in_two_wordings_is_told_twice_whichever_comes_first;
     one_refund_in_two_wordings_is_told_twice;
     two_merchants_that_are_told_the_same_each_have_their_fee;
@@ -248,6 +251,93 @@ async fn a_payment_under_another_key_than_the_booked_one_is_a_mismatch(backend: 
     assert!(found[0].finding.evidence.contains(&key), "{}", found[0].finding.evidence);
 }
 
+async fn rule(world: &World, exception: &Exception, standing: Standing, by: &str, charge: Option<ChargeId>) {
+    let ruling = Ruling { standing, charge, by: by.to_owned(), reason: "a call".to_owned(), at: world.now() };
+    assert_eq!(world.store.rule(MERCHANT, exception.id, &ruling).await.unwrap(), Ruled::Kept);
+}
+
+async fn a_row_that_names_two_payments_is_a_mismatch_and_nobodys_until_a_person_says(backend: Backend) {
+    let Some(world) = paid(backend, "two payments in one row", LateReturn::Failed).await else { return };
+    let ((payment, key), (_, other)) = (payment_of(&world, "sub-1").await, payment_of(&world, "sub-2").await);
+    let [charge, second] = [world.charges_of("sub-1").await[0].id, world.charges_of("sub-2").await[0].id];
+    let lines = ["payment", "return", "dispute", "fee"].map(|kind| {
+        let code = if kind == "return" { "R01" } else { "" };
+        format!("{kind},{payment},{other},79.00,2.59,76.41,USD,2027-01-17,{code}\n")
+    });
+    let (run, sums, found) = compare(&world, &[HEADER, &lines.concat()].concat(), false).await;
+    assert_eq!((kinds(&found), run.asked), (vec![Kind::Mismatch; 4], 0));
+    assert_eq!((sums[&Currency::USD].ours, sums[&Currency::USD].theirs), (0, -15_800));
+    for one in &found {
+        assert_eq!(one.finding.charge, None);
+        for part in [charge.to_string(), second.to_string()] {
+            assert!(one.finding.evidence.contains(&part), "{}", one.finding.evidence);
+        }
+    }
+    assert_eq!(fees(&world).await, [], "it is nobody's yet");
+    // Neither of the two is told of by it.
+    let whole = [payment_line(&payment, &key), payment_line("", &other)].concat();
+    let (_, _, found_now) = compare(&world, &[HEADER, &whole].concat(), false).await;
+    assert_eq!(kinds(&found_now), []);
+    rule(&world, &found[0], Standing::Matched, "ann", Some(charge)).await;
+    assert_eq!(fees(&world).await, vec![("2.59".to_owned(), true); 2], "the fee of its payment is there already");
+    assert_eq!(missing(&world).await, 0);
+}
+
+fn payment_line(payment: &str, key: &str) -> String {
+    format!("payment,{payment},{key},79.00,2.59,76.41,USD,2027-01-18,\n")
+}
+
+async fn a_movement_in_two_wordings_has_one_fee_whatever_a_person_matches(backend: Backend) {
+    let Some(world) = paid(backend, "a fee in two wordings", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let [one, two] = [world.charges_of("sub-1").await[0].id, world.charges_of("sub-2").await[0].id];
+    // Nothing was wrong with the first; the second is matched to the same charge.
+    compare(&world, &[HEADER, &payment_line("", &key)].concat(), false).await;
+    let (_, _, found) = compare(&world, &[HEADER, &payment_line(&payment, "")].concat(), false).await;
+    assert_eq!(kinds(&found), [Kind::Duplicate]);
+    rule(&world, &found[0], Standing::Matched, "ann", Some(one)).await;
+    assert_eq!((fees(&world).await, missing(&world).await), (vec![("2.59".to_owned(), true)], 0));
+    // Nobody knows the payment, and two files tell of it on two days; it is matched twice, the later one first.
+    let strange = |on: &str| format!("{HEADER}payment,x-1,,12.00,0.30,11.70,USD,{on},\n");
+    let (_, _, first) = compare(&world, &strange("2027-01-17"), false).await;
+    let (_, _, second) = compare(&world, &strange("2027-01-18"), false).await;
+    assert_eq!((kinds(&first), kinds(&second)), (vec![Kind::OnlyInFile], vec![Kind::OnlyInFile]));
+    rule(&world, &second[0], Standing::Matched, "ann", Some(two)).await;
+    rule(&world, &first[0], Standing::Matched, "ann", Some(two)).await;
+    let told = vec![("0.30".to_owned(), true), ("2.59".to_owned(), true)];
+    assert_eq!((fees(&world).await, missing(&world).await), (told.clone(), 0));
+    // Another payment of the same charge has a fee of its own.
+    let (_, _, found) =
+        compare(&world, &format!("{HEADER}payment,x-2,,12.00,0.30,11.70,USD,2027-01-17,\n"), false).await;
+    rule(&world, &found[0], Standing::Matched, "ann", Some(two)).await;
+    let told = [vec![("0.30".to_owned(), true)], told].concat();
+    assert_eq!((fees(&world).await, missing(&world).await), (told, 0));
+}
+
+async fn what_a_person_matched_is_told_before(backend: Backend) {
+    let Some(world) = paid(backend, "matched before", LateReturn::Failed).await else { return };
+    let (payment, key) = payment_of(&world, "sub-1").await;
+    let charge = world.charges_of("sub-1").await[0].id;
+    // By the counter's own number: a person says that it is this payment.
+    let told = format!("{HEADER}payment,,counter-17,79.00,2.59,76.41,USD,2027-01-17,\n");
+    let (_, _, found) = compare(&world, &told, false).await;
+    assert_eq!(kinds(&found), [Kind::OnlyInFile]);
+    rule(&world, &found[0], Standing::Matched, "ann", Some(charge)).await;
+    assert_eq!(fees(&world).await, [("2.59".to_owned(), true)]);
+    let others = ["sub-2", "sub-3"].map(|id| payment_of(&world, id));
+    let mut lines = Vec::new();
+    for other in others {
+        let (payment, key) = other.await;
+        lines.push(payment_line(&payment, &key).replace("2.59,76.41", ","));
+    }
+    let (_, _, found) = compare(&world, &[HEADER, &lines.concat()].concat(), true).await;
+    assert_eq!(kinds(&found), [], "it is in a file");
+    let (_, _, found) = compare(&world, &[HEADER, &payment_line(&payment, &key)].concat(), false).await;
+    assert_eq!(kinds(&found), [Kind::Duplicate], "told before, in other words");
+    rule(&world, &found[0], Standing::Matched, "ann", Some(charge)).await;
+    assert_eq!((fees(&world).await, missing(&world).await), (vec![("2.59".to_owned(), true)], 0));
+}
+
 async fn what_came_and_went_between_two_looks_is_explained_as_a_pair(backend: Backend) {
     let Some(world) = World::begin(backend, "2027-01-15T10:00:00Z", "came and went").await else { return };
     world.apply(&[plan("gold", "1 month", "America/New_York", "06:00", "79.00")]).await;
@@ -383,8 +473,7 @@ async fn what_the_gateway_keeps_is_posted_once_and_only_of_rows_that_belong_to_s
     assert_eq!(fees(&world).await, told, "a file that overlaps tells of the same fee");
     let charge = world.charges_of("sub-2").await[0].id;
     let rule = async |place: usize, standing, by: &str, charge| {
-        let ruling = Ruling { standing, charge, by: by.to_owned(), reason: "a call".to_owned(), at: world.now() };
-        assert_eq!(world.store.rule(MERCHANT, found[place].id, &ruling).await.unwrap(), Ruled::Kept);
+        rule(&world, &found[place], standing, by, charge).await;
         missing(&world).await
     };
     assert_eq!(rule(0, Standing::Matched, "ann", Some(charge)).await, 0);

@@ -75,7 +75,7 @@ fn way(ended: Ended) -> Option<Way> {
     match ended {
         Ended::Paid => under("twice"),
         // The money came, and went back: the case had ended when it came.
-        Ended::Returned => None,
+        Ended::Returned(_) => None,
         Ended::Skipped(why) => match why {
             SkipWhy::Cancelled => acts(Act::Cancel),
             SkipWhy::WrittenOff => acts(Act::WriteOff),
@@ -120,7 +120,7 @@ fn way(ended: Ended) -> Option<Way> {
 fn all() -> Vec<Ended> {
     let skipped = SkipWhy::ALL.into_iter().map(Ended::Skipped);
     let failed = GaveUp::ALL.into_iter().map(Ended::Failed);
-    [Ended::Paid, Ended::Returned].into_iter().chain(skipped).chain(failed).collect()
+    [Ended::Paid, Ended::Returned(None)].into_iter().chain(skipped).chain(failed).collect()
 }
 
 /// Those that keep everybody back have a book of their own.
@@ -378,7 +378,7 @@ fn status_after(ended: Ended) -> &'static str {
             Some(Stop::Cancel) => "cancelled",
             None => "active",
         },
-        Ended::Paid | Ended::Returned | Ended::Skipped(_) => "active",
+        Ended::Paid | Ended::Returned(_) | Ended::Skipped(_) => "active",
     }
 }
 

@@ -50,8 +50,8 @@ impl NextStep {
 pub enum Ended {
     /// It was paid, by whatever route.
     Paid,
-    /// It was paid, the bank took the money back, and no further try is planned.
-    Returned,
+    /// It was paid, the bank took the money back, and no further try is planned: for this reason, where it is known.
+    Returned(Option<GaveUp>),
     /// Nothing is collected any more.
     Skipped(SkipWhy),
     /// Trying ended.
@@ -64,7 +64,7 @@ impl Ended {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Paid => "paid",
-            Self::Returned => "returned",
+            Self::Returned(_) => "returned",
             Self::Skipped(why) => why.as_str(),
             Self::Failed(why) => why.as_str(),
         }
@@ -121,11 +121,16 @@ impl Case {
         matches!(self.standing, Standing::Open { .. })
     }
 
+    /// Did a payment end it?
+    const fn was_paid(&self) -> bool {
+        matches!(self.standing, Standing::Ended { why: Ended::Paid, .. })
+    }
+
     /// The queue it was handed to: trying ended without success, and the policy named one.
     #[must_use]
     pub fn handed_to(&self) -> Option<&str> {
         match self.standing {
-            Standing::Ended { why: Ended::Failed(_) | Ended::Returned, .. } => self.hand_to.as_deref(),
+            Standing::Ended { why: Ended::Failed(_) | Ended::Returned(_), .. } => self.hand_to.as_deref(),
             Standing::Ended { why: Ended::Paid | Ended::Skipped(_), .. } | Standing::Open { .. } => None,
         }
     }
@@ -171,7 +176,7 @@ fn standing(state: &State, opened_at: DateTime<Utc>) -> Standing {
         State::Planned => open(NextStep::Person, opened_at),
         State::Paid { at, .. } => Standing::Ended { at: *at, why: Ended::Paid },
         State::Returned { next_at: Some(next_at), .. } => open(NextStep::Retry, *next_at),
-        State::Returned { next_at: None, at, .. } => Standing::Ended { at: *at, why: Ended::Returned },
+        State::Returned { next_at: None, at, why, .. } => Standing::Ended { at: *at, why: Ended::Returned(*why) },
         State::Skipped { why, at } => Standing::Ended { at: *at, why: Ended::Skipped(*why) },
         State::Failed { why, at, .. } => Standing::Ended { at: *at, why: Ended::Failed(*why) },
     }
@@ -225,14 +230,22 @@ impl News {
             }
             Standing::Ended { why, .. } => {
                 let handed = case.handed_to().map(|queue| format!("; handed to {queue}")).unwrap_or_default();
-                format!("{} after {} tries (class {}){handed}", why.as_str(), case.tries, case.class)
+                let because = match why {
+                    Ended::Returned(Some(why)) => format!(": {}", why.in_words()),
+                    Ended::Returned(None) | Ended::Paid | Ended::Skipped(_) | Ended::Failed(_) => String::new(),
+                };
+                format!("{} after {} tries (class {}){because}{handed}", why.as_str(), case.tries, case.class)
             }
         }
     }
 }
 
 /// What a step from one state of a charge to another means for its case, in order and told exactly once: the step is recorded by
-/// compare-and-set, and so is this. A charge that fails for good at its first decline opens its case and ends it.
+/// compare-and-set, and so is this. A charge that fails for good at its first decline opens its case and ends it, and so does a payment
+/// that had ended its case and went back, where no further try is planned: whoever was told that it was paid hears that it is not.
+///
+/// Of a case that was told to end in any other way nothing more is owed: only a person's word moves its charge on. One that is taken up again
+/// is another case; one that is written off had its end before, and the writing off is told as what it is.
 #[must_use]
 pub fn news(before: &Charge, after: &Charge) -> Vec<News> {
     let Some(now) = case(after) else { return Vec::new() };
@@ -243,6 +256,7 @@ pub fn news(before: &Charge, after: &Charge) -> Vec<News> {
         (Some(was), false) if was.is_open() => vec![News::Ended(now)],
         (Some(was), true) if !was.is_open() => vec![News::Opened(now)],
         (Some(was), true) if was.standing != now.standing => vec![News::Step(now)],
+        (Some(was), false) if was.was_paid() && !now.was_paid() => vec![News::Opened(now.clone()), News::Ended(now)],
         (Some(_), true | false) => Vec::new(),
     }
 }

@@ -333,6 +333,9 @@ pub enum State {
         /// The next try, if there is to be one, UTC.
         #[serde(skip_serializing_if = "Option::is_none")]
         next_at: Option<DateTime<Utc>>,
+        /// Why no further try is planned, where none is; not kept of what went back before this was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<GaveUp>,
         /// How much was collected and taken back.
         collected: Money,
         /// When we learnt that it was collected.
@@ -1246,7 +1249,8 @@ impl Charge {
                 let next = if by_policy { next } else { Next::GiveUp(GaveUp::MustAct) };
                 let Decline { class, code } = decline.clone();
                 let next_at = self.declined(decline, next, at).next_at();
-                Ok(State::Returned { class, code, next_at, collected, paid_at, at })
+                let why = next.gave_up();
+                Ok(State::Returned { class, code, next_at, why, collected, paid_at, at })
             }
             // It is as it was. Another amount is kept as evidence: the success was proven once and is not edited.
             (Event::Succeeded { .. }, Some(recheck)) => paid(later(recheck)),
@@ -1512,15 +1516,18 @@ impl Charge {
                     ),
                 }
             }
-            State::Returned { class, code, next_at, paid_at, at, .. } => {
+            State::Returned { class, code, next_at, why, paid_at, at, .. } => {
                 let went = format!("Paid {}, and taken back by the bank {}", day(paid_at), day(at));
-                let why = class.in_words();
+                let went = format!("{went} ({code}: {})", class.in_words());
                 match next_at {
                     Some(next_at) => {
                         let attempt = self.tries.attempt.saturating_add(1);
-                        format!("{went} ({code}: {why}). Try {attempt} on {}.", day(next_at))
+                        format!("{went}. Try {attempt} on {}.", day(next_at))
                     }
-                    None => format!("{went} ({code}: {why}). A person must decide how it is collected."),
+                    None => {
+                        let why = why.map(|why| format!("; it is tried no more: {}", why.in_words()));
+                        format!("{went}{}. A person must decide how it is collected.", why.unwrap_or_default())
+                    }
                 }
             }
             State::Failing { class, next_at, .. } => format!(
@@ -1530,32 +1537,8 @@ impl Charge {
                 day(next_at)
             ),
             State::Failed { class, why, .. } => {
-                let end = match why {
-                    GaveUp::HardDecline => "no further try is allowed on this method",
-                    GaveUp::NewMethodNeeded => "a new payment method is needed",
-                    GaveUp::TriesSpent | GaveUp::LadderSpent => "every planned try was made",
-                    GaveUp::NetworkRule => "its network allows no further try of this method",
-                    GaveUp::MustAct => "somebody must act before another try",
-                    GaveUp::Person => "a person found that it was not paid",
-                    GaveUp::MandateRevoked => "the customer revoked the mandate",
-                    GaveUp::Unauthorized => "the account's owner says that it was not authorized",
-                    GaveUp::CustomerGone => "the bank says that the customer has died",
-                    GaveUp::Stopped => "a person stopped it",
-                    GaveUp::NoMethod => "there was no payment method to try it with until its end",
-                    GaveUp::Disputed => "a payment made with its method stayed disputed until its end",
-                    GaveUp::NextCycleDue => "the next try would fall on or after the next due date",
-                    GaveUp::BudgetSpent => "its network allowed no further try of this method until its end",
-                    GaveUp::EntriesSpent => "the bank may not be asked for it again",
-                    GaveUp::GraceEnded => "the next try would come after the policy's time for trying",
-                    GaveUp::FraudHold => "a person suspects fraud",
-                    GaveUp::LegalHold => "the law forbids to ask for it",
-                    GaveUp::CustomerBlocked => "the customer is blocked",
-                    GaveUp::PlanRetired => "its plan stayed retired until its end",
-                    GaveUp::KillSwitch => "everything stayed on hold until its end",
-                    GaveUp::MerchantDisabled => "its merchant stayed on hold until its end",
-                    GaveUp::CurrencyDisabled => "its currency stayed on hold until its end",
-                };
-                format!("Failed for good after {} tries ({}): {end}.", self.tries.attempt, class.in_words())
+                let (tries, class) = (self.tries.attempt, class.in_words());
+                format!("Failed for good after {tries} tries ({class}): {}.", why.in_words())
             }
             State::Skipped { why: SkipWhy::ZeroAmount, .. } => "Skipped by rule: nothing to pay.".to_owned(),
             State::Skipped { why: SkipWhy::Cancelled, .. } => "Skipped: the subscription was cancelled.".to_owned(),
@@ -1685,7 +1668,8 @@ mod tests {
     /// Taken back after so much of it was collected.
     fn returned(next_at: Option<DateTime<Utc>>, collected: i64) -> State {
         let (class, code) = (DeclineClass::LaterFunds, "R01".into());
-        State::Returned { class, code, next_at, collected: dollars(collected), paid_at: at(0), at: at(5) }
+        let why = next_at.is_none().then_some(GaveUp::EntriesSpent);
+        State::Returned { class, code, next_at, why, collected: dollars(collected), paid_at: at(0), at: at(5) }
     }
 
     fn states() -> Vec<State> {
@@ -1987,9 +1971,10 @@ mod tests {
         let decline = Decline { class: DeclineClass::LaterFunds, code: "R01".into() };
         let returned = seen(Event::Declined { decline, next: Next::RetryAt(at(1_000)) });
         let (class, code) = (DeclineClass::LaterFunds, "R01".to_owned());
-        let expected =
-            State::Returned { class, code, next_at: None, collected: dollars(7_900), paid_at: at(0), at: at(51) };
+        let (collected, why) = (dollars(7_900), Some(GaveUp::MustAct));
+        let expected = State::Returned { class, code, next_at: None, why, collected, paid_at: at(0), at: at(51) };
         assert_eq!((&returned.state, returned.state.word()), (&expected, "returned"));
+        assert!(returned.sentence().contains("somebody must act before another try"), "{}", returned.sentence());
         assert_eq!(returned.tries.attempt, hinted.tries.attempt, "the success and its attempt stay as they were");
         assert_eq!(returned.tries.declined, hinted.tries.declined + 1, "it counts as an entry");
         assert_eq!(returned.tries.episode.as_ref().map(|case| case.code.as_str()), Some("R01"), "and is a case");

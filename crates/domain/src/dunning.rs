@@ -454,6 +454,17 @@ pub enum Next {
     GiveUp(GaveUp),
 }
 
+impl Next {
+    /// Why trying is over, where it is.
+    #[must_use]
+    pub const fn gave_up(self) -> Option<GaveUp> {
+        match self {
+            Self::RetryAt(_) => None,
+            Self::GiveUp(why) => Some(why),
+        }
+    }
+}
+
 /// Why trying ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -537,6 +548,36 @@ impl GaveUp {
             Self::KillSwitch => "kill_switch",
             Self::MerchantDisabled => "merchant_disabled",
             Self::CurrencyDisabled => "currency_disabled",
+        }
+    }
+
+    /// The reason as a part of a sentence.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::HardDecline => "no further try is allowed on this method",
+            Self::NewMethodNeeded => "a new payment method is needed",
+            Self::TriesSpent | Self::LadderSpent => "every planned try was made",
+            Self::NetworkRule => "its network allows no further try of this method",
+            Self::MustAct => "somebody must act before another try",
+            Self::Person => "a person found that it was not paid",
+            Self::MandateRevoked => "the customer revoked the mandate",
+            Self::Unauthorized => "the account's owner says that it was not authorized",
+            Self::CustomerGone => "the bank says that the customer has died",
+            Self::Stopped => "a person stopped it",
+            Self::NoMethod => "there was no payment method to try it with until its end",
+            Self::Disputed => "a payment made with its method stayed disputed until its end",
+            Self::NextCycleDue => "the next try would fall on or after the next due date",
+            Self::BudgetSpent => "its network allowed no further try of this method until its end",
+            Self::EntriesSpent => "the bank may not be asked for it again",
+            Self::GraceEnded => "the next try would come after the policy's time for trying",
+            Self::FraudHold => "a person suspects fraud",
+            Self::LegalHold => "the law forbids to ask for it",
+            Self::CustomerBlocked => "the customer is blocked",
+            Self::PlanRetired => "its plan stayed retired until its end",
+            Self::KillSwitch => "everything stayed on hold until its end",
+            Self::MerchantDisabled => "its merchant stayed on hold until its end",
+            Self::CurrencyDisabled => "its currency stayed on hold until its end",
         }
     }
 

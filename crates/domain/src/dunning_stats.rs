@@ -151,6 +151,12 @@ impl<'c> Case<'c> {
         u32::try_from(time.num_minutes().checked_div(144)?).ok()
     }
 
+    /// Did this try of it collect what was declined before?
+    #[must_use]
+    pub fn recovered_with(&self, one: &Try) -> bool {
+        one.outcome == Outcome::Collected && self.standing == Standing::Recovered
+    }
+
     /// What of it was collected.
     #[must_use]
     pub fn collected(&self) -> Money {
@@ -257,7 +263,7 @@ impl Figures {
                 self.failed = self.failed.saturating_add(1);
                 add(&mut self.failed_volume, case.charge.amount);
             }
-            Outcome::Collected if case.standing == Standing::Recovered => self.recover(case),
+            Outcome::Collected if case.recovered_with(one) => self.recover(case),
             Outcome::Open | Outcome::Collected | Outcome::Closed => {}
         }
     }

@@ -206,6 +206,30 @@ impl SettlementRow {
         Some(kept).filter(|kept| kept.is_positive())
     }
 
+    /// Do both rows, which belong to one charge, tell of one movement? Of one that is told by its id here and by its key there nobody can
+    /// say so for certain: it is taken for the same, so that no fee is posted twice. Fees are told one by one.
+    #[must_use]
+    pub fn tells_what(&self, other: &Self) -> bool {
+        let same = |one: Option<&String>, other: Option<&String>| {
+            one.zip(other).map(|(one, other)| one.eq_ignore_ascii_case(other))
+        };
+        if (self.kind, self.gross) != (other.kind, other.gross) || self.kind == RowKind::Fee {
+            return false;
+        }
+        let ids = same(self.gateway_id.as_ref(), other.gateway_id.as_ref());
+        // What others call a payment says nothing against a key of ours.
+        let alike = self.our_key().is_some() == other.our_key().is_some();
+        let keys = same(self.key.as_ref(), other.key.as_ref()).filter(|same| *same || alike);
+        match (ids, keys) {
+            (Some(true), _) => true,
+            // One key may have been charged twice; what went back under one key went back once, whatever a bank calls its entry.
+            (Some(false), Some(true)) => self.kind != RowKind::Payment,
+            (Some(false), Some(false) | None) => false,
+            (None, Some(same)) => same,
+            (None, None) => matches!(self.kind, RowKind::Payment | RowKind::Return),
+        }
+    }
+
     /// Does the bank say that it was debited twice?
     #[must_use]
     pub fn is_double_entry(&self) -> bool {
@@ -264,6 +288,40 @@ mod tests {
         }
         let back = SettlementRow { kind: RowKind::Fee, gross: Money::new(-2_500, Currency::USD), ..row() };
         assert_eq!((back.is_fee_given_back(), back.kept(), back.moved()), (true, None, 2_500));
+    }
+
+    #[test]
+    fn a_movement_is_known_by_its_id_or_its_key_in_other_words_too() {
+        let told = |id: Option<&str>, key: Option<&str>| SettlementRow {
+            gateway_id: id.map(str::to_owned),
+            key: key.map(str::to_owned),
+            settled_on: NaiveDate::from_ymd_opt(2027, 1, 18).unwrap(),
+            ..row()
+        };
+        let of = |kind| move |row: SettlementRow| SettlementRow { kind, ..row };
+        for (one, other, payment, went_back, refund) in [
+            (told(Some("p"), None), told(Some("P"), Some("k")), true, true, true),
+            (told(Some("p"), Some("k")), told(Some("q"), Some("k")), false, true, true),
+            (told(Some("p"), Some("k")), told(Some("q"), Some("l")), false, false, false),
+            (told(Some("p"), None), told(Some("q"), Some("k")), false, false, false),
+            (told(None, Some("k")), told(Some("q"), Some("K")), true, true, true),
+            (told(None, Some("k")), told(Some("q"), Some("l")), false, false, false),
+            (told(None, Some("k")), told(Some("p"), None), true, true, false),
+            (told(None, Some("counter-17")), told(Some("p"), Some(&Uuid::nil().to_string())), true, true, false),
+        ] {
+            for (kind, same) in [
+                (RowKind::Payment, payment),
+                (RowKind::Return, went_back),
+                (RowKind::Refund, refund),
+                (RowKind::Dispute, refund),
+                (RowKind::Fee, false),
+            ] {
+                let [one, other] = [&one, &other].map(|row| of(kind)(row.clone()));
+                assert_eq!((one.tells_what(&other), other.tells_what(&one)), (same, same), "{one:?} {other:?}");
+                let more = SettlementRow { gross: Money::new(1, Currency::USD), ..other };
+                assert!(!one.tells_what(&more), "another amount is another movement");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use domain::id::{ChargeId, Key};
 use domain::recon::{self, Kind, Sides};
 use domain::verdict::Seen;
 
-use super::{ACTOR, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
+use super::{ACTOR, HELD, Look, PAGE, Page, ReconError, Reconciler, about, evidence, readable};
 use crate::engine::pipeline::tell_new_codes;
 use crate::ports::recon::{Finding, Run, Stage};
 use crate::ports::{
@@ -264,8 +264,7 @@ impl Reconciler {
             return Ok(());
         }
         let scope = Scope::Subscription(charge.subscription.clone());
-        let reason =
-            format!("reconciliation: the gateway has a payment for cycle {} that the book does not", charge.cycle);
+        let reason = format!("{HELD}the gateway has a payment for cycle {} that the book does not", charge.cycle);
         self.store().hold(&scope, &reason, ACTOR, self.engine().now()).await?;
         finding.evidence.push_str("; the subscription is held");
         Ok(())

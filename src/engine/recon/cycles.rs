@@ -15,7 +15,7 @@ use domain::plan::Catalog;
 use domain::recon::{self, Kind};
 use domain::subscription::Subscription;
 
-use super::{ACTOR, Look, PAGE, Page, ReconError, Reconciler, about, evidence};
+use super::{ACTOR, HELD, Look, PAGE, Page, ReconError, Reconciler, about, evidence};
 use crate::ports::Question;
 use crate::ports::recon::{Run, Stage};
 
@@ -98,8 +98,7 @@ impl Reconciler {
         let orphans: Vec<_> = look.findings.iter_mut().filter(|finding| finding.kind == Kind::Orphan).collect();
         for (finding, attempt) in orphans.into_iter().zip(1_u16..).skip(1) {
             let scope = Scope::Subscription(subscription.id.clone());
-            let reason =
-                format!("reconciliation: the gateway has attempt {attempt} of cycle {cycle}, the book has none");
+            let reason = format!("{HELD}the gateway has attempt {attempt} of cycle {cycle}, the book has none");
             self.store().hold(&scope, &reason, ACTOR, self.engine().now()).await?;
             finding.evidence.push_str("; the subscription is held");
         }

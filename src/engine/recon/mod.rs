@@ -34,7 +34,9 @@ use crate::ports::recon::{BegunRun, Compared, Finding, KeptRow, NewRun, Run, Sou
 use crate::ports::{Claimed, Cursor, Listed, Observation, Question, Store, StoreError};
 
 /// Who reconciles and holds in the engine's own name.
-const ACTOR: &str = "autopay";
+pub const ACTOR: &str = "autopay";
+/// How the reason of a hold begins that a reconciliation set.
+pub const HELD: &str = "reconciliation: ";
 /// Rows of one page: what a killed run asks again at most.
 const PAGE: u32 = 50;
 /// How long a run is left to whoever has it without a page being kept: a page's questions at a slow rate.

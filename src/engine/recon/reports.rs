@@ -85,7 +85,8 @@ impl Reconciler {
         let (mut looks, mut kept) = (Vec::new(), Vec::new());
         let (mut asked, mut read) = (0_u64, page.len());
         for ((place, row), named) in fresh.into_iter().zip(named) {
-            let before = match (row.kind, named.refund, named.charge) {
+            let charge = named.only_charge();
+            let before = match (row.kind, named.refund, charge) {
                 (RowKind::Refund, Some(refund), _) => given_back.get(&refund),
                 (_, _, Some(charge)) => settled.get(&charge),
                 (_, _, None) => None,
@@ -94,13 +95,13 @@ impl Reconciler {
             let look = self.look_at_row(row, &named, Told { before, report }, stop).await?;
             asked = asked.saturating_add(look.asked);
             looks.push(look);
-            if let Some(charge) = named.charge {
+            if let Some(charge) = charge {
                 settled.entry(charge).or_default().push(row.clone());
             }
             if let Some(refund) = named.refund {
                 given_back.entry(refund).or_default().push(row.clone());
             }
-            kept.push(KeptRow { row: row.clone(), charge: named.charge, refund: named.refund });
+            kept.push(KeptRow { row: row.clone(), charge, refund: named.refund });
             if asked >= ASKED_OF_FILE {
                 read = place;
                 break;
@@ -159,6 +160,14 @@ impl Reconciler {
         let mut finding = of_row(row, named);
         if row.is_notice() {
             let sides = Sides { currency: row.gross.currency(), ours: 0, theirs: 0, kind: Some(Kind::AccountChanged) };
+            look.compare(sides, finding);
+            return Ok(look);
+        }
+        if let (Some(by_key), Some(by_id)) = (named.charge, named.other) {
+            // Whose it is nobody can tell from the row: it is nobody's until a person says so.
+            finding.evidence.push_str(&format!("; its key is of {by_key}, its id of a payment of {by_id}"));
+            let sides =
+                Sides { currency: row.gross.currency(), ours: 0, theirs: row.moved(), kind: Some(Kind::Mismatch) };
             look.compare(sides, finding);
             return Ok(look);
         }
@@ -538,7 +547,7 @@ fn subject(row: &SettlementRow) -> Subject {
 
 fn of_row(row: &SettlementRow, named: &Named) -> Finding {
     let mut finding = about(about_row(row), row.gross.currency());
-    (finding.charge, finding.refund) = (named.charge, named.refund);
+    (finding.charge, finding.refund) = (named.only_charge(), named.refund);
     finding.key = row.our_key();
     finding.payment_id.clone_from(&row.gateway_id);
     let code = row.code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();

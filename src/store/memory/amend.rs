@@ -132,7 +132,7 @@ impl Book {
             let state = self.charges.get(&ground.charge).map(|row| &row.value.state);
             matches!(state, Some(State::Paid { .. } | State::Skipped { why: SkipWhy::ZeroAmount, .. }))
                 && self.refunds.taken(ground.charge) == ground.given_back.minor()
-                && !self.refunds.is_disputed(ground.charge)
+                && !self.is_disputed(ground.charge)
         })
     }
 

@@ -12,10 +12,10 @@ use domain::id::{ChargeId, MerchantId, PlanId, RefundId};
 use domain::ledger::{self, Contest, Level, Moments, Posted, Posting, Subject, Withdrawn};
 use domain::money::{Currency, Money};
 
+use super::recon::Counting;
 use super::{Book, MemoryStore};
 use crate::ports::StoreError;
 use crate::ports::ledger::{Difference, Entry, EntryPlace, LedgerStore, Mended, Span, Turnover};
-use crate::ports::recon::KeptRow;
 use crate::store::ledger::dispute_difference;
 use crate::store::rows::whole;
 
@@ -146,14 +146,44 @@ impl Book {
 
     /// What rows of settlement files post, as far as it counts: those of such a merchant and identity.
     pub(super) fn fees(&self, wanted: impl Fn(MerchantId, &str) -> bool) -> Vec<Posting> {
-        let of = |(merchant, kept, charge): (MerchantId, &KeptRow, Option<ChargeId>)| {
-            let refund = kept.refund.and_then(|id| self.refunds.one(id)).map(|refund| refund.charge);
-            let charge = charge.or(kept.charge).or(refund);
-            let of = charge.and_then(|charge| Some((charge, self.plan_of(charge)?)));
-            ledger::fee(kept.row.entry(merchant), &kept.row, of)
+        let counting: Vec<Counting<'_>> = self.recon.counting().collect();
+        let counts_once =
+            |one: &&Counting<'_>| self.is_posted(one) || !counting.iter().any(|other| self.comes_before(other, one));
+        let fee = |one: &Counting<'_>| {
+            let of = self.charge_of(one).and_then(|charge| Some((charge, self.plan_of(charge)?)));
+            ledger::fee(one.kept.row.entry(one.merchant), &one.kept.row, of)
         };
-        let counting = self.recon.counting();
-        counting.filter(|(merchant, kept, _)| wanted(*merchant, &kept.row.identity())).filter_map(of).collect()
+        let asked = counting.iter().filter(|one| wanted(one.merchant, &one.kept.row.identity()));
+        asked.filter(counts_once).filter_map(fee).collect()
+    }
+
+    /// The charge whose fee a row tells of.
+    fn charge_of(&self, one: &Counting<'_>) -> Option<ChargeId> {
+        let refund = one.kept.refund.and_then(|id| self.refunds.one(id)).map(|refund| refund.charge);
+        one.charge.or(one.kept.charge).or(refund)
+    }
+
+    fn is_posted(&self, one: &Counting<'_>) -> bool {
+        self.ledger.sum(Subject::Row(one.kept.row.entry(one.merchant)), Posted::Fee) != 0
+    }
+
+    /// Is the fee of the movement that `one` tells of that of `other`: posted already, or to be posted before it?
+    fn comes_before(&self, other: &Counting<'_>, one: &Counting<'_>) -> bool {
+        let charge = |counting: &Counting<'_>| match counting.matched {
+            Some(_) => counting.charge,
+            None => counting.kept.charge,
+        };
+        let first = match (other.matched, one.matched) {
+            (Some(other), Some(one)) => other < one,
+            (None, Some(_)) => true,
+            (Some(_) | None, None) => false,
+        };
+        other.merchant == one.merchant
+            && other.kept.row.fee.is_positive()
+            && other.kept.row.identity() != one.kept.row.identity()
+            && self.charge_of(one).is_some_and(|of| charge(other) == Some(of))
+            && other.kept.row.tells_what(&one.kept.row)
+            && (first || other.matched.is_some() && self.is_posted(other))
     }
 
     fn payer(&self, part: ChargeId) -> ChargeId {

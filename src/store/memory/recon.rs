@@ -22,7 +22,7 @@ use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, Claimed, Cursor, Page, Place, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
-use crate::store::recon::{LOOKED_AGAIN, first_stage};
+use crate::store::recon::{first_stage, looked_again};
 use crate::store::rows::whole;
 
 #[derive(Debug, Clone)]
@@ -32,6 +32,16 @@ struct Row {
     daily_on: Option<NaiveDate>,
     fence: i64,
     leased_until: Option<DateTime<Utc>>,
+}
+
+/// A row of which what was kept may count.
+pub(super) struct Counting<'r> {
+    pub(super) merchant: MerchantId,
+    pub(super) kept: &'r KeptRow,
+    /// The charge that a finding about it names.
+    pub(super) charge: Option<ChargeId>,
+    /// When a person matched it, where nothing else made it count, and of which exception.
+    pub(super) matched: Option<(DateTime<Utc>, i64)>,
 }
 
 /// Runs and exceptions of the book.
@@ -48,32 +58,42 @@ impl Recons {
         self.exceptions.values().map(|(_, one)| one).filter(|one| one.standing == Standing::Open)
     }
 
-    /// Rows of which what was kept counts, with the charge that a finding about them names.
-    pub(super) fn counting(&self) -> impl Iterator<Item = (MerchantId, &KeptRow, Option<ChargeId>)> {
+    /// Rows of which what was kept may count.
+    pub(super) fn counting(&self) -> impl Iterator<Item = Counting<'_>> {
         self.rows.iter().filter_map(|((merchant, identity), kept)| {
             let subject = format!("{ABOUT_A_ROW}{identity}");
             let mut said = self.exceptions.values().rev();
+            let counting = |charge, matched| Counting { merchant: *merchant, kept, charge, matched };
             let Some((_, latest)) = said.find(|(of, one)| of == merchant && one.finding.subject == subject) else {
-                return Some((*merchant, kept, None));
+                return Some(counting(None, None));
             };
-            let counts = match latest.standing {
-                Standing::Open | Standing::Waived => false,
-                Standing::Matched => latest.finding.kind != Kind::RepeatedRow,
-                Standing::Solved => true,
-            };
-            counts.then_some((*merchant, kept, latest.finding.charge))
+            let decided = latest.decided.as_ref().map(|(_, at)| (*at, latest.id));
+            match latest.standing {
+                Standing::Open | Standing::Waived => None,
+                Standing::Matched if latest.finding.kind == Kind::RepeatedRow => None,
+                Standing::Matched => Some(counting(latest.finding.charge, decided)),
+                Standing::Solved => Some(counting(latest.finding.charge, None)),
+            }
         })
+    }
+
+    /// The charges that people matched rows to, by the rows' subjects.
+    fn matched(&self) -> BTreeMap<(MerchantId, &str), ChargeId> {
+        let matched = self.exceptions.values().filter(|(_, one)| one.standing == Standing::Matched);
+        matched
+            .filter_map(|(of, one)| Some(((*of, one.finding.subject.strip_prefix(ABOUT_A_ROW)?), one.finding.charge?)))
+            .collect()
     }
 
     /// Kept rows by what they are about.
     fn rows_about<Id: Copy + Ord>(
         &self,
         ids: &[Id],
-        about: fn(&KeptRow) -> Option<Id>,
+        about: impl Fn(MerchantId, &str, &KeptRow) -> Option<Id>,
     ) -> BTreeMap<Id, Vec<SettlementRow>> {
         let mut rows: BTreeMap<Id, Vec<SettlementRow>> = BTreeMap::new();
-        for kept in self.rows.values() {
-            if let Some(id) = about(kept).filter(|id| ids.contains(id)) {
+        for ((merchant, identity), kept) in &self.rows {
+            if let Some(id) = about(*merchant, identity, kept).filter(|id| ids.contains(id)) {
                 rows.entry(id).or_default().push(kept.row.clone());
             }
         }
@@ -127,7 +147,8 @@ impl Recons {
             if again && one.standing == Standing::Open && one.run < page.run.value {
                 one.standing = Standing::Solved;
                 one.decided = Some((ACTOR.to_owned(), whole(page.at)));
-                one.note = Some(LOOKED_AGAIN.to_owned());
+                let anew = page.findings.iter().any(|finding| finding.subject == one.finding.subject);
+                one.note = Some(looked_again(anew).to_owned());
             }
         }
         for finding in &page.findings {
@@ -178,6 +199,25 @@ fn is_open(state: &State) -> bool {
         | State::Failing { .. }
         | State::Failed { .. }
         | State::Skipped { .. } => state.next_at().is_some(),
+    }
+}
+
+/// Since when it is final.
+const fn settled_at(state: &State) -> Option<DateTime<Utc>> {
+    match state {
+        State::Paid { at, .. } | State::Returned { at, .. } | State::Failed { at, .. } | State::Skipped { at, .. } => {
+            Some(*at)
+        }
+        State::Planned
+        | State::Due { .. }
+        | State::Sending { .. }
+        | State::Unknown { .. }
+        | State::Settling { .. }
+        | State::Authorized { .. }
+        | State::Capturing { .. }
+        | State::Releasing { .. }
+        | State::Failing { .. }
+        | State::Parked { .. } => None,
     }
 }
 
@@ -283,10 +323,22 @@ impl ReconStore for MemoryStore {
                 .iter()
                 .any(|attempt| attempt.created_at >= bounds(span.from).0 && attempt.created_at < bounds(span.until).1)
         };
+        let differs_no_more = |row: &super::ChargeRow| {
+            let settled = settled_at(&row.value.state);
+            book.recon.open().any(|one| {
+                let finding = &one.finding;
+                let about = finding.charge == Some(row.value.id)
+                    && ["attempt:", "charge:"].iter().any(|kind| finding.subject.starts_with(kind));
+                let known = |attempt: &AttemptRecord| finding.key == Some(attempt.key);
+                (about && settled.is_some_and(|at| at >= one.found_at))
+                    || (finding.kind == Kind::Orphan && row.attempts.iter().any(known))
+            })
+        };
+        let before = |row: &super::ChargeRow| is_open(&row.value.state) || differs_no_more(row);
         let wanted = book.charges.values().filter(|row| {
             row.value.merchant == merchant
                 && !(span.from..=span.until).contains(&row.value.due_on)
-                && ((is_open(&row.value.state) && row.value.due_on < span.from) || (finals && tried(row)))
+                && ((row.value.due_on < span.from && before(row)) || (finals && tried(row)))
                 && after.as_ref().is_none_or(|after| row.value.id.to_string() > after.0)
         });
         Ok(page(wanted.map(|row| row.value.clone()), limit.into(), |charge| Place(charge.id.to_string())))
@@ -327,25 +379,30 @@ impl ReconStore for MemoryStore {
             let of = |fits: &dyn Fn(&AttemptRecord) -> bool| {
                 mine().find(|row| row.attempts.iter().any(fits)).map(|row| row.value.id)
             };
-            let charge =
-                of(&|attempt| by_key(attempt.key)).or_else(|| of(&|attempt| by_id(attempt.payment_id.as_ref())));
+            let (keyed, identified) =
+                (of(&|attempt| by_key(attempt.key)), of(&|attempt| by_id(attempt.payment_id.as_ref())));
+            let other = identified.filter(|id| keyed.is_some_and(|keyed| keyed != *id));
             let refund = book.refunds.records().map(|record| &record.refund).find(|refund| {
                 refund.merchant == merchant && (by_key(refund.key) || by_id(refund.gateway_id.as_ref()))
             });
-            Named { charge, refund: refund.map(|refund| refund.id) }
+            Named { charge: keyed.or(identified), other, refund: refund.map(|refund| refund.id) }
         };
         Ok(subjects.iter().map(named).collect())
     }
 
     async fn rows_of(&self, charges: &[ChargeId]) -> Result<BTreeMap<ChargeId, Vec<SettlementRow>>, StoreError> {
-        Ok(self.book().recon.rows_about(charges, |kept| kept.charge))
+        let book = self.book();
+        let matched = book.recon.matched();
+        let about =
+            |merchant, identity: &str, kept: &KeptRow| matched.get(&(merchant, identity)).copied().or(kept.charge);
+        Ok(book.recon.rows_about(charges, about))
     }
 
     async fn rows_of_refunds(
         &self,
         refunds: &[RefundId],
     ) -> Result<BTreeMap<RefundId, Vec<SettlementRow>>, StoreError> {
-        Ok(self.book().recon.rows_about(refunds, |kept| kept.refund))
+        Ok(self.book().recon.rows_about(refunds, |_, _, kept| kept.refund))
     }
 
     async fn claims_on(&self, charge: ChargeId) -> Result<Vec<DisputeView>, StoreError> {

@@ -48,10 +48,6 @@ impl Refunds {
         self.rows.values().map(|row| &row.record)
     }
 
-    pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
-        self.disputes.iter().any(|(disputed, _)| *disputed == charge)
-    }
-
     /// What is known to have gone back of a charge, minor units.
     pub(super) fn given_back(&self, charge: ChargeId) -> i64 {
         self.of(charge).map(|refund| refund.given_back().minor()).sum()
@@ -77,7 +73,7 @@ fn collected(book: &Book, charge: ChargeId) -> Option<i64> {
 }
 
 fn is_refundable(book: &Book, charge: ChargeId) -> bool {
-    collected(book, charge).is_some() && !book.refunds.is_disputed(charge)
+    collected(book, charge).is_some() && !book.is_disputed(charge)
 }
 
 /// The refund as a database keeps it: whole microseconds.
@@ -115,6 +111,13 @@ fn note(
 }
 
 impl Book {
+    /// Is the money of a charge withdrawn by a dispute?
+    pub(super) fn is_disputed(&self, charge: ChargeId) -> bool {
+        let known = self.disputes.values().map(|known| &known.view);
+        known.filter(|view| view.charge == charge).any(|view| view.standing.withdraws())
+            || self.refunds.disputes.iter().any(|(disputed, _)| *disputed == charge)
+    }
+
     /// Is the charge paid and not disputed, is the number the next, and is as much left?
     pub(super) fn is_recordable(&self, refund: &Refund, collected: Money) -> bool {
         let last = self.refunds.of(refund.charge).map(|one| one.number).max().unwrap_or(0);
@@ -208,7 +211,7 @@ impl RefundStore for MemoryStore {
     }
 
     async fn is_disputed(&self, charge: ChargeId) -> Result<bool, StoreError> {
-        Ok(self.book().refunds.is_disputed(charge))
+        Ok(self.book().is_disputed(charge))
     }
 
     async fn dispute(&self, charge: ChargeId, dispute: &str, open: bool, _at: DateTime<Utc>) -> Result<(), StoreError> {

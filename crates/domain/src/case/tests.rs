@@ -81,6 +81,30 @@ fn an_end_is_told_once_and_a_case_that_is_taken_up_again_is_another_one() {
 }
 
 #[test]
+fn a_payment_that_ended_a_case_and_goes_back_for_good_is_told_and_what_was_told_to_end_is_not() {
+    let sent = step(&failing(), Event::Send { attempt: 2 }, at(72));
+    let paid = step(&sent, Event::Succeeded { amount: sent.amount, returnable: true }, at(73));
+    assert!(matches!(&*news(&sent, &paid), [News::Ended(_)]));
+    for (next, told) in [
+        (Next::GiveUp(GaveUp::EntriesSpent), ["dunning.case.opened", "dunning.case.ended"].as_slice()),
+        (Next::RetryAt(at(200)), &["dunning.case.opened"]),
+    ] {
+        let back = step(&paid, declined(DeclineClass::LaterFunds, next), at(80));
+        let found = news(&paid, &back);
+        assert_eq!(found.iter().map(News::name).collect::<Vec<_>>(), told);
+        assert!(found.iter().all(|one| one.case().number == 1), "it is the case that the payment had ended");
+        if let Some(News::Ended(ended)) = found.last() {
+            assert_eq!(ended.standing, Standing::Ended { at: at(80), why: Ended::Returned(next.gave_up()) });
+            let detail = found[1].detail();
+            assert!(detail.starts_with("returned after 2 tries") && detail.contains("may not be asked"), "{detail}");
+        }
+        let written_off = step(&back, Event::Ruled(Ruling::WriteOff), at(90));
+        let ended = news(&back, &written_off);
+        assert_eq!(ended.len(), usize::from(case(&back).is_some_and(|case| case.is_open())), "an end is told once");
+    }
+}
+
+#[test]
 fn a_case_that_ends_with_its_first_decline_is_told_to_begin_and_to_end() {
     let failed = step(&sending(), declined(DeclineClass::Never, Next::GiveUp(GaveUp::HardDecline)), at(1));
     let told = news(&sending(), &failed);

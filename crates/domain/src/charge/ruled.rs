@@ -76,16 +76,16 @@ impl Charge {
             (State::Returned { next_at, collected, .. }, Ruling::TryNow) if *collected == self.amount => {
                 let again = next_at.is_none();
                 self.by_hand(again, at);
-                Ok(self.returned(Some(at)))
+                Ok(self.returned(Ok(at)))
             }
             (State::Returned { next_at: Some(next_at), .. }, Ruling::PutOff { until }) => {
                 let later = (*next_at).max(until);
                 if let Some(episode) = &mut self.tries.episode {
                     episode.ends_at = episode.ends_at.max(later);
                 }
-                Ok(self.returned(Some(later)))
+                Ok(self.returned(Ok(later)))
             }
-            (State::Returned { next_at: Some(_), .. }, Ruling::GiveUp { .. }) => Ok(self.returned(None)),
+            (State::Returned { next_at: Some(_), .. }, Ruling::GiveUp { why }) => Ok(self.returned(Err(why))),
             (State::Failing { .. } | State::Returned { next_at: Some(_), .. }, Ruling::NewMethod) => {
                 self.another_method(at);
                 self.tries.fallback = None;
@@ -134,11 +134,11 @@ impl Charge {
         }
     }
 
-    /// What was taken back, with another next try or with none.
-    fn returned(&self, then: Option<DateTime<Utc>>) -> State {
+    /// What was taken back, with another next try, or with none and why.
+    fn returned(&self, then: Result<DateTime<Utc>, GaveUp>) -> State {
         let mut state = self.state.clone();
-        if let State::Returned { next_at, .. } = &mut state {
-            *next_at = then;
+        if let State::Returned { next_at, why, .. } = &mut state {
+            (*next_at, *why) = (then.ok(), then.err());
         }
         state
     }

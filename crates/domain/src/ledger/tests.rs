@@ -47,6 +47,7 @@ fn returned() -> State {
         class: DeclineClass::Never,
         code: "R01".into(),
         next_at: None,
+        why: Some(GaveUp::HardDecline),
         collected: usd(7_900),
         paid_at: at(3),
         at: at(9),

@@ -53,6 +53,7 @@ fn state(word: u8, amount: i64, captured: i64, is_late: bool) -> State {
             class,
             code,
             next_at: None,
+            why: None,
             collected: usd(amount),
             paid_at: at(came),
             at: at(AFTERWARDS),

@@ -114,6 +114,7 @@ fn returned(paid: &str) -> State {
         class,
         code,
         next_at: None,
+        why: None,
         collected: usd(7_900),
         paid_at: at(paid),
         at: at("2027-02-04T14:00:00Z"),
