@@ -227,6 +227,10 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
     if command.with_change.is_some() && command.snapshot.is_some() {
         refuse("--snapshot", "", "keeps one forecast, and --with-change makes two: leave one of them out");
     }
+    if let Some(path) = command.snapshot.as_deref().filter(|path| path.is_file()) {
+        let why = "is there already, and a kept forecast is not written over: name another file, or a folder, where it is kept under its id";
+        refuse("--snapshot", &path.display().to_string(), why);
+    }
     let keep = command.snapshot.clone().map(|path| {
         let zone = command.time_zone.as_deref().map(crate::files::near::zone).transpose();
         let zone = zone.unwrap_or_else(|why| {
@@ -391,7 +395,7 @@ fn files(
         bar.finish_and_clear();
         kept.finish(context)?;
         list.finish()?;
-        forecast_show::aside(&forecast, context);
+        forecast_show::after_rows(&forecast, context)?;
         return Ok(Exit::Done);
     }
     let forecast = if kept.is_kept() {

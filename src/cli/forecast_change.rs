@@ -10,7 +10,7 @@ use super::output::{Cell, Column, Format, Listing};
 use crate::forecast::Line;
 use crate::forecast::Request;
 use crate::forecast::change::{Compared, Differs, compare};
-use crate::forecast::from_files::{Files, plans};
+use crate::forecast::from_files::{Files, changed};
 
 const MONTHS: &[Column] = &[
     Column::text("period"),
@@ -45,7 +45,7 @@ pub(super) fn run(
     progress: impl FnMut(u64),
     context: &Context,
 ) -> Result<Exit, Stop> {
-    let changed = plans(change)?;
+    let changed = changed(change, files.catalog)?;
     let mut listing: Option<Listing> = if rows { Some(listing(context)?) } else { None };
     let mut failed: Option<Stop> = None;
     let compared = compare(files, &changed, request, progress, |differs| {

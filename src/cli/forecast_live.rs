@@ -96,7 +96,7 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     match list {
         Some(list) => {
             list.finish()?;
-            forecast_show::aside(&forecast, context);
+            forecast_show::after_rows(&forecast, context)?;
         }
         None => forecast_show::show(&forecast, chart.as_deref(), context)?,
     }

@@ -230,12 +230,12 @@ pub(super) fn show(forecast: &Forecast, picture: Option<&Path>, context: &Contex
         Format::Json => printer.record(DOCUMENT, &document(forecast))?,
         Format::Csv => {
             printer.rows(columns(forecast, Reader::Machine), &machine_rows())?;
-            beside(forecast, context)?;
+            beside(&about(forecast), context)?;
         }
         Format::Jsonl => {
             let mut listing = printer.list_within("rows", columns(forecast, Reader::Machine))?;
             listing.page(&machine_rows())?;
-            let about = forecast.about();
+            let about = about(forecast);
             let about: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
             listing.finish_with(&about)?;
         }
@@ -281,13 +281,32 @@ pub(super) fn aside(forecast: &Forecast, context: &Context) {
     }
 }
 
+/// Ends a forecast that was shown charge by charge.
+pub(super) fn after_rows(forecast: &Forecast, context: &Context) -> Result<(), Stop> {
+    if context.printer.format == Format::Csv {
+        let mut about = about(forecast);
+        // Those are the rows of its sums.
+        about.retain(|(name, _)| *name != "row_count");
+        beside(&about, context)?;
+    }
+    aside(forecast, context);
+    Ok(())
+}
+
+/// What a forecast was made with, the plans among it.
+fn about(forecast: &Forecast) -> Vec<(&'static str, String)> {
+    let plans = forecast.plans.iter().map(|plan| format!("{} {} {}", plan.id, plan.version, plan.digest));
+    let mut about = forecast.about();
+    about.push(("plans", plans.collect::<Vec<_>>().join(", ")));
+    about
+}
+
 /// A CSV file has rows only: what it is about stands in a file beside it.
-fn beside(forecast: &Forecast, context: &Context) -> Result<(), Stop> {
+fn beside(about: &[(&'static str, String)], context: &Context) -> Result<(), Stop> {
     let Some(out) = context.printer.out.as_deref().filter(|out| out.as_os_str() != "-" && out.is_file()) else {
         return Ok(());
     };
-    let about: Vec<String> = forecast
-        .about()
+    let about: Vec<String> = about
         .iter()
         .map(|(name, value)| {
             format!("  {}: {}", serde_json::Value::from(*name), serde_json::Value::from(value.as_str()))

@@ -340,6 +340,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, &early),
     };
+    let refused = usage::overwritten(&words);
+    if !refused.is_empty() {
+        early.fail(&refused);
+        return Exit::Usage.into();
+    }
     if let Command::Rehearse(_) = cli.command {
         return rehearse::hand_over(&words, &early);
     }

@@ -4,6 +4,7 @@
 //! are asked about that before anything else reads them.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::ValueEnum as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -66,6 +67,42 @@ pub(super) fn card_numbers(arguments: &[OsString], variable: impl Fn(&str) -> Op
         }
     }
     problems
+}
+
+/// Flags that name a file to be written.
+const WRITTEN: [&str; 3] = ["--out", "--chart", "--snapshot"];
+
+/// Files that a command would write over although it reads them: one that another word names, or a file of plans in a folder that one
+/// does. Nothing of them would be left, and nothing would say so.
+pub(super) fn overwritten(arguments: &[OsString]) -> Vec<Problem> {
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
+    let (mut written, mut read) = (Vec::new(), Vec::new());
+    let mut before = "";
+    for word in words {
+        let (flag, value) = match word.split_once('=').filter(|(flag, _)| flag.starts_with("--")) {
+            Some((flag, value)) => (flag, value),
+            None => (before, word),
+        };
+        match WRITTEN.iter().find(|known| **known == flag) {
+            Some(flag) => written.push((*flag, value)),
+            None => read.push(value),
+        }
+        before = word;
+    }
+    let is_read = |target: &Path| {
+        read.iter().filter_map(|word| Path::new(word).canonicalize().ok()).any(|source| {
+            let is_plan = target.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
+            source.as_path() == target || (is_plan && target.parent() == Some(source.as_path()))
+        })
+    };
+    let refused = written
+        .into_iter()
+        .filter(|(_, value)| Path::new(value).canonicalize().is_ok_and(|target| target.is_file() && is_read(&target)));
+    refused
+        .map(|(flag, value)| {
+            self::refused(flag, value, "is a file that the command reads, and would be written over: name another file")
+        })
+        .collect()
 }
 
 /// The mistakes that the parser of the command line found.

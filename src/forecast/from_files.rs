@@ -261,6 +261,26 @@ pub fn plans(dir: &Path) -> Result<CatalogFiles, Vec<FileMistake>> {
     crate::files::read_catalog(dir, &[])
 }
 
+/// Reads a folder of plan files that changes others: what has no file in it stays as it is, as it does where the folder is applied.
+///
+/// # Errors
+/// Every mistake of every file of the folder.
+pub fn changed(dir: &Path, before: &CatalogFiles) -> Result<CatalogFiles, Vec<FileMistake>> {
+    let policies: Vec<String> = before.policies.iter().map(|policy| policy.id.to_string()).collect();
+    let mut changed = crate::files::read_catalog(dir, &policies)?;
+    for (spec, plan) in &before.plans {
+        if changed.plans.iter().all(|(_, other)| other.id != plan.id) {
+            changed.plans.push((spec.clone(), plan.clone()));
+        }
+    }
+    for policy in &before.policies {
+        if changed.policies.iter().all(|other| other.id != policy.id) {
+            changed.policies.push(policy.clone());
+        }
+    }
+    Ok(changed)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;

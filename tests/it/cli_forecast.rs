@@ -262,6 +262,62 @@ fn a_change_of_plans_is_shown_by_month_and_charge_and_the_difference_is_new_less
     bench.run(&arguments(&["--with-change", "next", "-o", "xlsx"])).exits(2).complains(&["--with-change"]);
 }
 
+/// As where the folder is applied: nobody's plan is gone because a change says nothing of it.
+#[test]
+fn a_plan_without_a_file_in_the_change_stays_as_it_is() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("plans/gold.toml", PLAN.replace("\"wellness\"", "\"gold\""));
+    bench.write("next/wellness.toml", PLAN.replace("1079.00", "1080.00"));
+    let both = roster(&["a", "b"], "2027-01-31").replacen("b,wellness", "b,gold", 1);
+    assert!(both.contains("b,gold"));
+    bench.write("roster.csv", both);
+    let arguments = [
+        "forecast",
+        "--plans",
+        "plans",
+        "--subscriptions",
+        "roster.csv",
+        "--from",
+        "2027-01-01",
+        "--months",
+        "1",
+        "--with-change",
+        "next",
+        "-o",
+        "json",
+    ];
+    let said = bench.run(&arguments).exits(0).json();
+    let month = &said.as_array().unwrap()[0];
+    assert_eq!((&month["scheduled_with_change"], &month["difference"]), (&"2159.00".into(), &"1.00".into()));
+}
+
+#[test]
+fn no_file_that_is_read_is_written_over() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("roster.csv", roster(&["a", "b"], "2027-01-31"));
+    let kept = || ["plans/wellness.toml", "roster.csv"].map(|name| bench.read(name));
+    let before = kept();
+    for more in [
+        &["-o", "csv", "--out", "roster.csv"][..],
+        &["-o", "csv", "--out=plans/../roster.csv"],
+        &["--snapshot", "roster.csv"],
+        &["--chart", "plans/wellness.toml"],
+    ] {
+        let all = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01"];
+        let said = bench.run(&[&all[..], more].concat()).exits(2);
+        said.complains(&["is a file that the command reads", "name another file"]);
+        assert_eq!(kept(), before, "{more:?}");
+    }
+    let all = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2027-01-01", "-o", "csv"];
+    for _ in 0..2 {
+        bench.run(&[&all[..], &["--rows", "--out", "rows.csv"]].concat()).exits(0);
+    }
+    let about: serde_json::Value = serde_json::from_str(&bench.read("rows.csv.about.json")).unwrap();
+    assert!(about["plans"].as_str().unwrap().starts_with("wellness 0 "), "{about}");
+}
+
 /// The numbers of product.md's retry ladder on the real binary: a decline in January is collected in February.
 #[test]
 fn a_scripted_decline_moves_money_into_the_month_of_the_try_that_pays() {

@@ -490,6 +490,9 @@ fn what_is_wrong_with_a_comparison_is_said_before_anything_is_read() {
     keep(&["--until", "2027-03-31", "--snapshot", "s.jsonl", "-q"]).exits(0);
     let snapshot = check(&bench.path().join("s.jsonl")).unwrap();
     assert_eq!((snapshot.rows, snapshot.header.source.as_str()), (6, "files"));
+    let before = bench.read("s.jsonl");
+    keep(&["--months", "1", "--snapshot", "s.jsonl"]).exits(2).complains(&["--snapshot", "is there already"]);
+    assert_eq!(bench.read("s.jsonl"), before);
     keep(&["--months", "1", "--snapshot", "no/such/folder/s.jsonl"]).exits(2).complains(&["cannot be written"]);
     keep(&["--months", "1", "--time-zone", "UTC"]).exits(2);
     keep(&["--months", "1", "--snapshot", "x", "--time-zone", "Mars/Olympus"]).exits(2).complains(&["--time-zone"]);
@@ -539,9 +542,10 @@ fn the_control_totals_of_a_snapshot_are_the_sums_that_were_shown() {
     for scenario in ["all-pay", "history", "worst-case"] {
         for form in [&["-o", "json"][..], &["-o", "json", "--view", "settlement"], &["--rows", "-o", "csv"]] {
             let forecast = ["forecast", "--plans", &plans, "--subscriptions", &roster, "--from", "2027-01-01"];
-            let kept = ["--months", "6", "--scenario", scenario, "--snapshot", "s.jsonl"];
+            let file = format!("{scenario}{}.jsonl", form.concat());
+            let kept = ["--months", "6", "--scenario", scenario, "--snapshot", &file];
             let said = bench.run(&[&forecast[..], &kept, form].concat()).exits(0);
-            let snapshot = check(&bench.path().join("s.jsonl")).unwrap();
+            let snapshot = check(&bench.path().join(&file)).unwrap();
             ids.insert(snapshot.id.clone());
             if form.len() > 2 {
                 continue;

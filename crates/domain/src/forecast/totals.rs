@@ -384,6 +384,10 @@ impl Totals {
             if let Some(sum) = cell.at_risk.get_mut(entry.risks.first().place()) {
                 *sum = sum.saturating_add(micro);
             }
+            // The reason of whatever has no other.
+            if entry.risks.is_empty() {
+                cell.counts.get_mut(entry.risks.first().place()).map(more);
+            }
             if chance > 0 {
                 let spread = u128::from(chance).saturating_mul(u128::from(missing));
                 let square = minor.unsigned_abs().saturating_mul(minor.unsigned_abs());
