@@ -125,6 +125,9 @@ impl Beside<'_> {
     }
 }
 
+/// Columns, each behind the name of what it holds.
+type Named<'n> = &'n [(&'n str, &'n str)];
+
 /// May a plan name its table so? A plain name beside the plan file.
 pub(super) fn is_table_name(name: &str) -> bool {
     let plain = |ch: char| ch.is_ascii_alphanumeric() || matches!(ch, '-' | '_' | '.');
@@ -135,7 +138,7 @@ impl Table {
     fn open(
         beside: Beside<'_>,
         (key, name): (&str, &str),
-        (needed, optional): (&[(&str, &str)], &[(&str, &str)]),
+        (needed, optional): (Named<'_>, Named<'_>),
         match_on: &[String],
         most: usize,
     ) -> Self {
@@ -206,7 +209,7 @@ impl Table {
     fn read_header(
         &mut self,
         header: &Record,
-        (needed, optional): (&[(&str, &str)], &[(&str, &str)]),
+        (needed, optional): (Named<'_>, Named<'_>),
         match_on: &[String],
     ) -> bool {
         let known: Vec<&str> = needed.iter().chain(optional).map(|(_, column)| *column).collect();

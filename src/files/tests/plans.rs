@@ -401,7 +401,8 @@ fn mends(good: &str, cases: &[(&str, &str, &str, &str)], read: impl Fn(&str) -> 
 /// Every key that must be there: nearly written, it is one mistake; so is its absence.
 #[test]
 fn a_required_key_that_is_nearly_written_is_not_missing_too() {
-    let readers: [(&str, fn(&str) -> Vec<FileMistake>); 2] = [(PLAN, plan_mistakes), (POLICY, policy_mistakes)];
+    type Reader = fn(&str) -> Vec<FileMistake>;
+    let readers: [(&str, Reader); 2] = [(PLAN, plan_mistakes), (POLICY, policy_mistakes)];
     for (good, read) in readers {
         for (at, line) in good.lines().enumerate().filter(|(_, line)| line.contains(" = ")) {
             let key = line.split_once(' ').unwrap().0;
