@@ -58,7 +58,7 @@ pub(super) struct Forecast {
     /// Another directory of plan files, or of the live book an open change set (CS-12): both side by side; with --rows, the charges that differ
     #[arg(long, visible_alias = "compare", value_name = "DIR|CS-ID")]
     with_change: Option<PathBuf>,
-    /// First day of the window [default: the day of --as-of: in UTC, or where all plans of the live book are]
+    /// First day of the window [default: the day of --as-of; of a moment, in UTC or where all plans of the live book are]
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<String>,
     /// Its last day
@@ -248,7 +248,9 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
         (None, Some(_)) => day(from.unwrap_or_else(|| now.date_naive())),
     };
     let months = until.is_none().then(|| months.unwrap_or(12));
-    let begins = from.map_or(Begins::Today(months), |_| Begins::Said);
+    // A day of --as-of is the day that is meant, wherever plans charge.
+    let said_a_day = command.as_of.as_deref().is_some_and(|text| schedule::date(text).is_ok());
+    let begins = if from.is_some() || said_a_day { Begins::Said } else { Begins::Today(months) };
     let from = from.unwrap_or_else(|| as_of.date_naive());
     let until = until.or_else(|| months_from(from, months?)).unwrap_or(from);
     if until < from {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{Exit, Problem, Stop};
 use super::output::counted;
 use super::recon_file;
-use super::recon_show::{self, DOUBLES, EXCEPTIONS, RUNS};
+use super::recon_show::{self, DOUBLES, EXCEPTIONS, RUNS, Still};
 use super::resolve::evidence;
 use super::schedule::date;
 use super::signals::Signals;
@@ -190,8 +190,8 @@ pub(super) async fn run(command: Recon, context: &Context) -> Result<Exit, Stop>
                     let standings = if all { Vec::new() } else { vec![Standing::Open] };
                     let filter = ExceptionFilter { standings, ..ExceptionFilter::default() };
                     let (found, more) = recon_show::exceptions(app, config.merchant(), &filter, limit).await?;
-                    let holds = app.store.holds().await?;
-                    let rows: Vec<_> = found.iter().map(|one| recon_show::exception_row(one, &holds)).collect();
+                    let still = Still::of(app, config.merchant()).await?;
+                    let rows: Vec<_> = found.iter().map(|one| recon_show::exception_row(one, &still)).collect();
                     context.printer.rows(EXCEPTIONS, &rows)?;
                     if more {
                         context.printer.say(&format!("{limit} shown; there are more: --limit N."));

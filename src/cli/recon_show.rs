@@ -1,7 +1,9 @@
 //! How reconciliations are shown: a run with its sums, and its exceptions.
 
+use std::collections::BTreeMap;
+
 use domain::agenda::{Hold, Scope};
-use domain::id::MerchantId;
+use domain::id::{MerchantId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::recon::Standing;
 
@@ -11,7 +13,7 @@ use super::hold::lift_with;
 use super::output::{Cell, Column};
 use crate::app::App;
 use crate::engine::recon::{self, Double};
-use crate::ports::recon::{Exception, ExceptionFilter, Run, Sum, Sums};
+use crate::ports::recon::{Exception, ExceptionFilter, Run, Sum, Sums, looked_again};
 
 /// Exceptions that are read at once.
 const PAGE: u64 = 10_000;
@@ -139,20 +141,54 @@ pub(super) fn run_rows((run, sums): &(Run, Sums)) -> Vec<Vec<Cell>> {
     sums.iter().map(of).collect()
 }
 
-/// What is to be done about an exception: what its kind suggests while it is open, and afterwards what a hold that was set for it still keeps
-/// back.
-fn suggestion(exception: &Exception, subject: Option<&str>, holds: &[Hold]) -> String {
-    if exception.standing == Standing::Open {
-        return exception.finding.kind.suggestion(subject);
-    }
-    let scope = exception.finding.subscription.clone().map(Scope::Subscription);
-    let held = holds.iter().find(|hold| {
-        Some(&hold.scope) == scope.as_ref() && hold.by == recon::ACTOR && hold.reason.starts_with(recon::HELD)
-    });
-    held.map_or_else(|| "nothing is left to do".to_owned(), |hold| format!("lift the hold: `{}`", lift_with(hold)))
+/// What may still be to do about exceptions that are decided.
+pub(super) struct Still {
+    holds: Vec<Hold>,
+    /// The first open exception of each subscription.
+    open: BTreeMap<SubscriptionId, i64>,
 }
 
-pub(super) fn exception_row(exception: &Exception, holds: &[Hold]) -> Vec<Cell> {
+impl Still {
+    pub(super) async fn of(app: &App, merchant: MerchantId) -> Result<Self, Stop> {
+        let filter = ExceptionFilter { standings: vec![Standing::Open], ..ExceptionFilter::default() };
+        let (found, _) = exceptions(app, merchant, &filter, u64::MAX).await?;
+        let mut open = BTreeMap::new();
+        for one in found {
+            let Some(subscription) = one.finding.subscription else { continue };
+            let first: &mut i64 = open.entry(subscription).or_insert(one.id);
+            *first = one.id.min(*first);
+        }
+        Ok(Self { holds: app.store.holds().await?, open })
+    }
+
+    /// What is to be done about an exception: what its kind suggests while it is open, and afterwards what a hold that was set for it still
+    /// keeps back. A subscription has one hold, whatever it is for.
+    fn suggestion(&self, exception: &Exception, subject: Option<&str>) -> String {
+        let finding = &exception.finding;
+        if exception.standing == Standing::Open {
+            return finding.kind.suggestion(subject);
+        }
+        if exception.note.as_deref() == Some(looked_again(true)) {
+            return "it was told anew: see the later exception about the same".to_owned();
+        }
+        let owner = finding.subscription.as_ref();
+        let is_ours = |hold: &&Hold| hold.by == recon::ACTOR && hold.reason.starts_with(recon::HELD);
+        let of_it = |hold: &&Hold| owner.is_some_and(|owner| hold.scope == Scope::Subscription(owner.clone()));
+        match (
+            self.holds.iter().find(|hold| of_it(hold) && is_ours(hold)),
+            owner.and_then(|owner| self.open.get(owner)),
+        ) {
+            (Some(_), Some(open)) => format!("the hold of its subscription stays: exception {open} is open"),
+            (Some(hold), None) => format!("lift the hold: `{}`", lift_with(hold)),
+            (None, _) if self.holds.iter().any(|hold| matches!(hold.scope, Scope::Merchant(_))) => {
+                "its merchant is on hold: see `autopay hold show`".to_owned()
+            }
+            (None, _) => "nothing is left to do".to_owned(),
+        }
+    }
+}
+
+pub(super) fn exception_row(exception: &Exception, still: &Still) -> Vec<Cell> {
     let finding = &exception.finding;
     let amount = |value| minor(value, finding.sides.currency);
     let subject = finding.refund.map(|id| id.to_string()).or(finding.charge.map(|id| id.to_string()));
@@ -171,7 +207,7 @@ pub(super) fn exception_row(exception: &Exception, holds: &[Hold]) -> Vec<Cell> 
         Cell::maybe(finding.key, Cell::text),
         Cell::maybe(finding.payment_id.as_ref(), Cell::text),
         Cell::text(&finding.evidence),
-        Cell::Text(suggestion(exception, subject.as_deref(), holds)),
+        Cell::Text(still.suggestion(exception, subject.as_deref())),
         Cell::text(exception.run),
         Cell::At(exception.found_at),
         Cell::maybe(exception.decided.as_ref(), |(by, _)| Cell::text(by)),
@@ -221,7 +257,7 @@ pub(super) async fn show(run: i64, app: &App, context: &Context) -> Result<usize
     let (run, sums) = app.store.recon(run).await?.ok_or_else(|| Stop::not_found("recon", run))?;
     let filter = ExceptionFilter { run: Some(run.id), ..ExceptionFilter::default() };
     let (found, _) = exceptions(app, run.merchant, &filter, u64::MAX).await?;
-    let holds = app.store.holds().await?;
+    let still = Still::of(app, run.merchant).await?;
     let row = [
         id(run.id),
         Cell::text(run.source.as_str()),
@@ -236,7 +272,7 @@ pub(super) async fn show(run: i64, app: &App, context: &Context) -> Result<usize
         Cell::Number(run.asked),
         Cell::Number(run.moved),
         Cell::Rows(SUMS, sums.iter().map(sum_row).collect()),
-        Cell::Rows(EXCEPTIONS, found.iter().map(|one| exception_row(one, &holds)).collect()),
+        Cell::Rows(EXCEPTIONS, found.iter().map(|one| exception_row(one, &still)).collect()),
     ];
     context.printer.record(SHOW, &row)?;
     let open = found.iter().filter(|one| one.standing == Standing::Open).count();

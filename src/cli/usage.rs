@@ -72,8 +72,8 @@ pub(super) fn card_numbers(arguments: &[OsString], variable: impl Fn(&str) -> Op
 /// Flags that name a file to be written.
 const WRITTEN: [&str; 3] = ["--out", "--chart", "--snapshot"];
 
-/// Files that a command would write over although it reads them: one that another word names, or a file of plans in a folder that one
-/// does. Nothing of them would be left, and nothing would say so.
+/// Files that a command would write over although it reads them: one that another word names, or one in a folder of plans that a word
+/// names, with its tables and its policies. Nothing of them would be left, and nothing would say so.
 pub(super) fn overwritten(arguments: &[OsString]) -> Vec<Problem> {
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let (mut written, mut read) = (Vec::new(), Vec::new());
@@ -91,8 +91,8 @@ pub(super) fn overwritten(arguments: &[OsString]) -> Vec<Problem> {
     }
     let is_read = |target: &Path| {
         read.iter().filter_map(|word| Path::new(word).canonicalize().ok()).any(|source| {
-            let is_plan = target.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
-            source.as_path() == target || (is_plan && target.parent() == Some(source.as_path()))
+            let folder = target.parent().filter(|folder| *folder == source || **folder == source.join("dunning"));
+            source.as_path() == target || folder.is_some_and(|folder| is_of_plans(target, folder))
         })
     };
     let refused = written
@@ -103,6 +103,15 @@ pub(super) fn overwritten(arguments: &[OsString]) -> Vec<Problem> {
             self::refused(flag, value, "is a file that the command reads, and would be written over: name another file")
         })
         .collect()
+}
+
+/// Does it belong to the folder of plans that it lies in: as a plan, a policy, or a table that a plan names?
+fn is_of_plans(path: &Path, folder: &Path) -> bool {
+    let is_toml = |path: &Path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut plans = entries.filter(|plan| is_toml(plan)).filter_map(|plan| std::fs::read_to_string(plan).ok());
+    is_toml(path) || plans.any(|plan| plan.contains(&*name))
 }
 
 /// The mistakes that the parser of the command line found.

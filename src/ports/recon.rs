@@ -327,6 +327,12 @@ pub struct ExceptionFilter {
     pub kinds: Vec<Kind>,
 }
 
+/// What is written beside a difference that a later run looked at again.
+#[must_use]
+pub const fn looked_again(found_anew: bool) -> &'static str {
+    if found_anew { "looked at again, and told anew" } else { "looked at again: it differs no more" }
+}
+
 /// What a person says about an exception.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruling {

@@ -28,16 +28,11 @@ use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
     ABOUT_A_ROW, BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled,
-    Ruling, Run, Source, Span, Stage, Sum, Sums,
+    Ruling, Run, Source, Span, Stage, Sum, Sums, looked_again,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
 use crate::ports::{Claimed, Cursor, Damaged, Page, StoreError};
-
-/// What is written beside a difference that a later run looked at again.
-pub(super) const fn looked_again(found_anew: bool) -> &'static str {
-    if found_anew { "looked at again, and told anew" } else { "looked at again: it differs no more" }
-}
 
 const SUBJECTS: &[(&str, Kind)] = &[
     ("s_merchant", Kind::Uuid),

@@ -125,6 +125,9 @@ impl std::fmt::Display for RowId {
     }
 }
 
+/// Characters of a key of ours as it goes out; another spelling of one is somebody else's word.
+const HYPHENATED: usize = 36;
+
 /// Namespace of row identities. Changing it would let every file in again.
 const ROW_NAMESPACE: Uuid = Uuid::from_u128(0x3d1b_8c40_6a52_5f7e_9b3c_70d2_41ae_c023);
 
@@ -218,7 +221,9 @@ impl SettlementRow {
         }
         let ids = same(self.gateway_id.as_ref(), other.gateway_id.as_ref());
         // What others call a payment says nothing against a key of ours.
-        let alike = self.our_key().is_some() == other.our_key().is_some();
+        let is_ours =
+            |row: &Self| row.our_key().is_some() && row.key.as_ref().is_some_and(|key| key.len() == HYPHENATED);
+        let alike = is_ours(self) == is_ours(other);
         let keys = same(self.key.as_ref(), other.key.as_ref()).filter(|same| *same || alike);
         match (ids, keys) {
             (Some(true), _) => true,

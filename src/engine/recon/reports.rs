@@ -164,7 +164,17 @@ impl Reconciler {
             return Ok(look);
         }
         if let (Some(by_key), Some(by_id)) = (named.charge, named.other) {
-            // Whose it is nobody can tell from the row: it is nobody's until a person says so.
+            // Whose it is nobody can tell from the row: it is nobody's until a person says so. That one of them was paid the gateway can tell.
+            if row.kind == RowKind::Payment {
+                for id in [by_key, by_id] {
+                    let charge = self.store().charge(id).await?;
+                    if let Some(charge) = charge.filter(|charge| recon::collected(&charge.state) == 0) {
+                        let seen = self.look_at(charge, stop).await?;
+                        look.asked = look.asked.saturating_add(seen.asked);
+                        look.moved = look.moved.saturating_add(seen.moved);
+                    }
+                }
+            }
             finding.evidence.push_str(&format!("; its key is of {by_key}, its id of a payment of {by_id}"));
             let sides =
                 Sides { currency: row.gross.currency(), ours: 0, theirs: row.moved(), kind: Some(Kind::Mismatch) };

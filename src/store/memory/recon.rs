@@ -16,13 +16,13 @@ use crate::ports::dispute::{DisputeView, Disputes as _};
 use crate::ports::outbox::NewEvent;
 use crate::ports::recon::{
     ABOUT_A_ROW, BegunRun, Compared, Exception, ExceptionFilter, Finding, KeptRow, Named, NewRun, ReconStore, Ruled,
-    Ruling, Run, Span, Stage, Sums,
+    Ruling, Run, Span, Stage, Sums, looked_again,
 };
 use crate::ports::refund::RefundRecord;
 use crate::ports::webhooks::Subject;
 use crate::ports::{AttemptRecord, Claimed, Cursor, Page, Place, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
-use crate::store::recon::{first_stage, looked_again};
+use crate::store::recon::first_stage;
 use crate::store::rows::whole;
 
 #[derive(Debug, Clone)]
