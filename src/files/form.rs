@@ -6,6 +6,7 @@ use domain::id::looks_like_a_card_number;
 
 use super::csv_rows::{MOST_FIELDS, Record};
 use super::fields::Paper;
+use super::meant;
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, is_personal, shown};
 use super::near::nearest;
 use super::roster::REPORT_COLUMNS;
@@ -80,20 +81,7 @@ impl Form {
         known.extend(more);
         let restyled: Vec<usize> =
             (0..header.fields.len()).filter(|place| self.restyled(header, *place).is_some()).collect();
-        if restyled.len() > 1 {
-            let names: Vec<String> = header.fields.iter().map(|name| plain_name(name)).collect();
-            let message = "the columns are not written in small letters with underscores";
-            mistakes.push(FileMistake {
-                line,
-                column: restyled.first().map_or(1, |place| column_of(header, *place)),
-                value: restyled
-                    .first()
-                    .and_then(|place| header.fields.get(*place))
-                    .map(|name| shown(name))
-                    .unwrap_or_default(),
-                ..FileMistake::of_file(label, "column_style", message, format!("write {}", names.join(",")))
-            });
-        }
+        let first = mistakes.len();
         let mut meant = header.clone();
         let mut strange: Vec<usize> = Vec::new();
         let mut nameless: Vec<usize> = Vec::new();
@@ -130,6 +118,14 @@ impl Form {
             }
         }
         let near = self.meanings(&mut meant, &strange, &known, more);
+        if let Some(place) = restyled.first().copied().filter(|_| restyled.len() > 1) {
+            let names: Vec<String> = meant.fields.iter().map(|name| plain_name(name)).collect();
+            let message = "the columns are not written in small letters with underscores";
+            let mend = format!("write {}", names.join(","));
+            let value = header.fields.get(place).map(|name| shown(name)).unwrap_or_default();
+            let said = FileMistake::of_file(label, "column_style", message, mend);
+            mistakes.insert(first, FileMistake { line, column: column_of(header, place), value, ..said });
+        }
         let recognised = meant.fields.iter().any(|name| known.contains(&name.as_str()));
         if !recognised {
             let message = format!("the first line names no column of {}", self.what);
@@ -151,7 +147,12 @@ impl Form {
                     let write = add.replacen("add the column", "write", 1).replacen("add", "write", 1);
                     format!("{write}, if that is what it holds; else remove it, and {add}")
                 }
-                (None, None) => format!("remove the column; columns known here: {}", self.columns.join(", ")),
+                (None, None) => {
+                    let columns = self.columns.join(", ");
+                    format!(
+                        "write the column that is meant: known here are {columns}; or remove it, if it is not needed"
+                    )
+                }
             };
             let column = column_of(header, place);
             let (path, code) = (label.to_owned(), "unknown_column");
@@ -256,6 +257,8 @@ impl Form {
 /// By what a name is taken for a column that is not there.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Likeness {
+    /// It is another name of one: see [`meant::names`].
+    ByAnotherName,
     /// It is nearly one that must be there.
     NearlyWanted,
     /// It is nearly one that may be there.
@@ -266,11 +269,17 @@ pub(super) enum Likeness {
 
 impl Likeness {
     /// The surer ones first.
-    pub(super) const ALL: [Self; 3] = [Self::NearlyWanted, Self::Nearly, Self::ByAWord];
+    pub(super) const ALL: [Self; 4] = [Self::ByAnotherName, Self::NearlyWanted, Self::Nearly, Self::ByAWord];
 
     /// The column that a name means by this likeness, among those that are not there.
     pub(super) fn find<'c>(self, name: &str, wanted: &[&'c str], absent: &[&'c str]) -> Option<&'c str> {
         match self {
+            Self::ByAnotherName => {
+                // A price may be noted beside plans that have their own: only where one is wanted is it the amount.
+                let among = |column: &str| if column == "amount" { wanted } else { absent };
+                let called = |column: &&'static str| among(column).iter().find(|one| *one == column).copied();
+                meant::names(name).iter().find_map(called)
+            }
             Self::NearlyWanted => nearest(name, wanted.iter().copied()),
             Self::Nearly => nearest(name, absent.iter().copied()),
             Self::ByAWord => {

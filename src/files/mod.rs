@@ -10,6 +10,7 @@ mod fields;
 pub mod folder;
 mod form;
 mod kinds;
+mod meant;
 mod migrated;
 pub mod mistake;
 pub(crate) mod near;

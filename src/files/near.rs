@@ -61,6 +61,14 @@ pub(crate) fn zone(text: &str) -> Result<Zone, String> {
     }
 }
 
+/// Reads the name of a time zone in a file, where abbreviations do not stand for places.
+///
+/// # Errors
+/// A sentence "what is wrong: what to write".
+pub(crate) fn zone_of_file(text: &str) -> Result<Zone, String> {
+    Zone::abbreviated(text).map_or_else(|| zone(text), Err)
+}
+
 /// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
@@ -128,5 +136,6 @@ mod tests {
             assert!(!zone(text).unwrap_err().contains("did you mean"), "{text}");
         }
         assert!(zone("America/Chicago").is_ok());
+        assert!(zone("EST").is_ok() && zone_of_file("EST").is_err());
     }
 }

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use domain::dunning::{Policy, Wait};
 use domain::id::{PlanId, PolicyId, looks_like_a_card_number};
 use domain::ledger::{ACCOUNT_NAME_MAX, is_account_name};
-use domain::money::Currency;
+use domain::money::{Currency, Money};
 use domain::plan::{AmountSpec, CollectSpec, Plan, PlanSpec, ScheduleSpec, SplitSpec, StepSpec};
 
 use super::kinds::{self, Tables};
+use super::meant;
 use super::mistake::{FileMistake, halves, plainly, shown};
 use super::near::{self, nearest};
 use super::policies;
-use super::roster::damaged_date;
 use super::sheet::{Kind, Need, Node, Sheet, Tab, written};
 use super::tables::Beside;
 
@@ -410,6 +410,7 @@ const TOP: &[&str] = &[
     "collect",
     "ledger",
 ];
+const KINDS: [&str; 2] = ["recurring", "installments"];
 const SCHEDULE: &[&str] = &[
     "every",
     "on_day",
@@ -485,6 +486,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("credit", "[ledger]"),
     ("on_start", "[mid_period]"),
     ("on_cancel", "[mid_period]"),
+    ("start_on", "the columns of the roster"),
+    ("end_on", "the columns of the roster"),
     ("kind", "the top of the file"),
     ("status", "the top of the file"),
     ("owner", "the top of the file"),
@@ -508,7 +511,7 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
         id: id.clone().unwrap_or_else(|| "plan".to_owned()),
         name: sheet.text(&top, "name", Need::Required("\"A name for people\"")).unwrap_or_else(|| "plan".to_owned()),
         kind: sheet
-            .word(&top, "kind", Need::Required("\"recurring\""), &["recurring", "installments"], &[])
+            .word(&top, "kind", Need::Required("\"recurring\""), &KINDS, &[])
             .unwrap_or_else(|| "recurring".to_owned()),
         status: sheet.text(&top, "status", Need::Required("\"active\"")).unwrap_or_else(|| "active".to_owned()),
         owner: sheet.text(&top, "owner", Need::Optional),
@@ -517,7 +520,8 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     spec.schedule = schedule(&mut sheet, &top);
     spec.amount = amount(&mut sheet, &top, beside, &mut tables);
     spec.installments = kinds::installments(&mut sheet, &top, &spec.amount.currency, beside, &mut tables);
-    if spec.installments.is_some() && sheet.is_refused("kind") {
+    let unpriced = spec.amount.value.is_none() && spec.amount.step.is_empty() && spec.amount.price_list.is_none();
+    if sheet.is_refused("kind") && (spec.installments.is_some() || (unpriced && is_in_parts(&top))) {
         // The kind was meant, whatever stands there.
         "installments".clone_into(&mut spec.kind);
     }
@@ -584,9 +588,17 @@ fn schedule(sheet: &mut Sheet<'_>, top: &Tab) -> ScheduleSpec {
     spec
 }
 
+/// Does the plan collect a total in installments, or mean to?
+fn is_in_parts(top: &Tab) -> bool {
+    let says = |kind: &Kind| match kind {
+        Kind::Text(kind) => nearest(kind, KINDS) == Some("installments"),
+        Kind::Whole(_) | Kind::Fraction | Kind::Truth | Kind::Moment(_) | Kind::List(_) | Kind::Table(_) => false,
+    };
+    top.get("installments").is_some() || top.get("kind").is_some_and(|entry| says(&entry.node.kind))
+}
+
 fn amount(sheet: &mut Sheet<'_>, top: &Tab, beside: Beside<'_>, tables: &mut Tables) -> AmountSpec {
-    let in_parts = top.get("installments").is_some()
-        || top.get("kind").is_some_and(|kind| matches!(&kind.node.kind, Kind::Text(kind) if kind == "installments"));
+    let in_parts = is_in_parts(top);
     let value = (!in_parts).then(|| "1.00".to_owned());
     let mut spec = AmountSpec { currency: "USD".to_owned(), value, ..AmountSpec::default() };
     let keys = if in_parts { "currency" } else { "currency and value" };
@@ -731,7 +743,16 @@ fn better_mend(one: &domain::plan::Mistake, (spec, own): (&PlanSpec, &str)) -> O
     match one.field.as_str() {
         "id" => Some(format!("id = {own}")),
         _ if key == "from" && one.message.starts_with("is not a date") => {
-            damaged_date(&one.value).map(|(date, how)| format!("from = {date}{how}"))
+            meant::date("from", &one.value).map(|(said, _)| said)
+        }
+        "schedule.free_first" if one.message.starts_with("is not a free period") => {
+            let days = meant::free_days(&one.value)?;
+            Some(format!("free_first = \"{days} days\"; the first charge falls on the first due date after them"))
+        }
+        "schedule.charge_at" => Some(format!("charge_at = {}", meant::time_of_day(&one.value)?)),
+        _ if one.message.contains("is not an amount") && one.value.contains(',') => {
+            let amount = Money::meant(&one.value, Currency::parse(&spec.amount.currency).ok()?)?;
+            Some(format!("{key} = \"{}\"", amount.plain()))
         }
         "collect.dunning" => Some("dunning = \"standard\", or the id of a file in dunning/".to_owned()),
         "installments.total" if in_rows.is_some() && is_nearly_from_subscription(&one.value) => {

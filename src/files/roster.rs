@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::csv_rows::{Record, Records};
 use super::fields::{Columns, Fields, Paper};
 use super::form::Form;
+use super::meant;
 use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{FileMistake, HIDDEN, shown};
 use super::near::{self, nearest};
@@ -89,6 +90,8 @@ const HEADER: [&str; 6] =
     ["subscription_id", "plan", "payment_method_id", "method_kind", "customer_reference", "start_on"];
 const CUSTOMER: [&str; 3] = ["customer_hsid", "customer_enterprise_id", "customer_reference"];
 const CONSENT: [&str; 3] = ["consent_id", "consent_at", "consent_channel"];
+const CONSENT_MEND: &str = "write consent_id (the id of the form or of the record), consent_at (a moment with its offset, such as \
+                            2026-11-02T10:15:00-06:00) and consent_channel (WEB or TEL)";
 /// The columns of each backup: its id, its kind, who agreed, when, where that is written, and how for a bank account.
 const BACKUPS: [[&str; 6]; BACKUPS_MAX] = [backup(0), backup(1), backup(2)];
 
@@ -494,7 +497,7 @@ impl<'a> Memo<'a> {
         if let Some(zone) = self.zones.get(text) {
             return Ok(zone.clone());
         }
-        let zone = near::zone(text)?;
+        let zone = near::zone_of_file(text)?;
         if self.zones.len() < MOST_ZONES {
             self.zones.insert(text.to_owned(), zone.clone());
         }
@@ -547,6 +550,8 @@ fn kept(field: &str) -> String {
 struct Named {
     id: Option<PaymentMethodId>,
     kind: Option<MethodKind>,
+    /// The kind, or the one that a wrong word means.
+    meant: Option<MethodKind>,
     named: bool,
 }
 
@@ -874,10 +879,10 @@ impl<'r, 'a> Row<'r, 'a> {
     fn methods(&mut self, plan: Option<&Plan>) -> (Option<Method>, Option<Method>) {
         let first = self.id_and_kind("payment_method_id", "method_kind");
         let second = self.id_and_kind("second_payment_method_id", "second_method_kind");
-        let debits = |one: &Named| one.kind == Some(MethodKind::BankAccount);
+        let debits = |one: &Named| one.meant == Some(MethodKind::BankAccount);
         let (first_debits, second_debits) = (debits(&first), debits(&second));
         let asked = if second_debits && !first_debits { &second } else { &first };
-        let consent = self.consent(asked.kind, asked.named);
+        let consent = self.consent(asked.meant, asked.named);
         let method = |one: &Named, consent| one.id.zip(one.kind).map(|(id, kind)| Method { id, kind, consent });
         // With a card and a bank account the consent is the bank account's.
         let first_consent = consent.clone().filter(|_| first_debits || !second_debits);
@@ -905,10 +910,11 @@ impl<'r, 'a> Row<'r, 'a> {
         let named = !self.is_blank(id_column);
         let id = self.value(id_column, parse, wrong_id);
         let kinds = |text: &str| {
-            MethodKind::parse(text)
-                .ok_or_else(|| format!("{:?} is no kind of method: write card or bank_account", shown(text)))
+            let write = meant::kind_of_method(text).map_or("card or bank_account", MethodKind::as_str);
+            MethodKind::parse(text).ok_or_else(|| format!("{:?} is no kind of method: write {write}", shown(text)))
         };
         let kind = self.value(kind_column, kinds, wrong_kind);
+        let meant = kind.or_else(|| meant::kind_of_method(self.raw(kind_column)?));
         if named && self.columns.has(kind_column) && self.is_blank(kind_column) {
             let message = format!("{kind_column} is empty, and {id_column} names a method");
             self.note(kind_column, "missing_value", message, "write card or bank_account");
@@ -918,7 +924,7 @@ impl<'r, 'a> Row<'r, 'a> {
             let mend = format!("write the id of the saved method, or leave {kind_column} empty");
             self.note(id_column, "method_missing", message, mend);
         }
-        Named { id, kind, named }
+        Named { id, kind, meant, named }
     }
 
     /// May these methods pay under this plan?
@@ -976,7 +982,7 @@ impl<'r, 'a> Row<'r, 'a> {
                     let verb = if blank.len() == 1 { "is" } else { "are" };
                     let message =
                         format!("{} {verb} empty, and every debit of a bank account needs its consent", listed(&blank));
-                    self.note(first, "consent_missing", message, format!("write {}", listed(&CONSENT)));
+                    self.note(first, "consent_missing", message, CONSENT_MEND);
                 }
             }
             (Some(MethodKind::Card), Some(filled)) => {

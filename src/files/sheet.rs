@@ -6,6 +6,7 @@ use domain::dunning::{PolicyError, Wait};
 use domain::id::looks_like_a_card_number;
 use toml_edit::{Item, TableLike, Value};
 
+use super::meant;
 use super::mistake::{self, CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, shown};
 use super::near::nearest;
 use super::syntax;
@@ -31,7 +32,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("business_days", "\"next\""),
     ("calendar", "\"us-federal-reserve\""),
     ("bill", "\"in_advance\""),
-    ("free_first", "\"30 days\""),
+    ("free_first", "\"28 days\""),
     ("term", "\"12 months\""),
     ("catch_up", "\"ask\""),
     ("price_list", "\"prices-2027.csv\""),
@@ -366,8 +367,14 @@ impl<'t> Sheet<'t> {
 
     /// Refuses the keys that a table does not know, `later` those with a meaning that this version does not carry out. A key that is
     /// nearly one that does not stand here is read as that one, so that what it says is judged too and nothing is called missing.
-    pub(super) fn known(&mut self, tab: &mut Tab, keys: &[&str], later: &[(&str, &str)], elsewhere: &[(&str, &str)]) {
-        let mut absent: Vec<&str> = keys.iter().copied().filter(|key| tab.get(key).is_none()).collect();
+    pub(super) fn known<'k>(
+        &mut self,
+        tab: &mut Tab,
+        keys: &[&'k str],
+        later: &[(&str, &str)],
+        elsewhere: &[(&'k str, &'k str)],
+    ) {
+        let mut absent: Vec<&'k str> = keys.iter().copied().filter(|key| tab.get(key).is_none()).collect();
         for at in 0..tab.entries.len() {
             let Some(entry) = tab.entries.get(at) else { continue };
             let key = entry.key.as_str();
@@ -385,26 +392,32 @@ impl<'t> Sheet<'t> {
             let room =
                 if tab.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", tab.header) };
             let message = format!("{} is not a key known {room}", shown(key));
-            let (near, home) = (nearest(key, absent.iter().copied()), elsewhere.iter().find(|(name, _)| *name == key));
-            let mend = match (near, home) {
-                (_, Some((_, home))) => {
-                    self.stands_for_another(home, key);
+            let meaning = Meaning::of(key, is_table, (keys, &absent), elsewhere);
+            let mend = match meaning {
+                Meaning::There(name, home) => {
+                    self.stands_for_another(home, name);
                     // Without its heading all keys of a table stand in another: said once.
-                    if self.headless.contains(*home) {
+                    if self.headless.contains(home) {
                         continue;
                     }
-                    if !self.headings.contains(*home) && is_headless(tab.entries.get(at..), home, elsewhere) {
-                        self.headless.insert((*home).to_owned());
+                    if !self.headings.contains(home) && is_headless(tab.entries.get(at..), home, elsewhere) {
+                        self.headless.insert(home.to_owned());
                         format!("write {home} on a line above {key}")
-                    } else {
+                    } else if name == key {
                         format!("move {key} to {home}")
+                    } else {
+                        format!("move it to {home}, as {name}")
                     }
                 }
-                (Some(near), None) => format!("write {near}"),
-                (None, None) => format!("remove it; keys known here: {}", keys.join(", ")),
+                Meaning::Here(near) => format!("write {near}"),
+                Meaning::Again(near) => format!("keep one of {} and {near}, as {near}", shown(key)),
+                Meaning::Unknown => {
+                    let keys = keys.join(", ");
+                    format!("write the key that is meant: known here are {keys}; or remove it, if it is not needed")
+                }
             };
             self.add(place, "unknown_key", value, message, mend);
-            if let (Some(near), None, Some(entry)) = (near, home, tab.entries.get_mut(at)) {
+            if let (Meaning::Here(near), Some(entry)) = (meaning, tab.entries.get_mut(at)) {
                 near.clone_into(&mut entry.key);
                 absent.retain(|key| *key != near);
             }
@@ -445,6 +458,12 @@ impl<'t> Sheet<'t> {
                 let value = plain_amount(&entry.node.raw, None).unwrap_or_else(|| "…".to_owned());
                 let mend = format!("[amount] with value = \"{value}\" under it");
                 self.refuse(tab, entry, "money_unquoted", UNQUOTED, mend);
+                None
+            }
+            Kind::Whole(count) if key == "installments" => {
+                let message = "installments is a table, and its count says how many there are";
+                let mend = format!("[installments] with count = {count} and total = \"from_subscription\" under it");
+                self.refuse(tab, entry, "wrong_type", message, mend);
                 None
             }
             other => {
@@ -687,6 +706,11 @@ impl<'t> Sheet<'t> {
         match &entry.node.kind {
             Kind::Text(text) => Some(text.clone()),
             Kind::Moment(moment) => Some(moment.to_string()),
+            Kind::Whole(_) if example.contains(':') => {
+                let time = meant::time_of_day(&entry.node.raw).map(|time| time.to_string());
+                self.wrong_type(tab, entry, wanted, time.as_deref().unwrap_or(example));
+                None
+            }
             _ => {
                 self.wrong_type(tab, entry, wanted, example);
                 None
@@ -702,13 +726,9 @@ impl<'t> Sheet<'t> {
             Ok(time) if !text.ends_with(":60") => Some(time),
             Ok(_) | Err(_) => {
                 let entry = tab.get(key)?;
-                self.refuse(
-                    tab,
-                    entry,
-                    "time_invalid",
-                    format!("{key} is not a time of day"),
-                    format!("{key} = 09:00:00"),
-                );
+                let time = meant::time_of_day(&text).map_or_else(|| "09:00:00".to_owned(), |time| time.to_string());
+                let message = format!("{key} is not a time of day");
+                self.refuse(tab, entry, "time_invalid", message, format!("{key} = {time}"));
                 None
             }
         }
@@ -780,6 +800,40 @@ impl<'t> Sheet<'t> {
     /// Notes that nothing more is to be said about a field.
     pub(super) fn give_up_on(&mut self, field: &str) {
         self.refused.insert(field.to_owned());
+    }
+}
+
+/// What a key most likely means that its table does not know.
+#[derive(Debug, Clone, Copy)]
+enum Meaning<'k> {
+    /// A key of this table that does not stand in it.
+    Here(&'k str),
+    /// A key of this table that stands in it too.
+    Again(&'k str),
+    /// A key of another table, and which.
+    There(&'k str, &'k str),
+    Unknown,
+}
+
+impl<'k> Meaning<'k> {
+    /// A key of another table first, then what people call by this name, then what is nearly written so.
+    fn of(
+        key: &str,
+        is_table: bool,
+        (keys, absent): (&[&'k str], &[&'k str]),
+        elsewhere: &[(&'k str, &'k str)],
+    ) -> Self {
+        let home =
+            |name: &str| elsewhere.iter().find(|(known, _)| *known == name).map(|(name, home)| Self::There(name, home));
+        let of = |known: &[&'k str], name: &str| known.iter().copied().find(|known| *known == name);
+        let names = || meant::names(key).iter().copied();
+        home(key)
+            .or_else(|| names().find_map(|name| of(absent, name)).map(Self::Here))
+            .or_else(|| names().find_map(|name| of(keys, name)).map(Self::Again))
+            .or_else(|| names().filter(|_| !is_table).find_map(home))
+            .or_else(|| nearest(key, absent.iter().copied()).map(Self::Here))
+            .or_else(|| nearest(key, keys.iter().copied()).map(Self::Again))
+            .unwrap_or(Self::Unknown)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Lines of a file that cannot be read: may the others be read without them, and what was most likely meant?
 
-use chrono::{Datelike as _, NaiveDate};
+use chrono::{Datelike as _, NaiveDate, NaiveTime};
 use toml_edit::Document;
 
+use super::meant;
 use super::roster::damaged_date;
 
 /// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
@@ -81,8 +82,8 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
         return ("this heading cannot be read".to_owned(), mend);
     }
     if let Some(plain) = straightened(line) {
-        let message = "the line holds quotation marks, dashes or blanks as a word processor sets them";
-        return (message.to_owned(), plain);
+        let what = if straightened_quotes(line) { "typographic quotation marks" } else { "dashes or blanks" };
+        return (format!("the line holds {what}, as a word processor sets them"), plain);
     }
     if let Some(plain) = rewritten(line) {
         return ("a line is a key, an equals sign and a value".to_owned(), plain);
@@ -102,12 +103,18 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
         (format!("{key} stands in this table twice"), format!("keep one {key} and remove the other"))
     } else if value.is_empty() {
         ("nothing stands after the equals sign".to_owned(), format!("write a value after {key} ="))
+    } else if let Some(time) = time_of(value) {
+        ("a time of day has two digits each for hours, minutes and seconds".to_owned(), format!("{key} = {time}"))
     } else if value.starts_with(|first: char| first.is_ascii_digit()) && value.contains(':') {
         (format!("{value} is not a time of day"), format!("{key} = 06:00:00, or another time up to 23:59:59"))
     } else if numeric(&['-', '/', '.']) && value.matches(['-', '/', '.']).count() == 2 {
         let read = damaged_date(value).filter(|_| !is_year_first(value));
         let near = read.map_or_else(|| near_date(value), |(date, _)| date);
-        (format!("{value} is not a date of the calendar"), format!("{key} = {near}, or another date"))
+        let mend = match meant::date(key, value).filter(|_| read.is_some()) {
+            Some((both, true)) => both,
+            Some((_, false)) | None => format!("{key} = {near}, or another date"),
+        };
+        (format!("{value} is not a date of the calendar"), mend)
     } else if let Some(amount) = amount_of(value) {
         (
             "a number has a point before its decimals and no other mark, and money stands in quotes".to_owned(),
@@ -130,17 +137,32 @@ fn is_year_first(value: &str) -> bool {
     value.split(['-', '/', '.']).next().is_some_and(|year| year.len() == 4)
 }
 
+/// The time of day that a value means which is written as one: with a colon, or with am or pm.
+fn time_of(value: &str) -> Option<NaiveTime> {
+    let written = value.contains(':') || value.ends_with(['m', 'M', '.']);
+    let begun = value.starts_with(|first: char| first.is_ascii_digit());
+    meant::time_of_day(value).filter(|_| written && begun)
+}
+
+/// Do quotation marks stand in the line that are not plain ones?
+fn straightened_quotes(line: &str) -> bool {
+    line.contains(|ch| straight(ch) != ch && matches!(straight(ch), '"' | '\''))
+}
+
 /// The line without what word processors make of quotation marks, dashes and blanks, if there is any of it.
 fn straightened(line: &str) -> Option<String> {
-    let plain = |ch: char| match ch {
+    is_better(line, line.chars().map(straight).collect())
+}
+
+/// The plain sign for one that a word processor sets.
+const fn straight(ch: char) -> char {
+    match ch {
         '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{201f}' | '\u{2033}' | '\u{ab}' | '\u{bb}' => '"',
         '\u{2018}' | '\u{2019}' | '\u{201a}' => '\'',
         '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{3000}' => ' ',
         _ => ch,
-    };
-    let found: String = line.chars().map(plain).collect();
-    is_better(line, found)
+    }
 }
 
 /// The other line, if it can be read and this one cannot: not where the line only repeats a key.

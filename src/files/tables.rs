@@ -279,7 +279,12 @@ impl Table {
                     let write = written_as(column, name, match_on);
                     format!("{write}, if that is what it holds; else remove it, and add the column {column}")
                 }
-                (None, None) => format!("remove the column; columns known here: {}", known.join(", ")),
+                (None, None) => {
+                    let columns = known.join(", ");
+                    format!(
+                        "write the column that is meant: known here are {columns}; or remove it, if it is not needed"
+                    )
+                }
             };
             self.note(at(place), "unknown_column", name, message, mend);
         }

@@ -197,6 +197,14 @@ impl Zone {
         }
     }
 
+    /// Why the name of a zone may not stand in a file, though its clock can be computed: an abbreviation that is one offset all year.
+    /// `None` for any other text.
+    #[must_use]
+    pub fn abbreviated(text: &str) -> Option<String> {
+        let (_, mend) = ABBREVIATED.iter().find(|(name, _)| *name == text)?;
+        Some(format!("{text:?} is one fixed offset all year, winter and summer: write {mend}"))
+    }
+
     /// The IANA name, as it was given.
     pub fn name(&self) -> &'static str {
         self.name
@@ -273,6 +281,13 @@ impl Zone {
     }
 }
 
+/// Abbreviations that are names of zones too, for computers whose clocks never change, with the places that people mean by them.
+const ABBREVIATED: [(&str, &str); 3] = [
+    ("EST", "America/New_York, or America/Panama where no clock changes"),
+    ("MST", "America/Denver, or America/Phoenix where no clock changes"),
+    ("HST", "Pacific/Honolulu"),
+];
+
 /// Why a text is no zone, with the nearest name that is one.
 fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
     let given = excerpt(text);
@@ -282,7 +297,11 @@ fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
     let city = |tz: &&Tz| tz.name().rsplit('/').next().is_some_and(|it| it.eq_ignore_ascii_case(&wanted)) && known(tz);
     let mut names = chrono_tz::TZ_VARIANTS.iter();
     if let Some(near) = names.clone().find(whole).or_else(|| names.find(city)) {
-        return CalendarError::UnknownZone { given, mend: format!("did you mean {}?", near.name()) };
+        let mend = match ABBREVIATED.iter().find(|(name, _)| *name == near.name()) {
+            Some((_, mend)) => format!("write {mend}"),
+            None => format!("did you mean {}?", near.name()),
+        };
+        return CalendarError::UnknownZone { given, mend };
     }
     if bundled_knows {
         let mend = "write the zone's longer-standing name, or the nearest city that shares its clock";

@@ -279,15 +279,16 @@ impl Money {
     ///
     /// assert_eq!(Money::parse("125.10", Currency::USD)?.minor(), 12_510);
     /// assert_eq!(Money::parse("1,250.00", Currency::USD).unwrap_err().to_string(),
-    ///     "\"1,250.00\" is not an amount: leave out the commas, and write decimals after a point, such as 125.10");
+    ///     "\"1,250.00\" is not an amount: write 1250.00");
     /// # Ok::<(), domain::money::MoneyError>(())
     /// ```
     pub fn parse(text: &str, currency: Currency) -> Result<Money, MoneyError> {
         if let Some(mend) = wrong_character(text) {
-            return Err(MoneyError::Amount {
-                given: excerpt(text),
-                mend: format!("{mend}, such as {}", currency.example()),
-            });
+            let mend = match Money::meant(text, currency) {
+                Some(meant) => format!("write {}", meant.plain()),
+                None => format!("{mend}, such as {}", currency.example()),
+            };
+            return Err(MoneyError::Amount { given: excerpt(text), mend });
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let allowed = currency.exponent();
@@ -304,6 +305,46 @@ impl Money {
             Some(minor) => Ok(Money { minor, currency }),
             None => Err(MoneyError::TooLarge { given: excerpt(text), most: Money { minor: i64::MAX, currency } }),
         }
+    }
+
+    /// The amount that a text with commas most likely means, whether they stand before the decimals or between groups of three digits:
+    /// `310,25` is 310.25, `1,310.25` and `1.310,25` are 1310.25. `None` where it may be either, or neither.
+    ///
+    /// ```
+    /// use domain::money::{Currency, Money};
+    ///
+    /// assert_eq!(Money::meant("1.310,25", Currency::USD), Some(Money::new(131_025, Currency::USD)));
+    /// assert_eq!(Money::meant("0,310", Currency::USD), None);
+    /// ```
+    pub fn meant(text: &str, currency: Currency) -> Option<Money> {
+        let plain: String = text.chars().filter(|ch| !ch.is_whitespace()).collect();
+        if !plain.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'.')) {
+            return None;
+        }
+        let (comma, point) = (plain.rfind(',')?, plain.rfind('.'));
+        let decimals = plain.len().saturating_sub(comma).saturating_sub(1);
+        let mark = match (plain.matches(',').count(), plain.matches('.').count()) {
+            (_, 1) if point > Some(comma) => Some('.'),
+            (1, 0) if decimals == 3 && currency.exponent() == 3 => return None,
+            (1, 0) if decimals == 3 => None,
+            (1, _) if point < Some(comma) => Some(','),
+            (_, 0) => None,
+            (_, _) => return None,
+        };
+        let (whole, fraction) = mark.and_then(|mark| plain.rsplit_once(mark)).unwrap_or((&plain, ""));
+        let groups: Vec<&str> = whole.split([',', '.']).collect();
+        let grouped = match groups.as_slice() {
+            [only] => !only.is_empty(),
+            [first, rest @ ..] => {
+                (1..=3).contains(&first.len()) && !first.starts_with('0') && rest.iter().all(|group| group.len() == 3)
+            }
+            [] => false,
+        };
+        if !grouped || (mark.is_some() && fraction.is_empty()) {
+            return None;
+        }
+        let digits = groups.concat();
+        Money::parse(&if fraction.is_empty() { digits } else { format!("{digits}.{fraction}") }, currency).ok()
     }
 
     /// Plain decimal text without code or grouping, such as `1104210.00`, for files and other programs.
@@ -421,7 +462,18 @@ mod tests {
             (" 1.00", "USD", "leave out the spaces"),
             ("1 000.00", "USD", "leave out the spaces"),
             ("1\u{a0}000.00", "USD", "leave out the spaces"),
-            ("1,000.00", "USD", "leave out the commas"),
+            ("310,25", "USD", "write 310.25"),
+            ("1,310.25", "USD", "write 1310.25"),
+            ("1.310,25", "USD", "write 1310.25"),
+            ("1 310,25", "USD", "write 1310.25"),
+            ("1,310", "USD", "write 1310.00"),
+            ("1,234,567", "JPY", "write 1234567"),
+            ("1,310", "KWD", "leave out the commas"),
+            ("0,310", "USD", "leave out the commas"),
+            ("13,10.25", "USD", "leave out the commas"),
+            ("310,255", "JPY", "write 310255"),
+            ("310,2", "JPY", "leave out the commas"),
+            ("310,", "USD", "leave out the commas"),
             ("1e3", "USD", "without an exponent"),
             ("١٢٥", "USD", "only the digits 0 to 9"),
             ("$5", "USD", "only the digits 0 to 9"),

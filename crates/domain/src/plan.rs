@@ -30,7 +30,7 @@ use crate::term::{self, CatchUp, Term};
 /// Longest text a person may write into a plan, in characters.
 const TEXT_MAX: usize = 100;
 /// Longest free first period, in days.
-const FREE_FIRST_MAX: u16 = 366;
+pub const FREE_FIRST_MAX: u16 = 366;
 
 /// The plan as written. Every value is text, so that nothing is lost or guessed before it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -279,13 +279,8 @@ fn what_is_wrong_with_a_table_is_said_once_with_what_to_write() {
             "unknown_column@1:28",
             "write age_band, or match_on = [\"rating_area\", \"band\"] in the plan",
         ),
-        (
-            "amount",
-            "price",
-            "unknown_column@1:37",
-            "write amount, if that is what it holds; else remove it, and add the column amount",
-        ),
-        ("amount", "amount,amounts", "unknown_column@1:44", "remove the column; *"),
+        ("amount", "price", "unknown_column@1:37", "write amount"),
+        ("amount", "amount,amounts", "unknown_column@1:44", "write the column that is meant: known here are *"),
         // The rows are read as what the header means.
         (
             "age_band,amount\n2027-01-01,R1,21-29,312.40",
@@ -370,14 +365,14 @@ fn a_column_of_a_roster_under_another_name_is_one_mistake() {
         ("subscription_id", "id", "write subscription_id".to_owned()),
         ("subscription_id", "subscription", "write subscription_id".to_owned()),
         ("plan,", "plan_name,", "write plan".to_owned()),
-        (
-            "plan,",
-            "product,",
-            "write plan, if that is what it holds; else remove it, and add the column plan".to_owned(),
-        ),
+        ("plan,", "product,", "write plan".to_owned()),
+        ("start_on", "Start Date", "write start_on".to_owned()),
+        ("customer_reference", "customer", "write customer_reference".to_owned()),
+        ("customer_reference", "CustomerID", "write customer_reference".to_owned()),
+        ("plan,", "offer,", "write plan, if that is what it holds; else remove it, and add the column plan".to_owned()),
         (
             "customer_reference",
-            "customer",
+            "whom",
             format!("write one of {customers}, if that is what it holds; else remove it, and add one of {customers}"),
         ),
     ] {

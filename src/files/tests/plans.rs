@@ -1,7 +1,8 @@
 use std::fs;
 use std::path::Path;
 
-use chrono::NaiveTime;
+use chrono::{Days, Months, NaiveDate, NaiveTime};
+use domain::cadence::{AnchorDay, Cadence};
 use domain::dunning::{AtTheEnd, Policy, Wait};
 use domain::verdict::DeclineClass;
 use proptest::prelude::*;
@@ -313,7 +314,7 @@ fn what_a_message_says_to_write_is_taken() {
         ),
         ("every = \"1 month\"", "evry = \"monthly\"", "unknown_key@8:1 every_invalid@8:8", "write every"),
         ("every = \"1 month\"", "evry = 1", "unknown_key@8:1 wrong_type@8:8", "write every"),
-        ("every =", "evry = \"1 day\"\nevery =", "unknown_key@8:1", "remove it; *"),
+        ("every =", "evry = \"1 day\"\nevery =", "unknown_key@8:1", "keep one of evry and every, as every"),
         (
             "[collect]\ndunning = \"standard\"",
             "[colect]\nduning = 7",
@@ -333,7 +334,38 @@ fn what_a_message_says_to_write_is_taken() {
         ("every =", "every: ", "toml_syntax@8:9", "every = \"1 month\""),
         ("every = \"1 month\"", "every = \"1 month\",", "toml_syntax@8:18", "every = \"1 month\""),
         ("every =", "on day = 1\nevery =", "toml_syntax@8:4", "on_day = 1"),
-        ("06:00:00", "6:00 AM", "toml_syntax@10:13", "charge_at = 06:00:00, or another time up to 23:59:59"),
+        ("06:00:00", "6:00 AM", "toml_syntax@10:13", "charge_at = 06:00:00"),
+        ("06:00:00", "9am", "toml_syntax@10:13", "charge_at = 09:00:00"),
+        ("06:00:00", "\"9am\"", "charge_at_invalid@10:13", "charge_at = 09:00:00"),
+        ("06:00:00", "17", "wrong_type@10:13", "charge_at = 17:00:00"),
+        // What was meant by another name, and where it belongs.
+        ("every =", "day = 15\nevery =", "unknown_key@8:1", "write on_day"),
+        ("every =", "first_free = \"30 days\"\nevery =", "unknown_key@8:1", "write free_first"),
+        ("every =", "trial = \"1 month\"\nevery =", "unknown_key@8:1 free_first_invalid@8:9", "write free_first"),
+        ("every =", "interval =", "unknown_key@8:1", "write every"),
+        ("time_zone", "tz", "unknown_key@9:1", "write time_zone"),
+        ("charge_at", "time", "unknown_key@10:1", "write charge_at"),
+        ("value =", "price =", "unknown_key@14:1", "write value"),
+        ("[amount]", "[price]", "unknown_key@12:1", "write amount"),
+        ("every =", "colour = 1\nevery =", "unknown_key@8:1", "write the key that is meant: known here are every, *"),
+        ("every =", "start_date = 1\nevery =", "unknown_key@8:1", "move it to the columns of the roster, as start_on"),
+        ("[schedule]", "installments = 12\n[schedule]", "wrong_type@7:16", "[installments] with count = 12 *"),
+        // Of a kind that is nearly one, no price is missing.
+        (
+            "kind = \"recurring\"",
+            "kind = \"installment\"\ninstallments = { total = \"from_subscription\", count = 3 }",
+            "unknown_word@4:8 price_twice@15:9",
+            "kind = \"installments\"",
+        ),
+        ("\"79.00\"", "\"310,25\"", "amount_invalid@14:9", "value = \"310.25\""),
+        ("\"79.00\"", "\"1.310,25\"", "amount_invalid@14:9", "value = \"1310.25\""),
+        ("\"79.00\"", "\"1,310.25\"", "amount_invalid@14:9", "value = \"1310.25\""),
+        (
+            "\"America/Chicago\"",
+            "\"MST\"",
+            "time_zone_invalid@9:13",
+            "write America/Denver, or America/Phoenix where no clock changes",
+        ),
         ("[collect]", "[collect.split]\nshare = 40\n[collect]", "wrong_type@17:9", "share = \"40%\""),
         ("[collect]", "[collect.split]\nshare = 0.4\n[collect]", "wrong_type@17:9", "share = \"40%\""),
         ("\"standard\"", "false", "wrong_type@17:11", "dunning = \"standard\""),
@@ -345,13 +377,19 @@ fn what_a_message_says_to_write_is_taken() {
             "value = \"79.00\"",
             "[[amount.step]]\nfrom = 1/2/2027\nvalue = \"79.00\"",
             "toml_syntax@15:8",
-            "from = 2027-01-02, or another date",
+            "from = 2027-01-02 (month first), or from = 2027-02-01 (day first)",
+        ),
+        (
+            "value = \"79.00\"",
+            "[[amount.step]]\nfrom = 06/15/2027\nvalue = \"79.00\"",
+            "toml_syntax@15:8",
+            "from = 2027-06-15, or another date",
         ),
         (
             "value = \"79.00\"",
             "[[amount.step]]\nfrom = \"1/2/2027\"\nvalue = \"79.00\"",
             "from_invalid@15:8",
-            "from = 2027-01-02 (read here as month/day/year)",
+            "from = 2027-01-02 (month first), or from = 2027-02-01 (day first)",
         ),
     ];
     mends(PLAN, cases, plan_mistakes);
@@ -507,6 +545,41 @@ fn every_mend_is_one_that_is_taken() {
     }
     let found = policy_mistakes(&POLICY.replacen("\"3 days\"", "3", 1));
     assert_eq!(found[0].mend, "after = \"3 days\"");
+}
+
+/// A first month free is the fewest days a month has: whatever day somebody starts on, the first charge is one month later.
+#[test]
+fn a_free_period_in_months_is_mended_into_days_that_leave_as_many_free() {
+    for (free, months) in [("1 month", 1), ("2 months", 2), ("3 months", 3), ("6 months", 6), ("1 year", 12)] {
+        let text = PLAN.replacen("every =", &format!("free_first = \"{free}\"\nevery ="), 1);
+        let found = plan_mistakes(&text);
+        assert_eq!(brief(&found), "free_first_invalid@8:14");
+        let (line, rest) = found[0].mend.split_once("; ").unwrap();
+        assert_eq!(rest, "the first charge falls on the first due date after them");
+        let (_, plan) = read_plan("x", &PLAN.replacen("every =", &format!("{line}\nevery ="), 1)).unwrap();
+        let first = NaiveDate::from_ymd_opt(2027, 1, 1).unwrap();
+        for start in first.iter_days().take(1_461) {
+            let free_until = start + Days::new(plan.free_first_days.into());
+            let due = Cadence::first_on_or_after(free_until, AnchorDay::of(start), plan.every, plan.if_day_missing);
+            assert_eq!(due.unwrap().anchor(), start + Months::new(months), "{free} from {start}");
+        }
+    }
+}
+
+/// A kind that is nearly one is read as that one, so that nothing is said of a price that it does not have.
+#[test]
+fn of_a_kind_that_is_nearly_written_no_price_is_missing() {
+    let text = PLAN.replacen("\"recurring\"", "\"installment\"", 1).replacen("value = \"79.00\"\n", "", 1);
+    let parts = "[installments]\ntotal = \"from_subscription\"\ncount = \"from_subscription\"\n[collect]";
+    assert_eq!(brief(&plan_mistakes(&text.replacen("[collect]", parts, 1))), "unknown_word@4:8");
+    assert_eq!(brief(&plan_mistakes(&text)), "installments_missing@1:1 unknown_word@4:8");
+}
+
+#[test]
+fn typographic_quotation_marks_are_called_so() {
+    let found = plan_mistakes(&PLAN.replacen("\"79.00\"", "“79.00”", 1));
+    assert!(found[0].message.contains("typographic quotation marks"), "{}", found[0]);
+    assert_eq!(found[0].mend, "value = \"79.00\"");
 }
 
 #[test]

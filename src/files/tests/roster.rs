@@ -259,7 +259,7 @@ fn broken_rows_are_refused_at_their_column() {
         (&[("payment_method_id", "5a4db0c500008000800000000000000f")], "payment_method_id_invalid@payment_method_id"),
         (&[("payment_method_id", "4242-4242-4242-4242")], "card_number@payment_method_id"),
         (&[("method_kind", "Card")], "method_kind_invalid@method_kind"),
-        (&[("method_kind", "ach")], "method_kind_invalid@method_kind"),
+        (&[("method_kind", "ach")], "method_kind_invalid@method_kind consent_missing@consent_id"),
         (&[("method_kind", "")], "missing_value@method_kind"),
         (&[("payment_method_id", "")], "method_missing@payment_method_id"),
         (
@@ -385,10 +385,19 @@ fn the_messages_say_what_to_write() {
         ("time_zone", "america/chicago", "\"america/chicago\" is not a time zone", "did you mean America/Chicago?"),
         ("time_zone", "America/Chcago", "\"America/Chcago\" is not a time zone", "did you mean America/Chicago?"),
         (
+            "time_zone",
+            "EST",
+            "\"EST\" is one fixed offset all year, winter and summer",
+            "write America/New_York, or America/Panama where no clock changes",
+        ),
+        ("method_kind", "Credit Card", "\"Credit Card\" is no kind of method", "write card"),
+        ("method_kind", "bank", "\"bank\" is no kind of method", "write bank_account"),
+        (
             "method_kind",
             "bank_account",
             "consent_id, consent_at and consent_channel are empty, and every debit of a bank account needs its consent",
-            "write consent_id, consent_at and consent_channel",
+            "write consent_id (the id of the form or of the record), consent_at (a moment with its offset, such as \
+             2026-11-02T10:15:00-06:00) and consent_channel (WEB or TEL)",
         ),
         (
             "subscription_id",
@@ -400,6 +409,10 @@ fn the_messages_say_what_to_write() {
         let found = row_mistakes(&row(&[(column, value)]));
         assert_eq!((found[0].message.as_str(), found[0].mend.as_str()), (message, mend));
     }
+    // A consent that is missing is said beside the wrong word for what needs it.
+    let found = row_mistakes(&row(&[("method_kind", "ACH")]));
+    let codes: Vec<&str> = found.iter().map(|one| one.code).collect();
+    assert_eq!(codes, ["method_kind_invalid", "consent_missing"]);
 }
 
 #[test]
@@ -526,7 +539,8 @@ fn a_price_that_has_not_begun_is_a_mistake_now_and_not_at_the_first_charge() {
     let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
     let roster =
         read_roster("r.csv", format!("{}\n{}", COLUMNS.join(","), row(&[("plan", "later")])).as_bytes(), &context);
-    assert_eq!(roster.rows[0].outcome.as_ref().unwrap_err()[0].code, "no_price");
+    let [one] = &roster.mistakes("r.csv")[..] else { panic!("{}", brief(&roster.mistakes("r.csv"))) };
+    assert_eq!(one.code, "no_price");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use chrono::{Days, NaiveDate};
 
 use super::{Mistake, OnDay, Plan, PlanSpec, ScheduleSpec, civil_date, days, on_day};
 use crate::cadence::{AnchorDay, Cadence, Every, IfDayMissing, MOST_UNITS, Unit};
+use crate::calendar::Zone;
 use crate::term::{CatchUp, Term};
 
 /// Days of a start in every year and of every length: four years, one of them a leap year.
@@ -11,10 +12,12 @@ const STARTS: u64 = 1_461;
 
 impl Plan {
     /// What a plan in force may say and a file may say no more, if a plan as written says it: a rule that forgives missed parts of
-    /// a total, which nobody decided about; a free period as long as the term; a rhythm that no forecast sees twice.
+    /// a total, which nobody decided about; a free period as long as the term; a rhythm that no forecast sees twice; an abbreviation as the time zone.
     #[must_use]
     pub fn outdated(spec: &PlanSpec) -> Vec<Mistake> {
-        let found = [forgives_parts(spec), never_charges(&spec.schedule), is_beyond_sense(&spec.schedule)];
+        let schedule = &spec.schedule;
+        let found =
+            [forgives_parts(spec), never_charges(schedule), is_beyond_sense(schedule), is_abbreviated(schedule)];
         found.into_iter().flatten().collect()
     }
 }
@@ -101,6 +104,12 @@ fn is_beyond_sense(schedule: &ScheduleSpec) -> Option<Mistake> {
     Some(Mistake { field: "schedule.every".to_owned(), value: schedule.every.clone(), message })
 }
 
+/// `EST` is five hours behind all year: charges would come an hour late from March to November, and on another day near midnight.
+fn is_abbreviated(schedule: &ScheduleSpec) -> Option<Mistake> {
+    let message = Zone::abbreviated(&schedule.time_zone)?;
+    Some(Mistake { field: "schedule.time_zone".to_owned(), value: schedule.time_zone.clone(), message })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +151,24 @@ mod tests {
         let counted =
             |s: &mut PlanSpec| (s.schedule.free_first, s.schedule.cycles) = (Some("366 days".into()), Some("1".into()));
         assert_eq!(mends(counted), [], "cycles are counted from the first charge on");
+    }
+
+    #[test]
+    fn a_zone_is_named_by_a_place_whose_clocks_are_meant() {
+        for (zone, mend) in [
+            ("EST", Some("write America/New_York, or America/Panama where no clock changes")),
+            ("MST", Some("write America/Denver, or America/Phoenix where no clock changes")),
+            ("HST", Some("write Pacific/Honolulu")),
+            ("America/New_York", None),
+            ("America/Panama", None),
+            ("America/Phoenix", None),
+            ("UTC", None),
+        ] {
+            let mend = mend.map(|mend| ("schedule.time_zone".to_owned(), mend.to_owned()));
+            assert_eq!(mends(|s| s.schedule.time_zone = zone.into()), mend.into_iter().collect::<Vec<_>>(), "{zone}");
+        }
+        let refused = Zone::parse("est").unwrap_err().to_string();
+        assert!(refused.ends_with(": write America/New_York, or America/Panama where no clock changes"), "{refused}");
     }
 
     #[test]
