@@ -153,8 +153,17 @@ pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit
     let asked = understood(&command, context)?;
     match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
-        _ => Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await,
+        _ => {
+            let done = Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await;
+            if command.from_server { done } else { done.map_err(|stop| stop.no_database_first(needs_files())) }
+        }
     }
+}
+
+/// Said first where neither files are named nor a live book is there.
+fn needs_files() -> Problem {
+    let mend = "name a folder of plan files and a roster, as in `autopay forecast --plans DIR --subscriptions FILE`";
+    Problem::new("", "", "a forecast from files needs --plans and --subscriptions", mend)
 }
 
 /// The request, or every flag that is wrong.
