@@ -199,6 +199,27 @@ fn a_forecast_without_files_and_without_a_database_says_that_files_are_enough() 
 }
 
 #[test]
+fn a_mistake_that_every_row_has_is_told_a_hundred_times_and_counted() {
+    let bench = Bench::with_plans();
+    let ids: Vec<String> = (0..1_250).map(|n| format!("s{n}")).collect();
+    let rows =
+        roster(&ids.iter().map(String::as_str).collect::<Vec<_>>(), "2099-01-05").replace(",wellness,", ",gold,");
+    bench.write("roster.csv", rows.trim_end().to_owned() + "\nlast,wellness,nonsense,card,C-0,2099-01-05\n");
+    let forecast = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv"];
+    let import = ["subscriptions", "import", "roster.csv", "--report", "back.csv"];
+    for command in [&forecast[..], &import] {
+        let said = bench.run(command).exits(6);
+        let told = said.err.lines().filter(|line| line.contains("error  unknown_plan")).count();
+        assert_eq!(told, 100, "{command:?}");
+        said.complains(&["roster.csv:1252", "… and 1,150 more of unknown_plan; -o json lists all of them"]);
+        let machine = bench.run(&[command, &["-o", "json", "-q"]].concat()).exits(6);
+        let errors: serde_json::Value = serde_json::from_str(&machine.err).unwrap();
+        assert_eq!(errors["errors"].as_array().unwrap().len(), 1_251, "{command:?}");
+    }
+    assert_eq!(bench.read("back.csv").matches("unknown_plan").count(), 1_250);
+}
+
+#[test]
 fn a_place_where_no_database_can_be_is_wrong_configuration_and_says_what_to_do() {
     let mut bench = Bench::new();
     std::fs::create_dir(bench.path().join("folder")).unwrap();
