@@ -16,7 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::Format;
-use super::{forecast_change, forecast_compare, forecast_live, forecast_show, forecast_snapshot, schedule, usage};
+use super::{
+    forecast_change, forecast_compare, forecast_live, forecast_live_change, forecast_show, forecast_snapshot, schedule,
+    usage,
+};
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::files::roster::LARGEST_ROSTER;
@@ -232,6 +235,12 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
     if command.with_change.is_some() && (single || command.chart.is_some() || !command.group.is_empty()) {
         let mend = "shows months side by side: write -o table, json, jsonl or csv, without --group and --chart";
         refuse("--with-change", "", mend);
+    }
+    if let Some(change) = command.with_change.as_deref().filter(|_| command.plans.is_some())
+        && forecast_live_change::number(change).is_some()
+    {
+        let mend = "is a change set, which stands in the live book: leave --plans and --subscriptions out, or name a folder of plan files";
+        refuse("--with-change", &change.display().to_string(), mend);
     }
     if command.with_change.is_some() && command.snapshot.is_some() {
         refuse("--snapshot", "", "keeps one forecast, and --with-change makes two: leave one of them out");

@@ -283,9 +283,15 @@ impl Printer {
     /// Begins the file of `--out`, before anything is done whose result could then not be written.
     ///
     /// # Errors
-    /// Wrong usage, when it cannot be written.
+    /// Wrong usage, when it cannot be written, or when there is none and a workbook would go to a terminal.
     pub(crate) fn prepare(&self) -> Result<(), Stop> {
-        let Some(path) = self.file() else { return Ok(()) };
+        let Some(path) = self.file() else {
+            if self.format == Format::Xlsx && io::stdout().is_terminal() {
+                let problem = Problem::new("--output", "xlsx", "is no text for a terminal", "add --out FILE.xlsx");
+                return Err(Stop::because(Exit::Usage, problem));
+            }
+            return Ok(());
+        };
         let begun = if path.is_dir() {
             Err("is a folder".to_owned())
         } else if is_device(path) {
