@@ -29,7 +29,7 @@ use crate::ports::people::CancelReason;
 use crate::ports::refund::{Look, PaymentPart, RefundAsked, RefundGateway, RefundObservation, Sendable};
 use crate::ports::webhooks::{Doorman, Inbox};
 use crate::ports::{Asked, Clock, Gateway, Observation, Question, Recorded, Store, StoreError};
-use crate::store::{DatabaseStore, DatabaseUrl, Pool, open, open_to_read, schema_status};
+use crate::store::{DatabaseStore, DatabaseUrl, Pool, check_there, open, open_to_read, schema_status};
 
 pub use crate::gateway::{
     CodeClass, CodeOrigin, CodeRow, NewSession, SESSION_MODES, SessionMade, codes as gateway_codes,
@@ -68,6 +68,52 @@ pub struct Ping {
     pub token_lifetime_seconds: Option<u64>,
 }
 
+/// The gateway alone, for what has nothing to do with the book and needs no database.
+#[derive(Debug, Clone)]
+pub struct GatewayLine {
+    gateway: CcgGateway,
+    url: String,
+}
+
+impl GatewayLine {
+    /// The line to the configured gateway.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] without a gateway.
+    pub fn of(config: &Config) -> Result<Self, AppError> {
+        Self::configured(config)?.ok_or_else(no_gateway_configured)
+    }
+
+    fn configured(config: &Config) -> Result<Option<Self>, AppError> {
+        let Some(settings) = config.gateway() else { return Ok(None) };
+        let gateway = CcgGateway::new(client(config, settings)?, config.merchant());
+        Ok(Some(Self { gateway, url: settings.base_url.clone() }))
+    }
+
+    /// Is the gateway reachable with these credentials?
+    ///
+    /// # Errors
+    /// [`AppError::Gateway`].
+    pub async fn ping(&self) -> Result<Ping, AppError> {
+        let token_lifetime_seconds = self.gateway.ping().await.map_err(AppError::Gateway)?;
+        Ok(Ping { url: self.url.clone(), token_lifetime_seconds })
+    }
+
+    /// Opens a hosted page at the gateway.
+    ///
+    /// # Errors
+    /// [`AppError::Gateway`] or [`AppError::Config`].
+    pub async fn open_session(&self, new: &NewSession) -> Result<SessionMade, AppError> {
+        let made = self.gateway.open_session(new).await;
+        made.map_err(|(before, why)| if before { AppError::Config(why) } else { AppError::Gateway(why) })
+    }
+
+    /// What the gateway knows under a key. Reads only.
+    pub async fn lookup(&self, key: Key) -> Observation {
+        self.gateway.lookup(key).await
+    }
+}
+
 /// Everything, connected.
 #[derive(Debug)]
 pub struct App {
@@ -86,7 +132,7 @@ pub struct App {
     /// Refunds, over the same store, clock and rate.
     pub refunds: Refunds,
     database: DatabaseStore,
-    gateway: Option<(CcgGateway, String)>,
+    gateway: Option<GatewayLine>,
 }
 
 impl std::fmt::Debug for dyn Inbox {
@@ -196,14 +242,9 @@ impl App {
         let pool = open(&database_url(config)?, Pool::engine(config.database.pool)).await?;
         let database = DatabaseStore::new(pool, clock.clone()).telling(routes(config));
         let store: Arc<dyn Store> = Arc::new(database.clone());
-        let gateway = match config.gateway() {
-            Some(settings) => {
-                Some((CcgGateway::new(client(config, settings)?, config.merchant()), settings.base_url.clone()))
-            }
-            None => None,
-        };
+        let gateway = GatewayLine::configured(config)?;
         let port: Arc<dyn Gateway> = match &gateway {
-            Some((gateway, _)) => Arc::new(gateway.clone()),
+            Some(line) => Arc::new(line.gateway.clone()),
             None => Arc::new(NoGateway),
         };
         let settings = Settings {
@@ -227,7 +268,7 @@ impl App {
         };
         let engine = Engine::new(store.clone(), port, clock.clone(), settings);
         let port: Arc<dyn RefundGateway> = match &gateway {
-            Some((gateway, _)) => Arc::new(gateway.clone()),
+            Some(line) => Arc::new(line.gateway.clone()),
             None => Arc::new(NoGateway),
         };
         let refunds = Refunds::new(engine.clone(), port);
@@ -318,10 +359,8 @@ impl App {
         Ok(schema_status(self.database.database()).await?)
     }
 
-    fn need_gateway(&self) -> Result<&(CcgGateway, String), AppError> {
-        self.gateway.as_ref().ok_or_else(|| {
-            AppError::Config("no gateway is configured: add a [gateway] section with base_url, token_url, client_id and client_secret_file".to_owned())
-        })
+    fn need_gateway(&self) -> Result<&GatewayLine, AppError> {
+        self.gateway.as_ref().ok_or_else(no_gateway_configured)
     }
 
     /// Is the gateway reachable with these credentials?
@@ -329,9 +368,7 @@ impl App {
     /// # Errors
     /// [`AppError::Gateway`] or [`AppError::Config`].
     pub async fn gateway_ping(&self) -> Result<Ping, AppError> {
-        let (gateway, url) = self.need_gateway()?;
-        let token_lifetime_seconds = gateway.ping().await.map_err(AppError::Gateway)?;
-        Ok(Ping { url: url.clone(), token_lifetime_seconds })
+        self.need_gateway()?.ping().await
     }
 
     /// Who listens to news about payment methods.
@@ -345,7 +382,7 @@ impl App {
     /// # Errors
     /// [`AppError::Config`] without a gateway.
     pub fn wallet_keeper(&self) -> Result<WalletKeeper, AppError> {
-        Ok(WalletKeeper::new(self.engine.clone(), Arc::new(self.need_gateway()?.0.clone())))
+        Ok(WalletKeeper::new(self.engine.clone(), Arc::new(self.need_gateway()?.gateway.clone())))
     }
 
     /// Asks the gateway to give a charge's payment up, and learns what became of it.
@@ -358,26 +395,15 @@ impl App {
         reason: CancelReason,
         by: &str,
     ) -> Result<Result<Answered, PersonRefused>, AppError> {
-        let (gateway, _) = self.need_gateway()?;
-        Ok(self.engine.cancel_at_gateway(gateway, id, reason, by).await)
+        Ok(self.engine.cancel_at_gateway(&self.need_gateway()?.gateway, id, reason, by).await)
     }
+}
 
-    /// Opens a hosted page at the gateway.
-    ///
-    /// # Errors
-    /// [`AppError::Gateway`] or [`AppError::Config`].
-    pub async fn open_session(&self, new: &NewSession) -> Result<SessionMade, AppError> {
-        let made = self.need_gateway()?.0.open_session(new).await;
-        made.map_err(|(before, why)| if before { AppError::Config(why) } else { AppError::Gateway(why) })
-    }
-
-    /// What the gateway knows under a key. Reads only.
-    ///
-    /// # Errors
-    /// [`AppError::Config`] without a gateway.
-    pub async fn gateway_lookup(&self, key: Key) -> Result<Observation, AppError> {
-        Ok(self.need_gateway()?.0.lookup(key).await)
-    }
+fn no_gateway_configured() -> AppError {
+    AppError::Config(
+        "no gateway is configured: add a [gateway] section with base_url, token_url, client_id and client_secret_file"
+            .to_owned(),
+    )
 }
 
 fn database_url(config: &Config) -> Result<DatabaseUrl, AppError> {
@@ -451,6 +477,14 @@ pub fn known_migrations() -> u64 {
 /// [`AppError::Store`] or [`AppError::Config`].
 pub async fn migrate(config: &Config) -> Result<SchemaStatus, AppError> {
     Ok(crate::store::migrate(&database_url(config)?).await?)
+}
+
+/// Is there a database to work on? For what has to leave its place alone where there is none.
+///
+/// # Errors
+/// [`StoreError::Absent`], or [`AppError::Config`].
+pub fn check_database(config: &Config) -> Result<(), AppError> {
+    Ok(check_there(&database_url(config)?)?)
 }
 
 /// How far the schema is.

@@ -82,6 +82,9 @@ pub enum StoreError {
     /// The settings name no database that can be used: a folder, a file that is none, a wrong password. Waiting mends nothing.
     #[error("the database cannot be used as configured: {0}")]
     Misconfigured(String),
+    /// There is no SQLite file where the settings say it is. Only what migrates makes one.
+    #[error("there is no database {0}: make it with `autopay migrate up`, or name another in database.url")]
+    Absent(String),
     /// A statement failed for a reason that is a bug of ours.
     #[error("the database refused a statement: {0}")]
     Refused(String),

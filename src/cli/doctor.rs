@@ -8,7 +8,7 @@ use domain::holidays::HolidayCalendar;
 use super::exit::{CREDENTIALS, Exit, Problem, Stop, refuses_credentials, told};
 use super::output::{Cell, Column, counted};
 use super::{Context, talk};
-use crate::app::{App, AppError};
+use crate::app::{App, AppError, GatewayLine};
 use crate::config::{Config, plainly};
 use crate::ports::StoreError;
 
@@ -63,10 +63,22 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Stop> {
             app.close().await;
         }
         Err(AppError::Config(why)) => report.fail(Exit::Discrepancy, "database", why, "mend the setting"),
+        Err(AppError::Store(absent @ StoreError::Absent(_))) => {
+            report.fail(Exit::Discrepancy, "database", absent.to_string(), "autopay migrate up");
+        }
         Err(error) => {
             report.fail(Exit::from(&error), "database", error.to_string(), "start the database, or mend database.url");
         }
     }
+    report.ok(
+        "holiday_calendar",
+        format!(
+            "{}, known until {}",
+            HolidayCalendar::UsFederalReserve.version(),
+            HolidayCalendar::UsFederalReserve.valid_to()
+        ),
+    );
+    gateway(&config, &mut report).await;
     let decided = match report.worst {
         None => Ok(Exit::Done),
         Some(exit) => {
@@ -142,15 +154,6 @@ async fn inspect(app: &App, config: &Config, report: &mut Report) {
         book(app, report).await;
         wallet(app, config, report).await;
     }
-    report.ok(
-        "holiday_calendar",
-        format!(
-            "{}, known until {}",
-            HolidayCalendar::UsFederalReserve.version(),
-            HolidayCalendar::UsFederalReserve.valid_to()
-        ),
-    );
-    gateway(app, config, report).await;
 }
 
 /// What stands in the database, as far as it needs attention.
@@ -296,7 +299,7 @@ async fn wallet(app: &App, config: &Config, report: &mut Report) {
     }
 }
 
-async fn gateway(app: &App, config: &Config, report: &mut Report) {
+async fn gateway(config: &Config, report: &mut Report) {
     if let Err(missing) = config.need_gateway() {
         let keys: Vec<String> = missing.into_iter().map(|mistake| mistake.place).collect();
         return report.warn(
@@ -305,7 +308,11 @@ async fn gateway(app: &App, config: &Config, report: &mut Report) {
             "set them before serving",
         );
     }
-    match app.gateway_ping().await {
+    let pinged = match GatewayLine::of(config) {
+        Ok(line) => line.ping().await,
+        Err(error) => Err(error),
+    };
+    match pinged {
         Ok(ping) => {
             let life = ping
                 .token_lifetime_seconds

@@ -80,7 +80,7 @@ impl From<Exit> for ExitCode {
 impl From<&StoreError> for Exit {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Schema { .. } => Self::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Absent(_) | StoreError::Schema { .. } => Self::Unavailable,
             StoreError::Misconfigured(_) => Self::Usage,
             StoreError::Inconsistent { .. } => Self::Discrepancy,
             StoreError::Refused(_) | StoreError::Taken(_) => Self::Failed,
@@ -124,6 +124,9 @@ pub(super) fn refuses_credentials(why: &str) -> bool {
 /// What to mend when the gateway does not accept the credentials.
 pub(super) const CREDENTIALS: &str =
     "check gateway.client_id, the secret in gateway.client_secret_file, gateway.scope_prefix and merchant.id";
+
+/// The code of the problem that there is no database.
+const NO_DATABASE: &str = "no_database";
 
 /// One thing that went wrong, as people and machines read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -238,6 +241,27 @@ impl Stop {
         Self::because(Exit::Usage, Problem::new(place, value.to_string(), message, mend))
     }
 
+    /// The same, where it is that there is no database, with what else can be done.
+    pub(crate) fn no_database_also(mut self, also: &str) -> Self {
+        if let Self::Failed(_, problems) = &mut self {
+            for problem in problems.iter_mut().filter(|problem| problem.code == NO_DATABASE) {
+                problem.mend = format!("{}; {also}", problem.mend);
+                problem.line = None;
+            }
+        }
+        self
+    }
+
+    /// The same, where it is that there is no database, with a problem that comes first.
+    pub(crate) fn no_database_first(mut self, first: Problem) -> Self {
+        if let Self::Failed(_, problems) = &mut self
+            && problems.iter().any(|problem| problem.code == NO_DATABASE)
+        {
+            problems.insert(0, first);
+        }
+        self
+    }
+
     pub(crate) fn not_found(kind: &str, id: impl fmt::Display) -> Self {
         let mend = format!("`autopay {kind}s list` shows those there are");
         Self::because(Exit::NotFound, Problem::new(format!("{kind} {id}"), "", "does not exist", mend))
@@ -289,7 +313,11 @@ impl From<Vec<FileMistake>> for Stop {
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        Self::because(Exit::from(&error), Problem::sentence(&error.to_string()))
+        let mut problem = Problem::sentence(&error.to_string());
+        if let StoreError::Absent(_) = error {
+            problem.code = NO_DATABASE;
+        }
+        Self::because(Exit::from(&error), problem)
     }
 }
 
@@ -308,6 +336,9 @@ impl From<AppError> for Stop {
                 _ => "check gateway.base_url, gateway.token_url and the way there, then ask again",
             };
             return Self::because(exit, Problem::new("gateway", "", why, mend));
+        }
+        if let AppError::Store(error) = error {
+            return error.into();
         }
         Self::because(Exit::from(&error), Problem::sentence(&error.to_string()))
     }

@@ -16,7 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Context;
 use super::exit::{Exit, Problem, Stop};
 use super::output::Format;
-use super::{forecast_change, forecast_compare, forecast_live, forecast_show, forecast_snapshot, schedule, usage};
+use super::{
+    forecast_change, forecast_compare, forecast_live, forecast_live_change, forecast_show, forecast_snapshot, schedule,
+    usage,
+};
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::files::roster::LARGEST_ROSTER;
@@ -153,8 +156,17 @@ pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit
     let asked = understood(&command, context)?;
     match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
-        _ => Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await,
+        _ => {
+            let done = Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await;
+            if command.from_server { done } else { done.map_err(|stop| stop.no_database_first(needs_files())) }
+        }
     }
+}
+
+/// Said first where neither files are named nor a live book is there.
+fn needs_files() -> Problem {
+    let mend = "name a folder of plan files and a roster, as in `autopay forecast --plans DIR --subscriptions FILE`";
+    Problem::new("", "", "a forecast from files needs --plans and --subscriptions", mend)
 }
 
 /// The request, or every flag that is wrong.
@@ -223,6 +235,12 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
     if command.with_change.is_some() && (single || command.chart.is_some() || !command.group.is_empty()) {
         let mend = "shows months side by side: write -o table, json, jsonl or csv, without --group and --chart";
         refuse("--with-change", "", mend);
+    }
+    if let Some(change) = command.with_change.as_deref().filter(|_| command.plans.is_some())
+        && forecast_live_change::number(change).is_some()
+    {
+        let mend = "is a change set, which stands in the live book: leave --plans and --subscriptions out, or name a folder of plan files";
+        refuse("--with-change", &change.display().to_string(), mend);
     }
     if command.with_change.is_some() && command.snapshot.is_some() {
         refuse("--snapshot", "", "keeps one forecast, and --with-change makes two: leave one of them out");

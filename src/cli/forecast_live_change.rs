@@ -95,10 +95,14 @@ pub(super) async fn run(
     forecast_change::tell(&Compared { before, after, differing, touched }, listing, context)
 }
 
-/// What would be in force. What the name of a folder could be is one only where it is no number of a change set.
+/// The number of a change set. A folder of that name is a folder.
+pub(super) fn number(change: &Path) -> Option<ChangeSetId> {
+    change.to_str().filter(|_| !change.is_dir()).and_then(|text| text.parse().ok())
+}
+
+/// What would be in force.
 async fn changed(live: &Catalog, change: &Path, reader: &Reader) -> Result<Catalog, Stop> {
-    let id = change.to_str().filter(|_| !change.is_dir()).and_then(|text| text.parse::<ChangeSetId>().ok());
-    let Some(id) = id else {
+    let Some(id) = number(change) else {
         let folder = plan_diff::read_folder(change, &reader.store.live().await?)?;
         let plans = folder.catalog.plans.into_iter().map(|(spec, _)| spec).collect::<Vec<_>>();
         return with(live, &plans, folder.catalog.policies);

@@ -181,66 +181,57 @@ const LOOKUP: &[Column] = &[
 
 pub(super) async fn run(command: Gateway, context: &Context) -> Result<Exit, Stop> {
     match command {
-        Gateway::Codes { origin, class } => return codes(context, &origin, &class),
-        Gateway::Declines { seen: false } => return declines(context),
-        Gateway::Declines { seen: true } => {
-            return context.with_app(async |app, _| codes_seen(app, context).await).await;
-        }
-        Gateway::Rules => return rules(context),
-        Gateway::Returns => return super::returns::run(context).await,
-        Gateway::Ping | Gateway::Lookup { .. } => {}
+        Gateway::Codes { origin, class } => codes(context, &origin, &class),
+        Gateway::Declines { seen: false } => declines(context),
+        Gateway::Declines { seen: true } => context.with_app(async |app, _| codes_seen(app, context).await).await,
+        Gateway::Rules => rules(context),
+        Gateway::Returns => Box::pin(super::returns::run(context)).await,
+        Gateway::Ping => ping(context).await,
+        Gateway::Lookup { key } => lookup(key, context).await,
     }
-    // Said before the database is opened: these settings are what the command is about.
-    context.config()?.need_gateway()?;
-    context
-        .with_any_app(async |app, _| match command {
-            Gateway::Codes { origin, class } => codes(context, &origin, &class),
-            Gateway::Declines { .. } => declines(context),
-            Gateway::Rules => rules(context),
-            Gateway::Returns => Box::pin(super::returns::run(context)).await,
-            Gateway::Ping => {
-                let ping = app.gateway_ping().await?;
-                let row =
-                    [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
-                context.printer.record(PING, &row)?;
-                Ok(Exit::Done)
+}
+
+async fn ping(context: &Context) -> Result<Exit, Stop> {
+    let (gateway, _guard) = context.gateway()?;
+    let ping = gateway.ping().await?;
+    let row = [Cell::text(ping.url), Cell::Flag(true), Cell::maybe(ping.token_lifetime_seconds, Cell::Number)];
+    context.printer.record(PING, &row)?;
+    Ok(Exit::Done)
+}
+
+async fn lookup(key: Key, context: &Context) -> Result<Exit, Stop> {
+    let (gateway, _guard) = context.gateway()?;
+    let observation = gateway.lookup(key).await;
+    let row = [
+        Cell::text(key),
+        Cell::text(observation.seen.as_str()),
+        Cell::maybe(observation.payment_id, Cell::Text),
+        Cell::maybe(observation.http_status, |status| Cell::Number(status.into())),
+        Cell::maybe(observation.gateway_status, Cell::Text),
+        Cell::maybe(observation.detail.clone(), Cell::Text),
+        Cell::maybe(observation.request_id, Cell::Text),
+    ];
+    let printed = context.printer.record(LOOKUP, &row);
+    let problem = |message: &str, mend: &str| Problem::new(format!("key {key}"), "", message, mend);
+    let decided = match observation.seen {
+        Seen::Absent => {
+            let mend = "check the key, the merchant and the environment";
+            Err(Stop::because(Exit::NotFound, problem("is not known to the gateway", mend)))
+        }
+        Seen::Silent | Seen::NotExecuted { .. } => {
+            let said = observation.detail.unwrap_or_else(|| "no answer".to_owned());
+            let message = format!("could not be asked about ({said})");
+            if refuses_credentials(&said) {
+                return told(Err(Stop::because(Exit::SignIn, problem(&message, CREDENTIALS))), printed);
             }
-            Gateway::Lookup { key } => {
-                let observation = app.gateway_lookup(key).await?;
-                let row = [
-                    Cell::text(key),
-                    Cell::text(observation.seen.as_str()),
-                    Cell::maybe(observation.payment_id, Cell::Text),
-                    Cell::maybe(observation.http_status, |status| Cell::Number(status.into())),
-                    Cell::maybe(observation.gateway_status, Cell::Text),
-                    Cell::maybe(observation.detail.clone(), Cell::Text),
-                    Cell::maybe(observation.request_id, Cell::Text),
-                ];
-                let printed = context.printer.record(LOOKUP, &row);
-                let problem = |message: &str, mend: &str| Problem::new(format!("key {key}"), "", message, mend);
-                let decided = match observation.seen {
-                    Seen::Absent => {
-                        let mend = "check the key, the merchant and the environment";
-                        Err(Stop::because(Exit::NotFound, problem("is not known to the gateway", mend)))
-                    }
-                    Seen::Silent | Seen::NotExecuted { .. } => {
-                        let said = observation.detail.unwrap_or_else(|| "no answer".to_owned());
-                        if refuses_credentials(&said) {
-                            let message = format!("could not be asked about ({said})");
-                            return told(Err(Stop::because(Exit::SignIn, problem(&message, CREDENTIALS))), printed);
-                        }
-                        let message = format!("could not be asked about ({said})");
-                        Err(Stop::because(Exit::Unavailable, problem(&message, "nothing was sent; ask again")))
-                    }
-                    Seen::Succeeded { .. }
-                    | Seen::Declined(_)
-                    | Seen::Accepted { .. }
-                    | Seen::Authorized { .. }
-                    | Seen::Rejected
-                    | Seen::Mismatch => Ok(Exit::Done),
-                };
-                told(decided, printed)
-            }
-        })
-        .await
+            Err(Stop::because(Exit::Unavailable, problem(&message, "nothing was sent; ask again")))
+        }
+        Seen::Succeeded { .. }
+        | Seen::Declined(_)
+        | Seen::Accepted { .. }
+        | Seen::Authorized { .. }
+        | Seen::Rejected
+        | Seen::Mismatch => Ok(Exit::Done),
+    };
+    told(decided, printed)
 }

@@ -30,6 +30,9 @@ const ZEROS: usize = 10;
 /// Ids named in a note; the rest are counted.
 const IDS_NAMED: usize = 5;
 
+/// What checks a roster where there is no book to compare it with.
+const CHECKED_ANYWAY: &str = "without one a roster is checked by `autopay forecast --plans DIR --subscriptions FILE`";
+
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// Roster, as CSV or as an Excel workbook (.xlsx); - is standard input
@@ -91,7 +94,8 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Stop> {
 
 pub(super) async fn run(command: Import, context: &Context) -> Result<Exit, Stop> {
     let bytes = read(&command.file)?;
-    context.with_app(async |app, config| import(&command, &bytes, app, config, context).await).await
+    let done = context.with_app(async |app, config| import(&command, &bytes, app, config, context).await).await;
+    if command.table.dry_run { done.map_err(|stop| stop.no_database_also(CHECKED_ANYWAY)) } else { done }
 }
 
 async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, context: &Context) -> Result<Exit, Stop> {

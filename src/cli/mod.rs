@@ -85,7 +85,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::app::{self, App};
+use crate::app::{self, App, GatewayLine};
 use crate::clock::WallClock;
 use crate::config::{Config, LogFormat, Sources};
 use crate::ports::Clock as _;
@@ -265,14 +265,12 @@ impl Context {
         Ok((App::open(&config).await?, config, guard))
     }
 
-    /// As [`Context::with_app`], whatever the schema: for work that has nothing to do with it.
-    async fn with_any_app<T>(&self, work: impl AsyncFnOnce(&App, &Config) -> Result<T, Stop>) -> Result<T, Stop> {
+    /// The gateway alone, for work that has nothing to do with the book: no database is opened.
+    fn gateway(&self) -> Result<(GatewayLine, LogGuard), Stop> {
         let config = self.config()?;
-        let _guard = talk(&config);
-        let app = App::open_unmigrated(&config).await?;
-        let outcome = Box::pin(work(&app, &config)).await;
-        app.close().await;
-        outcome
+        config.need_gateway()?;
+        let guard = talk(&config);
+        Ok((GatewayLine::of(&config)?, guard))
     }
 
     /// Runs a piece of work over the open application, and closes it whatever came of it.

@@ -3,6 +3,7 @@
 //! A closed pipe is not a failure, a table on a terminal has the same columns as one in a pipe, money is never a float, and a cell of a
 //! CSV file never starts a formula.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,9 @@ pub(crate) enum Color {
     /// Never.
     Never,
 }
+
+/// Problems of one code that a person is shown; one mistake of a plan makes one for each of its subscribers.
+const MOST_OF_A_CODE: usize = 100;
 
 /// How this invocation prints.
 #[derive(Debug, Clone)]
@@ -182,6 +186,39 @@ pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// `9,900` for 9900.
+fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && digits.len().saturating_sub(place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The problems in their order, without those of a code that has had so many; and how many of which code that leaves out. One without a
+/// code is never left out.
+fn at_most(problems: &[Problem], most: usize) -> (Vec<&Problem>, Vec<(&'static str, usize)>) {
+    let mut seen = BTreeMap::<&str, usize>::new();
+    let mut shown = Vec::new();
+    let mut cut: Vec<(&'static str, usize)> = Vec::new();
+    for problem in problems {
+        let count = seen.entry(problem.code).or_default();
+        *count = count.saturating_add(1);
+        if problem.code.is_empty() || *count <= most {
+            shown.push(problem);
+        } else if let Some((_, more)) = cut.iter_mut().find(|(code, _)| *code == problem.code) {
+            *more = more.saturating_add(1);
+        } else {
+            cut.push((problem.code, 1));
+        }
+    }
+    (shown, cut)
+}
+
 /// The file beside its place in which output grows until it is whole.
 fn part_of(path: &Path) -> PathBuf {
     let mut part = path.to_owned().into_os_string();
@@ -231,7 +268,13 @@ impl Printer {
             Format::Json | Format::Jsonl => writeln!(err, "{}", serde_json::json!({ "errors": problems })),
             Format::Table | Format::Csv | Format::Xlsx | Format::Ics | Format::Chart | Format::Markdown => {
                 let (on, off) = if self.colored() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
-                problems.iter().try_for_each(|problem| writeln!(err, "{on}error{off}: {problem}"))
+                let (shown, cut) = at_most(problems, MOST_OF_A_CODE);
+                let told = shown.iter().try_for_each(|problem| writeln!(err, "{on}error{off}: {problem}"));
+                told.and_then(|()| {
+                    cut.iter().try_for_each(|(code, more)| {
+                        writeln!(err, "… and {} more of {code}; -o json lists all of them", grouped(*more))
+                    })
+                })
             }
         };
         drop(written);
@@ -240,9 +283,15 @@ impl Printer {
     /// Begins the file of `--out`, before anything is done whose result could then not be written.
     ///
     /// # Errors
-    /// Wrong usage, when it cannot be written.
+    /// Wrong usage, when it cannot be written, or when there is none and a workbook would go to a terminal.
     pub(crate) fn prepare(&self) -> Result<(), Stop> {
-        let Some(path) = self.file() else { return Ok(()) };
+        let Some(path) = self.file() else {
+            if self.format == Format::Xlsx && io::stdout().is_terminal() {
+                let problem = Problem::new("--output", "xlsx", "is no text for a terminal", "add --out FILE.xlsx");
+                return Err(Stop::because(Exit::Usage, problem));
+            }
+            return Ok(());
+        };
         let begun = if path.is_dir() {
             Err("is a folder".to_owned())
         } else if is_device(path) {
@@ -661,6 +710,25 @@ mod tests {
         assert_eq!(value[1]["note"], "two\nlines, \"quoted\"");
         assert_eq!(printed(Format::Json, &[]), "[]\n");
         assert_eq!(printed(Format::Jsonl, &pages).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_hundred_problems_of_one_code_are_shown_and_the_others_counted() {
+        let of = |code: &'static str, count: usize| {
+            (0..count).map(move |n| {
+                let mut problem = Problem::new(format!("{code}{n}"), "", "is wrong", "mend it");
+                problem.code = code;
+                problem
+            })
+        };
+        let all: Vec<Problem> =
+            of("a", 99).chain(of("b", 10_000)).chain(of("", 250)).chain(of("a", 3)).chain(of("c", 100)).collect();
+        let (shown, cut) = at_most(&all, MOST_OF_A_CODE);
+        assert_eq!((shown.len(), cut), (100 + 100 + 250 + 100, vec![("b", 9_900), ("a", 2)]));
+        let places: Vec<&str> = shown.iter().map(|problem| problem.place.as_str()).collect();
+        assert_eq!([places[0], places[99], places[199], places[449], places[450]], ["a0", "b0", "0", "a0", "c0"]);
+        let told = [(0, "0"), (999, "999"), (1_000, "1,000"), (9_900, "9,900"), (1_234_567, "1,234,567")];
+        told.iter().for_each(|(count, text)| assert_eq!(grouped(*count), *text));
     }
 
     #[test]

@@ -155,6 +155,9 @@ async fn finish_answering(health: &Health, stop: &CancellationToken, tasks: &Tas
 
 /// Opens the application; a PostgreSQL that is not there yet is waited for, since a restart would not bring it back.
 async fn open(migrate: bool, config: &Config) -> Result<(App, SoleDispatcher), Stop> {
+    if !migrate {
+        app::check_database(config)?;
+    }
     let sole = App::sole_dispatcher(config)?;
     let mut pause = OPEN_PAUSE;
     loop {

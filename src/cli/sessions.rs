@@ -80,22 +80,18 @@ const MADE: &[Column] = &[
 
 pub(super) async fn run(command: Session, context: &Context) -> Result<Exit, Stop> {
     let Session::Create(Create { mode, customer, amount }) = command;
-    context.config()?.need_gateway()?;
+    let (gateway, _guard) = context.gateway()?;
     // A page's payment is nobody's charge: its id only has to be new.
     let payment = amount.map(|amount| (uuid::Uuid::now_v7(), amount.minor()));
     let new = NewSession { mode, customer, payment };
-    context
-        .with_any_app(async |app, _| {
-            let made = app.open_session(&new).await?;
-            let row = [
-                Cell::text(made.id),
-                Cell::text(made.status),
-                Cell::maybe(made.url, Cell::Text),
-                Cell::maybe(new.payment, |(key, _)| Cell::text(key)),
-                Cell::maybe(made.payment_id, Cell::Text),
-            ];
-            context.printer.record(MADE, &row)?;
-            Ok(Exit::Done)
-        })
-        .await
+    let made = gateway.open_session(&new).await?;
+    let row = [
+        Cell::text(made.id),
+        Cell::text(made.status),
+        Cell::maybe(made.url, Cell::Text),
+        Cell::maybe(new.payment, |(key, _)| Cell::text(key)),
+        Cell::maybe(made.payment_id, Cell::Text),
+    ];
+    context.printer.record(MADE, &row)?;
+    Ok(Exit::Done)
 }

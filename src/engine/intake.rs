@@ -267,7 +267,10 @@ impl Intake {
 /// What a listener could not keep is told again; a store that is away ends the batch instead, and its lease brings it back.
 fn failed(error: StoreError) -> Result<Decision, StoreError> {
     match error {
-        StoreError::Unavailable(_) | StoreError::Misconfigured(_) | StoreError::Schema { .. } => Err(error),
+        StoreError::Unavailable(_)
+        | StoreError::Misconfigured(_)
+        | StoreError::Absent(_)
+        | StoreError::Schema { .. } => Err(error),
         StoreError::Inconsistent { .. } | StoreError::Refused(_) | StoreError::Taken(_) => {
             tracing::error!(event = "news_refused", error = %error, "told again a little later");
             Ok(Decision::Later("whoever listens could not keep it"))

@@ -514,6 +514,7 @@ impl Recorder {
                     error @ (StoreError::Refused(_)
                     | StoreError::Taken(_)
                     | StoreError::Inconsistent { .. }
+                    | StoreError::Absent(_)
                     | StoreError::Schema { .. }),
                 ) => {
                     self.refused(verdicts, &error).await;

@@ -153,6 +153,18 @@ fn check_place(url: &DatabaseUrl) -> Result<(), StoreError> {
     }
 }
 
+/// The file of a SQLite database has to be there; a server says by itself what it does not have.
+///
+/// # Errors
+/// [`StoreError::Absent`] when it is not, [`StoreError::Misconfigured`] when there can be no file in that place.
+pub fn check_there(url: &DatabaseUrl) -> Result<(), StoreError> {
+    check_place(url)?;
+    match url.file() {
+        Some(file) if matches!(file.try_exists(), Ok(false)) => Err(StoreError::Absent(file.display().to_string())),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The right to dispatch on a SQLite file; it ends with the value, and with the process however that ends.
 #[derive(Debug)]
 pub struct SoleDispatcher {
@@ -183,11 +195,18 @@ impl SoleDispatcher {
     }
 }
 
-/// Opens a pool. Creates a SQLite file that does not exist; creates no tables.
+/// Opens a pool over a database that is there.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] or [`StoreError::Misconfigured`], with a sentence that holds no secret.
+/// [`StoreError::Absent`] where there is no SQLite file, [`StoreError::Unavailable`] or [`StoreError::Misconfigured`], with a
+/// sentence that holds no secret.
 pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, StoreError> {
+    check_there(url)?;
+    open_or_make(url, pool, false).await
+}
+
+/// The same; makes a SQLite file that is not there where it is to be made, and no tables.
+async fn open_or_make(url: &DatabaseUrl, pool: Pool, make: bool) -> Result<DatabaseConnection, StoreError> {
     if let Some(kind) = url.file().and_then(network_file_system) {
         return Err(misconfigured(format!(
             "the SQLite file lies on a network file system ({kind}): keep it on a local disk"
@@ -232,9 +251,10 @@ pub async fn open(url: &DatabaseUrl, pool: Pool) -> Result<DatabaseConnection, S
             }
         }
         _ => {
-            options.map_sqlx_sqlite_opts(|sqlite| {
+            options.map_sqlx_sqlite_opts(move |sqlite| {
                 // FULL: WAL with NORMAL can lose acknowledged commits when the power goes.
                 sqlite
+                    .create_if_missing(make)
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .busy_timeout(Duration::from_secs(10))
@@ -280,7 +300,10 @@ pub(super) fn at_place(url: &DatabaseUrl, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(why) | StoreError::Refused(why) => StoreError::Unavailable(format!("{place}: {why}")),
         StoreError::Misconfigured(why) => StoreError::Misconfigured(format!("{place}: {why}")),
-        other @ (StoreError::Taken(_) | StoreError::Inconsistent { .. } | StoreError::Schema { .. }) => other,
+        other @ (StoreError::Taken(_)
+        | StoreError::Absent(_)
+        | StoreError::Inconsistent { .. }
+        | StoreError::Schema { .. }) => other,
     }
 }
 
@@ -293,6 +316,14 @@ pub struct SchemaStatus {
     pub known: usize,
 }
 
+impl SchemaStatus {
+    /// Of a database that is not there.
+    #[must_use]
+    pub fn of_none() -> Self {
+        Self { applied: 0, known: known_migrations() }
+    }
+}
+
 /// Would TLS be tried to a server on this very machine, and by nobody's demand? Then it protects nothing, and costs much:
 /// sqlx 0.9.0 leaves Nagle's algorithm on (transact-rs/sqlx#4335, mended but not released), and on loopback each statement
 /// of more than one TLS record waits 40 ms for a delayed acknowledgement. `sslmode=require` still has its way.
@@ -303,12 +334,12 @@ pub(super) fn stays_here(postgres: &PgConnectOptions) -> bool {
 }
 
 /// Brings the schema up to this binary, on a connection of its own and under a lock: any number of processes may call it at
-/// once.
+/// once. The only one who makes the file of a SQLite database.
 ///
 /// # Errors
 /// [`StoreError`]; on SQLite nothing is left half done, on PostgreSQL each migration is its own transaction.
 pub async fn migrate(url: &DatabaseUrl) -> Result<SchemaStatus, StoreError> {
-    let database = open(url, Pool { connections: 1, role: "autopay/migrate", cleaned: false }).await?;
+    let database = open_or_make(url, Pool { connections: 1, role: "autopay/migrate", cleaned: false }, true).await?;
     let done = match url.backend {
         DatabaseBackend::Postgres => migrate_postgres(&database).await,
         _ => migrate_sqlite(&database).await,

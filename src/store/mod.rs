@@ -71,7 +71,7 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 
 pub use connect::{
-    DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, known_migrations, migrate, network_file_system, open,
+    DatabaseUrl, Pool, SchemaStatus, SoleDispatcher, check_there, known_migrations, migrate, network_file_system, open,
     schema_status,
 };
 pub use memory::MemoryStore;

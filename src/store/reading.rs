@@ -9,8 +9,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseBackend, DatabaseConnection};
 use sqlx::postgres::PgSslMode;
 
 use super::DatabaseUrl;
-use super::connect::{at_place, stays_here, why_not};
-use super::failure::{misconfigured, store_error};
+use super::connect::{at_place, check_there, stays_here, why_not};
+use super::failure::store_error;
 use crate::ports::StoreError;
 
 /// Connections of a reader: one question at a time, and one to spare.
@@ -19,18 +19,14 @@ const CONNECTIONS: u32 = 2;
 /// Opens a pool of connections that can only read.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] or [`StoreError::Misconfigured`], also for a SQLite file that does not exist, with a sentence that
-/// holds no secret.
+/// [`StoreError::Absent`] where there is no SQLite file, [`StoreError::Unavailable`] or [`StoreError::Misconfigured`], with a
+/// sentence that holds no secret.
 pub async fn open_to_read(url: &DatabaseUrl) -> Result<DatabaseConnection, StoreError> {
+    check_there(url)?;
     let mut options = match url.backend() {
         DatabaseBackend::Postgres => ConnectOptions::new(url.secret().to_owned()),
         _ => {
             let file = url.file().map(|file| file.display().to_string()).unwrap_or_default();
-            if !url.file().is_some_and(std::path::Path::is_file) {
-                return Err(misconfigured(format!(
-                    "there is no database {file}: make it with autopay migrate up, or name another in database.url"
-                )));
-            }
             ConnectOptions::new(format!("sqlite://{file}?mode=ro"))
         }
     };

@@ -36,8 +36,8 @@ fn book() -> Bench {
     bench
 }
 
-/// A run whose gateway does not answer: its charges wait.
-fn run_in_vain(bench: &Bench) {
+/// A gateway that does not answer.
+fn gateway_of_nobody(bench: &Bench) {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     bench.write("secret", "s");
     bench.write(
@@ -47,6 +47,11 @@ fn run_in_vain(bench: &Bench) {
              client_id = \"someone\"\nclient_secret_file = \"secret\"\n"
         ),
     );
+}
+
+/// A run whose gateway does not answer: its charges wait.
+fn run_in_vain(bench: &Bench) {
+    gateway_of_nobody(bench);
     bench.run(&["run", "once"]);
 }
 
@@ -105,6 +110,113 @@ fn a_damaged_charge_is_listed_and_shown_and_told_in_its_timeline() {
     assert_eq!(lines[0]["event"], "charge.intent");
     let report = bench.run(&["doctor"]);
     assert!(report.out.contains("rows that cannot be read: 2"), "{}", report.out);
+}
+
+/// Names of everything in a folder.
+fn held(bench: &Bench) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = std::fs::read_dir(bench.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+const NONE: &str =
+    "there is no database autopay.db: make it with `autopay migrate up`, or name another in database.url";
+
+#[test]
+fn only_what_migrates_makes_a_database() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("roster.csv", roster(&["a"], "2027-01-31"));
+    let before = held(&bench);
+    for (code, words) in [
+        (11, "subscriptions import roster.csv --dry-run"),
+        (11, "subscriptions import roster.csv"),
+        (11, "subscriptions list"),
+        (11, "run once --dry-run"),
+        (11, "plans list"),
+        (11, "plans diff plans"),
+        (11, "plans apply plans --dry-run"),
+        (11, "plans apply plans"),
+        (11, "charges list"),
+        (11, "hold show"),
+        (11, "ledger check"),
+        (11, "audit verify"),
+        (11, "forecast"),
+        (11, "forecast --from-server"),
+        (10, "doctor"),
+        (3, "migrate status"),
+    ] {
+        let said = bench.run(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(said.code, code, "{words}: {}", said.err);
+        assert!(said.err.contains(NONE) || said.out.contains(NONE), "{words}: {} {}", said.out, said.err);
+        assert_eq!(held(&bench), before, "{words}");
+    }
+    let checked = bench.run(&["subscriptions", "import", "roster.csv", "-n"]);
+    checked.complains(&["without one a roster is checked by `autopay forecast --plans DIR --subscriptions FILE`"]);
+    let machine = bench.run(&["plans", "list", "-o", "json"]).exits(11);
+    let errors: serde_json::Value = serde_json::from_str(&machine.err).unwrap();
+    assert_eq!(errors["errors"][0]["code"], "no_database");
+    assert_eq!(bench.run(&["migrate", "status", "-o", "json"]).exits(3).json()["applied"], 0);
+    assert_eq!(held(&bench), before);
+    bench.run(&["migrate", "up"]).exits(0);
+    bench.run(&["plans", "list"]).exits(0);
+}
+
+#[test]
+fn where_there_is_no_database_nothing_is_served_or_locked_and_the_gateway_is_asked_all_the_same() {
+    let bench = Bench::new();
+    gateway_of_nobody(&bench);
+    let before = held(&bench);
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["run", "once"]] {
+        bench.run(command).exits(11).complains(&[NONE]);
+        assert_eq!(held(&bench), before, "{command:?}");
+    }
+    for command in [&["gateway", "ping"][..], &["session", "create", "--mode", "WALLET", "--customer", "C-1"]] {
+        let said = bench.run(command).exits(11);
+        assert!(said.err.contains("gateway") && !said.err.contains(NONE), "{}", said.err);
+    }
+    let report = bench.run(&["doctor", "-o", "json"]).json();
+    let failed: Vec<&str> = report
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["status"] == "fail")
+        .map(|row| row["check"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["database", "gateway"]);
+    assert_eq!(held(&bench), before);
+}
+
+#[test]
+fn a_forecast_without_files_and_without_a_database_says_that_files_are_enough() {
+    let bench = Bench::new();
+    let said = bench.run(&["forecast"]).exits(11);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", said.err);
+    assert!(lines[0].contains("a forecast from files needs --plans and --subscriptions"), "{}", said.err);
+    assert!(lines[1].contains(NONE), "{}", said.err);
+    assert_eq!(bench.run(&["forecast", "--from-server"]).exits(11).err.lines().count(), 1);
+}
+
+#[test]
+fn a_mistake_that_every_row_has_is_told_a_hundred_times_and_counted() {
+    let bench = Bench::with_plans();
+    let ids: Vec<String> = (0..1_250).map(|n| format!("s{n}")).collect();
+    let rows =
+        roster(&ids.iter().map(String::as_str).collect::<Vec<_>>(), "2099-01-05").replace(",wellness,", ",gold,");
+    bench.write("roster.csv", rows.trim_end().to_owned() + "\nlast,wellness,nonsense,card,C-0,2099-01-05\n");
+    let forecast = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv"];
+    let import = ["subscriptions", "import", "roster.csv", "--report", "back.csv"];
+    for command in [&forecast[..], &import] {
+        let said = bench.run(command).exits(6);
+        let told = said.err.lines().filter(|line| line.contains("error  unknown_plan")).count();
+        assert_eq!(told, 100, "{command:?}");
+        said.complains(&["roster.csv:1252", "… and 1,150 more of unknown_plan; -o json lists all of them"]);
+        let machine = bench.run(&[command, &["-o", "json", "-q"]].concat()).exits(6);
+        let errors: serde_json::Value = serde_json::from_str(&machine.err).unwrap();
+        assert_eq!(errors["errors"].as_array().unwrap().len(), 1_251, "{command:?}");
+    }
+    assert_eq!(bench.read("back.csv").matches("unknown_plan").count(), 1_250);
 }
 
 #[test]

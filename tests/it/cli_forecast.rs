@@ -260,6 +260,33 @@ fn a_change_of_plans_is_shown_by_month_and_charge_and_the_difference_is_new_less
     let same = bench.run(&arguments(&["--with-change", "plans", "--rows", "-o", "csv"])).exits(0);
     assert_eq!(same.out.lines().count(), 1);
     bench.run(&arguments(&["--with-change", "next", "-o", "xlsx"])).exits(2).complains(&["--with-change"]);
+    // A change set stands in a live book; a folder may be called as one.
+    let numbered = arguments(&["--with-change", "CS-12"]);
+    let mend = "leave --plans and --subscriptions out, or name a folder of plan files";
+    bench.run(&numbered).exits(2).complains(&["--with-change = CS-12: is a change set", mend]);
+    std::fs::rename(bench.path().join("next"), bench.path().join("CS-12")).unwrap();
+    bench.run(&numbered).exits(0);
+}
+
+#[test]
+fn a_workbook_is_not_written_to_a_terminal() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("roster.csv", roster(&["a"], "2027-01-31"));
+    let forecast = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "-o", "xlsx"];
+    let shown = |more: &[&str]| {
+        // The other end of a terminal is one, too.
+        let terminal = std::fs::File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+        let output = bench.command(&[&forecast[..], more].concat()).stdout(terminal).output().unwrap();
+        crate::said::Said::from(output)
+    };
+    for more in [&[][..], &["--out", "-"]] {
+        shown(more).exits(2).complains(&["--output = xlsx: is no text for a terminal: add --out FILE.xlsx"]);
+    }
+    shown(&["--out", "year.xlsx"]).exits(0);
+    assert!(std::fs::read(bench.path().join("year.xlsx")).unwrap().starts_with(b"PK"));
+    let piped = bench.command(&forecast).output().unwrap();
+    assert!(piped.status.success() && piped.stdout.starts_with(b"PK"));
 }
 
 /// As where the folder is applied: nobody's plan is gone because a change says nothing of it.

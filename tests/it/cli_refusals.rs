@@ -118,8 +118,12 @@ fn every_mistake_of_a_roster_is_listed_however_many_there_are() {
     let ids: Vec<String> = (0..250).map(|n| format!("wrong {n}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     bench.write("roster.csv", roster(&ids, "2099-01-05"));
+    let listed = bench.run(&["subscriptions", "import", "roster.csv", "-o", "json", "-q"]).exits(6);
+    assert_eq!(listed.err.matches("\"code\":\"id_invalid\"").count(), 250);
+    // A person is shown a hundred, and told of the others.
     let told = bench.run(&["subscriptions", "import", "roster.csv"]).exits(6);
-    assert_eq!(told.err.matches("id_invalid").count(), 250);
+    assert_eq!(told.err.matches("error  id_invalid").count(), 100);
+    told.complains(&["… and 150 more of id_invalid; -o json lists all of them"]);
 }
 
 #[test]

@@ -418,6 +418,7 @@ async fn lines_from_before_the_chain_are_sealed_by_its_migration_gaps_and_all() 
     let server = crate::postgres::TestDatabase::create("an old audit").await;
     for url in std::iter::once(file.clone()).chain(server.as_ref().map(|server| server.url.clone())) {
         let parsed = DatabaseUrl::parse(&url).unwrap();
+        crate::migrated::bare(&parsed);
         let database = open(&parsed, Pool::engine(1)).await.unwrap();
         let all = migration::Migrator::migrations();
         let chained = all.iter().position(|one| one.name().ends_with("_audit_chain")).unwrap();

@@ -265,6 +265,7 @@ async fn the_body_of_an_order_is_written_once(b: Bench) {
 async fn upgraded(url: &str) {
     use migration::MigratorTrait as _;
     let url = DatabaseUrl::parse(url).unwrap();
+    crate::migrated::bare(&url);
     let old = open(&url, Pool::engine(1)).await.unwrap();
     migration::Migrator::up(&old, Some(1)).await.unwrap();
     let row = "INSERT INTO charge (id, merchant_id, subscription_id, cycle, purpose, plan_id, plan_version, amount_minor, \

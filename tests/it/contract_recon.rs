@@ -392,6 +392,7 @@ async fn fees_of_the_version_before_keep_their_entries_and_the_other_merchants_a
     let server = TestDatabase::create("fees of before").await;
     for url in std::iter::once(file).chain(server.as_ref().map(|server| server.url.clone())) {
         let parsed = DatabaseUrl::parse(&url).unwrap();
+        crate::migrated::bare(&parsed);
         let database = open(&parsed, Pool::engine(1)).await.unwrap();
         let all = migration::Migrator::migrations();
         let before = all.iter().position(|one| one.name().ends_with("_fees_of_merchants")).unwrap();

@@ -30,6 +30,13 @@ pub(crate) fn sqlite(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
 
+/// A database without a schema: on SQLite its file, which only a migration makes; on a server it is there already.
+pub(crate) fn bare(url: &DatabaseUrl) {
+    if let Some(file) = url.file() {
+        drop(std::fs::File::create_new(file).unwrap());
+    }
+}
+
 /// The name of a database on the test server that new ones can be copied from. `place` is the server's URL up to the name of a database.
 pub(crate) async fn template(admin: &DatabaseConnection, place: &str) -> &'static str {
     let made = TEMPLATE.get_or_init(async || {
