@@ -72,6 +72,26 @@ impl<'r> Fields<'r> {
             self.whole("header_again", String::new(), "the header stands here again", "delete the row");
             return false;
         }
+        for (place, field) in self.record.fields.iter().enumerate() {
+            let column = || header.fields.get(place).cloned().unwrap_or_default();
+            if looks_like_a_card_number(field) {
+                self.spoiled.push(place);
+                let column = column();
+                let value = HIDDEN.to_owned();
+                let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
+                self.mistakes.push(RowMistake {
+                    column,
+                    code: "card_number",
+                    value,
+                    message,
+                    mend,
+                    place: Some(place),
+                });
+            } else if field.len() > LONGEST_FIELD {
+                self.spoiled.push(place);
+                self.note(&column(), "field_too_long", "the field is longer than 4 KiB", "shorten it");
+            }
+        }
         if let Some(place) = self.sums_up() {
             let value = self.record.fields.get(place).map(|field| shown(field)).unwrap_or_default();
             let message = format!("this is a row of totals, not a {}", self.form.row);
@@ -93,26 +113,6 @@ impl<'r> Fields<'r> {
                 format!("{} are empty, without which there is no {}", self.form.needed.join(", "), self.form.row);
             self.whole("row_incomplete", String::new(), message, "delete the row, or fill them");
             return false;
-        }
-        for (place, field) in self.record.fields.iter().enumerate() {
-            let column = || header.fields.get(place).cloned().unwrap_or_default();
-            if looks_like_a_card_number(field) {
-                self.spoiled.push(place);
-                let column = column();
-                let value = HIDDEN.to_owned();
-                let (message, mend) = (CARD_MESSAGE.to_owned(), CARD_MEND.to_owned());
-                self.mistakes.push(RowMistake {
-                    column,
-                    code: "card_number",
-                    value,
-                    message,
-                    mend,
-                    place: Some(place),
-                });
-            } else if field.len() > LONGEST_FIELD {
-                self.spoiled.push(place);
-                self.note(&column(), "field_too_long", "the field is longer than 4 KiB", "shorten it");
-            }
         }
         if wanted != found {
             match self.paper {

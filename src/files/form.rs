@@ -284,7 +284,10 @@ impl Likeness {
             Self::Nearly => nearest(name, absent.iter().copied()),
             Self::ByAWord => {
                 let name = plain_name(name);
-                let shares = |column: &&&str| column.split('_').any(|word| name.split('_').any(|own| own == word));
+                // Too many names have these: `cancelled_on` is no `start_on`, and a `fee_amount` no `amount`.
+                let tells = |word: &&str| !matches!(*word, "on" | "at" | "id" | "from" | "to" | "amount");
+                let shares =
+                    |column: &&&str| column.split('_').filter(tells).any(|word| name.split('_').any(|own| own == word));
                 let mut sharing = wanted.iter().filter(shares);
                 sharing.next().copied().filter(|_| sharing.next().is_none())
             }

@@ -200,6 +200,10 @@ fn amount_of(value: &str) -> Option<String> {
     if !number.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'.')) {
         return None;
     }
+    // `1,2,3` is a list.
+    if number.matches(',').count() > 1 && number.split(',').skip(1).any(|group| group.len() < 3) {
+        return None;
+    }
     let digits = |from: usize| number.len().saturating_sub(from).saturating_sub(1);
     let (whole, decimals) = match number.rfind([',', '.']) {
         None => (number, ""),
