@@ -331,7 +331,7 @@ fn what_a_message_says_to_write_is_taken() {
         ("id = \"x\"", "id = ‘x’", "toml_syntax@2:6", "id = 'x'"),
         ("every =", "every\u{a0}=", "toml_syntax@8:6", "every = \"1 month\""),
         ("id = \"x\"", "id = 'x\"", "toml_syntax@2:9", "id = \"x\""),
-        ("every =", "every: ", "toml_syntax@8:6", "every = \"1 month\""),
+        ("every =", "every: ", "toml_syntax@8:9", "every = \"1 month\""),
         ("every = \"1 month\"", "every = \"1 month\",", "toml_syntax@8:18", "every = \"1 month\""),
         ("every =", "on day = 1\nevery =", "toml_syntax@8:4", "on_day = 1"),
         ("06:00:00", "6:00 AM", "toml_syntax@10:13", "charge_at = 06:00:00"),
