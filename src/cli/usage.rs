@@ -85,7 +85,9 @@ pub(super) fn overwritten(arguments: &[OsString]) -> Vec<Problem> {
         };
         match WRITTEN.iter().find(|known| **known == flag) {
             Some(flag) => written.push((*flag, value)),
-            None => read.push(value),
+            // A word without either is rather a command's than a file's: `export journal`.
+            None if value.contains(['.', '/']) || Path::new(value).is_dir() => read.push(value),
+            None => {}
         }
         before = word;
     }
