@@ -210,8 +210,8 @@ window_seconds = 3600
         if moments.below(4) == 0 {
             rest(Duration::from_millis(60 + moments.below(420))).await;
         } else {
-            // Bounded: while the leases of the killed run, there may be nothing to send.
-            for _ in 0..100 {
+            // Bounded: while the leases of the killed run, there may be nothing to send. Long enough for a start beside other tests.
+            for _ in 0..500 {
                 if received(&sandbox) > before {
                     break;
                 }
