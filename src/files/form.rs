@@ -285,7 +285,7 @@ impl Likeness {
             Self::ByAWord => {
                 let name = plain_name(name);
                 // Too many names have these: `cancelled_on` is no `start_on`, and a `fee_amount` no `amount`.
-                let tells = |word: &&str| !matches!(*word, "on" | "at" | "id" | "from" | "to" | "amount");
+                let tells = |word: &&str| !matches!(*word, "on" | "at" | "id" | "amount");
                 let shares =
                     |column: &&&str| column.split('_').filter(tells).any(|word| name.split('_').any(|own| own == word));
                 let mut sharing = wanted.iter().filter(shares);
