@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::id::looks_like_a_card_number;
+use domain::price_list::is_attribute;
 
 use super::csv_rows::{MOST_FIELDS, Record};
 use super::fields::Paper;
@@ -172,6 +173,18 @@ impl Form {
         // Without one column that is written as it should be, the rows could only repeat what was said.
         let readable = restyled.len() > 1 || header.fields.iter().any(|name| known.contains(&name.as_str()));
         readable.then_some(meant)
+    }
+
+    /// Names of a header that are no column's, nor nearly one's: attributes, where price lists could not be read that may be matched on them.
+    pub(super) fn may_be_attributes<'h>(&self, header: &'h Record) -> impl Iterator<Item = &'h str> {
+        let known: Vec<&str> = self.known().collect();
+        header.fields.iter().map(String::as_str).filter(move |name| {
+            is_attribute(name)
+                && !known.contains(name)
+                && !is_personal(name)
+                && meant::names(name).is_empty()
+                && nearest(name, known.iter().copied()).is_none()
+        })
     }
 
     /// A first line that is no header may be a title above it: says where the header stands, if it is one of the next lines.

@@ -11,9 +11,9 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
-use super::from_files::{Files, catalog_of, groups, member, used};
+use super::from_files::{Files, catalog_of, context, groups, member, used};
 use super::{Forecast, Gather, Request};
-use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream};
+use crate::files::{CatalogFiles, FileMistake, RosterStream};
 
 /// A charge that is not the same under both.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +85,7 @@ pub fn compare(
     let stream = RosterStream::open(
         files.label,
         files.roster,
-        RosterContext { merchant: files.merchant, catalog: &old, now: as_of },
+        context(&files, &old, as_of),
     )?;
     let mut walk = |group: Vec<Subscription>| {
         let mut charges: BTreeMap<(usize, u32), Sides> = BTreeMap::new();
