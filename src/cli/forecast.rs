@@ -296,7 +296,8 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
             match read_scenario(path) {
                 Ok(bytes) => {
                     let label = path.display().to_string();
-                    let name = path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
+                    let name =
+                        path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
                     match scenario::read(&label, &bytes) {
                         Ok(read) => (Outcomes::Read(Box::new(read), digest_of(&bytes)), name),
                         Err(mistakes) => (Outcomes::Wrong(mistakes), name),

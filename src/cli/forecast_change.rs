@@ -2,9 +2,9 @@
 
 use domain::money::Money;
 
-use super::{Context, forecast_show};
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, Format, Listing};
+use super::{Context, forecast_show};
 use crate::files::CatalogFiles;
 use crate::forecast::Line;
 use crate::forecast::Request;
@@ -100,7 +100,8 @@ fn about(compared: &Compared, listed: bool) -> Vec<(&'static str, String)> {
     let rows = if listed { compared.differing.to_string() } else { side_by_side(compared).len().to_string() };
     about.iter_mut().filter(|(name, _)| *name == "row_count").for_each(|(_, value)| value.clone_from(&rows));
     for (name, with_change) in TWICE {
-        let value = |side: &[(&'static str, String)]| side.iter().find(|(key, _)| *key == name).map(|(_, it)| it.clone());
+        let value =
+            |side: &[(&'static str, String)]| side.iter().find(|(key, _)| *key == name).map(|(_, it)| it.clone());
         if let Some(after) = value(&after).filter(|after| name != "method" || value(&about).as_ref() != Some(after)) {
             about.push((with_change, after));
         }

@@ -184,12 +184,7 @@ pub fn read_catalog_as_far(dir: &Path, known_policies: &[String]) -> CatalogRead
     let files = plan_files.len() + policy_files.len();
     if files > MOST_FILES {
         let message = format!("there are {files} files here, and at most {MOST_FILES} are read");
-        return refused(FileMistake::of_file(
-            &label,
-            "too_many_files",
-            message,
-            "split them over several directories",
-        ));
+        return refused(FileMistake::of_file(&label, "too_many_files", message, "split them over several directories"));
     }
     let mut mistakes = Vec::new();
     let mut unread = Unread::default();
@@ -791,7 +786,7 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, (spec, own): (&PlanSpe
         Ok(_) => Vec::new(),
         Err(found) => found,
     };
-    found.extend(outdated);
+    found.extend(outdated.iter().cloned());
     // What a first mistake keeps the domain from looking at is said now, not at the next attempt.
     let mut other = spec.clone();
     if Currency::parse(&spec.amount.currency).is_err() {
@@ -829,6 +824,11 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, (spec, own): (&PlanSpe
         let (mut wrong, mut mend) = halves(&said);
         if let Some(better) = better_mend(&one, (spec, own)) {
             mend = better;
+        }
+        if outdated.contains(&one) {
+            mend.push_str(
+                "; or, where the plan is in force already, take this file out of the folder: the plan stays as it is",
+            );
         }
         if ["is ", "has ", "holds ", "stands ", "needs ", "does ", "must ", "in "]
             .iter()

@@ -9,6 +9,9 @@ use super::roster::damaged_date;
 /// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
 const MOST_BROKEN_LINES: usize = 50;
 
+/// Headings that stand above each of several.
+const LISTS: [&str; 4] = ["step", "amount.step", "success", "outage"];
+
 /// A line that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -39,7 +42,7 @@ pub fn read(text: &str, heading: &str) -> (Option<Document<String>>, Vec<Broken>
         let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         let again = broken.iter().any(|(before, _)| *before == start);
         if !again {
-            let (message, mend) = broken_line(line.trim(), &error.message().to_lowercase(), heading);
+            let (message, mend) = broken_line(line.trim(), &error.message().to_lowercase(), (text, heading));
             broken.push((start, Broken { at, line: line.trim().to_owned(), message, mend }));
         }
         if again || !stands_alone(line) || broken.len() > MOST_BROKEN_LINES {
@@ -64,7 +67,7 @@ fn stands_alone(line: &str) -> bool {
 }
 
 /// What is wrong with a line that cannot be read, and what to write. `said` is the parser's own word, in small letters, and goes no further.
-fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
+fn broken_line(line: &str, said: &str, (text, heading): (&str, &str)) -> (String, String) {
     if said.contains("recur") {
         return ("the values are nested too deeply".to_owned(), "write one value to a key".to_owned());
     }
@@ -74,6 +77,12 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
     }
     if line.starts_with('[') && said.contains("duplicate") {
         let again = line.split('#').next().unwrap_or_default().trim();
+        let name = again.trim_matches(['[', ']']).trim();
+        let is_one = |other: &&str| other.split('#').next().unwrap_or_default().trim() == format!("[[{name}]]");
+        if !again.starts_with("[[") && (LISTS.contains(&name) || text.lines().find(is_one).is_some()) {
+            let message = format!("each {name} stands below a heading in two pairs of brackets");
+            return (message, format!("write [[{name}]] above each of them"));
+        }
         let message = format!("{again} repeats a name that stands above");
         return (message, format!("move the lines below it to where the name stands first, and remove this {again}"));
     }

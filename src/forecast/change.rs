@@ -82,11 +82,7 @@ pub fn compare(
     let (mut differing, mut touched) = (0, 0);
     let window = request.from..=until;
     let mut groups = groups(&files, &[&old, &new], as_of, 1)?;
-    let stream = RosterStream::open(
-        files.label,
-        files.roster,
-        context(&files, &old, as_of),
-    )?;
+    let stream = RosterStream::open(files.label, files.roster, context(&files, &old, as_of))?;
     let mut walk = |group: Vec<Subscription>| {
         let mut charges: BTreeMap<(usize, u32), Sides> = BTreeMap::new();
         let mut note = |side: usize, place: usize, entry: &Entry<'_>| {

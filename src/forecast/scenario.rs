@@ -155,11 +155,11 @@ mod tests {
 
     #[test]
     fn subscriptions_that_are_not_there_are_named_once_with_their_line() {
-        let text = b"subscription_id,cycle,attempt,outcome\nsub-9,*,*,never\nsub-1,3,*,never\n*,*,*,never\nsub-9,3,*,pays\n";
+        let text =
+            b"subscription_id,cycle,attempt,outcome\nsub-9,*,*,never\nsub-1,3,*,never\n*,*,*,never\nsub-9,3,*,pays\n";
         let read = read("s.csv", text).unwrap();
         let found = read.strangers(|id| id.as_str() == "sub-1");
-        let told: Vec<(usize, &str, &str)> =
-            found.iter().map(|one| (one.line, one.code, one.value.as_str())).collect();
+        let told: Vec<(usize, &str, &str)> = found.iter().map(|one| (one.line, one.code, one.value.as_str())).collect();
         assert_eq!(told, [(2, "unknown_subscription", "subscription_id = sub-9")]);
         assert!(read.strangers(|_| true).is_empty());
     }

@@ -6,7 +6,9 @@ use std::path::Path;
 use autopay::app::Reader;
 use autopay::cli::exit::Exit;
 use autopay::config::{Config, Sources};
-use autopay::files::{CatalogFiles, CatalogRead, FileMistake, RosterContext, RosterStream, Source, Unread, read_catalog_as_far};
+use autopay::files::{
+    CatalogFiles, CatalogRead, FileMistake, RosterContext, RosterStream, Source, Unread, read_catalog_as_far,
+};
 use autopay::forecast::from_files::catalog_of;
 use autopay::forecast::{behind_in_words, digest_of, plan_digest};
 use autopay::ports::changes::Meaning;
