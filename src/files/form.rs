@@ -72,6 +72,14 @@ impl Form {
             mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
             return None;
         }
+        let is_set_off = |name: &String| name.len() > 2 && name.starts_with('\'') && name.ends_with('\'');
+        if header.fields.iter().all(is_set_off) {
+            let names: Vec<&str> = header.fields.iter().map(|name| name.trim_matches('\'')).collect();
+            let message = "the columns stand in apostrophes";
+            let mend = format!("write {}", shown(&names.join(",")));
+            mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
+            return None;
+        }
         if header.fields.len() > MOST_FIELDS {
             let message = format!("the header has more than {MOST_FIELDS} columns");
             let mend = format!("write the columns {}", self.columns.join(", "));
@@ -138,6 +146,14 @@ impl Form {
         let unknown: Vec<usize> = strange.iter().copied().filter(|place| !near.contains(place)).collect();
         // One name that nobody knows, and one column that is not there: they are one mistake.
         let instead = if unknown.len() == 1 && missing.len() == 1 { missing.pop() } else { None };
+        // So are a column that may not be there and the one that stands there instead.
+        let mut personal = mistakes.iter_mut().skip(first).filter(|mistake| mistake.code == "personal_data");
+        if let (Some(only), None, 1, true) = (personal.next(), personal.next(), missing.len(), unknown.is_empty())
+            && let Some((said, add)) = missing.pop()
+        {
+            only.message = format!("{}, and {said}", only.message);
+            only.mend = format!("remove the column, and {add}");
+        }
         for place in strange {
             let name = header.fields.get(place).map(|name| shown(name)).unwrap_or_default();
             let mut message = format!("{name} is not a column of {}", self.what);

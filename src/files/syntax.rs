@@ -12,6 +12,30 @@ const MOST_BROKEN_LINES: usize = 50;
 /// Headings that stand above each of several.
 const LISTS: [&str; 4] = ["step", "amount.step", "success", "outage"];
 
+/// Headings of tables.
+const TABLES: [&str; 17] = [
+    "schedule",
+    "amount",
+    "collect",
+    "installments",
+    "mid_period",
+    "ledger",
+    "limits",
+    "payday",
+    "stop_at_once",
+    "outcome_unknown",
+    "at_the_end",
+    "backup",
+    "declines",
+    "returns",
+    "fees",
+    "columns",
+    "format",
+];
+
+/// Keys whose value is a number without quotes.
+const NUMBERS: [&str; 7] = ["most_attempts", "count", "count_min", "count_max", "cycles", "attempt", "basis_points"];
+
 /// A line that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -97,6 +121,15 @@ fn broken_line(line: &str, said: &str, (text, heading): (&str, &str)) -> (String
     if let Some(plain) = rewritten(line) {
         return ("a line is a key, an equals sign and a value".to_owned(), plain);
     }
+    let bare = line.split('#').next().unwrap_or_default().trim();
+    if TABLES.contains(&bare) {
+        let message = format!("{bare} has no value, and is the name of a table");
+        return (message, format!("write [{bare}] on a line of its own, and its keys below"));
+    }
+    if LISTS.contains(&bare) {
+        let message = format!("each {bare} stands below a heading in two pairs of brackets");
+        return (message, format!("write [[{bare}]] above each of them"));
+    }
     let general = || {
         let mend = "write key = \"value\" on a line of its own, with quotes at both ends of text";
         ("this line cannot be read".to_owned(), mend.to_owned())
@@ -129,6 +162,8 @@ fn broken_line(line: &str, said: &str, (text, heading): (&str, &str)) -> (String
             "a number has a point before its decimals and no other mark, and money stands in quotes".to_owned(),
             format!("{key} = \"{amount}\""),
         )
+    } else if let (true, Some(number)) = (NUMBERS.contains(&key), number_of(value)) {
+        ("a number is written in digits".to_owned(), format!("{key} = {number}"))
     } else if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '\'']) {
         ("text stands in quotes".to_owned(), format!("{key} = \"{value}\""))
     } else if value.matches('"').count() % 2 == 1 {
@@ -139,6 +174,12 @@ fn broken_line(line: &str, said: &str, (text, heading): (&str, &str)) -> (String
     } else {
         general()
     }
+}
+
+/// The number that a word stands for.
+fn number_of(word: &str) -> Option<usize> {
+    let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    words.iter().position(|known| word.eq_ignore_ascii_case(known)).map(|place| place + 1)
 }
 
 /// Is a date written with its year in front?

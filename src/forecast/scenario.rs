@@ -6,6 +6,7 @@ use domain::forecast::{Outcome, Script, Which};
 use domain::id::SubscriptionId;
 use domain::verdict::DeclineClass;
 
+use crate::files::workbook::is_workbook;
 use crate::files::{FileMistake, text_in_utf8};
 
 /// Largest scenario file, in bytes.
@@ -40,6 +41,11 @@ impl ScriptFile {
 /// # Errors
 /// Every mistake, never an empty list.
 pub fn read(label: &str, bytes: &[u8]) -> Result<ScriptFile, Vec<FileMistake>> {
+    if is_workbook(bytes) {
+        let (message, mend) =
+            ("the file is a workbook, and a scenario is text", "save it as CSV UTF-8, and name that file");
+        return Err(vec![FileMistake::of_file(label, "not_csv", message, mend)]);
+    }
     let text = text_in_utf8(label, bytes).map_err(|mistake| vec![*mistake])?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let mut mistakes = Vec::new();
@@ -171,6 +177,9 @@ mod tests {
         let found = read("s.csv", b"sub\xe9,cycle\n").unwrap_err();
         assert_eq!((found[0].line, found[0].code), (1, "not_utf8"));
         assert!(found.iter().all(|one| !one.message.contains("CSV")), "{found:?}");
+        let found = read("s.xlsx", b"PK\x03\x04\x14\x00\x00\x00").unwrap_err();
+        assert_eq!((found[0].code, found[0].line), ("not_csv", 1), "{found:?}");
+        assert!(found[0].message.contains("workbook"));
         let marked = b"\xef\xbb\xbfsubscription_id,cycle,attempt,outcome\n*,*,1,never\n";
         assert!(read("s.csv", marked).is_ok());
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use autopay::files::workbook::is_workbook;
 use autopay::files::{FileMistake, text_in_utf8};
 use autopay::forecast::digest_of;
 use autopay::forecast::scenario::{LARGEST_SCENARIO, read as read_script};
@@ -39,7 +40,8 @@ pub fn read(path: &Path) -> Result<Scenario, Refused> {
     let bytes = bytes_of(path).map_err(Refused::Unread)?;
     let label = path.display().to_string();
     let name = path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
-    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
+    let ends_in = |word: &str| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(word));
+    if ends_in("csv") || is_workbook(&bytes) {
         let file = read_script(&label, &bytes).map_err(Refused::Wrong)?;
         let digest = Some(digest_of(&bytes));
         return Ok(Scenario { name, digest, script: file.script.clone(), script_file: file, ..Scenario::default() });
