@@ -2,6 +2,7 @@
 //!
 //! With files it opens no database and no connection. Without, it reads the live book and changes nothing.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
 use clap::{Args, Subcommand};
 use domain::calendar::Zone;
 use domain::forecast::{By, Grouping, History, MOST_MONTHS, Scenario, View};
-use domain::id::MerchantId;
+use domain::id::{MerchantId, SubscriptionId};
 use domain::plan::Plan;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,9 +24,9 @@ use super::{
 use crate::clock::WallClock;
 use crate::config::plainly;
 use crate::files::roster::LARGEST_ROSTER;
-use crate::files::{RosterContext, RosterStream, Source};
-use crate::forecast::from_files::{Files, catalog_of};
-use crate::forecast::scenario::LARGEST_SCENARIO;
+use crate::files::{CatalogFiles, CatalogRead, FileMistake, Source, read_catalog_as_far};
+use crate::forecast::from_files::Files;
+use crate::forecast::scenario::{LARGEST_SCENARIO, ScriptFile};
 use crate::forecast::snapshot::{Order, common_zone};
 use crate::forecast::{Request, built_in, digest_of, fits, from_files, months_from, scenario};
 use crate::ports::Clock as _;
@@ -146,7 +147,9 @@ pub(super) enum Outcomes {
     /// A word that needs what happened before.
     Word(String),
     /// A file, read.
-    Read(Box<Scenario>, String),
+    Read(Box<ScriptFile>, String),
+    /// A file with mistakes.
+    Wrong(Vec<FileMistake>),
 }
 
 pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit, Stop> {
@@ -157,6 +160,9 @@ pub(super) async fn run(mut command: Forecast, context: &Context) -> Result<Exit
     match (&command.plans, &command.subscriptions) {
         (Some(plans), Some(roster)) => files((plans, roster), command.with_change.as_deref(), asked, context),
         _ => {
+            if let Outcomes::Wrong(mistakes) = asked.scenario {
+                return Err(mistakes.into());
+            }
             let done = Box::pin(forecast_live::run(asked, command.with_change.as_deref(), context)).await;
             if command.from_server { done } else { done.map_err(|stop| stop.no_database_first(needs_files())) }
         }
@@ -290,9 +296,12 @@ fn understood(command: &Forecast, context: &Context) -> Result<Asked, Stop> {
             match read_scenario(path) {
                 Ok(bytes) => {
                     let label = path.display().to_string();
-                    let script = scenario::read(&label, &bytes)?;
-                    let name = path.file_name().map_or(label, |name| name.to_string_lossy().into_owned());
-                    (Outcomes::Read(Box::new(Scenario::Script(script)), digest_of(&bytes)), name)
+                    let name =
+                        path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
+                    match scenario::read(&label, &bytes) {
+                        Ok(read) => (Outcomes::Read(Box::new(read), digest_of(&bytes)), name),
+                        Err(mistakes) => (Outcomes::Wrong(mistakes), name),
+                    }
                 }
                 Err(why) => {
                     refuse(
@@ -359,12 +368,54 @@ pub(super) fn progress(length: Option<u64>, context: &Context) -> ProgressBar {
     bar.with_style(style)
 }
 
-/// Nothing is printed of a roster with a mistake: where charges are printed as they are walked, it is read once before.
-fn checked(files: &Files<'_>, as_of: DateTime<Utc>) -> Result<(), Stop> {
-    let catalog = catalog_of(files.catalog);
-    let rules = RosterContext { merchant: files.merchant, catalog: &catalog, now: as_of };
-    RosterStream::open(files.label, files.roster, rules)?.each(|_, _| {})?;
-    Ok(())
+/// What a forecast is made of, where nothing is wrong in any of it.
+struct Sound {
+    catalog: CatalogFiles,
+    changed: Option<CatalogFiles>,
+    scenario: Scenario,
+    digest: Option<String>,
+}
+
+/// The plans, the change, the scenario and where need be the roster, or the mistakes of all of them at once. The roster is read here where
+/// others have mistakes, where the scenario names subscriptions of it, and before charges are printed as they are walked (`twice`): elsewhere
+/// the forecast itself finds its mistakes.
+fn sound(
+    (plans, change): (&Path, Option<&Path>),
+    (label, roster): (&str, &Source),
+    scenario: Outcomes,
+    (as_of, twice): (DateTime<Utc>, bool),
+) -> Result<Sound, Vec<FileMistake>> {
+    let mut read: CatalogRead = read_catalog_as_far(plans, &[]);
+    let mut mistakes = std::mem::take(&mut read.mistakes);
+    let changed = change.and_then(|change| match from_files::changed(change, &read) {
+        Ok(changed) => Some(changed),
+        Err(found) => {
+            mistakes.extend(found);
+            None
+        }
+    });
+    let mut script = ScriptFile::default();
+    let (scenario, digest) = match scenario {
+        Outcomes::Word(word) => (built_in(&word, History::default()).unwrap_or(Scenario::AllPay), None),
+        Outcomes::Read(read, digest) => {
+            script = *read;
+            (Scenario::Script(script.script.clone()), Some(digest))
+        }
+        Outcomes::Wrong(found) => {
+            mistakes.extend(found);
+            (Scenario::AllPay, None)
+        }
+    };
+    let named: BTreeSet<&SubscriptionId> = script.named.keys().collect();
+    if twice || !mistakes.is_empty() || !named.is_empty() {
+        match from_files::looked_through((label, roster), &read, as_of, &named) {
+            // Rows of plans that could not be read are not among those found.
+            Ok(found) if mistakes.is_empty() => mistakes = script.strangers(|id| found.contains(id)),
+            Ok(_) => {}
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() { Ok(Sound { catalog: read.files, changed, scenario, digest }) } else { Err(mistakes) }
 }
 
 fn files(
@@ -373,14 +424,12 @@ fn files(
     asked: Asked,
     context: &Context,
 ) -> Result<Exit, Stop> {
-    let catalog = from_files::plans(plans)?;
     let label = if roster.as_os_str() == "-" { "standard input".to_owned() } else { roster.display().to_string() };
     let roster = source(roster)?;
     let merchant = MerchantId(uuid::Uuid::nil());
-    let (scenario, scenario_digest) = match asked.scenario {
-        Outcomes::Word(word) => (built_in(&word, History::default()).unwrap_or(Scenario::AllPay), None),
-        Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
-    };
+    let looked = (asked.request.as_of, asked.rows);
+    let Sound { catalog, changed, scenario, digest: scenario_digest } =
+        sound((plans, change), (&label, &roster), asked.scenario, looked)?;
     let files =
         Files { catalog: &catalog, label: &label, roster: &roster, merchant, scenario: &scenario, scenario_digest };
     let bar = progress(roster.length(), context);
@@ -392,11 +441,8 @@ fn files(
             bar.set_position(bytes);
         }
     };
-    if let Some(change) = change {
-        if asked.rows {
-            checked(&files, asked.request.as_of)?;
-        }
-        let done = forecast_change::run(files, change, (asked.request, asked.rows), on, context);
+    if let Some(changed) = &changed {
+        let done = forecast_change::run(files, changed, (asked.request, asked.rows), on, context);
         bar.finish_and_clear();
         return done;
     }
@@ -405,7 +451,6 @@ fn files(
         keep.header(&asked.request, ("files", plans), files.scenario_digest.as_deref(), used)
     })?;
     if asked.rows {
-        checked(&files, asked.request.as_of)?;
         let window = asked.request.from..=asked.request.until;
         let mut list = forecast_show::List::begin(context, window, asked.request.view)?;
         let forecast = from_files::listed(files, asked.request, on, |entry| {

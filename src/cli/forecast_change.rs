@@ -1,16 +1,15 @@
 //! `autopay forecast --with-change`: plans as they are and as they would be, side by side.
 
-use std::path::Path;
-
 use domain::money::Money;
 
-use super::Context;
 use super::exit::{Exit, Stop};
 use super::output::{Cell, Column, Format, Listing};
+use super::{Context, forecast_show};
+use crate::files::CatalogFiles;
 use crate::forecast::Line;
 use crate::forecast::Request;
 use crate::forecast::change::{Compared, Differs, compare};
-use crate::forecast::from_files::{Files, changed};
+use crate::forecast::from_files::Files;
 
 const MONTHS: &[Column] = &[
     Column::text("period"),
@@ -40,15 +39,14 @@ const CHARGES: &[Column] = &[
 /// Side by side, or only the charges that differ.
 pub(super) fn run(
     files: Files<'_>,
-    change: &Path,
+    changed: &CatalogFiles,
     (request, rows): (Request, bool),
     progress: impl FnMut(u64),
     context: &Context,
 ) -> Result<Exit, Stop> {
-    let changed = changed(change, files.catalog)?;
     let mut listing: Option<Listing> = if rows { Some(listing(context)?) } else { None };
     let mut failed: Option<Stop> = None;
-    let compared = compare(files, &changed, request, progress, |differs| {
+    let compared = compare(files, changed, request, progress, |differs| {
         if let Some(listing) = &mut listing
             && failed.is_none()
         {
@@ -68,9 +66,13 @@ pub(super) fn listing(context: &Context) -> Result<Listing, Stop> {
 
 /// Ends the list of charges, or shows the months side by side.
 pub(super) fn tell(compared: &Compared, listing: Option<Listing>, context: &Context) -> Result<Exit, Stop> {
+    let listed = listing.is_some();
     match listing {
         Some(listing) => listing.finish()?,
         None => months(compared, context)?,
+    }
+    if context.printer.format == Format::Csv {
+        forecast_show::beside(&about(compared, listed), context)?;
     }
     context.printer.say(&format!(
         "DRY RUN: nothing was sent, nothing was saved; {} charges of {} subscriptions differ.",
@@ -82,6 +84,31 @@ pub(super) fn tell(compared: &Compared, listing: Option<Listing>, context: &Cont
         }
     }
     Ok(Exit::Done)
+}
+
+/// What both sides were made with: what they have in common once, and what differs under two names.
+fn about(compared: &Compared, listed: bool) -> Vec<(&'static str, String)> {
+    const TWICE: [(&str, &str); 6] = [
+        ("plans", "plans_with_change"),
+        ("charges", "charges_with_change"),
+        ("control_total", "control_total_with_change"),
+        ("expected_total", "expected_total_with_change"),
+        ("at_risk_total", "at_risk_total_with_change"),
+        ("method", "method_with_change"),
+    ];
+    let (mut about, after) = (forecast_show::about(&compared.before), forecast_show::about(&compared.after));
+    let rows = if listed { compared.differing.to_string() } else { side_by_side(compared).len().to_string() };
+    about.iter_mut().filter(|(name, _)| *name == "row_count").for_each(|(_, value)| value.clone_from(&rows));
+    for (name, with_change) in TWICE {
+        let value =
+            |side: &[(&'static str, String)]| side.iter().find(|(key, _)| *key == name).map(|(_, it)| it.clone());
+        if let Some(after) = value(&after).filter(|after| name != "method" || value(&about).as_ref() != Some(after)) {
+            about.push((with_change, after));
+        }
+    }
+    about.push(("charges_that_differ", compared.differing.to_string()));
+    about.push(("subscriptions_that_differ", compared.touched.to_string()));
+    about
 }
 
 fn less(left: Money, right: Money) -> Cell {
@@ -110,7 +137,7 @@ pub(super) fn charge(differs: &Differs<'_>) -> Vec<Cell> {
 /// Rows of both sides by period and currency; a currency that one side lacks counts nothing there.
 fn months(compared: &Compared, context: &Context) -> Result<(), Stop> {
     let (before, after) = (&compared.before, &compared.after);
-    let mut rows = beside(&before.rows, &after.rows);
+    let mut rows = side_by_side(compared);
     rows.extend(beside(&before.whole, &after.whole));
     match context.printer.format {
         Format::Csv => {
@@ -125,6 +152,11 @@ fn months(compared: &Compared, context: &Context) -> Result<(), Stop> {
         | Format::Chart
         | Format::Markdown => context.printer.rows(MONTHS, &rows),
     }
+}
+
+/// The rows of the periods, without those of the whole window.
+fn side_by_side(compared: &Compared) -> Vec<Vec<Cell>> {
+    beside(&compared.before.rows, &compared.after.rows)
 }
 
 fn beside(before: &[Line], after: &[Line]) -> Vec<Vec<Cell>> {

@@ -1,5 +1,6 @@
 //! The forecast of the live book: the database is read, over connections that can do nothing else.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use chrono::NaiveTime;
@@ -35,11 +36,28 @@ pub(super) fn needs_history(scenario: &Outcomes) -> bool {
 }
 
 /// The scenario over what was read of the book, and the digest of its file if it is one.
-pub(super) fn outcomes(scenario: Outcomes, background: &Background) -> (Scenario, Option<String>) {
+///
+/// # Errors
+/// Every mistake of the file: among them subscriptions that the book does not have.
+pub(super) async fn outcomes(
+    scenario: Outcomes,
+    background: &Background,
+    reader: &Reader,
+) -> Result<(Scenario, Option<String>), Stop> {
     let history = if needs_history(&scenario) { background.history.clone() } else { History::default() };
     match scenario {
-        Outcomes::Word(word) => (built_in(&word, history).unwrap_or(Scenario::AllPay), None),
-        Outcomes::Read(scenario, digest) => (*scenario, Some(digest)),
+        Outcomes::Word(word) => Ok((built_in(&word, history).unwrap_or(Scenario::AllPay), None)),
+        Outcomes::Read(file, digest) => {
+            let mut known = BTreeSet::new();
+            for id in file.named.keys() {
+                if reader.store.subscription(id).await?.is_some() {
+                    known.insert(id.clone());
+                }
+            }
+            let strangers = file.strangers(|id| known.contains(id));
+            if strangers.is_empty() { Ok((Scenario::Script(file.script), Some(digest))) } else { Err(strangers.into()) }
+        }
+        Outcomes::Wrong(mistakes) => Err(mistakes.into()),
     }
 }
 
@@ -59,7 +77,7 @@ async fn forecast(asked: Asked, reader: &Reader, config: &Config, context: &Cont
     let by_odds = needs_history(&asked.scenario);
     let background = background(store, merchant, asked.request.as_of, by_odds).await?;
     let Asked { request, scenario, rows, chart, keep, .. } = asked.where_plans_are(background.catalog.plans.values());
-    let (scenario, scenario_digest) = outcomes(scenario, &background);
+    let (scenario, scenario_digest) = outcomes(scenario, &background, reader).await?;
     let plans = used(&background.catalog);
     // Those that are walked together come together, whatever their ids.
     let order = if Tying::is_needed(&scenario) { Order::Any } else { Order::ById };

@@ -39,7 +39,7 @@ pub(super) async fn run(
     let background = background(store, config.merchant(), asked.request.as_of, by_odds).await?;
     let Asked { request, scenario, rows, .. } = asked.where_plans_are(background.catalog.plans.values());
     let changed = changed(&background.catalog, change, reader).await?;
-    let (scenario, digest) = outcomes(scenario, &background);
+    let (scenario, digest) = outcomes(scenario, &background, reader).await?;
     let mut gathers = [Gather::new(&request), Gather::new(&request)];
     let mut listing: Option<Listing> = if rows { Some(forecast_change::listing(context)?) } else { None };
     let mut failed: Option<Stop> = None;

@@ -294,7 +294,7 @@ pub(super) fn after_rows(forecast: &Forecast, context: &Context) -> Result<(), S
 }
 
 /// What a forecast was made with, the plans among it.
-fn about(forecast: &Forecast) -> Vec<(&'static str, String)> {
+pub(super) fn about(forecast: &Forecast) -> Vec<(&'static str, String)> {
     let plans = forecast.plans.iter().map(|plan| format!("{} {} {}", plan.id, plan.version, plan.digest));
     let mut about = forecast.about();
     about.push(("plans", plans.collect::<Vec<_>>().join(", ")));
@@ -302,7 +302,7 @@ fn about(forecast: &Forecast) -> Vec<(&'static str, String)> {
 }
 
 /// A CSV file has rows only: what it is about stands in a file beside it.
-fn beside(about: &[(&'static str, String)], context: &Context) -> Result<(), Stop> {
+pub(super) fn beside(about: &[(&'static str, String)], context: &Context) -> Result<(), Stop> {
     let Some(out) = context.printer.out.as_deref().filter(|out| out.as_os_str() != "-" && out.is_file()) else {
         return Ok(());
     };

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::config::{Config, plainly};
 use crate::files::roster::{LARGEST_ROSTER, Roster, RosterContext, RosterRow, RowMistake, report_csv_as};
 use crate::files::workbook::{cell_name, is_workbook};
-use crate::files::{FileMistake, HasAmount, read_either, report_xlsx};
+use crate::files::{FileMistake, HasAmount, Unread, read_either, report_xlsx};
 use crate::ports::Imported;
 
 /// Ids looked up in the store at once.
@@ -102,7 +102,7 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let label = label(&command.file);
     let catalog = app.store.catalog().await?;
     let now = app.store.now().await?;
-    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, unread: Unread::nothing(), now };
     let workbook = is_workbook(bytes);
     command.table.fits(workbook, "roster")?;
     let mut roster = read_either(&label, bytes, command.table.sheet.as_deref(), &book);

@@ -14,7 +14,7 @@ use super::plan_told::{Against, Told, ToldChange, ToldField, ToldMonth, in_words
 use super::{Context, imports, price_gaps};
 use crate::app::App;
 use crate::clock::WallClock;
-use crate::files::{FileMistake, Folder, RosterContext, mistake_in_plan, read_either};
+use crate::files::{FileMistake, Folder, RosterContext, Unread, mistake_in_plan, read_either};
 use crate::ports::Clock as _;
 use crate::ports::changes::VersionRecord;
 
@@ -79,7 +79,7 @@ fn with_folder(command: &Diff, against: &Path, context: &Context) -> Result<Exit
     let catalog = comparison.either_catalog();
     let bytes = imports::read(file)?;
     let label = file.display().to_string();
-    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, now };
+    let book = RosterContext { merchant: config.merchant(), catalog: &catalog, unread: Unread::nothing(), now };
     let mut roster = read_either(&label, &bytes, None, &book);
     // Nothing of them is to come under either side.
     roster.rows.retain(|row| !row.is_over());

@@ -138,7 +138,14 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Stop> {
     let rows: Vec<Vec<Cell>> =
         plans.chain(policies).map(|(id, kind)| vec![Cell::Text(id), Cell::text(kind), Cell::text("ok")]).collect();
     context.printer.rows(CHECKED, &rows)?;
-    context.printer.say(&format!("0 errors in {}.", counted(files.files, "file", "files")));
+    let warnings = price_gaps::free_prices(dir, &files);
+    warnings.iter().for_each(|warning| context.printer.say(warning));
+    let also = if warnings.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", counted(warnings.len(), "warning", "warnings"))
+    };
+    context.printer.say(&format!("0 errors{also} in {}.", counted(files.files, "file", "files")));
     Ok(Exit::Done)
 }
 
@@ -266,6 +273,7 @@ async fn apply(dir: &Path, dry_run: bool, context: &Context) -> Result<Exit, Sto
             refuse_other_rhythms(dir, &known, &files, app).await?;
             price_gaps::refuse(dir, &files, app).await?;
             price_gaps::refuse_late(dir, &files, &known, app.clock.now().date_naive())?;
+            price_gaps::free_prices(dir, &files).iter().for_each(|warning| context.printer.say(warning));
             let (count, left_out) = (counted(files.files, "file", "files"), left_out(&known, &files));
             let rows = if dry_run {
                 would_apply(&known, &files, &comparison)

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use chrono::{Days, NaiveDate};
+use chrono::{Days, Months, NaiveDate};
 use domain::agenda::planned;
+use domain::forecast::MOST_MONTHS;
 use domain::id::PlanId;
-use domain::plan::{Catalog, Plan, Price};
+use domain::money::Money;
+use domain::plan::{Catalog, Plan, PlanSpec, Price};
 use domain::subscription::SubscriptionStatus;
 
 use super::exit::Stop;
@@ -69,7 +71,8 @@ pub(super) async fn refuse(dir: &Path, files: &CatalogFiles, app: &App) -> Resul
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 
-/// Refuses price steps, new or other than what is in force, whose notice could no longer reach the payers in time.
+/// Refuses price steps, new or other than what is in force, whose notice could no longer reach the payers in time, and dates of prices so
+/// far ahead that no forecast shows them.
 pub(super) fn refuse_late(
     dir: &Path,
     files: &CatalogFiles,
@@ -84,8 +87,58 @@ pub(super) fn refuse_late(
             let field = format!("amount.step.{step}.notice");
             mistakes.push(mistake_in_plan(dir, &plan.id, &field, "notice_too_late", &message, &mend));
         }
+        mistakes.extend(too_far(dir, (spec, plan), in_force.plans.get(&plan.id), today));
     }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// Dates from which a price holds that lie more than ten years ahead: no forecast looks so far, and most likely a year was mistyped. What
+/// is in force already stays.
+fn too_far(
+    dir: &Path,
+    (spec, plan): (&PlanSpec, &Plan),
+    in_force: Option<&Plan>,
+    today: NaiveDate,
+) -> Vec<FileMistake> {
+    let Some(latest) = today.checked_add_months(Months::new(MOST_MONTHS)) else { return Vec::new() };
+    if in_force.is_some_and(|current| current.price == plan.price) {
+        return Vec::new();
+    }
+    let far = |from: &str| from.parse::<NaiveDate>().ok().filter(|from| *from > latest);
+    let steps = spec.amount.step.iter().enumerate();
+    let steps = steps.filter_map(|(place, step)| Some((far(&step.from)?, format!("amount.step.{place}.from"))));
+    // Of a list the row with the latest date: mostly it is one mistyped year in many rows.
+    let row = spec.amount.price_rows.iter().filter_map(|row| far(&row.from)).max();
+    let row = row.map(|from| (from, "amount.price_list".to_owned()));
+    let told = |(from, field): (NaiveDate, String)| {
+        let message = format!("the price from {from} on lies more than ten years ahead, where no forecast shows it");
+        let mend = format!("check the year; write {latest} or an earlier day, and later prices when they come nearer");
+        mistake_in_plan(dir, &plan.id, &field, "price_too_far", &message, &mend)
+    };
+    steps.chain(row).map(told).collect()
+}
+
+/// Prices of nothing, at their places, as sentences: a plan may be free, and a price that was forgotten looks the same.
+pub(super) fn free_prices(dir: &Path, files: &CatalogFiles) -> Vec<String> {
+    let mut told = Vec::new();
+    for (spec, plan) in &files.plans {
+        let zero = |text: &str| Money::parse(text, plan.currency).is_ok_and(|money| money.minor() == 0);
+        let amount = &spec.amount;
+        let value = amount.value.as_deref().filter(|value| zero(value)).map(|_| "amount.value".to_owned());
+        let steps = amount.step.iter().enumerate().filter(|(_, step)| zero(&step.value));
+        let steps = steps.map(|(place, _)| format!("amount.step.{place}.value"));
+        let rows = amount.price_rows.iter().any(|row| zero(&row.amount)).then(|| "amount.price_list".to_owned());
+        told.extend(value.into_iter().chain(steps).chain(rows).map(|field| {
+            let at = mistake_in_plan(dir, &plan.id, &field, "", "", "");
+            let what =
+                if field.ends_with("price_list") { "a row of this list costs nothing" } else { "this costs nothing" };
+            format!(
+                "warning: {}:{}:{}: {}: {what}, and nobody is charged: correct it, unless that is meant",
+                at.path, at.line, at.column, at.value
+            )
+        }));
+    }
+    told
 }
 
 /// What is wrong with a step whose notice comes too late, and what to write: its date, its days of notice, the last day for it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::id::looks_like_a_card_number;
+use domain::price_list::is_attribute;
 
 use super::csv_rows::{MOST_FIELDS, Record};
 use super::fields::Paper;
@@ -68,6 +69,14 @@ impl Form {
         if header.unclosed_quote.is_some() || header.stray_quote.is_some() {
             let message = "a quotation mark stands where none may";
             let mend = "write the header without quotation marks";
+            mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
+            return None;
+        }
+        let is_set_off = |name: &String| name.len() > 2 && name.starts_with('\'') && name.ends_with('\'');
+        if header.fields.iter().all(is_set_off) {
+            let names: Vec<&str> = header.fields.iter().map(|name| name.trim_matches('\'')).collect();
+            let message = "the columns stand in apostrophes";
+            let mend = format!("write {}", shown(&names.join(",")));
             mistakes.push(FileMistake { line, ..FileMistake::of_file(label, "header_quote", message, mend) });
             return None;
         }
@@ -137,6 +146,14 @@ impl Form {
         let unknown: Vec<usize> = strange.iter().copied().filter(|place| !near.contains(place)).collect();
         // One name that nobody knows, and one column that is not there: they are one mistake.
         let instead = if unknown.len() == 1 && missing.len() == 1 { missing.pop() } else { None };
+        // So are a column that may not be there and the one that stands there instead.
+        let mut personal = mistakes.iter_mut().skip(first).filter(|mistake| mistake.code == "personal_data");
+        if let (Some(only), None, 1, true) = (personal.next(), personal.next(), missing.len(), unknown.is_empty())
+            && let Some((said, add)) = missing.pop()
+        {
+            only.message = format!("{}, and {said}", only.message);
+            only.mend = format!("remove the column, and {add}");
+        }
         for place in strange {
             let name = header.fields.get(place).map(|name| shown(name)).unwrap_or_default();
             let mut message = format!("{name} is not a column of {}", self.what);
@@ -172,6 +189,18 @@ impl Form {
         // Without one column that is written as it should be, the rows could only repeat what was said.
         let readable = restyled.len() > 1 || header.fields.iter().any(|name| known.contains(&name.as_str()));
         readable.then_some(meant)
+    }
+
+    /// Names of a header that are no column's, nor nearly one's: attributes, where price lists could not be read that may be matched on them.
+    pub(super) fn may_be_attributes<'h>(&self, header: &'h Record) -> impl Iterator<Item = &'h str> {
+        let known: Vec<&str> = self.known().collect();
+        header.fields.iter().map(String::as_str).filter(move |name| {
+            is_attribute(name)
+                && !known.contains(name)
+                && !is_personal(name)
+                && meant::names(name).is_empty()
+                && nearest(name, known.iter().copied()).is_none()
+        })
     }
 
     /// A first line that is no header may be a title above it: says where the header stands, if it is one of the next lines.

@@ -40,7 +40,7 @@ pub struct FileMistake {
 
 impl FileMistake {
     /// A mistake of a whole file.
-    pub(super) fn of_file(path: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(crate) fn of_file(path: &str, code: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
             line: 1,

@@ -39,9 +39,12 @@ pub use migrated::Claim;
 pub use mistake::FileMistake;
 pub use notice_sheet::{NoticeLine, NoticeRow as NoticeSheetRow, NoticeSheet, Told, read_notices, report_notices};
 pub use plans::{
-    CatalogFiles, mistake_in_plan, read_catalog, read_plan, read_plan_beside, read_policy, read_policy_at,
+    CatalogFiles, CatalogRead, Unread, mistake_in_plan, read_catalog, read_catalog_as_far, read_plan, read_plan_beside,
+    read_policy, read_policy_at,
 };
-pub use roster::{Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv, report_csv_as};
+pub use roster::{
+    Roster, RosterContext, RosterRow, RowMistake, read_roster, report_csv, report_csv_as, text_of as text_in_utf8,
+};
 pub use roster_stream::{RosterRead, RosterStream, Source, Taker};
 pub use settlement_map::SettlementMap;
 pub use settlements::read_settlements;

@@ -9,8 +9,8 @@ use domain::id::{SubscriptionId, looks_like_a_card_number};
 use domain::notice::Kind;
 
 use super::csv_rows::{Record, Records};
-use super::mistake::FileMistake;
-use super::near::nearest;
+use super::form::Likeness;
+use super::mistake::{FileMistake, is_personal};
 use super::roster::{LARGEST_ROSTER, REPORT_COLUMNS, RowMistake, guarded};
 use super::workbook::{is_workbook, records};
 
@@ -116,9 +116,18 @@ fn of_records(label: &str, mut records: impl Iterator<Item = Record>) -> NoticeS
         return sheet;
     };
     sheet.headers = header.fields.iter().map(|name| name.trim().to_owned()).collect();
-    for name in &sheet.headers {
+    // A name that is nearly a column's stands for it: that column is not missing too.
+    let mut meant = sheet.headers.clone();
+    for (place, name) in sheet.headers.iter().enumerate() {
         if !COLUMNS.contains(&name.as_str()) && !REPORT_COLUMNS.contains(&name.as_str()) {
-            let mend = match nearest(name, COLUMNS) {
+            let absent = COLUMNS.into_iter().filter(|column| meant.iter().all(|other| other != column));
+            let absent: Vec<&str> = absent.collect();
+            let likely = Likeness::ALL.iter().find_map(|way| way.find(name, &absent, &absent));
+            let likely = likely.filter(|_| !is_personal(name));
+            if let (Some(column), Some(field)) = (likely, meant.get_mut(place)) {
+                column.clone_into(field);
+            }
+            let mend = match likely {
                 Some(near) => format!("write {near}"),
                 None => format!("remove it; the columns are {}", COLUMNS.join(", ")),
             };
@@ -128,7 +137,7 @@ fn of_records(label: &str, mut records: impl Iterator<Item = Record>) -> NoticeS
             sheet.file_mistakes.push(mistake);
         }
     }
-    let has = |name: &str| sheet.headers.iter().any(|header| header == name);
+    let has = |name: &str| meant.iter().any(|header| header == name);
     let missing = ["subscription_id", "delivered_at", "amount"].into_iter().filter(|name| !has(name));
     let mut missing: Vec<String> = missing.map(str::to_owned).collect();
     if !has("cycle") && !has("charge_on") {
@@ -333,8 +342,10 @@ mod tests {
             ("", "empty_file"),
             ("subscription_id,cycle,amount\n", "missing_column"),
             ("subscription_id,cycel,delivered_at,amount\n", "unknown_column"),
+            ("subscription_id,cycle,delivered,amount\n", "unknown_column"),
         ] {
-            assert_eq!(read(text).file_mistakes[0].code, code, "{text}");
+            let found = read(text).file_mistakes;
+            assert_eq!(found.iter().map(|one| one.code).collect::<Vec<_>>(), [code], "{text}");
         }
         assert_eq!(read_notices("n.csv", &[0xff, 0xfe], None).file_mistakes[0].code, "not_utf8");
     }

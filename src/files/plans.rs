@@ -4,7 +4,7 @@
 //! nowhere yet: they do not change what is charged. Keys that would change it and that this version does not carry out are refused (`not_supported`), never
 //! ignored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,11 +39,94 @@ pub struct CatalogFiles {
     pub files: usize,
 }
 
+/// A directory of plan files, read as far as it can be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogRead {
+    /// The plans and policies in which nothing is wrong.
+    pub files: CatalogFiles,
+    /// What could not be read.
+    pub unread: Unread,
+    /// The names of every policy, those with mistakes and those applied earlier among them.
+    pub policies: Vec<String>,
+    /// Every mistake of every file.
+    pub mistakes: Vec<FileMistake>,
+}
+
+impl CatalogRead {
+    /// The files, where nothing is wrong in any.
+    ///
+    /// # Errors
+    /// Every mistake of every file, never an empty list.
+    pub fn whole(self) -> Result<CatalogFiles, Vec<FileMistake>> {
+        if self.mistakes.is_empty() { Ok(self.files) } else { Err(self.mistakes) }
+    }
+}
+
+/// The plans of a directory that could not be read. A roster's rows under them are checked for everything but what their plan decides,
+/// so that a mistake in a plan neither hides those of the roster nor makes others in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Which plans there are is not known at all.
+    all: bool,
+    /// Their ids, and the names of their files.
+    names: BTreeSet<String>,
+    /// The columns that their price lists are matched on.
+    attributes: BTreeSet<String>,
+    /// Which columns those are is not known of every price list.
+    any_column: bool,
+}
+
+/// A directory in which every plan was read.
+static NOTHING_UNREAD: Unread =
+    Unread { all: false, names: BTreeSet::new(), attributes: BTreeSet::new(), any_column: false };
+
+impl Unread {
+    /// Every plan was read.
+    #[must_use]
+    pub fn nothing() -> &'static Self {
+        &NOTHING_UNREAD
+    }
+
+    /// Nothing is known of any plan.
+    fn everything() -> Self {
+        Self { all: true, any_column: true, ..Self::default() }
+    }
+
+    /// May there be a plan of this id that could not be read?
+    pub(super) fn has(&self, id: &PlanId) -> bool {
+        self.all || self.names.contains(id.as_str())
+    }
+
+    /// The columns that price lists of these plans are matched on.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.attributes.iter().map(String::as_str)
+    }
+
+    /// May a price list be matched on columns that nobody could read?
+    pub(super) const fn has_any_column(&self) -> bool {
+        self.any_column
+    }
+
+    fn add(&mut self, path: &Path, id: &Named, attributes: Option<Vec<String>>) {
+        self.names.extend(stem(path));
+        self.names.extend(id.name.clone());
+        self.any_column |= attributes.is_none();
+        self.attributes.extend(attributes.unwrap_or_default());
+    }
+
+    fn add_file(&mut self, path: &Path, any_column: bool) {
+        self.names.extend(stem(path));
+        self.any_column |= any_column;
+    }
+}
+
 /// One plan file, read as far as it can be.
 struct PlanRead {
     plan: Option<(PlanSpec, Plan)>,
     id: Named,
     policy: Option<Named>,
+    /// The columns that its price list is matched on; `None` where that cannot be read.
+    attributes: Option<Vec<String>>,
     mistakes: Vec<FileMistake>,
 }
 
@@ -77,25 +160,34 @@ impl Named {
 /// Every mistake of every file, never an empty list: among them a directory that cannot be read or holds no plan, more than 10,000
 /// files, a file larger than 1 MiB or not in UTF-8, an id used twice, and an id that is not its file's name.
 pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFiles, Vec<FileMistake>> {
+    read_catalog_as_far(dir, known_policies).whole()
+}
+
+/// [`read_catalog`], as far as the files can be read: for whoever looks at a roster too, and names the mistakes of both at once.
+#[must_use]
+pub fn read_catalog_as_far(dir: &Path, known_policies: &[String]) -> CatalogRead {
     let label = dir.display().to_string();
-    let plan_files = files_in(dir, &["toml"]).map_err(|why| vec![unreadable(&label, &why)])?;
+    let refused = |mistake: FileMistake| CatalogRead {
+        unread: Unread::everything(),
+        mistakes: vec![mistake],
+        ..CatalogRead::default()
+    };
+    let plan_files = match files_in(dir, &["toml"]) {
+        Ok(files) => files,
+        Err(why) => return refused(unreadable(&label, &why)),
+    };
     let dunning = dir.join("dunning");
-    let policy_files = if dunning.is_dir() {
-        files_in(&dunning, &["toml"]).map_err(|why| vec![unreadable(&dunning.display().to_string(), &why)])?
-    } else {
-        Vec::new()
+    let policy_files = match if dunning.is_dir() { files_in(&dunning, &["toml"]) } else { Ok(Vec::new()) } {
+        Ok(files) => files,
+        Err(why) => return refused(unreadable(&dunning.display().to_string(), &why)),
     };
     let files = plan_files.len() + policy_files.len();
     if files > MOST_FILES {
         let message = format!("there are {files} files here, and at most {MOST_FILES} are read");
-        return Err(vec![FileMistake::of_file(
-            &label,
-            "too_many_files",
-            message,
-            "split them over several directories",
-        )]);
+        return refused(FileMistake::of_file(&label, "too_many_files", message, "split them over several directories"));
     }
     let mut mistakes = Vec::new();
+    let mut unread = Unread::default();
     if plan_files.is_empty() {
         let mend = "name the directory that holds your plan files, such as plans/";
         mistakes.push(FileMistake::of_file(
@@ -104,6 +196,7 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
             "there is no plan file (*.toml) in this directory",
             mend,
         ));
+        unread = Unread::everything();
     }
 
     let mut catalog = CatalogFiles { files, ..CatalogFiles::default() };
@@ -116,7 +209,10 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
         policy_names.extend(stem(path));
         match text_of(path, &label) {
             Err(mistake) => mistakes.push(*mistake),
-            Ok(text) if Misplaced::Plan.is(&text) => mistakes.push(Misplaced::Plan.mistake(path, dir)),
+            Ok(text) if Misplaced::Plan.is(&text) => {
+                unread.add_file(path, true);
+                mistakes.push(Misplaced::Plan.mistake(path, dir));
+            }
             Ok(text) => {
                 let (policy, id, found) = policies::read(&label, &text);
                 mistakes.extend(found);
@@ -131,15 +227,22 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
     for path in &plan_files {
         let label = path.display().to_string();
         match text_of(path, &label) {
-            Err(mistake) => mistakes.push(*mistake),
+            Err(mistake) => {
+                unread.add_file(path, true);
+                mistakes.push(*mistake);
+            }
             Ok(text) if Misplaced::Policy.is(&text) => {
                 policy_names.extend(stem(path));
                 mistakes.push(Misplaced::Policy.mistake(path, &dunning));
             }
             Ok(text) => {
                 let read = read(&label, &text, Beside::Folder(dir));
+                let misnamed = misnamed(path, &label, &read.id, &mut seen);
+                if read.plan.is_none() || misnamed.is_some() {
+                    unread.add(path, &read.id, read.attributes);
+                }
                 mistakes.extend(read.mistakes);
-                mistakes.extend(misnamed(path, &label, &read.id, &mut seen));
+                mistakes.extend(misnamed);
                 named_policies.extend(read.policy.map(|policy| (label, policy)));
                 catalog.plans.extend(read.plan);
             }
@@ -147,7 +250,7 @@ pub fn read_catalog(dir: &Path, known_policies: &[String]) -> Result<CatalogFile
     }
     mistakes.extend(named_policies.iter().filter_map(|(label, policy)| unknown_policy(label, policy, &policy_names)));
     mistakes.sort_by(|left, right| (&left.path, left.line, left.column).cmp(&(&right.path, right.line, right.column)));
-    if mistakes.is_empty() { Ok(catalog) } else { Err(mistakes) }
+    CatalogRead { files: catalog, unread, policies: policy_names, mistakes }
 }
 
 /// A file that lies where files of the other kind belong.
@@ -499,7 +602,7 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     let (mut sheet, entries) = Sheet::open(label, text);
     let Some(entries) = entries else {
         let id = Named::new(&sheet, "id", None);
-        return PlanRead { plan: None, id, policy: None, mistakes: sheet.finish() };
+        return PlanRead { plan: None, id, policy: None, attributes: None, mistakes: sheet.finish() };
     };
     let mut tables = Tables::default();
     let mut top = sheet.top(entries);
@@ -519,6 +622,8 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     };
     spec.schedule = schedule(&mut sheet, &top);
     spec.amount = amount(&mut sheet, &top, beside, &mut tables);
+    let matched = ["amount", "amount.price_list", "amount.match_on"].iter().any(|field| sheet.is_refused(field));
+    let attributes = (!matched || !spec.amount.match_on.is_empty()).then(|| spec.amount.match_on.clone());
     spec.installments = kinds::installments(&mut sheet, &top, &spec.amount.currency, beside, &mut tables);
     let unpriced = spec.amount.value.is_none() && spec.amount.step.is_empty() && spec.amount.price_list.is_none();
     if sheet.is_refused("kind") && (spec.installments.is_some() || (unpriced && is_in_parts(&top))) {
@@ -549,7 +654,7 @@ fn read(label: &str, text: &str, beside: Beside<'_>) -> PlanRead {
     let plan = plan.filter(|_| sheet.is_clean() && tables.is_clean()).map(|plan| (spec, plan));
     let mut mistakes = sheet.finish();
     mistakes.extend(tables.finish());
-    PlanRead { plan, id, policy, mistakes }
+    PlanRead { plan, id, policy, attributes, mistakes }
 }
 
 fn schedule(sheet: &mut Sheet<'_>, top: &Tab) -> ScheduleSpec {
@@ -681,7 +786,7 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, (spec, own): (&PlanSpe
         Ok(_) => Vec::new(),
         Err(found) => found,
     };
-    found.extend(outdated);
+    found.extend(outdated.iter().cloned());
     // What a first mistake keeps the domain from looking at is said now, not at the next attempt.
     let mut other = spec.clone();
     if Currency::parse(&spec.amount.currency).is_err() {
@@ -719,6 +824,11 @@ fn understood(sheet: &mut Sheet<'_>, tables: &mut Tables, (spec, own): (&PlanSpe
         let (mut wrong, mut mend) = halves(&said);
         if let Some(better) = better_mend(&one, (spec, own)) {
             mend = better;
+        }
+        if outdated.contains(&one) {
+            mend.push_str(
+                "; or, where the plan is in force already, take this file out of the folder: the plan stays as it is",
+            );
         }
         if ["is ", "has ", "holds ", "stands ", "needs ", "does ", "must ", "in "]
             .iter()

@@ -26,7 +26,7 @@ use super::meant;
 use super::migrated::{self, Claim, NEXT_CYCLE};
 use super::mistake::{FileMistake, HIDDEN, shown};
 use super::near::{self, nearest};
-use super::plans::{bare_returns, not_utf8};
+use super::plans::{Unread, bare_returns, not_utf8};
 use super::terms;
 use super::workbook::Given;
 
@@ -143,6 +143,8 @@ pub struct RosterContext<'a> {
     pub merchant: MerchantId,
     /// Plans in force, or about to be.
     pub catalog: &'a Catalog,
+    /// Plans that could not be read, whose rows are not checked against them.
+    pub unread: &'a Unread,
     /// The moment of enrolment: cycles before today are not charged.
     pub now: DateTime<Utc>,
 }
@@ -313,8 +315,8 @@ pub(super) fn read_records(
     place: Place,
     context: &RosterContext<'_>,
 ) -> Roster {
-    let attributes = terms::attributes(context.catalog);
-    let mut memo = Memo::of(context.catalog);
+    let attributes = terms::attributes(context);
+    let mut memo = Memo::of(context);
     let mut earlier: HashMap<String, u64> = HashMap::new();
     read_table(label, (records, place.paper), (&ROSTER, &attributes), |columns, header, record| {
         match read_row((columns, &mut memo), (header, record), context, place, &mut earlier) {
@@ -488,8 +490,8 @@ pub(super) struct Memo<'a> {
 }
 
 impl<'a> Memo<'a> {
-    pub(super) fn of(catalog: &'a Catalog) -> Self {
-        let attributes = terms::attributes(catalog).into_iter().collect();
+    pub(super) fn of(context: &RosterContext<'a>) -> Self {
+        let attributes = terms::attributes(context).into_iter().collect();
         Self { attributes, zones: HashMap::new(), enrolments: HashMap::new() }
     }
 
@@ -517,7 +519,11 @@ pub(super) fn read_row<'a>(
     Row { fields, memo, place, context }.read(header, earlier)
 }
 
-pub(super) fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
+/// The text of a file in UTF-8, without the mark that some programs put before it.
+///
+/// # Errors
+/// A file that is larger than 64 MiB, in another encoding, or whose lines end with carriage returns alone.
+pub fn text_of<'b>(label: &str, bytes: &'b [u8]) -> Result<&'b str, Box<FileMistake>> {
     if bytes.len() > LARGEST_ROSTER {
         let mend = "split it into several files";
         return Err(Box::new(FileMistake::of_file(label, "file_too_large", "the file is larger than 64 MiB", mend)));
@@ -841,7 +847,7 @@ impl<'r, 'a> Row<'r, 'a> {
         let id = self.value("plan", |text| PlanId::parse(text).map_err(|error| error.to_string()), "plan_invalid")?;
         let catalog = self.context.catalog;
         let found = catalog.plans.get(&id);
-        if found.is_none() {
+        if found.is_none() && !self.context.unread.has(&id) {
             let known = || catalog.plans.keys().map(PlanId::as_str);
             let mend = match nearest(id.as_str(), known()) {
                 Some(near) => format!("write {near}"),

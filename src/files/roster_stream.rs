@@ -515,8 +515,12 @@ impl<'s> Text<'s> {
             return Err(vec![FileMistake::of_file(label, "empty_file", "the file is empty", mend)]);
         };
         let mut mistakes = Vec::new();
-        let attributes = terms::attributes(context.catalog);
-        let Some(header) = ROSTER.check_header(label, &header, &attributes, &mut mistakes) else {
+        let mut attributes = terms::attributes(&context);
+        let opened = header;
+        if context.unread.has_any_column() {
+            attributes.extend(ROSTER.may_be_attributes(&opened));
+        }
+        let Some(header) = ROSTER.check_header(label, &opened, &attributes, &mut mistakes) else {
             let mut below = std::iter::from_fn(|| lines.record().ok().flatten());
             ROSTER.point_below(&mut mistakes, &mut below, Paper::Text);
             return Err(mistakes);
@@ -532,7 +536,7 @@ impl<'s> Text<'s> {
     }
 
     fn each(mut self, mut take: impl FnMut(Subscription, u64)) -> Result<RosterRead, Vec<FileMistake>> {
-        let mut memo = Memo::of(self.rules.context.catalog);
+        let mut memo = Memo::of(&self.rules.context);
         let mut number = 0;
         while let Some(block) = self.lines.block(number, self.most.1) {
             number += 1;
@@ -567,7 +571,7 @@ impl<'s> Text<'s> {
         let work = || Work { rules: &rules, given: &given, tell: tell.clone() }.all(hire());
         let done = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let mut memo = Memo::of(rules.context.catalog);
+            let mut memo = Memo::of(&rules.context);
             let mut found: BTreeMap<u64, Found> = BTreeMap::new();
             // Blocks handed out, and blocks put together.
             let (mut out, mut back) = (0_u64, 0_u64);
@@ -612,7 +616,7 @@ struct Work<'w, 's> {
 impl Work<'_, '_> {
     /// Reads blocks until there are no more.
     fn all<T: Taker>(self, mut taker: T) -> T::Done {
-        let mut memo = Memo::of(self.rules.context.catalog);
+        let mut memo = Memo::of(&self.rules.context);
         loop {
             let next = self.given.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(block) = next else { break };

@@ -20,10 +20,11 @@ use std::ops::Range;
 
 use domain::money::Currency;
 use domain::settlement::RowKind;
-use toml_edit::{Document, Item, Table};
+use toml_edit::{Item, Table};
 
 use super::mistake::{FileMistake, shown};
 use super::near::nearest;
+use super::syntax;
 
 /// The word at the top of a map.
 const SCHEMA: &str = "autopay.settlement-map/1";
@@ -95,14 +96,14 @@ impl SettlementMap {
     /// Every mistake, with its place.
     pub fn read(label: &str, text: &str) -> Result<Self, Vec<FileMistake>> {
         let mut reading = Reading { label, text, map: Self::default(), mistakes: Vec::new() };
-        match Document::parse(text) {
-            Ok(document) => reading.top(document.as_table()),
-            Err(error) => {
-                let why = error.message().lines().next().unwrap_or_default().to_owned();
-                let mend = "write it as docs/settlements.md shows";
-                reading.wrong(error.span(), "toml", "", format!("this is no TOML: {why}"), mend);
-            }
+        let (document, broken) = syntax::read(text, "[columns]");
+        for one in broken {
+            reading.wrong(Some(one.at..one.at), "toml_syntax", &one.line, one.message, &one.mend);
         }
+        if let Some(document) = document {
+            reading.top(document.as_table());
+        }
+        reading.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         if reading.mistakes.is_empty() { Ok(reading.map) } else { Err(reading.mistakes) }
     }
 }

@@ -9,6 +9,33 @@ use super::roster::damaged_date;
 /// Most lines of one file that are passed over because they cannot be read at all; each costs another reading.
 const MOST_BROKEN_LINES: usize = 50;
 
+/// Headings that stand above each of several.
+const LISTS: [&str; 4] = ["step", "amount.step", "success", "outage"];
+
+/// Headings of tables.
+const TABLES: [&str; 17] = [
+    "schedule",
+    "amount",
+    "collect",
+    "installments",
+    "mid_period",
+    "ledger",
+    "limits",
+    "payday",
+    "stop_at_once",
+    "outcome_unknown",
+    "at_the_end",
+    "backup",
+    "declines",
+    "returns",
+    "fees",
+    "columns",
+    "format",
+];
+
+/// Keys whose value is a number without quotes.
+const NUMBERS: [&str; 7] = ["most_attempts", "count", "count_min", "count_max", "cycles", "attempt", "basis_points"];
+
 /// A line that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
@@ -39,7 +66,7 @@ pub fn read(text: &str, heading: &str) -> (Option<Document<String>>, Vec<Broken>
         let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
         let again = broken.iter().any(|(before, _)| *before == start);
         if !again {
-            let (message, mend) = broken_line(line.trim(), &error.message().to_lowercase(), heading);
+            let (message, mend) = broken_line(line.trim(), &error.message().to_lowercase(), (text, heading));
             broken.push((start, Broken { at, line: line.trim().to_owned(), message, mend }));
         }
         if again || !stands_alone(line) || broken.len() > MOST_BROKEN_LINES {
@@ -64,7 +91,7 @@ fn stands_alone(line: &str) -> bool {
 }
 
 /// What is wrong with a line that cannot be read, and what to write. `said` is the parser's own word, in small letters, and goes no further.
-fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
+fn broken_line(line: &str, said: &str, (text, heading): (&str, &str)) -> (String, String) {
     if said.contains("recur") {
         return ("the values are nested too deeply".to_owned(), "write one value to a key".to_owned());
     }
@@ -74,6 +101,12 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
     }
     if line.starts_with('[') && said.contains("duplicate") {
         let again = line.split('#').next().unwrap_or_default().trim();
+        let name = again.trim_matches(['[', ']']).trim();
+        let is_one = |other: &&str| other.split('#').next().unwrap_or_default().trim() == format!("[[{name}]]");
+        if !again.starts_with("[[") && (LISTS.contains(&name) || text.lines().find(is_one).is_some()) {
+            let message = format!("each {name} stands below a heading in two pairs of brackets");
+            return (message, format!("write [[{name}]] above each of them"));
+        }
         let message = format!("{again} repeats a name that stands above");
         return (message, format!("move the lines below it to where the name stands first, and remove this {again}"));
     }
@@ -87,6 +120,15 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
     }
     if let Some(plain) = rewritten(line) {
         return ("a line is a key, an equals sign and a value".to_owned(), plain);
+    }
+    let bare = line.split('#').next().unwrap_or_default().trim();
+    if TABLES.contains(&bare) {
+        let message = format!("{bare} has no value, and is the name of a table");
+        return (message, format!("write [{bare}] on a line of its own, and its keys below"));
+    }
+    if LISTS.contains(&bare) {
+        let message = format!("each {bare} stands below a heading in two pairs of brackets");
+        return (message, format!("write [[{bare}]] above each of them"));
     }
     let general = || {
         let mend = "write key = \"value\" on a line of its own, with quotes at both ends of text";
@@ -120,6 +162,8 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
             "a number has a point before its decimals and no other mark, and money stands in quotes".to_owned(),
             format!("{key} = \"{amount}\""),
         )
+    } else if let (true, Some(number)) = (NUMBERS.contains(&key), number_of(value)) {
+        ("a number is written in digits".to_owned(), format!("{key} = {number}"))
     } else if !value.starts_with(['"', '\'', '[', '{']) && !value.contains(['"', '\'']) {
         ("text stands in quotes".to_owned(), format!("{key} = \"{value}\""))
     } else if value.matches('"').count() % 2 == 1 {
@@ -130,6 +174,12 @@ fn broken_line(line: &str, said: &str, heading: &str) -> (String, String) {
     } else {
         general()
     }
+}
+
+/// The number that a word stands for.
+fn number_of(word: &str) -> Option<usize> {
+    let words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    words.iter().position(|known| word.eq_ignore_ascii_case(known)).map(|place| place + 1)
 }
 
 /// Is a date written with its year in front?

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use domain::money::Money;
-use domain::plan::{Catalog, Plan};
+use domain::plan::Plan;
 use domain::price_list::attribute_value;
 use domain::terms::Terms;
 
-use super::roster::Row;
+use super::roster::{RosterContext, Row};
 
 /// Largest quantity of one subscription. Far above any real one, it catches typing errors.
 const MOST_UNITS: u32 = 1_000_000;
 
 /// The columns that some plan's price list is matched on.
-pub(super) fn attributes(catalog: &Catalog) -> BTreeSet<&str> {
-    catalog.plans.values().flat_map(Plan::attributes).map(String::as_str).collect()
+pub(super) fn attributes<'a>(context: &RosterContext<'a>) -> BTreeSet<&'a str> {
+    let read = context.catalog.plans.values().flat_map(Plan::attributes).map(String::as_str);
+    read.chain(context.unread.attributes()).collect()
 }
 
 fn whole(text: &str, most: u32) -> Result<u32, String> {

@@ -11,9 +11,9 @@ use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
-use super::from_files::{Files, catalog_of, groups, member, used};
+use super::from_files::{Files, catalog_of, context, groups, member, used};
 use super::{Forecast, Gather, Request};
-use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream};
+use crate::files::{CatalogFiles, FileMistake, RosterStream};
 
 /// A charge that is not the same under both.
 #[derive(Debug, Clone, Copy)]
@@ -82,11 +82,7 @@ pub fn compare(
     let (mut differing, mut touched) = (0, 0);
     let window = request.from..=until;
     let mut groups = groups(&files, &[&old, &new], as_of, 1)?;
-    let stream = RosterStream::open(
-        files.label,
-        files.roster,
-        RosterContext { merchant: files.merchant, catalog: &old, now: as_of },
-    )?;
+    let stream = RosterStream::open(files.label, files.roster, context(&files, &old, as_of))?;
     let mut walk = |group: Vec<Subscription>| {
         let mut charges: BTreeMap<(usize, u32), Sides> = BTreeMap::new();
         let mut note = |side: usize, place: usize, entry: &Entry<'_>| {

@@ -1,6 +1,6 @@
 //! A forecast from two files: a directory of plans and a roster. No database, no network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +10,13 @@ use domain::charge::Limits;
 use domain::forecast::{
     Assumptions, Entry, Forecaster, Groups, Member, Past, Scenario, Tallied, Tally, Ties, Tying, imagined,
 };
-use domain::id::MerchantId;
+use domain::id::{MerchantId, SubscriptionId};
 use domain::plan::Catalog;
 use domain::subscription::Subscription;
 use domain::wallet::Wallet;
 
 use super::{Forecast, Gather, PlanUsed, Request, plan_digest};
-use crate::files::{CatalogFiles, FileMistake, RosterContext, RosterStream, Source, Taker};
+use crate::files::{CatalogFiles, CatalogRead, FileMistake, RosterContext, RosterStream, Source, Taker, Unread};
 
 /// The files and what to make of them.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub fn summed(
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = assumed(&files, &request, &catalog, (&wallet, &limits));
     let environment = imagined().map_err(|_| Vec::new())?;
-    let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
+    let context = context(&files, &catalog, request.as_of);
     let groups = Mutex::new(groups(&files, &[&catalog], request.as_of, threads)?);
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let hire = || Teller {
@@ -99,6 +99,50 @@ pub fn summed(
     Ok(gather.finish(request, used(files.catalog), files.scenario, files.scenario_digest).named())
 }
 
+/// What the roster is read against, where every plan could be read.
+pub(super) fn context<'a>(files: &Files<'_>, catalog: &'a Catalog, now: DateTime<Utc>) -> RosterContext<'a> {
+    RosterContext { merchant: files.merchant, catalog, unread: Unread::nothing(), now }
+}
+
+/// Reads a roster for its mistakes, and for those of these subscriptions that are in it. Rows under plans that could not be read are
+/// checked for everything but what their plan decides.
+///
+/// # Errors
+/// Every mistake of the roster, never an empty list.
+pub fn looked_through(
+    (label, roster): (&str, &Source),
+    read: &CatalogRead,
+    as_of: DateTime<Utc>,
+    named: &BTreeSet<&SubscriptionId>,
+) -> Result<BTreeSet<SubscriptionId>, Vec<FileMistake>> {
+    let catalog = catalog_of(&read.files);
+    let merchant = MerchantId(uuid::Uuid::nil());
+    let context = RosterContext { merchant, catalog: &catalog, unread: &read.unread, now: as_of };
+    let hire = || Finder { named, found: BTreeSet::new() };
+    let (found, _) = RosterStream::open(label, roster, context)?.share(most_threads(), hire, |_| {})?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Notes which subscriptions of some are there.
+struct Finder<'a> {
+    named: &'a BTreeSet<&'a SubscriptionId>,
+    found: BTreeSet<SubscriptionId>,
+}
+
+impl Taker for Finder<'_> {
+    type Done = BTreeSet<SubscriptionId>;
+
+    fn take(&mut self, subscription: Subscription, _: u64) {
+        if self.named.contains(&subscription.id) {
+            self.found.insert(subscription.id);
+        }
+    }
+
+    fn done(self) -> Self::Done {
+        self.found
+    }
+}
+
 /// A row, and where it begins.
 type Row = (Subscription, u64);
 
@@ -117,7 +161,7 @@ pub(super) fn groups<T>(
         return Ok(Groups::default());
     }
     let tying = Mutex::new(Tying::default());
-    let context = RosterContext { merchant: files.merchant, catalog, now: as_of };
+    let context = context(files, catalog, as_of);
     let hire = || Noter { catalogs, scenario: files.scenario, tying: &tying };
     RosterStream::open(files.label, files.roster, context)?.share(threads, hire, |_| {})?;
     Ok(tying.into_inner().unwrap_or_else(PoisonError::into_inner).done())
@@ -199,7 +243,7 @@ pub fn listed(
     let catalog = catalog_of(files.catalog);
     let (wallet, limits) = (Wallet::new(), Limits::default());
     let given = assumed(&files, &request, &catalog, (&wallet, &limits));
-    let context = RosterContext { merchant: files.merchant, catalog: &catalog, now: request.as_of };
+    let context = context(&files, &catalog, request.as_of);
     let mut groups = groups(&files, &[&catalog], request.as_of, most_threads())?;
     let stream = RosterStream::open(files.label, files.roster, context)?;
     let mut gather = Gather::new(&request);
@@ -253,21 +297,13 @@ pub fn used(files: &CatalogFiles) -> Vec<PlanUsed> {
     digests.into_iter().map(|(id, digest)| PlanUsed { id: id.to_owned(), version: 0, digest }).collect()
 }
 
-/// Reads plan files for a forecast.
-///
-/// # Errors
-/// Every mistake of every file.
-pub fn plans(dir: &Path) -> Result<CatalogFiles, Vec<FileMistake>> {
-    crate::files::read_catalog(dir, &[])
-}
-
 /// Reads a folder of plan files that changes others: what has no file in it stays as it is, as it does where the folder is applied.
 ///
 /// # Errors
 /// Every mistake of every file of the folder.
-pub fn changed(dir: &Path, before: &CatalogFiles) -> Result<CatalogFiles, Vec<FileMistake>> {
-    let policies: Vec<String> = before.policies.iter().map(|policy| policy.id.to_string()).collect();
-    let mut changed = crate::files::read_catalog(dir, &policies)?;
+pub fn changed(dir: &Path, read: &CatalogRead) -> Result<CatalogFiles, Vec<FileMistake>> {
+    let mut changed = crate::files::read_catalog(dir, &read.policies)?;
+    let before = &read.files;
     for (spec, plan) in &before.plans {
         if changed.plans.iter().all(|(_, other)| other.id != plan.id) {
             changed.plans.push((spec.clone(), plan.clone()));
@@ -308,7 +344,7 @@ mod tests {
         for (book, rows) in [("membership", 6_000), ("premium", 800), ("payment-plan", 800), ("copay-instalments", 800)]
         {
             let folder = books.join(book);
-            let catalog = plans(&folder.join("plans")).unwrap();
+            let catalog = crate::files::read_catalog(&folder.join("plans"), &[]).unwrap();
             let text = std::fs::read_to_string(folder.join("roster.csv")).unwrap();
             let roster = roster(&text, rows);
             for (word, by, view) in [

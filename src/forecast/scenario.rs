@@ -1,25 +1,53 @@
 //! Scenario files: CSV with the tries that are declined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::forecast::{Outcome, Script, Which};
 use domain::id::SubscriptionId;
 use domain::verdict::DeclineClass;
 
-use crate::files::FileMistake;
+use crate::files::workbook::is_workbook;
+use crate::files::{FileMistake, text_in_utf8};
 
 /// Largest scenario file, in bytes.
 pub const LARGEST_SCENARIO: u64 = 64 * 1024 * 1024;
 /// Its columns.
 const COLUMNS: [&str; 4] = ["subscription_id", "cycle", "attempt", "outcome"];
 
+/// A scenario file, read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScriptFile {
+    /// What it says.
+    pub script: Script,
+    /// The subscriptions that its lines name, each with what is to be said where there is no such subscription: of the first line.
+    pub named: BTreeMap<SubscriptionId, FileMistake>,
+}
+
+impl ScriptFile {
+    /// What is to be said of the subscriptions that it names and that are not `known`, in the order of its lines.
+    #[must_use]
+    pub fn strangers(&self, known: impl Fn(&SubscriptionId) -> bool) -> Vec<FileMistake> {
+        let unknown = self.named.iter().filter(|(id, _)| !known(id)).map(|(_, mistake)| mistake.clone());
+        let mut mistakes: Vec<FileMistake> = unknown.collect();
+        mistakes.sort_by_key(|mistake| mistake.line);
+        mistakes
+    }
+}
+
 /// Reads a scenario: a header `subscription_id,cycle,attempt,outcome` and a line for each kind of try that does not pay. `*` or
-/// nothing stands for any; the line that says most wins; what no line is about pays.
+/// nothing stands for any; the line that says most wins; what no line is about pays. Whether the subscriptions that it names are there is
+/// for the caller to ask: see [`ScriptFile::strangers`].
 ///
 /// # Errors
 /// Every mistake, never an empty list.
-pub fn read(label: &str, bytes: &[u8]) -> Result<Script, Vec<FileMistake>> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
+pub fn read(label: &str, bytes: &[u8]) -> Result<ScriptFile, Vec<FileMistake>> {
+    if is_workbook(bytes) {
+        let (message, mend) =
+            ("the file is a workbook, and a scenario is text", "save it as CSV UTF-8, and name that file");
+        return Err(vec![FileMistake::of_file(label, "not_csv", message, mend)]);
+    }
+    let text = text_in_utf8(label, bytes).map_err(|mistake| vec![*mistake])?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let mut mistakes = Vec::new();
     let note = |line: u64, code: &'static str, value: &str, message: String, mend: String| FileMistake {
         path: label.to_owned(),
@@ -32,18 +60,18 @@ pub fn read(label: &str, bytes: &[u8]) -> Result<Script, Vec<FileMistake>> {
     };
     let header = match reader.headers() {
         Ok(header) => header.clone(),
-        Err(error) => {
-            let message = format!("the file is no CSV in UTF-8: {error}");
+        Err(_) => {
+            let message = "the file is no CSV in UTF-8".to_owned();
             return Err(vec![note(1, "not_csv", "", message, "save it as CSV UTF-8 with commas".to_owned())]);
         }
     };
-    let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('\u{feff}')).collect();
+    let names: Vec<&str> = header.iter().collect();
     if names != COLUMNS {
         let message = "the first line is not the header of a scenario".to_owned();
         let mend = format!("write {}", COLUMNS.join(","));
         return Err(vec![note(1, "no_header", &names.join(","), message, mend)]);
     }
-    let mut script = Script::default();
+    let mut read = ScriptFile::default();
     let mut seen = BTreeSet::new();
     for record in reader.records() {
         let record = match record {
@@ -99,15 +127,21 @@ pub fn read(label: &str, bytes: &[u8]) -> Result<Script, Vec<FileMistake>> {
             refuse("outcome_invalid", "outcome", word, message, &format!("write pays, {}", words.join(", ")));
         }
         let Some(outcome) = outcome.filter(|_| mistakes.len() == before) else { continue };
+        if let Some(id) = &subscription {
+            let (message, value) = ("there is no such subscription", format!("subscription_id = {id}"));
+            let mend = "write the id as the roster or the book has it, or remove the line";
+            let unknown = note(line, "unknown_subscription", &value, message.to_owned(), mend.to_owned());
+            read.named.entry(id.clone()).or_insert(unknown);
+        }
         let which = Which { subscription, cycle, attempt };
         if seen.insert(which.clone()) {
-            script.add(which, outcome);
+            read.script.add(which, outcome);
         } else {
             let message = "an earlier line is about the same tries".to_owned();
             mistakes.push(note(line, "duplicate_line", "", message, "remove one of the two".to_owned()));
         }
     }
-    if mistakes.is_empty() { Ok(script) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(read) } else { Err(mistakes) }
 }
 
 #[cfg(test)]
@@ -117,11 +151,37 @@ mod tests {
     #[test]
     fn a_scenario_is_read_with_any_and_numbers() {
         let text = b"subscription_id,cycle,attempt,outcome\nsub-1,3,*,later_funds\n*,,1,unclassified\n";
-        let script = read("s.csv", text).unwrap();
+        let ScriptFile { script, named } = read("s.csv", text).unwrap();
+        assert_eq!(named.keys().map(SubscriptionId::as_str).collect::<Vec<_>>(), ["sub-1"]);
         let (one, two) = (SubscriptionId::parse("sub-1").unwrap(), SubscriptionId::parse("sub-2").unwrap());
         assert_eq!(script.outcome(&one, 3, 7), Outcome::Declined(DeclineClass::LaterFunds));
         assert_eq!(script.outcome(&two, 3, 1), Outcome::Declined(DeclineClass::Unclassified));
         assert_eq!(script.outcome(&two, 3, 2), Outcome::Pays);
+    }
+
+    #[test]
+    fn subscriptions_that_are_not_there_are_named_once_with_their_line() {
+        let text =
+            b"subscription_id,cycle,attempt,outcome\nsub-9,*,*,never\nsub-1,3,*,never\n*,*,*,never\nsub-9,3,*,pays\n";
+        let read = read("s.csv", text).unwrap();
+        let found = read.strangers(|id| id.as_str() == "sub-1");
+        let told: Vec<(usize, &str, &str)> = found.iter().map(|one| (one.line, one.code, one.value.as_str())).collect();
+        assert_eq!(told, [(2, "unknown_subscription", "subscription_id = sub-9")]);
+        assert!(read.strangers(|_| true).is_empty());
+    }
+
+    #[test]
+    fn a_file_in_another_encoding_is_told_in_our_words_and_at_its_place() {
+        let found = read("s.csv", b"subscription_id,cycle,attempt,outcome\nsub-1,\xe9,*,never\n").unwrap_err();
+        assert_eq!((found[0].line, found[0].column, found[0].code), (2, 7, "not_utf8"), "{found:?}");
+        let found = read("s.csv", b"sub\xe9,cycle\n").unwrap_err();
+        assert_eq!((found[0].line, found[0].code), (1, "not_utf8"));
+        assert!(found.iter().all(|one| !one.message.contains("CSV")), "{found:?}");
+        let found = read("s.xlsx", b"PK\x03\x04\x14\x00\x00\x00").unwrap_err();
+        assert_eq!((found[0].code, found[0].line), ("not_csv", 1), "{found:?}");
+        assert!(found[0].message.contains("workbook"));
+        let marked = b"\xef\xbb\xbfsubscription_id,cycle,attempt,outcome\n*,*,1,never\n";
+        assert!(read("s.csv", marked).is_ok());
     }
 
     #[test]

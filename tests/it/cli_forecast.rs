@@ -584,3 +584,115 @@ async fn the_live_book_on_postgres_needs_a_role_that_may_only_select_and_no_row_
     admin.execute_unprepared(&format!("DROP ROLE {role}")).await.unwrap();
     admin.close().await.unwrap();
 }
+
+/// A mistake in a plan hides none of the roster's and makes none there, and a scenario's are told beside them.
+#[test]
+fn the_mistakes_of_plans_roster_and_scenario_are_told_at_once() {
+    let bench = Bench::new();
+    let good = PLAN.replace("\"wellness\"", "\"good\"");
+    let priced = PLAN
+        .replace("\"wellness\"", "\"priced\"")
+        .replace("value = \"1079.00\"", "price_list = \"prices.csv\"\nmatch_on = [\"rating_area\"]\nminimum = 1");
+    bench.write("plans/wellness.toml", PLAN.replace("\"1079.00\"", "1079.00"));
+    bench.write("plans/good.toml", good);
+    bench.write("plans/priced.toml", priced);
+    bench.write("plans/prices.csv", "effective_from,rating_area,amount\n2026-01-01,1,9.00\n");
+    bench.write(
+        "roster.csv",
+        "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on,rating_area\n\
+         a,wellness,5a4db0c5-0000-8000-8000-000000000001,card,C-1,2099-02-30,\n\
+         b,good,5a4db0c5-0000-8000-8000-000000000002,cheque,C-2,2099-01-31,\n\
+         c,wellness,5a4db0c5-0000-8000-8000-000000000003,card,C-3,2099-01-31,\n\
+         d,priced,5a4db0c5-0000-8000-8000-000000000004,card,C-4,2099-01-31,1\n\
+         e,nobody-s,5a4db0c5-0000-8000-8000-000000000005,card,C-5,2099-01-31,\n",
+    );
+    bench.write("script.csv", "subscription_id,cycle,attempt,outcome\nzz,*,*,never\n*,x,*,never\n");
+    bench.write("new/good.toml", PLAN.replace("\"wellness\"", "\"good\"").replace("1 month", "monthly"));
+    let files = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "-o", "json"];
+    for more in [&[][..], &["--rows"], &["--scenario", "script.csv"], &["--with-change", "new"]] {
+        let said = bench.run(&[&files[..], more].concat()).exits(6);
+        let line = said.err.lines().find(|line| line.starts_with("{\"errors\"")).unwrap();
+        let errors: serde_json::Value = serde_json::from_str(line).unwrap();
+        let found: Vec<String> = errors["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {}", one["place"].as_str().unwrap(), one["code"].as_str().unwrap()))
+            .collect();
+        let mut wanted = vec!["plans/priced.toml:16:11 money_unquoted", "plans/wellness.toml:14:9 money_unquoted"];
+        match more {
+            ["--with-change", _] => wanted.push("new/good.toml:8:9 every_invalid"),
+            ["--scenario", _] => wanted.push("script.csv:3:1 cycle_invalid"),
+            _ => {}
+        }
+        wanted.extend([
+            "roster.csv:2:58 date_invalid",
+            "roster.csv:3:45 method_kind_invalid",
+            "roster.csv:6:3 unknown_plan",
+        ]);
+        let near = |one: &String, wanted: &&str| one == *wanted;
+        assert_eq!(found.len(), wanted.len(), "{found:#?}");
+        assert!(wanted.iter().all(|wanted| found.iter().any(|one| near(one, wanted))), "{found:#?}\n{wanted:#?}");
+        assert!(said.out.is_empty(), "{}", said.out);
+    }
+}
+
+#[test]
+fn a_scenario_that_names_nobody_is_a_mistake_of_its_line() {
+    let bench = Bench::with_plans();
+    bench.write("roster.csv", roster(&["sub-1", "sub-2"], "2099-01-31"));
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("script.csv", "subscription_id,cycle,attempt,outcome\nsub-1,*,1,never\nsub-9,*,*,never\n");
+    let files = ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2099-01-01"];
+    let words = ["script.csv:3:1  error  unknown_subscription   subscription_id = sub-9", "or remove the line"];
+    for more in [&[][..], &["--rows"]] {
+        bench.run(&[&files[..], &["--scenario", "script.csv"], more].concat()).exits(6).complains(&words);
+    }
+    bench.run(&["subscriptions", "import", "roster.csv", "-q"]).exits(0);
+    bench.run(&["forecast", "--from", "2099-01-01", "--scenario", "script.csv"]).exits(6).complains(&words);
+    bench.write("script.csv", "subscription_id,cycle,attempt,outcome\nsub-1,*,1,never\nsub-2,*,*,never\n");
+    bench.run(&["forecast", "--from", "2099-01-01", "--scenario", "script.csv"]).exits(0);
+    bench.run(&[&files[..], &["--scenario", "script.csv"]].concat()).exits(0);
+}
+
+#[test]
+fn a_comparison_in_csv_has_a_file_about_it_beside_it() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN);
+    bench.write("new/wellness.toml", PLAN.replace("1079.00", "1080.00"));
+    bench.write("roster.csv", roster(&["sub-1"], "2099-01-31"));
+    let files =
+        ["forecast", "--plans", "plans", "--subscriptions", "roster.csv", "--from", "2099-01-01", "--months", "3"];
+    for (more, rows) in [(&[][..], "3"), (&["--rows"], "3")] {
+        bench.run(&[&files[..], &["--with-change", "new", "-o", "csv", "--out", "f.csv"], more].concat()).exits(0);
+        assert_eq!(bench.read("f.csv").lines().count(), 4, "{}", bench.read("f.csv"));
+        let about: serde_json::Value = serde_json::from_str(&bench.read("f.csv.about.json")).unwrap();
+        assert_eq!(about["row_count"], rows);
+        assert_eq!(
+            (&about["control_total"], &about["control_total_with_change"]),
+            (&"USD 3,237.00".into(), &"USD 3,240.00".into())
+        );
+        assert_ne!(about["plans"], about["plans_with_change"]);
+        assert_eq!((&about["charges_that_differ"], &about["subscriptions_that_differ"]), (&"3".into(), &"1".into()));
+        std::fs::remove_file(bench.path().join("f.csv.about.json")).unwrap();
+    }
+}
+
+#[test]
+fn free_prices_are_told_and_prices_of_another_century_refused() {
+    let bench = Bench::new();
+    bench.write("plans/wellness.toml", PLAN.replace("1079.00", "0.00"));
+    let said = bench.run(&["plans", "check", "plans"]).exits(0);
+    let warning = "warning: plans/wellness.toml:14:9: value = \"0.00\": this costs nothing";
+    assert!(said.err.contains(warning) && said.err.contains("0 errors, 1 warning in 1 file."), "{}", said.err);
+    let steps =
+        "[[amount.step]]\nfrom = 2026-01-01\nvalue = \"1.00\"\n[[amount.step]]\nfrom = 2072-01-01\nvalue = \"2.00\"";
+    bench.write("plans/wellness.toml", PLAN.replace("value = \"1079.00\"", steps));
+    bench
+        .run(&["plans", "check", "plans"])
+        .exits(6)
+        .complains(&["plans/wellness.toml:18:8  error  price_too_far   from = 2072-01-01", "check the year"]);
+    bench.write("plans/wellness.toml", PLAN);
+    let said = bench.run(&["plans", "check", "plans"]).exits(0);
+    assert!(said.err.contains("0 errors in 1 file."), "{}", said.err);
+}

@@ -288,10 +288,27 @@ const ABBREVIATED: [(&str, &str); 3] = [
     ("HST", "Pacific/Honolulu"),
 ];
 
+/// What people in the United States call their clocks, each with the zone of its largest city: the last part of `Canada/Central` and
+/// `US/Central` alike is `Central`.
+const OF_AMERICA: [(&str, &str); 6] = [
+    ("eastern", "America/New_York"),
+    ("central", "America/Chicago"),
+    ("mountain", "America/Denver, or America/Phoenix where no clock changes"),
+    ("pacific", "America/Los_Angeles"),
+    ("alaska", "America/Anchorage"),
+    ("hawaii", "Pacific/Honolulu"),
+];
+
 /// Why a text is no zone, with the nearest name that is one.
 fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
     let given = excerpt(text);
     let wanted = text.trim().replace(' ', "_");
+    let plain = wanted.to_lowercase();
+    let plain = plain.strip_suffix("_time").unwrap_or(&plain);
+    let plain = plain.strip_suffix("_standard").or_else(|| plain.strip_suffix("_daylight")).unwrap_or(plain);
+    if let Some((_, name)) = OF_AMERICA.iter().find(|(word, _)| *word == plain) {
+        return CalendarError::UnknownZone { given, mend: format!("write {name}") };
+    }
     let known = |tz: &&Tz| ZONES.get(tz.name()).is_ok();
     let whole = |tz: &&Tz| tz.name().eq_ignore_ascii_case(&wanted) && known(tz);
     let city = |tz: &&Tz| tz.name().rsplit('/').next().is_some_and(|it| it.eq_ignore_ascii_case(&wanted)) && known(tz);

@@ -6,7 +6,9 @@ use std::path::Path;
 use autopay::app::Reader;
 use autopay::cli::exit::Exit;
 use autopay::config::{Config, Sources};
-use autopay::files::{CatalogFiles, RosterContext, RosterStream, Source, read_catalog};
+use autopay::files::{
+    CatalogFiles, CatalogRead, FileMistake, RosterContext, RosterStream, Source, Unread, read_catalog_as_far,
+};
 use autopay::forecast::from_files::catalog_of;
 use autopay::forecast::{behind_in_words, digest_of, plan_digest};
 use autopay::ports::changes::Meaning;
@@ -60,30 +62,51 @@ pub struct Book {
 /// # Errors
 /// Every mistake of every file.
 pub fn plans(dir: &Path) -> Result<Plans, Stop> {
-    let files = read_catalog(dir, &[])?;
+    Ok(plans_of(dir, read_catalog_as_far(dir, &[]).whole()?))
+}
+
+/// Every mistake of a folder of plans and policies.
+#[must_use]
+pub fn mistakes_of(dir: &Path) -> Vec<FileMistake> {
+    read_catalog_as_far(dir, &[]).mistakes
+}
+
+fn plans_of(dir: &Path, files: CatalogFiles) -> Plans {
     let catalog = catalog_of(&files);
     let mut parts: Vec<String> = files.plans.iter().map(|(spec, _)| plan_digest(spec)).collect();
     parts.extend(catalog.policies.values().map(|policy| serde_json::to_string(policy).unwrap_or_default()));
     let digest = digest_of(parts.join("\n").as_bytes());
     let CatalogFiles { plans, policies, files: _ } = files;
-    Ok(Plans { label: dir.display().to_string(), plans, policies, catalog, digest })
+    Plans { label: dir.display().to_string(), plans, policies, catalog, digest }
 }
 
 /// A book of files: subscriptions enter it at `as_of`, as an import of that moment would let them in.
 ///
 /// # Errors
-/// Every mistake of the plans, or of the roster.
-pub fn of_files(dir: &Path, roster: &Path, as_of: DateTime<Utc>) -> Result<Book, Stop> {
-    let plans = plans(dir)?;
-    let (subscriptions, behind) = roster_of(&plans, roster, as_of)?;
+/// Every mistake of the plans and of the roster.
+pub fn of_files(dir: &Path, roster: &Path, as_of: DateTime<Utc>) -> Result<Book, Vec<FileMistake>> {
+    let CatalogRead { files, unread, mut mistakes, .. } = read_catalog_as_far(dir, &[]);
+    let plans = plans_of(dir, files);
+    let rows = roster_of((&plans, &unread), roster, as_of);
+    let (subscriptions, behind) = match rows {
+        Ok(rows) if mistakes.is_empty() => rows,
+        rows => {
+            mistakes.extend(rows.err().unwrap_or_default());
+            return Err(mistakes);
+        }
+    };
     let left_out = behind_in_words(behind, as_of.date_naive()).into_iter().collect();
     Ok(Book { as_of, plans, subscriptions, left_out })
 }
 
 /// The rows of a roster, and how many of them name a next cycle that lies behind the day.
-fn roster_of(plans: &Plans, roster: &Path, as_of: DateTime<Utc>) -> Result<(Vec<Subscription>, u64), Stop> {
+fn roster_of(
+    (plans, unread): (&Plans, &Unread),
+    roster: &Path,
+    as_of: DateTime<Utc>,
+) -> Result<(Vec<Subscription>, u64), Vec<FileMistake>> {
     let (label, source) = (roster.display().to_string(), Source::File(roster.to_owned()));
-    let context = RosterContext { merchant: MERCHANT, catalog: &plans.catalog, now: as_of };
+    let context = RosterContext { merchant: MERCHANT, catalog: &plans.catalog, unread, now: as_of };
     let mut rows = Vec::new();
     let read = RosterStream::open(&label, &source, context)?.each(|row, _| rows.push(row))?;
     Ok((exchanged(rows), read.behind))
@@ -192,7 +215,7 @@ impl Book {
     pub fn under(&self, dir: &Path, roster: Option<&Path>) -> Result<Self, Stop> {
         let plans = plans(dir)?;
         let subscriptions = match roster {
-            Some(roster) => roster_of(&plans, roster, self.as_of)?.0,
+            Some(roster) => roster_of((&plans, Unread::nothing()), roster, self.as_of)?.0,
             None => moved(&plans, &self.subscriptions)?,
         };
         Ok(Self { as_of: self.as_of, plans, subscriptions, left_out: self.left_out.clone() })

@@ -1,5 +1,6 @@
 //! `autopay-rehearse`, which is also `autopay rehearse` where both programs lie side by side.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use autopay::ports::Clock as _;
 use chrono::{DateTime, NaiveDate, NaiveTime, SubsecRound as _, Utc};
 use clap::Parser;
 use domain::forecast::MOST_MONTHS;
+use domain::id::SubscriptionId;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::book::{self, Book};
@@ -129,6 +131,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Asked {
     request: Request,
     as_of: DateTime<Utc>,
+    /// The mistakes of the scenario's files.
+    wrong: Vec<FileMistake>,
 }
 
 /// The request, or every flag that is wrong.
@@ -201,10 +205,7 @@ fn understood(command: &Command) -> Result<Asked, Stop> {
     if !problems.is_empty() {
         return Err(Stop { exit: Exit::Usage, problems });
     }
-    if !wrong.is_empty() {
-        return Err(Stop::from(wrong));
-    }
-    Ok(Asked { request: Request { from, until, seed, scenario: Arc::new(scenario), in_flight }, as_of })
+    Ok(Asked { request: Request { from, until, seed, scenario: Arc::new(scenario), in_flight }, as_of, wrong })
 }
 
 async fn rehearse(command: &Command) -> Result<Exit, Stop> {
@@ -219,10 +220,20 @@ async fn rehearse(command: &Command) -> Result<Exit, Stop> {
     ended
 }
 
-async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sink) -> Result<Exit, Stop> {
+async fn rehearsed(command: &Command, Asked { request, as_of, wrong }: Asked, sink: Sink) -> Result<Exit, Stop> {
     let first = match (&command.plans, &command.subscriptions) {
-        (Some(plans), Some(roster)) => book::of_files(plans, roster, as_of)?,
+        (Some(plans), Some(roster)) => match book::of_files(plans, roster, as_of) {
+            Ok(book) if wrong.is_empty() => book,
+            book => {
+                let against = command.against.iter().flat_map(|dir| book::mistakes_of(dir));
+                let all = wrong.into_iter().chain(book.err().unwrap_or_default()).chain(against);
+                return Err(all.collect::<Vec<_>>().into());
+            }
+        },
         _ => {
+            if !wrong.is_empty() {
+                return Err(wrong.into());
+            }
             let named = || std::env::var_os("AUTOPAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
             let sources = Sources::of_process(command.config.clone().or_else(named), command.set.clone());
             Box::pin(book::of_the_live_book(&sources, as_of)).await?
@@ -232,7 +243,7 @@ async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sin
     let second =
         command.against.as_deref().map(|dir| first.under(dir, command.subscriptions.as_deref())).transpose()?;
     let books: Vec<&Book> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
-    unknown_plans(&request.scenario, &books)?;
+    strangers(&request.scenario, &books)?;
     let mut report = Report::new(as_of, (request.from, request.until), &request.scenario, request.seed);
     report.subscriptions = first.subscriptions.len();
     report.left_out.clone_from(&first.left_out);
@@ -261,11 +272,14 @@ async fn rehearsed(command: &Command, Asked { request, as_of }: Asked, sink: Sin
     Err(Stop { exit: Exit::Discrepancy, problems: wrong.collect() })
 }
 
-/// Rates for plans that no book has are a slip of the pen.
-fn unknown_plans(scenario: &Scenario, books: &[&Book]) -> Result<(), Stop> {
+/// Rates for plans, and lines about subscriptions, that no book has are a slip of the pen.
+fn strangers(scenario: &Scenario, books: &[&Book]) -> Result<(), Stop> {
     let known = |plan: &domain::id::PlanId| books.iter().any(|book| book.plans.catalog.plans.contains_key(plan));
     let unknown = scenario.plans.iter().filter(|(plan, _)| !known(plan)).map(|(_, mistake)| mistake.clone());
-    let mistakes: Vec<FileMistake> = unknown.collect();
+    let mut mistakes: Vec<FileMistake> = unknown.collect();
+    let ids: BTreeSet<&SubscriptionId> =
+        books.iter().flat_map(|book| book.subscriptions.iter().map(|row| &row.id)).collect();
+    mistakes.extend(scenario.script_file.strangers(|id| ids.contains(id)));
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 

@@ -4,6 +4,7 @@
 //! attempt meet the same fate under every policy, so that two policies are compared on the same luck.
 
 use autopay::files::FileMistake;
+use autopay::forecast::scenario::ScriptFile;
 use chrono::{DateTime, Utc};
 use domain::forecast::{Outcome, Script};
 use domain::id::{PlanId, SubscriptionId};
@@ -129,6 +130,8 @@ pub struct Scenario {
     pub digest: Option<String>,
     /// Tries whose outcome is said one by one; it comes before every rate.
     pub script: Script,
+    /// The file that it stands in, for the subscriptions that it names.
+    pub script_file: ScriptFile,
     /// Rates of success. What none is about pays.
     pub rules: Vec<Rule>,
     /// The plans that rules name, each with what is to be said where no book has it.

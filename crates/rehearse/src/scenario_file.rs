@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use autopay::files::FileMistake;
+use autopay::files::workbook::is_workbook;
+use autopay::files::{FileMistake, text_in_utf8};
 use autopay::forecast::digest_of;
 use autopay::forecast::scenario::{LARGEST_SCENARIO, read as read_script};
 use domain::id::PlanId;
@@ -39,13 +40,15 @@ pub fn read(path: &Path) -> Result<Scenario, Refused> {
     let bytes = bytes_of(path).map_err(Refused::Unread)?;
     let label = path.display().to_string();
     let name = path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
-    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) {
-        let script = read_script(&label, &bytes).map_err(Refused::Wrong)?;
-        return Ok(Scenario { name, digest: Some(digest_of(&bytes)), script, ..Scenario::default() });
+    let ends_in = |word: &str| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(word));
+    if ends_in("csv") || is_workbook(&bytes) {
+        let file = read_script(&label, &bytes).map_err(Refused::Wrong)?;
+        let digest = Some(digest_of(&bytes));
+        return Ok(Scenario { name, digest, script: file.script.clone(), script_file: file, ..Scenario::default() });
     }
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let mut read = understood(&label, &text, |named| {
+    let text = text_in_utf8(&label, &bytes).map_err(|mistake| Refused::Wrong(vec![*mistake]))?;
+    let mut read = understood(&label, text, |named| {
         let path = folder.join(named);
         bytes_of(&path).map(|bytes| (path, bytes))
     })
@@ -99,7 +102,11 @@ pub fn understood(
     if let Some(named) = sheet.text(top, "script", "\"declined.csv\"") {
         match open(named) {
             Ok((path, bytes)) => match read_script(&path.display().to_string(), &bytes) {
-                Ok(script) => (scenario.script, scenario.digest) = (script, Some(digest_of(&bytes))),
+                Ok(file) => {
+                    scenario.digest = Some(digest_of(&bytes));
+                    scenario.script = file.script.clone();
+                    scenario.script_file = file;
+                }
                 Err(mistakes) => others = mistakes,
             },
             Err(why) => sheet.refuse(

@@ -7,7 +7,7 @@ use domain::plan::{Catalog, Mode};
 use domain::split::{First, Parts};
 
 use super::{brief, fit_to_show};
-use crate::files::{FileMistake, Roster, RosterContext, read_plan, read_roster};
+use crate::files::{FileMistake, Roster, RosterContext, Unread, read_plan, read_roster};
 
 /// A plan of which `[collect]` is written in a test; the table begins in line 13.
 fn text(id: &str, collect: &str) -> String {
@@ -97,7 +97,8 @@ fn row(plan: &str, methods: [&str; 4], consent: &str) -> Roster {
         catalog.plans.insert(plan.id.clone(), plan);
     }
     let now: DateTime<Utc> = "2026-12-01T00:00:00Z".parse().unwrap();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now };
+    let context =
+        RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, unread: Unread::nothing(), now };
     let line = format!("s-1,{plan},{},C-1,2026-12-05,{consent}", methods.join(","));
     read_roster("r.csv", format!("{HEAD}\n{line}\n").as_bytes(), &context)
 }

@@ -9,7 +9,9 @@ use domain::plan::{Catalog, PlanSpec};
 
 use super::{brief, fit_to_show};
 use crate::files::tables::{Beside, tables_of};
-use crate::files::{FileMistake, RosterContext, RowMistake, read_catalog, read_plan, read_plan_beside, read_roster};
+use crate::files::{
+    FileMistake, RosterContext, RowMistake, Unread, read_catalog, read_plan, read_plan_beside, read_roster,
+};
 
 fn book(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/books").join(name)
@@ -30,7 +32,12 @@ fn catalog_of(folder: &Path) -> Catalog {
 fn scheduled(name: &str) -> String {
     let catalog = catalog_of(&book(name).join("plans"));
     let roster = fs::read(book(name).join("roster.csv")).unwrap();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let roster = read_roster("roster.csv", &roster, &context);
     assert!(roster.is_clean(), "{}", brief(&roster.mistakes("roster.csv")));
     let end: NaiveDate = "2028-01-01".parse().unwrap();
@@ -354,7 +361,12 @@ fn what_is_wrong_with_a_table_is_said_once_with_what_to_write() {
 #[test]
 fn a_column_of_a_roster_under_another_name_is_one_mistake() {
     let catalog = catalog_of(&book("premium").join("plans"));
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let header = "subscription_id,plan,customer_reference,start_on,rating_area,age_band";
     let customers = "customer_hsid, customer_enterprise_id, customer_reference";
     for (from, to, mend) in [
@@ -395,7 +407,12 @@ fn a_column_of_a_roster_under_another_name_is_one_mistake() {
 /// One row under a plan of the sample books, with some columns written otherwise.
 fn row_mistakes(name: &str, changes: &[(&str, &str)]) -> Vec<RowMistake> {
     let catalog = catalog_of(&book(name).join("plans"));
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let mut cells =
         BTreeMap::from([("subscription_id", "s-1"), ("customer_reference", "C-1"), ("start_on", "2027-01-15")]);
     cells.extend(changes.iter().copied());

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::{brief, fit_to_show};
 use crate::files::roster::{COLUMNS, MOST_ROWS, REPORT_COLUMNS, report_csv_as};
 use crate::files::{
-    FileMistake, Roster, RosterContext, RosterRead, RosterStream, RowMistake, Source, Taker, read_catalog, read_plan,
-    read_roster, report_csv,
+    FileMistake, Roster, RosterContext, RosterRead, RosterStream, RowMistake, Source, Taker, Unread, read_catalog,
+    read_plan, read_roster, report_csv,
 };
 
 /// The book of the quickstart.
@@ -47,7 +47,12 @@ fn catalog() -> Catalog {
 
 pub(super) fn read(text: impl AsRef<[u8]>) -> Roster {
     let catalog = catalog();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let roster = read_roster("r.csv", text.as_ref(), &context);
     streamed_alike(text.as_ref(), &roster, context);
     roster
@@ -131,7 +136,12 @@ fn shared_alike(
 #[test]
 fn a_forecast_takes_what_has_ended_and_refuses_what_never_began() {
     let catalog = catalog();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let streamed = |changes: &[(&str, &str)]| {
         let source = Source::Bytes(format!("{}\n{}\n", COLUMNS.join(","), row(changes)).into_bytes());
         let mut found = Vec::new();
@@ -147,7 +157,12 @@ fn a_forecast_takes_what_has_ended_and_refuses_what_never_began() {
 #[test]
 fn a_roster_with_too_many_rows_ends_at_the_same_row_however_it_is_read() {
     let catalog = catalog();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let header = COLUMNS.join(",");
     let id = |n: usize| format!("s-{}", n % 7);
     let bad = |n: usize| if n.is_multiple_of(3) { "someday" } else { "2026-12-05" };
@@ -181,7 +196,12 @@ fn a_thread_that_falls_over_takes_the_reading_with_it() {
         fn done(self) {}
     }
     let catalog = catalog();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let rows: String = (0..200).map(|n| row(&[("subscription_id", &format!("s-{n}"))]) + "\n").collect();
     let source = Source::Bytes(format!("{}\n{rows}", COLUMNS.join(",")).into_bytes());
     let stream = RosterStream::open("r.csv", &source, context).unwrap().limited(MOST_ROWS, 64);
@@ -536,7 +556,12 @@ fn a_price_that_has_not_begun_is_a_mistake_now_and_not_at_the_first_charge() {
          [amount]\ncurrency = \"USD\"\n[[amount.step]]\nfrom = 2027-06-01\nvalue = \"1.00\"\n";
     let (_, plan) = read_plan("x", text).unwrap();
     catalog.plans.insert(plan.id.clone(), plan);
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let roster =
         read_roster("r.csv", format!("{}\n{}", COLUMNS.join(","), row(&[("plan", "later")])).as_bytes(), &context);
     let [one] = &roster.mistakes("r.csv")[..] else { panic!("{}", brief(&roster.mistakes("r.csv"))) };
@@ -637,7 +662,12 @@ fn the_book_is_read_without_a_mistake() {
     let mut catalog = Catalog::default();
     catalog.plans.extend(files.plans.into_iter().map(|(_, plan)| (plan.id.clone(), plan)));
     catalog.policies.extend(files.policies.into_iter().map(|policy| (policy.id.clone(), policy)));
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: now() };
+    let context = RosterContext {
+        merchant: MerchantId(uuid::Uuid::nil()),
+        catalog: &catalog,
+        unread: Unread::nothing(),
+        now: now(),
+    };
     let roster = read_roster("roster.csv", &fs::read(book().join("roster.csv")).unwrap(), &context);
     let found: Vec<FileMistake> = roster.mistakes("roster.csv");
     assert!(found.is_empty(), "{found:?}");

@@ -38,7 +38,7 @@ fn taken(folder: &Path, name: &str, ids: &[&str], order: Order, most: usize) -> 
     let plans = folder.join("plans");
     std::fs::create_dir_all(&plans).unwrap();
     std::fs::write(plans.join("gym.toml"), PLAN).unwrap();
-    let catalog: Catalog = from_files::catalog_of(&from_files::plans(&plans).unwrap());
+    let catalog: Catalog = from_files::catalog_of(&crate::files::read_catalog(&plans, &[]).unwrap());
     let mut roster = "subscription_id,plan,payment_method_id,method_kind,customer_reference,start_on\n".to_owned();
     for (place, id) in ids.iter().enumerate() {
         roster.push_str(&format!("{id},gym,5a4db0c5-0000-8000-8000-{place:012x},card,C-1,2026-10-31\n"));
@@ -58,7 +58,8 @@ fn taken(folder: &Path, name: &str, ids: &[&str], order: Order, most: usize) -> 
         scenario: &scenario,
     };
     let mut forecaster = Forecaster::new(given).unwrap();
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: request.as_of };
+    let (merchant, unread) = (MerchantId(uuid::Uuid::nil()), crate::files::Unread::nothing());
+    let context = RosterContext { merchant, catalog: &catalog, unread, now: request.as_of };
     let source = Source::Bytes(roster.into_bytes());
     RosterStream::open("roster.csv", &source, context)
         .unwrap()
