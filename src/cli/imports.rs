@@ -106,36 +106,25 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let workbook = is_workbook(bytes);
     command.table.fits(workbook, "roster")?;
     let mut roster = read_either(&label, bytes, command.table.sheet.as_deref(), &book);
-    pass_over_ended(&mut roster, app).await?;
-    let known = stored(app, &roster).await?;
-    let shortened = shortened(app, &roster, &known).await?;
-    roster.refuse_shortened(&shortened);
-    refuse_moved(&mut roster, &known);
-    keep_backups(&mut roster, &known, &catalog);
-    roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
-    refuse_collected(&mut roster, &known, &catalog, app).await?;
+    let ahead = compare(&mut roster, &catalog, command.table.report.is_some(), app, now).await?;
 
-    let good: Vec<Subscription> = if roster.file_mistakes.is_empty() {
-        roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
-    } else {
-        Vec::new()
-    };
-    let clean = roster.is_clean();
-    let applies = roster.file_mistakes.is_empty() && (clean || command.table.good_rows);
+    let rows = roster.rows.len();
+    let good =
+        if roster.file_mistakes.is_empty() { roster.rows.iter().filter(|row| row.outcome.is_ok()).count() } else { 0 };
+    let applies = roster.file_mistakes.is_empty() && (roster.is_clean() || command.table.good_rows);
     command.table.hand_back(&roster, (workbook, applies), now)?;
-    let ahead = foreseen(&good, &known);
-    let news = ahead.added > 0 || ahead.changed > 0;
+    let news = ahead.imported.added > 0 || ahead.imported.changed > 0;
     let imported = match applies {
-        true if command.table.dry_run || !news => ahead,
-        true => app.store.import(&good, &person(), now).await?,
+        true if command.table.dry_run || !news => ahead.imported,
+        true => app.store.import(&taken(&mut roster), &person(), now).await?,
         false => Imported::default(),
     };
     let number = |count: usize| Cell::Number(count.try_into().unwrap_or(u64::MAX));
-    let bad = roster.rows.len().saturating_sub(good.len());
+    let bad = rows.saturating_sub(good);
     let applied = applies && !command.table.dry_run;
     let row = [
-        number(roster.rows.len()),
-        number(good.len()),
+        number(rows),
+        number(good),
         number(bad),
         number(imported.added),
         number(imported.changed),
@@ -145,14 +134,14 @@ async fn import(command: &Import, bytes: &[u8], app: &App, config: &Config, cont
     let decided = decided(&roster, &label, applies);
     let printed = context.printer.record(COLUMNS, &row);
     command.table.say(&roster, applied, context);
-    if applies && let Some(note) = owing(&roster, &known, now) {
+    if applies && let Some(note) = ahead.owing() {
         context.printer.say(&note);
     }
     if applies && !news {
-        let all = counted(good.len(), "subscription is", "subscriptions are");
+        let all = counted(good, "subscription is", "subscriptions are");
         context.printer.say(&format!("Nothing to do: {all} as the file says already."));
     }
-    if applies && let Some(note) = resting(&good, &known) {
+    if applies && let Some(note) = ahead.resting() {
         context.printer.say(&note);
     }
     told(decided, printed)
@@ -231,33 +220,103 @@ impl Table {
     }
 }
 
-/// Rows that say themselves that a cycle whose moment has passed is still to be charged.
-fn owing(roster: &Roster, known: &HashMap<SubscriptionId, Subscription>, now: DateTime<Utc>) -> Option<String> {
-    let owing = roster.rows.iter().filter(|row| row.claim.is_some()).filter_map(|row| row.outcome.as_ref().ok());
-    let owing = owing.filter(|new| !known.contains_key(&new.id) && new.next_due_at.is_some_and(|at| at <= now)).count();
-    (owing > 0).then(|| {
-        let what = counted(owing, "new subscription stands", "new subscriptions stand");
-        format!("{what} at a cycle whose moment has passed: the next run charges it.")
-    })
+/// What an import would do, and what is to be said of it: counts, whatever the length of the file.
+#[derive(Debug, Default)]
+struct Ahead {
+    imported: Imported,
+    /// New subscriptions that stand at a cycle whose moment has passed.
+    owing: usize,
+    /// Subscriptions of the file that are not active, and the first few of them by name.
+    resting: usize,
+    named: Vec<String>,
 }
 
-/// Rows of subscriptions that are not charged: an import changes their data and not their status.
-fn resting(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>) -> Option<String> {
-    let resting: Vec<String> = good
-        .iter()
-        .filter_map(|new| known.get(&new.id))
-        .filter(|old| old.status != SubscriptionStatus::Active)
-        .map(|old| format!("{} ({})", old.id, old.status.as_str()))
-        .collect();
-    let more = match resting.len().saturating_sub(IDS_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let named = resting.iter().take(IDS_NAMED).cloned().collect::<Vec<_>>().join(", ");
-    (!resting.is_empty()).then(|| {
-        let what = counted(resting.len(), "subscription of the file is", "subscriptions of the file are");
-        format!("{what} not active and stays so, an import starts none again: {named}{more}.")
-    })
+impl Ahead {
+    /// Adds a page of rows, compared with what the book knows of them.
+    fn add(&mut self, rows: &[RosterRow], known: &HashMap<SubscriptionId, Subscription>, now: DateTime<Utc>) {
+        for row in rows {
+            let Ok(new) = &row.outcome else { continue };
+            let old = known.get(&new.id);
+            count(&mut self.imported, new, old);
+            match old {
+                None if row.claim.is_some() && new.next_due_at.is_some_and(|at| at <= now) => self.owing += 1,
+                Some(old) if old.status != SubscriptionStatus::Active => {
+                    self.resting += 1;
+                    if self.named.len() < IDS_NAMED {
+                        self.named.push(format!("{} ({})", old.id, old.status.as_str()));
+                    }
+                }
+                None | Some(_) => {}
+            }
+        }
+    }
+
+    /// Rows that say themselves that a cycle whose moment has passed is still to be charged.
+    fn owing(&self) -> Option<String> {
+        (self.owing > 0).then(|| {
+            let what = counted(self.owing, "new subscription stands", "new subscriptions stand");
+            format!("{what} at a cycle whose moment has passed: the next run charges it.")
+        })
+    }
+
+    /// Rows of subscriptions that are not charged: an import changes their data and not their status.
+    fn resting(&self) -> Option<String> {
+        let more = match self.resting.saturating_sub(IDS_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (self.resting > 0).then(|| {
+            let what = counted(self.resting, "subscription of the file is", "subscriptions of the file are");
+            let named = self.named.join(", ");
+            format!("{what} not active and stays so, an import starts none again: {named}{more}.")
+        })
+    }
+}
+
+/// Compares a roster with the book, a page of rows after the other: of the book no more than a page is in memory. The fields of rows that
+/// are good are let go where no report hands them back.
+async fn compare(
+    roster: &mut Roster,
+    catalog: &Catalog,
+    reports: bool,
+    app: &App,
+    now: DateTime<Utc>,
+) -> Result<Ahead, Stop> {
+    let mut ahead = Ahead::default();
+    let all = std::mem::take(&mut roster.rows);
+    let mut seen = Vec::with_capacity(all.len());
+    let mut left = all.into_iter();
+    loop {
+        roster.rows.extend(left.by_ref().take(LOOK_UP));
+        if roster.rows.is_empty() {
+            break;
+        }
+        pass_over_ended(roster, app).await?;
+        let known = stored(app, roster).await?;
+        let shortened = shortened(app, roster, &known).await?;
+        roster.refuse_shortened(&shortened);
+        refuse_moved(roster, &known);
+        keep_backups(roster, &known, catalog);
+        roster.settle_claims(|id| known.get(id).map(|stored| stored.next_cycle));
+        refuse_collected(roster, &known, catalog, app).await?;
+        if roster.file_mistakes.is_empty() {
+            ahead.add(&roster.rows, &known, now);
+        }
+        for row in roster.rows.iter_mut().filter(|row| !reports && row.outcome.is_ok()) {
+            (row.fields, row.cells) = (Vec::new(), Vec::new());
+        }
+        seen.append(&mut roster.rows);
+    }
+    roster.rows = seen;
+    Ok(ahead)
+}
+
+/// The good rows. Where all are good they are moved out, so that no row is in memory twice.
+fn taken(roster: &mut Roster) -> Vec<Subscription> {
+    if roster.is_clean() {
+        return std::mem::take(&mut roster.rows).into_iter().filter_map(|row| row.outcome.ok()).collect();
+    }
+    roster.rows.iter().filter_map(|row| row.outcome.as_ref().ok().cloned()).collect()
 }
 
 /// The report is written beside its place and moved there when it is whole.
@@ -444,25 +503,21 @@ fn keep_backups(roster: &mut Roster, known: &HashMap<SubscriptionId, Subscriptio
     }
 }
 
-/// What an import would do: the store's own rule is that method, amount, end and customer may change.
-fn foreseen(good: &[Subscription], known: &HashMap<SubscriptionId, Subscription>) -> Imported {
-    let mut imported = Imported::default();
-    for new in good {
-        match known.get(&new.id) {
-            None => imported.added = imported.added.saturating_add(1),
-            Some(old)
-                if old.method == new.method
-                    && old.second_method == new.second_method
-                    && old.backups == new.backups
-                    && old.amount == new.amount
-                    && old.end_on == new.end_on
-                    && old.terms == new.terms
-                    && old.customer == new.customer =>
-            {
-                imported.unchanged = imported.unchanged.saturating_add(1);
-            }
-            Some(_) => imported.changed = imported.changed.saturating_add(1),
+/// What an import would do with a row: the store's own rule is that method, amount, end and customer may change.
+fn count(imported: &mut Imported, new: &Subscription, old: Option<&Subscription>) {
+    match old {
+        None => imported.added = imported.added.saturating_add(1),
+        Some(old)
+            if old.method == new.method
+                && old.second_method == new.second_method
+                && old.backups == new.backups
+                && old.amount == new.amount
+                && old.end_on == new.end_on
+                && old.terms == new.terms
+                && old.customer == new.customer =>
+        {
+            imported.unchanged = imported.unchanged.saturating_add(1);
         }
+        Some(_) => imported.changed = imported.changed.saturating_add(1),
     }
-    imported
 }

@@ -337,10 +337,22 @@ impl DatabaseStore {
     ) -> Result<Imported, StoreError> {
         let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id.clone()).collect();
         let known = self.count_on(&self.database, &ids).await.map_err(store_error)?;
-        let before: BTreeMap<SubscriptionId, Subscription> =
-            self.existing_subscriptions(&ids).await?.into_iter().map(|row| (row.id.clone(), row)).collect();
-        let is_news = |row: &&Subscription| !before.get(&row.id).is_some_and(|old| same_terms(old, row));
-        let unchanged = rows.len() - rows.iter().filter(is_news).count();
+        // Of what is stored no more is kept than what changes: most rows of a file are new, or as they were.
+        let (mut before, mut same) = (BTreeMap::new(), BTreeSet::new());
+        for chunk in rows.chunks(IMPORT_BATCH) {
+            let ids: Vec<SubscriptionId> = chunk.iter().map(|row| row.id.clone()).collect();
+            let found = self.existing_subscriptions(&ids).await?.into_iter();
+            let mut found: BTreeMap<SubscriptionId, Subscription> = found.map(|row| (row.id.clone(), row)).collect();
+            for row in chunk {
+                match found.remove(&row.id) {
+                    Some(old) if same_terms(&old, row) => drop(same.insert(row.id.as_str())),
+                    Some(old) => drop(before.insert(row.id.as_str(), old)),
+                    None => {}
+                }
+            }
+        }
+        let is_news = |row: &&Subscription| !same.contains(row.id.as_str());
+        let unchanged = same.len();
         // An update touches the terms of payment only: cycle, due date and rhythm belong to the engine.
         let sql = &format!(
             "{INSERT} ON CONFLICT (id) DO UPDATE SET customer = excluded.customer, method_id = excluded.method_id, \
@@ -377,7 +389,7 @@ impl DatabaseStore {
                 self.release_charges(transaction, Released::Of(imported), by, at).await?;
                 self.note(transaction, lines::imported(rows.len(), by, at))?;
                 let news = rows.iter().filter(is_news);
-                self.note_all(transaction, news.map(|row| lines::entered(row, before.get(&row.id), by, at)))
+                self.note_all(transaction, news.map(|row| lines::entered(row, before.get(row.id.as_str()), by, at)))
             })
         })
         .await?;
