@@ -7,6 +7,7 @@ use clap::Subcommand;
 use domain::agenda::{Comes, Difference};
 use domain::dunning::{self, Step};
 use domain::money::Money;
+use domain::split::percent;
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
 
@@ -123,8 +124,20 @@ fn said(policy: &dunning::Policy) -> String {
         }
         None => String::new(),
     };
+    let weighed = match &policy.expected_value {
+        Some(value) => {
+            let costs: Vec<String> = value.try_costs.iter().map(ToString::to_string).collect();
+            let chances: Vec<String> = value.chances.iter().map(|chance| format!("{}%", percent(*chance))).collect();
+            format!(
+                " None is made whose cost ({}) is above the amount times its chance ({}, the last for all later tries).",
+                costs.join(", "),
+                chances.join(", ")
+            )
+        }
+        None => String::new(),
+    };
     format!(
-        "Waits count from the first failure. Tries that wait in days come at {} in the payer's zone{payday}, {until}, and none later than {} days.",
+        "Waits count from the first failure. Tries that wait in days come at {} in the payer's zone{payday}, {until}, and none later than {} days.{weighed}",
         policy.at.format("%H:%M"),
         policy.give_up_after_days
     )

@@ -33,6 +33,7 @@ const FIRST: &[(&str, &[&str])] = &[
             "step",
             "stop_at_once",
             "outcome_unknown",
+            "expected_value",
             "at_the_end",
             "collect",
             "ledger",
@@ -67,6 +68,7 @@ const FIRST: &[(&str, &[&str])] = &[
     ("step", &["after", "action", "for", "method", "notify"]),
     ("stop_at_once", &["for", "action"]),
     ("backup", &["methods", "after_tries"]),
+    ("expected_value", &["try_costs", "chances"]),
     ("at_the_end", &["action", "hand_to"]),
 ];
 

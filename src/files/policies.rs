@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveTime;
 use domain::dunning::{
-    AtTheEnd, Backups, CollectFirst, FALLS_AFTER, MOST_ATTEMPTS_MAX, Payday, Paydays, Policy, PolicyError, Step, Wait,
+    AtTheEnd, Backups, CHANCES_MAX, CollectFirst, ExpectedValue, FALLS_AFTER, MOST_ATTEMPTS_MAX, Payday, Paydays,
+    Policy, PolicyError, Step, Wait,
 };
 use domain::id::PolicyId;
+use domain::money::{Currency, Money};
+use domain::split::share;
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
 
@@ -19,7 +22,7 @@ use super::sheet::{Entry, Kind, Need, Node, Sheet, Tab};
 pub(super) const SCHEMA: &str = "autopay.dunning/1";
 /// What stands at the top of a policy file and of no plan file.
 pub(super) const OWN: &[&str] =
-    &["limits", "payday", "step", "stop_at_once", "outcome_unknown", "backup", "at_the_end"];
+    &["limits", "payday", "step", "stop_at_once", "outcome_unknown", "backup", "expected_value", "at_the_end"];
 const TOP: &[&str] = &[
     "schema",
     "id",
@@ -31,6 +34,7 @@ const TOP: &[&str] = &[
     "stop_at_once",
     "outcome_unknown",
     "backup",
+    "expected_value",
     "at_the_end",
 ];
 const LIMITS: &[&str] =
@@ -40,6 +44,7 @@ const STEP: &[&str] = &["after", "action", "for", "method", "notify"];
 const STOP: &[&str] = &["for", "action"];
 const UNKNOWN: &[&str] = &["action"];
 const BACKUP: &[&str] = &["methods", "after_tries"];
+const EXPECTED_VALUE: &[&str] = &["try_costs", "chances"];
 const END: &[&str] = &["action", "hand_to"];
 const ELSEWHERE: &[(&str, &str)] = &[
     ("most_attempts", "[limits]"),
@@ -53,6 +58,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("within", "[payday]"),
     ("hand_to", "[at_the_end]"),
     ("after_tries", "[backup]"),
+    ("try_costs", "[expected_value]"),
+    ("chances", "[expected_value]"),
     ("after", "[[step]]"),
     ("notify", "[[step]]"),
 ];
@@ -98,9 +105,10 @@ pub(super) fn read(label: &str, text: &str) -> (Option<Policy>, Named, Vec<FileM
         fixed(&mut sheet, &tab, "action", "look_up_then_wait");
     }
     let backups = backups(&mut sheet, &top);
+    let expected_value = expected_value(&mut sheet, &top);
+    let tables = Tables { paydays, backups, expected_value };
     let at_the_end = at_the_end(&mut sheet, &top);
-    let policy =
-        contradictions(&mut sheet, policy_id.as_ref(), &limits, (paydays, backups), steps, at_the_end.as_ref());
+    let policy = contradictions(&mut sheet, policy_id.as_ref(), &limits, tables, steps, at_the_end.as_ref());
     let policy = policy.filter(|_| sheet.is_clean());
     let id = Named::new(&sheet, "id", id.filter(|_| policy_id.is_some()));
     (policy, id, sheet.finish())
@@ -357,6 +365,73 @@ fn backups(sheet: &mut Sheet<'_>, top: &Tab) -> Option<Backups> {
     Some(Backups { after_tries: after_tries.unwrap_or(FALLS_AFTER) })
 }
 
+/// Whether a further try is weighed against its cost.
+fn expected_value(sheet: &mut Sheet<'_>, top: &Tab) -> Option<ExpectedValue> {
+    const COSTS: &str = "[\"0.30 USD\"]";
+    const CHANCES: &str = "[\"35%\", \"25%\", \"15%\"]";
+    let mut tab = sheet.table(top, "expected_value", Need::Optional)?;
+    sheet.known(&mut tab, EXPECTED_VALUE, &[], ELSEWHERE);
+    sheet.entry(&tab, "try_costs", Need::Required(COSTS));
+    let mut try_costs = Vec::new();
+    for text in sheet.texts(&tab, "try_costs", COSTS).unwrap_or_default() {
+        match cost(&text) {
+            Ok(cost) => try_costs.push(cost),
+            Err((message, mend)) => {
+                if let Some(entry) = tab.get("try_costs") {
+                    sheet.refuse(&tab, entry, "try_cost_invalid", message, mend);
+                }
+            }
+        }
+    }
+    let mut chances = Vec::new();
+    for text in sheet.texts(&tab, "chances", CHANCES).unwrap_or_default() {
+        match share(&text) {
+            Ok(chance) => chances.push(chance),
+            Err(_) => {
+                if let Some(entry) = tab.get("chances") {
+                    let message = format!("{} is no chance above 0% and below 100%", shown(&text));
+                    sheet.refuse(&tab, entry, "chance_invalid", message, format!("chances = {CHANCES}"));
+                }
+            }
+        }
+    }
+    for (key, found, example) in [("try_costs", try_costs.is_empty(), COSTS), ("chances", chances.is_empty(), CHANCES)]
+    {
+        if let Some(entry) = tab.get(key)
+            && found
+            && !sheet.is_refused(&format!("expected_value.{key}"))
+        {
+            let mend = format!("{key} = {example}");
+            sheet.refuse(&tab, entry, "list_empty", format!("{key} names none"), mend);
+        }
+    }
+    if let Some(entry) = tab.get("chances")
+        && chances.len() > usize::from(CHANCES_MAX)
+    {
+        let message =
+            format!("chances names {} tries, and a charge has {CHANCES_MAX} further tries at most", chances.len());
+        sheet.refuse(
+            &tab,
+            entry,
+            "too_many_chances",
+            message,
+            "the last one stands for every later try: remove the rest",
+        );
+    }
+    let assumed = || ExpectedValue::ASSUMED.to_vec();
+    Some(ExpectedValue { try_costs, chances: if chances.is_empty() { assumed() } else { chances } })
+}
+
+/// What a try costs, such as "0.30 USD"; else what is wrong, and its mend.
+fn cost(text: &str) -> Result<Money, (String, String)> {
+    let example = || "write an amount and its currency, such as \"0.30 USD\"".to_owned();
+    let is_no_cost = || (format!("{} is not what a try costs", shown(text)), example());
+    let (amount, currency) = text.split_once(' ').ok_or_else(is_no_cost)?;
+    let currency = Currency::parse(currency).map_err(|error| halves(&error.to_string()))?;
+    let cost = Money::parse(amount, currency).map_err(|error| halves(&error.to_string()))?;
+    if cost.is_positive() { Ok(cost) } else { Err((format!("{} is no cost", shown(text)), example())) }
+}
+
 fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab) -> Option<(AtTheEnd, Option<String>)> {
     let mut tab = sheet.table(top, "at_the_end", Need::Required("action = \"pause_subscription\""))?;
     sheet.known(&mut tab, END, &[], ELSEWHERE);
@@ -366,12 +441,19 @@ fn at_the_end(sheet: &mut Sheet<'_>, top: &Tab) -> Option<(AtTheEnd, Option<Stri
     AtTheEnd::parse(&word).map(|end| (end, hand_to))
 }
 
+/// The tables that a policy may leave out.
+struct Tables {
+    paydays: Option<Paydays>,
+    backups: Option<Backups>,
+    expected_value: Option<ExpectedValue>,
+}
+
 /// Does the arithmetic for the author, with stand-ins for what could not be read.
 fn contradictions(
     sheet: &mut Sheet<'_>,
     id: Option<&PolicyId>,
     limits: &Limits,
-    (paydays, backups): (Option<Paydays>, Option<Backups>),
+    Tables { paydays, backups, expected_value }: Tables,
     steps: Vec<Option<Step>>,
     at_the_end: Option<&(AtTheEnd, Option<String>)>,
 ) -> Option<Policy> {
@@ -418,6 +500,7 @@ fn contradictions(
         spread_minutes: limits.spread_minutes,
         paydays,
         backups,
+        expected_value,
         steps: numbered.into_iter().map(|(_, step)| step).collect(),
         at_the_end: at_the_end.map_or(AtTheEnd::PauseSubscription, |(end, _)| *end),
         hand_to: at_the_end.and_then(|(_, hand_to)| hand_to.clone()),
@@ -435,6 +518,7 @@ fn contradictions(
             PolicyError::BackupBeforeTheFirst | PolicyError::BackupOutOfReach { .. } => {
                 (0, "backup.after_tries", "backup_out_of_reach")
             }
+            PolicyError::TwoCosts(_) => (0, "expected_value.try_costs", "two_costs"),
             PolicyError::NoPayday { step } => (*step, "after", "no_payday"),
             PolicyError::Order { step } | PolicyError::AfterPayday { step } => (*step, "after", "step_order"),
             PolicyError::PastTheEnd { step, .. } => (*step, "after", "step_past_the_end"),

@@ -13,7 +13,7 @@ const MOST_BROKEN_LINES: usize = 50;
 const LISTS: [&str; 4] = ["step", "amount.step", "success", "outage"];
 
 /// Headings of tables.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "schedule",
     "amount",
     "collect",
@@ -26,6 +26,7 @@ const TABLES: [&str; 17] = [
     "outcome_unknown",
     "at_the_end",
     "backup",
+    "expected_value",
     "declines",
     "returns",
     "fees",

@@ -5,6 +5,7 @@
 
 use domain::dunning::{Backups, Policy};
 use domain::plan::PlanSpec;
+use domain::split::percent;
 use serde_json::Value as Json;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
@@ -141,6 +142,14 @@ pub fn policy_text(policy: &Policy) -> Option<String> {
         table.insert("methods", value("in_order"));
         table.insert("after_tries", value(i64::from(after_tries)));
         document.insert("backup", Item::Table(table));
+    }
+    if let Some(expected) = &policy.expected_value {
+        let costs = expected.try_costs.iter().map(|cost| Value::from(format!("{} {}", cost.plain(), cost.currency())));
+        let chances = expected.chances.iter().map(|chance| Value::from(format!("{}%", percent(*chance))));
+        let mut table = Table::new();
+        table.insert("try_costs", Item::Value(Value::Array(costs.collect())));
+        table.insert("chances", Item::Value(Value::Array(chances.collect())));
+        document.insert("expected_value", Item::Table(table));
     }
     let mut end = Table::new();
     end.insert("action", value(policy.at_the_end.as_str()));

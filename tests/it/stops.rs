@@ -16,7 +16,7 @@ use domain::agenda::{HoldKind, Scope, enrol};
 use domain::attempt::{Body, Intent};
 use domain::case::{Ended, Standing, case};
 use domain::charge::{Charge, Limits, Ruling, SkipWhy, State};
-use domain::dunning::{AtTheEnd, GaveUp, Paydays, Policy, Step, Stop, Wait};
+use domain::dunning::{AtTheEnd, ExpectedValue, GaveUp, Paydays, Policy, Step, Stop, Wait};
 use domain::elsewhere::TriedElsewhere;
 use domain::id::{Key, PolicyId, SubscriptionId};
 use domain::money::{Currency, Money};
@@ -112,6 +112,7 @@ fn way(ended: Ended) -> Option<Way> {
             GaveUp::PlanRetired => Some(Way { plan: "retired", act: Act::Retire, ..POOR }),
             GaveUp::KillSwitch | GaveUp::MerchantDisabled => acts(Act::Everybody),
             GaveUp::CurrencyDisabled => Some(Way { plan: "euro", act: Act::Everybody, ..POOR }),
+            GaveUp::ExpectedValueNegative => under("dear"),
         },
     }
 }
@@ -199,12 +200,20 @@ fn policy(id: &str) -> Policy {
             steps: vec![Step { after: Wait::NextPayday, classes: vec![DeclineClass::LaterFunds], method: None }],
             ..steady
         },
+        // The second try brings 27.65 and costs 20.00, the third brings 19.75.
+        "dear" => Policy {
+            expected_value: Some(ExpectedValue {
+                try_costs: vec![Money::new(2_000, Currency::USD)],
+                chances: ExpectedValue::ASSUMED.to_vec(),
+            }),
+            ..steady
+        },
         "entries" => Policy { give_up_after_days: 20, steps: steps(&[3, 8, 15]), ..steady },
         _ => steady,
     }
 }
 
-const PLANS: [&str; 8] = ["steady", "twice", "two", "weekly", "short", "entries", "retired", "euro"];
+const PLANS: [&str; 9] = ["steady", "twice", "two", "weekly", "short", "entries", "retired", "euro", "dear"];
 
 fn spec(id: &str, status: &str) -> PlanSpec {
     let every = if id == "weekly" { "1 week" } else { "1 year" };
@@ -398,6 +407,9 @@ async fn each_reason_leaves_one_record_and_tells_one_event(backend: Backend) {
         for (name, expected) in names.iter().zip(&ends) {
             let charge = book.charge(name).await;
             assert_eq!(ended(&charge), Some(*expected), "{name}: {}", charge.sentence());
+            if let Ended::Failed(GaveUp::ExpectedValueNegative) = expected {
+                assert_eq!(charge.tries.attempt, 2, "{name}: the second of three tries is the last");
+            }
             assert_eq!(book.recorded(&charge).await, [*name], "one record");
             assert_eq!(told.remove(&charge.id.to_string()).unwrap_or_default(), [*name], "one event");
             assert_eq!(book.subscription(name).await.status.as_str(), status_after(*expected), "{name}");

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::id::PolicyId;
+use crate::money::Currency;
 use crate::subscription::MethodKind;
 use crate::verdict::DeclineClass;
 
+mod expected_value;
 mod ladder;
 #[cfg(test)]
 mod tests;
 mod wait;
 
+pub use expected_value::{CHANCES_MAX, ExpectedValue};
 pub use ladder::{Declined, Rung, Surroundings};
 pub use wait::{Payday, Paydays, Wait};
 
@@ -197,6 +200,9 @@ pub struct Policy {
     /// Whether backups are tried, and when; never where it says nothing: another of the payer's instruments is charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backups: Option<Backups>,
+    /// Whether a further try is weighed against its cost; every step is taken where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_value: Option<ExpectedValue>,
     /// What happens when trying ends without success.
     pub at_the_end: AtTheEnd,
     /// The queue of people who take over then.
@@ -317,6 +323,9 @@ pub enum PolicyError {
         /// Tries in all.
         most: u16,
     },
+    /// A cost for one currency twice.
+    #[error("expected_value.try_costs names {0} twice: keep one of the two")]
+    TwoCosts(Currency),
     /// A step that applies to nothing.
     #[error("step {step} applies to no kind of decline: name at least one in `for`")]
     Empty {
@@ -361,6 +370,7 @@ impl Policy {
                 step(card, Wait::Days(22), &[LaterFunds]),
             ],
             backups: None,
+            expected_value: None,
             at_the_end: AtTheEnd::PauseSubscription,
             hand_to: None,
         })
@@ -389,6 +399,9 @@ impl Policy {
                 found.push(PolicyError::BackupOutOfReach { after: after_tries, most: self.most_attempts });
             }
             Some(_) | None => {}
+        }
+        if let Some(currency) = self.expected_value.as_ref().and_then(ExpectedValue::has_two_costs) {
+            found.push(PolicyError::TwoCosts(currency));
         }
         for (place, step) in self.steps.iter().enumerate() {
             let number = place.saturating_add(1);
@@ -517,6 +530,8 @@ pub enum GaveUp {
     MerchantDisabled,
     /// Its currency was on hold, and still was when the time for trying ended.
     CurrencyDisabled,
+    /// A further try costs more than it can be expected to collect.
+    ExpectedValueNegative,
 }
 
 impl GaveUp {
@@ -548,6 +563,7 @@ impl GaveUp {
             Self::KillSwitch => "kill_switch",
             Self::MerchantDisabled => "merchant_disabled",
             Self::CurrencyDisabled => "currency_disabled",
+            Self::ExpectedValueNegative => "expected_value_negative",
         }
     }
 
@@ -578,11 +594,12 @@ impl GaveUp {
             Self::KillSwitch => "everything stayed on hold until its end",
             Self::MerchantDisabled => "its merchant stayed on hold until its end",
             Self::CurrencyDisabled => "its currency stayed on hold until its end",
+            Self::ExpectedValueNegative => "a further try costs more than it can be expected to collect",
         }
     }
 
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::HardDecline,
         Self::NewMethodNeeded,
         Self::TriesSpent,
@@ -607,6 +624,7 @@ impl GaveUp {
         Self::KillSwitch,
         Self::MerchantDisabled,
         Self::CurrencyDisabled,
+        Self::ExpectedValueNegative,
     ];
 
     /// Reads the stored word.
@@ -644,7 +662,8 @@ impl GaveUp {
             | Self::BudgetSpent
             | Self::EntriesSpent
             | Self::GraceEnded
-            | Self::PlanRetired => at_the_end.stops(),
+            | Self::PlanRetired
+            | Self::ExpectedValueNegative => at_the_end.stops(),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::money::Money;
 
 /// A whole in hundredths of a percent: the finest share a plan can state.
-const WHOLE: i64 = 10_000;
+pub(crate) const WHOLE: i64 = 10_000;
 const HALF: i64 = WHOLE / 2;
 
 /// What the first method of a pair pays; the second pays the rest.
@@ -100,7 +100,9 @@ pub fn share(text: &str) -> Result<u16, String> {
     hundredths.filter(|share| *share > 0 && i64::from(*share) < WHOLE).ok_or_else(refused)
 }
 
-fn percent(share: u16) -> String {
+/// A share as people write it, without the sign: "40", "33.33".
+#[must_use]
+pub fn percent(share: u16) -> String {
     let (whole, fraction) = (share.div_euclid(100), share.rem_euclid(100));
     if fraction == 0 { whole.to_string() } else { format!("{whole}.{fraction:02}") }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use domain::change::Object;
-use domain::dunning::{AtTheEnd, Backups, CollectFirst, Payday, Paydays, Policy, Step, Wait};
+use domain::dunning::{AtTheEnd, Backups, CollectFirst, ExpectedValue, Payday, Paydays, Policy, Step, Wait};
 use domain::id::{PlanId, PolicyId};
+use domain::money::{Currency, Money};
 use domain::plan::{Plan, PlanSpec, SplitSpec, StepSpec};
 use domain::subscription::MethodKind;
 use domain::verdict::DeclineClass;
@@ -278,6 +279,10 @@ proptest! {
             spread_minutes: spread,
             paydays: (debits || oldest).then_some(paydays),
             backups: oldest.then_some(Backups { after_tries: 1 }),
+            expected_value: business.then(|| ExpectedValue {
+                try_costs: vec![Money::new(i64::from(within) + 1, Currency::USD)],
+                chances: vec![3_500, spread + 1],
+            }),
             steps,
             at_the_end: end,
             hand_to: past.then(|| "collections".to_owned()),

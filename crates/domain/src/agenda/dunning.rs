@@ -96,11 +96,20 @@ pub(super) fn after_decline(
     }
     let asked = Asked { policy, wallet, subscription, plan, charge, decline, declined, around: &around, at };
     let fell = asked.falls(rung);
-    let rule = rule.filter(|_| fell.is_none());
-    let (Rung { next, step }, fallback) = match fell {
+    let mut rule = rule.filter(|_| fell.is_none());
+    let (Rung { mut next, step }, mut fallback) = match fell {
         Some(Fell { rung, fallback }) => (rung, Some(fallback)),
         None => (rung, charge.tries.fallback.clone()),
     };
+    // Whatever method the further try would be made with.
+    if let Next::RetryAt(_) = next
+        && let Some(value) = &policy.expected_value
+        && let Some(why) = value.forbids(charge.amount, charge.tries.declined.saturating_add(2))
+    {
+        next = Next::GiveUp(GaveUp::ExpectedValueNegative);
+        rule = Some(why);
+        fallback.clone_from(&charge.tries.fallback);
+    }
     let ends_at = policy.ends_at(since, charge.id, zone).unwrap_or(at);
     let bound = Some(Bound { ends_at, end_action: policy.at_the_end, hand_to: policy.hand_to.clone() });
     Ruled { next, rule, ladder: Some(Ladder { step, ..ladder }), bound, fallback }

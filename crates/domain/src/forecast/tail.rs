@@ -62,8 +62,11 @@ impl Tails {
         let rules = catalog.plans.values().zip(0_u32..).map(|(plan, number)| {
             let policy = catalog.policy(&plan.dunning);
             let cuts = policy.is_some_and(|policy| policy.not_past_next_due);
-            // Tries past the next due date keep off the days of every later cycle, and spread ones depend on the charge's id.
-            let by_charge = policy.is_some_and(|policy| !policy.not_past_next_due || policy.spread_minutes > 0);
+            // Tries past the next due date keep off the days of every later cycle, spread ones depend on the charge's id, and what is
+            // weighed against a cost on its amount.
+            let by_charge = policy.is_some_and(|policy| {
+                !policy.not_past_next_due || policy.spread_minutes > 0 || policy.expected_value.is_some()
+            });
             let pauses = policy.is_some_and(|policy| policy.at_the_end.stops().is_some());
             (plan.id.clone(), Rules { number, cuts, by_charge, pauses })
         });
