@@ -191,7 +191,7 @@ fn recovery(by: By, group: &str, figures: &Figures) -> (i64, i64) {
 }
 
 fn row(by: By, (group, currency): (&str, Currency), figures: &Figures) -> Vec<Cell> {
-    let money = |minor: i64| Cell::Text(Money::new(minor, currency).plain());
+    let money = |minor: i64| Cell::Amount(Money::new(minor, currency));
     let of_charges = |minor: i64| if by == By::Try { Cell::Empty } else { money(minor) };
     let (part, whole) = recovery(by, group, figures);
     let days = |percent| Cell::maybe(figures.percentile(percent), |days| Cell::Text(tenths(days)));

@@ -112,6 +112,8 @@ pub(crate) enum Cell {
     Number(u64),
     Flag(bool),
     Money(Money),
+    /// Money whose currency stands in a column of its own.
+    Amount(Money),
     At(DateTime<Utc>),
     On(NaiveDate),
     /// Rows within a record: a second table, or a JSON array.
@@ -135,6 +137,7 @@ impl Cell {
             Self::Number(number) => number.to_string(),
             Self::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
             Self::Money(money) => money.to_string(),
+            Self::Amount(money) => money.plain(),
             Self::At(at) => instant(at),
             Self::On(date) => date.to_string(),
             Self::Rows(_, rows) => rows.len().to_string(),
@@ -147,7 +150,7 @@ impl Cell {
         match self {
             Self::Empty => String::new(),
             Self::Text(text) => inert(text),
-            Self::Money(money) => money.plain(),
+            Self::Money(money) | Self::Amount(money) => money.plain(),
             Self::Flag(flag) => flag.to_string(),
             Self::Number(_) | Self::At(_) | Self::On(_) | Self::Rows(..) => self.shown(),
         }
@@ -160,7 +163,7 @@ impl Cell {
             Self::Text(value) => text(value),
             Self::Number(number) => number.to_string(),
             Self::Flag(flag) => flag.to_string(),
-            Self::Money(money) => text(&money.plain()),
+            Self::Money(money) | Self::Amount(money) => text(&money.plain()),
             Self::At(at) => text(&instant(at)),
             Self::On(date) => text(&date.to_string()),
             Self::Rows(columns, rows) => {

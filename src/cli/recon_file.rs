@@ -111,7 +111,7 @@ fn held(rows: &[SettlementRow]) -> Vec<Vec<Cell>> {
         *fees = fees.saturating_add(row.fee.minor());
     }
     let line = |((kind, currency), (count, gross, fees)): ((RowKind, Currency), (u64, i64, i64))| {
-        let amount = |minor| Cell::Text(Money::new(minor, currency).plain());
+        let amount = |minor| Cell::Amount(Money::new(minor, currency));
         vec![Cell::text(kind.as_str()), Cell::text(currency.code()), Cell::Number(count), amount(gross), amount(fees)]
     };
     sums.into_iter().map(line).collect()

@@ -93,7 +93,7 @@ fn id(id: i64) -> Cell {
 }
 
 fn minor(minor: i64, currency: Currency) -> Cell {
-    Cell::Text(Money::new(minor, currency).plain())
+    Cell::Amount(Money::new(minor, currency))
 }
 
 fn state(run: &Run) -> &'static str {

@@ -157,6 +157,17 @@ pub(super) fn date(key: &str, text: &str) -> Option<(String, bool)> {
     }
 }
 
+/// The date that a cell of a table probably meant: how it was read, and what to write, with the other one where day and month cannot be
+/// told apart.
+pub(super) fn cell_date(text: &str) -> Option<(&'static str, String)> {
+    let (date, how) = damaged_date(text)?;
+    let turned = NaiveDate::from_ymd_opt(date.year(), date.day(), date.month()).filter(|turned| *turned != date);
+    match turned.filter(|_| how.contains("month/day/year")) {
+        Some(other) => Some(("", format!("write {date} (month first), or {other} (day first)"))),
+        None => Some((how, format!("write {date}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

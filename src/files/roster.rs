@@ -867,11 +867,11 @@ impl<'r, 'a> Row<'r, 'a> {
             return Some(date);
         }
         // A bare day number of a workbook that counts from 1904 on means another day than elsewhere: no date is proposed for it.
-        let proposed = damaged_date(text).filter(|_| !self.record.from_1904 || text.contains('-'));
+        let proposed = meant::cell_date(text).filter(|_| !self.record.from_1904 || text.contains('-'));
         match proposed {
-            Some((date, how)) => {
+            Some((how, mend)) => {
                 let message = format!("{column} is not written as year-month-day{how}");
-                self.note(column, "excel_date", message, format!("write {date}"));
+                self.note(column, "excel_date", message, mend);
             }
             None => {
                 let message = format!("{column} is not a date of the calendar");

@@ -61,11 +61,14 @@ fn read_records(
     reading.header(&header);
     let mut rows = Vec::new();
     if reading.mistakes.is_empty() {
-        let mut read = Vec::new();
+        let (mut read, mut fees) = (Vec::new(), Vec::new());
         for record in records {
             let Some(row) = reading.row(&record, header.fields.len()) else { continue };
+            let fee = (reading.cell(&record, "fee").starts_with('-'), reading.at(&record, "fee"));
             read.push((row, reading.cell(&record, "gross").starts_with('-')));
+            fees.push(fee);
         }
+        reading.fees_given_back(&read, &fees);
         let usual = minus_is_usual(&read);
         let mut said: BTreeMap<String, u32> = BTreeMap::new();
         for (mut row, minus) in read {
@@ -83,6 +86,17 @@ fn read_records(
         }
     }
     if reading.mistakes.is_empty() { Ok(rows) } else { Err(reading.mistakes) }
+}
+
+/// Do the fees beside payments, refunds and the like stand with a minus? Most of the payments say, else most of all.
+fn minus_of_fees(costs: &[(RowKind, bool)]) -> bool {
+    let is_minus = |costs: &[&(RowKind, bool)]| {
+        let minus = costs.iter().filter(|(_, minus)| *minus).count();
+        minus.cmp(&costs.len().saturating_sub(minus))
+    };
+    let payments: Vec<_> = costs.iter().filter(|(kind, _)| *kind == RowKind::Payment).collect();
+    let all: Vec<_> = costs.iter().collect();
+    is_minus(&payments).then(is_minus(&all)).is_gt()
 }
 
 /// Do fees of this file stand with a minus? Most of them say; where all of them do, and what else goes out does not, they are given back.
@@ -112,6 +126,23 @@ struct Reading<'t> {
 }
 
 impl Reading<'_> {
+    /// A fee beside a movement is what it cost. One of the other sign was given back, which no row can say but one of its own.
+    fn fees_given_back(&mut self, read: &[(SettlementRow, bool)], fees: &[(bool, (usize, usize))]) {
+        let beside = || {
+            let both = read.iter().map(|(row, _)| row).zip(fees);
+            both.filter(|(row, _)| row.kind != RowKind::Fee && !row.fee.is_zero())
+        };
+        let usual = minus_of_fees(&beside().map(|(row, (minus, _))| (row.kind, *minus)).collect::<Vec<_>>());
+        let others: Vec<_> =
+            beside().filter(|(_, (minus, _))| *minus != usual).map(|(row, (_, at))| (*at, row.fee)).collect();
+        for (at, fee) in others {
+            let message =
+                "this fee has another sign than those of its file: it was given back, and would be taken for a cost";
+            let mend = "write 0.00 here and take it out of net, and add a row of type fee for what was given back";
+            self.wrong(at, "fee_sign", &fee.plain(), message, mend);
+        }
+    }
+
     fn wrong(
         &mut self,
         (line, column): (usize, usize),
@@ -508,6 +539,23 @@ mod tests {
             read("entry_id,key,return_code,amount,returned_on\n091000012345678,k-1,r01,79.00,2027-01-19\n").unwrap();
         assert_eq!((rows[0].kind, rows[0].code.as_deref(), rows[0].moved()), (RowKind::Return, Some("R01"), -7_900));
         assert_eq!(rows[0].gross.currency(), Currency::USD);
+    }
+
+    #[test]
+    fn a_fee_beside_a_movement_that_was_given_back_is_a_mistake_and_no_cost() {
+        let rows = |fees: [&str; 3]| {
+            let [one, two, back] = fees;
+            read(&format!(
+                "{HEADER}payment,p-1,,42.00,{one},,USD,2027-01-17,\npayment,p-2,,42.00,{two},,USD,2027-01-17,\n\
+                 refund,r-1,,-42.00,{back},,USD,2027-01-18,\n"
+            ))
+        };
+        assert_eq!(codes(rows(["1.52", "1.52", "-1.52"])), [(4, 20, "fee_sign")]);
+        assert_eq!(codes(rows(["-1.52", "-1.52", "1.52"])), [(4, 20, "fee_sign")]);
+        assert_eq!(codes(rows(["1.52", "", "-1.52"])), [(4, 20, "fee_sign")], "the payments say which sign a cost has");
+        for costs in [["1.52", "1.52", "0.30"], ["-1.52", "-1.52", "-0.30"], ["1.52", "1.52", "-0.00"]] {
+            assert!(rows(costs).unwrap().iter().all(|row| !row.fee.minor().is_negative()), "{costs:?}");
+        }
     }
 
     #[test]

@@ -15,10 +15,11 @@ use domain::price_list::{self, PriceRowSpec};
 
 use super::csv_rows::{MOST_FIELDS, Record, Records};
 use super::form::Likeness;
+use super::meant;
 use super::mistake::{CARD_MEND, CARD_MESSAGE, FileMistake, HIDDEN, halves, is_personal, plainly, shown};
 use super::near::nearest;
 use super::plans::files_in;
-use super::roster::{damaged_date, text_of};
+use super::roster::text_of;
 use super::sheet::{Sheet, Tab};
 
 /// Largest table, in bytes.
@@ -346,14 +347,10 @@ impl Table {
         let cell = record.fields.get(at).cloned().unwrap_or_default();
         let value = format!("{column} = {cell}");
         let is_date = matches!(field, "from" | "until" | "due_date");
-        if is_date && let Some((date, how)) = damaged_date(&cell).filter(|_| one.message.starts_with("is not a date")) {
-            self.note(
-                place,
-                "excel_date",
-                &value,
-                format!("{column} is not written as year-month-day{how}"),
-                format!("write {date}"),
-            );
+        if is_date
+            && let Some((how, mend)) = meant::cell_date(&cell).filter(|_| one.message.starts_with("is not a date"))
+        {
+            self.note(place, "excel_date", &value, format!("{column} is not written as year-month-day{how}"), mend);
             return;
         }
         let code = match (one.message.split(' ').next().unwrap_or_default(), field) {

@@ -23,8 +23,22 @@ async fn admin() -> Result<DatabaseConnection, sea_orm::DbErr> {
     Database::connect(options).await
 }
 
+/// How often a server is asked that has to be there: one that many tests use at once may keep one of them waiting for too long.
+const ASKED: usize = 4;
+
 async fn answer() -> Result<DatabaseConnection, String> {
-    admin().await.map_err(|error| error.to_string())
+    let mut found = admin().await;
+    for _ in 1..if is_required() { ASKED } else { 1 } {
+        if found.is_ok() {
+            break;
+        }
+        found = admin().await;
+    }
+    found.map_err(|error| error.to_string())
+}
+
+fn is_required() -> bool {
+    std::env::var("AUTOPAY_REQUIRE_POSTGRES").is_ok_and(|value| value == "1")
 }
 
 /// A database that is dropped with this value.
@@ -45,15 +59,14 @@ impl TestDatabase {
     }
 
     async fn made(test: &str, is_migrated: bool) -> Option<Self> {
-        // Asked once: a server that does not answer is not waited for by every test.
-        let found =
-            if ABSENT.load(Ordering::Relaxed) { Err("it did not answer before".to_owned()) } else { answer().await };
+        // A server that does not answer, and need not, is not waited for by every test.
+        let is_absent = ABSENT.load(Ordering::Relaxed) && !is_required();
+        let found = if is_absent { Err("it did not answer before".to_owned()) } else { answer().await };
         let admin = match found {
             Ok(admin) => admin,
             Err(error) => {
                 ABSENT.store(true, Ordering::Relaxed);
-                let required = std::env::var("AUTOPAY_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
-                assert!(!required, "PostgreSQL is required and does not answer: {error}");
+                assert!(!is_required(), "PostgreSQL is required and does not answer: {error}");
                 // Past the harness's capture, or nobody would read it.
                 std::io::stderr().write_all(format!("skipped, no PostgreSQL answers: {test}\n").as_bytes()).unwrap();
                 return None;

@@ -288,15 +288,23 @@ const ABBREVIATED: [(&str, &str); 3] = [
     ("HST", "Pacific/Honolulu"),
 ];
 
-/// What people in the United States call their clocks, each with the zone of its largest city: the last part of `Canada/Central` and
+/// What people in the United States call their clocks, in words and in letters, each with the zone of its largest city: the last part of `Canada/Central` and
 /// `US/Central` alike is `Central`.
-const OF_AMERICA: [(&str, &str); 6] = [
+const OF_AMERICA: [(&str, &str); 14] = [
     ("eastern", "America/New_York"),
     ("central", "America/Chicago"),
     ("mountain", "America/Denver, or America/Phoenix where no clock changes"),
     ("pacific", "America/Los_Angeles"),
     ("alaska", "America/Anchorage"),
     ("hawaii", "Pacific/Honolulu"),
+    ("edt", "America/New_York"),
+    ("cst", "America/Chicago"),
+    ("cdt", "America/Chicago"),
+    ("mdt", "America/Denver"),
+    ("pst", "America/Los_Angeles"),
+    ("pdt", "America/Los_Angeles"),
+    ("akst", "America/Anchorage"),
+    ("akdt", "America/Anchorage"),
 ];
 
 /// Why a text is no zone, with the nearest name that is one.
@@ -305,6 +313,7 @@ fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
     let wanted = text.trim().replace(' ', "_");
     let plain = wanted.to_lowercase();
     let plain = plain.strip_suffix("_time").unwrap_or(&plain);
+    let plain = plain.strip_prefix("us_").unwrap_or(plain);
     let plain = plain.strip_suffix("_standard").or_else(|| plain.strip_suffix("_daylight")).unwrap_or(plain);
     if let Some((_, name)) = OF_AMERICA.iter().find(|(word, _)| *word == plain) {
         return CalendarError::UnknownZone { given, mend: format!("write {name}") };
@@ -312,8 +321,15 @@ fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
     let known = |tz: &&Tz| ZONES.get(tz.name()).is_ok();
     let whole = |tz: &&Tz| tz.name().eq_ignore_ascii_case(&wanted) && known(tz);
     let city = |tz: &&Tz| tz.name().rsplit('/').next().is_some_and(|it| it.eq_ignore_ascii_case(&wanted)) && known(tz);
+    let mut before = ' ';
+    let offset = text.chars().any(|one| {
+        let found = matches!(before, '+' | '-' | '\u{2212}') && one.is_ascii_digit();
+        before = one;
+        found
+    });
     let mut names = chrono_tz::TZ_VARIANTS.iter();
-    if let Some(near) = names.clone().find(whole).or_else(|| names.find(city)) {
+    // `GMT-6` is no short form of `Etc/GMT-6`, whose sign means the other direction.
+    if let Some(near) = names.clone().find(whole).or_else(|| names.find(city).filter(|_| !offset)) {
         let mend = match ABBREVIATED.iter().find(|(name, _)| *name == near.name()) {
             Some((_, mend)) => format!("write {mend}"),
             None => format!("did you mean {}?", near.name()),
@@ -324,12 +340,6 @@ fn refusal(text: &str, bundled_knows: bool) -> CalendarError {
         let mend = "write the zone's longer-standing name, or the nearest city that shares its clock";
         return CalendarError::ZoneInOneDatabase { given, mend };
     }
-    let mut before = ' ';
-    let offset = text.chars().any(|one| {
-        let found = matches!(before, '+' | '-' | '\u{2212}') && one.is_ascii_digit();
-        before = one;
-        found
-    });
     if offset {
         return CalendarError::FixedOffset { given };
     }

@@ -369,7 +369,9 @@ fn wrong_character(text: &str) -> Option<&'static str> {
         Some("write digits")
     } else if text.contains(char::is_whitespace) {
         Some("leave out the spaces")
-    } else if text.starts_with(['-', '+']) {
+    } else if text.starts_with('-') {
+        Some("write an amount that is not below zero (what goes back is a credit or a refund)")
+    } else if text.starts_with('+') {
         Some("leave out the sign")
     } else if text.contains(',') {
         Some("leave out the commas, and write decimals after a point")
@@ -457,7 +459,8 @@ mod tests {
     fn anything_else_is_refused_with_the_value_and_a_mend() {
         for (text, code, part) in [
             ("", "USD", "write digits"),
-            ("-1.00", "USD", "leave out the sign"),
+            ("-1.00", "USD", "not below zero (what goes back is a credit or a refund), such as 125.10"),
+            ("-", "USD", "not below zero"),
             ("+1.00", "USD", "leave out the sign"),
             (" 1.00", "USD", "leave out the spaces"),
             ("1 000.00", "USD", "leave out the spaces"),
