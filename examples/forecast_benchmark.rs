@@ -20,8 +20,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use autopay::files::{RosterContext, RosterStream, Source};
-use autopay::forecast::from_files::{Files, catalog_of, plans, summed};
+use autopay::files::{RosterContext, RosterStream, Source, Unread, read_catalog};
+use autopay::forecast::from_files::{Files, catalog_of, summed};
 use autopay::forecast::{Request, built_in, months_from};
 use chrono::{Datelike as _, Days, Months, NaiveDate};
 use clap::Parser;
@@ -116,7 +116,7 @@ fn request(months: u32, scenario: &str) -> anyhow::Result<Request> {
 /// Forecasts the file, streamed; returns charges and time.
 fn from_file(folder: &Path, months: u32, threads: usize, scenario_word: &str) -> anyhow::Result<(u64, Duration)> {
     let began = Instant::now();
-    let catalog = plans(&folder.join("plans")).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+    let catalog = read_catalog(&folder.join("plans"), &[]).map_err(|found| anyhow::anyhow!("{found:?}"))?;
     let roster = Source::File(folder.join("roster.csv"));
     let scenario = built_in(scenario_word, History::default()).context("a scenario")?;
     let files = Files {
@@ -217,11 +217,12 @@ fn main() -> anyhow::Result<()> {
 
 /// The walk and the loop, over the same subscriptions in memory; occurrences a second of the loop.
 fn in_memory(folder: &Path, rows: usize, scenario_word: &str) -> anyhow::Result<f64> {
-    let files = plans(&folder.join("plans")).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+    let files = read_catalog(&folder.join("plans"), &[]).map_err(|found| anyhow::anyhow!("{found:?}"))?;
     let catalog = catalog_of(&files);
     let asked = request(12, scenario_word)?;
     let source = Source::File(folder.join("roster.csv"));
-    let context = RosterContext { merchant: MerchantId(uuid::Uuid::nil()), catalog: &catalog, now: asked.as_of };
+    let merchant = MerchantId(uuid::Uuid::nil());
+    let context = RosterContext { merchant, catalog: &catalog, unread: Unread::nothing(), now: asked.as_of };
     let mut sample: Vec<Subscription> = Vec::new();
     let (read, reading) = measured(|| {
         let stream =

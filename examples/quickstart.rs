@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use autopay::clock::TurnedClock;
 use autopay::engine::{Engine, Settings};
-use autopay::files::{RosterContext, read_catalog, read_roster};
+use autopay::files::{RosterContext, Unread, read_catalog, read_roster};
 use autopay::gateway::CcgGateway;
 use autopay::ports::{CatalogChange, ChargeFilter, Clock as _, Store};
 use autopay::store::{DatabaseStore, DatabaseUrl, Pool, migrate, open};
@@ -132,7 +132,8 @@ async fn load(store: &dyn Store, now: DateTime<Utc>) -> anyhow::Result<Vec<Subsc
     store.apply(&CatalogChange { plans: files.plans, policies: files.policies }, "quickstart", now).await?;
     let catalog = store.catalog().await?;
     let bytes = std::fs::read(book.join("roster.csv")).context("the roster")?;
-    let roster = read_roster("roster.csv", &bytes, &RosterContext { merchant: MERCHANT, catalog: &catalog, now });
+    let context = RosterContext { merchant: MERCHANT, catalog: &catalog, unread: Unread::nothing(), now };
+    let roster = read_roster("roster.csv", &bytes, &context);
     if !roster.is_clean() {
         bail!("the roster has mistakes");
     }

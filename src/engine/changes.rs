@@ -104,7 +104,7 @@ impl BookEffect {
     }
 }
 
-/// Goes through the active subscriptions of a store, page by page.
+/// Goes through the active subscriptions of a store, page by page. One whose pause has an end goes on by itself: it counts as active.
 ///
 /// # Errors
 /// When the store fails, or a sum is too large to be told.
@@ -118,23 +118,41 @@ pub async fn effect_on_book(
         return Ok(BTreeMap::new());
     }
     let mut effect = BookEffect::new(question, horizon, sample);
-    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), ..SubscriptionFilter::default() };
-    let mut after: Cursor = None;
-    loop {
-        let page = store.list_subscriptions(&filter, &after, PAGE).await?;
-        after = page.next.clone();
-        // A row that cannot be read is charged under no plan.
-        for view in page.whole() {
-            let added = effect.add(&view.subscription);
-            added.map_err(|error| StoreError::Refused(format!("the effect cannot be summed up: {error}")))?;
-        }
-        if after.is_none() {
-            return Ok(effect.found());
-        }
-    }
+    each_going_on(store, |subscription| {
+        let added = effect.add(subscription);
+        added.map_err(|error| StoreError::Refused(format!("the effect cannot be summed up: {error}")))
+    })
+    .await?;
+    Ok(effect.found())
 }
 
-/// How many active subscriptions each of some plans has.
+/// Goes through the subscriptions that are active, and through those whose pause ends by itself, page by page.
+async fn each_going_on(
+    store: &dyn Store,
+    mut tell: impl FnMut(&Subscription) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for status in [SubscriptionStatus::Active, SubscriptionStatus::Paused] {
+        let filter = SubscriptionFilter { status: Some(status), ..SubscriptionFilter::default() };
+        let mut after: Cursor = None;
+        loop {
+            let page = store.list_subscriptions(&filter, &after, PAGE).await?;
+            after = page.next.clone();
+            // A row that cannot be read is charged under no plan.
+            for view in page.whole() {
+                let subscription = &view.subscription;
+                if subscription.status == SubscriptionStatus::Active || subscription.wakes_by_itself() {
+                    tell(subscription)?;
+                }
+            }
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many active subscriptions each of some plans has, those whose pause has an end among them.
 ///
 /// # Errors
 /// When the store fails.
@@ -143,21 +161,15 @@ pub async fn active_under(store: &dyn Store, plans: &BTreeSet<PlanId>) -> Result
     if plans.is_empty() {
         return Ok(counted);
     }
-    let filter = SubscriptionFilter { status: Some(SubscriptionStatus::Active), ..SubscriptionFilter::default() };
-    let mut after: Cursor = None;
-    loop {
-        let page = store.list_subscriptions(&filter, &after, PAGE).await?;
-        after = page.next.clone();
-        for view in page.whole() {
-            if plans.contains(&view.subscription.plan) {
-                let count: &mut u64 = counted.entry(view.subscription.plan).or_default();
-                *count = count.saturating_add(1);
-            }
+    each_going_on(store, |subscription| {
+        if plans.contains(&subscription.plan) {
+            let count: &mut u64 = counted.entry(subscription.plan.clone()).or_default();
+            *count = count.saturating_add(1);
         }
-        if after.is_none() {
-            return Ok(counted);
-        }
-    }
+        Ok(())
+    })
+    .await?;
+    Ok(counted)
 }
 
 fn add(

@@ -176,6 +176,27 @@ fn a_diff_speaks_money_to_the_cent_and_changes_nothing() {
 }
 
 #[test]
+fn a_diff_counts_whoever_goes_on_by_itself_after_a_pause_and_nobody_who_does_not() {
+    let bench = members(3);
+    let today = WallClock.now().date_naive();
+    let until = today.checked_add_months(Months::new(4)).unwrap().with_day(1).unwrap().to_string();
+    let ids = bench.run(&["subscriptions", "list", "-o", "json"]).exits(0).json();
+    let id = |place: usize| ids[place]["id"].as_str().unwrap().to_owned();
+    bench.run(&["subscriptions", "pause", &id(0), "--until", &until]).exits(0);
+    bench.run(&["subscriptions", "pause", &id(1)]).exits(0);
+    bench.write("plans/gold.toml", GOLD.replace("79.00", "84.10"));
+    let json = bench.run(&["plans", "diff", "plans", "--months", "12", "-o", "json"]).exits(0).json();
+    let money = &json["changes"][0]["money"];
+    assert_eq!((&money["active"], &json["touches"]), (&2.into(), &2.into()), "{json}");
+    let rows = money["months"].as_array().unwrap();
+    assert!(rows.len() >= 11, "{json}");
+    for row in rows {
+        let both = row["month"].as_str().unwrap() >= &until[..7];
+        assert_eq!(row["difference"], if both { "10.20" } else { "5.10" }, "{json}");
+    }
+}
+
+#[test]
 fn a_dated_price_owes_notices_before_it() {
     let bench = members(2);
     let today = WallClock.now().date_naive();
