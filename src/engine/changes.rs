@@ -140,7 +140,7 @@ async fn each_going_on(
             // A row that cannot be read is charged under no plan.
             for view in page.whole() {
                 let subscription = &view.subscription;
-                if subscription.status == SubscriptionStatus::Active || subscription.wakes_by_itself() {
+                if subscription.goes_on_by_itself() {
                     tell(subscription)?;
                 }
             }

@@ -146,12 +146,17 @@ fn fewest_days(months: u32) -> Option<i64> {
     spans.min()
 }
 
-/// The date that was meant, as it is written after a key, with the other one where day and month cannot be told apart.
-pub(super) fn date(key: &str, text: &str) -> Option<(String, bool)> {
+/// The likely date, how it was read, and the other one where day and month cannot be told apart.
+fn readings(text: &str) -> Option<(NaiveDate, &'static str, Option<NaiveDate>)> {
     let (date, how) = damaged_date(text)?;
     let turned = NaiveDate::from_ymd_opt(date.year(), date.day(), date.month()).filter(|turned| *turned != date);
-    let month_first = how.contains("month/day/year");
-    match turned.filter(|_| month_first) {
+    Some((date, how, turned.filter(|_| how.contains("month/day/year"))))
+}
+
+/// The date that was meant, as it is written after a key, with the other one where day and month cannot be told apart.
+pub(super) fn date(key: &str, text: &str) -> Option<(String, bool)> {
+    let (date, how, other) = readings(text)?;
+    match other {
         Some(other) => Some((format!("{key} = {date} (month first), or {key} = {other} (day first)"), true)),
         None => Some((format!("{key} = {date}{how}"), false)),
     }
@@ -160,9 +165,8 @@ pub(super) fn date(key: &str, text: &str) -> Option<(String, bool)> {
 /// The date that a cell of a table probably meant: how it was read, and what to write, with the other one where day and month cannot be
 /// told apart.
 pub(super) fn cell_date(text: &str) -> Option<(&'static str, String)> {
-    let (date, how) = damaged_date(text)?;
-    let turned = NaiveDate::from_ymd_opt(date.year(), date.day(), date.month()).filter(|turned| *turned != date);
-    match turned.filter(|_| how.contains("month/day/year")) {
+    let (date, how, other) = readings(text)?;
+    match other {
         Some(other) => Some(("", format!("write {date} (month first), or {other} (day first)"))),
         None => Some((how, format!("write {date}"))),
     }

@@ -395,10 +395,11 @@ fn expected_value(sheet: &mut Sheet<'_>, top: &Tab) -> Option<ExpectedValue> {
             }
         }
     }
-    for (key, found, example) in [("try_costs", try_costs.is_empty(), COSTS), ("chances", chances.is_empty(), CHANCES)]
+    for (key, is_empty, example) in
+        [("try_costs", try_costs.is_empty(), COSTS), ("chances", chances.is_empty(), CHANCES)]
     {
         if let Some(entry) = tab.get(key)
-            && found
+            && is_empty
             && !sheet.is_refused(&format!("expected_value.{key}"))
         {
             let mend = format!("{key} = {example}");

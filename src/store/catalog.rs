@@ -345,8 +345,12 @@ impl DatabaseStore {
             let mut found: BTreeMap<SubscriptionId, Subscription> = found.map(|row| (row.id.clone(), row)).collect();
             for row in chunk {
                 match found.remove(&row.id) {
-                    Some(old) if same_terms(&old, row) => drop(same.insert(row.id.as_str())),
-                    Some(old) => drop(before.insert(row.id.as_str(), old)),
+                    Some(old) if same_terms(&old, row) => {
+                        same.insert(row.id.as_str());
+                    }
+                    Some(old) => {
+                        before.insert(row.id.as_str(), old);
+                    }
                     None => {}
                 }
             }

@@ -161,11 +161,6 @@ impl Book {
     }
 }
 
-/// Is it charged on schedule, or paused with a day on which it goes on?
-fn goes_on_by_itself(row: &Subscription) -> bool {
-    row.status == SubscriptionStatus::Active || row.wakes_by_itself()
-}
-
 /// When a verdict was learnt.
 fn learnt_at(verdict: &Verdict) -> DateTime<Utc> {
     whole(verdict.observations.last().map_or(verdict.before.value.due_at, |seen| seen.at))
@@ -573,7 +568,7 @@ impl Store for MemoryStore {
             let takes = takes.get(advance.subscription.as_str()).copied().unwrap_or_default();
             let overdraws = takes > 0 && book.overdraws(&advance.subscription, takes);
             let row = book.subscriptions.get_mut(&advance.subscription).filter(|row| {
-                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && row.value.goes_on_by_itself()
             });
             let Some(row) = row else {
                 lost += 1;

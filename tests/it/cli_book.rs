@@ -129,6 +129,35 @@ fn what_a_subscription_was_charged_by_cannot_be_moved_by_an_import() {
 }
 
 #[test]
+fn rows_on_every_page_of_a_long_roster_are_compared_with_the_book() {
+    let bench = Bench::with_plans();
+    // The book is compared a thousand rows at a time.
+    let ids: Vec<String> = (0..2_001).map(|n| format!("s-{n:04}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let text = roster(&ids, "2099-01-05");
+    bench.write("roster.csv", &text);
+    bench.run(&["subscriptions", "import", "roster.csv"]).exits(0);
+    for id in ["s-0003", "s-1003", "s-2000"] {
+        bench.run(&["subscriptions", "cancel", id, "--now", "--reason", "left"]).exits(0);
+    }
+    let again = bench.run(&["subscriptions", "import", "roster.csv", "-o", "json"]).exits(0);
+    assert_eq!((&again.json()["added"], &again.json()["unchanged"]), (&0.into(), &2_001.into()));
+    again.complains(&["3 subscriptions of the file are not active", "s-0003 (cancelled), s-1003 (cancelled), s-2000"]);
+
+    let moved: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let moves = ["s-0000,", "s-0999,", "s-1000,", "s-2000,"].iter().any(|id| line.starts_with(id));
+            if moves { line.replace("2099-01-05", "2099-02-05") } else { line.to_owned() }
+        })
+        .collect();
+    bench.write("moved.csv", moved.join("\n") + "\n");
+    let said = bench.run(&["subscriptions", "import", "moved.csv", "-o", "json"]).exits(6);
+    assert_eq!((&said.json()["bad"], &said.json()["good"]), (&4.into(), &1_997.into()));
+    said.complains(&["moved.csv:2:", "moved.csv:1001:", "moved.csv:1002:", "moved.csv:2002:"]);
+}
+
+#[test]
 fn lists_are_paged_and_things_that_are_not_there_end_with_five() {
     let bench = Bench::with_plans();
     let ids: Vec<String> = (0..7).map(|n| format!("s-{n}")).collect();

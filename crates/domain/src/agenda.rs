@@ -1174,7 +1174,8 @@ pub struct Learnt {
     pub charge: Charge,
     /// The policy's end: what is to become of the subscription, if anything.
     pub stop: Option<Stop>,
-    /// The network's rule that ended trying, with version and source, where one did.
+    /// What ended trying, where it was more than the policy's steps: the network's rule with version and source, or what a further try
+    /// would have cost.
     pub rule: Option<String>,
 }
 

@@ -288,8 +288,8 @@ const ABBREVIATED: [(&str, &str); 3] = [
     ("HST", "Pacific/Honolulu"),
 ];
 
-/// What people in the United States call their clocks, in words and in letters, each with the zone of its largest city: the last part of `Canada/Central` and
-/// `US/Central` alike is `Central`.
+/// What people in the United States call their clocks, in words and in letters, each with the zone of its largest city: the last part
+/// of `Canada/Central` and `US/Central` alike is `Central`.
 const OF_AMERICA: [(&str, &str); 14] = [
     ("eastern", "America/New_York"),
     ("central", "America/Chicago"),

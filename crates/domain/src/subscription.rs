@@ -230,6 +230,12 @@ impl Subscription {
             && self.amendments.resume_on.is_some()
             && self.amendments.unpaid.is_none()
     }
+
+    /// Does it go on without anybody's word: is it active, or does its pause end by itself?
+    #[must_use]
+    pub fn goes_on_by_itself(&self) -> bool {
+        self.status == SubscriptionStatus::Active || self.wakes_by_itself()
+    }
 }
 
 #[cfg(test)]

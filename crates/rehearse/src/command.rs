@@ -279,7 +279,7 @@ fn strangers(scenario: &Scenario, books: &[&Book]) -> Result<(), Stop> {
     let mut mistakes: Vec<FileMistake> = unknown.collect();
     let ids: BTreeSet<&SubscriptionId> =
         books.iter().flat_map(|book| book.subscriptions.iter().map(|row| &row.id)).collect();
-    mistakes.extend(scenario.script_file.strangers(|id| ids.contains(id)));
+    mistakes.extend(scenario.script.strangers(|id| ids.contains(id)));
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes.into()) }
 }
 

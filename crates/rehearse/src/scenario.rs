@@ -6,7 +6,7 @@
 use autopay::files::FileMistake;
 use autopay::forecast::scenario::ScriptFile;
 use chrono::{DateTime, Utc};
-use domain::forecast::{Outcome, Script};
+use domain::forecast::Outcome;
 use domain::id::{PlanId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::subscription::MethodKind;
@@ -129,9 +129,7 @@ pub struct Scenario {
     /// The digests of its files, sixteen digits each.
     pub digest: Option<String>,
     /// Tries whose outcome is said one by one; it comes before every rate.
-    pub script: Script,
-    /// The file that it stands in, for the subscriptions that it names.
-    pub script_file: ScriptFile,
+    pub script: ScriptFile,
     /// Rates of success. What none is about pays.
     pub rules: Vec<Rule>,
     /// The plans that rules name, each with what is to be said where no book has it.
@@ -220,7 +218,7 @@ impl Scenario {
         before: Option<DeclineClass>,
     ) -> Fate {
         let draw = |what: &str| draw(seed, subscription, cycle, attempt, what);
-        match self.script.said(subscription, cycle, attempt) {
+        match self.script.script.said(subscription, cycle, attempt) {
             Some(Outcome::Pays) => return Fate::Pays,
             Some(Outcome::Declined(class)) => return said(who.method, class),
             None => {}
@@ -298,7 +296,7 @@ fn draw(seed: u64, subscription: &SubscriptionId, cycle: u32, attempt: u16, what
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::forecast::Which;
+    use domain::forecast::{Script, Which};
 
     fn id(text: &str) -> SubscriptionId {
         SubscriptionId::parse(text).unwrap()
@@ -355,7 +353,11 @@ mod tests {
         let line = |cycle| Which { subscription: Some(id("s-1")), cycle: Some(cycle), attempt: None };
         script.add(line(3), Outcome::Pays);
         script.add(line(4), Outcome::Declined(DeclineClass::Never));
-        let scenario = Scenario { script, rules: vec![rule(0)], ..Scenario::default() };
+        let scenario = Scenario {
+            script: ScriptFile { script, ..ScriptFile::default() },
+            rules: vec![rule(0)],
+            ..Scenario::default()
+        };
         let plan = PlanId::parse("gym").unwrap();
         let who = Who { plan: &plan, method: MethodKind::BankAccount };
         assert_eq!(scenario.fate(7, who, &id("s-1"), 3, 1), Fate::Pays);

@@ -42,9 +42,8 @@ pub fn read(path: &Path) -> Result<Scenario, Refused> {
     let name = path.file_name().map_or_else(|| label.clone(), |name| name.to_string_lossy().into_owned());
     let ends_in = |word: &str| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(word));
     if ends_in("csv") || is_workbook(&bytes) {
-        let file = read_script(&label, &bytes).map_err(Refused::Wrong)?;
-        let digest = Some(digest_of(&bytes));
-        return Ok(Scenario { name, digest, script: file.script.clone(), script_file: file, ..Scenario::default() });
+        let script = read_script(&label, &bytes).map_err(Refused::Wrong)?;
+        return Ok(Scenario { name, digest: Some(digest_of(&bytes)), script, ..Scenario::default() });
     }
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let text = text_in_utf8(&label, &bytes).map_err(|mistake| Refused::Wrong(vec![*mistake]))?;
@@ -102,11 +101,7 @@ pub fn understood(
     if let Some(named) = sheet.text(top, "script", "\"declined.csv\"") {
         match open(named) {
             Ok((path, bytes)) => match read_script(&path.display().to_string(), &bytes) {
-                Ok(file) => {
-                    scenario.digest = Some(digest_of(&bytes));
-                    scenario.script = file.script.clone();
-                    scenario.script_file = file;
-                }
+                Ok(script) => (scenario.script, scenario.digest) = (script, Some(digest_of(&bytes))),
                 Err(mistakes) => others = mistakes,
             },
             Err(why) => sheet.refuse(

@@ -12,7 +12,7 @@ use domain::id::{ChargeId, SubscriptionId};
 use domain::money::Money;
 use domain::subscription::{Adjustment, Applied, Subscription, SubscriptionStatus};
 
-use super::{Book, ChargeRow, MemoryStore, entry, goes_on_by_itself, standing};
+use super::{Book, ChargeRow, MemoryStore, entry, standing};
 use crate::ports::amend::{AmendStore, Closing, Giving, Successor};
 use crate::ports::audit::facts_of_charge;
 use crate::ports::outbox::NewEvent;
@@ -102,7 +102,7 @@ impl Book {
     /// Pauses a subscription until a person resumes it, if it goes on by itself.
     pub(super) fn pause(&mut self, id: &SubscriptionId, (note, unpaid): (&str, Option<ChargeId>), at: DateTime<Utc>) {
         if let Some(row) = self.subscriptions.get_mut(id)
-            && goes_on_by_itself(&row.value)
+            && row.value.goes_on_by_itself()
         {
             let before = standing(&row.value);
             row.value.status = SubscriptionStatus::Paused;

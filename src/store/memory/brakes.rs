@@ -11,7 +11,7 @@ use domain::charge::State;
 use domain::id::{MerchantId, SubscriptionId};
 use domain::subscription::SubscriptionStatus;
 
-use super::{Book, MemoryStore, goes_on_by_itself};
+use super::{Book, MemoryStore};
 use crate::ports::brakes::{Brake, BrakeStore, DayCount, Loads, Release, RunDay, add_ordered, loads_of};
 use crate::ports::{Claimed, IntentBatch, MovedCharge, StoreError};
 use crate::store::brakes::{ACTOR, bounds};
@@ -44,7 +44,7 @@ impl Book {
             let overdraws = takes > 0 && self.overdraws(&advance.subscription, takes);
             let row = self.subscriptions.get(&advance.subscription).filter(|_| !overdraws);
             row.is_some_and(|row| {
-                row.fence == *fence && row.value.next_cycle == advance.from_cycle && goes_on_by_itself(&row.value)
+                row.fence == *fence && row.value.next_cycle == advance.from_cycle && row.value.goes_on_by_itself()
             })
         };
         let moving = batch.advances.iter().filter(moves).map(|claimed| &claimed.value.subscription);

@@ -10,7 +10,7 @@ use domain::charge::Charge;
 use domain::id::{ChargeId, SubscriptionId};
 use domain::subscription::Subscription;
 
-use super::{Book, MemoryStore, goes_on_by_itself};
+use super::{Book, MemoryStore};
 use crate::ports::together::{Collected, KIN_MAX, Kin, TogetherStore};
 use crate::ports::{Claimed, DueClaim, IntentBatch, StoreError};
 use crate::store::rows::whole;
@@ -39,7 +39,7 @@ impl Book {
                 self.subscriptions.get(&claimed.value.subscription).is_some_and(|row| {
                     row.fence == claimed.fence
                         && row.value.next_cycle == claimed.value.from_cycle
-                        && goes_on_by_itself(&row.value)
+                        && row.value.goes_on_by_itself()
                 })
             })
             .map(|claimed| claimed.value.subscription.clone())

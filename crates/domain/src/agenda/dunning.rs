@@ -23,7 +23,7 @@ const CYCLES_MAX: usize = 400;
 /// What was decided about a decline.
 pub(super) struct Ruled {
     pub(super) next: Next,
-    /// The network's rule that ended trying, where one did.
+    /// The network's rule that ended trying, or what a further try would have cost, where one did.
     pub(super) rule: Option<String>,
     /// The policy version that decided, and how far up its ladder the charge is now.
     pub(super) ladder: Option<Ladder>,

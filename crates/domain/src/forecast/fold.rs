@@ -153,7 +153,7 @@ impl<'m, 'a, S: Sink> Fold<'_, 'm, 'a, S> {
         }
         let Some(one) = self.members.get_mut(place) else { return };
         let status = one.subscription.status;
-        if status != SubscriptionStatus::Active && !one.subscription.wakes_by_itself() {
+        if !one.subscription.goes_on_by_itself() {
             one.subscription.next_due_at = None;
             let risk = match status {
                 SubscriptionStatus::Paused => Some(Risk::Paused),
@@ -241,7 +241,7 @@ impl<'m, 'a, S: Sink> Fold<'_, 'm, 'a, S> {
     /// What the end of a policy makes of a subscription.
     fn stop(&mut self, place: usize, stop: Stop) {
         let Some(one) = self.members.get_mut(place) else { return };
-        if one.subscription.status == SubscriptionStatus::Active || one.subscription.wakes_by_itself() {
+        if one.subscription.goes_on_by_itself() {
             // A pause with an end goes on without one.
             one.subscription.amendments.resume_on = None;
             one.subscription.status = match stop {
